@@ -1,0 +1,286 @@
+"""The only module that opens SQLite: one connection per process, one way to read, one way to write."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from ipc.errors import BackburnerError, MoveNotAllowed, NewerSchema, Permanent, Temporary
+from ipc.gate import Gate
+from ipc.home import Home
+from ipc.sql import statement
+
+#: The schema this program writes; `PRAGMA user_version` of a home.
+SCHEMA = 1
+
+#: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
+CHECKPOINT_AT = 8 * 1024 * 1024
+
+#: A writer looks at the log's size once in so many transactions.
+CHECKPOINT_LOOK = 64
+
+#: What `seq` and the claim counter jump ahead by when numbers may have been lost that somebody saw: at a
+#: new boot and after a restore. 2^21 such jumps stay below 2^53, the last whole number that JSON readers agree on.
+JUMP = 2**32
+
+Durability = Literal["full", "normal"]
+Row = sqlite3.Row
+Values = Mapping[str, Any]
+
+
+class Transaction:
+    """What may be said to the database between its beginning and its end: named statements."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        """Speak on this connection."""
+        self._connection = connection
+
+    def run(self, name: str, values: Values | None = None) -> int:
+        """Run a statement; how many rows it changed."""
+        return self._connection.execute(statement(name), values or {}).rowcount
+
+    def one(self, name: str, values: Values | None = None) -> Row | None:
+        """The first row of a statement, or None. A change with RETURNING is carried out whole."""
+        rows = self._connection.execute(statement(name), values or {}).fetchall()
+        return rows[0] if rows else None
+
+    def all(self, name: str, values: Values | None = None) -> list[Row]:
+        """All rows of a statement."""
+        return self._connection.execute(statement(name), values or {}).fetchall()
+
+    def value(self, name: str, values: Values | None = None) -> Any:
+        """The first column of the first row, or None."""
+        row = self.one(name, values)
+        return None if row is None else row[0]
+
+    def insert(self, name: str, values: Values | None = None) -> int:
+        """Run an insertion; the new row's number."""
+        return self._connection.execute(statement(name), values or {}).lastrowid or 0
+
+    def many(self, name: str, values: Iterator[Values] | list[dict[str, Any]]) -> None:
+        """Run a statement once per set of values."""
+        self._connection.executemany(statement(name), values)
+
+
+class Database:
+    """One process's connection to a home's database. Threads may share it; a fork may not carry it."""
+
+    def __init__(self, home: Home, durability: Durability = "full") -> None:
+        """Open the home's database, making or migrating it where that is needed.
+
+        Raises NewerSchema, Permanent (not a database), Temporary (locked, full, unreadable now).
+        """
+        self.home = home
+        self.durability = durability
+        self._gate = Gate.of(home.lock("gate"))
+        self._mutex = threading.RLock()
+        self._commits = 0
+        self._in_write = False
+        self._boot_seen = False
+        with translated(home):
+            self._connection = _connect(home)
+            self._transaction = Transaction(self._connection)
+            self._prepare()
+
+    def _prepare(self) -> None:
+        version = self._version()
+        if version > SCHEMA:
+            raise NewerSchema(
+                f"The database in {self.home.folder} has schema {version}, this backburner knows {SCHEMA}; upgrade it."
+            )
+        if version < SCHEMA:
+            with self._gate:
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                self._migrate()
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+        self._connection.execute("PRAGMA foreign_keys = ON")
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        from sqlite_utils import Database as Tables  # 150 ms, paid once in the life of a home
+
+        from ipc.migrations import migrations
+
+        with self._begun("FULL"):
+            if self._version() < SCHEMA:  # somebody else may have been here before us
+                migrations.apply(Tables(self._connection, execute_plugins=False))
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """One consistent view. Keep it short: the log cannot shrink below a reader."""
+        with self._mutex, translated(self.home):
+            if self._in_write:
+                yield self._transaction
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield self._transaction
+            finally:
+                self._connection.execute("COMMIT")
+
+    @contextmanager
+    def write(self, durable: bool = True) -> Iterator[Transaction]:
+        """One transaction of one writer: all of it, or, if anything is raised, nothing.
+
+        `durable` says whether it must outlive a power loss where the durability is "full"; it outlives the death of any
+        process in any case. Raises GateBusy, Temporary, MoveNotAllowed.
+        """
+        synced = durable and self.durability == "full"
+        with self._mutex, translated(self.home), self._gate:
+            self._first_of_this_boot()
+            with self._begun("FULL" if synced else "NORMAL"):
+                yield self._transaction
+            self._commits += 1
+            if self._commits % CHECKPOINT_LOOK == 0:
+                self._checkpoint_if_long()
+
+    @contextmanager
+    def _begun(self, synchronous: str) -> Iterator[None]:
+        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._in_write = True
+        try:
+            yield
+            self._connection.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            raise
+        finally:
+            self._in_write = False
+
+    def _first_of_this_boot(self) -> None:
+        """Numbers given before a power loss may be lost with the tail of the log: never give them again."""
+        if self._boot_seen:
+            return
+        boot = boot_id()
+        with self._begun("FULL"):
+            known = self._transaction.value("get_setting", {"name": "boot"})
+            if known != boot:
+                if known is not None:
+                    jump(self._transaction)
+                self._transaction.run("set_setting", {"name": "boot", "value": boot})
+        self._boot_seen = True
+
+    def _checkpoint_if_long(self) -> None:
+        if self.wal_bytes() >= CHECKPOINT_AT:
+            self._checkpoint("PASSIVE")
+
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log, in bytes."""
+        try:
+            return os.stat(f"{self.home.database}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database and, where nobody reads it any more, make it short."""
+        with self._mutex, translated(self.home), self._gate:
+            busy, frames, copied = self._checkpoint("PASSIVE")
+            if not busy and frames == copied:
+                self._checkpoint("TRUNCATE")
+
+    def _checkpoint(self, mode: str) -> tuple[int, int, int]:
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            busy, frames, copied = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            return busy, frames, copied
+        finally:
+            self._connection.execute("PRAGMA busy_timeout = 2000")
+
+    def changed(self) -> int:
+        """A number that differs when another process has committed since it was last asked for."""
+        with self._mutex, translated(self.home):
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        """Let go. The last one to close checkpoints, which only a holder of the gate may do."""
+        with self._mutex, self._gate:
+            self._connection.close()
+
+
+def jump(transaction: Transaction) -> None:
+    """Move `seq` and the claim counter to where they have never been."""
+    transaction.run("jump_seq", {"by": JUMP})
+    transaction.run("jump_claims", {"by": JUMP})
+
+
+@functools.cache
+def boot_id() -> str:
+    """What names this run of the kernel: it differs after every boot."""
+    linux = Path("/proc/sys/kernel/random/boot_id")
+    if linux.exists():
+        return linux.read_text().strip()
+    return _macos_boot_id()
+
+
+def _macos_boot_id() -> str:
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(64)
+    size = ctypes.c_size_t(len(buffer))
+    library = ctypes.CDLL(None)
+    if library.sysctlbyname(b"kern.bootsessionuuid", buffer, ctypes.byref(size), None, 0) != 0:
+        raise Permanent("This system does not tell its boot id.")
+    return buffer.value.decode()
+
+
+def _connect(home: Home) -> sqlite3.Connection:
+    _create_private(home.database)
+    connection = sqlite3.connect(
+        home.database, timeout=2.0, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _create_private(path: Path) -> None:
+    """Make the file 0600, once. Never touched again: closing a descriptor of it would drop SQLite's own locks."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+
+
+#: What SQLite's error names mean to the reader; the first that fits counts.
+_MEANINGS: tuple[tuple[str, Callable[[str], BackburnerError]], ...] = (
+    ("SQLITE_NOTADB", Permanent),
+    ("SQLITE_CORRUPT", Permanent),
+    ("SQLITE_CONSTRAINT_TRIGGER", MoveNotAllowed),
+    ("SQLITE_", Temporary),
+)
+
+
+@contextmanager
+def translated(home: Home) -> Iterator[None]:
+    """Say SQLite's errors in this program's classes, with the home's name."""
+    try:
+        yield
+    except sqlite3.IntegrityError as error:
+        if error.sqlite_errorname != "SQLITE_CONSTRAINT_TRIGGER":
+            raise
+        raise MoveNotAllowed(f"That move is not allowed now ({error}).") from error
+    except sqlite3.DatabaseError as error:
+        name = getattr(error, "sqlite_errorname", "")
+        found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)
+        if found is None:
+            raise
+        raise found(f"The database in {home.folder} does not answer ({error}).") from error
+    except OSError as error:
+        if isinstance(error, BrokenPipeError | ConnectionError):
+            raise
+        raise Temporary(f"The home {home.folder} cannot be used now: {error.strerror or error}.") from error
+
+
+def sqlite_version() -> str:
+    """The version of SQLite in use."""
+    return sqlite3.sqlite_version

@@ -1,0 +1,103 @@
+"""Every way in which backburner refuses or fails, and what it means to a shell and to the socket."""
+
+from __future__ import annotations
+
+
+class BackburnerError(Exception):
+    """Something went wrong."""
+
+    #: What the command line exits with.
+    exit_code = 1
+    #: The JSON-RPC error code on the socket.
+    rpc_code = -32603
+    #: The input field that is to blame, where one is.
+    field: str | None = None
+
+    def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
+        """Take a sentence for the reader; without one, the class says its own."""
+        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+        self.field = field or self.field
+
+
+class InvalidInput(BackburnerError):
+    """The input is not what was expected."""
+
+    exit_code = 2
+    rpc_code = -32602
+
+
+class UnknownAgent(InvalidInput):
+    """There is no such agent."""
+
+    field = "agent"
+
+
+class Ambiguous(InvalidInput):
+    """Several tasks match that id."""
+
+    field = "id"
+
+
+class NotFound(BackburnerError):
+    """There is no such task."""
+
+    exit_code = 3
+    rpc_code = -32001
+
+
+class NoSupervisor(BackburnerError):
+    """No supervisor is running."""
+
+    exit_code = 4
+    rpc_code = -32004
+
+
+class MoveNotAllowed(BackburnerError):
+    """That move is not allowed now."""
+
+    exit_code = 5
+    rpc_code = -32002
+
+
+class OverCap(BackburnerError):
+    """The parent has as many unfinished tasks as it may have."""
+
+    exit_code = 111
+    rpc_code = -32003
+
+
+class Permanent(BackburnerError):
+    """This cannot work until something is changed by hand."""
+
+    exit_code = 100
+
+
+class BadConfiguration(Permanent):
+    """The configuration has mistakes."""
+
+
+class BadHome(Permanent):
+    """The home cannot be used."""
+
+
+class AlreadyRunning(Permanent):
+    """A supervisor already runs here."""
+
+
+class NewerSchema(Permanent):
+    """The database was written by a newer backburner; upgrade this one."""
+
+
+class Temporary(BackburnerError):
+    """This may work later."""
+
+    exit_code = 111
+    rpc_code = -32004
+
+
+class GateBusy(Temporary):
+    """Another process holds the write gate."""
+
+
+class Disconnected(Temporary):
+    """The bus went away."""

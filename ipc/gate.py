@@ -1,0 +1,103 @@
+"""The write gate: one writer at a time, in all processes of a home.
+
+SQLite up to 3.51.2 can corrupt a WAL database when a commit that resets the WAL meets a second checkpoint
+(sqlite.org/wal.html, "the WAL-reset bug"), and under contention it makes writers sleep and starve. Each
+writing transaction and each checkpoint therefore happens under this lock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ipc import clock
+from ipc.errors import GateBusy
+from ipc.lock import holder_of, try_lock
+
+#: Seconds a writer waits for the gate: longer than any transaction of ours, shorter than a person's patience.
+PATIENCE = 5.0
+
+#: Seconds between two tries: from the length of a short transaction up to that of a synced one.
+FIRST_NAP, LONGEST_NAP = 0.00005, 0.002
+
+_gates: dict[Path, Gate] = {}
+_gates_lock = threading.Lock()
+
+
+class Gate:
+    """The gate of one home; `Gate.of(path)` gives a process its only one."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the gate's file. Use `Gate.of`."""
+        self.path = path
+        self.patience = PATIENCE
+        self._mutex = threading.Lock()
+        self._descriptor = -1
+
+    @classmethod
+    def of(cls, path: Path) -> Gate:
+        """This process's gate for that file: with two descriptors, closing one would open the gate."""
+        with _gates_lock:
+            return _gates.setdefault(path, cls(path))
+
+    def __enter__(self) -> Self:
+        """Wait for the gate. Raises GateBusy, naming the holder, after `patience` seconds."""
+        deadline = clock.monotonic() + self.patience
+        if not self._mutex.acquire(timeout=self.patience):
+            raise GateBusy(f"Another thread holds the write gate {self.path}.")
+        try:
+            self._wait(deadline)
+        except BaseException:
+            self._mutex.release()
+            raise
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Open the gate for the next."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        self._mutex.release()
+
+    def _wait(self, deadline: float) -> None:
+        rest = FIRST_NAP
+        while not self._try():
+            if clock.monotonic() >= deadline:
+                raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
+            clock.nap(rest * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the tries, guards nothing)
+            rest = min(rest * 2, LONGEST_NAP)
+
+    def _try(self) -> bool:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not try_lock(self._descriptor):
+            return False
+        if self._is_the_file():
+            return True
+        os.close(self._descriptor)  # the home was deleted and made anew: that lock keeps nobody out
+        self._descriptor = -1
+        return False
+
+    def _is_the_file(self) -> bool:
+        try:
+            return os.fstat(self._descriptor).st_ino == os.stat(self.path).st_ino
+        except FileNotFoundError:
+            return False
+
+    def forget(self) -> None:
+        """Start anew in a forked child, which shares the descriptor but not the lock."""
+        self._mutex = threading.Lock()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def _forget_all() -> None:
+    for gate in _gates.values():
+        gate.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,111 @@
+"""Limit groups: which keys share a limit, how high it is, what is paused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ipc.config import BackgroundConfig
+from ipc.database import Database, Transaction
+from ipc.limits import Limits
+
+
+@dataclass(frozen=True)
+class Group:
+    """A limit group as it is now. `limit` 0 means: no limit of its own."""
+
+    name: str
+    limit: int
+    running: int
+    pending: int
+    paused: bool
+
+
+class Groups:
+    """The limit groups of a home."""
+
+    def __init__(self, database: Database, config: BackgroundConfig) -> None:
+        """Work on this database; `config` has the configured limits and the default."""
+        self.database = database
+        self.home = database.home
+        self.config = config
+
+    def limits(self) -> Limits:
+        """The limits in force."""
+        with self.database.read() as transaction:
+            return load_limits(transaction, self.config)
+
+    def all(self) -> list[Group]:
+        """Every group that has tasks, a limit of its own, or is paused."""
+        with self.database.read() as transaction:
+            rows = transaction.all("list_groups")
+        return [Group(row["name"], row["most"], row["running"], row["pending"], bool(row["paused"])) for row in rows]
+
+    def waiting(self) -> list[tuple[int, str]]:
+        """The first waiting task of each group that has one and is not paused: its number, and the group."""
+        with self.database.read() as transaction:
+            return [(row["head"], row["grp"]) for row in transaction.all("list_waiting_groups")]
+
+    def head(self, group: str) -> tuple[int, bool] | None:
+        """The first waiting task of a group that is not paused: its number, and whether it is done outside."""
+        with self.database.read() as transaction:
+            row = transaction.one("head_of_group", {"grp": group})
+        return None if row is None else (row["number"], row["agent"] == "external")
+
+    def configure(self) -> None:
+        """Apply the configured limits, and put every key's tasks into its group."""
+        with self.database.write() as transaction:
+            transaction.run("forget_configured")
+            for name, most in self.config.model_concurrency.items():
+                transaction.run("configure_group", {"name": name, "most": most})
+            regroup(transaction, self.config)
+
+    def limit(self, key: str, most: int | None) -> str:
+        """Set a limit that lasts over restarts (0: unlimited, None: as configured); the group that it is for."""
+        with self.database.write() as transaction:
+            transaction.run("set_live_limit", {"name": key, "live": most, "default": self.config.default_concurrency})
+            regroup(transaction, self.config)
+            group = load_limits(transaction, self.config).group(key)
+        self.home.wake("supervisor", "limits")
+        return group
+
+    def pause(self, key: str, paused: int) -> str:
+        """Stop (1) or go on with (0) giving out a key's group; the group."""
+        with self.database.write() as transaction:
+            limits = load_limits(transaction, self.config)
+            group = limits.group(key)
+            transaction.run("ensure_group", {"grp": group, "most": limits.limit(group)})
+            transaction.run("pause_group", {"name": group, "paused": paused})
+        self.home.wake("supervisor", "limits")
+        return group
+
+
+def load_limits(transaction: Transaction, config: BackgroundConfig) -> Limits:
+    """The limits in force: the database's rows once a supervisor has applied a configuration, else this process's own."""
+    rows = transaction.all("list_limits")
+    configured = {row["name"]: row["configured"] for row in rows if row["configured"] is not None}
+    live = {row["name"]: row["live"] for row in rows if row["live"] is not None}
+    default = transaction.value("get_setting", {"name": "default_concurrency"})
+    if default is None:
+        return Limits(config.default_concurrency, config.model_concurrency, live)
+    return Limits(int(default), configured, live)
+
+
+def regroup(transaction: Transaction, config: BackgroundConfig) -> None:
+    """Put every known key into the group that the limits say, with its pending and running tasks, and note the limits."""
+    limits = load_limits(transaction, config)
+    for row in transaction.all("list_keys"):
+        group = limits.group(row["name"])
+        if group != row["grp"]:
+            _move(transaction, {"key": row["name"], "was": row["grp"], "grp": group, "most": limits.limit(group)})
+    for row in transaction.all("list_groups"):
+        transaction.run("set_most", {"name": row["name"], "most": limits.limit(row["name"])})
+    transaction.run("bump_limits")
+
+
+def _move(transaction: Transaction, values: dict[str, str | int]) -> None:
+    transaction.run("ensure_group", values)
+    transaction.run("move_key", values)
+    transaction.run("move_pending", values)
+    for row in transaction.all("list_running_of_key", values):
+        free = transaction.value("free_slot", values)
+        transaction.run("move_running", {**values, "number": row["number"], "slot": free})

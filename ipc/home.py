@@ -1,0 +1,204 @@
+"""The folder that holds one supervisor's state: where it is, and whether it may be used."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipc.errors import BadHome
+
+NAME = ".backburner"
+
+#: Bytes of a Unix socket's path that every system takes: 104 on macOS, 108 on Linux, less one for the NUL.
+SOCKET_PATH_LIMIT = 103
+
+#: File systems on which neither POSIX locks nor SQLite's shared memory can be trusted.
+NETWORK_FILE_SYSTEMS = frozenset(
+    "nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs 9p ceph glusterfs lustre fuse.sshfs afpfs webdav".split()
+)
+
+
+@dataclass(frozen=True)
+class Home:
+    """One home, existing or not."""
+
+    folder: Path
+
+    @classmethod
+    def find(cls, explicit: str | None = None, cwd: Path | None = None) -> Home:
+        """The home that a command started in `cwd` with `--home explicit` means. Touches nothing."""
+        named = explicit or os.environ.get("BACKBURNER_HOME")
+        start = cwd or Path.cwd()
+        return cls(Path(os.path.abspath(start / Path(named).expanduser()) if named else _nearest(start)))
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return self.folder / "backburner.db"
+
+    @property
+    def config(self) -> Path:
+        """The home's own configuration file."""
+        return self.folder / "config.toml"
+
+    @property
+    def log(self) -> Path:
+        """Where a detached supervisor and its children write what they have to say."""
+        return self.folder / "supervisor.log"
+
+    @property
+    def socket(self) -> Path:
+        """The bus; its path may be too long to connect to, see `bus`."""
+        return self.folder / "bus.sock"
+
+    def lock(self, name: str) -> Path:
+        """The file whose kernel-held lock says that role `name` lives."""
+        return self.folder / f"{name}.lock"
+
+    @property
+    def bus(self) -> str:
+        """A path of the bus that is short enough to connect to."""
+        return self.short("bus.sock")
+
+    def short(self, name: str) -> str:
+        """A path of a socket in the home that is short enough to bind and to connect to."""
+        direct = str(self.folder / name)
+        if len(os.fsencode(direct)) <= SOCKET_PATH_LIMIT:
+            return direct
+        return str(_shortcut(self.folder) / name)
+
+    def output(self, claim: int, stream: str) -> Path:
+        """The file that takes one stream (`stdout`, `stderr`) of one try."""
+        return self.folder / "output" / f"{claim}.{stream}"
+
+    def input(self, name: str) -> Path:
+        """A file with what a task reads."""
+        return self.folder / "input" / name
+
+    def prepare(self) -> Home:
+        """Create what is missing. Raises BadHome, naming the folder, where it may not be used."""
+        try:
+            self.folder.mkdir(0o700, parents=True, exist_ok=True)
+            self.check()
+            for name in ("output", "input"):
+                (self.folder / name).mkdir(0o700, exist_ok=True)
+            _create(self.folder / ".gitignore", "*\n")
+            for role in ("supervisor", "flusher"):
+                _create_fifo(self.folder / f"{role}.wake")
+        except OSError as error:
+            raise BadHome(f"The home {self.folder} cannot be used: {error.strerror or error}.") from error
+        return self
+
+    def check(self) -> None:
+        """Raise BadHome if the folder is another user's, open to others' writing, or on a network."""
+        try:
+            found = self.folder.stat()
+        except OSError as error:
+            raise BadHome(f"The home {self.folder} cannot be used: {error.strerror}.") from error
+        if not stat.S_ISDIR(found.st_mode):
+            raise BadHome(f"The home {self.folder} is not a folder.")
+        if found.st_uid not in (os.geteuid(), 0):
+            raise BadHome(f"The home {self.folder} belongs to another user (uid {found.st_uid}).")
+        if found.st_mode & 0o022:
+            raise BadHome(f"The home {self.folder} may be written by others; mend it: chmod go-w {self.folder}")
+        kind = _file_system(self.folder)
+        if kind in NETWORK_FILE_SYSTEMS:
+            raise BadHome(f"The home {self.folder} is on a network file system ({kind}); choose a local one.")
+
+    def wake(self, role: str, line: str = "") -> None:
+        """Hint at a role that something changed; it looks at the database itself, so a lost hint costs only a delay."""
+        try:
+            pipe = os.open(self.folder / f"{role}.wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError:  # nobody listens
+            return
+        try:
+            os.write(pipe, line.encode() + b"\n")
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EPIPE):  # full: it is awake; gone: it will look at its start
+                raise
+        finally:
+            os.close(pipe)
+
+
+def _nearest(start: Path) -> Path:
+    folders = [start, *start.parents]
+    for folder in folders:
+        if (folder / NAME).is_dir():
+            return folder / NAME
+    for folder in folders:
+        if (folder / ".git").exists():
+            return _main_checkout(folder) / NAME
+        if (folder / "backburner.toml").exists():
+            return folder / NAME
+    return start / NAME
+
+
+def _main_checkout(folder: Path) -> Path:
+    """The checkout that owns the repository: a worktree's and a submodule's `.git` is a file that points into it."""
+    link = folder / ".git"
+    if link.is_dir():
+        return folder
+    try:
+        target = folder / link.read_text().removeprefix("gitdir:").strip()
+    except (OSError, UnicodeDecodeError):
+        return folder
+    inside = Path(os.path.normpath(target))
+    return next((parent.parent for parent in inside.parents if parent.name == ".git"), folder)
+
+
+def _create(path: Path, text: str) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+
+
+def _create_fifo(path: Path) -> None:
+    try:
+        os.mkfifo(path, 0o600)
+    except FileExistsError:
+        return
+
+
+def _shortcut(folder: Path) -> Path:
+    """A symbolic link to a folder with a long path, in a folder of ours alone."""
+    base = _runtime_folder()
+    link = base / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    try:
+        link.symlink_to(folder)
+    except FileExistsError:
+        if Path(os.readlink(link)) != folder:
+            raise BadHome(f"{link} does not lead to {folder}; remove it.") from None
+    return link
+
+
+def _runtime_folder() -> Path:
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    roots = [root for root in (given, "/tmp") if root and len(root) < 40 and os.path.isdir(root)]  # noqa: S108 (checked below)
+    base = Path(roots[0]) / f"backburner-{os.geteuid()}"
+    base.mkdir(0o700, exist_ok=True)
+    found = base.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+        raise BadHome(f"{base} is not a folder of yours alone; remove it.")
+    return base
+
+
+def _file_system(folder: Path) -> str:
+    if sys.platform != "linux":
+        return ""
+    best, kind = "", ""
+    where = os.path.realpath(folder)
+    for line in Path("/proc/self/mounts").read_text(errors="replace").splitlines():
+        _, point, name, *_ = line.split(" ")
+        point = point.replace("\\040", " ")
+        inside = where == point or where.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, name
+    return kind

@@ -1,0 +1,151 @@
+"""What a launch means: the agent, the key, the defaults; checked before anything is written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from dataclasses import dataclass
+from typing import Any
+
+from ipc import clock
+from ipc.config import BackgroundConfig
+from ipc.errors import InvalidInput, UnknownAgent
+from ipc.home import Home
+from ipc.task import INPUT_LIMIT, LaunchInput
+
+#: Agents that need no configuration: a command line, a Python callable, work done outside.
+BUILT_IN = ("command", "python", "external")
+
+
+@dataclass
+class Order:
+    """A launch, checked and filled in: what goes into the two tables, and what it comes after.
+
+    `doomed` is set where it can never run, since a task that it comes after had ended badly.
+    """
+
+    row: dict[str, Any]
+    input: dict[str, Any]
+    after: tuple[str, ...]
+    after_any: tuple[str, ...]
+    doomed: bool = False
+
+    @classmethod
+    def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
+        """Check a launch and fill in the defaults. Raises InvalidInput, UnknownAgent; `where` goes before the field's name."""
+        said = wanted.to_json()
+        text = json.dumps(said, ensure_ascii=False, allow_nan=False)
+        if len(text.encode()) > INPUT_LIMIT:
+            raise InvalidInput(
+                f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).", field="prompt"
+            )
+        agent = agent_of(wanted, config, where)
+        model = wanted.model or _default_model(agent, config)
+        now = clock.now()
+        not_before = now + wanted.delay_ms if wanted.delay_ms else None
+        expires = (not_before or now) + config.max_queue_wait_s * 1000 if config.max_queue_wait_s else None
+        timeout = wanted.timeout_ms if wanted.timeout_ms is not None else round(config.task_timeout_s * 1000) or None
+        row = {
+            "id": wanted.id or f"bg-{uuid.uuid4()}",
+            "parent": wanted.parent_session_id,
+            "message": wanted.parent_message_id,
+            "description": wanted.description,
+            "agent": agent,
+            "model": model,
+            "key": wanted.concurrency_key or model or agent,
+            "uniq": wanted.unique_key,
+            "priority": wanted.priority,
+            "queued_at": now,
+            "not_before": not_before,
+            "expires_at": None if expires is None else round(expires),
+            "due_at": _earliest(not_before, expires),
+            "retries": wanted.retries,
+            "max_attempts": wanted.retries + 1,
+            "timeout_ms": timeout or None,
+        }
+        cwd = wanted.cwd or os.getcwd()
+        return cls(row, _input_row(wanted, said, text, cwd), wanted.after, wanted.after_any)
+
+
+    def copy_stdin(self, home: Home) -> None:
+        """Copy the file for stdin into the home: the task reads what was there when it was launched. Raises InvalidInput."""
+        source = self.input["stdin_file"]
+        if source is None:
+            return
+        self.input["stdin_file"] = uuid.uuid4().hex
+        try:
+            shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
+        except OSError as error:
+            raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
+
+
+def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> str:
+    """The agent that a launch means. Raises UnknownAgent, InvalidInput."""
+    _refuse_mixtures(wanted, where)
+    if wanted.agent is None:
+        return _implied_agent(wanted, config, where)
+    known = sorted({*BUILT_IN, *config.agents})
+    if wanted.agent not in known:
+        raise UnknownAgent(f"{where}agent: there is no agent {wanted.agent}; there are: {', '.join(known)}.")
+    return wanted.agent
+
+
+def _refuse_mixtures(wanted: LaunchInput, where: str) -> None:
+    if wanted.command is not None and wanted.call is not None:
+        raise InvalidInput(f"{where}command: give a command or a call, not both.", field="command")
+    if wanted.stdin is not None and wanted.stdin_file is not None:
+        raise InvalidInput(f"{where}stdin: give stdin or stdinFile, not both.", field="stdin")
+    if wanted.call is None and (wanted.args or wanted.kwargs):
+        raise InvalidInput(f"{where}call: args and kwargs need a call.", field="call")
+    needs = {"command": wanted.command, "python": wanted.call}
+    if wanted.agent in needs and needs[wanted.agent] is None:
+        name = "command" if wanted.agent == "command" else "call"
+        raise InvalidInput(f"{where}{name}: the agent {wanted.agent} needs a {name}.", field=name)
+    for agent, given in needs.items():
+        if given is not None and wanted.agent not in (None, agent):
+            raise InvalidInput(f"{where}agent: a {agent} task is not for the agent {wanted.agent}.", field="agent")
+
+
+def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) -> str:
+    if wanted.command is not None:
+        return "command"
+    if wanted.call is not None:
+        return "python"
+    if wanted.prompt is None:
+        raise InvalidInput(f"{where}prompt: a task needs a prompt, a command or a call.", field="prompt")
+    if not config.default_agent:
+        known = ", ".join(sorted(config.agents)) or "none is configured"
+        raise UnknownAgent(f"{where}agent: a prompt needs an agent (there are: {known}); name one or set default_agent.")
+    return config.default_agent
+
+
+def _default_model(agent: str, config: BackgroundConfig) -> str | None:
+    found = config.agents.get(agent)
+    return found.model or None if found else None
+
+
+def _earliest(*moments: float | None) -> int | None:
+    given = [round(moment) for moment in moments if moment is not None]
+    return min(given) if given else None
+
+
+def _input_row(wanted: LaunchInput, said: dict[str, Any], text: str, cwd: str) -> dict[str, Any]:
+    listed = {name: _dumped(said.get(name)) for name in ("command", "metadata", "env", "args", "kwargs")}
+    return {
+        **listed,
+        "digest": hashlib.sha256(text.encode()).hexdigest() if wanted.id else None,
+        "cwd": os.path.abspath(cwd),
+        "leave_children": wanted.leave_children,
+        "call": wanted.call,
+        "after": _dumped([*wanted.after, *wanted.after_any] or None),
+        "stdin_file": wanted.stdin_file,
+        "stdin": wanted.stdin,
+        "prompt": wanted.prompt,
+    }
+
+
+def _dumped(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)

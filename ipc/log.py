@@ -1,0 +1,124 @@
+"""The event log, seen from its readers: lines, cursors, batches."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from ipc import clock
+from ipc.database import Database, Row, Transaction
+from ipc.errors import InvalidInput
+from ipc.notifications import batch_payload
+from ipc.task import Task
+from ipc.tasks import task_of
+
+#: The log's name for a batch, and what subscribers hear it as.
+STORED_BATCH, TOLD_BATCH = "background_tasks_notification", "background_tasks_batch"
+
+
+@dataclass(frozen=True)
+class Line:
+    """One event, ready to be sent: `text` is the whole of it as a JSON object."""
+
+    seq: int
+    type: str
+    parent: str | None
+    text: str
+
+
+class Log:
+    """The event log of a home. What is read here was written by the database's triggers."""
+
+    def __init__(self, database: Database) -> None:
+        """Read this database's log."""
+        self.database = database
+
+    def id(self) -> str:
+        """What names this log: another one may have the same numbers."""
+        with self.database.read() as transaction:
+            return str(transaction.value("get_setting", {"name": "log"}))
+
+    def last_seq(self) -> int:
+        """The last number that was given."""
+        with self.database.read() as transaction:
+            return int(transaction.value("last_seq"))
+
+    def read(self, parent: str | None, after: int, limit: int) -> list[Line]:
+        """At most `limit` events after `after`, of one parent or (None) of all, in order."""
+        name = "read_events" if parent is None else "read_events_of_parent"
+        with self.database.read() as transaction:
+            return [_line(row) for row in transaction.all(name, {"parent": parent, "after": after, "most": limit})]
+
+    def cursor(self, parent: str, consumer: str) -> int:
+        """Up to where that consumer has acknowledged that parent's events; 0 at first."""
+        with self.database.read() as transaction:
+            return transaction.value("get_cursor", {"parent": parent, "consumer": consumer}) or 0
+
+    def acknowledge(self, parent: str, consumer: str, seq: int) -> int:
+        """Move a cursor forward; where it is now. Raises InvalidInput beyond the log's end."""
+        with self.database.write(durable=False) as transaction:
+            last = transaction.value("last_seq")
+            if seq > last:
+                raise InvalidInput(f"seq: the log ends at {last}, {seq} is beyond it.", field="seq")
+            return int(transaction.value("set_cursor", {"parent": parent, "consumer": consumer, "seq": seq}))
+
+    def truncated(self, parent: str | None, after: int) -> int | None:
+        """The first number that is still there, where some after `after` are not; else None."""
+        name = parent or "*"
+        with self.database.read() as transaction:
+            gone = transaction.value("truncated_to", {"parent": name}) or 0
+            if gone <= after:
+                return None
+            kept = transaction.value("first_event_after", {"parent": name, "after": gone})
+        return int(kept) if kept is not None else int(gone) + 1
+
+    def unbatched(self) -> dict[str, tuple[int, int]]:
+        """Per parent: how many ends wait for a batch, and since when (milliseconds since 1970)."""
+        with self.database.read() as transaction:
+            rows = transaction.all("list_unbatched")
+        return {row["parent"]: (row["count"], row["since"]) for row in rows}
+
+    def count_unbatched(self) -> int:
+        """How many ends wait for a batch."""
+        with self.database.read() as transaction:
+            return int(transaction.value("count_unbatched"))
+
+    def form_batch(self, parent: str, most: int) -> bool:
+        """Tell a parent, in one notice, of at most `most` of its ended tasks; False where none waits."""
+        with self.database.write() as transaction:
+            ends = transaction.all("take_unbatched", {"parent": parent, "most": most})
+            if not ends:
+                return False
+            tasks = [_ended(transaction, end) for end in ends]
+            seq = ends[-1]["seq"]
+            more = transaction.value("more_unbatched", {"parent": parent, "seq": seq})
+            body = {"taskIds": [end["id"] for end in ends], "source": "background-manager"}
+            body |= batch_payload(parent, tasks, all_complete=not more)
+            body.pop("parentSessionId")
+            values = {"seq": seq, "parent": parent, "at": clock.now(), "body": json.dumps(body, ensure_ascii=False)}
+            transaction.run("form_batch", values)
+        return True
+
+
+def _ended(transaction: Transaction, end: Row) -> Task:
+    """The task as it was when it ended."""
+    if end["snapshot"] is not None:
+        return Task.from_json(json.loads(end["snapshot"]))
+    row = transaction.one("get_task", {"id": end["id"]})
+    assert row is not None, "a task stays until its end was told"
+    return task_of(row)
+
+
+def _line(row: Row) -> Line:
+    type_, body = row["type"], row["body"]
+    if type_ == STORED_BATCH:
+        type_, body = TOLD_BATCH, _told(body)
+    head = {"seq": row["seq"], "type": type_, "at": clock.iso(row["at"]), "parentSessionId": row["parent"]}
+    return Line(row["seq"], type_, row["parent"], f"{json.dumps(head)[:-1]}, {body[1:]}")
+
+
+def _told(body: str) -> str:
+    """A batch as subscribers hear it: without what only the log notes."""
+    found: dict[str, Any] = json.loads(body)
+    return json.dumps({name: value for name, value in found.items() if name not in ("taskIds", "source")}, ensure_ascii=False)

@@ -1,0 +1,25 @@
+"""How a database of an older release, or an empty one, becomes one of this release."""
+
+from __future__ import annotations
+
+import uuid
+
+from sqlite_utils import Database as Tables
+from sqlite_utils import Migrations
+
+from ipc.sql import statement
+
+migrations = Migrations("backburner")
+
+
+@migrations()
+def first_schema(tables: Tables) -> None:
+    """Tasks, event log, processes."""
+    _run_all(tables, "schema_1")
+    tables.execute(statement("set_setting"), {"name": "log", "value": str(uuid.uuid4())})
+
+
+def _run_all(tables: Tables, name: str) -> None:
+    """Run a file of statements set apart by blank lines; `executescript` would commit the transaction first."""
+    for text in statement(name).split("\n\n"):
+        tables.execute(text)

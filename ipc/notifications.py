@@ -1,0 +1,251 @@
+"""What a batch of notices is, when it is due, and how it reads."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ipc.clock import monotonic
+from ipc.errors import InvalidInput
+from ipc.event import EventBus
+from ipc.task import Task, TaskStatus
+
+SOURCE = "background-manager"
+
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class NotificationConfig:
+    """How long notices of one parent are gathered (milliseconds), and how many at most (at least 1)."""
+
+    batch_window_ms: int = 1000
+    max_batch_size: int = 5
+
+    def __post_init__(self) -> None:
+        """Refuse what could never be: raises InvalidInput."""
+        if self.batch_window_ms < 0:
+            raise InvalidInput("A batch window lasts 0 ms or longer.", field="batch_window_ms")
+        if self.max_batch_size < 1:
+            raise InvalidInput("A batch holds at least 1 task.", field="max_batch_size")
+
+
+@dataclass
+class _Parent:
+    """What one parent is still to be told, and by when; and its tasks that are known not to have ended."""
+
+    waiting: list[Task] = field(default_factory=list)
+    deadline: float | None = None
+    unfinished: set[str] = field(default_factory=set)
+
+
+class NotificationManager:
+    """Gathers the ends of tasks per parent; the only place that decides when a batch is formed.
+
+    Without `clock` a thread of its own closes the windows. With one there is no thread: whoever owns the
+    clock waits for `due()` seconds and calls `flush_due()`.
+    """
+
+    def __init__(
+        self,
+        config: NotificationConfig | None = None,
+        event_bus: EventBus | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Start with nothing waiting; `clock` gives seconds that never go back."""
+        self._config = config or NotificationConfig()
+        self._event_bus = event_bus or EventBus()
+        self._clock = clock or monotonic
+        self._driven = clock is not None
+        self._parents: dict[str, _Parent] = {}
+        self._changed = threading.Condition()
+        self._timer: threading.Thread | None = None
+
+    def get_event_bus(self) -> EventBus:
+        """Where notices and batches are dispatched."""
+        return self._event_bus
+
+    def notify(self, task: Task) -> None:
+        """Tell at once that a task ended, and queue it for its parent's next batch.
+
+        A task that has not ended is only remembered: until it has, no batch of its parent is `allComplete`.
+        """
+        if task.status.ended:
+            self._event_bus.dispatch("background_task_completed", _notice(task))
+        if task.parent_session_id is not None and self._remember(task.parent_session_id, task):
+            self.flush_parent(task.parent_session_id)
+
+    def flush_parent(self, parent_session_id: str) -> None:
+        """Form the batches of one parent now, whatever is left of its window."""
+        while tasks := self._take(parent_session_id):
+            self._announce(parent_session_id, tasks)
+
+    def flush_all(self) -> None:
+        """Form the batches of all parents now."""
+        self._flush_until(float("inf"))
+
+    def flush_due(self) -> None:
+        """Form the batches of the parents whose window has ended."""
+        self._flush_until(self._clock())
+
+    def clear(self) -> None:
+        """Forget all that waits, untold, and all that was known of tasks."""
+        with self._changed:
+            self._parents.clear()
+            self._changed.notify_all()
+
+    def due(self) -> float | None:
+        """Seconds until the next window ends, 0 if one has; None when nothing waits."""
+        with self._changed:
+            return self._rest()
+
+    def announce(self, parent: str, tasks: Sequence[Task]) -> None:
+        """Form one batch. What raises here is not lost: the tasks wait for another window."""
+        batch = batch_payload(parent, tasks, self._all_complete(parent))
+        self._event_bus.dispatch("background_tasks_batch", batch)
+        self._event_bus.dispatch("background_tasks_notification", _receipt(batch))
+
+    def _remember(self, parent: str, task: Task) -> bool:
+        """Queue an ended task, note an unfinished one. Whether a batch is full."""
+        with self._changed:
+            known = self._parents.setdefault(parent, _Parent())
+            if not task.status.ended:
+                known.unfinished.add(task.id)
+                return False
+            known.unfinished.discard(task.id)
+            known.waiting.append(task)
+            self._open_window(known)
+            return len(known.waiting) >= self._config.max_batch_size
+
+    def _open_window(self, known: _Parent) -> None:
+        if known.deadline is None:
+            known.deadline = self._clock() + self._config.batch_window_ms / 1000
+        if self._timer is None and not self._driven:
+            self._timer = threading.Thread(target=self._keep_time, name="notifications", daemon=True)
+            self._timer.start()
+
+    def _take(self, parent: str) -> list[Task]:
+        """The next batch's tasks, oldest first, which no longer wait then."""
+        with self._changed:
+            known = self._parents.get(parent, _Parent())
+            tasks = known.waiting[: self._config.max_batch_size]
+            del known.waiting[: len(tasks)]
+            if not known.waiting:
+                self._close_window(parent, known)
+            return tasks
+
+    def _close_window(self, parent: str, known: _Parent) -> None:
+        known.deadline = None
+        if not known.unfinished:
+            self._parents.pop(parent, None)
+        self._changed.notify_all()
+
+    def _announce(self, parent: str, tasks: list[Task]) -> None:
+        try:
+            self.announce(parent, tasks)
+        except BaseException:
+            with self._changed:
+                known = self._parents.setdefault(parent, _Parent())
+                known.waiting[:0] = tasks
+                known.deadline = None
+                self._open_window(known)
+            raise
+
+    def _flush_until(self, moment: float) -> None:
+        with self._changed:
+            ended = [
+                parent
+                for parent, known in self._parents.items()
+                if known.deadline is not None and known.deadline <= moment
+            ]
+        for parent in ended:
+            self.flush_parent(parent)
+
+    def _all_complete(self, parent: str) -> bool:
+        with self._changed:
+            known = self._parents.get(parent, _Parent())
+            return not known.waiting and not known.unfinished
+
+    def _rest(self) -> float | None:
+        deadlines = [known.deadline for known in self._parents.values() if known.deadline is not None]
+        return max(0.0, min(deadlines) - self._clock()) if deadlines else None
+
+    def _keep_time(self) -> None:
+        """The life of the timer thread: it goes when nothing waits, and the next notice starts another."""
+        while self._window_ended():
+            try:
+                self.flush_due()
+            except Exception:
+                logging.getLogger("backburner").exception("a batch could not be announced")
+
+    def _window_ended(self) -> bool:
+        with self._changed:
+            while rest := self._rest():
+                self._changed.wait(rest)
+            if rest is None:
+                self._timer = None
+            return rest is not None
+
+
+def create_notification_manager(
+    config: NotificationConfig | None = None,
+    event_bus: EventBus | None = None,
+    clock: Clock | None = None,
+) -> NotificationManager:
+    """A new NotificationManager."""
+    return NotificationManager(config, event_bus, clock)
+
+
+def batch_payload(parent: str, tasks: Sequence[Task], all_complete: bool) -> dict[str, Any]:
+    """All that a batch tells, in the shape of the event `background_tasks_batch`."""
+    completed, failed, cancelled = (
+        sum(task.status is status for task in tasks)
+        for status in (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED)
+    )
+    return {
+        "parentSessionId": parent,
+        "tasks": [task.brief() for task in tasks],
+        "count": len(tasks),
+        "completedCount": completed,
+        "failedCount": failed,
+        "cancelledCount": cancelled,
+        "allComplete": all_complete,
+        "message": format_batch_notification(len(tasks), completed, failed),
+    }
+
+
+def format_batch_notification(count: int, completed: int, failed: int) -> str:
+    """A batch in a sentence: «5 background tasks finished: 4 completed, 1 failed.» The rest was cancelled."""
+    subject = f"{count} background task{'' if count == 1 else 's'}"
+    parts = {"completed": completed, "failed": failed, "cancelled": max(0, count - completed - failed)}
+    said = [verb for verb, number in parts.items() if number]
+    if len(said) > 1:
+        return f"{subject} finished: {', '.join(f'{parts[verb]} {verb}' for verb in said)}."
+    verb = said[0] if said else "completed"
+    return f"{subject} {verb}{' successfully' if verb == 'completed' else ''}."
+
+
+def _notice(task: Task) -> dict[str, Any]:
+    return {
+        "taskId": task.id,
+        "sessionId": task.session_id,
+        "parentSessionId": task.parent_session_id,
+        "status": task.status,
+        "result": task.result,
+        "error": task.error,
+        "errorKind": task.error_kind,
+    }
+
+
+def _receipt(batch: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "parentSessionId": batch["parentSessionId"],
+        "taskIds": [task["id"] for task in batch["tasks"]],
+        "count": batch["count"],
+        "completedCount": batch["completedCount"],
+        "failedCount": batch["failedCount"],
+        "source": SOURCE,
+    }

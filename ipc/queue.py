@@ -1,0 +1,358 @@
+"""The queue: every change of a task's state, each one method and one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ipc import clock
+from ipc.claim import Claimed, Settlement, Slot
+from ipc.config import BackgroundConfig
+from ipc.database import Database, Row, Transaction
+from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap
+from ipc.groups import load_limits
+from ipc.launch import Order
+from ipc.limits import Limits
+from ipc.registry import wake_process
+from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
+from ipc.tasks import Tasks, state_of
+
+@dataclass(frozen=True)
+class Launched:
+    """An accepted task, or the one that was there already."""
+
+    id: str
+    existing: bool
+
+
+class Queue(Tasks):
+    """The tasks of a home, to read and to move."""
+
+    def __init__(self, database: Database, config: BackgroundConfig) -> None:
+        """Work on this database, with the defaults, agents and caps of `config`."""
+        super().__init__(database, config)
+        self._limits = Limits(config.default_concurrency, config.model_concurrency, {})
+        self._limits_version = -1
+
+    # launching
+
+    def launch(self, wanted: LaunchInput) -> Launched:
+        """Accept one task. Raises as `launch_many`."""
+        return self.launch_many([wanted])[0]
+
+    def launch_many(self, wanted: Sequence[LaunchInput]) -> list[Launched]:
+        """Accept tasks, all or none, in order.
+
+        Raises InvalidInput, UnknownAgent, NotFound (`after`), OverCap, Temporary.
+        """
+        places = [f"tasks[{position}]." for position in range(len(wanted))] if len(wanted) > 1 else [""]
+        orders = [Order.of(launch, self.config, where) for launch, where in zip(wanted, places, strict=True)]
+        for order in orders:
+            order.copy_stdin(self.home)
+        with self.database.write() as transaction:
+            limits = self._current_limits(transaction)
+            launched = [self._accept(transaction, order, limits) for order in orders]
+        self.home.wake("supervisor")
+        if any(order.doomed for order in orders):
+            self.home.wake("flusher")
+        return launched
+
+    def _current_limits(self, transaction: Transaction) -> Limits:
+        version = transaction.value("limits_version")
+        if version != self._limits_version:
+            self._limits, self._limits_version = load_limits(transaction, self.config), version
+        return self._limits
+
+    def _accept(self, transaction: Transaction, order: Order, limits: Limits) -> Launched:
+        existing = _existing(transaction, order)
+        if existing is not None:
+            return Launched(existing, True)
+        self._refuse_over_cap(transaction, order)
+        blockers = _blockers(transaction, order)
+        group = limits.group(order.row["key"])
+        transaction.run("ensure_group", {"grp": group, "most": limits.limit(group)})
+        transaction.run("ensure_key", {"key": order.row["key"], "grp": group})
+        ready = order.row["not_before"] is None and not blockers
+        number = transaction.insert("insert_task", {**order.row, "grp": group, "ready": ready})
+        transaction.run("insert_input", {**order.input, "task": number})
+        for blocker in blockers:
+            transaction.run("insert_dependency", {**blocker, "task": number})
+        if any(blocker["over"] and not blocker["well"] and not blocker["any_end"] for blocker in blockers):
+            order.doomed = True
+            _end_pending(transaction, number, "dependency", "A task that it comes after had already ended badly.")
+        return Launched(order.row["id"], False)
+
+    def _refuse_over_cap(self, transaction: Transaction, order: Order) -> None:
+        cap, parent = self.config.max_tasks_per_parent, order.row["parent"]
+        if not cap or parent is None:
+            return
+        if transaction.value("count_unfinished", {"parent": parent, "cap": cap}) >= cap:
+            raise OverCap(
+                f"The parent {parent} already has {cap} unfinished tasks, as many as max_tasks_per_parent allows.",
+                field="parentSessionId",
+            )
+
+    # running
+
+    def claim(self, slot: Slot, owner: int | None) -> Claimed | None:
+        """Start a try at the group's next task in that slot; None if there is none, or the slot may not be used now."""
+        with self.database.write(durable=False) as transaction:
+            claimed = _claim(transaction, slot, owner)
+        if claimed is not None:
+            self.home.wake("flusher")
+        return claimed
+
+    def settle(self, settlement: Settlement, then: tuple[Slot, int] | None = None) -> tuple[str | None, Claimed | None]:
+        """End a try and, with a slot and an owner, claim the next task of the group in the same transaction.
+
+        Gives the status that the task has now, or None where the claim was no longer the one in force: then nothing changed.
+        """
+        with self.database.write() as transaction:
+            status = _settle(transaction, settlement)
+            claimed = _claim(transaction, *then) if then else None
+        self.home.wake("flusher")
+        return status, claimed
+
+    def note_pid(self, number: int, claim: int, pid: int | None) -> None:
+        """Tell who the first process of a try is, for people to see; nothing is decided on it."""
+        with self.database.write(durable=False) as transaction:
+            transaction.run("note_pid", {"number": number, "claim": claim, "pid": pid})
+
+    def decide(self, number: int, claim: int, verdict: TaskStatus, text: str | None, kind: str | None) -> bool:
+        """Write a running try's verdict; whether it was the first."""
+        with self.database.write() as transaction:
+            return _write_verdict(transaction, {"number": number, "claim": claim}, verdict, text, kind)
+
+    def note_stale(self, number: int, claim: int, idle_ms: int) -> None:
+        """Tell, once per attempt, that a try gave no sign of life for so long."""
+        with self.database.write() as transaction:
+            transaction.run("set_stale", {"number": number, "claim": claim, "idle_ms": idle_ms})
+        self.home.wake("flusher")
+
+    # verdicts from outside
+
+    def cancel(self, id: str) -> Task:
+        """Cancel a task: at once if it is pending, else by a verdict that its worker carries out.
+
+        Raises NotFound, MoveNotAllowed if it has ended.
+        """
+        with self.database.write() as transaction:
+            state = state_of(transaction, id, self.home.folder)
+            if state["status"] == TaskStatus.PENDING:
+                transaction.run("cancel_pending", {"number": state["number"], "now": clock.now()})
+            elif state["status"] != TaskStatus.RUNNING:
+                raise MoveNotAllowed(f"Task {id} has already ended ({state['status']}).")
+            elif state["verdict"] != TaskStatus.CANCELLED:
+                _rule(transaction, state, TaskStatus.CANCELLED, None, None)
+        return self._after(state, id)
+
+    def complete(self, id: str, result: str | None = None) -> Task:
+        """Say from outside that a running task is done. Raises NotFound, MoveNotAllowed."""
+        return self._end_from_outside(id, TaskStatus.COMPLETED, result, None)
+
+    def fail(self, id: str, error: str) -> Task:
+        """Say from outside that a running task has failed. Raises NotFound, MoveNotAllowed."""
+        return self._end_from_outside(id, TaskStatus.ERROR, error, "failed")
+
+    def _end_from_outside(self, id: str, verdict: TaskStatus, text: str | None, kind: str | None) -> Task:
+        with self.database.write() as transaction:
+            state = state_of(transaction, id, self.home.folder)
+            if state["status"] != TaskStatus.RUNNING:
+                raise MoveNotAllowed(f"Task {id} is not running ({state['status']}).")
+            _rule(transaction, state, verdict, text, kind)
+        return self._after(state, id)
+
+    def progress(self, id: str, text: str) -> Task:
+        """Note how far a running task is. Raises NotFound, MoveNotAllowed."""
+        with self.database.write(durable=False) as transaction:
+            state = state_of(transaction, id, self.home.folder)
+            if not transaction.run("set_progress", {"id": id, "text": cut(text, BRIEF_LIMIT)}):
+                raise MoveNotAllowed(f"Task {id} is not running ({state['status']}).")
+        return self.get(id)
+
+    def retry(self, id: str) -> Task:
+        """Queue a failed or cancelled task again under its id. Raises NotFound, MoveNotAllowed."""
+        task = self.get(id)
+        with self.database.write() as transaction:
+            state = state_of(transaction, id, self.home.folder)
+            if state["status"] not in (TaskStatus.ERROR, TaskStatus.CANCELLED):
+                raise MoveNotAllowed(f"Task {id} can be retried after an error or a cancellation, not from {state['status']}.")
+            if task.unique_key and transaction.value("holder_of_unique", {"uniq": task.unique_key}):
+                raise MoveNotAllowed(f"Another task holds the unique name {task.unique_key} now.")
+            transaction.run("keep_snapshot", {"task": state["number"], "snapshot": json.dumps(task.brief())})
+            transaction.run("retry_task", {"number": state["number"], "now": clock.now()})
+        self.home.wake("supervisor")
+        return self.get(id)
+
+    def _after(self, state: Row, id: str) -> Task:
+        """Tell those concerned that a verdict was written, and answer with the task as it is now."""
+        if state["owner"] is not None:
+            wake_process(self.database, state["owner"])
+        self.home.wake("supervisor")
+        self.home.wake("flusher")
+        return self.get(id)
+
+    # time and dependencies
+
+    def next_due(self) -> int | None:
+        """When `promote` has something to do, in milliseconds since 1970; 0 for now."""
+        with self.database.read() as transaction:
+            if transaction.value("any_over") is not None:
+                return 0
+            due = transaction.value("next_due")
+        return None if due is None else int(due)
+
+    def promote(self, most: int = 200) -> set[str]:
+        """Let those be claimed whose delay or dependency is over, end those that waited too long. The groups concerned."""
+        now = clock.now()
+        with self.database.write() as transaction:
+            late = transaction.all("list_due", {"now": now, "most": most})
+            for row in late:
+                _promote(transaction, row, now)
+            over = transaction.all("list_over", {"most": most})
+            for row in over:
+                _resolve(transaction, row, now)
+        self.home.wake("flusher")
+        return {row["grp"] for row in [*late, *over]}
+
+
+def _existing(transaction: Transaction, order: Order) -> str | None:
+    digest = order.input["digest"]
+    if digest is not None:
+        row = transaction.one("get_digest", {"id": order.row["id"]})
+        if row is not None and row["digest"] != digest:
+            raise InvalidInput(f"id: {order.row['id']} is the id of a task with another input.", field="id")
+        if row is not None:
+            return str(order.row["id"])
+    holder: str | None = transaction.value("holder_of_unique", {"uniq": order.row["uniq"]}) if order.row["uniq"] else None
+    return holder
+
+
+def _blockers(transaction: Transaction, order: Order) -> list[dict[str, Any]]:
+    """The tasks that one waits for, without those whose end is already good enough."""
+    pairs = [(id, False) for id in order.after] + [(id, True) for id in order.after_any]
+    found = [_blocker(transaction, id, any_end) for id, any_end in dict.fromkeys(pairs)]
+    return [blocker for blocker in found if not (blocker["over"] and (blocker["well"] or blocker["any_end"]))]
+
+
+def _blocker(transaction: Transaction, id: str, any_end: bool) -> dict[str, Any]:
+    row = transaction.one("state_of", {"id": id})
+    if row is None:
+        raise NotFound(f"There is no task {id} to come after.", field="after")
+    status = TaskStatus(row["status"])
+    return {"blocker": row["number"], "any_end": any_end, "over": status.ended, "well": status is TaskStatus.COMPLETED}
+
+
+def _claim(transaction: Transaction, slot: Slot, owner: int | None) -> Claimed | None:
+    place = {"grp": slot.group, "slot": slot.number}
+    number = transaction.value("next_claimable", {**place, "external": owner is None})
+    if number is None:
+        return None
+    claim = transaction.value("next_claim")
+    values = {**place, "number": number, "claim": claim, "owner": owner, "now": clock.now()}
+    row = transaction.one("claim_task", values)
+    assert row is not None, "the row was pending in this very transaction"
+    return _claimed(row, transaction.one("get_input", {"task": number}))
+
+
+def _claimed(row: Row, given: Row | None) -> Claimed:
+    assert given is not None, "every task has its input"
+    names = "number id claim attempt max_attempts interruptions agent parent model description timeout_ms".split()
+    plain = "cwd call stdin stdin_file prompt".split()
+    return Claimed(
+        **{name: row[name] for name in names},
+        **{name: given[name] for name in plain},
+        slot=Slot(row["grp"], row["slot"]),
+        command=tuple(json.loads(given["command"])) if given["command"] else None,
+        args=tuple(json.loads(given["args"] or "[]")),
+        kwargs=json.loads(given["kwargs"] or "{}"),
+        env=json.loads(given["env"] or "{}"),
+        leave_children=None if given["leave_children"] is None else bool(given["leave_children"]),
+    )
+
+
+def _settle(transaction: Transaction, settlement: Settlement) -> str | None:
+    kept = cut(settlement.result, RESULT_LIMIT)
+    row = transaction.one(
+        "settle_task",
+        {
+            "number": settlement.number,
+            "claim": settlement.claim,
+            "status": settlement.status,
+            "result": kept,
+            "result_truncated": kept != settlement.result,
+            "brief": _brief(kept),
+            "error": settlement.error,
+            "error_kind": settlement.error_kind,
+            "exit_code": settlement.exit_code,
+            "signal": settlement.signal,
+            "leftovers": settlement.leftovers,
+            "session": settlement.session,
+            "not_before": settlement.not_before,
+            "unused": settlement.unused,
+            "now": clock.now(),
+        },
+    )
+    if row is None:
+        return None
+    for stream, data in settlement.outputs:
+        values = {"claim": settlement.claim, "stream": stream, "task": settlement.number, "data": data}
+        transaction.run("insert_output", values)
+    return str(row["status"])
+
+
+def _brief(result: str | None) -> str | None:
+    short = cut(result, BRIEF_LIMIT)
+    return None if short == result else short
+
+
+def _rule(transaction: Transaction, state: Row, verdict: TaskStatus, text: str | None, kind: str | None) -> None:
+    """Write a verdict; work done outside has no tree to end and is settled at once."""
+    if not _write_verdict(transaction, {"number": state["number"], "claim": state["claim"]}, verdict, text, kind):
+        raise MoveNotAllowed(f"The task is already being ended ({state['verdict']}).")
+    if state["agent"] == "external":
+        settle_verdict = Settlement(number=state["number"], claim=state["claim"], status=verdict)
+        _settle(transaction, settle_verdict)
+
+
+def _write_verdict(
+    transaction: Transaction, claim: dict[str, int], verdict: TaskStatus, text: str | None, kind: str | None
+) -> bool:
+    kept = cut(text, RESULT_LIMIT)
+    brief = _brief(kept) if verdict is TaskStatus.COMPLETED else None
+    values = {**claim, "verdict": verdict, "text": kept, "kind": kind, "brief": brief, "truncated": kept != text}
+    return transaction.run("write_verdict", values) == 1
+
+
+def _end_pending(transaction: Transaction, number: int, kind: str, error: str) -> None:
+    transaction.run("end_pending", {"number": number, "kind": kind, "error": error, "now": clock.now()})
+
+
+def _promote(transaction: Transaction, row: Row, now: int) -> None:
+    if row["status"] == TaskStatus.RUNNING:
+        _time_out(transaction, row)
+    elif row["expires_at"] is not None and row["expires_at"] <= now:
+        _end_pending(transaction, row["number"], "expired", "It waited longer than max_queue_wait_s.")
+    else:
+        transaction.run("make_ready", {"number": row["number"], "ready": not row["blocked"]})
+
+
+def _time_out(transaction: Transaction, row: Row) -> None:
+    """Work done outside has no worker that looks at the clock."""
+    again = row["attempt"] < row["max_attempts"]
+    error = f"No verdict within {row['timeout_ms']} ms."
+    status = TaskStatus.PENDING if again else TaskStatus.ERROR
+    _settle(transaction, Settlement(number=row["number"], claim=row["claim"], status=status, error=error, error_kind="timeout"))
+
+
+def _resolve(transaction: Transaction, row: Row, now: int) -> None:
+    if row["status"] == TaskStatus.PENDING and row["bad"]:
+        _end_pending(transaction, row["number"], "dependency", "A task that it comes after ended badly.")
+    elif row["status"] == TaskStatus.PENDING and not row["open"]:
+        late = row["not_before"] is None or row["not_before"] <= now
+        if late:
+            transaction.run("make_ready", {"number": row["number"], "ready": True})
+    ended = row["status"] != TaskStatus.PENDING or bool(row["bad"])
+    transaction.run("forget_over", {"task": row["number"], "every": ended})

@@ -1,0 +1,92 @@
+"""Which processes of ours there are, and what they hold."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass
+
+from ipc import clock
+from ipc.claim import Slot
+from ipc.database import Database, Row
+from ipc.identity import Identity
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of a role, and its number in the registry, which is never given twice."""
+
+    number: int
+    role: str
+    identity: Identity
+
+
+@dataclass(frozen=True)
+class Running:
+    """A running task, as the supervisor sees it: who has it, and what is already decided."""
+
+    number: int
+    id: str
+    claim: int
+    slot: Slot
+    agent: str
+    attempt: int
+    max_attempts: int
+    interruptions: int
+    verdict: str | None
+    pid: int | None
+    owner: Process | None
+
+
+class Registry:
+    """The table of processes."""
+
+    def __init__(self, database: Database) -> None:
+        """Read and write this database."""
+        self.database = database
+
+    def register(self, role: str) -> int:
+        """Enter this process; its number."""
+        me = Identity.mine()
+        values = {"role": role, "pid": me.pid, "ticks": me.ticks, "boot": me.boot, "pidns": me.pidns, "since": clock.now()}
+        with self.database.write(durable=False) as transaction:
+            return transaction.insert("insert_process", values)
+
+    def leave(self, number: int) -> None:
+        """Strike a process out."""
+        with self.database.write(durable=False) as transaction:
+            transaction.run("delete_process", {"number": number})
+
+    def processes(self, role: str) -> list[Process]:
+        """All that are entered under a role, dead or alive."""
+        with self.database.read() as transaction:
+            return [process_of(row) for row in transaction.all("list_processes", {"role": role})]
+
+    def started_at(self, role: str, pid: int) -> int | None:
+        """When a process of that role entered itself, in milliseconds since 1970."""
+        with self.database.read() as transaction:
+            value = transaction.value("process_since", {"role": role, "pid": pid})
+            return None if value is None else int(value)
+
+    def running(self) -> list[Running]:
+        """All running tasks."""
+        with self.database.read() as transaction:
+            return [_running(row) for row in transaction.all("list_running")]
+
+
+def wake_process(database: Database, number: int) -> bool:
+    """Have a process look at the database again (a signal that it waits for); whether it lives."""
+    with database.read() as transaction:
+        row = transaction.one("get_process", {"number": number})
+    return row is not None and process_of(row).identity.signal(signal.SIGUSR1)
+
+
+def process_of(row: Row) -> Process:
+    """A process from its row."""
+    return Process(row["number"], row["role"], Identity(row["pid"], row["ticks"], row["boot"], row["pidns"]))
+
+
+def _running(row: Row) -> Running:
+    names = "id claim agent attempt max_attempts interruptions verdict".split()
+    owner = None if row["number"] is None else process_of(row)
+    slot = Slot(row["grp"], row["slot"])
+    return Running(number=row["task"], slot=slot, owner=owner, pid=row["task_pid"], **{name: row[name] for name in names})

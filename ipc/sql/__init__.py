@@ -1,0 +1,12 @@
+"""The statements: one a file, named by its verb, described by its first line."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+
+@functools.cache
+def statement(name: str) -> str:
+    """The text of `<name>.sql`."""
+    return (Path(__file__).parent / f"{name}.sql").read_text()

@@ -1,0 +1,2 @@
+-- Strike a process out.
+DELETE FROM processes WHERE number = :number

@@ -1,0 +1,2 @@
+-- Remember a concurrency key and its group.
+INSERT INTO keys (name, grp) VALUES (:key, :grp) ON CONFLICT (name) DO NOTHING

@@ -1,0 +1,2 @@
+-- Tasks whose id starts so.
+SELECT id FROM tasks WHERE id >= :from AND id < :to LIMIT 3

@@ -1,0 +1,2 @@
+-- The first event that is kept after a number.
+SELECT min(seq) FROM events WHERE seq > :after AND (:parent = '*' OR parent = :parent)

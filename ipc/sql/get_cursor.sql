@@ -1,0 +1,2 @@
+-- Up to where a consumer of a parent's events has acknowledged them.
+SELECT seq FROM cursors WHERE parent = :parent AND consumer = :consumer

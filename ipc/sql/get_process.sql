@@ -1,0 +1,2 @@
+-- One process.
+SELECT number, role, pid, ticks, boot, pidns FROM processes WHERE number = :number

@@ -1,0 +1,2 @@
+-- One setting of the home.
+SELECT value FROM settings WHERE name = :name

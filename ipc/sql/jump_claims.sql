@@ -1,0 +1,2 @@
+-- Move the claim counter ahead.
+UPDATE counters SET value = value + :by WHERE name = 'claim'

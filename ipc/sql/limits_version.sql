@@ -1,0 +1,2 @@
+-- A number that changes whenever limits or groups of keys change.
+SELECT value FROM counters WHERE name = 'limits'

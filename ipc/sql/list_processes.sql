@@ -1,0 +1,2 @@
+-- All processes entered under a role.
+SELECT number, role, pid, ticks, boot, pidns FROM processes WHERE role = :role ORDER BY number

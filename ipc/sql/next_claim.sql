@@ -1,0 +1,2 @@
+-- A claim number that nobody ever had.
+UPDATE counters SET value = value + 1 WHERE name = 'claim' RETURNING value

@@ -1,0 +1,286 @@
+-- The first schema: tasks and the moves they may make, the event log that only triggers write, and who is alive.
+
+CREATE TABLE settings (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE counters (
+  name TEXT PRIMARY KEY,
+  value INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO counters VALUES ('claim', 0), ('limits', 0);
+
+CREATE TABLE moves (
+  was TEXT NOT NULL,
+  becomes TEXT NOT NULL,
+  PRIMARY KEY (was, becomes)
+) STRICT, WITHOUT ROWID;
+
+INSERT INTO moves VALUES
+  ('pending', 'running'), ('pending', 'cancelled'), ('pending', 'error'),
+  ('running', 'completed'), ('running', 'error'), ('running', 'cancelled'), ('running', 'pending'),
+  ('error', 'pending'), ('cancelled', 'pending');
+
+-- A limit group. `most` is the limit in force (0: none); `configured` and `live` say where it comes from.
+-- `pending` is only shown, never decided on: what runs is counted in `tasks`, in the claim.
+CREATE TABLE groups (
+  name TEXT PRIMARY KEY,
+  most INTEGER NOT NULL CHECK (most >= 0),
+  configured INTEGER,
+  live INTEGER,
+  paused INTEGER NOT NULL DEFAULT 0,
+  pending INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+
+-- Each concurrency key that was ever seen, and its group now.
+CREATE TABLE keys (
+  name TEXT PRIMARY KEY,
+  grp TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE processes (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  role TEXT NOT NULL,
+  pid INTEGER NOT NULL,
+  ticks INTEGER NOT NULL,
+  boot TEXT NOT NULL,
+  pidns TEXT NOT NULL,
+  since INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE tasks (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  parent TEXT,
+  message TEXT,
+  session TEXT,
+  description TEXT,
+  agent TEXT NOT NULL,
+  model TEXT,
+  key TEXT NOT NULL,
+  grp TEXT NOT NULL,
+  uniq TEXT,
+  status TEXT NOT NULL DEFAULT 'pending'
+    CHECK (status IN ('pending', 'running', 'completed', 'error', 'cancelled')),
+  ready INTEGER NOT NULL,                 -- 1: neither a delay nor a dependency is in the way
+  priority INTEGER NOT NULL DEFAULT 0,
+  queued_at INTEGER NOT NULL,             -- all times: milliseconds since 1970
+  started_at INTEGER,
+  completed_at INTEGER,
+  not_before INTEGER,
+  expires_at INTEGER,
+  due_at INTEGER,                         -- when the supervisor must look at it, if nothing happens before
+  attempt INTEGER NOT NULL DEFAULT 0,
+  retries INTEGER NOT NULL,
+  max_attempts INTEGER NOT NULL,
+  interruptions INTEGER NOT NULL DEFAULT 0,
+  timeout_ms INTEGER,
+  result TEXT,
+  result_truncated INTEGER NOT NULL DEFAULT 0,
+  brief TEXT,                             -- the result as events tell it, where that is shorter
+  error TEXT,
+  error_kind TEXT,
+  exit_code INTEGER,
+  signal INTEGER,
+  pid INTEGER,
+  slot INTEGER,
+  claim INTEGER,
+  owner INTEGER,
+  leftovers INTEGER NOT NULL DEFAULT 0,
+  progress TEXT,
+  idle_ms INTEGER,                        -- set once per attempt, when it gave no sign of life for long
+  verdict TEXT CHECK (verdict IN ('completed', 'error', 'cancelled', 'pending')),
+  verdict_text TEXT,
+  verdict_kind TEXT,
+  CHECK ((status = 'running') = (slot IS NOT NULL)),
+  CHECK (status <> 'running' OR claim IS NOT NULL),
+  CHECK ((status IN ('completed', 'error', 'cancelled')) = (completed_at IS NOT NULL)),
+  CHECK (verdict IS NULL OR status = 'running'),
+  CHECK ((status = 'error') <= (error_kind IS NOT NULL))
+) STRICT;
+
+CREATE INDEX tasks_ready ON tasks (grp, priority DESC, number) WHERE status = 'pending' AND ready = 1;
+
+CREATE INDEX tasks_unready ON tasks (grp) WHERE status = 'pending' AND ready = 0;
+
+CREATE UNIQUE INDEX tasks_running ON tasks (grp, slot) WHERE status = 'running';
+
+CREATE INDEX tasks_due ON tasks (due_at) WHERE due_at IS NOT NULL;
+
+CREATE UNIQUE INDEX tasks_unique ON tasks (uniq) WHERE uniq IS NOT NULL AND status IN ('pending', 'running');
+
+CREATE INDEX tasks_of_parent ON tasks (parent, number) WHERE parent IS NOT NULL;
+
+CREATE INDEX tasks_unfinished ON tasks (parent) WHERE status IN ('pending', 'running');
+
+CREATE INDEX tasks_ended ON tasks (completed_at) WHERE completed_at IS NOT NULL;
+
+CREATE INDEX tasks_unwell ON tasks (status, number) WHERE status IN ('error', 'cancelled');
+
+-- What a task was launched with. The long columns come last: a page that is not asked for is not read.
+CREATE TABLE inputs (
+  task INTEGER PRIMARY KEY REFERENCES tasks (number) ON DELETE CASCADE,
+  digest TEXT,                            -- of the launch's input, where the client chose the id
+  cwd TEXT NOT NULL,
+  leave_children INTEGER,
+  command TEXT,
+  call TEXT,
+  metadata TEXT,
+  after TEXT,
+  stdin_file TEXT,
+  env TEXT,
+  args TEXT,
+  kwargs TEXT,
+  stdin TEXT,
+  prompt TEXT
+) STRICT;
+
+-- What a task of one attempt wrote, where it is small; else it is a file.
+CREATE TABLE outputs (
+  claim INTEGER NOT NULL,
+  stream TEXT NOT NULL,
+  task INTEGER NOT NULL REFERENCES tasks (number) ON DELETE CASCADE,
+  data BLOB NOT NULL,
+  PRIMARY KEY (claim, stream)
+) STRICT;
+
+CREATE INDEX outputs_of_task ON outputs (task);
+
+-- A pending task that waits for another; `over` once that one has ended.
+CREATE TABLE dependencies (
+  blocker INTEGER NOT NULL,
+  task INTEGER NOT NULL REFERENCES tasks (number) ON DELETE CASCADE,
+  any_end INTEGER NOT NULL,               -- 1: however it ends
+  over INTEGER NOT NULL DEFAULT 0,
+  well INTEGER,
+  PRIMARY KEY (blocker, task)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX dependencies_of_task ON dependencies (task);
+
+CREATE INDEX dependencies_over ON dependencies (task) WHERE over = 1;
+
+-- The event log. Nothing writes it but the triggers below.
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY AUTOINCREMENT,
+  type TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  parent TEXT,
+  body TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX events_of_parent ON events (parent, seq) WHERE parent IS NOT NULL;
+
+-- The ends that are in no batch yet.
+CREATE TABLE outbox (
+  seq INTEGER PRIMARY KEY,
+  parent TEXT NOT NULL,
+  task INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  snapshot TEXT                           -- the task as it ended, where its row has moved on since
+) STRICT;
+
+CREATE INDEX outbox_of_parent ON outbox (parent, seq);
+
+CREATE INDEX outbox_of_task ON outbox (task);
+
+CREATE TABLE cursors (
+  parent TEXT NOT NULL,
+  consumer TEXT NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (parent, consumer)
+) STRICT, WITHOUT ROWID;
+
+-- Up to where the events of a parent (or '*': of all) were pruned.
+CREATE TABLE truncations (
+  parent TEXT PRIMARY KEY,
+  seq INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- A row of its own, made now, so that moving the numbers ahead is one update.
+INSERT INTO sqlite_sequence (name, seq) VALUES ('events', 0);
+
+-- What lists show; `blocked`, `paused`, `full` and `busy` say what a pending task waits for.
+CREATE VIEW task_rows AS
+  SELECT t.*, i.cwd, i.command, i.call, i.metadata, i.after,
+    t.status = 'pending' AND EXISTS (SELECT 1 FROM dependencies d WHERE d.task = t.number) AS blocked,
+    t.status = 'pending' AND g.paused AS paused,
+    t.status = 'pending' AND g.most > 0
+      AND (SELECT count(*) FROM tasks r WHERE r.status = 'running' AND r.grp = t.grp) >= g.most AS full,
+    (SELECT count(*) FROM tasks r WHERE r.status = 'running' AND r.agent <> 'external') AS busy
+  FROM tasks t JOIN inputs i ON i.task = t.number JOIN groups g ON g.name = t.grp;
+
+CREATE VIEW batches AS
+  SELECT seq, parent, at, body FROM events WHERE type = 'background_tasks_notification';
+
+CREATE TRIGGER move_refused BEFORE UPDATE OF status ON tasks
+WHEN NOT EXISTS (SELECT 1 FROM moves WHERE was = OLD.status AND becomes = NEW.status)
+BEGIN
+  SELECT RAISE(ABORT, 'illegal move');
+END;
+
+CREATE TRIGGER task_queued AFTER INSERT ON tasks WHEN NEW.status = 'pending'
+BEGIN
+  UPDATE groups SET pending = pending + 1 WHERE name = NEW.grp;
+END;
+
+CREATE TRIGGER task_queued_again AFTER UPDATE OF status ON tasks WHEN NEW.status = 'pending'
+BEGIN
+  UPDATE groups SET pending = pending + 1 WHERE name = NEW.grp;
+END;
+
+CREATE TRIGGER task_unqueued AFTER UPDATE OF status ON tasks WHEN OLD.status = 'pending'
+BEGIN
+  UPDATE groups SET pending = pending - 1 WHERE name = OLD.grp;
+END;
+
+CREATE TRIGGER task_regrouped AFTER UPDATE OF grp ON tasks WHEN NEW.status = 'pending' AND OLD.status = 'pending' AND NEW.grp <> OLD.grp
+BEGIN
+  UPDATE groups SET pending = pending - 1 WHERE name = OLD.grp;
+  UPDATE groups SET pending = pending + 1 WHERE name = NEW.grp;
+END;
+
+CREATE TRIGGER pending_task_deleted AFTER DELETE ON tasks WHEN OLD.status = 'pending'
+BEGIN
+  UPDATE groups SET pending = pending - 1 WHERE name = OLD.grp;
+END;
+
+CREATE TRIGGER task_started AFTER UPDATE OF status ON tasks WHEN NEW.status = 'running'
+BEGIN
+  INSERT INTO events (type, at, parent, body) VALUES (
+    'background_task_started', NEW.started_at, NEW.parent,
+    json_object('taskId', NEW.id, 'sessionId', NEW.session, 'attempt', NEW.attempt));
+END;
+
+CREATE TRIGGER task_retrying AFTER UPDATE OF status ON tasks WHEN OLD.status = 'running' AND NEW.status = 'pending'
+BEGIN
+  INSERT INTO events (type, at, parent, body) VALUES (
+    'background_task_retrying', CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), NEW.parent,
+    json_object('taskId', NEW.id, 'attempt', OLD.attempt, 'error', NEW.error, 'errorKind', NEW.error_kind));
+END;
+
+CREATE TRIGGER task_ended AFTER UPDATE OF status ON tasks WHEN NEW.completed_at IS NOT NULL
+BEGIN
+  INSERT INTO events (type, at, parent, body) VALUES (
+    'background_task_completed', NEW.completed_at, NEW.parent,
+    json_object('taskId', NEW.id, 'sessionId', NEW.session, 'status', NEW.status,
+      'result', coalesce(NEW.brief, NEW.result), 'error', NEW.error, 'errorKind', NEW.error_kind));
+  INSERT INTO outbox (seq, parent, task, at)
+    SELECT last_insert_rowid(), NEW.parent, NEW.number, NEW.completed_at WHERE NEW.parent IS NOT NULL;
+  UPDATE dependencies SET over = 1, well = (NEW.status = 'completed') WHERE blocker = NEW.number;
+END;
+
+CREATE TRIGGER task_stale AFTER UPDATE OF idle_ms ON tasks WHEN NEW.idle_ms IS NOT NULL AND OLD.idle_ms IS NULL
+BEGIN
+  INSERT INTO events (type, at, parent, body) VALUES (
+    'background_task_stale', CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), NEW.parent,
+    json_object('taskId', NEW.id, 'idleMs', NEW.idle_ms));
+END;
+
+CREATE TRIGGER batch_formed INSTEAD OF INSERT ON batches
+BEGIN
+  INSERT INTO events (type, at, parent, body) VALUES ('background_tasks_notification', NEW.at, NEW.parent, NEW.body);
+  DELETE FROM outbox WHERE parent = NEW.parent AND seq <= NEW.seq;
+END;

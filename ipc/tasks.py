@@ -1,0 +1,219 @@
+"""Reading tasks."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from ipc import clock
+from ipc.config import BackgroundConfig
+from ipc.database import Database, Row, Transaction
+from ipc.errors import Ambiguous, NotFound
+from ipc.lock import holder
+from ipc.task import Task, TaskStatus
+
+Stream = Literal["stdout", "stderr"]
+
+#: The number of tasks after which lists end, unless asked for more or fewer.
+PAGE = 100
+#: More than any task number.
+NEWEST = 2**62
+#: Rows that one transaction reads at most, so that no reader holds the write-ahead log for long.
+CHUNK = 1000
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which tasks a list shows. `cursor` is a page's `next`; `limit` None means all."""
+
+    status: TaskStatus | None = None
+    parent: str | None = None
+    model: str | None = None
+    limit: int | None = PAGE
+    cursor: str | None = None
+
+
+@dataclass(frozen=True)
+class Page:
+    """Tasks, newest first, and where the next page starts."""
+
+    tasks: list[Task]
+    next: str | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """A piece of what a task wrote; `offset` is where the next piece starts, `eof` whether nothing more can come."""
+
+    data: bytes
+    offset: int
+    eof: bool
+
+
+class Tasks:
+    """The tasks of a home, to read."""
+
+    def __init__(self, database: Database, config: BackgroundConfig) -> None:
+        """Read from this database; `config` says how many workers there may be."""
+        self.database = database
+        self.home = database.home
+        self.config = config
+
+    def get(self, id: str) -> Task:
+        """One task, whole. Raises NotFound."""
+        with self.database.read() as transaction:
+            row = transaction.one("get_task", {"id": id})
+        if row is None:
+            raise NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
+        return self._task(row)
+
+    def list(self, which: Filter) -> Page:
+        """Tasks, newest first, without their inputs."""
+        before = int(which.cursor) if which.cursor else NEWEST
+        left = NEWEST if which.limit is None else which.limit
+        tasks: list[Task] = []
+        while True:
+            rows = self._rows(which, before, min(left, CHUNK))
+            tasks += map(self._task, rows)
+            left -= len(rows)
+            if len(rows) < min(left + len(rows), CHUNK):
+                return Page(tasks, None)
+            before = rows[-1]["number"]
+            if left <= 0:
+                return Page(tasks, str(before))
+
+    def find(self, prefix: str) -> str:
+        """The whole id that a prefix (with or without `bg-`) or `-` (the last one launched) means.
+
+        Raises NotFound, Ambiguous.
+        """
+        with self.database.read() as transaction:
+            found = transaction.all(*_search(prefix))
+        ids = [row["id"] for row in found]
+        if not ids:
+            raise NotFound(f"There is no task {prefix} in {self.home.folder}.", field="id")
+        if len(ids) > 1 and prefix not in ids:
+            raise Ambiguous(f"Several tasks start with {prefix}: {', '.join(ids[:2])} …; give more of the id.")
+        return prefix if prefix in ids else str(ids[0])
+
+    def output(self, id: str, stream: Stream, offset: int, limit: int) -> Output:
+        """What the last try of a task wrote to one stream, from byte `offset`, at most `limit` bytes. Raises NotFound."""
+        for _ in range(2):  # the file of a try is unlinked once its content is in the database: then look there
+            state = self._state(id)
+            if state["claim"] is None:
+                return Output(b"", offset, TaskStatus(state["status"]).ended)
+            with self.database.read() as transaction:
+                row = transaction.one(
+                    "get_output", {"claim": state["claim"], "stream": stream, "offset": offset, "limit": limit}
+                )
+            if row is not None:
+                end = offset + len(row["data"])
+                return Output(row["data"], end, end >= row["size"])
+            try:
+                data = _read_at(self.home.output(state["claim"], stream), offset, limit)
+            except FileNotFoundError:
+                continue
+            return Output(data, offset + len(data), state["status"] != "running" and len(data) < limit)
+        return Output(b"", offset, state["status"] != "running")
+
+    def unfinished(self, parent: str | None = None) -> list[str]:
+        """Ids of the pending and running tasks of one parent, or of all, oldest first."""
+        with self.database.read() as transaction:
+            return [row["id"] for row in transaction.all("list_unfinished_ids", {"parent": parent})]
+
+    def _rows(self, which: Filter, before: int, most: int) -> list[Row]:
+        values = {"status": which.status, "parent": which.parent, "model": which.model, "before": before, "most": most}
+        with self.database.read() as transaction:
+            return transaction.all(_list_statement(which), values)
+
+    def _state(self, id: str) -> Row:
+        with self.database.read() as transaction:
+            return state_of(transaction, id, self.home.folder)
+
+    def _task(self, row: Row) -> Task:
+        return replace(task_of(row), waiting_for=self._waiting_for(row))
+
+    def _waiting_for(self, row: Row) -> str | None:
+        if row["status"] != TaskStatus.PENDING:
+            return None
+        if not row["ready"]:
+            return "dependency" if row["blocked"] else "delay"
+        if row["paused"]:
+            return "paused"
+        if holder(self.home.lock("supervisor")) is None:
+            return "supervisor"
+        if row["full"]:
+            return "slot"
+        return "cap" if row["busy"] >= self.config.max_workers and row["agent"] != "external" else None
+
+
+def state_of(transaction: Transaction, id: str, folder: object) -> Row:
+    """Where a task is. Raises NotFound."""
+    row = transaction.one("state_of", {"id": id})
+    if row is None:
+        raise NotFound(f"There is no task {id} in {folder}.", field="id")
+    return row
+
+
+def _list_statement(which: Filter) -> str:
+    if which.parent is not None:
+        return "list_tasks_of_parent"
+    if which.status in (TaskStatus.PENDING, TaskStatus.RUNNING):
+        return "list_unfinished_tasks"
+    if which.status in (TaskStatus.ERROR, TaskStatus.CANCELLED):
+        return "list_unwell_tasks"
+    return "list_tasks"
+
+
+def _search(prefix: str) -> tuple[str, dict[str, str]]:
+    if prefix == "-":
+        return "last_id", {}
+    start = prefix if prefix.startswith("bg-") else f"bg-{prefix}"
+    return "find_ids", {"from": start, "to": start + "~"}
+
+
+def _read_at(path: os.PathLike[str], offset: int, limit: int) -> bytes:
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(limit)
+
+
+def task_of(row: Row) -> Task:
+    """A task from its row in `task_rows`, but for what it waits for."""
+    keys = row.keys()
+    found: dict[str, Any] = {
+        **{name: row[name] for name in _SAME},
+        "parent_session_id": row["parent"],
+        "parent_message_id": row["message"],
+        "session_id": row["session"],
+        "concurrency_key": row["key"],
+        "unique_key": row["uniq"],
+        "status": TaskStatus(row["status"]),
+        "stopping": row["verdict"] is not None,
+        "result_truncated": bool(row["result_truncated"]),
+        "prompt": row["prompt"] if "prompt" in keys else None,
+        "kwargs": _loaded(row["kwargs"]) if "kwargs" in keys else None,
+        "args": _tuple(row["args"]) if "args" in keys else None,
+        "command": _tuple(row["command"]),
+        "after": _tuple(row["after"]) or (),
+        "metadata": _loaded(row["metadata"]) or {},
+        **{name: None if row[name] is None else clock.moment(row[name]) for name in _TIMES},
+    }
+    return Task(**found)
+
+
+_SAME = (
+    "id description agent model call cwd priority attempt max_attempts timeout_ms result error error_kind "
+    "exit_code signal pid slot leftovers progress"
+).split()
+_TIMES = ("queued_at", "started_at", "completed_at", "not_before")
+
+
+def _loaded(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _tuple(text: str | None) -> tuple[Any, ...] | None:
+    return None if text is None else tuple(json.loads(text))

@@ -1,0 +1,98 @@
+"""Who may run: the slots of every limit group. Pure; the supervisor gives out only slots acquired here."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from heapq import heappop, heappush
+
+from ipc.config import BackgroundConfig
+from ipc.limits import Limits
+
+
+class ConcurrencyManager:
+    """Slots by concurrency key: of a group never more in use than its limit, the lowest free number first."""
+
+    def __init__(self, config: BackgroundConfig | Limits | Mapping[str, object] | None = None) -> None:
+        """Take the limits of a configuration (or a part of one). Raises BadConfiguration."""
+        self._limits = config if isinstance(config, Limits) else Limits.of(BackgroundConfig.of(config))
+        self._slots: defaultdict[str, _Slots] = defaultdict(_Slots)
+
+    def acquire(self, key: str) -> int | None:
+        """A slot for a task with this key, or None while its group is full."""
+        group = self._limits.group(key)
+        limit = self._limits.limit(group)
+        slots = self._slots[group]
+        return slots.take() if limit == 0 or len(slots) < limit else None
+
+    def release(self, key: str, slot: int) -> None:
+        """Give back a slot, by its key or by its group. Raises ValueError if it is not held."""
+        held_by = key if self._holds(key, slot) else self._limits.group(key)
+        if not self._holds(held_by, slot):
+            raise ValueError(f"slot {slot} of {held_by!r} is not held")
+        self._slots[held_by].free(slot)
+        if not self._slots[held_by]:
+            del self._slots[held_by]  # keys are free text: what is not in use must cost nothing
+
+    def limit(self, key: str) -> int:
+        """How many tasks may run at once in the group of this key; 0 is no limit."""
+        return self._limits.limit(self._limits.group(key))
+
+    def in_use(self, group: str) -> int:
+        """How many slots of a group are held."""
+        return len(self._slots[group]) if group in self._slots else 0
+
+    def hold(self, group: str, slot: int) -> None:
+        """Count a slot known to be in use, over the limit too. Raises ValueError if it is held already."""
+        if slot < 0 or self._holds(group, slot):
+            raise ValueError(f"slot {slot} of {group!r} cannot be held, or not twice")
+        self._slots[group].hold(slot)
+
+    def use(self, limits: Limits) -> None:
+        """Apply other limits from now on. What is held stays held, where it is: a surplus runs out."""
+        self._limits = limits
+
+    def clear(self) -> None:
+        """Forget every slot that is held."""
+        self._slots.clear()
+
+    def _holds(self, group: str, slot: int) -> bool:
+        return group in self._slots and slot in self._slots[group]
+
+
+class _Slots:
+    """The numbers of one group: those held, and a heap of those given back, so that none is searched for."""
+
+    def __init__(self) -> None:
+        self._held: set[int] = set()
+        self._returned: list[int] = []
+        self._fresh = 0  # no number from here on was ever given back
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, slot: int) -> bool:
+        return slot in self._held
+
+    def take(self) -> int:
+        slot = heappop(self._returned) if self._any_returned() else self._lowest_fresh()
+        self._held.add(slot)
+        return slot
+
+    def hold(self, slot: int) -> None:
+        self._held.add(slot)
+
+    def free(self, slot: int) -> None:
+        self._held.remove(slot)
+        if slot < self._fresh:
+            heappush(self._returned, slot)
+
+    def _any_returned(self) -> bool:
+        while self._returned and self._returned[0] in self._held:
+            heappop(self._returned)  # it was held again, by number
+        return bool(self._returned)
+
+    def _lowest_fresh(self) -> int:
+        while self._fresh in self._held:
+            self._fresh += 1
+        return self._fresh

@@ -1,0 +1,69 @@
+"""What every test stands on: an environment of its own, a short home, and a look for what is left behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from tests.helpers.moment import eventually
+from tests.helpers.strays import described, end, strays
+
+hypothesis.settings.register_profile("backburner", deadline=None, database=None, print_blob=True)
+hypothesis.settings.load_profile("backburner")
+
+#: What a developer's shell, or the agent in it, may have set, and what would change what is tested.
+FOREIGN = (
+    "BACKBURNER_*",
+    "CLAUDECODE",
+    "CLAUDE_CODE_*",
+    "XDG_*",
+    "GIT_*",
+    "NO_COLOR",
+    "FORCE_COLOR",
+    "NOTIFY_SOCKET",
+)
+
+
+@pytest.fixture(autouse=True)
+def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Far from the developer's own home, configuration and session: a test starts in an empty folder."""
+    for name in list(os.environ):
+        if any(fnmatchcase(name, pattern) for pattern in FOREIGN):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty home of this test's own, named by BACKBURNER_HOME; gone afterwards, with all processes of it.
+
+    Its path is short whatever the temporary folder is: a Unix socket's path has 104 to 108 bytes.
+    """
+    project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
+    folder = project / ".backburner"
+    folder.mkdir(0o700)
+    monkeypatch.setenv("BACKBURNER_HOME", str(folder))
+    yield folder
+    end(strays(folder))
+    shutil.rmtree(project)
+
+
+@pytest.fixture
+def no_strays(home: Path) -> Iterator[None]:
+    """Fail the test if a process of its home outlives it by 10 s. Ask for it before what starts processes."""
+    yield
+    try:
+        eventually(lambda: not strays(home), message="the processes of this test to be gone")
+    except AssertionError:
+        left = strays(home)
+        report = described(left)
+        end(left)
+        pytest.fail(f"left behind by this test:\n{report}")
