@@ -76,9 +76,7 @@ ACK = Record(
 class Bus:
     """The socket of a home. Whoever owns the selector calls what it returns: `key.data(mask)`."""
 
-    def __init__(
-        self, selector: BaseSelector, home: Home, log: Log, methods: Mapping[str, Method]
-    ) -> None:
+    def __init__(self, selector: BaseSelector, home: Home, log: Log, methods: Mapping[str, Method]) -> None:
         """Serve `methods`, and subscriptions to `log`; `open` starts it."""
         self._selector, self._home, self._log = selector, home, log
         self._methods = {**methods, **self._own_methods()}
@@ -139,11 +137,11 @@ class Bus:
     def answer(self, connection: Connection, line: bytes) -> None:
         """Serve one request; whatever goes wrong is told to its client alone."""
         try:
-            call = Call(connection, request := frames.decode_request(line))
+            request = frames.decode_request(line)
         except RpcError as error:
             connection.queue(frames.encode_error(error.id, error))
             return
-        connection.calls.add(call)
+        call = Call(connection, request)
         try:
             if (result := self._run(request, call)) is not LATER:
                 call.answer(result)
@@ -165,7 +163,7 @@ class Bus:
                 subscription.lagging = self._read_page(subscription)
             except Exception:
                 logging.getLogger("backburner").exception("the event log cannot be read")
-                connection.close()  # it comes back, and goes on from the last event it had
+                connection.refuse(Temporary("The event log cannot be read; come again."))
                 return
             if subscription.lagging:
                 connection.lagging.append(subscription)
@@ -200,21 +198,22 @@ class Bus:
         return method.handler(method.params.check(request.params), call)
 
     def _subscribe(self, params: dict[str, Any], call: Call) -> object:
-        connection, last = call.connection, self._log.last_seq()
+        connection = call.connection
         if len(connection.subscriptions) >= SUBSCRIPTIONS:
             raise OverCap(f"One connection holds at most {SUBSCRIPTIONS} subscriptions.")
+        answer: dict[str, Any] = {"seq": self._log.last_seq(), "log": self._log.id()}
         types = params.get("types")
         subscription = Subscription(
             connection,
             params["parentSessionId"],
             _consumer(params),
             None if types is None else frozenset(types),
-            self._start(params, last),
+            self._start(params, answer["seq"]),
         )
         connection.subscriptions.append(subscription)
         self._audience.setdefault(subscription.parent, {})[subscription] = None
         subscription.lag()
-        return {"seq": last, "log": self._log.id()}
+        return answer
 
     def _start(self, params: dict[str, Any], last: int) -> int:
         """Where a subscription begins; one that asks for what is beyond the log's end begins there."""

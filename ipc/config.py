@@ -46,7 +46,7 @@ MODEL_CONCURRENCY = {"opus": 2, "sonnet": 3, "haiku": 5}
 
 COUNT = Integer(0, 1_000_000)
 ONE_OR_MORE = Integer(1, 1_000_000)
-#: Times end at about ten years: no clock or timeout of any system overflows.
+#: Times end at about ten years.
 MILLISECONDS = Integer(0, 315_360_000_000)
 SECONDS = Number(0, 315_360_000)
 DAYS = Number(0, 3_650)

@@ -41,6 +41,7 @@ class Call:
         self.closed = False
         self._silent = request.silent
         self._when_closed: Callable[[], object] | None = None
+        connection.calls.add(self)
 
     def answer(self, result: object) -> None:
         """Send the result, unless the call is closed."""
@@ -149,6 +150,8 @@ class Connection:
     @property
     def hung_up(self) -> bool:
         """Whether the client is gone, and has not only finished speaking."""
+        if not self._ended:
+            return False
         poll = select.poll()
         poll.register(self._client, 0)
         return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))

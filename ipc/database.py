@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from ipc.errors import BackburnerError, MoveNotAllowed, NewerSchema, Permanent, Temporary
 from ipc.gate import Gate
@@ -29,7 +29,6 @@ CHECKPOINT_LOOK = 64
 #: new boot and after a restore. 2^21 such jumps stay below 2^53, the last whole number that JSON readers agree on.
 JUMP = 2**32
 
-Durability = Literal["full", "normal"]
 Row = sqlite3.Row
 Values = Mapping[str, Any]
 
@@ -59,6 +58,10 @@ class Transaction:
         row = self.one(name, values)
         return None if row is None else row[0]
 
+    def setting(self, name: str) -> Any:
+        """One setting of the home, or None."""
+        return self.value("get_setting", {"name": name})
+
     def insert(self, name: str, values: Values | None = None) -> int:
         """Run an insertion; the new row's number."""
         return self._connection.execute(statement(name), values or {}).lastrowid or 0
@@ -71,7 +74,7 @@ class Transaction:
 class Database:
     """One process's connection to a home's database. Threads may share it; a fork may not carry it."""
 
-    def __init__(self, home: Home, durability: Durability = "full") -> None:
+    def __init__(self, home: Home, durability: str = "full") -> None:
         """Open the home's database, making or migrating it where that is needed.
 
         Raises NewerSchema, Permanent (not a database), Temporary (locked, full, unreadable now).
@@ -164,7 +167,7 @@ class Database:
             return
         boot = boot_id()
         with self._begun("FULL"):
-            known = self._transaction.value("get_setting", {"name": "boot"})
+            known = self._transaction.setting("boot")
             if known != boot:
                 if known is not None:
                     jump(self._transaction)

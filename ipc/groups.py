@@ -20,6 +20,15 @@ class Group:
     paused: bool
 
 
+@dataclass(frozen=True)
+class Head:
+    """The first waiting task of a group: its number, whether it is done outside, and how many wait, itself included."""
+
+    number: int
+    outside: bool
+    ready: int
+
+
 class Groups:
     """The limit groups of a home."""
 
@@ -45,11 +54,11 @@ class Groups:
         with self.database.read() as transaction:
             return [(row["head"], row["grp"]) for row in transaction.all("list_waiting_groups")]
 
-    def head(self, group: str) -> tuple[int, bool] | None:
-        """The first waiting task of a group that is not paused: its number, and whether it is done outside."""
+    def head(self, group: str, most: int) -> Head | None:
+        """The first waiting task of a group that is not paused, or None; `most` is how far those that wait are counted."""
         with self.database.read() as transaction:
-            row = transaction.one("head_of_group", {"grp": group})
-        return None if row is None else (row["number"], row["agent"] == "external")
+            row = transaction.one("count_ready", {"grp": group, "most": most})
+        return None if row is None else Head(row["number"], row["agent"] == "external", row["ready"])
 
     def configure(self) -> None:
         """Apply the configured limits, and put every key's tasks into its group."""
@@ -71,12 +80,24 @@ class Groups:
     def pause(self, key: str, paused: int) -> str:
         """Stop (1) or go on with (0) giving out a key's group; the group."""
         with self.database.write() as transaction:
-            limits = load_limits(transaction, self.config)
-            group = limits.group(key)
-            transaction.run("ensure_group", {"grp": group, "most": limits.limit(group)})
+            group = ensure(transaction, load_limits(transaction, self.config), key)
             transaction.run("pause_group", {"name": group, "paused": paused})
         self.home.wake("supervisor", "limits")
         return group
+
+
+def ensure(transaction: Transaction, limits: Limits, key: str) -> str:
+    """The group that a key's tasks can be counted in."""
+    group = limits.group(key)
+    transaction.run("ensure_group", {"grp": group, "most": limits.limit(group)})
+    return group
+
+
+def assign(transaction: Transaction, limits: Limits, key: str) -> str:
+    """As `ensure`, for a key that there is a task of: it is remembered, and follows when limits change."""
+    group = ensure(transaction, limits, key)
+    transaction.run("ensure_key", {"key": key, "grp": group})
+    return group
 
 
 def load_limits(transaction: Transaction, config: BackgroundConfig) -> Limits:
@@ -84,7 +105,7 @@ def load_limits(transaction: Transaction, config: BackgroundConfig) -> Limits:
     rows = transaction.all("list_limits")
     configured = {row["name"]: row["configured"] for row in rows if row["configured"] is not None}
     live = {row["name"]: row["live"] for row in rows if row["live"] is not None}
-    default = transaction.value("get_setting", {"name": "default_concurrency"})
+    default = transaction.setting("default_concurrency")
     if default is None:
         return Limits(config.default_concurrency, config.model_concurrency, live)
     return Limits(int(default), configured, live)

@@ -110,19 +110,24 @@ class Home:
         if kind in NETWORK_FILE_SYSTEMS:
             raise BadHome(f"The home {self.folder} is on a network file system ({kind}); choose a local one.")
 
-    def wake(self, role: str, line: str = "") -> None:
-        """Hint at a role that something changed; it looks at the database itself, so a lost hint costs only a delay."""
+    def wake(self, role: str, line: str = "") -> bool:
+        """Hint at a role that something changed; whether it listens.
+
+        It looks at the database itself, so a lost hint costs only a delay.
+        """
         try:
             pipe = os.open(self.folder / f"{role}.wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:  # nobody listens
-            return
+            return False
         try:
             os.write(pipe, line.encode() + b"\n")
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EPIPE):  # full: it is awake; gone: it will look at its start
                 raise
+            return False
         finally:
             os.close(pipe)
+        return True
 
 
 def _nearest(start: Path) -> Path:

@@ -40,6 +40,11 @@ class Lock:
         _held[self.path] = self
         return True
 
+    @property
+    def held(self) -> bool:
+        """Whether this object took the lock and still has it."""
+        return _held.get(self.path) is self
+
     def release(self) -> None:
         """Give the lock back."""
         if _held.pop(self.path, None) is self:

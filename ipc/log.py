@@ -11,7 +11,7 @@ from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput
 from ipc.notifications import batch_payload
 from ipc.task import Task
-from ipc.tasks import task_of
+from ipc.tasks import known_task
 
 #: The log's name for a batch, and what subscribers hear it as.
 STORED_BATCH, TOLD_BATCH = "background_tasks_notification", "background_tasks_batch"
@@ -37,7 +37,7 @@ class Log:
     def id(self) -> str:
         """What names this log: another one may have the same numbers."""
         with self.database.read() as transaction:
-            return str(transaction.value("get_setting", {"name": "log"}))
+            return str(transaction.setting("log"))
 
     def last_seq(self) -> int:
         """The last number that was given."""
@@ -105,9 +105,7 @@ def _ended(transaction: Transaction, end: Row) -> Task:
     """The task as it was when it ended."""
     if end["snapshot"] is not None:
         return Task.from_json(json.loads(end["snapshot"]))
-    row = transaction.one("get_task", {"id": end["id"]})
-    assert row is not None, "a task stays until its end was told"
-    return task_of(row)
+    return known_task(transaction, end["id"])
 
 
 def _line(row: Row) -> Line:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,12 +12,16 @@ from ipc.claim import Claimed, Settlement, Slot
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap
-from ipc.groups import load_limits
+from ipc.groups import assign, load_limits
 from ipc.launch import Order
 from ipc.limits import Limits
-from ipc.registry import wake_process
+from ipc.registry import Running, wake_process
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
-from ipc.tasks import Tasks, state_of
+from ipc.tasks import Tasks, find_state, known_task, state_of
+
+#: Bytes of a hint: far below what a pipe takes in one piece.
+HINT_LIMIT = 400
+
 
 @dataclass(frozen=True)
 class Launched:
@@ -47,14 +51,14 @@ class Queue(Tasks):
 
         Raises InvalidInput, UnknownAgent, NotFound (`after`), OverCap, Temporary.
         """
-        places = [f"tasks[{position}]." for position in range(len(wanted))] if len(wanted) > 1 else [""]
+        places = [f"tasks[{position}]." for position in range(len(wanted))] if len(wanted) > 1 else [""] * len(wanted)
         orders = [Order.of(launch, self.config, where) for launch, where in zip(wanted, places, strict=True)]
         for order in orders:
             order.copy_stdin(self.home)
         with self.database.write() as transaction:
             limits = self._current_limits(transaction)
             launched = [self._accept(transaction, order, limits) for order in orders]
-        self.home.wake("supervisor")
+        self.home.wake("supervisor", _hint({order.row["grp"] for order in orders if "grp" in order.row}))
         if any(order.doomed for order in orders):
             self.home.wake("flusher")
         return launched
@@ -70,15 +74,13 @@ class Queue(Tasks):
         if existing is not None:
             return Launched(existing, True)
         self._refuse_over_cap(transaction, order)
-        blockers = _blockers(transaction, order)
-        group = limits.group(order.row["key"])
-        transaction.run("ensure_group", {"grp": group, "most": limits.limit(group)})
-        transaction.run("ensure_key", {"key": order.row["key"], "grp": group})
+        blockers = blockers_of(transaction, order.after, order.after_any)
+        group = assign(transaction, limits, order.row["key"])
         ready = order.row["not_before"] is None and not blockers
-        number = transaction.insert("insert_task", {**order.row, "grp": group, "ready": ready})
-        transaction.run("insert_input", {**order.input, "task": number})
-        for blocker in blockers:
-            transaction.run("insert_dependency", {**blocker, "task": number})
+        order.row |= {"grp": group, "ready": ready}
+        number = transaction.insert("insert_task", order.row)
+        keep_input(transaction, number, order.input)
+        depend(transaction, number, blockers)
         if any(blocker["over"] and not blocker["well"] and not blocker["any_end"] for blocker in blockers):
             order.doomed = True
             _end_pending(transaction, number, "dependency", "A task that it comes after had already ended badly.")
@@ -112,7 +114,10 @@ class Queue(Tasks):
         with self.database.write() as transaction:
             status = _settle(transaction, settlement)
             claimed = _claim(transaction, *then) if then else None
+            followed = status == TaskStatus.PENDING or transaction.value("any_over") is not None
         self.home.wake("flusher")
+        if followed:
+            self.home.wake("supervisor")
         return status, claimed
 
     def note_pid(self, number: int, claim: int, pid: int | None) -> None:
@@ -124,6 +129,14 @@ class Queue(Tasks):
         """Write a running try's verdict; whether it was the first."""
         with self.database.write() as transaction:
             return _write_verdict(transaction, {"number": number, "claim": claim}, verdict, text, kind)
+
+    def verdict(self, id: str, claim: int) -> str | None:
+        """What was decided about a running try, or None; `lost` where that try is no longer the one in force."""
+        state = self._state(id)
+        if state["status"] != TaskStatus.RUNNING or state["claim"] != claim:
+            return "lost"
+        found: str | None = state["verdict"]
+        return found
 
     def note_stale(self, number: int, claim: int, idle_ms: int) -> None:
         """Tell, once per attempt, that a try gave no sign of life for so long."""
@@ -174,15 +187,17 @@ class Queue(Tasks):
 
     def retry(self, id: str) -> Task:
         """Queue a failed or cancelled task again under its id. Raises NotFound, MoveNotAllowed."""
-        task = self.get(id)
         with self.database.write() as transaction:
             state = state_of(transaction, id, self.home.folder)
             if state["status"] not in (TaskStatus.ERROR, TaskStatus.CANCELLED):
                 raise MoveNotAllowed(f"Task {id} can be retried after an error or a cancellation, not from {state['status']}.")
+            task = known_task(transaction, id)
             if task.unique_key and transaction.value("holder_of_unique", {"uniq": task.unique_key}):
                 raise MoveNotAllowed(f"Another task holds the unique name {task.unique_key} now.")
             transaction.run("keep_snapshot", {"task": state["number"], "snapshot": json.dumps(task.brief())})
-            transaction.run("retry_task", {"number": state["number"], "now": clock.now()})
+            group = assign(transaction, self._current_limits(transaction), task.concurrency_key)
+            transaction.run("forget_over", {"task": state["number"], "every": False})
+            transaction.run("retry_task", {"number": state["number"], "now": clock.now(), "grp": group})
         self.home.wake("supervisor")
         return self.get(id)
 
@@ -193,6 +208,12 @@ class Queue(Tasks):
         self.home.wake("supervisor")
         self.home.wake("flusher")
         return self.get(id)
+
+    def interrupt(self, running: Running, requeue: bool) -> bool:
+        """Have a running try ended because the supervisor goes down; back to the queue where it may be run again."""
+        again = requeue or running.attempt < running.max_attempts
+        verdict = TaskStatus.PENDING if again else TaskStatus.ERROR
+        return self.decide(running.number, running.claim, verdict, "It was interrupted: the supervisor went down.", "interrupted")
 
     # time and dependencies
 
@@ -218,6 +239,12 @@ class Queue(Tasks):
         return {row["grp"] for row in [*late, *over]}
 
 
+def _hint(groups: set[str]) -> str:
+    """Where there is something new, if that can be said in a short line; else that one must look everywhere."""
+    line = json.dumps(sorted(groups))
+    return line if len(line) < HINT_LIMIT else ""
+
+
 def _existing(transaction: Transaction, order: Order) -> str | None:
     digest = order.input["digest"]
     if digest is not None:
@@ -230,15 +257,28 @@ def _existing(transaction: Transaction, order: Order) -> str | None:
     return holder
 
 
-def _blockers(transaction: Transaction, order: Order) -> list[dict[str, Any]]:
-    """The tasks that one waits for, without those whose end is already good enough."""
-    pairs = [(id, False) for id in order.after] + [(id, True) for id in order.after_any]
+def keep_input(transaction: Transaction, number: int, given: Mapping[str, Any]) -> None:
+    """Keep what a task was launched with."""
+    transaction.run("insert_input", {**given, "task": number})
+
+
+def depend(transaction: Transaction, number: int, blockers: Sequence[Mapping[str, Any]]) -> None:
+    """Have a task wait for others."""
+    for blocker in blockers:
+        transaction.run("insert_dependency", {**blocker, "task": number})
+
+
+def blockers_of(
+    transaction: Transaction, after: Sequence[str], after_any: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The tasks that one waits for, without those whose end is already good enough. Raises NotFound."""
+    pairs = [(id, False) for id in after] + [(id, True) for id in after_any]
     found = [_blocker(transaction, id, any_end) for id, any_end in dict.fromkeys(pairs)]
     return [blocker for blocker in found if not (blocker["over"] and (blocker["well"] or blocker["any_end"]))]
 
 
 def _blocker(transaction: Transaction, id: str, any_end: bool) -> dict[str, Any]:
-    row = transaction.one("state_of", {"id": id})
+    row = find_state(transaction, id)
     if row is None:
         raise NotFound(f"There is no task {id} to come after.", field="after")
     status = TaskStatus(row["status"])

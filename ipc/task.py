@@ -155,7 +155,7 @@ _TASK_NAMES = tuple((entry.name, camel(entry.name)) for entry in fields(Task))
 _NAME = Text(max_bytes=1024, non_empty=True)
 
 #: What a launch may say, and what is said to one who says something else.
-LAUNCH_FIELDS: dict[str, Shape] = {
+LAUNCH_FIELDS: dict[str, Shape[Any]] = {
     "id": Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
     "prompt": Nullable(Text()),
     "agent": Nullable(_NAME),

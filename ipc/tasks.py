@@ -52,6 +52,10 @@ class Output:
     eof: bool
 
 
+Rows = list[Row]
+Ids = list[str]
+
+
 class Tasks:
     """The tasks of a home, to read."""
 
@@ -64,7 +68,7 @@ class Tasks:
     def get(self, id: str) -> Task:
         """One task, whole. Raises NotFound."""
         with self.database.read() as transaction:
-            row = transaction.one("get_task", {"id": id})
+            row = row_of(transaction, id)
         if row is None:
             raise NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
         return self._task(row)
@@ -100,30 +104,32 @@ class Tasks:
 
     def output(self, id: str, stream: Stream, offset: int, limit: int) -> Output:
         """What the last try of a task wrote to one stream, from byte `offset`, at most `limit` bytes. Raises NotFound."""
-        for _ in range(2):  # the file of a try is unlinked once its content is in the database: then look there
-            state = self._state(id)
-            if state["claim"] is None:
-                return Output(b"", offset, TaskStatus(state["status"]).ended)
-            with self.database.read() as transaction:
-                row = transaction.one(
-                    "get_output", {"claim": state["claim"], "stream": stream, "offset": offset, "limit": limit}
-                )
-            if row is not None:
-                end = offset + len(row["data"])
-                return Output(row["data"], end, end >= row["size"])
-            try:
-                data = _read_at(self.home.output(state["claim"], stream), offset, limit)
-            except FileNotFoundError:
-                continue
-            return Output(data, offset + len(data), state["status"] != "running" and len(data) < limit)
-        return Output(b"", offset, state["status"] != "running")
+        state = self._state(id)
+        if state["claim"] is None:
+            return Output(b"", offset, TaskStatus(state["status"]).ended)
+        piece = self._piece(state, stream, offset, limit)
+        return piece or self._piece(self._state(id), stream, offset, limit) or Output(b"", offset, state["status"] != "running")
 
-    def unfinished(self, parent: str | None = None) -> list[str]:
+    def _piece(self, state: Row, stream: Stream, offset: int, limit: int) -> Output | None:
+        """From the database or from the file; None where the file has just gone into the database."""
+        values = {"claim": state["claim"], "stream": stream, "offset": offset, "limit": limit}
+        with self.database.read() as transaction:
+            row = transaction.one("get_output", values)
+        if row is not None:
+            end = offset + len(row["data"])
+            return Output(row["data"], end, end >= row["size"])
+        try:
+            data = _read_at(self.home.output(state["claim"], stream), offset, limit)
+        except FileNotFoundError:
+            return None
+        return Output(data, offset + len(data), state["status"] != "running" and len(data) < limit)
+
+    def unfinished(self, parent: str | None = None) -> Ids:
         """Ids of the pending and running tasks of one parent, or of all, oldest first."""
         with self.database.read() as transaction:
             return [row["id"] for row in transaction.all("list_unfinished_ids", {"parent": parent})]
 
-    def _rows(self, which: Filter, before: int, most: int) -> list[Row]:
+    def _rows(self, which: Filter, before: int, most: int) -> Rows:
         values = {"status": which.status, "parent": which.parent, "model": which.model, "before": before, "most": most}
         with self.database.read() as transaction:
             return transaction.all(_list_statement(which), values)
@@ -149,9 +155,26 @@ class Tasks:
         return "cap" if row["busy"] >= self.config.max_workers and row["agent"] != "external" else None
 
 
+def row_of(transaction: Transaction, id: str) -> Row | None:
+    """Everything about a task, or None."""
+    return transaction.one("get_task", {"id": id})
+
+
+def known_task(transaction: Transaction, id: str) -> Task:
+    """A task that is there, but for what it waits for."""
+    row = row_of(transaction, id)
+    assert row is not None, "a task stays until its end was told"
+    return task_of(row)
+
+
+def find_state(transaction: Transaction, id: str) -> Row | None:
+    """Where a task is, or None."""
+    return transaction.one("state_of", {"id": id})
+
+
 def state_of(transaction: Transaction, id: str, folder: object) -> Row:
     """Where a task is. Raises NotFound."""
-    row = transaction.one("state_of", {"id": id})
+    row = find_state(transaction, id)
     if row is None:
         raise NotFound(f"There is no task {id} in {folder}.", field="id")
     return row

@@ -67,3 +67,13 @@ def no_strays(home: Path) -> Iterator[None]:
         report = described(left)
         end(left)
         pytest.fail(f"left behind by this test:\n{report}")
+
+
+@pytest.fixture
+def supervised(home: Path, no_strays: None) -> Iterator[Path]:
+    """A home with a supervisor that is up; it goes down, with all that still runs, before strays are looked for."""
+    run = lambda *words: subprocess.run(program("--home", str(home), *words), capture_output=True, text=True, timeout=50)  # noqa: E731
+    started = run("up", "--detach")
+    assert started.returncode == 0, started.stderr
+    yield home
+    run("down", "--now")

@@ -94,6 +94,7 @@ CREATE TABLE tasks (
   verdict TEXT CHECK (verdict IN ('completed', 'error', 'cancelled', 'pending')),
   verdict_text TEXT,
   verdict_kind TEXT,
+  told INTEGER,                           -- the number of the batch that told of its last end
   CHECK ((status = 'running') = (slot IS NOT NULL)),
   CHECK (status <> 'running' OR claim IS NOT NULL),
   CHECK ((status IN ('completed', 'error', 'cancelled')) = (completed_at IS NOT NULL)),
@@ -210,7 +211,7 @@ CREATE VIEW task_rows AS
     t.status = 'pending' AND g.most > 0
       AND (SELECT count(*) FROM tasks r WHERE r.status = 'running' AND r.grp = t.grp) >= g.most AS full,
     (SELECT count(*) FROM tasks r WHERE r.status = 'running' AND r.agent <> 'external') AS busy
-  FROM tasks t JOIN inputs i ON i.task = t.number JOIN groups g ON g.name = t.grp;
+  FROM tasks t JOIN inputs i ON i.task = t.number LEFT JOIN groups g ON g.name = t.grp;
 
 CREATE VIEW batches AS
   SELECT seq, parent, at, body FROM events WHERE type = 'background_tasks_notification';
@@ -282,5 +283,7 @@ END;
 CREATE TRIGGER batch_formed INSTEAD OF INSERT ON batches
 BEGIN
   INSERT INTO events (type, at, parent, body) VALUES ('background_tasks_notification', NEW.at, NEW.parent, NEW.body);
+  UPDATE tasks SET told = last_insert_rowid()
+    WHERE number IN (SELECT task FROM outbox WHERE parent = NEW.parent AND seq <= NEW.seq);
   DELETE FROM outbox WHERE parent = NEW.parent AND seq <= NEW.seq;
 END;

@@ -84,6 +84,15 @@ def test_a_manager_rebuilt_from_what_is_held_goes_on_where_the_last_one_stopped(
     assert [manager.acquire("opus") for _ in range(3)] == [0, 2, None]
 
 
+def test_a_number_that_was_given_back_and_is_held_again_is_not_given_out_twice():
+    manager = ConcurrencyManager(Limits(4))
+    for _ in range(3):
+        manager.acquire("a")
+    manager.release("a", 1)
+    manager.hold("a", 1)
+    assert manager.acquire("a") == 3
+
+
 def test_a_surplus_runs_out_before_a_slot_is_given_again():
     manager = ConcurrencyManager(Limits(2))
     for slot in range(4):

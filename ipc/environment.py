@@ -1,0 +1,49 @@
+"""What a task gets of its launcher's environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+
+#: Stored from every launcher: where programs are found, and how they talk.
+KEPT = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LANG", "LC_*", "TZ", "SSH_AUTH_SOCK")
+
+#: What would make a task take itself for its launcher's session, or for another task.
+FOREIGN = (
+    "CLAUDECODE",
+    "CLAUDE_CODE_*",
+    "CODEX_*",
+    "OPENCODE*",
+    "GEMINI_CLI",
+    "QWEN_CODE_*",
+    "AI_AGENT",
+    "BACKBURNER_*",
+)
+
+
+def captured(environ: Mapping[str, str], pass_env: Iterable[str] = ()) -> dict[str, str]:
+    """What is stored with a task unasked: the usual names, and those that match `pass_env`."""
+    wanted = (*KEPT, *pass_env)
+    return {name: value for name, value in inherited(environ).items() if _matches(name, wanted)}
+
+
+def inherited(environ: Mapping[str, str]) -> dict[str, str]:
+    """All of an environment that a task may have unasked; what is no UTF-8 cannot be stored."""
+    return {name: value for name, value in environ.items() if not is_foreign(name) and _storable(name + value)}
+
+
+def is_foreign(name: str) -> bool:
+    """Whether a variable speaks of somebody else: a task has it only if its launch said so."""
+    return _matches(name, FOREIGN)
+
+
+def _matches(name: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _storable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

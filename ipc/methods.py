@@ -1,0 +1,357 @@
+"""What the bus can be asked for, besides subscriptions."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from heapq import heapify, heappop, heappush
+from itertools import count
+from typing import Any, NamedTuple, cast
+
+from ipc.bus import ACK, LATER, SUBSCRIBE, UNSUBSCRIBE, Method
+from ipc.clock import monotonic
+from ipc.connection import Call
+from ipc.errors import BackburnerError, NotFound
+from ipc.home import Home
+from ipc.log import Line
+from ipc.queue import Queue
+from ipc.shape import Flag, Integer, ListOf, Nullable, OneOf, Record, Text
+from ipc.task import LAUNCH, LONGEST, LaunchInput, Task, TaskStatus
+from ipc.tasks import PAGE, Filter, Stream
+
+PROTOCOL = 1
+
+#: The bytes of output that one answer brings, unless asked for more or fewer, and at most.
+PIECE = 64 * 1024
+MOST_OUTPUT = 1024 * 1024
+#: The longest character of UTF-8: less than this is never asked for, or a reader of text could not get on.
+CHARACTER = 4
+
+ENDED = frozenset({"background_task_completed"})
+#: What says that a task does not run any more.
+STOPPED = ENDED | {"background_task_retrying"}
+
+_ID = Text(max_bytes=1024, non_empty=True)
+_NAME = Text(max_bytes=1024, non_empty=True)
+
+
+def _one(title: str, **more: Text) -> Record:
+    """The parameters of a method that is about one task."""
+    return Record(title, {"id": _ID, **more}, required=("id", *more))
+
+
+#: The parameters of every method.
+PARAMETERS: Mapping[str, Record] = {
+    "launch": LAUNCH,
+    "launchMany": Record("launchMany", {"tasks": ListOf(LAUNCH)}, required=("tasks",)),
+    "get": _one("get"),
+    "list": Record(
+        "list",
+        {
+            "status": Nullable(OneOf(*TaskStatus)),
+            "parentSessionId": Nullable(_NAME),
+            "model": Nullable(_NAME),
+            "limit": Nullable(Integer(1, 1000)),
+            "cursor": Nullable(Text(pattern="[0-9]{1,18}", expected="the `next` of the page before")),
+        },
+    ),
+    "wait": Record(
+        "wait",
+        {
+            "ids": Nullable(ListOf(_ID)),
+            "parentSessionId": Nullable(_NAME),
+            "any": Nullable(Flag()),
+            "timeoutMs": Nullable(Integer(0, LONGEST)),
+        },
+    ),
+    "cancel": _one("cancel"),
+    "retry": _one("retry"),
+    "complete": Record("complete", {"id": _ID, "result": Nullable(Text())}, required=("id",)),
+    "fail": _one("fail", error=Text()),
+    "progress": _one("progress", text=Text()),
+    "output": Record(
+        "output",
+        {
+            "id": _ID,
+            "stream": Nullable(OneOf("stdout", "stderr")),
+            "offset": Nullable(Integer(0)),
+            "limit": Nullable(Integer(1, MOST_OUTPUT)),
+            "encoding": Nullable(OneOf("utf-8", "base64")),
+        },
+        required=("id",),
+    ),
+    "subscribe": SUBSCRIBE,
+    "unsubscribe": UNSUBSCRIBE,
+    "ack": ACK,
+    "flush": Record("flush", {"parentSessionId": Nullable(_NAME)}),
+    "status": Record("status", {}),
+    "ping": Record("ping", {}),
+}
+
+
+class Surroundings(NamedTuple):
+    """What the methods need of the process that serves them."""
+
+    #: Have it look at the log: something changed.
+    poke: Callable[[], object]
+    #: Form the waiting batches of a parent, or of all (None), now.
+    flush: Callable[[str | None], object]
+    #: Tell what `status --json` tells.
+    status: Callable[[], Mapping[str, Any]]
+
+
+@dataclass(eq=False)
+class _Waiter:
+    """A call that is answered when all (or any) of its tasks have had an event of certain types."""
+
+    call: Call
+    types: frozenset[str]
+    open: set[str]
+    #: Makes the answer; True says that the time was up.
+    result: Callable[[bool], object]
+    any: bool = False
+    ended: set[str] = field(default_factory=set)
+
+    @property
+    def over(self) -> bool:
+        return not self.open or (self.any and bool(self.ended))
+
+    def saw(self, id: str) -> None:
+        self.open.discard(id)
+        self.ended.add(id)
+
+    def finish(self, timed_out: bool) -> None:
+        try:
+            self.call.answer(self.result(timed_out))
+        except BackburnerError as error:
+            self.call.fail(error)
+
+
+class _Waiters:
+    """The calls that wait, found by the tasks they wait for. Nothing is polled."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._by_task: dict[str, set[_Waiter]] = {}
+        self._deadlines: list[tuple[float, int, _Waiter]] = []
+        self._numbers = count()
+        self._timed = 0
+
+    def add(self, waiter: _Waiter, timeout: float | None) -> None:
+        for id in waiter.open:
+            self._by_task.setdefault(id, set()).add(waiter)
+        waiter.call.when_closed(partial(self._forget, waiter, frozenset(waiter.open), timeout is not None))
+        if timeout is not None:
+            self._timed += 1
+            heappush(self._deadlines, (self._clock() + timeout, next(self._numbers), waiter))
+
+    def told(self, line: Line) -> None:
+        if line.type not in STOPPED or not self._by_task:
+            return
+        id = json.loads(line.text)["taskId"]
+        for waiter in list(self._by_task.get(id, ())):
+            if line.type in waiter.types:
+                waiter.saw(id)
+                if waiter.over:
+                    waiter.finish(False)
+
+    def due(self) -> float | None:
+        while self._deadlines and self._deadlines[0][2].call.closed:
+            heappop(self._deadlines)
+        return max(0.0, self._deadlines[0][0] - self._clock()) if self._deadlines else None
+
+    def expire(self) -> None:
+        while self.due() == 0:
+            heappop(self._deadlines)[2].finish(True)
+
+    def _forget(self, waiter: _Waiter, ids: frozenset[str], timed: bool) -> None:
+        for id in ids:
+            waiters = self._by_task[id]
+            waiters.discard(waiter)
+            if not waiters:
+                del self._by_task[id]
+        if timed:
+            self._timed -= 1
+            self._compact()
+
+    def _compact(self) -> None:
+        """Clients that come, wait and go leave nothing behind, however far their deadlines are."""
+        if len(self._deadlines) > 2 * self._timed + 64:
+            self._deadlines = [entry for entry in self._deadlines if not entry[2].call.closed]
+            heapify(self._deadlines)
+
+
+class Methods:
+    """The table of methods, and the calls in it that wait."""
+
+    def __init__(
+        self, queue: Queue, home: Home, around: Surroundings, clock: Callable[[], float] = monotonic
+    ) -> None:
+        """Serve this queue; `clock` gives seconds that never go back."""
+        self._queue, self._home, self._around = queue, home, around
+        self._waiters = _Waiters(clock)
+
+    def table(self) -> dict[str, Method]:
+        """What to give to the Bus."""
+        handlers: dict[str, Callable[[dict[str, Any], Call], object]] = {
+            "launch": self._launch,
+            "launchMany": self._launch_many,
+            "get": self._get,
+            "list": self._list,
+            "wait": self._wait,
+            "cancel": self._cancel,
+            "retry": self._retry,
+            "complete": self._complete,
+            "fail": self._fail,
+            "progress": self._progress,
+            "output": self._output,
+            "flush": self._flush,
+            "status": self._status,
+            "ping": self._ping,
+        }
+        return {name: Method(PARAMETERS[name], handler) for name, handler in handlers.items()}
+
+    def told(self, lines: Iterable[Line]) -> None:
+        """Look at what is new in the log: some calls may be waiting for it."""
+        for line in lines:
+            self._waiters.told(line)
+
+    def due(self) -> float | None:
+        """Seconds until a call has waited long enough, 0 if one has; None when none has a limit."""
+        return self._waiters.due()
+
+    def expire(self) -> None:
+        """Answer the calls that have waited long enough."""
+        self._waiters.expire()
+
+    def _launch(self, params: dict[str, Any], call: Call) -> object:
+        launched = self._queue.launch_many([self._input(params)])[0]
+        self._around.poke()
+        return self._queue.get(launched.id).to_json() | {"existing": launched.existing}
+
+    def _launch_many(self, params: dict[str, Any], call: Call) -> object:
+        launched = self._queue.launch_many([self._input(task) for task in params["tasks"]])
+        self._around.poke()
+        return {"ids": [task.id for task in launched]}
+
+    def _input(self, params: dict[str, Any]) -> LaunchInput:
+        """A client's folder is not known; the one that holds the home is the project's."""
+        return LaunchInput.from_json({**params, "cwd": params.get("cwd") or str(self._home.folder.parent)})
+
+    def _get(self, params: dict[str, Any], call: Call) -> object:
+        return self._queue.get(params["id"]).to_json()
+
+    def _list(self, params: dict[str, Any], call: Call) -> object:
+        status = params.get("status")
+        page = self._queue.list(
+            Filter(
+                status=None if status is None else TaskStatus(status),
+                parent=params.get("parentSessionId"),
+                model=params.get("model"),
+                limit=params.get("limit") or PAGE,
+                cursor=params.get("cursor"),
+            )
+        )
+        return {"tasks": [task.brief() for task in page.tasks], "next": page.next}
+
+    def _wait(self, params: dict[str, Any], call: Call) -> object:
+        tasks = [self._queue.get(id) for id in self._awaited(params)]
+        ended = {task.id for task in tasks if task.status.ended}
+        result = partial(self._waited, [task.id for task in tasks], ended)
+        still = {task.id for task in tasks} - ended
+        waiter = _Waiter(call, ENDED, still, result, bool(params.get("any")), ended)
+        timeout = params.get("timeoutMs")
+        if waiter.over or timeout == 0:
+            return result(not waiter.over)
+        self._waiters.add(waiter, None if timeout is None else timeout / 1000)
+        return LATER
+
+    def _awaited(self, params: dict[str, Any]) -> list[str]:
+        """The tasks named and the parent's unfinished ones; of neither, all that are unfinished."""
+        ids, parent = params.get("ids"), params.get("parentSessionId")
+        unfinished = [] if parent is None and ids is not None else self._queue.unfinished(parent)
+        return list(dict.fromkeys([*(ids or ()), *unfinished]))
+
+    def _waited(self, ids: list[str], ended: set[str], timed_out: bool) -> dict[str, Any]:
+        """Those that have ended, in the order in which they were asked for."""
+        found = [self._still_there(id) for id in ids if id in ended]
+        return {"tasks": [task.brief() for task in found if task is not None], "timedOut": timed_out}
+
+    def _still_there(self, id: str) -> Task | None:
+        try:
+            return self._queue.get(id)
+        except NotFound:  # cleared meanwhile
+            return None
+
+    def _cancel(self, params: dict[str, Any], call: Call) -> object:
+        """Answered when the tree is gone: then the end is told."""
+        id = params["id"]
+        task = self._queue.cancel(id)
+        self._around.poke()
+        if task.status is not TaskStatus.RUNNING:
+            return task.to_json()
+        self._waiters.add(_Waiter(call, STOPPED, {id}, lambda _: self._queue.get(id).to_json()), None)
+        return LATER
+
+    def _retry(self, params: dict[str, Any], call: Call) -> object:
+        return self._moved(self._queue.retry(params["id"]))
+
+    def _complete(self, params: dict[str, Any], call: Call) -> object:
+        return self._moved(self._queue.complete(params["id"], params.get("result")))
+
+    def _fail(self, params: dict[str, Any], call: Call) -> object:
+        return self._moved(self._queue.fail(params["id"], params["error"]))
+
+    def _progress(self, params: dict[str, Any], call: Call) -> object:
+        return self._moved(self._queue.progress(params["id"], params["text"]))
+
+    def _moved(self, task: Task) -> dict[str, Any]:
+        self._around.poke()
+        return task.to_json()
+
+    def _output(self, params: dict[str, Any], call: Call) -> object:
+        stream = cast(Stream, params.get("stream") or "stdout")
+        limit = max(CHARACTER, params.get("limit") or PIECE)
+        piece = self._queue.output(params["id"], stream, params.get("offset") or 0, limit)
+        if params.get("encoding") == "base64":
+            data, left = base64.b64encode(piece.data).decode(), 0
+        else:
+            data, left = _decoded(piece.data, piece.eof)
+        return {"data": data, "offset": piece.offset - left, "eof": piece.eof}
+
+    def _flush(self, params: dict[str, Any], call: Call) -> object:
+        self._around.flush(params.get("parentSessionId"))
+        return {}
+
+    def _status(self, params: dict[str, Any], call: Call) -> object:
+        return self._around.status()
+
+    def _ping(self, params: dict[str, Any], call: Call) -> object:
+        return {
+            "version": _version(),
+            "protocol": PROTOCOL,
+            "home": str(self._home.folder),
+            "pid": os.getpid(),
+        }
+
+
+def _decoded(data: bytes, final: bool) -> tuple[str, int]:
+    """Text, and how many bytes of a character that has not wholly come yet are left for the next piece."""
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    text = decoder.decode(data, final)
+    left, _flags = decoder.getstate()
+    return text, len(left)
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("backburner")
+    except PackageNotFoundError:  # run from a checkout that was not installed
+        return "unknown"

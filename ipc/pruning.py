@@ -1,0 +1,196 @@
+"""What may be forgotten, forgotten in small steps: nobody waits for the gate for long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ipc import clock
+from ipc.config import BackgroundConfig
+from ipc.database import Database, Row, Transaction
+
+#: Rows that one transaction deletes at most.
+STEP = 200
+#: Rows that are looked at in one go.
+LOOK = 2000
+#: After so many times the retention even what nobody has acknowledged is forgotten.
+UNHEARD = 10
+#: Milliseconds in a day, and the age from which a file that nothing knows of is forgotten.
+DAY = 86_400_000
+ORPHAN_AGE = 3_600_000
+
+STREAMS = ("stdout", "stderr")
+
+
+@dataclass
+class Pruned:
+    """How much was forgotten."""
+
+    tasks: int = 0
+    events: int = 0
+    files: int = 0
+
+
+@dataclass
+class Walk:
+    """How far a walk over the event log has come. Of each parent a prefix goes, so that what is left has no holes."""
+
+    after: int = 0
+    over: bool = False
+    held: set[str] = field(default_factory=set)
+
+    def take(self, rows: list[Row], before: int) -> list[Row]:
+        """Those of the next rows that may go."""
+        young = next((place for place, row in enumerate(rows) if row["at"] >= before), None)
+        self.over = young is not None or len(rows) < STEP
+        found = rows[:young]
+        self.after = found[-1]["seq"] if found else self.after
+        self.held |= {row["parent"] for row in found if not row["told"]}
+        return [row for row in found if row["parent"] not in self.held]
+
+
+class Pruning:
+    """One round over everything that grows: events, tasks, what belongs to them, and files."""
+
+    def __init__(self, database: Database, config: BackgroundConfig) -> None:
+        """Forget what `retention_days` of `config` do not cover."""
+        self.home = database.home
+        self.done = Pruned()
+        self._database = database
+        kept = config.retention_days * DAY
+        self._before = round(clock.now() - kept)
+        self._ancient = round(clock.now() - UNHEARD * kept)
+
+    def steps(self) -> Iterator[None]:
+        """Do all of it, a small step for each item; may be left at any time, the next round goes on."""
+        for part in (self._events, self._tasks, self._names, self._parents, self._orphans):
+            yield from part()
+
+    def _events(self) -> Iterator[None]:
+        """Told events that are old enough."""
+        walk = Walk()
+        while not walk.over:
+            values = {"after": walk.after, "ancient": self._ancient, "most": STEP}
+            with self._database.read() as transaction:
+                rows = transaction.all("old_events", values)
+            gone = walk.take(rows, self._before)
+            if gone:
+                self._forget_events(gone)
+            yield
+
+    def _forget_events(self, gone: list[Row]) -> None:
+        ends = {row["parent"]: row["seq"] for row in gone if row["parent"] is not None}
+        ends["*"] = gone[-1]["seq"]
+        with self._database.write(durable=False) as transaction:
+            deleted = transaction.run("delete_events", {"seqs": json.dumps([row["seq"] for row in gone])})
+            for parent, seq in ends.items():
+                transaction.run("note_truncation", {"parent": parent, "seq": seq})
+        self.done.events += deleted
+
+    def _tasks(self) -> Iterator[None]:
+        """Tasks that ended long ago and of which everything was told; then their files."""
+        place = {"from": 0, "after": 0, "before": self._before, "most": STEP}
+        while rows := self._read("old_tasks", place):
+            place |= {"from": rows[-1]["completed_at"], "after": rows[-1]["number"]}
+            self._forget_tasks({row["number"]: row for row in rows})
+            yield
+
+    def _forget_tasks(self, rows: dict[int, Row]) -> None:
+        values = {"numbers": json.dumps(list(rows)), "before": self._before}
+        with self._database.write(durable=False) as transaction:
+            gone = [row["number"] for row in transaction.all("delete_tasks", values)]
+        self.done.tasks += len(gone)
+        for number in gone:
+            self._unlink(self._files(rows[number]))
+
+    def _files(self, row: Row) -> Iterator[Path]:
+        if row["claim"] is not None:
+            yield from (self.home.output(row["claim"], stream) for stream in STREAMS)
+        if row["stdin_file"] is not None:
+            yield self.home.input(row["stdin_file"])
+
+    def _names(self) -> Iterator[None]:
+        """Groups and keys that no unfinished task is in; a launch makes them again."""
+        yield from self._repeat(lambda: self._delete("delete_idle_groups"))
+        yield from self._repeat(lambda: self._delete("delete_idle_keys"))
+
+    def _delete(self, name: str) -> int:
+        with self._database.write(durable=False) as transaction:
+            return transaction.run(name, {"most": STEP})
+
+    def _parents(self) -> Iterator[None]:
+        """How far parents read of whom nothing else is left."""
+        after = ""
+        while rows := self._read("idle_parents", {"after": after, "most": STEP}):
+            after = rows[-1]["parent"]
+            parents = {"parents": json.dumps([row["parent"] for row in rows])}
+            with self._database.write(durable=False) as transaction:
+                transaction.run("delete_cursors", parents)
+                transaction.run("delete_truncations", parents)
+            yield
+
+    def _orphans(self) -> Iterator[None]:
+        """Files of tries and launches that no task knows of: of tries before the last, of launches cut short."""
+        orphans = Orphans(self.home.folder, clock.now() - ORPHAN_AGE)
+        before = 2**62
+        while orphans and (rows := self._read("survey_files", {"before": before, "most": LOOK})):
+            before = rows[-1]["number"]
+            orphans.spare(rows)
+            yield
+        self._unlink(orphans)
+
+    def _read(self, name: str, values: dict[str, int] | dict[str, object]) -> list[Row]:
+        with self._database.read() as transaction:
+            return transaction.all(name, values)
+
+    def _repeat(self, step: Callable[[], int]) -> Iterator[None]:
+        while step() == STEP:
+            yield
+
+    def _unlink(self, paths: Iterable[Path]) -> None:
+        for path in paths:
+            if path.exists():
+                path.unlink(missing_ok=True)
+                self.done.files += 1
+
+
+class Orphans:
+    """Old files in the home that no task was found for, yet."""
+
+    def __init__(self, folder: Path, before: int) -> None:
+        """Suspect the files of tries and the copied inputs that were last changed before a time."""
+        self._files = {path: _owner(path) for path in _old_files(folder, before)}
+
+    def __bool__(self) -> bool:
+        return bool(self._files)
+
+    def __iter__(self) -> Iterator[Path]:
+        return iter(self._files)
+
+    def spare(self, rows: Iterable[Row]) -> None:
+        """Clear those that belong to these tasks."""
+        owners = {str(row["claim"]) for row in rows} | {row["stdin_file"] for row in rows}
+        self._files = {path: owner for path, owner in self._files.items() if owner not in owners}
+
+
+def _old_files(folder: Path, before: int) -> Iterator[Path]:
+    for name in ("output", "input"):
+        for path in (folder / name).iterdir():
+            try:
+                if path.stat().st_mtime * 1000 < before:
+                    yield path
+            except FileNotFoundError:  # its task has just been settled
+                continue
+
+
+def _owner(path: Path) -> str:
+    """What a file is named after: the number of a claim, or all of it."""
+    return path.name.partition(".")[0]
+
+
+def forget_all(transaction: Transaction) -> None:
+    """Everything that was ever launched or told; the numbers go on from where they are."""
+    for name in ("note_cleared", "clear_events", "clear_tasks", "clear_cursors"):
+        transaction.run(name)

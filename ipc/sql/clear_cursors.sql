@@ -1,0 +1,2 @@
+-- Forget how far anybody read.
+DELETE FROM cursors

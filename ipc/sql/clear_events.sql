@@ -1,0 +1,2 @@
+-- Forget all events.
+DELETE FROM events

@@ -1,0 +1,2 @@
+-- Forget these events.
+DELETE FROM events WHERE seq IN (SELECT value FROM json_each(:seqs))

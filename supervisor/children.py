@@ -1,0 +1,110 @@
+"""Making processes and waiting for their end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import subprocess
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from ipc.identity import Identity
+from supervisor.signals import hold_back, let_through
+
+
+class Watch:
+    """A file that becomes readable when a process dies."""
+
+    def __init__(self, descriptor: int, queue: object = None) -> None:
+        """Use `watch`."""
+        self._descriptor = descriptor
+        self._queue = queue
+
+    def fileno(self) -> int:
+        """For a selector."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def watch(pid: int) -> Watch | None:
+    """Watch a process that cannot have been replaced meanwhile (a child, or one whose identity is checked afterwards)."""
+    try:
+        if hasattr(os, "pidfd_open"):
+            return Watch(os.pidfd_open(pid))
+        return _watch_by_kqueue(pid)
+    except ProcessLookupError:
+        return None
+
+
+def watch_identity(identity: Identity) -> Watch | None:
+    """Watch exactly this process; None if it is dead."""
+    found = watch(identity.pid)
+    if found is not None and not identity.alive():
+        found.close()
+        return None
+    return found
+
+
+def _watch_by_kqueue(pid: int) -> Watch:
+    if not hasattr(select, "kqueue"):
+        raise OSError(errno.ENOSYS, "this kernel has no pidfd_open (Linux 5.3)")
+    kqueue: Any = select
+    queue = kqueue.kqueue()
+    event = kqueue.kevent(pid, kqueue.KQ_FILTER_PROC, kqueue.KQ_EV_ADD, kqueue.KQ_NOTE_EXIT)
+    queue.control([event], 0)
+    return Watch(os.dup(queue.fileno()), queue)
+
+
+def fork(child: Callable[[], None]) -> int:
+    """Fork a child that does this and nothing else; its number.
+
+    The child starts with the signals of ours held back: a role lets them through when it can hear them.
+    """
+    hold_back()
+    try:
+        pid = os.fork()
+        if pid == 0:
+            _be_the_child(child)
+    finally:
+        let_through()
+    return pid
+
+
+def _be_the_child(child: Callable[[], None]) -> NoReturn:
+    code = 1
+    try:
+        child()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def start_detached(command: list[str]) -> subprocess.Popen[bytes]:
+    """Start a program of ours in a session of its own, with this process's stderr."""
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/")
+
+
+def how(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "unseen"
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit code {code}" if code >= 0 else signal_name(-code)
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,75 @@
+"""`cancel`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from ipc.errors import MoveNotAllowed, NotFound
+from ipc.lock import holder
+from ipc.registry import Registry
+from ipc.task import Task
+from supervisor.cli.desk import Desk
+from supervisor.cli.each import Each, report, require
+from supervisor.cli.ends import Waiting, wait_until
+from supervisor.cli.options import example, ids_argument, json_option
+
+
+@click.command("cancel", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1"))
+@ids_argument
+@click.option("--parent", metavar="P", help="All unfinished tasks of this parent.")
+@json_option
+@click.pass_obj
+def cancel_command(desk: Desk, ids: Sequence[str], parent: str | None, as_json: bool) -> int:
+    """Cancel tasks; returns when their processes are gone, with or without a supervisor."""
+    if parent is None:
+        require(ids)
+    each = Each(desk)
+    cancelled = each.of(ids, lambda id: desk.queue.cancel(id).id)
+    if parent is not None:
+        cancelled += cancel_unfinished(desk, parent)
+    report(wait_for_ends(desk, cancelled), as_json)
+    return each.code()
+
+
+def cancel_unfinished(desk: Desk, parent: str | None) -> list[str]:
+    """Write the verdict on all unfinished tasks of a parent, or of all; which ones."""
+    if not desk.exists:
+        return []
+    return [id for id in desk.queue.unfinished(parent) if cancel_one(desk, id)]
+
+
+def wait_for_ends(desk: Desk, ids: Sequence[str]) -> list[Task]:
+    """Wait until cancelled tasks are settled, by whoever can: worker, supervisor or this process; the tasks."""
+    if not ids:
+        return []
+    waiting = Waiting(desk.queue, ids)
+
+    def over() -> bool:
+        waiting.look()
+        return not waiting.open
+
+    if not over():
+        wait_until(desk, over, tend=lambda: _bury_orphans(desk, waiting))
+    return waiting.ended
+
+
+def cancel_one(desk: Desk, id: str) -> bool:
+    """Write the verdict on one task; False where it has ended, or is gone, meanwhile."""
+    try:
+        desk.queue.cancel(id)
+    except (MoveNotAllowed, NotFound):
+        return False
+    return True
+
+
+def _bury_orphans(desk: Desk, waiting: Waiting) -> None:
+    """Settle what neither a supervisor nor its own worker will."""
+    from supervisor.recovery import bury_now, is_dead
+
+    if holder(desk.home.lock("supervisor")) is not None:
+        return
+    running = [one for one in Registry(desk.database).running() if one.id in waiting.open]
+    if any(is_dead(one) for one in running):
+        bury_now(desk.home)

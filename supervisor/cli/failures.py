@@ -1,0 +1,75 @@
+"""Errors as sentences and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import sys
+
+import click
+
+from ipc.errors import (
+    AlreadyRunning,
+    BackburnerError,
+    GateBusy,
+    MoveNotAllowed,
+    NoSupervisor,
+    NotFound,
+    Temporary,
+)
+from supervisor.cli.desk import Desk
+
+#: What a shell shows for Ctrl-C.
+INTERRUPTED = 130
+
+#: What to do about it, where the error itself does not say so; the first class that fits counts.
+_ADVICE: tuple[tuple[type[BackburnerError], str], ...] = (
+    (NoSupervisor, "start one: backburner up --detach"),
+    (AlreadyRunning, "see: backburner status"),
+    (NotFound, "see: backburner list"),
+    (MoveNotAllowed, "see: backburner show ID"),
+    (GateBusy, "try again"),
+    (Temporary, "try again later"),
+)
+
+#: What passes when somebody makes room.
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+
+
+def code_of(error: Exception, desk: Desk) -> int:
+    """Say on stderr what went wrong; the exit code. An unexpected error is raised again, for its traceback."""
+    if isinstance(error, click.Abort):
+        return INTERRUPTED
+    if isinstance(error, click.ClickException):
+        return _usage(error, desk)
+    if isinstance(error, OSError) and error.errno in _FULL:
+        error = Temporary(str(error))
+    if not isinstance(error, BackburnerError):
+        print(f"backburner: this is a mistake in backburner itself (home: {desk.place}).", file=sys.stderr)
+        raise error
+    print(sentence(error, desk), file=sys.stderr)
+    return error.exit_code
+
+
+def sentence(error: BackburnerError, desk: Desk) -> str:
+    """What went wrong, what to do, and in which home."""
+    message = str(error).rstrip(".")
+    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "")
+    if advice and "backburner " not in message:
+        message += f"; {advice}"
+    return f"backburner: {_placed(message, desk)}"
+
+
+def _usage(error: click.ClickException, desk: Desk) -> int:
+    context = getattr(error, "ctx", None)
+    if context is not None:
+        print(context.get_usage(), file=sys.stderr)
+    advice = "" if context is None else f"; see: {context.command_path} --help"
+    print(f"backburner: {_placed(error.format_message().rstrip('.') + advice, desk)}", file=sys.stderr)
+    return error.exit_code
+
+
+def _placed(message: str, desk: Desk) -> str:
+    home = desk.place
+    if home in message:
+        return message
+    return f"{message}\n(home: {home})" if "\n" in message else f"{message} (home: {home})"

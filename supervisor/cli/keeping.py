@@ -1,0 +1,100 @@
+"""Housekeeping: `prune`, `clear`, `export`, `import`."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, is_dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ipc.errors import InvalidInput
+from supervisor.cli.desk import Desk
+from supervisor.cli.options import ascii_only, example, json_option, print_json, say
+
+if TYPE_CHECKING:
+    from ipc.archive import Archive
+
+
+@click.command("prune", epilog=example("prune"))
+@json_option
+@click.pass_obj
+def prune_command(desk: Desk, as_json: bool) -> None:
+    """Delete ended tasks and acknowledged events that are older than retention_days."""
+    _tell("pruned", _archive(desk).prune() if desk.exists else {}, as_json)
+
+
+@click.command("clear", epilog=example("clear --yes"))
+@click.option("--yes", is_flag=True, help="Do it; without this nothing happens.")
+@json_option
+@click.pass_obj
+def clear_command(desk: Desk, yes: bool, as_json: bool) -> None:
+    """Tell what waits to be told, cancel everything, and delete all tasks, events and cursors. A supervisor stays."""
+    if not yes:
+        raise click.UsageError(f"this cancels and deletes every task in {desk.home.folder}; if you mean it: clear --yes", _here())
+    if desk.exists:
+        _cancel_all(desk)
+        _flush(desk)
+    _tell("cleared", _archive(desk).clear() if desk.exists else {}, as_json)
+
+
+@click.command("export", epilog=example("export > tasks.json", "export --seed > background-manager.json"))
+@click.option("--seed", is_flag=True, help="In the format of the seed's background-manager.json.")
+@click.pass_obj
+def export_command(desk: Desk, seed: bool) -> None:
+    """Write all tasks, the event log and the cursors as one JSON document to stdout."""
+    for piece in _archive(desk).export(seed):
+        sys.stdout.write(piece if isinstance(piece, str) else json.dumps(piece, ensure_ascii=ascii_only()))
+    sys.stdout.write("\n")
+
+
+@click.command("import", epilog=example("import tasks.json"))
+@click.argument("file", type=click.File("rb"))
+@json_option
+@click.pass_obj
+def import_command(desk: Desk, file: Any, as_json: bool) -> None:
+    """Read what export wrote, or a background-manager.json of the seed; - for stdin."""
+    try:
+        document = json.loads(file.read())
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{file.name} is no JSON ({error}).", field="FILE") from None
+    _tell("imported", _archive(desk).load(document), as_json)
+
+
+def _archive(desk: Desk) -> Archive:
+    from ipc.archive import Archive
+
+    return Archive(desk.database, desk.sound_config)
+
+
+def _cancel_all(desk: Desk) -> None:
+    from supervisor.cli.cancelling import cancel_unfinished, wait_for_ends
+
+    wait_for_ends(desk, cancel_unfinished(desk, None))
+
+
+def _flush(desk: Desk) -> None:
+    """Have those who are connected told of what waits."""
+    from ipc.client import Client
+    from ipc.errors import Disconnected, NoSupervisor
+
+    with Client(desk.home) as client:
+        try:
+            client.call("flush")
+        except (NoSupervisor, Disconnected):
+            return
+
+
+def _tell(verb: str, counts: Any, as_json: bool) -> None:
+    """How many of what."""
+    found: Mapping[str, Any] = asdict(counts) if is_dataclass(counts) and not isinstance(counts, type) else counts or {}
+    if as_json:
+        print_json(dict(found))
+    else:
+        print(f"{verb} {', '.join(f'{number} {name}' for name, number in found.items())}" if found else verb)
+
+
+def _here() -> click.Context:
+    return click.get_current_context()

@@ -1,0 +1,109 @@
+"""The root command, and where each verb is found: a verb's module is imported when it is used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import click
+
+from supervisor.cli.desk import Desk
+
+#: Every verb and its module in this package, in the order of the help.
+VERBS = {
+    "up": "powering",
+    "down": "powering",
+    "status": "showing",
+    "reload": "powering",
+    "launch": "launching",
+    "run": "running",
+    "list": "showing",
+    "show": "showing",
+    "output": "reading",
+    "wait": "waiting",
+    "cancel": "cancelling",
+    "retry": "judging",
+    "complete": "judging",
+    "fail": "judging",
+    "progress": "judging",
+    "listen": "listening",
+    "flush": "listening",
+    "pause": "limiting",
+    "resume": "limiting",
+    "limit": "limiting",
+    "prune": "keeping",
+    "clear": "keeping",
+    "export": "keeping",
+    "import": "keeping",
+    "config": "configuring",
+    "schema": "describing",
+    "completion": "describing",
+}
+
+#: What only processes of ours call.
+INNER = {"nursery": "powering"}
+
+
+class Program(click.Group):
+    """A group that imports a command's module when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All verbs, those used together side by side."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the verb's module; the command in it is named after the verb."""
+        place = VERBS.get(cmd_name) or INNER.get(cmd_name)
+        if place is None:
+            return None
+        module = importlib.import_module(f"supervisor.cli.{place}")
+        found = getattr(module, f"{cmd_name}_command")
+        assert isinstance(found, click.Command)
+        return found
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with a guess at what was meant."""
+        if args and args[0] not in {**VERBS, **INNER} and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            close = get_close_matches(args[0], VERBS, n=1)
+            guess = f"; did you mean {close[0]}?" if close else ""
+            ctx.fail(f"There is no command {args[0]!r}{guess}")
+        return super().resolve_command(ctx, args)
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from ipc.status import version
+
+        print(f"backburner {version()}")
+        ctx.exit()
+
+
+@click.command(
+    cls=Program,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="\b\nExample:\n  backburner up --detach\n  backburner run -- make test",
+)
+@click.option("--home", metavar="DIR", help="The folder with the state, instead of the one that is found.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Print the version and exit.",
+)
+@click.pass_context
+def program(ctx: click.Context, home: str | None) -> Any:
+    """Put work on the back burner; be told when it is done. Without a command: status."""
+    desk = ctx.ensure_object(Desk)
+    desk.named = home
+    if ctx.invoked_subcommand is None:
+        status = program.get_command(ctx, "status")
+        assert status is not None, "status is a verb"
+        return ctx.invoke(status)
+    return None

@@ -1,0 +1,53 @@
+"""Where roles are composed: which configuration a supervisor reads, and what a nursery can make."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+
+from ipc import config
+from ipc.config import BackgroundConfig
+from ipc.home import Home
+from supervisor.role import Role
+
+
+#: The word that has the command line be a nursery. Nobody types it.
+NURSERY = "_nursery"
+
+
+def be_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> None:
+    """Supervise until told to stop. Raises AlreadyRunning, BadConfiguration, BadHome, Temporary."""
+    from supervisor.supervisor import Source, Supervisor
+
+    def read() -> tuple[BackgroundConfig, list[Path]]:
+        return config.load(home, cwd, overrides), config.sources(home, cwd)
+
+    Supervisor(home, Source(read, nursery_command(home))).run()
+
+
+def nursery_command(home: Home) -> list[str]:
+    """What starts a nursery: without the command line's libraries, which every worker would share for nothing."""
+    from ipc.control import program
+
+    return program(NURSERY, str(home.folder))
+
+
+def be_nursery(folder: str) -> None:
+    """Fork workers and flushers until told to stop."""
+    from supervisor.nursery import Nursery
+
+    Nursery(Home(Path(folder)), {"worker": _worker, "flusher": _flusher}).run()
+
+
+def _worker(home: Home, channel: socket.socket | None) -> Role:
+    from supervisor.worker import Worker
+
+    assert channel is not None, "a worker is ordered with its line"
+    return Worker(home, channel)
+
+
+def _flusher(home: Home, _channel: socket.socket | None) -> Role:
+    from supervisor.flusher import Flusher
+
+    return Flusher(home)

@@ -1,0 +1,68 @@
+"""The line between supervisor and nursery: JSON, one message a line, and with each at most one descriptor."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+from collections.abc import Callable
+from typing import Any
+
+
+class ControlLine:
+    """One end of it."""
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        selector: selectors.BaseSelector,
+        heard: Callable[[dict[str, Any], socket.socket | None], None],
+    ) -> None:
+        """Speak on that connection; `heard` is called with each message and what came with it."""
+        connection.setblocking(False)
+        self._connection = connection
+        self._selector = selector
+        self._heard = heard
+        self._rest = b""
+        self.closed = False
+        selector.register(connection, selectors.EVENT_READ, self._readable)
+
+    def send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
+        """Send a message. One that cannot be sent now is lost with the line: the other end is stopped or gone."""
+        data = json.dumps(message).encode() + b"\n"
+        try:
+            if channel is None:
+                self._connection.sendall(data)
+            else:
+                socket.send_fds(self._connection, [data], [channel.fileno()])
+        except OSError:
+            self.close()
+
+    def close(self) -> None:
+        """Hang up."""
+        if not self.closed:
+            self.closed = True
+            self._selector.unregister(self._connection)
+            self._connection.close()
+
+    def drop(self) -> None:
+        """Let go of it in a forked child, whose copy of the selector is the parent's own: nothing may be unregistered."""
+        self.closed = True
+        self._connection.close()
+
+    def _readable(self, _mask: int) -> None:
+        try:
+            data, descriptors, _, _ = socket.recv_fds(self._connection, 65536, 8)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, descriptors = b"", []
+        if not data:
+            self.close()
+            return
+        channels = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            wants = "spawn" in message and message.get("channel", False)
+            self._heard(message, channels.pop(0) if wants and channels else None)

@@ -1,0 +1,176 @@
+"""One try at a task while it runs: a process of its own, or a call in a runner."""
+
+from __future__ import annotations
+
+import os
+import socket
+from abc import ABC, abstractmethod
+
+from ipc.claim import Claimed
+from ipc.config import AgentConfig
+from ipc.home import Home
+from supervisor.children import Watch, signal_name, watch
+from supervisor.execution.outcome import Outcome
+from supervisor.execution.plan import CannotStart, Plan, stdin_of
+from supervisor.execution.runners import Runner
+from supervisor.execution.spawn import spawn
+from supervisor.execution.trees import take_status
+from supervisor.execution.verdict import outcome_of
+
+#: Bytes of one stream that go into the database with the settlement.
+SMALL_OUTPUT = 64 * 1024
+
+#: Bytes of stdout that an agent's rules are given to read.
+READABLE = 16 * 1024 * 1024
+
+
+class Attempt(ABC):
+    """A try that was started. `watched` becomes readable when there is news of it."""
+
+    watched: Watch | socket.socket
+
+    def __init__(self, claimed: Claimed, home: Home) -> None:
+        """Remember what is tried."""
+        self.claimed = claimed
+        self.home = home
+        self._kept: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    @abstractmethod
+    def pid(self) -> int:
+        """Its first process."""
+
+    @abstractmethod
+    def outcome(self) -> Outcome | None:
+        """What it came to, or None while it goes on."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what was watched."""
+
+    def outputs(self) -> tuple[tuple[str, bytes], ...]:
+        """What it wrote, of streams that are small enough to keep in the database."""
+        found = ((stream, self._small(stream)) for stream in ("stdout", "stderr"))
+        self._kept = tuple((stream, data) for stream, data in found if data is not None)
+        return tuple((stream, data) for stream, data in self._kept if data)
+
+    def forget_files(self) -> None:
+        """Unlink what is in the database now, and what was only read."""
+        for stream, _ in self._kept:
+            self.home.output(self.claimed.claim, stream).unlink(missing_ok=True)
+        if self.claimed.stdin is not None or self.claimed.prompt is not None:
+            for kind in ("stdin", "prompt"):
+                self.home.input(f"{self.claimed.claim}.{kind}").unlink(missing_ok=True)
+
+    def sync_files(self) -> None:
+        """Have what stays a file outlive a power loss."""
+        for stream in {"stdout", "stderr"} - {stream for stream, _ in self._kept}:
+            with open(self.home.output(self.claimed.claim, stream), "rb") as file:
+                os.fsync(file.fileno())
+
+    def text(self, stream: str, limit: int = READABLE) -> str:
+        """What it wrote to a stream, from the start; bad bytes are replaced."""
+        try:
+            with open(self.home.output(self.claimed.claim, stream), "rb") as file:
+                return file.read(limit).decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def size(self) -> int:
+        """Bytes written so far, to both streams."""
+        paths = (self.home.output(self.claimed.claim, stream) for stream in ("stdout", "stderr"))
+        return sum(os.stat(path).st_size for path in paths if os.path.exists(path))
+
+    def _small(self, stream: str) -> bytes | None:
+        try:
+            with open(self.home.output(self.claimed.claim, stream), "rb") as file:
+                data = file.read(SMALL_OUTPUT + 1)
+        except FileNotFoundError:
+            return b""
+        return data if len(data) <= SMALL_OUTPUT else None
+
+
+class ProcessAttempt(Attempt):
+    """A command or an agent: a process tree."""
+
+    def __init__(self, claimed: Claimed, home: Home, plan: Plan, agent: AgentConfig | None) -> None:
+        """Start it. Raises CannotStart."""
+        super().__init__(claimed, home)
+        self._agent = agent
+        self._pid = spawn(plan, claimed.claim, home)
+        found = watch(self._pid)
+        assert found is not None, "a child that was not reaped can be watched"
+        self.watched: Watch = found
+
+    @property
+    def pid(self) -> int:
+        """The process that was started."""
+        return self._pid
+
+    def outcome(self) -> Outcome | None:
+        """What its exit means."""
+        status = take_status(self._pid)
+        if status is None:
+            return None
+        return outcome_of(status, self.text("stdout"), self._tail("stderr"), self._agent)
+
+    def close(self) -> None:
+        """Stop watching."""
+        self.watched.close()
+
+    def _tail(self, stream: str) -> str:
+        try:
+            with open(self.home.output(self.claimed.claim, stream), "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+
+class CallAttempt(Attempt):
+    """A Python callable in a runner."""
+
+    def __init__(self, claimed: Claimed, home: Home, runner: Runner, environment: dict[str, str]) -> None:
+        """Have the runner start it. Raises CannotStart."""
+        super().__init__(claimed, home)
+        if not os.path.isdir(claimed.cwd):
+            raise CannotStart(f"The folder {claimed.cwd} cannot be used.", 1)
+        self.runner = runner
+        self.watched: socket.socket = runner.channel
+        names = ("call", "args", "kwargs", "cwd")
+        order = {name: getattr(claimed, name) for name in names} | {"environment": environment}
+        descriptors = self._open_files()
+        try:
+            runner.begin(order, descriptors)
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+
+    @property
+    def pid(self) -> int:
+        """The runner."""
+        return self.runner.pid
+
+    def outcome(self) -> Outcome | None:
+        """What the call gave back, or how its runner died."""
+        answer = self.runner.answer()
+        if answer is None:
+            return self._death()
+        if "error" in answer:
+            return Outcome(error=str(answer["error"]), error_kind="failed")
+        return Outcome(result=str(answer["result"]))
+
+    def close(self) -> None:
+        """The runner stays."""
+
+    def _death(self) -> Outcome:
+        code = os.waitstatus_to_exitcode(self.runner.end())
+        if code < 0:
+            return Outcome(error=f"The call was ended by {signal_name(-code)}.", error_kind="signal", signal=-code)
+        return Outcome(error=f"The call ended its process with exit code {code}.", error_kind="exit", exit_code=code)
+
+    def _open_files(self) -> list[int]:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        stdin = os.open(stdin_of(self.claimed, self.home, self.claimed.stdin), os.O_RDONLY | os.O_CLOEXEC)
+        files = [os.open(self.home.output(self.claimed.claim, stream), flags, 0o600) for stream in ("stdout", "stderr")]
+        return [stdin, *files]

@@ -1,0 +1,82 @@
+"""How a try went, as a value; and what follows from it, decided before anything is written."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+
+from ipc import clock
+from ipc.claim import Claimed, Settlement
+from ipc.config import BackgroundConfig
+from ipc.task import TaskStatus
+
+#: After so many interruptions a task is not started again: it may be what kills its workers.
+MOST_INTERRUPTIONS = 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a try came to. `error_kind` None means that it went well."""
+
+    result: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    leftovers: int = 0
+    session: str | None = None
+    outputs: tuple[tuple[str, bytes], ...] = ()
+
+
+@dataclass(frozen=True)
+class Try:
+    """Which try it was: what a settlement must name, and what a retry depends on."""
+
+    number: int
+    claim: int
+    attempt: int
+    max_attempts: int
+    interruptions: int
+
+    @classmethod
+    def of(cls, claimed: Claimed) -> Try:
+        """The try that a claim began."""
+        return cls(claimed.number, claimed.claim, claimed.attempt, claimed.max_attempts, claimed.interruptions)
+
+
+def settlement_of(one: Try, outcome: Outcome, config: BackgroundConfig) -> Settlement:
+    """The end, or the next try with its delay: random up to a bound that doubles ("full jitter", AWS 2015)."""
+    plain = Settlement(
+        number=one.number,
+        claim=one.claim,
+        status=TaskStatus.COMPLETED,
+        result=outcome.result,
+        error=outcome.error,
+        error_kind=outcome.error_kind,
+        exit_code=outcome.exit_code,
+        signal=outcome.signal,
+        leftovers=outcome.leftovers,
+        session=outcome.session,
+        outputs=outcome.outputs,
+    )
+    if outcome.error_kind is None:
+        return plain
+    if one.attempt < one.max_attempts:
+        return replace(plain, status=TaskStatus.PENDING, result=None, not_before=clock.now() + backoff(one.attempt, config))
+    return replace(plain, status=TaskStatus.ERROR, result=None)
+
+
+def backoff(attempt: int, config: BackgroundConfig) -> int:
+    """Milliseconds before the try after number `attempt`."""
+    bound = min(config.retry_max_ms, config.retry_base_ms * 2 ** min(attempt - 1, 60))
+    return round(random.uniform(0, bound))  # noqa: S311 (spreads retries, guards nothing)
+
+
+def interrupted(one: Try, why: str) -> Settlement:
+    """Back to the queue: it was claimed and never started, so the attempt does not count."""
+    if one.interruptions + 1 >= MOST_INTERRUPTIONS:
+        error = f"{why} It was interrupted {one.interruptions + 1} times before it started."
+        return Settlement(number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=error, error_kind="lost", unused=True)
+    return Settlement(
+        number=one.number, claim=one.claim, status=TaskStatus.PENDING, error=why, error_kind="interrupted", unused=True
+    )

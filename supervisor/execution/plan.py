@@ -1,0 +1,153 @@
+"""What is started for a task: the command, its environment, its stdin; nothing is started here."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipc.claim import Claimed
+from ipc.config import AgentConfig
+from ipc.home import Home
+from supervisor.execution.trees import CLAIM_MARK, HOME_MARK, SPARE_MARK
+
+#: What an agent leaves in the environment of its children, and what another task left there: it would mislead ours.
+STRIPPED = (
+    "CLAUDECODE",
+    "CLAUDE_CODE_*",
+    "CODEX_*",
+    "OPENCODE*",
+    "GEMINI_CLI",
+    "QWEN_CODE_*",
+    "AI_AGENT",
+    "BACKBURNER_*",
+)
+
+
+class CannotStart(Exception):
+    """A task could not be started: why, and what a shell would have exited with."""
+
+    def __init__(self, why: str, exit_code: int = 127) -> None:
+        """Keep the reason and the exit code."""
+        super().__init__(why)
+        self.exit_code = exit_code
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A process to be: where, what, with which environment and input."""
+
+    cwd: str
+    argv: tuple[str, ...]
+    environment: Mapping[str, str]
+    stdin: str
+    leave_children: bool
+
+
+def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
+    """The supervisor's environment without what misleads, then the agent's, then the launcher's, then our marks."""
+    found = {name: value for name, value in os.environ.items() if not _is_stripped(name)}
+    found |= given
+    for name, value in claimed.env.items():
+        kept = os.environ.get(name) if value is None else value
+        if kept is not None:
+            found[name] = kept
+    found |= {
+        HOME_MARK: str(home.folder),
+        CLAIM_MARK: str(claimed.claim),
+        "BACKBURNER_TASK_ID": claimed.id,
+        "BACKBURNER_ATTEMPT": str(claimed.attempt),
+    }
+    if claimed.parent is not None:
+        found["BACKBURNER_PARENT_SESSION_ID"] = claimed.parent
+    if leave_children:
+        found[SPARE_MARK] = "1"
+    return found
+
+
+def command_plan(claimed: Claimed, home: Home, given: Mapping[str, str]) -> Plan:
+    """The process of a command task."""
+    assert claimed.command is not None, "a launch of the agent `command` has one"
+    leave = bool(claimed.leave_children)
+    environment = environment_of(claimed, home, given, leave)
+    return Plan(claimed.cwd, claimed.command, environment, stdin_of(claimed, home, claimed.stdin), leave)
+
+
+def agent_plan(claimed: Claimed, home: Home, agent: AgentConfig) -> Plan:
+    """The process of an agent's template."""
+    leave = agent.leave_children if claimed.leave_children is None else claimed.leave_children
+    words = placeholders(claimed, home, agent)
+    argv = tuple(fill(element, words) for element in agent.command)
+    text = claimed.stdin if claimed.stdin is not None else fill(agent.stdin, words) if agent.stdin else None
+    environment = environment_of(claimed, home, agent.env, leave)
+    return Plan(claimed.cwd, argv, environment, stdin_of(claimed, home, text), leave)
+
+
+def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, str]:
+    """What stands for each placeholder; the prompt is also written to a file where a template asks for one."""
+    prompt = claimed.prompt or ""
+    file = home.input(f"{claimed.claim}.prompt")
+    if any("{prompt_file}" in element for element in (*agent.command, agent.stdin or "")):
+        _write_private(file, prompt)
+    return {
+        "{prompt}": prompt,
+        "{prompt_file}": str(file),
+        "{model}": claimed.model or "",
+        "{description}": claimed.description or "",
+        "{task_id}": claimed.id,
+        "{parent_session_id}": claimed.parent or "",
+        "{uuid}": str(uuid.uuid4()),
+    }
+
+
+def fill(template: str, words: Mapping[str, str]) -> str:
+    """Put the words in place of their names, once: a prompt may itself contain `{model}`."""
+    found, rest = "", template
+    while rest:
+        at, name = min(((rest.find(name), name) for name in words if name in rest), default=(-1, ""))
+        if at < 0:
+            break
+        found += rest[:at] + words[name]
+        rest = rest[at + len(name) :]
+    return found + rest
+
+
+def stdin_of(claimed: Claimed, home: Home, text: str | None) -> str:
+    """The file that a task reads."""
+    if claimed.stdin_file is not None:
+        return str(home.input(claimed.stdin_file))
+    if text is None:
+        return os.devnull
+    file = home.input(f"{claimed.claim}.stdin")
+    _write_private(file, text)
+    return str(file)
+
+
+def program_of(plan: Plan) -> str:
+    """The program's file, found in the task's own PATH and folder. Raises CannotStart."""
+    name = plan.argv[0]
+    if "/" in name:
+        path = os.path.join(plan.cwd, name)
+        if not os.path.exists(path):
+            raise CannotStart(f"There is no program {name}.")
+        if not os.access(path, os.X_OK) or os.path.isdir(path):
+            raise CannotStart(f"The program {name} may not be run.", 126)
+        return path
+    found = shutil.which(name, path=plan.environment.get("PATH", os.defpath))
+    if found is None:
+        raise CannotStart(f"There is no program {name} in the PATH.")
+    return os.path.join(plan.cwd, found)
+
+
+def _is_stripped(name: str) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in STRIPPED)
+
+
+def _write_private(path: Path, text: str) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+        file.write(text)

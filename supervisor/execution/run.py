@@ -1,0 +1,128 @@
+"""One try from its start to its settlement: watch it, stop it when a verdict or the clock says so, leave nobody behind."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+from ipc import clock
+from ipc.claim import Claimed, Settlement
+from ipc.queue import Queue
+from ipc.task import TaskStatus
+from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
+from supervisor.execution.outcome import Outcome, Try, settlement_of
+from supervisor.execution.plan import CannotStart, agent_plan, command_plan, environment_of
+from supervisor.execution.runners import Runners
+from supervisor.execution.trees import children_of, descendants_of, end, own_children
+
+#: Seconds after which a task's process is noted for people to see; most are over before.
+NOTE_PID_AFTER = 0.05
+
+#: Descendants of this worker that are meant to live on, from whichever task.
+_spared: set[int] = set()
+
+
+class Run:
+    """A try that is under way. `look` asks it to see whether a verdict was written."""
+
+    def __init__(self, claimed: Claimed, queue: Queue, runners: Runners) -> None:
+        """Start it. Raises CannotStart."""
+        self.claimed = claimed
+        self.look = False
+        self._queue = queue
+        self._runners = runners
+        self._news = False
+        self.attempt = self._start()
+        started = clock.monotonic()
+        self._deadline = started + claimed.timeout_ms / 1000 if claimed.timeout_ms else float("inf")
+        self._note_pid_at = started + NOTE_PID_AFTER
+
+    def heard(self, _mask: int) -> None:
+        """What is watched has become readable."""
+        self._news = True
+
+    def rest(self) -> float:
+        """Seconds until it must be looked at, if nothing is heard before."""
+        return max(0.0, min(self._deadline, self._note_pid_at) - clock.monotonic())
+
+    def step(self) -> Settlement | None:
+        """Do what is due; its settlement once it is over and its tree is gone."""
+        if self._news and (outcome := self.attempt.outcome()) is not None:
+            return self._conclude(outcome)
+        now = clock.monotonic()
+        if now >= self._note_pid_at:
+            self._note_pid_at = float("inf")
+            self._queue.note_pid(self.claimed.number, self.claimed.claim, self.attempt.pid)
+            self.look = True  # a verdict may have come before this worker could be told
+        if self.look and self._is_decided():
+            return self._stop(Outcome())
+        if now >= self._deadline:
+            return self._stop(Outcome(error=f"It ran longer than {self.claimed.timeout_ms} ms.", error_kind="timeout"))
+        return None
+
+    def _start(self) -> Attempt:
+        claimed, home = self.claimed, self._queue.home
+        agent = self._queue.config.agents.get(claimed.agent)
+        if claimed.agent == "command":
+            plan = command_plan(claimed, home, agent.env if agent else {})
+            return ProcessAttempt(claimed, home, plan, None)
+        if claimed.agent == "python":
+            runner = self._runners.get(agent.interpreter if agent else "")
+            environment = environment_of(claimed, home, agent.env if agent else {}, bool(claimed.leave_children))
+            return CallAttempt(claimed, home, runner, environment)
+        if agent is None:
+            raise CannotStart(f"There is no agent {claimed.agent} in the supervisor's configuration.")
+        return ProcessAttempt(claimed, home, agent_plan(claimed, home, agent), agent)
+
+    def _is_decided(self) -> bool:
+        self.look = False
+        return self._queue.verdict(self.claimed.id, self.claimed.claim) is not None
+
+    def _conclude(self, outcome: Outcome) -> Settlement:
+        """Its first process has ended: the verdict stands; end what is left of the tree."""
+        settlement = self._judge(outcome)
+        left = self._left()
+        if left and self._spares():
+            _spared.update(left)
+        elif left:
+            self._fix(settlement)
+            self._end()
+        return replace(settlement, leftovers=len(left - {self.attempt.pid}))
+
+    def _stop(self, outcome: Outcome) -> Settlement:
+        """End a tree on somebody's verdict, or on the clock's, unless somebody was first."""
+        settlement = self._judge(outcome)
+        if outcome.error_kind is not None:
+            self._fix(settlement)
+        if isinstance(self.attempt, CallAttempt):
+            self.attempt.runner.spent = True
+        self._end()
+        return settlement
+
+    def _judge(self, outcome: Outcome) -> Settlement:
+        return settlement_of(Try.of(self.claimed), outcome, self._queue.config)
+
+    def _fix(self, settlement: Settlement) -> None:
+        """Write the verdict before the tree is ended, so that a crash meanwhile does not change it."""
+        text = settlement.result if settlement.status is TaskStatus.COMPLETED else settlement.error
+        self._queue.decide(settlement.number, settlement.claim, settlement.status, text, settlement.error_kind)
+
+    def _spares(self) -> bool:
+        agent = self._queue.config.agents.get(self.claimed.agent)
+        told = self.claimed.leave_children
+        return told if told is not None else agent is not None and agent.leave_children
+
+    def _left(self) -> set[int]:
+        """Who is left of the tree; nobody, usually, and that costs one small file to know."""
+        if not (own_children() - self._runners.pids() - _spared) and not self._runner_has_children():
+            return set()
+        return self._members()
+
+    def _runner_has_children(self) -> bool:
+        return isinstance(self.attempt, CallAttempt) and bool(children_of(self.attempt.pid))
+
+    def _members(self) -> set[int]:
+        return descendants_of(os.getpid()) - self._runners.pids() - _spared
+
+    def _end(self) -> None:
+        end(self._members, self._queue.config.kill_grace_s)

@@ -1,0 +1,149 @@
+"""What runs Python callables, in a process of its own: `pkg.mod:func` with JSON in, JSON out.
+
+It stands alone (standard library only), so that another interpreter can run this file: `python runner.py FD`. It speaks
+over one socket: a length, then JSON; with an order come the descriptors of the call's stdin, stdout and stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import signal
+import socket
+import struct
+import sys
+import threading
+import traceback
+from typing import Any
+
+_LENGTH = struct.Struct("!I")
+
+#: Bytes of a result that are sent on; what is beyond is told to be missing.
+_RESULT_LIMIT = 64 * 1024
+
+
+def send(channel: socket.socket, document: dict[str, Any], descriptors: list[int] | None = None) -> None:
+    """Send one message, with descriptors. Raises OSError."""
+    data = json.dumps(document).encode()
+    head = _LENGTH.pack(len(data))
+    if descriptors:
+        socket.send_fds(channel, [head], descriptors)
+    else:
+        channel.sendall(head)
+    channel.sendall(data)
+
+
+def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """The next message and its descriptors, or None at the end. Raises OSError."""
+    head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 3)
+    if len(head) < _LENGTH.size:
+        return None
+    data = _read(channel, _LENGTH.unpack(head)[0])
+    return None if data is None else (json.loads(data), descriptors)
+
+
+def _read(channel: socket.socket, size: int) -> bytes | None:
+    data = bytearray()
+    while len(data) < size:
+        piece = channel.recv(min(size - len(data), 1 << 20))
+        if not piece:
+            return None
+        data += piece
+    return bytes(data)
+
+
+def serve(channel: socket.socket) -> None:
+    """Run calls until the other end hangs up."""
+    channel.set_inheritable(False)
+    clean = frozenset(sys.modules)
+    folder = None
+    while (order := receive(channel)) is not None:
+        call, descriptors = order
+        _redirect(descriptors)
+        folder = _enter(call, folder)
+        answer = _answer(call)
+        _silence()
+        answer["threads"] = threading.active_count()
+        answer["files"] = _files_of(clean)
+        send(channel, answer)
+
+
+def _redirect(descriptors: list[int]) -> None:
+    for target, descriptor in enumerate(descriptors):
+        os.dup2(descriptor, target)
+        os.close(descriptor)
+
+
+def _silence() -> None:
+    """Whatever is written after the call belongs to nobody."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for target in range(3):
+        os.dup2(nowhere, target)
+    os.close(nowhere)
+
+
+def _enter(call: dict[str, Any], before: str | None) -> str:
+    """Make the call's folder and environment this process's; of another folder's modules keep none."""
+    folder: str = call["cwd"]
+    os.environ.clear()
+    os.environ.update(call["environment"])
+    os.chdir(folder)
+    if before != folder:
+        if before is not None:
+            sys.path.remove(before)
+            _forget_modules(before)
+        sys.path.insert(0, folder)
+        importlib.invalidate_caches()
+    return folder
+
+
+def _forget_modules(folder: str) -> None:
+    inside = os.path.join(folder, "")
+    for name, module in list(sys.modules.items()):
+        if (getattr(module, "__file__", None) or "").startswith(inside):
+            del sys.modules[name]
+
+
+def _answer(call: dict[str, Any]) -> dict[str, Any]:
+    try:
+        value = _resolve(call["call"])(*call["args"], **call["kwargs"])
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except BaseException as error:  # SystemExit and KeyboardInterrupt too: the call failed, the runner lives
+        traceback.print_exc()
+        return {"error": _sentence(error)}
+    return {"result": text[: _RESULT_LIMIT + 1]}
+
+
+def _resolve(name: str) -> Any:
+    module, _, path = name.partition(":")
+    found: Any = importlib.import_module(module)
+    for step in path.split("."):
+        found = getattr(found, step)
+    return found
+
+
+def _sentence(error: BaseException) -> str:
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return text.rpartition("\n")[2] if len(text) > 4096 else text
+
+
+def _files_of(clean: frozenset[str]) -> list[str]:
+    """The files of modules that calls have loaded: when one changes on disk, this process is out of date."""
+    loaded = (module for name, module in list(sys.modules.items()) if name not in clean)
+    return sorted({file for module in loaded if (file := getattr(module, "__file__", None))})
+
+
+def _main() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
+    serve(socket.socket(fileno=int(sys.argv[1])))
+
+
+if __name__ == "__main__":
+    del sys.path[0]  # this file's folder: its neighbours are not for the calls to import
+    _main()

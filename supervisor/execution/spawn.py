@@ -1,0 +1,61 @@
+"""Starting a task's first process."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+from ipc.home import Home
+from supervisor.execution.plan import CannotStart, Plan, program_of
+from supervisor.execution.trees import forget_status
+
+#: Signals that our processes ignore or handle, and that a program expects at their defaults.
+DEFAULT_SIGNALS = (
+    signal.SIGPIPE,
+    signal.SIGXFSZ,
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGCHLD,
+)
+
+
+def spawn(plan: Plan, claim: int, home: Home) -> int:
+    """Start a process in a session of its own; its number. Raises CannotStart.
+
+    It is the child, after the fork, that makes the output files: they are there if and only if it was started.
+    """
+    try:
+        os.chdir(plan.cwd)  # this process is a worker's: its folder has no other meaning
+    except OSError as error:
+        raise CannotStart(f"The folder {plan.cwd} cannot be used: {error.strerror}.", 1) from error
+    try:
+        return _spawn(plan, program_of(plan), [home.output(claim, stream) for stream in ("stdout", "stderr")])
+    finally:
+        os.chdir("/")
+
+
+def _spawn(plan: Plan, program: str, outputs: list[Path]) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    actions = [
+        (os.POSIX_SPAWN_OPEN, 0, plan.stdin, os.O_RDONLY, 0),
+        *((os.POSIX_SPAWN_OPEN, target, str(path), flags, 0o600) for target, path in enumerate(outputs, 1)),
+    ]
+    try:
+        pid = os.posix_spawn(
+            program,
+            plan.argv,
+            plan.environment,
+            file_actions=actions,
+            setsid=True,
+            setsigmask=(),
+            setsigdef=DEFAULT_SIGNALS,
+        )
+    except OSError as error:
+        for path in outputs:
+            path.unlink(missing_ok=True)
+        raise CannotStart(f"{plan.argv[0]} cannot be started: {error.strerror}.", 126) from error
+    forget_status(pid)
+    return pid

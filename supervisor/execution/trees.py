@@ -1,0 +1,234 @@
+"""Process trees: who is in one, and how it is ended so that nobody is left.
+
+A worker is a subreaper: whoever is orphaned among its descendants becomes its child, so as long as it lives the tree
+is exactly its descendants, daemonised and `setsid` ones too. Of a dead worker the tree is found by its strays at the nursery
+and by the marks in the environment.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ipc import clock
+from supervisor.children import watch
+
+LINUX: bool = sys.platform.startswith("linux")
+
+#: In the environment of every process of a task: which try it belongs to, and whether it may outlive it.
+CLAIM_MARK = "BACKBURNER_CLAIM"
+HOME_MARK = "BACKBURNER_HOME"
+SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
+
+#: Seconds between two looks at a tree whose processes were sent SIGKILL and have not gone yet.
+LOOK_AGAIN = 0.02
+
+#: Seconds after which processes that survive SIGKILL (stuck in the kernel) are given up on.
+GIVE_UP = 10.0
+
+Members = Callable[[], set[int]]
+
+
+def children_of(pid: int) -> set[int]:
+    """The living children of a process."""
+    return {child for child in _children(pid) if not _is_zombie(child)}
+
+
+def descendants_of(pid: int) -> set[int]:
+    """The living descendants of a process, without itself."""
+    found: set[int] = set()
+    waiting = [pid]
+    while waiting:
+        new = _children(waiting.pop()) - found
+        found |= new
+        waiting += new
+    return {one for one in found if not _is_zombie(one)}
+
+
+def marked(claim: int, home: Path) -> set[int]:
+    """The processes whose environment says that they belong to that try, but for those that may outlive it."""
+    wanted = {CLAIM_MARK: str(claim), HOME_MARK: str(home)}
+    return {pid for pid in _all_processes() if _bears(pid, wanted) and not is_spared(pid)}
+
+
+def is_spared(pid: int) -> bool:
+    """Whether a process belongs to a task whose children are meant to live on."""
+    return SPARE_MARK in _environment(pid)
+
+
+def end(members: Members, grace: float) -> int:
+    """End a tree: SIGTERM, `grace` seconds, SIGKILL, until nobody is left; how many there were at first.
+
+    While the list is made they are stopped, so that nobody forks away from it.
+    """
+    first = _freeze(members)
+    _signal(first, signal.SIGTERM)
+    _signal(first, signal.SIGCONT)
+    if not _all_gone(members, grace):
+        kill_all(members)
+    return len(first)
+
+
+def kill_all(members: Members) -> None:
+    """SIGKILL a tree, again and again until it is empty."""
+    deadline = clock.monotonic() + GIVE_UP
+    while clock.monotonic() < deadline:
+        _signal(_freeze(members), signal.SIGKILL)
+        if _all_gone(members, LOOK_AGAIN):
+            return
+
+
+def _freeze(members: Members) -> set[int]:
+    frozen: set[int] = set()
+    while new := members() - frozen:
+        _signal(new, signal.SIGSTOP)
+        frozen |= new
+    return frozen
+
+
+def _signal(pids: set[int], number: signal.Signals) -> None:
+    for pid in pids:
+        try:
+            os.kill(pid, number)
+        except (ProcessLookupError, PermissionError):  # gone, or become another user's: not ours to end
+            continue
+
+
+def _all_gone(members: Members, patience: float) -> bool:
+    """Wait until a tree is empty; whether it is."""
+    deadline = clock.monotonic() + patience
+    while True:
+        reap_children()
+        left = members()
+        if not left:
+            return True
+        rest = deadline - clock.monotonic()
+        if rest <= 0:
+            return False
+        _wait_for_one(left, rest)
+
+
+def _wait_for_one(pids: set[int], seconds: float) -> None:
+    watches = [found for found in map(watch, pids) if found is not None]
+    try:
+        if len(watches) == len(pids):
+            select.select(watches, [], [], min(seconds, 1.0))
+    finally:
+        for one in watches:
+            one.close()
+
+
+_reaped: dict[int, int] = {}
+
+
+def reap_children() -> None:
+    """Reap whoever died. The statuses are kept for `take_status`, so that no one's is lost."""
+    while True:
+        try:
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        except ChildProcessError:
+            return
+        if found is None:
+            return
+        pid, status = os.waitpid(found.si_pid, os.WNOHANG)
+        if pid:
+            _reaped[pid] = status
+
+
+def take_status(pid: int) -> int | None:
+    """The wait status of a child that has died, whoever reaped it; None while it lives."""
+    if pid in _reaped:
+        return _reaped.pop(pid)
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return status if found else None
+
+
+def forget_status(pid: int) -> None:
+    """A new child has this number: what an earlier one's end was is nobody's business any more."""
+    _reaped.pop(pid, None)
+
+
+def take_statuses() -> dict[int, int]:
+    """The wait statuses of all children that have died and were not asked for yet."""
+    reap_children()
+    found = dict(_reaped)
+    _reaped.clear()
+    return found
+
+
+def own_children() -> set[int]:
+    """The children of this process, which has one thread; zombies count."""
+    if not LINUX:
+        return _children(os.getpid())
+    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()))
+
+
+def _children(pid: int) -> set[int]:
+    if not LINUX:
+        return _children_by_psutil(pid)
+    found: set[int] = set()
+    try:
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            found.update(map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split()))
+    except (FileNotFoundError, ProcessLookupError):
+        return found
+    return found
+
+
+def _children_by_psutil(pid: int) -> set[int]:
+    import psutil
+
+    return {process.pid for process in psutil.process_iter() if process.ppid() == pid}
+
+
+def _is_zombie(pid: int) -> bool:
+    if not LINUX:
+        return False
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return text[text.rindex(b")") + 2 : text.rindex(b")") + 3] in (b"Z", b"X")
+
+
+def _all_processes() -> Iterator[int]:
+    if LINUX:
+        return (int(name) for name in os.listdir("/proc") if name.isdigit())
+    import psutil
+
+    return iter(psutil.pids())
+
+
+def _bears(pid: int, wanted: dict[str, str]) -> bool:
+    found = _environment(pid)
+    return all(found.get(name) == value for name, value in wanted.items())
+
+
+def _environment(pid: int) -> dict[str, str]:
+    """The environment a process was started with; nothing where it may not be read: then it is not ours."""
+    if not LINUX:
+        return _environment_by_psutil(pid)
+    try:
+        raw = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM):
+            return {}
+        raise
+    pairs = (item.partition(b"=") for item in raw.split(b"\0"))
+    return {os.fsdecode(name): os.fsdecode(value) for name, _, value in pairs}
+
+
+def _environment_by_psutil(pid: int) -> dict[str, str]:
+    import psutil
+
+    try:
+        return dict(psutil.Process(pid).environ())
+    except (psutil.Error, OSError):
+        return {}
+
+

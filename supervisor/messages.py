@@ -1,0 +1,36 @@
+"""Every sentence that a role writes to the log; the code says only what happened."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from ipc import clock
+
+#: What happened → how it reads. The fields are those that `say` was given.
+SENTENCES: Mapping[str, str] = {
+    "up": "supervisor {pid} is up in {home}",
+    "ready": "ready; bus at {socket}",
+    "adopted": "adopted {role} {pid}",
+    "spawned": "started {role} {pid}",
+    "died": "{role} {pid} died ({how})",
+    "rescued": "task {id}: its worker {pid} died; now {status}",
+    "killing": "worker {pid} did not end task {id} in time; killing it",
+    "reloaded": "configuration applied from {sources}",
+    "not_reloaded": "configuration not applied: {why}",
+    "stopping": "going down: {running} still running, waiting up to {grace:g} s",
+    "left": "left to its worker: task {id} (pid {pid})",
+    "down": "down",
+    "trouble": "will try again in {rest:g} s: {why}",
+    "nursery_lost": "the nursery went away; starting another",
+}
+
+
+def say(what: str, **facts: object) -> None:
+    """Write one line to stderr, which is the terminal or the home's log."""
+    line = f"{clock.iso(clock.now())} {SENTENCES[what].format(**facts)}\n"
+    try:
+        sys.stderr.write(line)
+        sys.stderr.flush()
+    except OSError:  # the terminal is gone or the disk is full: the work goes on without words
+        return

@@ -1,0 +1,76 @@
+"""The supervisor's line to the nursery: find the one that lives or start another, order processes, have strays ended."""
+
+from __future__ import annotations
+
+import itertools
+import selectors
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from ipc import clock
+from ipc.home import Home
+from ipc.lock import holder
+from supervisor.children import start_detached
+from supervisor.control_line import ControlLine
+
+#: Seconds that a nursery may take from its start until it listens; it imports everything first.
+START_PATIENCE = 20.0
+
+
+class Nurse:
+    """Orders to the nursery, and what comes back."""
+
+    def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], heard: Callable[[dict[str, Any]], None]) -> None:
+        """`command` starts a nursery; `heard` is called with each of its messages."""
+        self._home = home
+        self._selector = selector
+        self._command = command
+        self._heard = heard
+        self._tickets = itertools.count(1)
+        self._line: ControlLine | None = None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the nursery went away."""
+        return self._line is None or self._line.closed
+
+    def connect(self) -> None:
+        """Reach the nursery that lives, or start one. Raises TimeoutError."""
+        if holder(self._home.lock("nursery")) is None:
+            start_detached(self._command)
+        deadline = clock.monotonic() + START_PATIENCE
+        while (connection := self._try()) is None:
+            if clock.monotonic() > deadline:
+                raise TimeoutError(f"The nursery of {self._home.folder} does not answer; see {self._home.log}.")
+            clock.nap(0.01)
+        self._line = ControlLine(connection, self._selector, lambda message, _channel: self._heard(message))
+
+    def spawn(self, role: str, channel: socket.socket | None = None) -> int:
+        """Order a process; the ticket under which its birth will be told."""
+        ticket = next(self._tickets)
+        self._send({"spawn": role, "ticket": ticket, "channel": channel is not None}, channel)
+        return ticket
+
+    def sweep(self) -> int:
+        """Have the strays of dead workers ended; the ticket under which it will be told that they are gone."""
+        ticket = next(self._tickets)
+        self._send({"sweep": ticket})
+        return ticket
+
+    def dismiss(self) -> None:
+        """Have it leave when its last child has."""
+        self._send({"leave": True})
+
+    def _send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
+        if self._line is not None:
+            self._line.send(message, channel)
+
+    def _try(self) -> socket.socket | None:
+        connection = socket.socket(socket.AF_UNIX)
+        try:
+            connection.connect(self._home.short("nursery.sock"))
+        except OSError:
+            connection.close()
+            return None
+        return connection

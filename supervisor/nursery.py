@@ -1,0 +1,130 @@
+"""The nursery: a fork server. It has everything a worker needs already imported, no database, and no thread.
+
+It outlives the supervisor and is found again by the next one, so that the workers keep a parent, and their strays a reaper.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import selectors
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ipc.home import Home
+from ipc.lock import Lock
+from supervisor.children import fork
+from supervisor.control_line import ControlLine
+from supervisor.execution.trees import children_of, is_spared, kill_all, take_statuses
+from supervisor.role import PARANOIA, Role, become_subreaper, nothing
+from supervisor.signals import restore_default
+
+#: Builds a role in a fresh child: the channel is what came with the order, or None.
+Builder = Callable[[Home, socket.socket | None], Role]
+
+
+class Nursery(Role):
+    """Forks workers and flushers on the supervisor's order, and ends the strays of those that died."""
+
+    name = "bb-nursery"
+
+    def __init__(self, home: Home, builders: Mapping[str, Builder]) -> None:
+        """Serve that home; `builders` says how each role is made."""
+        super().__init__(home)
+        self._builders = builders
+        self._lock = Lock(home.lock("nursery"))
+        self._children: set[int] = set()
+        self._control: ControlLine | None = None
+        self._leaving = False
+
+    def signals(self) -> dict[signal.Signals, Callable[[], None]]:
+        """The terminal's signals are for the supervisor."""
+        return {signal.SIGCHLD: self._bury, signal.SIGTERM: self._leave, signal.SIGINT: nothing, signal.SIGHUP: nothing}
+
+    def boot(self) -> None:
+        """Take the lock, listen, and move what is loaded out of the garbage collector's way, so that forks share it."""
+        if not self._lock.acquire():
+            self.finish()
+            return
+        become_subreaper()
+        self._listener = listen(self.home, "nursery.sock")
+        self.selector.register(self._listener, selectors.EVENT_READ, self._accept)
+        gc.collect()
+        gc.freeze()
+
+    def turn(self) -> float:
+        """Leave when told to, once nobody is left to look after."""
+        if self._leaving and not self._children:
+            self.finish()
+        return 60 * PARANOIA
+
+    def farewell(self) -> None:
+        """Nothing to close that the kernel does not close."""
+
+    def _accept(self, _mask: int) -> None:
+        connection, _ = self._listener.accept()
+        if self._control is not None:  # a new supervisor took over
+            self._control.close()
+        self._leaving = False
+        self._control = ControlLine(connection, self.selector, self._obey)
+
+    def _obey(self, order: dict[str, Any], channel: socket.socket | None) -> None:
+        if "spawn" in order:
+            self._spawn(order["spawn"], order["ticket"], channel)
+        elif "sweep" in order:
+            self._sweep()
+            self._tell({"swept": order["sweep"]})
+        elif "leave" in order:
+            self._leave()
+
+    def _spawn(self, role: str, ticket: int, channel: socket.socket | None) -> None:
+        pid = fork(lambda: self._become(role, channel))
+        self._children.add(pid)
+        if channel is not None:
+            channel.close()
+        self._tell({"spawned": ticket, "role": role, "pid": pid})
+
+    def _become(self, role: str, channel: socket.socket | None) -> None:
+        """In the child: forget the nursery, be that role."""
+        os.setsid()
+        restore_default(signal.SIGCHLD, signal.SIGHUP)
+        if self._control is not None:
+            self._control.drop()
+        self._listener.close()
+        self.selector.close()
+        self._builders[role](self.home, channel).run()
+
+    def _bury(self) -> None:
+        for pid, status in take_statuses().items():
+            if pid in self._children:
+                self._children.discard(pid)
+                self._tell({"died": pid, "status": status})
+
+    def _sweep(self) -> None:
+        """A child that is neither worker nor flusher is a stray of a worker that died."""
+        kill_all(self._strays)
+        self._bury()
+
+    def _strays(self) -> set[int]:
+        return {pid for pid in children_of(os.getpid()) if pid not in self._children and not is_spared(pid)}
+
+    def _leave(self) -> None:
+        self._leaving = True
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        if self._control is not None:
+            self._control.send(message)
+
+
+def listen(home: Home, name: str) -> socket.socket:
+    """A listening socket in the home, in place of the one of a dead predecessor."""
+    listener = socket.socket(socket.AF_UNIX)
+    own = f"b{os.getpid()}"
+    listener.bind(home.short(own))
+    os.chmod(home.folder / own, 0o600)
+    listener.listen(8)
+    listener.setblocking(False)
+    os.rename(home.folder / own, home.folder / name)
+    return listener

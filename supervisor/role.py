@@ -1,0 +1,107 @@
+"""What all roles share: boot, then turns with rests between them, then a farewell."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import selectors
+import signal
+import sys
+from collections.abc import Callable
+
+from ipc.errors import Temporary
+from ipc.home import Home
+from supervisor.messages import say
+from supervisor.signals import Signals
+
+#: Seconds after which a role looks at the database though nobody woke it: a hint may be lost, a row is not.
+PARANOIA = 2.0
+
+#: Seconds until the next try after a disk was full or the gate was shut.
+TROUBLE_REST = 0.5
+
+_PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+class Role:
+    """A process of ours. A subclass says what one turn does, and how long it may rest after it.
+
+    Everything that can be waited for is registered with `selector`; its data is called with the ready mask.
+    """
+
+    #: What `ps -o comm` shows.
+    name = "bb-role"
+
+    def __init__(self, home: Home) -> None:
+        """Prepare to run in that home."""
+        self.home = home
+        self.selector = selectors.DefaultSelector()
+        self.done = False
+
+    def run(self) -> None:
+        """Live: boot, turn and rest until done, say farewell."""
+        name_process(self.name)
+        Signals(self.selector, self.signals())
+        self.boot()
+        try:
+            while not self.done:
+                self.wait(self._careful_turn())
+        finally:
+            self.farewell()
+
+    def signals(self) -> dict[signal.Signals, Callable[[], None]]:
+        """What is done when a signal arrives."""
+        return {signal.SIGTERM: self.finish, signal.SIGINT: self.finish, signal.SIGUSR1: nothing}
+
+    def boot(self) -> None:
+        """Open what is needed."""
+
+    def turn(self) -> float:
+        """Do what there is to do; for how many seconds one may rest then (0: look again at once)."""
+        raise NotImplementedError
+
+    def farewell(self) -> None:
+        """Close what was opened."""
+
+    def finish(self) -> None:
+        """Have this be the last turn."""
+        self.done = True
+
+    def wait(self, rest: float) -> None:
+        """Rest until something happens, at most `rest` seconds."""
+        if self.done:
+            return
+        for key, mask in self.selector.select(rest):
+            key.data(mask)
+
+    def _careful_turn(self) -> float:
+        try:
+            return self.turn()
+        except Temporary as error:
+            say("trouble", rest=TROUBLE_REST, why=error)
+            return TROUBLE_REST
+
+    def listen_for_hints(self, role: str, heard: Callable[[bytes], None]) -> None:
+        """Have the home's `<role>.wake` pipe wake this process, and hand on what is written there."""
+        pipe = os.open(self.home.folder / f"{role}.wake", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self.selector.register(pipe, selectors.EVENT_READ, lambda _mask: heard(os.read(pipe, 65536)))
+
+
+def nothing() -> None:
+    """Being woken is all."""
+
+
+def name_process(name: str) -> None:
+    """What `ps -o comm` shows of this process, where the system can be told."""
+    _prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()))
+
+
+def become_subreaper() -> None:
+    """Be the parent of every orphan among one's descendants, where the system knows that (Linux)."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
+
+
+def _prctl(option: int, value: ctypes.c_char_p | ctypes.c_ulong) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
