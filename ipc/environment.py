@@ -29,7 +29,9 @@ def captured(environ: Mapping[str, str], pass_env: Iterable[str] = ()) -> dict[s
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """All of an environment that a task may have unasked; what is no UTF-8 cannot be stored."""
-    return {name: value for name, value in environ.items() if not is_foreign(name) and _storable(name + value)}
+    return {
+        name: value for name, value in environ.items() if not is_foreign(name) and _storable(name + value)
+    }
 
 
 def is_foreign(name: str) -> bool:
@@ -38,7 +40,15 @@ def is_foreign(name: str) -> bool:
 
 
 def _matches(name: str, patterns: Iterable[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+    return any(_matches_one(name, pattern) for pattern in patterns)
+
+
+def _matches_one(name: str, pattern: str) -> bool:
+    """Most patterns are names or beginnings, and need no regular expression."""
+    start = pattern.removesuffix("*")
+    if any(sign in start for sign in "*?["):
+        return fnmatchcase(name, pattern)
+    return name == pattern if start == pattern else name.startswith(start)
 
 
 def _storable(text: str) -> bool:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ipc import clock
 from ipc.config import BackgroundConfig
-from ipc.database import Database, Row, Transaction
+from ipc.database import Database, Row
 
 #: Rows that one transaction deletes at most.
 STEP = 200
 #: Rows that are looked at in one go.
 LOOK = 2000
-#: After so many times the retention even what nobody has acknowledged is forgotten.
+#: After so many times the retention, and never within a day, even what nobody has acknowledged is forgotten.
 UNHEARD = 10
 #: Milliseconds in a day, and the age from which a file that nothing knows of is forgotten.
 DAY = 86_400_000
 ORPHAN_AGE = 3_600_000
+#: What a file of ours is named after: the number of a claim, or a copied input's random name.
+OWNED = re.compile(r"(\d+|[0-9a-f]{32})(\.\w+)?")
 
 STREAMS = ("stdout", "stderr")
 
@@ -35,7 +38,10 @@ class Pruned:
 
 @dataclass
 class Walk:
-    """How far a walk over the event log has come. Of each parent a prefix goes, so that what is left has no holes."""
+    """How far a walk over the event log has come.
+
+    Of each parent only the beginning goes, so that what is left of its events has no holes.
+    """
 
     after: int = 0
     over: bool = False
@@ -47,8 +53,12 @@ class Walk:
         self.over = young is not None or len(rows) < STEP
         found = rows[:young]
         self.after = found[-1]["seq"] if found else self.after
-        self.held |= {row["parent"] for row in found if not row["told"]}
-        return [row for row in found if row["parent"] not in self.held]
+        return [row for row in found if self._may_go(row)]
+
+    def _may_go(self, row: Row) -> bool:
+        if not row["told"]:
+            self.held.add(row["parent"])
+        return row["parent"] not in self.held
 
 
 class Pruning:
@@ -61,7 +71,7 @@ class Pruning:
         self._database = database
         kept = config.retention_days * DAY
         self._before = round(clock.now() - kept)
-        self._ancient = round(clock.now() - UNHEARD * kept)
+        self._ancient = round(clock.now() - max(DAY, UNHEARD * kept))
 
     def steps(self) -> Iterator[None]:
         """Do all of it, a small step for each item; may be left at any time, the next round goes on."""
@@ -132,7 +142,7 @@ class Pruning:
             yield
 
     def _orphans(self) -> Iterator[None]:
-        """Files of tries and launches that no task knows of: of tries before the last, of launches cut short."""
+        """Files that no task knows of: of tries before the last, of launches cut short."""
         orphans = Orphans(self.home.folder, clock.now() - ORPHAN_AGE)
         before = 2**62
         while orphans and (rows := self._read("survey_files", {"before": before, "most": LOOK})):
@@ -151,9 +161,11 @@ class Pruning:
 
     def _unlink(self, paths: Iterable[Path]) -> None:
         for path in paths:
-            if path.exists():
-                path.unlink(missing_ok=True)
-                self.done.files += 1
+            try:
+                path.unlink()
+            except FileNotFoundError:  # its output is in the database, or it wrote nothing
+                continue
+            self.done.files += 1
 
 
 class Orphans:
@@ -161,7 +173,7 @@ class Orphans:
 
     def __init__(self, folder: Path, before: int) -> None:
         """Suspect the files of tries and the copied inputs that were last changed before a time."""
-        self._files = {path: _owner(path) for path in _old_files(folder, before)}
+        self._files = dict(_old_files(folder, before))
 
     def __bool__(self) -> bool:
         return bool(self._files)
@@ -175,22 +187,17 @@ class Orphans:
         self._files = {path: owner for path, owner in self._files.items() if owner not in owners}
 
 
-def _old_files(folder: Path, before: int) -> Iterator[Path]:
+def _old_files(folder: Path, before: int) -> Iterator[tuple[Path, str]]:
     for name in ("output", "input"):
         for path in (folder / name).iterdir():
-            try:
-                if path.stat().st_mtime * 1000 < before:
-                    yield path
-            except FileNotFoundError:  # its task has just been settled
-                continue
+            owned = OWNED.fullmatch(path.name)
+            if owned and _changed(path) < before:
+                yield path, owned[1]
 
 
-def _owner(path: Path) -> str:
-    """What a file is named after: the number of a claim, or all of it."""
-    return path.name.partition(".")[0]
-
-
-def forget_all(transaction: Transaction) -> None:
-    """Everything that was ever launched or told; the numbers go on from where they are."""
-    for name in ("note_cleared", "clear_events", "clear_tasks", "clear_cursors"):
-        transaction.run(name)
+def _changed(path: Path) -> float:
+    """When a file was last changed, in milliseconds since 1970; one that is gone, just now."""
+    try:
+        return path.stat().st_mtime * 1000
+    except FileNotFoundError:  # its task has just been settled
+        return float("inf")

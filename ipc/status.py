@@ -1,4 +1,4 @@
-"""Who runs what, in one document: the same for the command line and the socket, with and without a supervisor."""
+"""Who runs what, as one document, for the command line and the socket, with and without a supervisor."""
 
 from __future__ import annotations
 

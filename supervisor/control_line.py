@@ -51,6 +51,8 @@ class ControlLine:
         self._connection.close()
 
     def _readable(self, _mask: int) -> None:
+        if self.closed:
+            return
         try:
             data, descriptors, _, _ = socket.recv_fds(self._connection, 65536, 8)
         except BlockingIOError:

@@ -114,7 +114,8 @@ class Crew:
         self._selector.register(found, selectors.EVENT_READ, lambda _mask: self._drop(hand))
 
     def _listen(self, hand: Hand) -> None:
-        assert hand.channel is not None, "only workers with a line are listened to"
+        if hand.channel is None or hand.channel.fileno() < 0:  # dropped by an earlier callback of the same wait
+            return
         try:
             data = hand.channel.recv(65536)
         except BlockingIOError:

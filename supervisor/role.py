@@ -12,7 +12,7 @@ from collections.abc import Callable
 from ipc.errors import Temporary
 from ipc.home import Home
 from supervisor.messages import say
-from supervisor.signals import Signals
+from supervisor.signals import Signals, let_through
 
 #: Seconds after which a role looks at the database though nobody woke it: a hint may be lost, a row is not.
 PARANOIA = 2.0
@@ -42,7 +42,8 @@ class Role:
     def run(self) -> None:
         """Live: boot, turn and rest until done, say farewell."""
         name_process(self.name)
-        Signals(self.selector, self.signals())
+        self._signals = Signals(self.selector, self.signals())
+        let_through()
         self.boot()
         try:
             while not self.done:

@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from tests.helpers.commands import backburner
 from tests.helpers.moment import eventually
 from tests.helpers.strays import described, end, strays
 
@@ -72,8 +73,7 @@ def no_strays(home: Path) -> Iterator[None]:
 @pytest.fixture
 def supervised(home: Path, no_strays: None) -> Iterator[Path]:
     """A home with a supervisor that is up; it goes down, with all that still runs, before strays are looked for."""
-    run = lambda *words: subprocess.run(program("--home", str(home), *words), capture_output=True, text=True, timeout=50)  # noqa: E731
-    started = run("up", "--detach")
+    started = backburner(home, "up", "--detach")
     assert started.returncode == 0, started.stderr
     yield home
-    run("down", "--now")
+    backburner(home, "down", "--now")

@@ -16,7 +16,9 @@ from supervisor.cli.ends import Waiting, wait_until
 from supervisor.cli.options import example, ids_argument, json_option
 
 
-@click.command("cancel", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1"))
+@click.command(
+    "cancel", short_help="Cancel tasks.", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1")
+)
 @ids_argument
 @click.option("--parent", metavar="P", help="All unfinished tasks of this parent.")
 @json_option
@@ -41,7 +43,7 @@ def cancel_unfinished(desk: Desk, parent: str | None) -> list[str]:
 
 
 def wait_for_ends(desk: Desk, ids: Sequence[str]) -> list[Task]:
-    """Wait until cancelled tasks are settled, by whoever can: worker, supervisor or this process; the tasks."""
+    """The cancelled tasks, once they are settled by whoever can: worker, supervisor or this process."""
     if not ids:
         return []
     waiting = Waiting(desk.queue, ids)

@@ -49,7 +49,8 @@ def check_files(desk: Desk, as_json: bool) -> int:
         for mistake in mistakes:
             print(mistake)
     if not as_json and not mistakes:
-        print(f"no mistakes in {', '.join(map(str, sources(desk.home, here))) or 'the defaults: there is no file'}")
+        files = ", ".join(map(str, sources(desk.home, here)))
+        print(f"no mistakes in {files}" if files else "there is no file: the defaults are in force")
     return BadConfiguration.exit_code if mistakes else 0
 
 

@@ -7,7 +7,9 @@ import click
 from supervisor.cli.options import example, print_json
 
 
-@click.command("schema", epilog=example("schema > backburner.schema.json"))
+@click.command(
+    "schema", short_help="The JSON Schema of everything.", epilog=example("schema > backburner.schema.json")
+)
 def schema_command() -> None:
     """The JSON Schema of tasks, launches, events, the configuration and every method of the socket."""
     from ipc.schema import document
@@ -15,7 +17,11 @@ def schema_command() -> None:
     print_json(document())
 
 
-@click.command("completion", epilog='\b\nExample:\n  eval "$(backburner completion bash)"')
+@click.command(
+    "completion",
+    short_help="The script for a shell's completion.",
+    epilog='\b\nExample:\n  eval "$(backburner completion bash)"',
+)
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def completion_command(shell: str) -> None:
     """The script that makes SHELL complete this program's commands, options and ids."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, Self
 
 from ipc.config import BackgroundConfig, ConfigurationMistakes, Reading, read
-from ipc.errors import BadHome, NotFound
+from ipc.errors import BadHome, InvalidInput, NotFound
 from ipc.home import Home
 
 if TYPE_CHECKING:
-    from ipc.database import Database, Durability
+    from ipc.database import Database
     from ipc.queue import Queue
     from ipc.tasks import Tasks
 
@@ -41,7 +41,9 @@ class Desk:
         try:
             return Home.find(self.named)
         except FileNotFoundError:
-            raise BadHome("The current folder is gone; go to another one, or name a home: --home DIR.") from None
+            raise BadHome(
+                "The current folder is gone; go to another one, or name a home: --home DIR."
+            ) from None
 
     @property
     def place(self) -> str:
@@ -82,7 +84,7 @@ class Desk:
             from ipc.database import Database
 
             self.home.prepare()
-            durability = cast("Durability", self._reading.config.durability)
+            durability = self._reading.config.durability
             self._database = Database(self.home, durability)
         return self._database
 
@@ -99,6 +101,12 @@ class Desk:
         from ipc.queue import Queue
 
         return Queue(self._existing(), self.config)
+
+    def find(self, id: str) -> str:
+        """The whole id that a part from its start, or `-`, means. Raises NotFound, Ambiguous, InvalidInput."""
+        if not id.removeprefix("bg-"):
+            raise InvalidInput("id: expected some of the id's digits, got none.", field="id")
+        return self.tasks.find(id)
 
     def _existing(self) -> Database:
         if not self.exists:

@@ -14,7 +14,7 @@ UNITS = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_
 _FORM = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(ms|[smhd]?)\s*", re.ASCII)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
     """A number and `ms s m h d`; a bare number is seconds. Becomes whole milliseconds."""
 
     name = "duration"
@@ -25,7 +25,11 @@ class Duration(click.ParamType):
             return value
         found = _FORM.fullmatch(str(value))
         if found is None:
-            self.fail(f"{value!r} is no duration: a number, not negative, and ms, s, m, h or d, as in 90 or 1.5h", param, ctx)
+            self.fail(
+                f"{value!r} is no duration: a number, not negative, and ms, s, m, h or d, as in 90 or 1.5h",
+                param,
+                ctx,
+            )
         milliseconds = float(found[1]) * UNITS[found[2]]
         if milliseconds > LONGEST:
             self.fail(f"{value!r} is longer than 30 years", param, ctx)

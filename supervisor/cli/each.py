@@ -38,7 +38,7 @@ class Each:
 
     def _try(self, id: str, act: Callable[[str], Made]) -> list[Made]:
         try:
-            return [act(self._desk.queue.find(id))]
+            return [act(self._desk.find(id))]
         except BackburnerError as error:
             if error.exit_code >= 100:
                 raise

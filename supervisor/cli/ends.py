@@ -55,9 +55,12 @@ class Waiting:
 
 
 def wait_until(
-    desk: Desk, done: Callable[[], bool], timeout: float | None = None, tend: Callable[[], object] | None = None
+    desk: Desk,
+    done: Callable[[], bool],
+    timeout: float | None = None,
+    tend: Callable[[], object] | None = None,
 ) -> bool:
-    """Wait until `done()`, asked whenever something may have changed; False when `timeout` seconds were over first.
+    """Wait until `done()`, asked whenever something may have changed; False after `timeout` seconds.
 
     `tend()` is called besides at least once a second: for what no commit tells of.
     """

@@ -11,6 +11,7 @@ from ipc.errors import (
     AlreadyRunning,
     BackburnerError,
     GateBusy,
+    InvalidInput,
     MoveNotAllowed,
     NoSupervisor,
     NotFound,
@@ -36,11 +37,13 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 def code_of(error: Exception, desk: Desk) -> int:
-    """Say on stderr what went wrong; the exit code. An unexpected error is raised again, for its traceback."""
+    """Say on stderr what went wrong; the exit code. What nobody expected is raised again, to be seen."""
     if isinstance(error, click.Abort):
         return INTERRUPTED
     if isinstance(error, click.ClickException):
         return _usage(error, desk)
+    if isinstance(error, UnicodeEncodeError):
+        error = InvalidInput("an argument is no UTF-8; give such texts by file")
     if isinstance(error, OSError) and error.errno in _FULL:
         error = Temporary(str(error))
     if not isinstance(error, BackburnerError):

@@ -50,7 +50,8 @@ def _hint_of_group(task: Task, desk: Desk) -> str | None:
     group = _group_of(task, desk)
     if task.waiting_for == "paused":
         return f"pending: {group.name} is paused; go on: backburner resume '{group.name}'"
-    return f"queued for {group.name}: {group.running} of {group.limit} running, {max(0, group.pending - 1)} ahead"
+    ahead = max(0, group.pending - 1)
+    return f"queued for {group.name}: {group.running} of {group.limit} running, {ahead} ahead"
 
 
 def _group_of(task: Task, desk: Desk) -> Group:

@@ -43,14 +43,14 @@ Options = Mapping[str, Any]
 
 
 class Words(NamedTuple):
-    """What stands on the command line besides options: before the first `--`, and after it (None: there is none)."""
+    """What is no option: before the first `--`, and after it (None: there is none)."""
 
     before: Sequence[str]
     command: Sequence[str] | None
 
 
 def inputs(desk: Desk, options: Options, words: Words) -> list[LaunchInput]:
-    """The tasks that a command line means: one, or one a line of `--from-file`. Raises InvalidInput, UsageError."""
+    """The tasks that a command line means, one or a file's. Raises InvalidInput, UsageError."""
     said = _said(desk, options)
     if options["from_file"] is not None:
         if words.before or words.command is not None:
@@ -62,10 +62,15 @@ def inputs(desk: Desk, options: Options, words: Words) -> list[LaunchInput]:
 def _said(desk: Desk, options: Options) -> dict[str, Any]:
     """All that the options say, in the shape of the socket."""
     said = {field: options[name] for name, field in _FIELDS.items() if options[name] is not None}
-    said |= {"cwd": os.path.abspath(options["cwd"] or Path.cwd()), "env": _environment(options, desk.sound_config)}
+    said |= {
+        "cwd": os.path.abspath(options["cwd"] or Path.cwd()),
+        "env": _environment(options, desk.sound_config),
+    }
     if (parent := options["parent"] or own_parent()) and not options["no_parent"]:
         said["parentSessionId"] = parent
-    if after := {name: [desk.queue.find(id) for id in options[name]] for name in ("after", "after_any") if options[name]}:
+    if after := {
+        name: [desk.find(id) for id in options[name]] for name in ("after", "after_any") if options[name]
+    }:
         said |= {"after": after.get("after", []), "afterAny": after.get("after_any", [])}
     return said | _stdin(options["stdin"])
 
@@ -96,18 +101,25 @@ def _work(words: Words, options: Options) -> dict[str, Any]:
         return {}
     if len(words.before) != 1:
         found = "no word" if not words.before else f"{len(words.before)} words"
-        raise click.UsageError(f"A prompt is exactly one word (quote it), {found} given; a command goes after --", _here())
+        raise click.UsageError(
+            f"A prompt is exactly one word (quote it), {found} given; a command goes after --", _here()
+        )
     return {"prompt": _read_stdin("prompt") if words.before[0] == "-" else words.before[0]}
 
 
 def _read_stdin(field: str) -> str:
     raw = sys.stdin.buffer.read(INPUT_LIMIT + 1)
     if len(raw) > INPUT_LIMIT:
-        raise InvalidInput(f"{field}: what stdin brings is longer than 1 MiB; give long texts by file (--stdin FILE).", field=field)
+        raise InvalidInput(
+            f"{field}: what stdin brings is longer than 1 MiB; give long texts by file (--stdin FILE).",
+            field=field,
+        )
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{field}: stdin is no UTF-8 at byte {error.start}; give it by file.", field=field) from None
+        raise InvalidInput(
+            f"{field}: stdin is no UTF-8 at byte {error.start}; give it by file.", field=field
+        ) from None
 
 
 def _from_file(path: str, said: dict[str, Any], config: BackgroundConfig) -> Iterator[LaunchInput]:
@@ -129,7 +141,9 @@ def _lines(path: str) -> Iterator[tuple[str, bytes]]:
                 if line.strip():
                     yield f"{name}, line {number}", line
     except OSError as error:
-        raise InvalidInput(f"--from-file: {name} cannot be read ({error.strerror}).", field="from-file") from error
+        raise InvalidInput(
+            f"--from-file: {name} cannot be read ({error.strerror}).", field="from-file"
+        ) from error
 
 
 def _parsed(line: bytes) -> object:
@@ -162,7 +176,9 @@ def placed(error: InvalidInput, path: str | None) -> InvalidInput:
     found = re.match(r"tasks\[(\d+)\]\.", str(error))
     if path is None or found is None:
         return error
-    place = [place for place, _ in _lines(path)][int(found[1])] if path != "-" else f"task {int(found[1]) + 1}"
+    place = (
+        [place for place, _ in _lines(path)][int(found[1])] if path != "-" else f"task {int(found[1]) + 1}"
+    )
     return type(error)(f"{place}: {str(error)[found.end() :]}", field=error.field)
 
 

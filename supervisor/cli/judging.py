@@ -15,7 +15,7 @@ from supervisor.cli.options import complete_id, example, ids_argument, json_opti
 _OWN = "BACKBURNER_TASK_ID"
 
 
-@click.command("retry", epilog=example("retry 1a2b3c4d"))
+@click.command("retry", short_help="Queue failed or cancelled tasks again.", epilog=example("retry 1a2b3c4d"))
 @ids_argument
 @json_option
 @click.pass_obj
@@ -27,24 +27,32 @@ def retry_command(desk: Desk, ids: Sequence[str], as_json: bool) -> int:
     return each.code()
 
 
-@click.command("complete", epilog=example("complete 1a2b3c4d --result 'all 12 pages are done'"))
+@click.command(
+    "complete",
+    short_help="Say that a running task is done.",
+    epilog=example("complete 1a2b3c4d --result 'all 12 pages are done'"),
+)
 @click.argument("id", required=False, envvar=_OWN, shell_complete=complete_id)
 @click.option("--result", metavar="TEXT", help="What came of it.")
 @json_option
 @click.pass_obj
 def complete_command(desk: Desk, id: str | None, result: str | None, as_json: bool) -> None:
-    """Say that a running task is done; its processes, if it has any, are ended. Within a task, ID is its own."""
+    """Say that a running task is done; what it still runs is ended. Within a task, ID is its own."""
     task = desk.queue.complete(_found(desk, id), result)
     _print(task, as_json)
 
 
-@click.command("fail", epilog=example("fail 1a2b3c4d --error 'the reviewer said no'"))
+@click.command(
+    "fail",
+    short_help="Say that a running task has failed.",
+    epilog=example("fail 1a2b3c4d --error 'the reviewer said no'"),
+)
 @click.argument("id", required=False, envvar=_OWN, shell_complete=complete_id)
 @click.option("--error", metavar="TEXT", required=True, help="What went wrong.")
 @json_option
 @click.pass_obj
 def fail_command(desk: Desk, id: str | None, error: str, as_json: bool) -> None:
-    """Say that a running task has failed; its processes, if it has any, are ended. Within a task, ID is its own."""
+    """Say that a running task has failed; what it still runs is ended. Within a task, ID is its own."""
     task = desk.queue.fail(_found(desk, id), error)
     _print(task, as_json)
 
@@ -64,8 +72,10 @@ def progress_command(desk: Desk, words: Sequence[str], as_json: bool) -> None:
 
 def _found(desk: Desk, id: str | None) -> str:
     if not id:
-        raise click.UsageError(f"Missing argument 'ID' (only within a task, {_OWN} says it)", click.get_current_context())
-    return desk.queue.find(id)
+        raise click.UsageError(
+            f"Missing argument 'ID' (only within a task, {_OWN} says it)", click.get_current_context()
+        )
+    return desk.find(id)
 
 
 def _print(task: Task, as_json: bool) -> None:

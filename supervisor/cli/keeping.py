@@ -12,13 +12,13 @@ import click
 
 from ipc.errors import InvalidInput
 from supervisor.cli.desk import Desk
-from supervisor.cli.options import ascii_only, example, json_option, print_json, say
+from supervisor.cli.options import ascii_only, example, json_option, print_json
 
 if TYPE_CHECKING:
     from ipc.archive import Archive
 
 
-@click.command("prune", epilog=example("prune"))
+@click.command("prune", short_help="Delete what is old.", epilog=example("prune"))
 @json_option
 @click.pass_obj
 def prune_command(desk: Desk, as_json: bool) -> None:
@@ -26,21 +26,27 @@ def prune_command(desk: Desk, as_json: bool) -> None:
     _tell("pruned", _archive(desk).prune() if desk.exists else {}, as_json)
 
 
-@click.command("clear", epilog=example("clear --yes"))
+@click.command("clear", short_help="Cancel and delete everything.", epilog=example("clear --yes"))
 @click.option("--yes", is_flag=True, help="Do it; without this nothing happens.")
 @json_option
 @click.pass_obj
 def clear_command(desk: Desk, yes: bool, as_json: bool) -> None:
-    """Tell what waits to be told, cancel everything, and delete all tasks, events and cursors. A supervisor stays."""
+    """Tell what waits, cancel everything, delete all tasks, events and cursors. A supervisor stays."""
     if not yes:
-        raise click.UsageError(f"this cancels and deletes every task in {desk.home.folder}; if you mean it: clear --yes", _here())
+        raise click.UsageError(
+            f"this cancels and deletes every task in {desk.home.folder}; if you mean it: clear --yes", _here()
+        )
     if desk.exists:
         _cancel_all(desk)
         _flush(desk)
     _tell("cleared", _archive(desk).clear() if desk.exists else {}, as_json)
 
 
-@click.command("export", epilog=example("export > tasks.json", "export --seed > background-manager.json"))
+@click.command(
+    "export",
+    short_help="Write everything as JSON.",
+    epilog=example("export > tasks.json", "export --seed > background-manager.json"),
+)
 @click.option("--seed", is_flag=True, help="In the format of the seed's background-manager.json.")
 @click.pass_obj
 def export_command(desk: Desk, seed: bool) -> None:
@@ -50,7 +56,7 @@ def export_command(desk: Desk, seed: bool) -> None:
     sys.stdout.write("\n")
 
 
-@click.command("import", epilog=example("import tasks.json"))
+@click.command("import", short_help="Read what export wrote.", epilog=example("import tasks.json"))
 @click.argument("file", type=click.File("rb"))
 @json_option
 @click.pass_obj
@@ -89,7 +95,9 @@ def _flush(desk: Desk) -> None:
 
 def _tell(verb: str, counts: Any, as_json: bool) -> None:
     """How many of what."""
-    found: Mapping[str, Any] = asdict(counts) if is_dataclass(counts) and not isinstance(counts, type) else counts or {}
+    found: Mapping[str, Any] = (
+        asdict(counts) if is_dataclass(counts) and not isinstance(counts, type) else counts or {}
+    )
     if as_json:
         print_json(dict(found))
     else:

@@ -36,7 +36,7 @@ class Launching(click.Command):
         return ["[OPTIONS] (PROMPT | -- COMMAND...)"]
 
 
-class Json(click.ParamType):
+class Json(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
     """A JSON value of one Python type."""
 
     def __init__(self, kind: type, name: str) -> None:
@@ -57,35 +57,77 @@ class Json(click.ParamType):
 def _variable(_ctx: click.Context, _param: click.Parameter, entries: Sequence[str]) -> Sequence[str]:
     for entry in entries:
         if not entry or entry.startswith("="):
-            raise click.BadParameter(f"{entry!r} names no variable; give K=V, or K to take it from the supervisor")
+            raise click.BadParameter(
+                f"{entry!r} names no variable; give K=V, or K to take it from the supervisor"
+            )
     return entries
 
 
 _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
-    click.option("--agent", metavar="NAME", help="Who works on the prompt: an agent of the configuration, or external."),
+    click.option(
+        "--agent", metavar="NAME", help="Who works on the prompt: an agent of the configuration, or external."
+    ),
     click.option("--model", metavar="NAME", help="The model, which is also what the task competes for."),
     click.option("--key", metavar="KEY", help="What the task competes for, if not its model or agent."),
-    click.option("--parent", metavar="P", help="The session that is told. [default: $BACKBURNER_PARENT, $CLAUDE_CODE_SESSION_ID]"),
+    click.option(
+        "--parent",
+        metavar="P",
+        help="The session that is told. [default: $BACKBURNER_PARENT, $CLAUDE_CODE_SESSION_ID]",
+    ),
     click.option("--no-parent", is_flag=True, help="Nobody is told."),
     click.option("--message", metavar="ID", help="The parent's message that asked for it."),
     click.option("--description", metavar="TEXT", help="A line about it, for lists."),
-    click.option("--cwd", type=click.Path(exists=True, file_okay=False), metavar="DIR", help="Where it runs. [default: here]"),
-    click.option("--env", multiple=True, metavar="K[=V]", callback=_variable, help="One more variable; without V: the supervisor's."),
+    click.option(
+        "--cwd",
+        type=click.Path(exists=True, file_okay=False),
+        metavar="DIR",
+        help="Where it runs. [default: here]",
+    ),
+    click.option(
+        "--env",
+        multiple=True,
+        metavar="K[=V]",
+        callback=_variable,
+        help="One more variable; without V: the supervisor's.",
+    ),
     click.option("--inherit-env", is_flag=True, help="All of this environment."),
-    click.option("--stdin", metavar="FILE", help="What it reads, copied now; - for this command's own stdin."),
-    click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="Higher ones first. [default: 0]"),
+    click.option(
+        "--stdin", metavar="FILE", help="What it reads, copied now; - for this command's own stdin."
+    ),
+    click.option(
+        "--priority", type=click.IntRange(-1000, 1000), metavar="N", help="Higher ones first. [default: 0]"
+    ),
     click.option("--delay", type=DURATION, metavar="D", help="Not before so long."),
     click.option("--timeout", type=DURATION, metavar="D", help="End it when a try takes longer; 0: never."),
-    click.option("--retries", type=click.IntRange(0, 1000), metavar="N", help="Try again so often when it fails."),
-    click.option("--unique", metavar="NAME", help="Not if an unfinished task has this name: that one is returned."),
+    click.option(
+        "--retries", type=click.IntRange(0, 1000), metavar="N", help="Try again so often when it fails."
+    ),
+    click.option(
+        "--unique", metavar="NAME", help="Not if an unfinished task has this name: that one is returned."
+    ),
     click.option("--after", multiple=True, metavar="ID", help="After this task has completed."),
     click.option("--after-any", multiple=True, metavar="ID", help="After this task has ended, however."),
-    click.option("--leave-children", is_flag=True, default=None, help="Let processes that it leaves behind live."),
-    click.option("--call", metavar="MODULE:FUNCTION", help="A Python callable instead of a prompt or a command."),
-    click.option("--args", type=Json(list, "a JSON list"), metavar="JSON", help="Its positional arguments, a list."),
-    click.option("--kwargs", type=Json(dict, "a JSON object"), metavar="JSON", help="Its keyword arguments, an object."),
-    click.option("--metadata", type=Json(dict, "a JSON object"), metavar="JSON", help="An object of yours, kept with the task."),
-    click.option("--from-file", metavar="TASKS.ndjson", help="Tasks in JSON, one a line, all or none; - for stdin."),
+    click.option(
+        "--leave-children", is_flag=True, default=None, help="Let processes that it leaves behind live."
+    ),
+    click.option(
+        "--call", metavar="MODULE:FUNCTION", help="A Python callable instead of a prompt or a command."
+    ),
+    click.option(
+        "--args", type=Json(list, "a JSON list"), metavar="JSON", help="Its positional arguments, a list."
+    ),
+    click.option(
+        "--kwargs", type=Json(dict, "a JSON object"), metavar="JSON", help="Its keyword arguments, an object."
+    ),
+    click.option(
+        "--metadata",
+        type=Json(dict, "a JSON object"),
+        metavar="JSON",
+        help="An object of yours, kept with the task.",
+    ),
+    click.option(
+        "--from-file", metavar="TASKS.ndjson", help="Tasks in JSON, one a line, all or none; - for stdin."
+    ),
     click.option("--up", is_flag=True, help="Start a supervisor if none runs."),
     click.option("--json", "as_json", is_flag=True, help="Print the task as JSON."),
 )
@@ -103,11 +145,13 @@ def launch_options(command: Command) -> Command:
 @click.command(
     "launch",
     cls=Launching,
-    epilog=example("launch --agent claude --model opus 'Refactor the parser'", "launch --key io -- make test"),
+    epilog=example(
+        "launch --agent claude --model opus 'Refactor the parser'", "launch --key io -- make test"
+    ),
 )
 @launch_options
 @click.pass_obj
-def launch_command(desk: Desk, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> None:
+def launch_command(desk: Desk, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> None:
     """Accept a task and print its id. Works with no supervisor: the task waits for one."""
     launched = accept(desk, wanted(desk, options, words), options)
     if as_json:

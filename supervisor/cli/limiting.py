@@ -7,14 +7,17 @@ from typing import Any
 import click
 
 from ipc.groups import Group, Groups
+from ipc.shape import Text
 from supervisor.cli.desk import Desk
 from supervisor.cli.options import example, json_option, print_json
 
+#: What a key may be.
+KEY = Text(max_bytes=1024, non_empty=True)
 #: The words that `limit` takes for numbers: 0 is no limit, None the configured one.
 _WORDS = {"default": None, "unlimited": 0}
 
 
-class Most(click.ParamType):
+class Most(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
     """A number of tasks, `default` or `unlimited`."""
 
     name = "limit"
@@ -24,12 +27,18 @@ class Most(click.ParamType):
         if value in _WORDS:
             return (_WORDS[value],)
         if not (isinstance(value, str) and value.isascii() and value.isdigit()) or int(value) > 1_000_000:
-            self.fail(f"{value!r} is no limit: a whole number up to 1000000, default or unlimited", param, ctx)
+            self.fail(
+                f"{value!r} is no limit: a whole number up to 1000000, default or unlimited", param, ctx
+            )
         return (int(value),)
 
 
-@click.command("pause", epilog=example("pause opus"))
-@click.argument("key")
+def _checked(_ctx: click.Context, _param: click.Parameter, key: str) -> str:
+    return KEY.check(key, "KEY")
+
+
+@click.command("pause", short_help="Start no more tasks of a key.", epilog=example("pause opus"))
+@click.argument("key", callback=_checked)
 @json_option
 @click.pass_obj
 def pause_command(desk: Desk, key: str, as_json: bool) -> None:
@@ -37,8 +46,8 @@ def pause_command(desk: Desk, key: str, as_json: bool) -> None:
     _tell(desk, _groups(desk).pause(key, 1), as_json)
 
 
-@click.command("resume", epilog=example("resume opus"))
-@click.argument("key")
+@click.command("resume", short_help="Start tasks of a key again.", epilog=example("resume opus"))
+@click.argument("key", callback=_checked)
 @json_option
 @click.pass_obj
 def resume_command(desk: Desk, key: str, as_json: bool) -> None:
@@ -46,13 +55,17 @@ def resume_command(desk: Desk, key: str, as_json: bool) -> None:
     _tell(desk, _groups(desk).pause(key, 0), as_json)
 
 
-@click.command("limit", epilog=example("limit opus 4", "limit 'anthropic/*' default"))
-@click.argument("key")
+@click.command(
+    "limit",
+    short_help="At most so many tasks of a key at once.",
+    epilog=example("limit opus 4", "limit 'anthropic/*' default"),
+)
+@click.argument("key", callback=_checked)
 @click.argument("most", metavar="N|default|unlimited", type=Most())
 @json_option
 @click.pass_obj
 def limit_command(desk: Desk, key: str, most: tuple[int | None], as_json: bool) -> None:
-    """At most N tasks of KEY at once, from now on and over restarts; a surplus that runs goes on to its end."""
+    """At most N tasks of KEY at once, kept over restarts; a surplus that runs goes on to its end."""
     _tell(desk, _groups(desk).limit(key, most[0]), as_json)
 
 

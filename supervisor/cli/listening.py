@@ -22,17 +22,30 @@ EVERYONE = "*"
 PAGE = 500
 
 
-@click.command("listen", epilog=example("listen --parent ses-1 --ack", "listen --parent '*' --type background_tasks_batch"))
+@click.command(
+    "listen",
+    short_help="Print events as they come.",
+    epilog=example("listen --parent ses-1 --ack", "listen --parent '*' --type background_tasks_batch"),
+)
 @click.option("--parent", metavar="P", help="Whose events; '*' for all. [default: as for launch]")
-@click.option("--after", type=click.IntRange(0), metavar="SEQ", help="Those after this number. [default: what was not acknowledged]")
+@click.option(
+    "--after",
+    type=click.IntRange(0),
+    metavar="SEQ",
+    help="Those after this number. [default: what was not acknowledged]",
+)
 @click.option("--consumer", metavar="NAME", help="Whose cursor counts. [default: default]")
 @click.option("--ack", is_flag=True, help="Acknowledge each event once it is printed.")
-@click.option("--type", "types", multiple=True, type=click.Choice(TYPES), metavar="T", help="Only events of this type.")
-@click.option("--until-now", is_flag=True, help="End when all that has happened by now is told; needs no supervisor.")
+@click.option(
+    "--type", "types", multiple=True, type=click.Choice(TYPES), metavar="T", help="Only events of this type."
+)
+@click.option(
+    "--until-now", is_flag=True, help="End when all that has happened by now is told; needs no supervisor."
+)
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on a terminal, too.")
 @click.pass_obj
-def listen_command(desk: Desk, parent: str | None, until_now: bool, as_json: bool, **which: Any) -> None:
-    """Print events as they come, one a line; waits for the bus, and goes on after every break where it was."""
+def listen_command(desk: Desk, /, parent: str | None, until_now: bool, as_json: bool, **which: Any) -> None:
+    """Print events as they come, one a line; waits for the bus, goes on after a break where it was."""
     parent = parent or own_parent()
     here = click.get_current_context()
     if not parent:
@@ -133,9 +146,10 @@ def _words(event: dict[str, Any]) -> str:
         case "background_task_completed":
             return f"{task} {event['status']}" + (f": {event['error']}" if event["error"] else "")
         case "background_task_retrying":
-            return f"{task} will be tried again after attempt {event['attempt']}: {event['error'] or event['errorKind']}"
+            why = event["error"] or event["errorKind"]
+            return f"{task} will be tried again after attempt {event['attempt']}: {why}"
         case "background_task_stale":
             return f"{task} gave no sign of life for {event['idleMs'] // 1000} s"
         case "background_tasks_batch":
-            return event["message"] + (" All are done." if event["allComplete"] else "")
+            return f"{event['message']}{' All are done.' if event['allComplete'] else ''}"
     return f"events before {event['firstSeq']} are no longer kept"

@@ -1,4 +1,4 @@
-"""The supervisor's life: `up`, `down`, `reload`; and the nursery, which the supervisor starts by this command line."""
+"""The supervisor's life: `up`, `down`, `reload`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from typing import Any
 
 import click
 
-from ipc.config import BackgroundConfig, load, sources
-from ipc.control import OVERRIDES, program, start, stop
+from ipc.control import OVERRIDES, start, stop
 from ipc.errors import BadConfiguration, NoSupervisor, Permanent
 from ipc.lock import holder
 from ipc.registry import Registry
@@ -19,7 +18,7 @@ from supervisor.cli.desk import Desk
 from supervisor.cli.options import example, say, short
 
 
-@click.command("up", epilog=example("up", "up --detach"))
+@click.command("up", short_help="Run the supervisor.", epilog=example("up", "up --detach"))
 @click.option("--detach", is_flag=True, help="In the background; returns when it can be talked to.")
 @click.pass_obj
 def up_command(desk: Desk, detach: bool) -> None:
@@ -30,7 +29,9 @@ def up_command(desk: Desk, detach: bool) -> None:
         if sys.stderr.isatty():
             say(f"up in {desk.home.folder}; log: {desk.home.log}")
         return
-    _supervise(desk)
+    from supervisor.cli.roles import be_supervisor
+
+    be_supervisor(desk.home, Path.cwd(), _overrides())
 
 
 @click.command("down", epilog=example("down", "down --now --requeue"))
@@ -46,7 +47,7 @@ def down_command(desk: Desk, now: bool, requeue: bool) -> None:
         say(f"{short(id)} runs on; the next up adopts it")
 
 
-@click.command("reload", epilog=example("reload"))
+@click.command("reload", short_help="Apply the configuration files again.", epilog=example("reload"))
 @click.pass_obj
 def reload_command(desk: Desk) -> None:
     """Apply the configuration files again; running tasks are not touched."""
@@ -56,39 +57,11 @@ def reload_command(desk: Desk) -> None:
     desk.home.wake("supervisor", "reload")
 
 
-@click.command("nursery", hidden=True)
-@click.pass_obj
-def nursery_command(desk: Desk) -> None:
-    """Be the nursery of a home; only a supervisor has a use for it."""
-    from supervisor.flusher import Flusher
-    from supervisor.nursery import Nursery
-    from supervisor.worker import Worker
-
-    def worker(home: Any, channel: Any) -> Worker:
-        return Worker(home, channel)
-
-    def flusher(home: Any, _channel: Any) -> Flusher:
-        return Flusher(home)
-
-    Nursery(desk.home, {"worker": worker, "flusher": flusher}).run()
-
-
-def _supervise(desk: Desk) -> None:
-    from supervisor.supervisor import Source, Supervisor
-
-    home, here, said = desk.home, Path.cwd(), _overrides()
-
-    def read() -> tuple[BackgroundConfig, list[Path]]:
-        return load(home, here, said), sources(home, here)
-
-    Supervisor(home, Source(read, program("--home", str(home.folder), "nursery"))).run()
-
-
-def _overrides() -> dict[str, Any] | None:
+def _overrides() -> dict[str, Any]:
     """The settings that whoever started this process wants; its children are not to see them."""
     text = os.environ.pop(OVERRIDES, None)
     if not text:
-        return None
+        return {}
     try:
         found = json.loads(text)
     except ValueError as error:
@@ -108,7 +81,9 @@ def _refuse_lookalikes() -> None:
     from importlib.metadata import packages_distributions
 
     owners = packages_distributions()
-    strangers = sorted({name for package in ("supervisor", "ipc") for name in owners.get(package, ())} - {"backburner"})
+    strangers = sorted(
+        {name for package in ("supervisor", "ipc") for name in owners.get(package, ())} - {"backburner"}
+    )
     if strangers:
         raise Permanent(
             f"{', '.join(strangers)} brings packages of the same names as backburner's; "

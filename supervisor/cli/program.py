@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from typing import Any
 
 import click
 
 from supervisor.cli.desk import Desk
+
+#: What a shell shows for a program that wrote into a pipe without a reader.
+BROKEN_PIPE = 141
 
 #: Every verb and its module in this package, in the order of the help.
 VERBS = {
@@ -40,9 +44,6 @@ VERBS = {
     "completion": "describing",
 }
 
-#: What only processes of ours call.
-INNER = {"nursery": "powering"}
-
 
 class Program(click.Group):
     """A group that imports a command's module when the command is used."""
@@ -53,23 +54,30 @@ class Program(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import the verb's module; the command in it is named after the verb."""
-        place = VERBS.get(cmd_name) or INNER.get(cmd_name)
-        if place is None:
+        if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"supervisor.cli.{place}")
+        module = importlib.import_module(f"supervisor.cli.{VERBS[cmd_name]}")
+        gc.enable()
         found = getattr(module, f"{cmd_name}_command")
         assert isinstance(found, click.Command)
         return found
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """As click does, but for a reader of our output who has heard enough."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise click.exceptions.Exit(BROKEN_PIPE) from None
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with a guess at what was meant."""
-        if args and args[0] not in {**VERBS, **INNER} and not ctx.resilient_parsing:
+        if args and args[0] not in VERBS and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             close = get_close_matches(args[0], VERBS, n=1)
-            guess = f"; did you mean {close[0]}?" if close else ""
+            guess = f" (did you mean {close[0]}?)" if close else ""
             ctx.fail(f"There is no command {args[0]!r}{guess}")
         return super().resolve_command(ctx, args)
 

@@ -11,7 +11,6 @@ from ipc.config import BackgroundConfig
 from ipc.home import Home
 from supervisor.role import Role
 
-
 #: The word that has the command line be a nursery. Nobody types it.
 NURSERY = "_nursery"
 

@@ -22,10 +22,15 @@ from supervisor.cli.reading import Pipe, follow_task
 NOT_FOUND = 127
 
 
-@click.command("run", cls=Launching, epilog=example("run -- make test", "run --agent claude 'Explain this folder'"))
+@click.command(
+    "run",
+    short_help="Launch a task, pass its output on, exit as it does.",
+    cls=Launching,
+    epilog=example("run -- make test", "run --agent claude 'Explain this folder'"),
+)
 @launch_options
 @click.pass_obj
-def run_command(desk: Desk, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> int:
+def run_command(desk: Desk, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> int:
     """Launch a task and stay: its output as it comes, then its exit code. Ctrl-C cancels it.
 
     With --json the task is printed when it has ended, and its output is not.

@@ -33,7 +33,7 @@ _HEAD = ("ID", "STATUS", "KEY", "SINCE", "TOOK", "WAITS FOR", "NOTE", "TASK")
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
-@click.command("status", epilog=example("status"))
+@click.command("status", short_help="Who runs what.", epilog=example("status"))
 @json_option
 @click.pass_obj
 def status_command(desk: Desk, as_json: bool = False) -> None:
@@ -47,8 +47,14 @@ def status_command(desk: Desk, as_json: bool = False) -> None:
         sys.stdout.write(_status_text(found))
 
 
-@click.command("list", epilog=example("list --status running", "list --watch"))
-@click.option("--status", type=click.Choice([*TaskStatus]), help="Only tasks with this status.")
+@click.command(
+    "list", short_help="Tasks, the newest first.", epilog=example("list --status running", "list --watch")
+)
+@click.option(
+    "--status",
+    type=click.Choice([status.value for status in TaskStatus]),
+    help="Only tasks with this status.",
+)
 @click.option("--parent", metavar="P", help="Only the tasks of this parent.")
 @click.option("--model", help="Only the tasks of this model.")
 @click.option(
@@ -60,7 +66,7 @@ def status_command(desk: Desk, as_json: bool = False) -> None:
 @click.option("--watch", is_flag=True, help="Draw the list again whenever something happens.")
 @json_option
 @click.pass_obj
-def list_command(desk: Desk, watch: bool, as_json: bool, **which: Any) -> None:
+def list_command(desk: Desk, /, watch: bool, as_json: bool, **which: Any) -> None:
     """Tasks, the newest first, and what each that is pending waits for."""
     if watch:
         _watch(desk, as_json or not sys.stdout.isatty(), which)
@@ -78,11 +84,13 @@ def show_command(desk: Desk, id: str, as_json: bool) -> None:
     """Everything about one task. ID may be a part from its start, or - for the last one launched."""
     from supervisor.cli.hints import hint
 
-    task = desk.tasks.get(desk.tasks.find(id))
+    task = desk.tasks.get(desk.find(id))
     if as_json:
         print_json(task.to_json())
         return
-    pairs = ((name, _field(name, value)) for name, value in task.to_json().items() if value not in (None, [], {}))
+    pairs = (
+        (name, _field(name, value)) for name, value in task.to_json().items() if value not in (None, [], {})
+    )
     sys.stdout.write(fields(pairs, sys.stdout))
     if sys.stderr.isatty() and (why := hint(task, desk)):
         say(why)
@@ -90,10 +98,15 @@ def show_command(desk: Desk, id: str, as_json: bool) -> None:
 
 def _status_text(found: dict[str, Any]) -> str:
     supervisor = found["supervisor"]
-    runs = f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}" if supervisor else "none is running"
+    runs = (
+        f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}"
+        if supervisor
+        else "none is running"
+    )
     others = {role: f"pid {found[role]['pid']}" if found[role] else "-" for role in ("flusher", "nursery")}
     about = fields(
-        [("home", found["home"]), ("supervisor", runs), *others.items(), ("socket", found["socket"])], sys.stdout
+        [("home", found["home"]), ("supervisor", runs), *others.items(), ("socket", found["socket"])],
+        sys.stdout,
     )
     keys = table(("KEY", "LIMIT", "RUNNING", "PENDING", ""), map(_key_row, found["keys"]), sys.stdout)
     workers = table(("WORKER", "KEY", "SLOT", "TASK", ""), map(_worker_row, found["workers"]), sys.stdout)
@@ -149,7 +162,7 @@ def _row(task: Task) -> Row:
 
     ended = task.completed_at
     since = ended or task.started_at or task.queued_at
-    took = ended and task.started_at and (ended - task.started_at).total_seconds() * 1000
+    took = (ended - task.started_at).total_seconds() * 1000 if ended and task.started_at else None
     stopping = "stopping" if task.stopping else None
     return (
         short(task.id),

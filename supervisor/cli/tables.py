@@ -50,7 +50,10 @@ def table(head: Sequence[str], rows: Iterable[Row], stream: TextIO) -> str:
     cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
     cells = [[Cell(clean(text), colour) for text, colour in row] for row in cells]
     used = [column for column in range(len(head)) if any(row[column].text for row in cells)]
-    lines = [[Cell(head[column], BOLD) for column in used], *([row[column] for column in used] for row in cells)]
+    lines = [
+        [Cell(head[column], BOLD) for column in used],
+        *([row[column] for column in used] for row in cells),
+    ]
     widths = [max(columns(line[place].text) for line in lines) for place in range(len(used))]
     painted = coloured(stream)
     return "".join(_line(line, widths, width_of(stream), painted) + "\n" for line in lines)
@@ -67,7 +70,9 @@ def fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> str:
 def clean(text: str) -> str:
     """One line, without what would move the cursor or ring the bell."""
     words = " ".join(text.split()) if not text.isprintable() else text
-    return words if words.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in words)
+    return (
+        words if words.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in words)
+    )
 
 
 def columns(text: str) -> int:

@@ -20,7 +20,11 @@ from supervisor.cli.options import example, ids_argument, json_option, print_jso
 TIMED_OUT = 124
 
 
-@click.command("wait", epilog=example("wait 1a2b3c4d 5e6f7a8b", "wait --parent ses-1 --timeout 10m"))
+@click.command(
+    "wait",
+    short_help="Wait until tasks have ended.",
+    epilog=example("wait 1a2b3c4d 5e6f7a8b", "wait --parent ses-1 --timeout 10m"),
+)
 @ids_argument
 @click.option("--parent", metavar="P", help="All unfinished tasks of this parent.")
 @click.option("--any", "any_one", is_flag=True, help="Only until one of them has ended.")
@@ -28,7 +32,14 @@ TIMED_OUT = 124
 @json_option
 @click.pass_obj
 def wait_command(
-    desk: Desk, ids: Sequence[str], parent: str | None, any_one: bool, timeout: int | None, as_json: bool
+    desk: Desk,
+    /,
+    *,
+    ids: Sequence[str],
+    parent: str | None,
+    any_one: bool,
+    timeout: int | None,
+    as_json: bool,
 ) -> int:
     """Wait until tasks have ended: those named, those of a parent, or all that are unfinished.
 
@@ -42,12 +53,13 @@ def wait_command(
         say(f"waiting: {no_supervisor(desk)}")
     over = _wait(desk, waiting, any_one, timeout)
     if not over:
-        say(f"{len(waiting.open)} of {len(waiting.open) + len(waiting.ended)} have not ended after {spoken(timeout or 0)}")
+        still, all_of_them = len(waiting.open), len(waiting.open) + len(waiting.ended)
+        say(f"{still} of {all_of_them} have not ended after {spoken(timeout or 0)}")
     return _report(waiting.ended, not over, as_json)
 
 
 def _wanted(desk: Desk, ids: Sequence[str], parent: str | None) -> list[str]:
-    found = [desk.queue.find(id) for id in ids]
+    found = [desk.find(id) for id in ids]
     return found if ids and parent is None else [*found, *desk.queue.unfinished(parent)]
 
 
@@ -73,7 +85,12 @@ def _progress(total: int) -> AbstractContextManager[Callable[[Sequence[Task]], o
 class _Bar(AbstractContextManager[Callable[[Sequence[Task]], object]]):
     def __init__(self, total: int) -> None:
         self._bar: Any = click.progressbar(
-            length=total, file=sys.stderr, label="waiting", show_pos=True, show_eta=False, item_show_func=_last
+            length=total,
+            file=sys.stderr,
+            label="waiting",
+            show_pos=True,
+            show_eta=False,
+            item_show_func=_last,
         )
 
     def __enter__(self) -> Callable[[Sequence[Task]], object]:

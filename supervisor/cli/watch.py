@@ -13,7 +13,7 @@ from ipc.lock import holder
 from ipc.log import Log
 from supervisor.cli.desk import Desk
 
-#: The rests between two looks at the database, in seconds; while the bus tells what happens, a look only makes sure.
+#: The rests between two looks at the database, in seconds; while the bus tells all, a look only makes sure.
 FIRST_NAP, LONGEST_NAP, RARE = 0.01, 0.2, 2.0
 
 

@@ -1,0 +1,97 @@
+"""Commands in this process, for what needs no terminal and no process of its own."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ipc.claim import Claimed, Settlement, Slot
+from ipc.config import DEFAULT_BACKGROUND_CONFIG
+from ipc.database import Database
+from ipc.home import Home
+from ipc.queue import Queue
+from ipc.task import LaunchInput, Task, TaskStatus
+from supervisor.cli import main
+
+
+class Said(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Its one document."""
+        return json.loads(self.out)
+
+
+Cli = Callable[..., Said]
+
+
+@pytest.fixture
+def cli(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Run one command on the home of this test."""
+
+    def run(*words: str, stdin: bytes = b"") -> Said:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
+        code = main(words)
+        return Said(code, *capsys.readouterr())
+
+    return run
+
+
+class Stage:
+    """Puts tasks into states, as a supervisor would, without one."""
+
+    def __init__(self, home: Path) -> None:
+        self._database = Database(Home(home).prepare())
+        self.queue = Queue(self._database, DEFAULT_BACKGROUND_CONFIG)
+        self._slots = iter(range(100))
+
+    def pending(self, **fields: Any) -> str:
+        """A task that waits, done outside unless the fields say otherwise."""
+        wanted = LaunchInput(**{"agent": "external", "prompt": "look after it", **fields})
+        return self.queue.launch(wanted).id
+
+    def running(self, **fields: Any) -> str:
+        """A task that runs."""
+        return self._claimed(**fields).id
+
+    def ended(self, status: TaskStatus = TaskStatus.COMPLETED, **fields: Any) -> str:
+        """A task that has ended."""
+        claimed = self._claimed(**fields)
+        error = {"error": "no", "error_kind": "failed"} if status is TaskStatus.ERROR else {}
+        self.queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status, **error))
+        return claimed.id
+
+    def task(self, id: str) -> Task:
+        """How it is now."""
+        return self.queue.get(id)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()
+
+    def _claimed(self, **fields: Any) -> Claimed:
+        key = f"stage-{next(self._slots)}"
+        self.pending(**{"concurrency_key": key, **fields})
+        claimed = self.queue.claim(Slot(fields.get("concurrency_key", key), 0), None)
+        assert claimed is not None
+        return claimed
+
+
+@pytest.fixture
+def stage(home: Path):
+    """Tasks in any state."""
+    found = Stage(home)
+    yield found
+    found.close()

@@ -1,0 +1,90 @@
+"""Commands on a terminal, as a person has them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ipc import clock
+from ipc.control import program
+
+PATIENCE = 20.0
+
+
+class Terminal:
+    """One command, whose stdin, stdout and stderr are one terminal."""
+
+    def __init__(
+        self, *words: str, variables: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            program(*words),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**os.environ, "TERM": "xterm", **(variables or {})},
+            cwd=cwd,
+            preexec_fn=_own_the_terminal,
+        )
+        os.close(slave)
+        self.text = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+    @property
+    def plain(self) -> str:
+        """What is to be read there, without colours and line ends of a terminal."""
+        return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.text).replace("\r\n", "\n")
+
+    def see(self, pattern: str) -> re.Match[str]:
+        """Read until this stands there."""
+        end = clock.monotonic() + PATIENCE
+        while not (found := re.search(pattern, self.plain)):
+            assert clock.monotonic() < end, f"waited for {pattern!r}, saw: {self.plain!r}"
+            if not self._read():
+                raise AssertionError(f"it ended without {pattern!r}: {self.plain!r}")
+        return found
+
+    def press(self, keys: bytes) -> None:
+        """Press keys."""
+        os.write(self._master, keys)
+
+    def end(self) -> int:
+        """Read to the end; the exit code."""
+        while self._read():
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self._master], [], [], PATIENCE)
+        assert ready, f"nothing more came in {PATIENCE} s after: {self.plain!r}"
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # the other end is closed
+            return False
+        self.text += data.decode(errors="replace")
+        return bool(data)
+
+
+def _own_the_terminal() -> None:
+    os.setsid()
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
