@@ -31,8 +31,9 @@ from ipc.lock import holder
 #: The environment variable with the settings that win over all files: JSON of a part of the configuration.
 OVERRIDES = "BACKBURNER_OVERRIDES"
 
-#: Seconds a supervisor may take until its bus answers, and a flusher to follow its supervisor.
-START_PATIENCE = 30.0
+#: Seconds a supervisor may take until its bus answers, and between two looks whether it does.
+START_PATIENCE, START_NAP = 30.0, 0.02
+#: Seconds a flusher may take to follow its supervisor.
 FAREWELL_PATIENCE = 10.0
 
 #: Runs the command line of this very package, whose folder comes last on the path: it hides no other module.
@@ -158,9 +159,9 @@ def _exit_code(usher: subprocess.Popen[bytes]) -> int:
 
 def _wait_for_answer(home: Home, pid: int, descriptor: int | None) -> bool:
     """Whether the bus came to answer; False where the supervisor ended before."""
-    until, naps = clock.monotonic() + START_PATIENCE, Naps()
+    until = clock.monotonic() + START_PATIENCE
     while not (holder(home.lock("supervisor")) == pid and _answers(home)):
-        if _ended(pid, descriptor, naps.next()):
+        if _ended(pid, descriptor, START_NAP):
             return False
         if clock.monotonic() >= until:
             raise Temporary(f"The supervisor {pid} of {home.folder} does not answer yet; see {home.log}.")

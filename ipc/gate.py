@@ -23,7 +23,7 @@ from ipc.lock import holder_of, try_lock
 PATIENCE = 5.0
 
 #: Seconds between two tries: from the length of a short transaction up to that of a synced one.
-FIRST_NAP, LONGEST_NAP = 0.00005, 0.002
+FIRST_NAP, LONGEST_NAP = 0.00005, 0.0005
 
 _gates: dict[Path, Gate] = {}
 _gates_lock = threading.Lock()

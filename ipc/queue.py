@@ -192,7 +192,7 @@ class Queue(Tasks):
             if state["status"] not in (TaskStatus.ERROR, TaskStatus.CANCELLED):
                 raise MoveNotAllowed(f"Task {id} can be retried after an error or a cancellation, not from {state['status']}.")
             task = known_task(transaction, id)
-            if task.unique_key and transaction.value("holder_of_unique", {"uniq": task.unique_key}):
+            if holder_of_unique(transaction, task.unique_key) is not None:
                 raise MoveNotAllowed(f"Another task holds the unique name {task.unique_key} now.")
             transaction.run("keep_snapshot", {"task": state["number"], "snapshot": json.dumps(task.brief())})
             group = assign(transaction, self._current_limits(transaction), task.concurrency_key)
@@ -253,7 +253,12 @@ def _existing(transaction: Transaction, order: Order) -> str | None:
             raise InvalidInput(f"id: {order.row['id']} is the id of a task with another input.", field="id")
         if row is not None:
             return str(order.row["id"])
-    holder: str | None = transaction.value("holder_of_unique", {"uniq": order.row["uniq"]}) if order.row["uniq"] else None
+    return holder_of_unique(transaction, order.row["uniq"])
+
+
+def holder_of_unique(transaction: Transaction, name: str | None) -> str | None:
+    """The unfinished task that has a unique name."""
+    holder: str | None = transaction.value("holder_of_unique", {"uniq": name}) if name else None
     return holder
 
 

@@ -169,7 +169,7 @@ LAUNCH_FIELDS: dict[str, Shape[Any]] = {
     "args": Nullable(ListOf(Anything())),
     "kwargs": Nullable(MapOf(Anything())),
     "cwd": Nullable(Text(non_empty=True)),
-    "env": Nullable(MapOf(Nullable(Text()))),
+    "env": Nullable(MapOf(Nullable(Text()), key=Text(pattern="[^=]+", expected="a name without ="))),
     "stdin": Nullable(Text()),
     "stdinFile": Nullable(Text(non_empty=True)),
     "priority": Integer(-1000, 1000),

@@ -160,6 +160,11 @@ def row_of(transaction: Transaction, id: str) -> Row | None:
     return transaction.one("get_task", {"id": id})
 
 
+def whole_rows(transaction: Transaction, after: int, most: int | None) -> Rows:
+    """The next tasks by number, with all that they were launched with; `most` None: all."""
+    return transaction.all("list_whole_tasks", {"after": after, "most": -1 if most is None else most})
+
+
 def known_task(transaction: Transaction, id: str) -> Task:
     """A task that is there, but for what it waits for."""
     row = row_of(transaction, id)

@@ -140,6 +140,9 @@ class Crew:
     def _drop(self, hand: Hand) -> None:
         if hand not in self._hands:
             return
+        self._listen(hand)  # its last words may say which number it has in the registry
+        if hand not in self._hands:
+            return
         self._hands.remove(hand)
         if hand.watch is not None:
             self._selector.unregister(hand.watch)

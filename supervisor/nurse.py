@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ipc import clock
+from ipc.errors import Temporary
 from ipc.home import Home
 from ipc.lock import holder
 from supervisor.children import start_detached
@@ -36,13 +37,13 @@ class Nurse:
         return self._line is None or self._line.closed
 
     def connect(self) -> None:
-        """Reach the nursery that lives, or start one. Raises TimeoutError."""
+        """Reach the nursery that lives, or start one. Raises Temporary."""
         if holder(self._home.lock("nursery")) is None:
             start_detached(self._command)
         deadline = clock.monotonic() + START_PATIENCE
         while (connection := self._try()) is None:
             if clock.monotonic() > deadline:
-                raise TimeoutError(f"The nursery of {self._home.folder} does not answer; see {self._home.log}.")
+                raise Temporary(f"The nursery of {self._home.folder} does not answer; see {self._home.log}.")
             clock.nap(0.01)
         self._line = ControlLine(connection, self._selector, lambda message, _channel: self._heard(message))
 

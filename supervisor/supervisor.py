@@ -35,6 +35,9 @@ from supervisor.role import PARANOIA, Role
 #: Seconds beyond `kill_grace_s` after which a worker that has not carried out a verdict is killed.
 VERDICT_MARGIN = 1.0
 
+#: Seconds between two looks whether the flusher has said its farewell; its death wakes us earlier.
+FAREWELL_REST = 0.2
+
 #: Seconds between two tries at starting a flusher or a nursery that dies at once: doubled from the first to the last.
 FIRST_BACKOFF, LAST_BACKOFF = 0.05, 10.0
 
@@ -100,6 +103,7 @@ class Supervisor(Role):
         self._adopt_running()
         self._mind_flusher()
         self.listen_for_hints("supervisor", self._hinted)
+        self.home.wake("flusher", "configure")
         notify("READY=1")
 
     def _clean_registry(self) -> None:
@@ -130,8 +134,7 @@ class Supervisor(Role):
         """Have a flusher: the one that lives, or a new one."""
         if self._flusher is not None or not self._flusher_backoff.over():
             return
-        pid = holder(self.home.lock("flusher"))
-        identity = Identity.of(pid) if pid else None
+        identity = self._living_flusher()
         found = watch_identity(identity) if identity else None
         if found is not None:
             self._watch_flusher(found)
@@ -319,11 +322,9 @@ class Supervisor(Role):
         held = [one for one in self._registry.running() if one.owner and one.owner.number == hand.owner] if hand.owner else []
         if held:
             self._to_bury(held)
-        self._release_unless_buried(hand, held)
-
-    def _release_unless_buried(self, hand: Hand, held: list[Running]) -> None:
-        if not held:
+        else:
             self._release(hand)
+        self._look_at = 0.0
 
     def _to_bury(self, held: list[Running]) -> None:
         """Have the nursery end the strays first."""
@@ -334,8 +335,7 @@ class Supervisor(Role):
         for running in held:
             pid = running.owner.identity.pid if running.owner else 0
             bury(self._queue, running, how(self._statuses.pop(pid, None)))
-            self._concurrency.release(running.slot.group, running.slot.number)
-            self._heads.setdefault(running.slot.group, 0)
+        self._recount()
 
     def _heard_from_nursery(self, message: dict[str, Any]) -> None:
         if "spawned" in message:
@@ -375,11 +375,12 @@ class Supervisor(Role):
             self._hint(line.decode(errors="replace"))
 
     def _hint(self, line: str) -> None:
-        if line.startswith("["):
+        if line.startswith('["') and line.endswith('"]'):
             for group in json.loads(line):
                 self._heads.setdefault(group, 0)
         elif line == "limits":
-            self._regroup()
+            self._concurrency.use(self._groups.limits())
+            self._recount()
         elif line == "reload":
             self._reload()
         elif line.startswith("down"):
@@ -404,16 +405,16 @@ class Supervisor(Role):
         self._database.durability = config.durability
         apply_configuration(self._database, config, sources)
         self._groups.configure()
-        self._regroup()
+        self._concurrency.use(self._groups.limits())
+        self._recount()
         for hand in self._crew:
             hand.tell({"configure": True})
         self.home.wake("flusher", "configure")
         say("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
 
-    def _regroup(self) -> None:
-        """Count the slots anew, after limits changed or keys moved into other groups."""
+    def _recount(self) -> None:
+        """Count the slots anew from the database, after keys moved into other groups or somebody died."""
         self._concurrency.clear()
-        self._concurrency.use(self._groups.limits())
         running = self._registry.running()
         for one in running:
             self._concurrency.hold(one.slot.group, one.slot.number)
@@ -468,13 +469,16 @@ class Supervisor(Role):
             departure.told = True
             self._name_the_left()
             self._nurse.dismiss()
-            pid = holder(self.home.lock("flusher"))
-            identity = Identity.of(pid) if pid else None
-            if identity is not None:
-                identity.signal(signal.SIGTERM)
-        if self._flusher is None:
+        flusher = self._living_flusher()
+        if flusher is None:
             self.finish()
-        return PARANOIA
+        else:
+            flusher.signal(signal.SIGTERM)
+        return FAREWELL_REST
+
+    def _living_flusher(self) -> Identity | None:
+        pid = holder(self.home.lock("flusher"))
+        return Identity.of(pid) if pid else None
 
     def _name_the_left(self) -> None:
         for running in self._registry.running():

@@ -32,6 +32,7 @@ class Run:
         self._queue = queue
         self._runners = runners
         self._news = False
+        self._outcome: Outcome | None = None
         self.attempt = self._start()
         started = clock.monotonic()
         self._deadline = started + claimed.timeout_ms / 1000 if claimed.timeout_ms else float("inf")
@@ -47,8 +48,10 @@ class Run:
 
     def step(self) -> Settlement | None:
         """Do what is due; its settlement once it is over and its tree is gone."""
-        if self._news and (outcome := self.attempt.outcome()) is not None:
-            return self._conclude(outcome)
+        if self._news and self._outcome is None:
+            self._outcome = self.attempt.outcome()
+        if self._outcome is not None:
+            return self._conclude(self._outcome)
         now = clock.monotonic()
         if now >= self._note_pid_at:
             self._note_pid_at = float("inf")

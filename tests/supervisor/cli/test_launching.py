@@ -69,18 +69,32 @@ def test_a_prompt_by_stdin_that_cannot_be_is_refused(cli: Cli, stdin: bytes, why
 
 def test_every_option_reaches_the_task(cli: Cli, tmp_path: Path):
     first = launched(cli, "--", "true")["id"]
-    task = launched(
-        cli, "--call", "json:dumps", "--args", "[1]", "--kwargs", '{"indent": 2}', "--model", "opus", "--key", "k",
-        "--parent", "ses-1", "--message", "m-1", "--description", "about it", "--cwd", str(tmp_path),
-        "--priority", "-3", "--timeout", "1.5m", "--retries", "2", "--unique", "u", "--after", first[:12],
-        "--metadata", '{"a": [1]}', "--leave-children",
-    )  # fmt: skip
+    words = f"""
+        --model opus --key k --parent ses-1 --message m-1 --cwd {tmp_path} --priority -3 --timeout 1.5m
+        --retries 2 --unique u --after {first[:12]} --leave-children --call json:dumps --args [1]
+    """.split()
+    words += ["--description", "about it", "--kwargs", '{"indent": 2}', "--metadata", '{"a": [1]}']
+    task = launched(cli, *words)
     expected = {
-        "agent": "python", "call": "json:dumps", "args": [1], "kwargs": {"indent": 2}, "model": "opus",
-        "concurrencyKey": "k", "parentSessionId": "ses-1", "parentMessageId": "m-1", "description": "about it",
-        "cwd": str(tmp_path), "priority": -3, "timeoutMs": 90_000, "maxAttempts": 3, "uniqueKey": "u",
-        "after": [first], "metadata": {"a": [1]}, "waitingFor": "dependency", "existing": False,
-    }  # fmt: skip
+        "agent": "python",
+        "call": "json:dumps",
+        "args": [1],
+        "kwargs": {"indent": 2},
+        "model": "opus",
+        "concurrencyKey": "k",
+        "parentSessionId": "ses-1",
+        "parentMessageId": "m-1",
+        "description": "about it",
+        "cwd": str(tmp_path),
+        "priority": -3,
+        "timeoutMs": 90_000,
+        "maxAttempts": 3,
+        "uniqueKey": "u",
+        "after": [first],
+        "metadata": {"a": [1]},
+        "waitingFor": "dependency",
+        "existing": False,
+    }
     assert {name: task[name] for name in expected} == expected
 
 

@@ -1,0 +1,2 @@
+-- Whether an end is in no batch yet.
+SELECT EXISTS (SELECT 1 FROM outbox)

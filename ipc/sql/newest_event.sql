@@ -1,0 +1,2 @@
+-- The number of the newest event that is there.
+SELECT max(seq) FROM events
