@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ipc.errors import BackburnerError, MoveNotAllowed, NewerSchema, Permanent, Temporary
+from ipc.errors import MoveNotAllowed, NewerSchema, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.home import Home
 from ipc.sql import statement
@@ -255,10 +255,11 @@ def _create_private(path: Path) -> None:
 
 
 #: What SQLite's error names mean to the reader; the first that fits counts.
-_MEANINGS: tuple[tuple[str, Callable[[str], BackburnerError]], ...] = (
+_MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
     ("SQLITE_NOTADB", Permanent),
     ("SQLITE_CORRUPT", Permanent),
     ("SQLITE_CONSTRAINT_TRIGGER", MoveNotAllowed),
+    ("SQLITE_CONSTRAINT", AssertionError),  # our own statements broke a promise of the schema
     ("SQLITE_", Temporary),
 )
 
@@ -268,10 +269,6 @@ def translated(home: Home) -> Iterator[None]:
     """Say SQLite's errors in this program's classes, with the home's name."""
     try:
         yield
-    except sqlite3.IntegrityError as error:
-        if error.sqlite_errorname != "SQLITE_CONSTRAINT_TRIGGER":
-            raise
-        raise MoveNotAllowed(f"That move is not allowed now ({error}).") from error
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "")
         found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)
@@ -279,8 +276,6 @@ def translated(home: Home) -> Iterator[None]:
             raise
         raise found(f"The database in {home.folder} does not answer ({error}).") from error
     except OSError as error:
-        if isinstance(error, BrokenPipeError | ConnectionError):
-            raise
         raise Temporary(f"The home {home.folder} cannot be used now: {error.strerror or error}.") from error
 
 

@@ -1,16 +1,17 @@
-"""Following a home's events in order, with and without a supervisor: from the bus, else from the log itself."""
+"""Following a home's events in order: from the bus where there is one, else from the log itself."""
 
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from ipc import clock
-from ipc.client import EVERYONE, Naps, Wire
+from ipc.client import EVERYONE, LONGEST_NAP, Naps, Wire
 from ipc.database import Database
-from ipc.errors import Temporary
+from ipc.errors import BackburnerError, Temporary
 from ipc.event import Event
 from ipc.log import Line, Log
 
@@ -29,12 +30,12 @@ class Stream:
         self._wire: Wire | None = None
         self._stirred = threading.Event()
         self._lock = threading.Lock()
-        self._closed = False
+        self.closed = False
 
     def __iter__(self) -> Iterator[Event]:
-        """Events as they come, until `close`; over breaks and restarts each comes once."""
+        """Events as they come, until `close`; over breaks and restarts each comes once. Raises Permanent."""
         naps = Naps()
-        while not self._closed:
+        while not self.closed:
             with suppress(Temporary):
                 for event in self._heard() if self._connect() else self._read():
                     naps.reset()
@@ -50,7 +51,7 @@ class Stream:
     def close(self) -> None:
         """End the iteration, wherever it waits."""
         with self._lock:
-            self._closed = True
+            self.closed = True
             if self._wire is not None:
                 self._wire.hang_up()
         self._stirred.set()
@@ -62,7 +63,7 @@ class Stream:
             return False
         with self._lock:
             self._wire = wire
-            if self._closed:
+            if self.closed:
                 wire.hang_up()
         return True
 
@@ -85,7 +86,7 @@ class Stream:
         while lines := self._log.read(parent, self._after, PAGE):
             yield from self._gap(parent, lines[0])
             for line in lines:
-                if self._closed:
+                if self.closed:
                     return
                 yield Event.from_json(json.loads(line.text))
 
@@ -106,11 +107,13 @@ class Follower:
     """A thread that hands on all events of a home from now on, and knows how far it is."""
 
     def __init__(self, database: Database, handle: Callable[[Event], object]) -> None:
-        """Have `handle` called with each event, in order. It must not raise."""
+        """Have `handle` called with each event, in order; what it raises is logged."""
         self._database = database
         self._handle = handle
-        self._after = Log(database).last_seq()
-        self._stream = Stream(database, EVERYONE, self._after)
+        self._stream = Stream(database, EVERYONE, Log(database).last_seq())
+        self._abandoned = False
+        #: The number of the last event that was handled.
+        self.after = self._stream._after
         self._thread = threading.Thread(target=self._follow, name="backburner-events", daemon=True)
         self._thread.start()
 
@@ -119,24 +122,40 @@ class Follower:
         """Whether this is the follower's own thread."""
         return threading.current_thread() is self._thread
 
-    @property
-    def is_abreast(self) -> bool:
-        """Whether all that is in the log now was handled."""
+    def newest(self) -> int:
+        """The number of the last event that is in the log now; 0 if it is empty."""
         with self._database.read() as transaction:
-            newest = transaction.value("newest_event")
-        return newest is None or newest <= self._after
+            return transaction.value("newest_event") or 0
 
     def stir(self) -> None:
         """Something was written by this very process."""
         self._stream.stir()
 
     def close(self) -> None:
-        """Stop, and wait until the thread is gone unless this is the thread itself."""
+        """Stop, and return when the thread is gone, unless this is the thread itself."""
         self._stream.close()
         if not self.here:
             self._thread.join()
 
+    def abandon(self) -> None:
+        """Stop, whenever that is; then the database is closed."""
+        self._abandoned = True
+        self._stream.close()
+
     def _follow(self) -> None:
+        while not self._stream.closed:
+            try:
+                self._hand_on()
+            except BackburnerError:
+                logging.getLogger("backburner").exception("the events cannot be followed")
+                clock.nap(LONGEST_NAP)
+        if self._abandoned:
+            self._database.close()
+
+    def _hand_on(self) -> None:
         for event in self._stream:
-            self._handle(event)
-            self._after = event.seq
+            try:
+                self._handle(event)
+            except BaseException:
+                logging.getLogger("backburner").exception("a callback of events failed")
+            self.after = event.seq

@@ -67,7 +67,7 @@ class Gate:
         while not self._try():
             if clock.monotonic() >= deadline:
                 raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
-            clock.nap(rest * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the tries, guards nothing)
+            clock.nap(rest * random.uniform(0.5, 1.5))
             rest = min(rest * 2, LONGEST_NAP)
 
     def _try(self) -> bool:

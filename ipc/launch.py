@@ -94,19 +94,24 @@ def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> 
 
 
 def _refuse_mixtures(wanted: LaunchInput, where: str) -> None:
-    if wanted.command is not None and wanted.call is not None:
+    given = {"command": wanted.command is not None, "python": wanted.call is not None}
+    if all(given.values()):
         raise InvalidInput(f"{where}command: give a command or a call, not both.", field="command")
     if wanted.stdin is not None and wanted.stdin_file is not None:
         raise InvalidInput(f"{where}stdin: give stdin or stdinFile, not both.", field="stdin")
-    if wanted.call is None and (wanted.args or wanted.kwargs):
+    if not given["python"] and (wanted.args or wanted.kwargs):
         raise InvalidInput(f"{where}call: args and kwargs need a call.", field="call")
-    needs = {"command": wanted.command, "python": wanted.call}
-    if wanted.agent in needs and needs[wanted.agent] is None:
-        name = "command" if wanted.agent == "command" else "call"
-        raise InvalidInput(f"{where}{name}: the agent {wanted.agent} needs a {name}.", field=name)
-    for agent, given in needs.items():
-        if given is not None and wanted.agent not in (None, agent):
-            raise InvalidInput(f"{where}agent: a {agent} task is not for the agent {wanted.agent}.", field="agent")
+    _refuse_wrong_agent(wanted.agent, given, where)
+
+
+def _refuse_wrong_agent(agent: str | None, given: dict[str, bool], where: str) -> None:
+    if agent is None:
+        return
+    if given.get(agent) is False:
+        name = "command" if agent == "command" else "call"
+        raise InvalidInput(f"{where}{name}: the agent {agent} needs a {name}.", field=name)
+    for other in (name for name, is_given in given.items() if is_given and name != agent):
+        raise InvalidInput(f"{where}agent: a {other} task is not for the agent {agent}.", field="agent")
 
 
 def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) -> str:

@@ -54,6 +54,7 @@ class Output:
 
 Rows = list[Row]
 Ids = list[str]
+Found = list[Task]
 
 
 class Tasks:
@@ -87,6 +88,17 @@ class Tasks:
             before = rows[-1]["number"]
             if left <= 0:
                 return Page(tasks, str(before))
+
+    def whole(self, which: Filter) -> Found:
+        """The tasks of a list, oldest first, with their inputs."""
+        tasks = self.list(which).tasks[::-1]
+        return [task for start in range(0, len(tasks), CHUNK) for task in self._filled(tasks[start : start + CHUNK])]
+
+    def _filled(self, tasks: Found) -> Found:
+        ids = json.dumps([task.id for task in tasks])
+        with self.database.read() as transaction:
+            rows = {row["id"]: row for row in transaction.all("list_prompts", {"ids": ids})}
+        return [_with_input(task, rows[task.id]) if task.id in rows else task for task in tasks]
 
     def find(self, prefix: str) -> str:
         """The whole id that a prefix (with or without `bg-`) or `-` (the last one launched) means.
@@ -230,6 +242,10 @@ def task_of(row: Row) -> Task:
         **{name: None if row[name] is None else clock.moment(row[name]) for name in _TIMES},
     }
     return Task(**found)
+
+
+def _with_input(task: Task, row: Row) -> Task:
+    return replace(task, prompt=row["prompt"], args=_tuple(row["args"]), kwargs=_loaded(row["kwargs"]))
 
 
 _SAME = (

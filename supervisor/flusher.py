@@ -10,7 +10,7 @@ from ipc.bus import Bus
 from ipc.database import Database
 from ipc.home import Home
 from ipc.lock import Lock
-from ipc.log import Line, Log
+from ipc.log import Log
 from ipc.methods import Methods, Surroundings
 from ipc.notifications import NotificationConfig, NotificationManager
 from ipc.queue import Queue
@@ -73,6 +73,8 @@ class Flusher(Role):
 
     def turn(self) -> float:
         """Tell what is new, form the batches that are due, answer those that waited long enough."""
+        if not self._configured:
+            self._configure()
         self._tell()
         self._outbox.flush_due()
         self._tell()
@@ -91,9 +93,10 @@ class Flusher(Role):
 
     def _heard(self, lines: bytes) -> None:
         if b"configure" in lines:
-            self._configure()
+            self._configured = False
 
     def _configure(self) -> None:
+        self._configured = True
         config = self._queue.config = applied_configuration(self._database)
         self._database.durability = config.durability
         self._outbox = Outbox(

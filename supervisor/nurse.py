@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import selectors
 import socket
+import subprocess
 from collections.abc import Callable
 from typing import Any
 
@@ -19,10 +20,13 @@ from supervisor.control_line import ControlLine
 START_PATIENCE = 20.0
 
 
+Heard = Callable[[dict[str, Any]], None]
+
+
 class Nurse:
     """Orders to the nursery, and what comes back."""
 
-    def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], heard: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], heard: Heard) -> None:
         """`command` starts a nursery; `heard` is called with each of its messages."""
         self._home = home
         self._selector = selector
@@ -30,6 +34,7 @@ class Nurse:
         self._heard = heard
         self._tickets = itertools.count(1)
         self._line: ControlLine | None = None
+        self._started: subprocess.Popen[bytes] | None = None
 
     @property
     def lost(self) -> bool:
@@ -39,7 +44,7 @@ class Nurse:
     def connect(self) -> None:
         """Reach the nursery that lives, or start one. Raises Temporary."""
         if holder(self._home.lock("nursery")) is None:
-            start_detached(self._command)
+            self._started = start_detached(self._command)
         deadline = clock.monotonic() + START_PATIENCE
         while (connection := self._try()) is None:
             if clock.monotonic() > deadline:
@@ -62,6 +67,11 @@ class Nurse:
     def dismiss(self) -> None:
         """Have it leave when its last child has."""
         self._send({"leave": True})
+
+    def reap(self) -> None:
+        """Of a nursery that has left and was this process's child, leave no zombie."""
+        if self._started is not None and self.lost:
+            self._started.wait()
 
     def _send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
         if self._line is not None:

@@ -35,6 +35,9 @@ from supervisor.role import PARANOIA, Role
 #: Seconds beyond `kill_grace_s` after which a worker that has not carried out a verdict is killed.
 VERDICT_MARGIN = 1.0
 
+#: What may be written into the supervisor's pipe besides hints.
+ORDERS = ("limits", "reload", "down", "down now", "down now requeue")
+
 #: Seconds between two looks whether the flusher has said its farewell; its death wakes us earlier.
 FAREWELL_REST = 0.2
 
@@ -66,7 +69,9 @@ class Supervisor(Role):
         self._flusher_backoff = Backoff()
         self._nursery_backoff = Backoff()
         self._births: dict[int, Hand] = {}
+        self._gone: list[Hand] = []
         self._dead: dict[int, list[Running]] = {}
+        self._swept: set[int] = set()
         self._statuses: dict[int, int] = {}
         self._outside: dict[int, Slot] = {}
         self._overdue: dict[int, float] = {}
@@ -74,6 +79,8 @@ class Supervisor(Role):
         self._look_at = 0.0
         self._due: int | None = 0
         self._chained = True
+        self._counted = True
+        self._orders: list[str] = []
         self._departure: Departure | None = None
         self._hints = b""
 
@@ -155,9 +162,23 @@ class Supervisor(Role):
     # a turn
 
     def turn(self) -> float:
-        """Take note of what happened, promote what is due, give out what is free."""
-        self._mind_nursery()
+        """Take note of what happened, promote what is due, give out what is free.
+
+        While one rests, what is heard is only noted: all that can fail for now is done here, and done again in the next turn.
+        """
+        counted, self._counted = self._counted, False
+        self._obey()
+        self._note_gone()
+        self._bury_swept()
+        if not counted:
+            self._recount()
+        rest = self._do_turn()
+        self._counted = True
+        return rest
+
+    def _do_turn(self) -> float:
         if self._departure is None:
+            self._mind_nursery()
             self._mind_flusher()
         self._promote()
         if clock.monotonic() >= self._look_at:
@@ -318,32 +339,42 @@ class Supervisor(Role):
         hand.slot, hand.given = None, False
 
     def _lost(self, hand: Hand) -> None:
+        self._gone.append(hand)
+
+    def _note_gone(self) -> None:
         """A worker died, or left: it kept its slot until now, so that nobody ran beside what it left behind."""
-        held = [one for one in self._registry.running() if one.owner and one.owner.number == hand.owner] if hand.owner else []
-        if held:
+        while self._gone:
+            hand = self._gone[-1]
+            held = [one for one in self._registry.running() if one.owner and one.owner.number == hand.owner]
             self._to_bury(held)
-        else:
-            self._release(hand)
-        self._look_at = 0.0
+            if not held:
+                self._release(hand)
+            self._gone.pop()
+            self._look_at = 0.0
 
     def _to_bury(self, held: list[Running]) -> None:
         """Have the nursery end the strays first."""
         if held:
             self._dead[self._nurse.sweep()] = held
 
-    def _bury(self, held: list[Running]) -> None:
-        for running in held:
-            pid = running.owner.identity.pid if running.owner else 0
-            bury(self._queue, running, how(self._statuses.pop(pid, None)))
-        self._recount()
+    def _bury_swept(self) -> None:
+        """The strays are gone: settle what the dead held."""
+        for ticket in sorted(self._swept & self._dead.keys()):
+            for running in self._dead[ticket]:
+                pid = running.owner.identity.pid if running.owner else 0
+                bury(self._queue, running, how(self._statuses.get(pid)))
+                self._statuses.pop(pid, None)
+            del self._dead[ticket]
+            self._recount()
+        self._swept.clear()
 
     def _heard_from_nursery(self, message: dict[str, Any]) -> None:
         if "spawned" in message:
             self._born(message)
-        elif "died" in message:
+        elif message.get("status"):  # of those that left well nothing will be said
             self._statuses[message["died"]] = message["status"]
         elif "swept" in message:
-            self._bury(self._dead.pop(message["swept"], []))
+            self._swept.add(message["swept"])
 
     def _born(self, message: dict[str, Any]) -> None:
         hand = self._births.pop(message["spawned"], None)
@@ -378,22 +409,28 @@ class Supervisor(Role):
         if line.startswith('["') and line.endswith('"]'):
             for group in json.loads(line):
                 self._heads.setdefault(group, 0)
-        elif line == "limits":
-            self._concurrency.use(self._groups.limits())
-            self._recount()
-        elif line == "reload":
-            self._reload()
-        elif line.startswith("down"):
-            self._go_down(now="now" in line, requeue="requeue" in line)
+        elif line in ORDERS:
+            self._orders.append(line)
         else:
             self._look_at = 0.0
 
     def _hang_up(self) -> None:
         """SIGHUP: the terminal went away, or somebody wants the configuration read again."""
-        if _terminal_is_gone():
-            self._go_down(now=False, requeue=False)
-        else:
+        self._orders.append("down" if _terminal_is_gone() else "reload")
+
+    def _obey(self) -> None:
+        while self._orders:
+            self._carry_out(self._orders[0])
+            self._orders.pop(0)
+
+    def _carry_out(self, order: str) -> None:
+        if order == "limits":
+            self._concurrency.use(self._groups.limits())
+            self._recount()
+        elif order == "reload":
             self._reload()
+        else:
+            self._go_down(now="now" in order, requeue="requeue" in order)
 
     def _reload(self) -> None:
         try:
@@ -438,7 +475,8 @@ class Supervisor(Role):
     # going down
 
     def _asked_down(self) -> None:
-        self._go_down(now=self._departure is not None, requeue=False)
+        again = self._departure is not None or "down" in self._orders
+        self._orders.append("down now" if again else "down")
 
     def _go_down(self, now: bool, requeue: bool) -> None:
         if self._departure is None:
@@ -470,10 +508,11 @@ class Supervisor(Role):
             self._name_the_left()
             self._nurse.dismiss()
         flusher = self._living_flusher()
-        if flusher is None:
-            self.finish()
-        else:
+        if flusher is not None:
             flusher.signal(signal.SIGTERM)
+        elif len(self._crew) or self._nurse.lost:  # with workers left the nursery stays, too
+            self._nurse.reap()
+            self.finish()
         return FAREWELL_REST
 
     def _living_flusher(self) -> Identity | None:

@@ -42,6 +42,7 @@ class Worker(Role):
         self._slot: Slot | None = None
         self._chained = True
         self._leaving = False
+        self._configured = False
         self._run: Run | None = None
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
@@ -63,6 +64,8 @@ class Worker(Role):
 
     def turn(self) -> float:
         """Begin what was given out, or see how it goes."""
+        if not self._configured:
+            self._configure()
         if self._run is None and self._slot is not None:
             fresh = self._runners.are_fresh()
             self._take(self._queue.claim(self._slot, self._owner) if fresh else None)
@@ -141,7 +144,7 @@ class Worker(Role):
         elif "chained" in order:
             self._chained = order["chained"]
         elif "configure" in order:
-            self._configure()
+            self._configured = False
         elif "leave" in order:
             self._leave()
 
@@ -154,6 +157,7 @@ class Worker(Role):
     def _configure(self) -> None:
         self._queue.config = applied_configuration(self._database)
         self._database.durability = self._queue.config.durability
+        self._configured = True
 
     def _leave(self) -> None:
         self._leaving = True

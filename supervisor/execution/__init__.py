@@ -1,0 +1,1 @@
+"""Running one task: what is started, how it went, and that nobody is left."""

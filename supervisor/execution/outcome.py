@@ -69,7 +69,7 @@ def settlement_of(one: Try, outcome: Outcome, config: BackgroundConfig) -> Settl
 def backoff(attempt: int, config: BackgroundConfig) -> int:
     """Milliseconds before the try after number `attempt`."""
     bound = min(config.retry_max_ms, config.retry_base_ms * 2 ** min(attempt - 1, 60))
-    return round(random.uniform(0, bound))  # noqa: S311 (spreads retries, guards nothing)
+    return round(random.uniform(0, bound))
 
 
 def interrupted(one: Try, why: str) -> Settlement:

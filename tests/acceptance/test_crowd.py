@@ -16,6 +16,7 @@ import pytest
 from ipc.config import BackgroundConfig
 from ipc.database import Database
 from ipc.event import Event
+from ipc.identity import start_ticks
 from ipc.queue import Queue
 from ipc.task import LaunchInput
 from tests.helpers.moment import eventually
@@ -29,12 +30,14 @@ LIMITS = {"opus": 2, "sonnet": 3, "haiku": 5}
 #: Seconds between two looks at /proc.
 LOOK = 0.005
 
-#: One job: count oneself in, stay a moment, count oneself out, all in one shared file. A shell, since a thousand are started.
+#: One job: count oneself in, stay a while, count oneself out, all in one shared book. A shell: a thousand are started.
+#: What it stays on is a pipe that nobody writes to.
 JOB = """\
-exec 9>>"$1"; flock 9; echo "+ $2 $$" >&9; flock -u 9
-read -t 0.005 nothing <>"$3"
-flock 9; echo "- $2 $$" >&9
+exec 9>>"$1"; flock 9; echo "+ $2" >&9; flock -u 9
+read -t "$4" nothing <>"$3"
+flock 9; echo "- $2" >&9
 """
+STAY, LONG = "0.02", "600"
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or shutil.which("flock") is None, reason="looks into /proc; its jobs use flock(1)"
@@ -42,7 +45,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Count:
-    """What a sequence of «+ key» and «- key» comes to: the most that were in at once."""
+    """How many of each key are in, and the most that ever were."""
 
     def __init__(self) -> None:
         self.inside: Counter[str] = Counter()
@@ -51,6 +54,10 @@ class Count:
     def add(self, sign: str, key: str) -> None:
         self.inside[key] += 1 if sign == "+" else -1
         self.most[key] = max(self.most[key], self.inside[key])
+
+    def see(self, inside: Counter[str]) -> None:
+        self.inside = inside
+        self.most |= inside
 
     def over(self, limits: dict[str, int]) -> dict[str, int]:
         """The keys of which there were more at once than allowed, and how many."""
@@ -61,16 +68,15 @@ def counted(book: Path) -> Count:
     """The jobs' own book, each line written under a lock."""
     count = Count()
     for line in book.read_text().splitlines():
-        sign, key, _ = line.split()
-        count.add(sign, key)
+        count.add(*line.split())
     return count
 
 
 class Watcher:
-    """Looks at the process table, 200 times a second: how many jobs of each key are there at once."""
+    """Looks at the process table all the time: how many jobs of each key are there at once."""
 
     def __init__(self, mark: str) -> None:
-        self.most: Counter[str] = Counter()
+        self.count = Count()
         self.looks = 0
         self._mark = os.fsencode(mark)
         self._over = threading.Event()
@@ -84,54 +90,53 @@ class Watcher:
         self._over.set()
         self._thread.join(PATIENCE)
 
-    def over(self, limits: dict[str, int]) -> dict[str, int]:
-        return {key: most for key, most in self.most.items() if most > limits[key]}
-
     def _watch(self) -> None:
         while not self._over.wait(LOOK):
             self.looks += 1
-            now = Counter(self._jobs())
-            for key, number in now.items():
-                self.most[key] = max(self.most[key], number)
+            self.count.see(Counter(self._jobs().values()))
 
-    def _jobs(self) -> Iterator[str]:
-        for name in os.listdir("/proc"):
-            if name.isdigit() and (key := self._key_of(name)):
-                yield key
+    def _jobs(self) -> dict[tuple[int, int], str]:
+        """Those that were there at one moment: seen before it, and still there after it."""
+        found = {who: key for name in os.listdir("/proc") if name.isdigit() for who, key in self._job(int(name))}
+        return {who: key for who, key in found.items() if start_ticks(who[0]) == who[1]}
 
-    def _key_of(self, pid: str) -> str | None:
-        """The key of a job that is no zombie; a dead one has no command line any more."""
+    def _job(self, pid: int) -> Iterator[tuple[tuple[int, int], str]]:
+        """A job is the leader of its session; what it forks is not counted a second time."""
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if len(words) > 5 and words[4] == self._mark and os.getsid(pid) == pid and (ticks := start_ticks(pid)):
+                yield (pid, ticks), words[5].decode()
         except OSError:
-            return None
-        return words[5].decode() if len(words) > 5 and words[4] == self._mark else None
+            return
 
 
 @pytest.fixture
 def crowded(stage: Stage) -> Callable[..., Stage]:
     def start(**limits: int) -> Stage:
-        return stage.up(
-            model_concurrency=limits, notification_batch_window_ms=50, worker_idle_s=1, durability="normal"
-        )
+        return stage.up(model_concurrency=limits, notification_batch_window_ms=50, worker_idle_s=1, durability="normal")
 
     return start
 
 
-def launched(stage: Stage, book: Path, parents: tuple[str, ...], each: int) -> dict[str, list[str]]:
+@pytest.fixture
+def book(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "book.pipe")
+    return tmp_path / "book"
+
+
+def launched(stage: Stage, book: Path) -> dict[str, list[str]]:
     """Launch from a thread per parent, as sessions of their own do; ids by parent."""
     found: dict[str, list[str]] = {}
-    pipe = book.with_suffix(".pipe")
-    os.mkfifo(pipe)
+    stage.forget()
 
     def launch(parent: str) -> None:
         database = Database(stage.home, "normal")
         queue = Queue(database, BackgroundConfig())
-        wanted = [job(stage, book, parent, list(LIMITS)[number % 3]) for number in range(each)]
-        found[parent] = [one.id for at in range(0, each, 20) for one in queue.launch_many(wanted[at : at + 20])]
+        wanted = [job(book, parent, list(LIMITS)[number % 3], STAY) for number in range(EACH)]
+        found[parent] = [one.id for at in range(0, EACH, 20) for one in queue.launch_many(wanted[at : at + 20])]
         database.close()
 
-    threads = [threading.Thread(target=launch, args=(parent,)) for parent in parents]
+    threads = [threading.Thread(target=launch, args=(parent,)) for parent in PARENTS]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -139,9 +144,9 @@ def launched(stage: Stage, book: Path, parents: tuple[str, ...], each: int) -> d
     return found
 
 
-def job(stage: Stage, book: Path, parent: str, key: str) -> LaunchInput:
-    argv = ["bash", "-c", JOB, "job", str(book), key, str(book.with_suffix(".pipe"))]
-    document = {"command": argv, "model": key, "parentSessionId": parent, "cwd": str(stage.folder.parent)}
+def job(book: Path, parent: str, key: str, stay: str) -> LaunchInput:
+    argv = ["bash", "-c", JOB, "job", str(book), key, str(book.with_suffix(".pipe")), stay]
+    document = {"command": argv, "model": key, "parentSessionId": parent, "cwd": str(book.parent)}
     return LaunchInput.from_json(document)
 
 
@@ -188,28 +193,29 @@ def keepers(stage: Stage) -> dict[str, int]:
     return {role: len(descriptors(stage.pid_of(role))) for role in ("supervisor", "flusher", "nursery")}
 
 
-@pytest.mark.timeout(60)
-def test_a_crowd_keeps_to_its_limits_is_told_everything_once_and_leaves_nothing(crowded, tmp_path: Path):
+def test_a_crowd_keeps_to_its_limits_is_told_everything_once_and_leaves_nothing(crowded, book: Path):
     stage = crowded(**LIMITS)
     warm(stage)
     before = keepers(stage)
-    book = tmp_path / "book"
     with Watcher(str(book)) as watcher:
         listeners = {parent: Listener(stage, parent, EACH) for parent in PARENTS}
         for listener in listeners.values():
             listener.start()
-        ids = launched(stage, book, PARENTS, EACH)
+        ids = launched(stage, book)
         for listener in listeners.values():
-            listener.join(50)
+            listener.join(40)
             assert not listener.is_alive(), stage.status()
     for parent, listener in listeners.items():
         check_told(listener.heard, ids[parent], parent)
-    assert watcher.looks > 100
-    assert (counted(book).over(LIMITS), watcher.over(LIMITS)) == ({}, {})
-    assert counted(book).inside == Counter(dict.fromkeys(LIMITS, 0))
-    assert {key: counted(book).most[key] for key in LIMITS} == LIMITS  # and every slot was used
+    assert (counted(book).over(LIMITS), watcher.count.over(LIMITS)) == ({}, {})
+    assert counted(book).inside.total() == 0
+    assert counted(book).most["opus"] == watcher.count.most["opus"] == LIMITS["opus"]
+    check_left(stage, before)
+
+
+def check_left(stage: Stage, before: dict[str, int]) -> None:
     eventually(lambda: stage.status()["workers"] == [], PATIENCE, "the idle workers to leave")
-    eventually(lambda: keepers(stage) == before, 10, f"the descriptors to be {before} again: {keepers(stage)}")
+    eventually(lambda: keepers(stage) == before, 10, f"as many descriptors as before: {before}")
     assert stage.files() == []
     stage.down()
     assert strays(stage.folder) == []
@@ -223,23 +229,19 @@ def warm(stage: Stage) -> None:
     eventually(lambda: stage.status()["workers"] == [], PATIENCE, "the worker to leave")
 
 
-def test_the_watchers_catch_a_limit_that_is_off_by_one(crowded, tmp_path: Path):
-    """The same eyes on a supervisor that was told one more than they allow."""
-    stage = crowded(**{key: limit + 1 for key, limit in LIMITS.items()})
-    book = tmp_path / "book"
-    with Watcher(str(book)) as watcher:
-        ids = launched(stage, book, ("ses-0",), 150)
-        for id in ids["ses-0"]:
-            stage.until(id)
+def test_the_watchers_catch_a_limit_that_is_off_by_one(crowded, book: Path):
+    """The same eyes, the same jobs, on a supervisor that was told one more than they allow."""
     raised = {key: limit + 1 for key, limit in LIMITS.items()}
-    assert counted(book).over(LIMITS) == raised
-    assert watcher.over(LIMITS) == raised
+    stage = crowded(**raised)
+    with Watcher(str(book)) as watcher:
+        stage.queue.launch_many([job(book, "ses-0", key, LONG) for key in LIMITS for _ in range(8)])
+        eventually(lambda: watcher.count.over(LIMITS) == raised, PATIENCE, "the watcher to report")
+        eventually(lambda: counted(book).over(LIMITS) == raised, PATIENCE, "the book to show it")
 
 
-def test_the_book_catches_one_line_too_many(tmp_path: Path):
+def test_the_book_tells_one_too_many_from_as_many_as_allowed(tmp_path: Path):
     book = tmp_path / "book"
-    book.write_text("+ opus 1\n+ opus 2\n- opus 1\n+ opus 3\n+ sonnet 9\n")
+    book.write_text("+ opus\n+ opus\n- opus\n+ opus\n+ sonnet\n")
     assert counted(book).over(LIMITS) == {}
-    with book.open("a") as file:
-        file.write("+ opus 4\n")
+    book.write_text(book.read_text() + "+ opus\n")
     assert counted(book).over(LIMITS) == {"opus": 3}

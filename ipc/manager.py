@@ -1,0 +1,353 @@
+"""BackgroundManager: tasks of a home, for Python programs."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from ipc import clock, control
+from ipc.client import EVERYONE, Client
+from ipc.config import BackgroundConfig, load
+from ipc.database import Database
+from ipc.ending import wait_until_gone
+from ipc.environment import captured
+from ipc.errors import AlreadyRunning, BackburnerError, InvalidInput, MoveNotAllowed, NotFound
+from ipc.event import TYPES, Event, EventBus
+from ipc.follow import Follower, Stream
+from ipc.home import Home
+from ipc.listeners import Callback, Listeners, Remove, Waiting
+from ipc.lock import holder
+from ipc.log import Log
+from ipc.queue import Queue
+from ipc.shape import Flag, ListOf, Nullable, OneOf, Record, Text
+from ipc.task import LAUNCH_FIELDS, LaunchInput, Task, TaskStatus, camel
+from ipc.tasks import Filter, Stream as OutputStream
+
+if TYPE_CHECKING:
+    from typing import Unpack
+
+#: Bytes of output read at a time.
+PIECE = 1024 * 1024
+#: Seconds that `clear` gives callbacks to hear of what it cancelled.
+FAREWELL = 5.0
+
+Settings = BackgroundConfig | Mapping[str, object]
+
+
+class LaunchFields(TypedDict, total=False):
+    """What `launch` takes; `None` is as if it were not given. Durations are milliseconds."""
+
+    id: str
+    prompt: str | None
+    agent: str | None
+    model: str | None
+    concurrency_key: str | None
+    description: str | None
+    parent_session_id: str | None
+    parent_message_id: str | None
+    command: Sequence[str] | None
+    call: str | None
+    args: Sequence[Any] | None
+    kwargs: Mapping[str, Any] | None
+    cwd: str | None
+    env: Mapping[str, str | None] | None
+    stdin: str | None
+    stdin_file: str | None
+    priority: int
+    delay_ms: int
+    timeout_ms: int | None
+    retries: int
+    unique_key: str | None
+    after: Sequence[str]
+    after_any: Sequence[str]
+    leave_children: bool | None
+    metadata: Mapping[str, Any] | None
+
+
+#: What a launch may say, in Python's spelling, so that a refusal names the field as it was written.
+LAUNCH = Record("LaunchInput", {one.name: LAUNCH_FIELDS[camel(one.name)] for one in fields(LaunchInput)})
+
+_RESULT, _ERROR = Nullable(Text()), Text()
+_TYPES = Nullable(ListOf(OneOf(*TYPES)))
+
+
+class BackgroundManager:
+    """The tasks of one home: to launch, to follow, to end. Threads may share it; a fork opens it anew.
+
+    No supervisor is needed to launch; one must run for tasks to run. Callbacks are called on one thread of the
+    manager's, which exists from the first need of it on.
+    """
+
+    def __init__(
+        self, home: str | os.PathLike[str] | None = None, config: Settings | None = None, start: bool = False
+    ) -> None:
+        """Open a home (a folder; None: this project's), making it where there is none.
+
+        `config` are settings, named as in the files, that win over them: for launches of this manager and for a
+        supervisor that it starts. `start` starts one unless one runs. Raises BadHome, BadConfiguration, Temporary.
+        """
+        self._home = Home.find(None if home is None else os.fspath(home))
+        self._settings = config.to_json() if isinstance(config, BackgroundConfig) else config
+        self._config = load(self._home, None, self._settings)
+        self._closed = False
+        self._opening = threading.Lock()
+        self._open()
+        if start:
+            self.start()
+
+    def __enter__(self) -> BackgroundManager:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({str(self.home)!r})"
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds the state."""
+        return self._home.folder
+
+    @property
+    def config(self) -> BackgroundConfig:
+        """The settings as this manager read them."""
+        return self._config
+
+    # launching
+
+    def launch(self, **given: Unpack[LaunchFields]) -> Task:
+        """Accept a task. The folder is the current one unless `cwd` says another, the usual variables are stored.
+
+        Raises InvalidInput (its `field` names what is wrong), UnknownAgent, NotFound (`after`), OverCap, Temporary.
+        """
+        return self.launch_many([given])[0]
+
+    def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> list[Task]:
+        """Accept tasks, all or none, in order. Raises as `launch`."""
+        wanted = [self._input(given, place, len(launches)) for place, given in enumerate(launches)]
+        store = self._store
+        ids = [launched.id for launched in store.queue.launch_many(wanted)]
+        store.stir()
+        if self._config.autostart and holder(self._home.lock("supervisor")) is None:
+            self.start()
+        return [store.queue.get(id) for id in ids]
+
+    # looking
+
+    def get_task(self, task_id: str) -> Task | None:
+        """A task by its whole id, or None."""
+        try:
+            return self._store.queue.get(task_id)
+        except NotFound:
+            return None
+
+    def get_all_tasks(self) -> list[Task]:
+        """Every task, oldest first."""
+        return self._store.queue.whole(Filter(limit=None))
+
+    def get_tasks_by_status(self, status: TaskStatus | str) -> list[Task]:
+        """The tasks in a status, oldest first. Raises ValueError for what is no status."""
+        return self._store.queue.whole(Filter(status=TaskStatus(status), limit=None))
+
+    def get_tasks_for_parent(self, parent_session_id: str) -> list[Task]:
+        """A parent's tasks, oldest first."""
+        return self._store.queue.whole(Filter(parent=parent_session_id, limit=None))
+
+    def output(self, task_id: str, stream: OutputStream = "stdout") -> str:
+        """What the last try of a task wrote so far; bytes that are no UTF-8 are replaced. Raises NotFound."""
+        data = bytearray()
+        while (piece := self._store.queue.output(task_id, stream, len(data), PIECE)).data:
+            data += piece.data
+        return data.decode(errors="replace")
+
+    # deciding
+
+    def complete_task(self, task_id: str, result: str | None = None) -> bool:
+        """Say that a running task is done; False if it is unknown, not running, or already being ended.
+
+        What is left of its processes is ended afterwards. Raises InvalidInput for a result that is no text.
+        """
+        text = _RESULT.check(result, "result")
+        return self._decide(lambda: self._store.queue.complete(task_id, text))
+
+    def fail_task(self, task_id: str, error: str) -> bool:
+        """Say that a running task has failed; else as `complete_task`."""
+        text = _ERROR.check(error, "error")
+        return self._decide(lambda: self._store.queue.fail(task_id, text))
+
+    def cancel_task(self, task_id: str) -> bool:
+        """Cancel a pending or running task, and return when its process tree is gone.
+
+        False if it is unknown, has ended, or is already being ended otherwise. Raises Temporary.
+        """
+        cancelled = self._decide(lambda: self._store.queue.cancel(task_id))
+        if cancelled:
+            wait_until_gone(self._store.queue, [task_id])
+        return cancelled
+
+    def retry_task(self, task_id: str) -> bool:
+        """Queue a failed or cancelled task again under its id; False if it is unknown or in another state."""
+        return self._decide(lambda: self._store.queue.retry(task_id))
+
+    # being told
+
+    def on_start(self, callback: Callback) -> Remove:
+        """Have `callback(task)` called for every task of this home that starts from now on.
+
+        Returns a function that ends this. What the callback raises is logged and changes nothing.
+        """
+        after = self._store.following().newest_given()
+        return self._store.listeners.on_start(callback, after)
+
+    def on_complete(self, callback: Callback) -> Remove:
+        """Have `callback(task)` called for every task that ends from now on, whichever way; else as `on_start`."""
+        after = self._store.following().newest_given()
+        return self._store.listeners.on_complete(callback, after)
+
+    def get_event_bus(self) -> EventBus:
+        """Where this home's events are dispatched from now on, on the thread of the callbacks."""
+        self._store.following()
+        return self._store.listeners.bus
+
+    def events(
+        self,
+        parent: str = EVERYONE,
+        after: int | None = None,
+        types: Sequence[str] | None = None,
+        consumer: str = "default",
+        ack: bool = False,
+    ) -> Iterator[Event]:
+        """The events of a parent (`*`: of all), for ever, over restarts, until the manager is closed.
+
+        Without `after` they begin where the consumer has acknowledged them, for `*` with what is new. With `ack` each is
+        acknowledged when the next one is asked for. Raises InvalidInput.
+        """
+        _TYPES.check(types, "types")
+        if parent == EVERYONE and ack:
+            raise InvalidInput("What everyone is told cannot be acknowledged.", field="ack")
+        store = self._store
+        start = after if after is not None else store.start_of(parent, consumer)
+        stream = store.stream(parent, start)
+        return self._listen(stream, types, (lambda seq: store.log.acknowledge(parent, consumer, seq)) if ack else None)
+
+    def wait(
+        self, *task_ids: str, parent: str | None = None, any: bool = False, timeout: float | None = None
+    ) -> list[Task]:
+        """Wait until all (or any) of some tasks have ended and their callbacks have returned; those that have ended.
+
+        The tasks are those named and a parent's unfinished ones; of neither, all that are unfinished. Raises NotFound,
+        and TimeoutError after `timeout` seconds.
+        """
+        stirred = threading.Event()
+        until = None if timeout is None else clock.monotonic() + timeout
+        with self.expecting(task_ids, parent, any, stirred.set) as expected:
+            while not expected.over():
+                stirred.wait(expected.rest(until))
+                stirred.clear()
+            return expected.tasks()
+
+    def expecting(
+        self, task_ids: Sequence[str], parent: str | None, any: bool, stir: Callable[[], object]
+    ) -> Expecting:
+        """What `wait` does, for those who cannot block: `stir` is called, on any thread, when one should look."""
+        store = self._store
+        queue = store.queue
+        named = [queue.get(id).id for id in task_ids]
+        unfinished = queue.unfinished(parent) if parent is not None or not named else []
+        return Expecting(store, Waiting(queue, [*named, *unfinished], any, stir))
+
+    # living
+
+    def start(self) -> None:
+        """Have a supervisor run: return when its bus answers. It stays when this manager is closed.
+
+        One that runs already is left as it is. Raises BadHome, Permanent, Temporary.
+        """
+        try:
+            control.start(self._home, self._settings)
+        except AlreadyRunning:
+            with Client(self._home, patience=control.START_PATIENCE) as client:
+                client.call("ping")
+
+    def stop(self, now: bool = False) -> None:
+        """Have the supervisor go down, with `now` without waiting for running tasks. Raises NoSupervisor, Temporary."""
+        control.stop(self._home, now)
+
+    def clear(self) -> None:
+        """Tell those connected what waits, cancel everything, forget all tasks, events and cursors.
+
+        Numbers go on from where they are; a supervisor stays. Raises Temporary.
+        """
+        from ipc.archive import Archive
+
+        store = self._store
+        Archive(store.database, self._config).clear(store.catch_up)
+
+    def close(self) -> None:
+        """Let go of the home; tasks and supervisor go on. To close twice does nothing."""
+        self._closed = True
+        self._let_go()
+
+    @property
+    def _store(self) -> Store:
+        """The home as this process has it open."""
+        if self._closed:
+            raise BackburnerError(f"This manager of {self.home} was closed.")
+        if self._opened.pid != os.getpid():
+            with self._opening:
+                if self._opened.pid != os.getpid():
+                    _inherited.append(self._opened)
+                    self._open()
+        return self._opened
+
+    def _open(self) -> None:
+        self._opened = Store(self._home.prepare(), self._config)
+        self._let_go = weakref.finalize(self, self._opened.close)
+
+    def _input(self, given: LaunchFields | LaunchInput, place: int, count: int) -> LaunchInput:
+        where = f"tasks[{place}]" if count > 1 else ""
+        if isinstance(given, LaunchInput):
+            checked = LaunchInput.from_json(given.to_json(), where)
+        else:
+            values = LAUNCH.check(given, where)
+            lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+            checked = LaunchInput(**{**values, **lists})
+        env = {**captured(os.environ, self._config.pass_env), **(checked.env or {})}
+        return replace(checked, cwd=checked.cwd or os.getcwd(), env=env)
+
+    def _decide(self, verdict: Callable[[], Task]) -> bool:
+        try:
+            verdict()
+        except (NotFound, MoveNotAllowed):
+            return False
+        self._store.stir()
+        return True
+
+    def _listen(
+        self, stream: Stream, types: Sequence[str] | None, acknowledge: Callable[[int], object] | None
+    ) -> Iterator[Event]:
+        try:
+            for event in stream:
+                if types is None or event.type in types:
+                    yield event
+                if acknowledge is not None:
+                    acknowledge(event.seq)
+        finally:
+            stream.close()
+
+
+class Expecting:
+    pass
+
+
+class Store:
+    pass
+
+
+_inherited: list[Store] = []
