@@ -269,6 +269,10 @@ def translated(home: Home) -> Iterator[None]:
     """Say SQLite's errors in this program's classes, with the home's name."""
     try:
         yield
+    except sqlite3.ProgrammingError as error:
+        if "closed" not in str(error):
+            raise
+        raise Temporary(f"The database in {home.folder} was closed meanwhile.") from error
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "")
         found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import signal
 import threading
 from pathlib import Path
 from types import TracebackType
@@ -18,12 +19,16 @@ from typing import Self
 from ipc import clock
 from ipc.errors import GateBusy
 from ipc.lock import holder_of, try_lock
+from ipc.thaw import Thaw
 
 #: Seconds a writer waits for the gate: longer than any transaction of ours, shorter than a person's patience.
 PATIENCE = 5.0
 
 #: Seconds between two tries: from the length of a short transaction up to that of a synced one.
 FIRST_NAP, LONGEST_NAP = 0.00005, 0.0005
+
+#: What a terminal stops a process with.
+JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 _gates: dict[Path, Gate] = {}
 _gates_lock = threading.Lock()
@@ -36,6 +41,8 @@ class Gate:
         """Name the gate's file. Use `Gate.of`."""
         self.path = path
         self.patience = PATIENCE
+        self._thaw = Thaw()
+        self._masked: set[int | signal.Signals] = set()
         self._mutex = threading.Lock()
         self._descriptor = -1
 
@@ -51,15 +58,21 @@ class Gate:
         if not self._mutex.acquire(timeout=self.patience):
             raise GateBusy(f"Another thread holds the write gate {self.path}.")
         try:
+            # Ctrl-Z inside the gate would keep everybody out until `fg`
+            self._masked = signal.pthread_sigmask(signal.SIG_BLOCK, JOB_CONTROL)
             self._wait(deadline)
         except BaseException:
-            self._mutex.release()
+            self._leave()
             raise
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         """Open the gate for the next."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        self._leave()
+
+    def _leave(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._masked)
         self._mutex.release()
 
     def _wait(self, deadline: float) -> None:
@@ -67,6 +80,8 @@ class Gate:
         while not self._try():
             if clock.monotonic() >= deadline:
                 raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
+            if rest == LONGEST_NAP:
+                self._thaw.look(holder_of(self._descriptor))
             clock.nap(rest * random.uniform(0.5, 1.5))
             rest = min(rest * 2, LONGEST_NAP)
 

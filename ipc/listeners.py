@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -54,16 +53,15 @@ class Listeners:
         for one in waiting:
             one.told(event)
 
-    @contextmanager
-    def waiting(self, wanted: Waiting) -> Iterator[Waiting]:
+    def add(self, waiting: Waiting) -> None:
         """Have somebody who waits told of what happens."""
         with self._lock:
-            self._waiting.add(wanted)
-        try:
-            yield wanted
-        finally:
-            with self._lock:
-                self._waiting.discard(wanted)
+            self._waiting.add(waiting)
+
+    def remove(self, waiting: Waiting) -> None:
+        """Tell them no more."""
+        with self._lock:
+            self._waiting.discard(waiting)
 
     def give_up(self) -> None:
         """Nothing more will be told."""

@@ -6,9 +6,10 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict, Unpack
 
 from ipc import clock, control
 from ipc.client import EVERYONE, Client
@@ -27,9 +28,6 @@ from ipc.queue import Queue
 from ipc.shape import Flag, ListOf, Nullable, OneOf, Record, Text
 from ipc.task import LAUNCH_FIELDS, LaunchInput, Task, TaskStatus, camel
 from ipc.tasks import Filter, Stream as OutputStream
-
-if TYPE_CHECKING:
-    from typing import Unpack
 
 #: Bytes of output read at a time.
 PIECE = 1024 * 1024
@@ -202,13 +200,15 @@ class BackgroundManager:
 
         Returns a function that ends this. What the callback raises is logged and changes nothing.
         """
-        after = self._store.following().newest_given()
-        return self._store.listeners.on_start(callback, after)
+        store = self._store
+        store.following()
+        return store.listeners.on_start(callback, store.log.last_seq())
 
     def on_complete(self, callback: Callback) -> Remove:
         """Have `callback(task)` called for every task that ends from now on, whichever way; else as `on_start`."""
-        after = self._store.following().newest_given()
-        return self._store.listeners.on_complete(callback, after)
+        store = self._store
+        store.following()
+        return store.listeners.on_complete(callback, store.log.last_seq())
 
     def get_event_bus(self) -> EventBus:
         """Where this home's events are dispatched from now on, on the thread of the callbacks."""
@@ -245,12 +245,8 @@ class BackgroundManager:
         and TimeoutError after `timeout` seconds.
         """
         stirred = threading.Event()
-        until = None if timeout is None else clock.monotonic() + timeout
         with self.expecting(task_ids, parent, any, stirred.set) as expected:
-            while not expected.over():
-                stirred.wait(expected.rest(until))
-                stirred.clear()
-            return expected.tasks()
+            return expected.wait(stirred, timeout)
 
     def expecting(
         self, task_ids: Sequence[str], parent: str | None, any: bool, stir: Callable[[], object]
@@ -293,6 +289,7 @@ class BackgroundManager:
         """Let go of the home; tasks and supervisor go on. To close twice does nothing."""
         self._closed = True
         self._let_go()
+        self._opened.join()
 
     @property
     def _store(self) -> Store:
@@ -342,12 +339,145 @@ class BackgroundManager:
             stream.close()
 
 
-class Expecting:
-    pass
-
 
 class Store:
-    pass
+    """A home as one process has it open, and who listens to it. Knows nothing of its manager, which may be dropped."""
+
+    def __init__(self, home: Home, config: BackgroundConfig) -> None:
+        """Open it."""
+        self.pid = os.getpid()
+        self.database = Database(home, config.durability)
+        self.queue = Queue(self.database, config)
+        self.log = Log(self.database)
+        self.listeners = Listeners(self.queue)
+        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
+        self._follower: Follower | None = None
+        self._lock = threading.Lock()
+
+    def following(self) -> Follower:
+        """The thread that follows the events, from now on."""
+        with self._lock:
+            if self._follower is None:
+                self._follower = Follower(self.database, self.listeners.handle)
+            return self._follower
+
+    def stream(self, parent: str, after: int) -> Stream:
+        """Events for one reader; they end when this is closed."""
+        stream = Stream(self.database, parent, after)
+        self._streams.add(stream)
+        return stream
+
+    def start_of(self, parent: str, consumer: str) -> int:
+        """After which event one begins who does not say."""
+        return self.log.last_seq() if parent == EVERYONE else self.log.cursor(parent, consumer)
+
+    def stir(self) -> None:
+        """This process has written something: without a bus nobody else says so."""
+        if self._follower is not None:
+            self._follower.stir()
+        for stream in list(self._streams):
+            stream.stir()
+
+    def catch_up(self) -> None:
+        """Return when all callbacks that are due have returned, or have had some seconds for it."""
+        if self._follower is None:
+            return
+        stirred = threading.Event()
+        with suppress(TimeoutError), Expecting(self, Waiting(self.queue, (), False, stirred.set)) as expected:
+            expected.wait(stirred, FAREWELL)
+
+    def close(self) -> None:
+        """Let go of everything, as soon as the thread comes to it; in a forked child, of nothing."""
+        if self.pid != os.getpid():
+            return
+        for stream in list(self._streams):
+            stream.close()
+        if self._follower is None:
+            self.database.close()
+        else:
+            self._follower.abandon()
+        self.listeners.give_up()
+
+    def join(self) -> None:
+        """After `close`: return when the thread is gone."""
+        if self._follower is not None and self.pid == os.getpid():
+            self._follower.close()
 
 
+class Expecting:
+    """Somebody who waits for tasks, while the `with` lasts."""
+
+    def __init__(self, store: Store, waiting: Waiting) -> None:
+        """Have `waiting` told of what happens."""
+        self._store = store
+        self._waiting = waiting
+        self._follower = store.following()
+
+    def __enter__(self) -> Expecting:
+        self._store.listeners.add(self._waiting)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._store.listeners.remove(self._waiting)
+
+    def wait(self, stirred: threading.Event, timeout: float | None) -> list[Task]:
+        """Block until it is over; the tasks that have ended. Raises TimeoutError."""
+        until = deadline(timeout)
+        while not self.over():
+            stirred.wait(self.rest(until))
+            stirred.clear()
+        return self._waiting.tasks()
+
+    def over(self) -> bool:
+        """Whether the waiting is over. Raises BackburnerError if the manager was closed."""
+        if self._waiting.given_up:
+            raise BackburnerError("The manager was closed while somebody waited.")
+        return self._waiting.over(self._follower)
+
+    def rest(self, until: float) -> float:
+        """Seconds to rest before one asks again, unless stirred. Raises TimeoutError."""
+        left = until - clock.monotonic()
+        if left <= 0:
+            raise TimeoutError("The tasks have not ended in time.")
+        return min(left, self._waiting.rest(self._follower))
+
+    def tasks(self) -> list[Task]:
+        """Those that have ended."""
+        return self._waiting.tasks()
+
+
+def deadline(timeout: float | None) -> float:
+    """When a timeout in seconds is over, by `clock.monotonic`."""
+    return float("inf") if timeout is None else clock.monotonic() + timeout
+
+
+#: What forked children got from their parents, and must neither use nor close.
 _inherited: list[Store] = []
+
+_only: BackgroundManager | None = None
+_only_for: tuple[str | os.PathLike[str] | None, Settings | None] = (None, None)
+_only_lock = threading.Lock()
+
+
+def get_background_manager(
+    home: str | os.PathLike[str] | None = None, config: Settings | None = None
+) -> BackgroundManager:
+    """This process's one manager; the first call says which. Raises ValueError for other arguments later."""
+    global _only, _only_for  # noqa: PLW0603 (one per process is what is asked for)
+    with _only_lock:
+        if _only is None:
+            _only = BackgroundManager(home, config)
+            _only_for = (home, config)
+        elif any(new is not None and new != old for new, old in zip((home, config), _only_for, strict=True)):
+            raise ValueError(f"This process's manager is that of {_only.home}, with the settings it was made with.")
+        return _only
+
+
+def reset_background_manager() -> None:
+    """Clear the home of this process's manager, and forget the manager. Without one, nothing happens."""
+    global _only  # noqa: PLW0603 (as above)
+    with _only_lock:
+        manager, _only = _only, None
+    if manager is not None:
+        with manager:
+            manager.clear()
