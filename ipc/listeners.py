@@ -70,9 +70,7 @@ class Listeners:
         for one in waiting:
             one.give_up()
 
-    def _call(
-        self, type: str, callback: Callback, task_of: Callable[[Event], Task], after: int
-    ) -> Remove:
+    def _call(self, type: str, callback: Callback, task_of: Callable[[Event], Task], after: int) -> Remove:
         def hear(payload: Payload) -> None:
             event = Event.from_json(payload)
             if event.seq > after:

@@ -6,69 +6,31 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypedDict, Unpack
+from typing import Unpack
 
-from ipc import clock, control
+from ipc import control
 from ipc.client import EVERYONE, Client
 from ipc.config import BackgroundConfig, load
-from ipc.database import Database
 from ipc.ending import wait_until_gone
-from ipc.environment import captured
 from ipc.errors import AlreadyRunning, BackburnerError, InvalidInput, MoveNotAllowed, NotFound
 from ipc.event import TYPES, Event, EventBus
-from ipc.follow import Follower, Stream
+from ipc.fields import LaunchFields, launch_input
+from ipc.follow import Stream
 from ipc.home import Home
-from ipc.listeners import Callback, Listeners, Remove, Waiting
+from ipc.listeners import Callback, Remove, Waiting
 from ipc.lock import holder
-from ipc.log import Log
-from ipc.queue import Queue
-from ipc.shape import Flag, ListOf, Nullable, OneOf, Record, Text
-from ipc.task import LAUNCH_FIELDS, LaunchInput, Task, TaskStatus, camel
-from ipc.tasks import Filter, Stream as OutputStream
+from ipc.shape import ListOf, Nullable, OneOf, Text
+from ipc.store import Expecting, Store
+from ipc.task import LaunchInput, Task, TaskStatus
+from ipc.tasks import Filter
+from ipc.tasks import Stream as OutputStream
 
 #: Bytes of output read at a time.
 PIECE = 1024 * 1024
-#: Seconds that `clear` gives callbacks to hear of what it cancelled.
-FAREWELL = 5.0
 
 Settings = BackgroundConfig | Mapping[str, object]
 
-
-class LaunchFields(TypedDict, total=False):
-    """What `launch` takes; `None` is as if it were not given. Durations are milliseconds."""
-
-    id: str
-    prompt: str | None
-    agent: str | None
-    model: str | None
-    concurrency_key: str | None
-    description: str | None
-    parent_session_id: str | None
-    parent_message_id: str | None
-    command: Sequence[str] | None
-    call: str | None
-    args: Sequence[Any] | None
-    kwargs: Mapping[str, Any] | None
-    cwd: str | None
-    env: Mapping[str, str | None] | None
-    stdin: str | None
-    stdin_file: str | None
-    priority: int
-    delay_ms: int
-    timeout_ms: int | None
-    retries: int
-    unique_key: str | None
-    after: Sequence[str]
-    after_any: Sequence[str]
-    leave_children: bool | None
-    metadata: Mapping[str, Any] | None
-
-
-#: What a launch may say, in Python's spelling, so that a refusal names the field as it was written.
-LAUNCH = Record("LaunchInput", {one.name: LAUNCH_FIELDS[camel(one.name)] for one in fields(LaunchInput)})
 
 _RESULT, _ERROR = Nullable(Text()), Text()
 _TYPES = Nullable(ListOf(OneOf(*TYPES)))
@@ -128,7 +90,10 @@ class BackgroundManager:
 
     def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> list[Task]:
         """Accept tasks, all or none, in order. Raises as `launch`."""
-        wanted = [self._input(given, place, len(launches)) for place, given in enumerate(launches)]
+        places = [f"tasks[{place}]" for place in range(len(launches))] if len(launches) > 1 else [""]
+        wanted = [
+            launch_input(given, where, self._config.pass_env) for given, where in zip(launches, places, strict=True)
+        ]
         store = self._store
         ids = [launched.id for launched in store.queue.launch_many(wanted)]
         store.stir()
@@ -225,8 +190,8 @@ class BackgroundManager:
     ) -> Iterator[Event]:
         """The events of a parent (`*`: of all), for ever, over restarts, until the manager is closed.
 
-        Without `after` they begin where the consumer has acknowledged them, for `*` with what is new. With `ack` each is
-        acknowledged when the next one is asked for. Raises InvalidInput.
+        Without `after` they begin where the consumer has acknowledged them, for `*` with what is new. With
+        `ack` each is acknowledged when the next one is asked for. Raises InvalidInput.
         """
         _TYPES.check(types, "types")
         if parent == EVERYONE and ack:
@@ -307,17 +272,6 @@ class BackgroundManager:
         self._opened = Store(self._home.prepare(), self._config)
         self._let_go = weakref.finalize(self, self._opened.close)
 
-    def _input(self, given: LaunchFields | LaunchInput, place: int, count: int) -> LaunchInput:
-        where = f"tasks[{place}]" if count > 1 else ""
-        if isinstance(given, LaunchInput):
-            checked = LaunchInput.from_json(given.to_json(), where)
-        else:
-            values = LAUNCH.check(given, where)
-            lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-            checked = LaunchInput(**{**values, **lists})
-        env = {**captured(os.environ, self._config.pass_env), **(checked.env or {})}
-        return replace(checked, cwd=checked.cwd or os.getcwd(), env=env)
-
     def _decide(self, verdict: Callable[[], Task]) -> bool:
         try:
             verdict()
@@ -339,118 +293,6 @@ class BackgroundManager:
             stream.close()
 
 
-
-class Store:
-    """A home as one process has it open, and who listens to it. Knows nothing of its manager, which may be dropped."""
-
-    def __init__(self, home: Home, config: BackgroundConfig) -> None:
-        """Open it."""
-        self.pid = os.getpid()
-        self.database = Database(home, config.durability)
-        self.queue = Queue(self.database, config)
-        self.log = Log(self.database)
-        self.listeners = Listeners(self.queue)
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._follower: Follower | None = None
-        self._lock = threading.Lock()
-
-    def following(self) -> Follower:
-        """The thread that follows the events, from now on."""
-        with self._lock:
-            if self._follower is None:
-                self._follower = Follower(self.database, self.listeners.handle)
-            return self._follower
-
-    def stream(self, parent: str, after: int) -> Stream:
-        """Events for one reader; they end when this is closed."""
-        stream = Stream(self.database, parent, after)
-        self._streams.add(stream)
-        return stream
-
-    def start_of(self, parent: str, consumer: str) -> int:
-        """After which event one begins who does not say."""
-        return self.log.last_seq() if parent == EVERYONE else self.log.cursor(parent, consumer)
-
-    def stir(self) -> None:
-        """This process has written something: without a bus nobody else says so."""
-        if self._follower is not None:
-            self._follower.stir()
-        for stream in list(self._streams):
-            stream.stir()
-
-    def catch_up(self) -> None:
-        """Return when all callbacks that are due have returned, or have had some seconds for it."""
-        if self._follower is None:
-            return
-        stirred = threading.Event()
-        with suppress(TimeoutError), Expecting(self, Waiting(self.queue, (), False, stirred.set)) as expected:
-            expected.wait(stirred, FAREWELL)
-
-    def close(self) -> None:
-        """Let go of everything, as soon as the thread comes to it; in a forked child, of nothing."""
-        if self.pid != os.getpid():
-            return
-        for stream in list(self._streams):
-            stream.close()
-        if self._follower is None:
-            self.database.close()
-        else:
-            self._follower.abandon()
-        self.listeners.give_up()
-
-    def join(self) -> None:
-        """After `close`: return when the thread is gone."""
-        if self._follower is not None and self.pid == os.getpid():
-            self._follower.close()
-
-
-class Expecting:
-    """Somebody who waits for tasks, while the `with` lasts."""
-
-    def __init__(self, store: Store, waiting: Waiting) -> None:
-        """Have `waiting` told of what happens."""
-        self._store = store
-        self._waiting = waiting
-        self._follower = store.following()
-
-    def __enter__(self) -> Expecting:
-        self._store.listeners.add(self._waiting)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._store.listeners.remove(self._waiting)
-
-    def wait(self, stirred: threading.Event, timeout: float | None) -> list[Task]:
-        """Block until it is over; the tasks that have ended. Raises TimeoutError."""
-        until = deadline(timeout)
-        while not self.over():
-            stirred.wait(self.rest(until))
-            stirred.clear()
-        return self._waiting.tasks()
-
-    def over(self) -> bool:
-        """Whether the waiting is over. Raises BackburnerError if the manager was closed."""
-        if self._waiting.given_up:
-            raise BackburnerError("The manager was closed while somebody waited.")
-        return self._waiting.over(self._follower)
-
-    def rest(self, until: float) -> float:
-        """Seconds to rest before one asks again, unless stirred. Raises TimeoutError."""
-        left = until - clock.monotonic()
-        if left <= 0:
-            raise TimeoutError("The tasks have not ended in time.")
-        return min(left, self._waiting.rest(self._follower))
-
-    def tasks(self) -> list[Task]:
-        """Those that have ended."""
-        return self._waiting.tasks()
-
-
-def deadline(timeout: float | None) -> float:
-    """When a timeout in seconds is over, by `clock.monotonic`."""
-    return float("inf") if timeout is None else clock.monotonic() + timeout
-
-
 #: What forked children got from their parents, and must neither use nor close.
 _inherited: list[Store] = []
 
@@ -463,7 +305,7 @@ def get_background_manager(
     home: str | os.PathLike[str] | None = None, config: Settings | None = None
 ) -> BackgroundManager:
     """This process's one manager; the first call says which. Raises ValueError for other arguments later."""
-    global _only, _only_for  # noqa: PLW0603 (one per process is what is asked for)
+    global _only, _only_for
     with _only_lock:
         if _only is None:
             _only = BackgroundManager(home, config)
@@ -475,7 +317,7 @@ def get_background_manager(
 
 def reset_background_manager() -> None:
     """Clear the home of this process's manager, and forget the manager. Without one, nothing happens."""
-    global _only  # noqa: PLW0603 (as above)
+    global _only
     with _only_lock:
         manager, _only = _only, None
     if manager is not None:

@@ -62,9 +62,16 @@ class ControlLine:
         if not data:
             self.close()
             return
-        channels = [socket.socket(fileno=descriptor) for descriptor in descriptors]
+        channels = [_received(descriptor) for descriptor in descriptors]
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
             wants = "spawn" in message and message.get("channel", False)
             self._heard(message, channels.pop(0) if wants and channels else None)
+
+
+def _received(descriptor: int) -> socket.socket:
+    """A socket that came over the line, and that no task is to inherit: whatever comes so, survives an exec at first."""
+    channel = socket.socket(fileno=descriptor)
+    channel.set_inheritable(False)
+    return channel

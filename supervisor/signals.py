@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import selectors
 import signal
-import socket
 from collections.abc import Callable, Mapping
 
 #: What a role of ours may be sent; held back around a fork, so that none goes to the wrong process's pipe.
@@ -17,17 +17,16 @@ class Signals:
     def __init__(self, selector: selectors.BaseSelector, actions: Mapping[signal.Signals, Callable[[], None]]) -> None:
         """Have `selector` wake when one of these arrives."""
         self._actions = dict(actions)
-        self._reader, writer = socket.socketpair()
+        self._reader, writer = os.pipe()
         for end in (self._reader, writer):
-            end.setblocking(False)
-        self._writer = writer
+            os.set_blocking(end, False)
         for number in actions:
             signal.signal(number, _wake)
-        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         selector.register(self._reader, selectors.EVENT_READ, self._arrived)
 
     def _arrived(self, _mask: int) -> None:
-        for number in dict.fromkeys(self._reader.recv(4096)):
+        for number in dict.fromkeys(os.read(self._reader, 4096)):
             if number in self._actions:
                 self._actions[signal.Signals(number)]()
 

@@ -1,0 +1,164 @@
+"""AsyncBackgroundManager: the same for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
+from functools import partial
+from inspect import isawaitable
+from pathlib import Path
+from typing import TypeVar, Unpack
+
+from ipc.client import EVERYONE
+from ipc.config import BackgroundConfig
+from ipc.event import Event, EventBus
+from ipc.fields import LaunchFields
+from ipc.listeners import Callback, Remove
+from ipc.manager import BackgroundManager, Settings
+from ipc.store import deadline
+from ipc.task import LaunchInput, Task, TaskStatus
+from ipc.tasks import Stream as OutputStream
+
+T = TypeVar("T")
+
+#: Events that wait for a slow `async for` at most.
+AHEAD = 256
+
+AsyncCallback = Callable[[Task], Awaitable[object] | object]
+
+
+class AsyncBackgroundManager:
+    """A BackgroundManager whose methods are coroutines; callbacks are called on the loop, and may be coroutines.
+
+    To cancel a coroutine ends its waiting, not what was asked for.
+    """
+
+    def __init__(
+        self, home: str | os.PathLike[str] | None = None, config: Settings | None = None, start: bool = False
+    ) -> None:
+        """As BackgroundManager; with `start`, `async with` starts a supervisor unless one runs."""
+        self._manager = BackgroundManager(home, config)
+        self._start = start
+
+    async def __aenter__(self) -> AsyncBackgroundManager:
+        if self._start:
+            await self.start()
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    @property
+    def home(self) -> Path:
+        """The folder that holds the state."""
+        return self._manager.home
+
+    @property
+    def config(self) -> BackgroundConfig:
+        """The settings as this manager read them."""
+        return self._manager.config
+
+    async def launch(self, **given: Unpack[LaunchFields]) -> Task:
+        """As BackgroundManager.launch."""
+        return (await self.launch_many([given]))[0]
+
+    async def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> list[Task]:
+        """As BackgroundManager.launch_many."""
+        return await asyncio.to_thread(self._manager.launch_many, launches)
+
+    async def get_task(self, task_id: str) -> Task | None:
+        """As BackgroundManager.get_task."""
+        return await asyncio.to_thread(self._manager.get_task, task_id)
+
+    async def get_all_tasks(self) -> list[Task]:
+        """As BackgroundManager.get_all_tasks."""
+        return await asyncio.to_thread(self._manager.get_all_tasks)
+
+    async def get_tasks_by_status(self, status: TaskStatus | str) -> list[Task]:
+        """As BackgroundManager.get_tasks_by_status."""
+        return await asyncio.to_thread(self._manager.get_tasks_by_status, status)
+
+    async def get_tasks_for_parent(self, parent_session_id: str) -> list[Task]:
+        """As BackgroundManager.get_tasks_for_parent."""
+        return await asyncio.to_thread(self._manager.get_tasks_for_parent, parent_session_id)
+
+    async def output(self, task_id: str, stream: OutputStream = "stdout") -> str:
+        """As BackgroundManager.output."""
+        return await asyncio.to_thread(self._manager.output, task_id, stream)
+
+    async def complete_task(self, task_id: str, result: str | None = None) -> bool:
+        """As BackgroundManager.complete_task."""
+        return await asyncio.to_thread(self._manager.complete_task, task_id, result)
+
+    async def fail_task(self, task_id: str, error: str) -> bool:
+        """As BackgroundManager.fail_task."""
+        return await asyncio.to_thread(self._manager.fail_task, task_id, error)
+
+    async def cancel_task(self, task_id: str) -> bool:
+        """As BackgroundManager.cancel_task."""
+        return await _apart(partial(self._manager.cancel_task, task_id))
+
+    async def retry_task(self, task_id: str) -> bool:
+        """As BackgroundManager.retry_task."""
+        return await asyncio.to_thread(self._manager.retry_task, task_id)
+
+    def on_start(self, callback: AsyncCallback) -> Remove:
+        """As BackgroundManager.on_start, on the running loop."""
+        return self._manager.on_start(_on_loop(callback))
+
+    def on_complete(self, callback: AsyncCallback) -> Remove:
+        """As BackgroundManager.on_complete, on the running loop."""
+        return self._manager.on_complete(_on_loop(callback))
+
+    def get_event_bus(self) -> EventBus:
+        """As BackgroundManager.get_event_bus: its handlers are called on the manager's thread, not on the loop."""
+        return self._manager.get_event_bus()
+
+    async def wait(
+        self, *task_ids: str, parent: str | None = None, any: bool = False, timeout: float | None = None
+    ) -> list[Task]:
+        """As BackgroundManager.wait."""
+        loop, stirred = asyncio.get_running_loop(), asyncio.Event()
+        stir = partial(_stir, loop, stirred)
+        until = deadline(timeout)
+        expecting = await asyncio.to_thread(self._manager.expecting, task_ids, parent, any, stir)
+        with expecting as expected:
+            while not await asyncio.to_thread(expected.over):
+                await _rest(stirred, expected.rest(until))
+            return await asyncio.to_thread(expected.tasks)
+
+    async def events(
+        self,
+        parent: str = EVERYONE,
+        after: int | None = None,
+        types: Sequence[str] | None = None,
+        consumer: str = "default",
+        ack: bool = False,
+    ) -> AsyncIterator[Event]:
+        """As BackgroundManager.events."""
+        source = await asyncio.to_thread(self._manager.events, parent, after, types, consumer, ack)
+        pump = Pump(source, asyncio.get_running_loop())
+        try:
+            while (event := await pump.next()) is not None:
+                yield event
+        finally:
+            pump.stop()
+
+    async def start(self) -> None:
+        """As BackgroundManager.start."""
+        await _apart(self._manager.start)
+
+    async def stop(self, now: bool = False) -> None:
+        """As BackgroundManager.stop."""
+        await _apart(partial(self._manager.stop, now))
+
+    async def clear(self) -> None:
+        """As BackgroundManager.clear."""
+        await _apart(self._manager.clear)
+
+    async def close(self) -> None:
+        """As BackgroundManager.close."""
+        await _apart(self._manager.close)

@@ -1,0 +1,61 @@
+"""A launch in Python's spelling."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, replace
+from typing import Any, TypedDict
+
+from ipc.environment import captured
+from ipc.shape import Record
+from ipc.task import LAUNCH_FIELDS, LaunchInput, camel
+
+
+class LaunchFields(TypedDict, total=False):
+    """What `launch` takes; `None` is as if it were not given. Durations are milliseconds."""
+
+    id: str
+    prompt: str | None
+    agent: str | None
+    model: str | None
+    concurrency_key: str | None
+    description: str | None
+    parent_session_id: str | None
+    parent_message_id: str | None
+    command: Sequence[str] | None
+    call: str | None
+    args: Sequence[Any] | None
+    kwargs: Mapping[str, Any] | None
+    cwd: str | None
+    env: Mapping[str, str | None] | None
+    stdin: str | None
+    stdin_file: str | None
+    priority: int
+    delay_ms: int
+    timeout_ms: int | None
+    retries: int
+    unique_key: str | None
+    after: Sequence[str]
+    after_any: Sequence[str]
+    leave_children: bool | None
+    metadata: Mapping[str, Any] | None
+
+
+#: What a launch may say, in Python's spelling, so that a refusal names the field as it was written.
+LAUNCH = Record("LaunchInput", {one.name: LAUNCH_FIELDS[camel(one.name)] for one in fields(LaunchInput)})
+
+
+def launch_input(given: LaunchFields | LaunchInput, where: str, pass_env: Iterable[str]) -> LaunchInput:
+    """Check a launch, and add what it takes from this process: the folder and some variables.
+
+    Raises InvalidInput, which names the field within `where`.
+    """
+    checked = LaunchInput.from_json(given.to_json(), where) if isinstance(given, LaunchInput) else _read(given, where)
+    env = {**captured(os.environ, pass_env), **(checked.env or {})}
+    return replace(checked, cwd=checked.cwd or os.getcwd(), env=env)
+
+
+def _read(given: LaunchFields, where: str) -> LaunchInput:
+    values = LAUNCH.check(given, where)
+    return LaunchInput(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})

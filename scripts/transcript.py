@@ -1,0 +1,318 @@
+"""Makes the transcripts in README.md by running the real thing, in a temporary project.
+
+`<!-- transcript -->` blocks hold commands (`$ …`), run in a terminal of their own one after the other; `<!-- conversation -->`
+is spoken over the socket; `<!-- file: PATH -->` is that file. What differs from run to run (ids, times, processes, folders)
+is replaced by something that does not.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import pty
+import random
+import re
+import select
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from fcntl import ioctl
+from pathlib import Path
+from termios import TIOCSWINSZ
+from typing import Any
+
+from ipc.control import program
+
+ROOT = Path(__file__).resolve().parents[1]
+README = ROOT / "README.md"
+
+#: The columns of the terminal that the commands see.
+COLUMNS = 110
+#: Seconds that one command or one answer may take.
+PATIENCE = 30.0
+#: How the project's folder, all moments and the first process are called.
+FOLDER, DATE, HOUR, FIRST_PID = "/home/me/project", "2026-01-31T09:30:00.000Z", "09:30:00", 4711
+
+BLOCK = re.compile(r"(<!-- (transcript|conversation|file: \S+) -->\n```\w*\n)(.*?)```\n", re.DOTALL)
+UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+
+#: What `nc -U` does, for where it is not installed.
+NETCAT = """
+import os, select, socket, sys
+bus = socket.socket(socket.AF_UNIX)
+bus.connect(sys.argv[1])
+while True:
+    ready = select.select([0, bus], [], [])[0]
+    if 0 in ready:
+        if not (data := os.read(0, 65536)):
+            break
+        bus.sendall(data)
+    if bus in ready:
+        if not (data := bus.recv(65536)):
+            break
+        os.write(1, data)
+"""
+
+
+class Names:
+    """Gives whatever differs from run to run the same name in each."""
+
+    def __init__(self, project: Path) -> None:
+        """Begin with nothing named."""
+        self.project = project
+        self._ids: dict[str, str] = {}
+        self._pids: dict[str, int] = {}
+
+    def real(self, command: str) -> str:
+        """A command as it can be run: the ids that README shows stand for those of this run."""
+        for own, shown in self._ids.items():
+            command = command.replace(shown, own).replace(shown[:8], own[:8])
+        return command
+
+    def know(self, ids: list[str]) -> None:
+        """Name these, in this order."""
+        for own in ids:
+            if own not in self._ids:
+                chance = random.Random(len(self._ids))
+                self._ids[own] = str(uuid.UUID(int=chance.getrandbits(128), version=4))
+
+    def plain(self, text: str) -> str:
+        """A text in which every run is like any other."""
+        text = text.replace(str(self.project), FOLDER)
+        self.know(re.findall(UUID, text))
+        for own, shown in self._ids.items():
+            text = re.sub(rf"\b{own[:8]}(?:{own[8:]})?\b", lambda found, new=shown: new[: len(found[0])], text)
+        text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", DATE, text)
+        text = re.sub(r"\b\d\d:\d\d:\d\d\b", HOUR, text)
+        text = re.sub(r'(\bpid "?|"pid": ?)(\d+)', lambda found: found[1] + self.pid(found[2]), text)
+        return "\n".join(self._aligned(text.split("\n")))
+
+    def pid(self, own: str) -> str:
+        """A process's number in README."""
+        return str(self._pids.setdefault(own, FIRST_PID + len(self._pids)))
+
+    def _aligned(self, lines: list[str]) -> Iterator[str]:
+        """The lines, tables with plain cells and columns as wide as these need."""
+        while lines:
+            end = 1
+            if re.fullmatch(r"[A-Z]+(?: [A-Z]+)*(?: {2,}[A-Z]+(?: [A-Z]+)*)+", lines[0]):
+                end = next((place for place, line in enumerate(lines) if not line), len(lines))
+                lines[:end] = self._table(lines[:end])
+            yield from lines[:end]
+            del lines[:end]
+
+    def _table(self, lines: list[str]) -> list[str]:
+        starts = [found.start() for found in re.finditer(r"(?:^|(?<= {2}))[A-Z]", lines[0])]
+        ends = [*starts[1:], None]
+        rows = [[line[a:b].strip() for a, b in zip(starts, ends, strict=True)] for line in lines]
+        rows[1:] = [[self._cell(*pair) for pair in zip(rows[0], row, strict=True)] for row in rows[1:]]
+        widths = [max(len(row[place]) for row in rows) for place in range(len(starts))]
+        padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+        return ["  ".join(row).rstrip() for row in padded]
+
+    def _cell(self, head: str, text: str) -> str:
+        if head == "WORKER":
+            return self.pid(text)
+        return re.sub(r"^\d+ ms$", "12 ms", text) if head == "TOOK" else text
+
+
+class Stage:
+    """A temporary project in which commands are run."""
+
+    def __init__(self, project: Path) -> None:
+        """Commands find `backburner` and `python` as this very script did."""
+        self.project = project
+        self.names = Names(project)
+        kept = {name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
+        self.environment = kept | {
+            "PATH": os.pathsep.join([str(project / "bin"), os.environ["PATH"]]),
+            "XDG_CONFIG_HOME": str(project / "xdg"),
+            "TERM": "xterm",
+            "NO_COLOR": "1",
+            "LC_ALL": "C.UTF-8",
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def run(self, command: str) -> str:
+        """What a terminal shows of a command."""
+        master, slave = pty.openpty()
+        ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
+        words = ["bash", "-c", self.names.real(command)]
+        streams: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
+        process = subprocess.Popen(words, cwd=self.project, env=self.environment, start_new_session=True, **streams)
+        os.close(slave)
+        try:
+            text = _read_all(master)
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
+            os.close(master)
+        self._learn(text)
+        return self.names.plain(_as_seen(text))
+
+    def converse(self) -> str:
+        """Launch, subscribe, hear and acknowledge over the socket, by hand."""
+        path = ".backburner/bus.sock"
+        words = ["nc", "-U", path] if shutil.which("nc") else [sys.executable, "-c", NETCAT, path]
+        with subprocess.Popen(
+            words, cwd=self.project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment
+        ) as netcat:
+            talk = Conversation(netcat)
+            talk.all()
+            netcat.kill()
+        return self.names.plain(f"$ nc -U {path}\n" + "".join(talk.lines))
+
+    def _learn(self, text: str) -> None:
+        """Name the tasks in the order of their launch, whichever is shown first."""
+        if re.search(r"\b[0-9a-f]{8}\b", text):
+            words = program("--home", str(self.project / ".backburner"), "list", "--json")
+            listed = subprocess.run(words, capture_output=True, check=True, env=self.environment, timeout=PATIENCE)
+            self.names.know([task["id"].removeprefix("bg-") for task in reversed(json.loads(listed.stdout))])
+
+
+class Conversation:
+    """What is typed into `nc`, and what comes."""
+
+    def __init__(self, netcat: subprocess.Popen[bytes]) -> None:
+        """Speak to a netcat that runs."""
+        self._netcat = netcat
+        self._last: dict[str, Any] = {}
+        self.lines: list[str] = []
+
+    def all(self) -> None:
+        """The whole conversation."""
+        self.ask(1, "subscribe", {"parentSessionId": "ses-2"})
+        self.hear_until(lambda message: message.get("id") == 1)
+        self.ask(2, "launch", {"command": ["echo", "hi"], "model": "opus", "parentSessionId": "ses-2"})
+        self.hear_until(lambda message: message.get("method") == "background_tasks_batch")
+        self.ask(3, "ack", {"parentSessionId": "ses-2", "seq": self._last["params"]["seq"]})
+        self.hear_until(lambda message: message.get("id") == 3)
+        self.ask(4, "launch", {"comand": ["echo", "hi"]})
+        self.hear_until(lambda message: message.get("id") == 4)
+
+    def ask(self, number: int, method: str, params: dict[str, Any]) -> None:
+        """Type a line."""
+        line = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}) + "\n"
+        assert self._netcat.stdin is not None
+        self._netcat.stdin.write(line.encode())
+        self._netcat.stdin.flush()
+        self.lines.append(f"→ {line}")
+
+    def hear_until(self, last: Callable[[dict[str, Any]], bool]) -> None:
+        """Read lines up to that one."""
+        assert self._netcat.stdout is not None
+        while not (self._last and last(self._last)):
+            if not select.select([self._netcat.stdout], [], [], PATIENCE)[0]:
+                raise TimeoutError(f"nothing more came in {PATIENCE} s after {self.lines[-1]}")
+            line = _read_line(self._netcat.stdout.fileno())
+            self._last = json.loads(line)
+            self.lines.append(f"← {_shortened(self._last)}\n")
+
+
+def _read_line(descriptor: int) -> bytes:
+    line = b""
+    while not line.endswith(b"\n"):
+        data = os.read(descriptor, 1)
+        if not data:
+            raise EOFError("the bus hung up")
+        line += data
+    return line
+
+
+def _shortened(message: dict[str, Any]) -> str:
+    """A message with what is long left out, where «…» stands."""
+    result, params = message.get("result", {}), message.get("params", {})
+    if "tasks" in params:
+        message = {**message, "params": {**params, "tasks": ["…"]}}
+    if "concurrencyKey" in result:
+        message = {**message, "result": {"id": result["id"], "concurrencyKey": result["concurrencyKey"], "…": "…"}}
+    return json.dumps(message, ensure_ascii=False).replace('"…": "…"', "…").replace('"…"', "…")
+
+
+def _read_all(master: int) -> str:
+    """All that is written to a terminal until its last user has gone."""
+    data = bytearray()
+    while True:
+        if not select.select([master], [], [], PATIENCE)[0]:
+            raise TimeoutError(f"nothing more came in {PATIENCE} s after {bytes(data[-200:])!r}")
+        try:
+            piece = os.read(master, 65536)
+        except OSError:  # on Linux this is how a terminal ends
+            piece = b""
+        if not piece:
+            return data.decode()
+        data += piece
+
+
+def _as_seen(text: str) -> str:
+    """What stands on the screen in the end."""
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r\n", "\n"))
+    return "\n".join(line.rpartition("\r")[2].rstrip() for line in text.split("\n"))
+
+
+def made(kind: str, block: str, stage: Stage) -> str:
+    """What stands in a block today."""
+    if kind.startswith("file: "):
+        return (ROOT / kind.removeprefix("file: ")).read_text()
+    if kind == "conversation":
+        return stage.converse()
+    commands = [line for line in block.splitlines() if line.startswith("$ ")]
+    return "".join(f"{command}\n{stage.run(command[2:])}" for command in commands)
+
+
+@contextmanager
+def staged() -> Iterator[Stage]:
+    """A project with the examples in it, for a while; whatever was started there is taken down."""
+    project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
+    (project / ".git").mkdir()
+    shutil.copytree(ROOT / "examples", project / "examples")
+    _provide(project / "bin", "backburner", program())
+    _provide(project / "bin", "python", [sys.executable])
+    stage = Stage(project)
+    try:
+        yield stage
+    finally:
+        down = program("--home", str(project / ".backburner"), "down", "--now")
+        subprocess.run(down, capture_output=True, check=False, timeout=PATIENCE)
+        shutil.rmtree(project)
+
+
+def _provide(folder: Path, name: str, command: list[str]) -> None:
+    """A command of that name."""
+    import shlex
+
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n')
+    (folder / name).chmod(0o755)
+
+
+def remade(text: str) -> str:
+    """README with all its blocks made anew."""
+    with staged() as stage:
+
+        def block(found: re.Match[str]) -> str:
+            return f"{found[1]}{made(found[2], found[3], stage)}```\n"
+
+        return BLOCK.sub(block, text)
+
+
+def main(arguments: list[str]) -> int:
+    """The exit code: with `--check` 1 where README is not what it should be."""
+    old = README.read_text()
+    new = remade(old)
+    if "--check" not in arguments:
+        README.write_text(new)
+        return 0
+    names = ("README.md", "README.md as scripts/transcript makes it")
+    sys.stdout.writelines(difflib.unified_diff(old.splitlines(True), new.splitlines(True), *names))
+    return int(old != new)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
