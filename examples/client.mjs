@@ -26,7 +26,7 @@ function speak() {
     lines.map((line) => JSON.parse(line)).forEach(({ id, method, params, error }) => {
       if (error) throw new Error(`${id}: ${error.message}`);
       if (method) hear(method, params, ask);
-      if (id === "ack" && done) bus.end();
+      if (id === "ack" && done) bus.destroy();
     });
   });
 }

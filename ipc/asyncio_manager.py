@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 from inspect import isawaitable
@@ -16,6 +17,7 @@ from ipc.client import EVERYONE
 from ipc.config import BackgroundConfig
 from ipc.event import Event, EventBus
 from ipc.fields import LaunchFields
+from ipc.follow import Events
 from ipc.listeners import Callback, Remove
 from ipc.manager import BackgroundManager, Settings
 from ipc.store import deadline
@@ -140,10 +142,13 @@ class AsyncBackgroundManager:
     ) -> AsyncIterator[Event]:
         """As BackgroundManager.events."""
         source = await asyncio.to_thread(self._manager.events, parent, after, types, consumer, ack)
+        source.acknowledges = False  # it runs ahead of the one who listens
         pump = Pump(source, asyncio.get_running_loop())
         try:
             while (event := await pump.next()) is not None:
                 yield event
+                if ack:
+                    await asyncio.to_thread(source.acknowledge, event)
         finally:
             pump.stop()
 
@@ -162,3 +167,100 @@ class AsyncBackgroundManager:
     async def close(self) -> None:
         """As BackgroundManager.close."""
         await _apart(self._manager.close)
+
+
+class Pump:
+    """Carries events from a thread that may block to a loop that may not, a bounded number ahead."""
+
+    def __init__(self, source: Events, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin."""
+        self._source = source
+        self._loop = loop
+        self._queue: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+        self._room = threading.Semaphore(AHEAD)
+        self._stopped = False
+        threading.Thread(target=self._run, name="backburner-pump", daemon=True).start()
+
+    async def next(self) -> Event | None:
+        """The next event, or None when there are no more. Raises what reading them raised."""
+        item = await self._queue.get()
+        self._room.release()
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    def stop(self) -> None:
+        """Have the thread end."""
+        self._stopped = True
+        self._source.close()
+        self._room.release()
+
+    def _run(self) -> None:
+        try:
+            for event in self._source:
+                self._room.acquire()
+                if self._stopped:
+                    return
+                self._hand_over(event)
+        except BaseException as error:
+            self._hand_over(error)
+        else:
+            self._hand_over(None)
+
+    def _hand_over(self, item: Event | BaseException | None) -> None:
+        with suppress(RuntimeError):  # the loop is closed: nobody listens
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+
+
+async def _apart(function: Callable[[], T]) -> T:
+    """Call what may take long on a thread of its own: the loop's few are for what is short."""
+    loop = asyncio.get_running_loop()
+    outcome: asyncio.Future[T] = loop.create_future()
+
+    def run() -> None:
+        settle: Callable[[], None]
+        try:
+            settle = partial(outcome.set_result, function())
+        except BaseException as error:
+            settle = partial(outcome.set_exception, error)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits
+            loop.call_soon_threadsafe(_settle, outcome, settle)
+
+    threading.Thread(target=run, name="backburner-call", daemon=True).start()
+    return await outcome
+
+
+def _settle(outcome: asyncio.Future[T], settle: Callable[[], None]) -> None:
+    if not outcome.done():  # it was cancelled: nobody waits
+        settle()
+
+
+def _on_loop(callback: AsyncCallback) -> Callback:
+    """The callback as the manager's thread calls it: it returns when the loop has done it."""
+    loop = asyncio.get_running_loop()
+
+    def call(task: Task) -> None:
+        if loop.is_closed():
+            return
+        done = asyncio.run_coroutine_threadsafe(_called(callback, task), loop)
+        with suppress(CancelledError):  # the loop ended
+            done.result()
+
+    return call
+
+
+async def _called(callback: AsyncCallback, task: Task) -> None:
+    answer = callback(task)
+    if isawaitable(answer):
+        await answer
+
+
+def _stir(loop: asyncio.AbstractEventLoop, stirred: asyncio.Event) -> None:
+    with suppress(RuntimeError):  # the loop is closed: nobody waits
+        loop.call_soon_threadsafe(stirred.set)
+
+
+async def _rest(stirred: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        await asyncio.wait_for(stirred.wait(), seconds)
+    stirred.clear()

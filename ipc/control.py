@@ -6,7 +6,7 @@ import json
 import os
 import re
 import select
-import subprocess  # noqa: TID251 (starts the supervisor, which makes all other processes)
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

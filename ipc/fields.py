@@ -57,5 +57,6 @@ def launch_input(given: LaunchFields | LaunchInput, where: str, pass_env: Iterab
 
 
 def _read(given: LaunchFields, where: str) -> LaunchInput:
-    values = LAUNCH.check(given, where)
-    return LaunchInput(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+    values: dict[str, Any] = LAUNCH.check(given, where)
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return LaunchInput(**(values | lists))

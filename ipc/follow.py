@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from ipc import clock
@@ -101,6 +101,35 @@ class Stream:
                 parent_session_id=parent,
                 data={"firstSeq": first},
             )
+
+
+class Events(Iterator[Event]):
+    """The events of one stream for one reader, those of certain types (None: of all)."""
+
+    def __init__(self, stream: Stream, types: Sequence[str] | None, acknowledge: Callable[[int], object]) -> None:
+        """Read that stream; `acknowledge` moves the reader's cursor."""
+        self._stream = stream
+        self._source = iter(stream)
+        self._types = None if types is None else frozenset(types)
+        self._acknowledge = acknowledge
+        self._last: Event | None = None
+        #: Whether each is acknowledged when the next one is asked for.
+        self.acknowledges = False
+
+    def __next__(self) -> Event:
+        """Wait for the next one."""
+        if self.acknowledges and self._last is not None:
+            self.acknowledge(self._last)
+        self._last = next(event for event in self._source if self._types is None or event.type in self._types)
+        return self._last
+
+    def acknowledge(self, event: Event) -> None:
+        """Say that this one, and all before it, need not come again to this consumer."""
+        self._acknowledge(event.seq)
+
+    def close(self) -> None:
+        """End them; may be called from any thread."""
+        self._stream.close()
 
 
 class Follower:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Unpack
 
@@ -14,9 +15,9 @@ from ipc.client import EVERYONE, Client
 from ipc.config import BackgroundConfig, load
 from ipc.ending import wait_until_gone
 from ipc.errors import AlreadyRunning, BackburnerError, InvalidInput, MoveNotAllowed, NotFound
-from ipc.event import TYPES, Event, EventBus
+from ipc.event import TYPES, EventBus
 from ipc.fields import LaunchFields, launch_input
-from ipc.follow import Stream
+from ipc.follow import Events
 from ipc.home import Home
 from ipc.listeners import Callback, Remove, Waiting
 from ipc.lock import holder
@@ -187,8 +188,8 @@ class BackgroundManager:
         types: Sequence[str] | None = None,
         consumer: str = "default",
         ack: bool = False,
-    ) -> Iterator[Event]:
-        """The events of a parent (`*`: of all), for ever, over restarts, until the manager is closed.
+    ) -> Events:
+        """The events of a parent (`*`: of all), for ever, over restarts, until the manager or they are closed.
 
         Without `after` they begin where the consumer has acknowledged them, for `*` with what is new. With
         `ack` each is acknowledged when the next one is asked for. Raises InvalidInput.
@@ -198,16 +199,17 @@ class BackgroundManager:
             raise InvalidInput("What everyone is told cannot be acknowledged.", field="ack")
         store = self._store
         start = after if after is not None else store.start_of(parent, consumer)
-        stream = store.stream(parent, start)
-        return self._listen(stream, types, (lambda seq: store.log.acknowledge(parent, consumer, seq)) if ack else None)
+        events = Events(store.stream(parent, start), types, partial(store.log.acknowledge, parent, consumer))
+        events.acknowledges = ack
+        return events
 
     def wait(
         self, *task_ids: str, parent: str | None = None, any: bool = False, timeout: float | None = None
     ) -> list[Task]:
         """Wait until all (or any) of some tasks have ended and their callbacks have returned; those that have ended.
 
-        The tasks are those named and a parent's unfinished ones; of neither, all that are unfinished. Raises NotFound,
-        and TimeoutError after `timeout` seconds.
+        The tasks are those named and a parent's (with `any`: its unfinished ones); of neither, all that are unfinished.
+        Raises NotFound, and TimeoutError after `timeout` seconds.
         """
         stirred = threading.Event()
         with self.expecting(task_ids, parent, any, stirred.set) as expected:
@@ -220,8 +222,11 @@ class BackgroundManager:
         store = self._store
         queue = store.queue
         named = [queue.get(id).id for id in task_ids]
-        unfinished = queue.unfinished(parent) if parent is not None or not named else []
-        return Expecting(store, Waiting(queue, [*named, *unfinished], any, stir))
+        if parent is not None and not any:
+            named += [task.id for task in reversed(queue.list(Filter(parent=parent, limit=None)).tasks)]
+        elif parent is not None or not named:
+            named += queue.unfinished(parent)
+        return Expecting(store, Waiting(queue, named, any, stir))
 
     # living
 
@@ -279,18 +284,6 @@ class BackgroundManager:
             return False
         self._store.stir()
         return True
-
-    def _listen(
-        self, stream: Stream, types: Sequence[str] | None, acknowledge: Callable[[int], object] | None
-    ) -> Iterator[Event]:
-        try:
-            for event in stream:
-                if types is None or event.type in types:
-                    yield event
-                if acknowledge is not None:
-                    acknowledge(event.seq)
-        finally:
-            stream.close()
 
 
 #: What forked children got from their parents, and must neither use nor close.

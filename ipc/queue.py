@@ -138,6 +138,11 @@ class Queue(Tasks):
         found: str | None = state["verdict"]
         return found
 
+    def progress_of(self, id: str) -> str | None:
+        """What a task said last of its progress."""
+        found: str | None = self._state(id)["progress"]
+        return found
+
     def note_stale(self, number: int, claim: int, idle_ms: int) -> None:
         """Tell, once per attempt, that a try gave no sign of life for so long."""
         with self.database.write() as transaction:

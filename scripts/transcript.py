@@ -158,6 +158,7 @@ class Stage:
 
     def converse(self) -> str:
         """Launch, subscribe, hear and acknowledge over the socket, by hand."""
+        self.run("backburner flush")  # no other batch gets a number in between
         path = ".backburner/bus.sock"
         words = ["nc", "-U", path] if shutil.which("nc") else [sys.executable, "-c", NETCAT, path]
         with subprocess.Popen(

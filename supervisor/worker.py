@@ -105,6 +105,7 @@ class Worker(Role):
     def _conclude(self, run: Run, settlement: Settlement) -> None:
         self.selector.unregister(run.attempt.watched)
         run.attempt.close()
+        run.trim()
         self._run = None
         whole = replace(settlement, outputs=run.attempt.outputs())
         if self._database.durability == "full":

@@ -7,18 +7,15 @@ from collections.abc import Sequence
 import click
 
 from ipc.errors import MoveNotAllowed, NotFound
-from ipc.lock import holder
-from ipc.registry import Registry
 from ipc.task import Task
 from supervisor.cli.desk import Desk
 from supervisor.cli.each import Each, report, require
 from supervisor.cli.ends import Waiting, wait_until
 from supervisor.cli.options import example, ids_argument, json_option
+from supervisor.cli.orphans import settle_orphans
 
 
-@click.command(
-    "cancel", short_help="Cancel tasks.", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1")
-)
+@click.command("cancel", short_help="Cancel tasks.", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1"))
 @ids_argument
 @click.option("--parent", metavar="P", help="All unfinished tasks of this parent.")
 @json_option
@@ -28,7 +25,7 @@ def cancel_command(desk: Desk, ids: Sequence[str], parent: str | None, as_json: 
     if parent is None:
         require(ids)
     each = Each(desk)
-    cancelled = each.of(ids, lambda id: desk.queue.cancel(id).id)
+    cancelled = each.of(ids, lambda id: _cancel(desk, id))
     if parent is not None:
         cancelled += cancel_unfinished(desk, parent)
     report(wait_for_ends(desk, cancelled), as_json)
@@ -53,7 +50,7 @@ def wait_for_ends(desk: Desk, ids: Sequence[str]) -> list[Task]:
         return not waiting.open
 
     if not over():
-        wait_until(desk, over, tend=lambda: _bury_orphans(desk, waiting))
+        wait_until(desk, over, tend=lambda: settle_orphans(desk, waiting.open))
     return waiting.ended
 
 
@@ -66,12 +63,10 @@ def cancel_one(desk: Desk, id: str) -> bool:
     return True
 
 
-def _bury_orphans(desk: Desk, waiting: Waiting) -> None:
-    """Settle what neither a supervisor nor its own worker will."""
-    from supervisor.recovery import bury_now, is_dead
-
-    if holder(desk.home.lock("supervisor")) is not None:
-        return
-    running = [one for one in Registry(desk.database).running() if one.id in waiting.open]
-    if any(is_dead(one) for one in running):
-        bury_now(desk.home)
+def _cancel(desk: Desk, id: str) -> str:
+    """The same for a task that was named. Raises NotFound, MoveNotAllowed."""
+    try:
+        return desk.queue.cancel(id).id
+    except MoveNotAllowed:  # another verdict was first; it, too, wants to be carried out
+        settle_orphans(desk, [id])
+        raise

@@ -17,15 +17,18 @@ from supervisor.cli.desk import Desk
 from supervisor.cli.options import example, json_option, print_json
 
 
-@click.group("config", epilog=example("config check"))
-def config_command() -> None:
-    """What is configured, and what is wrong with it."""
+@click.group("config", invoke_without_command=True, epilog=example("config check"))
+@click.pass_context
+def config_command(ctx: click.Context) -> None:
+    """What is configured, and what is wrong with it. Without a command: show."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(show)
 
 
 @config_command.command("show", epilog=example("config show"))
 @json_option
 @click.pass_obj
-def show(desk: Desk, as_json: bool) -> None:
+def show(desk: Desk, as_json: bool = False) -> None:
     """Every setting in force, as TOML, and the files it comes from."""
     found = desk.sound_config.to_json()
     if as_json:

@@ -7,9 +7,7 @@ import click
 from supervisor.cli.options import example, print_json
 
 
-@click.command(
-    "schema", short_help="The JSON Schema of everything.", epilog=example("schema > backburner.schema.json")
-)
+@click.command("schema", short_help="The JSON Schema of everything.", epilog=example("schema > backburner.schema.json"))
 def schema_command() -> None:
     """The JSON Schema of tasks, launches, events, the configuration and every method of the socket."""
     from ipc.schema import document

@@ -41,9 +41,7 @@ class Desk:
         try:
             return Home.find(self.named)
         except FileNotFoundError:
-            raise BadHome(
-                "The current folder is gone; go to another one, or name a home: --home DIR."
-            ) from None
+            raise BadHome("The current folder is gone; go to another one, or name a home: --home DIR.") from None
 
     @property
     def place(self) -> str:

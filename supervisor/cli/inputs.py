@@ -68,9 +68,7 @@ def _said(desk: Desk, options: Options) -> dict[str, Any]:
     }
     if (parent := options["parent"] or own_parent()) and not options["no_parent"]:
         said["parentSessionId"] = parent
-    if after := {
-        name: [desk.find(id) for id in options[name]] for name in ("after", "after_any") if options[name]
-    }:
+    if after := {name: [desk.find(id) for id in options[name]] for name in ("after", "after_any") if options[name]}:
         said |= {"after": after.get("after", []), "afterAny": after.get("after_any", [])}
     return said | _stdin(options["stdin"])
 
@@ -117,9 +115,7 @@ def _read_stdin(field: str) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(
-            f"{field}: stdin is no UTF-8 at byte {error.start}; give it by file.", field=field
-        ) from None
+        raise InvalidInput(f"{field}: stdin is no UTF-8 at byte {error.start}; give it by file.", field=field) from None
 
 
 def _from_file(path: str, said: dict[str, Any], config: BackgroundConfig) -> Iterator[LaunchInput]:
@@ -136,14 +132,12 @@ def _lines(path: str) -> Iterator[tuple[str, bytes]]:
     """The lines that are not blank, with the names of their places."""
     name = "stdin" if path == "-" else path
     try:
-        with sys.stdin.buffer if path == "-" else open(path, "rb") as file:  # noqa: PTH123 (as stdin, lines of bytes)
+        with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
             for number, line in enumerate(file, 1):
                 if line.strip():
                     yield f"{name}, line {number}", line
     except OSError as error:
-        raise InvalidInput(
-            f"--from-file: {name} cannot be read ({error.strerror}).", field="from-file"
-        ) from error
+        raise InvalidInput(f"--from-file: {name} cannot be read ({error.strerror}).", field="from-file") from error
 
 
 def _parsed(line: bytes) -> object:
@@ -176,9 +170,7 @@ def placed(error: InvalidInput, path: str | None) -> InvalidInput:
     found = re.match(r"tasks\[(\d+)\]\.", str(error))
     if path is None or found is None:
         return error
-    place = (
-        [place for place, _ in _lines(path)][int(found[1])] if path != "-" else f"task {int(found[1]) + 1}"
-    )
+    place = [place for place, _ in _lines(path)][int(found[1])] if path != "-" else f"task {int(found[1]) + 1}"
     return type(error)(f"{place}: {str(error)[found.end() :]}", field=error.field)
 
 

@@ -11,6 +11,7 @@ from ipc.task import Task
 from supervisor.cli.desk import Desk
 from supervisor.cli.each import Each, report, require
 from supervisor.cli.options import complete_id, example, ids_argument, json_option, print_json
+from supervisor.cli.orphans import settle_orphans
 
 _OWN = "BACKBURNER_TASK_ID"
 
@@ -38,8 +39,7 @@ def retry_command(desk: Desk, ids: Sequence[str], as_json: bool) -> int:
 @click.pass_obj
 def complete_command(desk: Desk, id: str | None, result: str | None, as_json: bool) -> None:
     """Say that a running task is done; what it still runs is ended. Within a task, ID is its own."""
-    task = desk.queue.complete(_found(desk, id), result)
-    _print(task, as_json)
+    _print(_settled(desk, desk.queue.complete(_found(desk, id), result)), as_json)
 
 
 @click.command(
@@ -53,8 +53,7 @@ def complete_command(desk: Desk, id: str | None, result: str | None, as_json: bo
 @click.pass_obj
 def fail_command(desk: Desk, id: str | None, error: str, as_json: bool) -> None:
     """Say that a running task has failed; what it still runs is ended. Within a task, ID is its own."""
-    task = desk.queue.fail(_found(desk, id), error)
-    _print(task, as_json)
+    _print(_settled(desk, desk.queue.fail(_found(desk, id), error)), as_json)
 
 
 @click.command("progress", epilog=example("progress 1a2b3c4d '3 of 12 pages'"))
@@ -76,6 +75,14 @@ def _found(desk: Desk, id: str | None) -> str:
             f"Missing argument 'ID' (only within a task, {_OWN} says it)", click.get_current_context()
         )
     return desk.find(id)
+
+
+def _settled(desk: Desk, task: Task) -> Task:
+    """The task; where nobody lives who would carry the verdict out, this process has."""
+    if not task.stopping:
+        return task
+    settle_orphans(desk, [task.id])
+    return desk.queue.get(task.id)
 
 
 def _print(task: Task, as_json: bool) -> None:

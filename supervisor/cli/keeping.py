@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ipc.errors import InvalidInput
 from supervisor.cli.desk import Desk
-from supervisor.cli.options import ascii_only, example, json_option, print_json
+from supervisor.cli.options import example, json_option, print_json
 
 if TYPE_CHECKING:
-    from ipc.archive import Archive
+    from ipc.archive import Archive, Cleared
+    from ipc.pruning import Pruned
+    from ipc.restoring import Loaded
 
 
 @click.command("prune", short_help="Delete what is old.", epilog=example("prune"))
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 @click.pass_obj
 def prune_command(desk: Desk, as_json: bool) -> None:
     """Delete ended tasks and acknowledged events that are older than retention_days."""
-    _tell("pruned", _archive(desk).prune() if desk.exists else {}, as_json)
+    _tell("pruned", _archive(desk).prune() if desk.exists else None, as_json)
 
 
 @click.command("clear", short_help="Cancel and delete everything.", epilog=example("clear --yes"))
@@ -36,24 +38,21 @@ def clear_command(desk: Desk, yes: bool, as_json: bool) -> None:
         raise click.UsageError(
             f"this cancels and deletes every task in {desk.home.folder}; if you mean it: clear --yes", _here()
         )
-    if desk.exists:
-        _cancel_all(desk)
-        _flush(desk)
-    _tell("cleared", _archive(desk).clear() if desk.exists else {}, as_json)
+    _tell("cleared", _archive(desk).clear() if desk.exists else None, as_json)
 
 
 @click.command(
     "export",
-    short_help="Write everything as JSON.",
+    short_help="Write all tasks as JSON.",
     epilog=example("export > tasks.json", "export --seed > background-manager.json"),
 )
 @click.option("--seed", is_flag=True, help="In the format of the seed's background-manager.json.")
 @click.pass_obj
 def export_command(desk: Desk, seed: bool) -> None:
-    """Write all tasks, the event log and the cursors as one JSON document to stdout."""
-    for piece in _archive(desk).export(seed):
-        sys.stdout.write(piece if isinstance(piece, str) else json.dumps(piece, ensure_ascii=ascii_only()))
-    sys.stdout.write("\n")
+    """Write all tasks as one JSON document to stdout, in UTF-8."""
+    sys.stdout.flush()
+    for piece in chain(_archive(desk).export(seed), "\n"):
+        sys.stdout.buffer.write(piece.encode())
 
 
 @click.command("import", short_help="Read what export wrote.", epilog=example("import tasks.json"))
@@ -75,33 +74,13 @@ def _archive(desk: Desk) -> Archive:
     return Archive(desk.database, desk.sound_config)
 
 
-def _cancel_all(desk: Desk) -> None:
-    from supervisor.cli.cancelling import cancel_unfinished, wait_for_ends
-
-    wait_for_ends(desk, cancel_unfinished(desk, None))
-
-
-def _flush(desk: Desk) -> None:
-    """Have those who are connected told of what waits."""
-    from ipc.client import Client
-    from ipc.errors import Disconnected, NoSupervisor
-
-    with Client(desk.home) as client:
-        try:
-            client.call("flush")
-        except (NoSupervisor, Disconnected):
-            return
-
-
-def _tell(verb: str, counts: Any, as_json: bool) -> None:
+def _tell(verb: str, counts: Pruned | Cleared | Loaded | None, as_json: bool) -> None:
     """How many of what."""
-    found: Mapping[str, Any] = (
-        asdict(counts) if is_dataclass(counts) and not isinstance(counts, type) else counts or {}
-    )
+    found = {} if counts is None else asdict(counts)
     if as_json:
-        print_json(dict(found))
+        print_json(found)
     else:
-        print(f"{verb} {', '.join(f'{number} {name}' for name, number in found.items())}" if found else verb)
+        print(f"{verb} {', '.join(f'{number} {name}' for name, number in found.items()) or 'nothing'}")
 
 
 def _here() -> click.Context:

@@ -57,9 +57,7 @@ class Json(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
 def _variable(_ctx: click.Context, _param: click.Parameter, entries: Sequence[str]) -> Sequence[str]:
     for entry in entries:
         if not entry or entry.startswith("="):
-            raise click.BadParameter(
-                f"{entry!r} names no variable; give K=V, or K to take it from the supervisor"
-            )
+            raise click.BadParameter(f"{entry!r} names no variable; give K=V, or K to take it from the supervisor")
     return entries
 
 
@@ -91,31 +89,17 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         help="One more variable; without V: the supervisor's.",
     ),
     click.option("--inherit-env", is_flag=True, help="All of this environment."),
-    click.option(
-        "--stdin", metavar="FILE", help="What it reads, copied now; - for this command's own stdin."
-    ),
-    click.option(
-        "--priority", type=click.IntRange(-1000, 1000), metavar="N", help="Higher ones first. [default: 0]"
-    ),
+    click.option("--stdin", metavar="FILE", help="What it reads, copied now; - for this command's own stdin."),
+    click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="Higher ones first. [default: 0]"),
     click.option("--delay", type=DURATION, metavar="D", help="Not before so long."),
     click.option("--timeout", type=DURATION, metavar="D", help="End it when a try takes longer; 0: never."),
-    click.option(
-        "--retries", type=click.IntRange(0, 1000), metavar="N", help="Try again so often when it fails."
-    ),
-    click.option(
-        "--unique", metavar="NAME", help="Not if an unfinished task has this name: that one is returned."
-    ),
+    click.option("--retries", type=click.IntRange(0, 1000), metavar="N", help="Try again so often when it fails."),
+    click.option("--unique", metavar="NAME", help="Not if an unfinished task has this name: that one is returned."),
     click.option("--after", multiple=True, metavar="ID", help="After this task has completed."),
     click.option("--after-any", multiple=True, metavar="ID", help="After this task has ended, however."),
-    click.option(
-        "--leave-children", is_flag=True, default=None, help="Let processes that it leaves behind live."
-    ),
-    click.option(
-        "--call", metavar="MODULE:FUNCTION", help="A Python callable instead of a prompt or a command."
-    ),
-    click.option(
-        "--args", type=Json(list, "a JSON list"), metavar="JSON", help="Its positional arguments, a list."
-    ),
+    click.option("--leave-children", is_flag=True, default=None, help="Let processes that it leaves behind live."),
+    click.option("--call", metavar="MODULE:FUNCTION", help="A Python callable instead of a prompt or a command."),
+    click.option("--args", type=Json(list, "a JSON list"), metavar="JSON", help="Its positional arguments, a list."),
     click.option(
         "--kwargs", type=Json(dict, "a JSON object"), metavar="JSON", help="Its keyword arguments, an object."
     ),
@@ -125,9 +109,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         metavar="JSON",
         help="An object of yours, kept with the task.",
     ),
-    click.option(
-        "--from-file", metavar="TASKS.ndjson", help="Tasks in JSON, one a line, all or none; - for stdin."
-    ),
+    click.option("--from-file", metavar="TASKS.ndjson", help="Tasks in JSON, one a line, all or none; - for stdin."),
     click.option("--up", is_flag=True, help="Start a supervisor if none runs."),
     click.option("--json", "as_json", is_flag=True, help="Print the task as JSON."),
 )
@@ -145,9 +127,7 @@ def launch_options(command: Command) -> Command:
 @click.command(
     "launch",
     cls=Launching,
-    epilog=example(
-        "launch --agent claude --model opus 'Refactor the parser'", "launch --key io -- make test"
-    ),
+    epilog=example("launch --agent claude --model opus 'Refactor the parser'", "launch --key io -- make test"),
 )
 @launch_options
 @click.pass_obj

@@ -27,9 +27,7 @@ class Most(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
         if value in _WORDS:
             return (_WORDS[value],)
         if not (isinstance(value, str) and value.isascii() and value.isdigit()) or int(value) > 1_000_000:
-            self.fail(
-                f"{value!r} is no limit: a whole number up to 1000000, default or unlimited", param, ctx
-            )
+            self.fail(f"{value!r} is no limit: a whole number up to 1000000, default or unlimited", param, ctx)
         return (int(value),)
 
 

@@ -36,12 +36,8 @@ PAGE = 500
 )
 @click.option("--consumer", metavar="NAME", help="Whose cursor counts. [default: default]")
 @click.option("--ack", is_flag=True, help="Acknowledge each event once it is printed.")
-@click.option(
-    "--type", "types", multiple=True, type=click.Choice(TYPES), metavar="T", help="Only events of this type."
-)
-@click.option(
-    "--until-now", is_flag=True, help="End when all that has happened by now is told; needs no supervisor."
-)
+@click.option("--type", "types", multiple=True, type=click.Choice(TYPES), metavar="T", help="Only events of this type.")
+@click.option("--until-now", is_flag=True, help="End when all that has happened by now is told; needs no supervisor.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on a terminal, too.")
 @click.pass_obj
 def listen_command(desk: Desk, /, parent: str | None, until_now: bool, as_json: bool, **which: Any) -> None:

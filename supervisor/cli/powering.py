@@ -81,9 +81,7 @@ def _refuse_lookalikes() -> None:
     from importlib.metadata import packages_distributions
 
     owners = packages_distributions()
-    strangers = sorted(
-        {name for package in ("supervisor", "ipc") for name in owners.get(package, ())} - {"backburner"}
-    )
+    strangers = sorted({name for package in ("supervisor", "ipc") for name in owners.get(package, ())} - {"backburner"})
     if strangers:
         raise Permanent(
             f"{', '.join(strangers)} brings packages of the same names as backburner's; "

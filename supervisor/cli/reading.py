@@ -21,9 +21,7 @@ PIECE = 256 * 1024
 FIRST_REST, LONGEST_REST = 0.01, 0.2
 
 
-@click.command(
-    "output", short_help="What a task wrote.", epilog=example("output 1a2b3c4d", "output --follow -")
-)
+@click.command("output", short_help="What a task wrote.", epilog=example("output 1a2b3c4d", "output --follow -"))
 @id_argument
 @click.option("--follow", "-f", is_flag=True, help="Go on until the task has ended.")
 @click.option(
@@ -33,9 +31,7 @@ FIRST_REST, LONGEST_REST = 0.01, 0.2
     default="stdout",
     help="What it wrote to stderr instead of stdout.",
 )
-@click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON: data, offset and eof, as the socket tells it."
-)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: data, offset and eof, as the socket tells it.")
 @click.pass_obj
 def output_command(desk: Desk, id: str, follow: bool, stream: Stream, as_json: bool) -> None:
     """What a task wrote to its stdout, byte for byte; of several tries, the last one."""

@@ -47,9 +47,7 @@ def status_command(desk: Desk, as_json: bool = False) -> None:
         sys.stdout.write(_status_text(found))
 
 
-@click.command(
-    "list", short_help="Tasks, the newest first.", epilog=example("list --status running", "list --watch")
-)
+@click.command("list", short_help="Tasks, the newest first.", epilog=example("list --status running", "list --watch"))
 @click.option(
     "--status",
     type=click.Choice([status.value for status in TaskStatus]),
@@ -88,9 +86,7 @@ def show_command(desk: Desk, id: str, as_json: bool) -> None:
     if as_json:
         print_json(task.to_json())
         return
-    pairs = (
-        (name, _field(name, value)) for name, value in task.to_json().items() if value not in (None, [], {})
-    )
+    pairs = ((name, _field(name, value)) for name, value in task.to_json().items() if value not in (None, [], {}))
     sys.stdout.write(fields(pairs, sys.stdout))
     if sys.stderr.isatty() and (why := hint(task, desk)):
         say(why)
@@ -98,11 +94,7 @@ def show_command(desk: Desk, id: str, as_json: bool) -> None:
 
 def _status_text(found: dict[str, Any]) -> str:
     supervisor = found["supervisor"]
-    runs = (
-        f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}"
-        if supervisor
-        else "none is running"
-    )
+    runs = f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}" if supervisor else "none is running"
     others = {role: f"pid {found[role]['pid']}" if found[role] else "-" for role in ("flusher", "nursery")}
     about = fields(
         [("home", found["home"]), ("supervisor", runs), *others.items(), ("socket", found["socket"])],

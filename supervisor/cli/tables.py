@@ -70,9 +70,7 @@ def fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> str:
 def clean(text: str) -> str:
     """One line, without what would move the cursor or ring the bell."""
     words = " ".join(text.split()) if not text.isprintable() else text
-    return (
-        words if words.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in words)
-    )
+    return words if words.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in words)
 
 
 def columns(text: str) -> int:

@@ -17,6 +17,8 @@ from supervisor.execution.spawn import spawn
 from supervisor.execution.trees import take_status
 from supervisor.execution.verdict import outcome_of
 
+STREAMS = ("stdout", "stderr")
+
 #: Bytes of one stream that go into the database with the settlement.
 SMALL_OUTPUT = 64 * 1024
 
@@ -50,7 +52,7 @@ class Attempt(ABC):
 
     def outputs(self) -> tuple[tuple[str, bytes], ...]:
         """What it wrote, of streams that are small enough to keep in the database."""
-        found = ((stream, self._small(stream)) for stream in ("stdout", "stderr"))
+        found = ((stream, self._small(stream)) for stream in STREAMS)
         self._kept = tuple((stream, data) for stream, data in found if data is not None)
         return tuple((stream, data) for stream, data in self._kept if data)
 
@@ -64,9 +66,13 @@ class Attempt(ABC):
 
     def sync_files(self) -> None:
         """Have what stays a file outlive a power loss."""
-        for stream in {"stdout", "stderr"} - {stream for stream, _ in self._kept}:
+        for stream in set(STREAMS) - {stream for stream, _ in self._kept}:
             with open(self.home.output(self.claimed.claim, stream), "rb") as file:
                 os.fsync(file.fileno())
+
+    @abstractmethod
+    def so_far(self) -> Outcome:
+        """What it would come to if it had ended well by now."""
 
     def text(self, stream: str, limit: int = READABLE) -> str:
         """What it wrote to a stream, from the start; bad bytes are replaced."""
@@ -78,8 +84,8 @@ class Attempt(ABC):
 
     def size(self) -> int:
         """Bytes written so far, to both streams."""
-        paths = (self.home.output(self.claimed.claim, stream) for stream in ("stdout", "stderr"))
-        return sum(os.stat(path).st_size for path in paths if os.path.exists(path))
+        paths = (self.home.output(self.claimed.claim, stream) for stream in STREAMS)
+        return sum(path.stat().st_size for path in paths if path.exists())
 
     def _small(self, stream: str) -> bytes | None:
         try:
@@ -113,6 +119,10 @@ class ProcessAttempt(Attempt):
         if status is None:
             return None
         return outcome_of(status, self.text("stdout"), self._tail("stderr"), self._agent)
+
+    def so_far(self) -> Outcome:
+        """Its output judged as after exit code 0."""
+        return outcome_of(0, self.text("stdout"), self._tail("stderr"), self._agent)
 
     def close(self) -> None:
         """Stop watching."""
@@ -160,6 +170,10 @@ class CallAttempt(Attempt):
             return Outcome(error=str(answer["error"]), error_kind="failed")
         return Outcome(result=str(answer["result"]))
 
+    def so_far(self) -> Outcome:
+        """A call that has not returned has no result."""
+        return Outcome()
+
     def close(self) -> None:
         """The runner stays."""
 
@@ -172,5 +186,5 @@ class CallAttempt(Attempt):
     def _open_files(self) -> list[int]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         stdin = os.open(stdin_of(self.claimed, self.home, self.claimed.stdin), os.O_RDONLY | os.O_CLOEXEC)
-        files = [os.open(self.home.output(self.claimed.claim, stream), flags, 0o600) for stream in ("stdout", "stderr")]
+        files = [os.open(self.home.output(self.claimed.claim, stream), flags, 0o600) for stream in STREAMS]
         return [stdin, *files]

@@ -14,6 +14,7 @@ from supervisor.execution.outcome import Outcome, Try, settlement_of
 from supervisor.execution.plan import CannotStart, agent_plan, command_plan, environment_of
 from supervisor.execution.runners import Runners
 from supervisor.execution.trees import children_of, descendants_of, end, own_children
+from supervisor.execution.vitals import Vitals
 
 #: Seconds after which a task's process is noted for people to see; most are over before.
 NOTE_PID_AFTER = 0.05
@@ -37,6 +38,8 @@ class Run:
         started = clock.monotonic()
         self._deadline = started + claimed.timeout_ms / 1000 if claimed.timeout_ms else float("inf")
         self._note_pid_at = started + NOTE_PID_AFTER
+        self._vitals = Vitals(self.attempt, self._living, queue.config, started)
+        self._stale = False
 
     def heard(self, _mask: int) -> None:
         """What is watched has become readable."""
@@ -44,7 +47,7 @@ class Run:
 
     def rest(self) -> float:
         """Seconds until it must be looked at, if nothing is heard before."""
-        return max(0.0, min(self._deadline, self._note_pid_at) - clock.monotonic())
+        return max(0.0, min(self._deadline, self._note_pid_at, self._vitals.next_at()) - clock.monotonic())
 
     def step(self) -> Settlement | None:
         """Do what is due; its settlement once it is over and its tree is gone."""
@@ -58,10 +61,32 @@ class Run:
             self._queue.note_pid(self.claimed.number, self.claimed.claim, self.attempt.pid)
             self.look = True  # a verdict may have come before this worker could be told
         if self.look and self._is_decided():
-            return self._stop(Outcome())
+            return self._stop(None)
+        if now >= self._vitals.next_at() and (settlement := self._feel_pulse(now)) is not None:
+            return settlement
         if now >= self._deadline:
             return self._stop(Outcome(error=f"It ran longer than {self.claimed.timeout_ms} ms.", error_kind="timeout"))
         return None
+
+    def _feel_pulse(self, now: float) -> Settlement | None:
+        found = self._vitals.look(now, lambda: self._queue.progress_of(self.claimed.id))
+        if found is None:
+            return None
+        self.look = True  # whoever wrote a verdict may not have been able to wake us
+        if found.stable and self._ends_when_stable():
+            return self._stop(self.attempt.so_far())
+        return None if found.stale is None or self._stale else self._note_stale(found.stale)
+
+    def _note_stale(self, idle_ms: int) -> Settlement | None:
+        self._stale = True
+        self._queue.note_stale(self.claimed.number, self.claimed.claim, idle_ms)
+        if self._queue.config.stale_action == "notify":
+            return None
+        return self._stop(Outcome(error=f"It gave no sign of life for {idle_ms} ms.", error_kind="stalled"))
+
+    def _ends_when_stable(self) -> bool:
+        agent = self._queue.config.agents.get(self.claimed.agent)
+        return agent is not None and agent.completion == "stable"
 
     def _start(self) -> Attempt:
         claimed, home = self.claimed, self._queue.home
@@ -92,10 +117,10 @@ class Run:
             self._end()
         return replace(settlement, leftovers=len(left - {self.attempt.pid}))
 
-    def _stop(self, outcome: Outcome) -> Settlement:
-        """End a tree on somebody's verdict, or on the clock's, unless somebody was first."""
-        settlement = self._judge(outcome)
-        if outcome.error_kind is not None:
+    def _stop(self, outcome: Outcome | None) -> Settlement:
+        """End a tree on somebody's verdict (None: it is written), or on our own, unless somebody was first."""
+        settlement = self._judge(outcome or Outcome())
+        if outcome is not None:
             self._fix(settlement)
         if isinstance(self.attempt, CallAttempt):
             self.attempt.runner.spent = True
@@ -124,8 +149,15 @@ class Run:
     def _runner_has_children(self) -> bool:
         return isinstance(self.attempt, CallAttempt) and bool(children_of(self.attempt.pid))
 
+    def _living(self) -> set[int]:
+        return self._members() | {self.attempt.pid}
+
     def _members(self) -> set[int]:
         return descendants_of(os.getpid()) - self._runners.pids() - _spared
+
+    def trim(self) -> None:
+        """Bring the output down to its cap, once nobody writes it any more."""
+        self._vitals.trim()
 
     def _end(self) -> None:
         end(self._members, self._queue.config.kill_grace_s)

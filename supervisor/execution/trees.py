@@ -56,6 +56,11 @@ def marked(claim: int, home: Path) -> set[int]:
     return {pid for pid in _all_processes() if _bears(pid, wanted) and not is_spared(pid)}
 
 
+def cpu_seconds(pids: set[int]) -> float:
+    """CPU time, in seconds, that these processes have used, with that of their children that were waited for."""
+    return sum(map(_cpu_ticks, pids)) / os.sysconf("SC_CLK_TCK")
+
+
 def is_spared(pid: int) -> bool:
     """Whether a process belongs to a task whose children are meant to live on."""
     return SPARE_MARK in _environment(pid)
@@ -194,6 +199,26 @@ def _is_zombie(pid: int) -> bool:
     except (FileNotFoundError, ProcessLookupError):
         return True
     return text[text.rindex(b")") + 2 : text.rindex(b")") + 3] in (b"Z", b"X")
+
+
+def _cpu_ticks(pid: int) -> int:
+    if not LINUX:
+        return _cpu_ticks_by_psutil(pid)
+    try:
+        text = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(map(int, text[text.rindex(b")") + 2 :].split()[11:15]))
+
+
+def _cpu_ticks_by_psutil(pid: int) -> int:
+    import psutil
+
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0
+    return round((times.user + times.system) * os.sysconf("SC_CLK_TCK"))
 
 
 def _all_processes() -> Iterator[int]:

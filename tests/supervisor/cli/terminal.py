@@ -21,9 +21,7 @@ PATIENCE = 20.0
 class Terminal:
     """One command, whose stdin, stdout and stderr are one terminal."""
 
-    def __init__(
-        self, *words: str, variables: Mapping[str, str] | None = None, cwd: Path | None = None
-    ) -> None:
+    def __init__(self, *words: str, variables: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
         self._master, slave = pty.openpty()
         self.process = subprocess.Popen(
             program(*words),

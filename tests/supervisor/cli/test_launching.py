@@ -123,9 +123,7 @@ def test_a_delay_says_when(cli: Cli):
         (("--nope",), "--nope"),
     ],
 )
-def test_a_mistake_names_its_option_or_field_and_launches_nothing(
-    cli: Cli, words: tuple[str, ...], name: str
-):
+def test_a_mistake_names_its_option_or_field_and_launches_nothing(cli: Cli, words: tuple[str, ...], name: str):
     said = cli("launch", *words, "--", "true")
     assert said.code == 2
     assert name in said.err
@@ -183,9 +181,7 @@ def test_the_environment_keeps_paths_and_languages_and_what_is_asked_for(
     (home / "config.toml").write_text('pass_env = ["MY_*"]\n')
     for name in ("LC_TIME", "MY_OWN", "OTHER", "CLAUDE_CODE_X"):
         monkeypatch.setenv(name, f"{name}!")
-    found = env_of(
-        home, launched(cli, "--env", "A=1=2", "--env", "SECRET", "--env", "EMPTY=", "--", "true")["id"]
-    )
+    found = env_of(home, launched(cli, "--env", "A=1=2", "--env", "SECRET", "--env", "EMPTY=", "--", "true")["id"])
     assert found["PATH"] == os.environ["PATH"]
     assert (found["LC_TIME"], found["MY_OWN"]) == ("LC_TIME!", "MY_OWN!")
     assert (found["A"], found["EMPTY"], found["SECRET"]) == ("1=2", "", None)
@@ -242,9 +238,7 @@ def test_a_file_of_tasks_may_come_by_stdin(cli: Cli):
         ('{"command": ["x\\u0000"]}', "command[0]"),
     ],
 )
-def test_a_bad_line_is_named_with_its_field_and_nothing_is_launched(
-    cli: Cli, tmp_path: Path, line: str, why: str
-):
+def test_a_bad_line_is_named_with_its_field_and_nothing_is_launched(cli: Cli, tmp_path: Path, line: str, why: str):
     (tmp_path / "tasks").write_text(f'{{"command": ["true"]}}\n\n{line}\n')
     said = cli("launch", "--from-file", "tasks")
     assert said.code == 2

@@ -44,9 +44,7 @@ def test_everyone_is_heard_from_now_on_unless_a_number_is_given(cli: Cli, stage:
     assert len(events(cli("listen", "--parent", "*", "--until-now", "--after", "0"))) == 2
 
 
-def test_the_parent_is_the_session_around_if_none_is_named(
-    cli: Cli, stage: Stage, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_parent_is_the_session_around_if_none_is_named(cli: Cli, stage: Stage, monkeypatch: pytest.MonkeyPatch):
     stage.ended(parent_session_id="me")
     assert cli("listen", "--until-now").code == 2
     monkeypatch.setenv("BACKBURNER_PARENT", "me")

@@ -138,9 +138,7 @@ def test_verbs_options_and_ids_are_completed(home: Path, stage: Stage):
 
 
 @pytest.mark.parametrize("words", [("list",), ("launch", "--", "true")])
-def test_nothing_that_takes_long_is_imported_for_what_must_be_quick(
-    home: Path, stage: Stage, words: tuple[str, ...]
-):
+def test_nothing_that_takes_long_is_imported_for_what_must_be_quick(home: Path, stage: Stage, words: tuple[str, ...]):
     stage.pending()
     probe = (
         "import sys, json; from supervisor.cli import main; code = main(sys.argv[1:]); "

@@ -55,9 +55,7 @@ def test_a_list_is_narrowed_by_status_parent_and_model(cli: Cli, stage: Stage):
     mine = stage.pending(parent_session_id="me", model="opus")
     stage.pending(parent_session_id="you", model="opus")
     stage.ended(parent_session_id="me", model="haiku")
-    assert [task["id"] for task in cli("list", "--json", "--parent", "me", "--status", "pending").json] == [
-        mine
-    ]
+    assert [task["id"] for task in cli("list", "--json", "--parent", "me", "--status", "pending").json] == [mine]
     assert len(cli("list", "--json", "--model", "opus").json) == 2
     assert len(cli("list", "--json", "--limit", "1").json) == 1
     assert len(cli("list", "--json", "--limit", "0").json) == 3

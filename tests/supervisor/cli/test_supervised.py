@@ -119,9 +119,7 @@ def test_run_prints_the_task_instead_of_its_output_when_json_is_asked_for(superv
 
 
 def test_ctrl_c_cancels_what_run_runs_with_its_whole_tree(supervised: Path):
-    with Terminal(
-        "--home", str(supervised), "run", "--", "sh", "-c", "echo $$; sleep 600 & wait"
-    ) as terminal:
+    with Terminal("--home", str(supervised), "run", "--", "sh", "-c", "echo $$; sleep 600 & wait") as terminal:
         pid = int(terminal.see(r"(\d+)\n")[1])
         terminal.press(CTRL_C)
         assert terminal.end() == 130
@@ -173,9 +171,7 @@ def test_output_is_followed_until_the_task_has_ended(supervised: Path, tmp_path:
 def test_only_the_last_try_is_shown_of_a_task_that_was_tried_again(supervised: Path):
     (supervised / "config.toml").write_text("retry_base_ms = 0\n")
     said(supervised, "reload")
-    done = backburner(
-        supervised, "run", "--retries", "2", "--", "sh", "-c", "echo $BACKBURNER_ATTEMPT; exit 9"
-    )
+    done = backburner(supervised, "run", "--retries", "2", "--", "sh", "-c", "echo $BACKBURNER_ATTEMPT; exit 9")
     assert done.returncode == 9
     assert done.stdout.endswith("3\n")
     assert said(supervised, "output", "-") == "3\n"
@@ -183,9 +179,7 @@ def test_only_the_last_try_is_shown_of_a_task_that_was_tried_again(supervised: P
 
 def test_cancel_returns_when_the_whole_tree_is_gone(supervised: Path, tmp_path: Path):
     pids = tmp_path / "pids"
-    id = launched(
-        supervised, "--", "sh", "-c", f"setsid sleep 600 & echo $! > {pids}; echo $$ >> {pids}; sleep 600"
-    )
+    id = launched(supervised, "--", "sh", "-c", f"setsid sleep 600 & echo $! > {pids}; echo $$ >> {pids}; sleep 600")
     eventually(lambda: pids.exists() and len(pids.read_text().split()) == 2)
     assert said(supervised, "cancel", id) == f"{id[3:11]} cancelled\n"
     assert [pid for pid in pids.read_text().split() if lives(int(pid))] == []
@@ -352,3 +346,14 @@ def test_many_tasks_of_a_file_run_and_are_waited_for(supervised: Path, tmp_path:
     ids = said(supervised, "launch", "--from-file", str(tmp_path / "tasks")).split()
     assert len(ids) == 50
     assert said(supervised, "wait", *ids) == "50 background tasks completed successfully.\n"
+
+
+def test_a_verdict_needs_neither_a_supervisor_nor_a_worker(supervised: Path):
+    id = running(supervised)
+    found = json.loads(said(supervised, "status", "--json"))
+    worker = next(worker["pid"] for worker in found["workers"] if worker["taskId"] == id)
+    for victim in (found["supervisor"]["pid"], found["nursery"]["pid"], worker):
+        os.kill(victim, signal.SIGKILL)
+    assert said(supervised, "complete", id, "--result", "ok") == f"{id[3:11]} completed\n"
+    assert shown(supervised, id)["result"] == "ok"
+    said(supervised, "up", "--detach")

@@ -14,9 +14,7 @@ def test_a_launch_on_a_terminal_says_why_the_task_waits(home: Path):
         assert terminal.end() == 0
     first, second = terminal.plain.splitlines()
     assert first.startswith("bg-")
-    assert second == (
-        f"backburner: pending: no supervisor runs for {home}; start one: backburner up --detach"
-    )
+    assert second == (f"backburner: pending: no supervisor runs for {home}; start one: backburner up --detach")
 
 
 def test_a_launch_on_a_terminal_says_when_a_delay_and_a_pause_are_over(home: Path, stage: Stage):
