@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ipc import clock
 from ipc.claim import Claimed, Settlement, Slot
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction
-from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap
+from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.groups import assign, load_limits
 from ipc.launch import Order
 from ipc.limits import Limits
 from ipc.registry import Running, wake_process
+from ipc.settings import applied_configuration
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
 from ipc.tasks import Tasks, find_state, known_task, state_of
 
@@ -51,8 +52,10 @@ class Queue(Tasks):
 
         Raises InvalidInput, UnknownAgent, NotFound (`after`), OverCap, Temporary.
         """
-        places = [f"tasks[{position}]." for position in range(len(wanted))] if len(wanted) > 1 else [""] * len(wanted)
-        orders = [Order.of(launch, self.config, where) for launch, where in zip(wanted, places, strict=True)]
+        try:
+            orders = _orders(wanted, self.config)
+        except UnknownAgent:
+            orders = _orders(wanted, self._with_applied_agents())
         for order in orders:
             order.copy_stdin(self.home)
         with self.database.write() as transaction:
@@ -62,6 +65,12 @@ class Queue(Tasks):
         if any(order.doomed for order in orders):
             self.home.wake("flusher")
         return launched
+
+    def _with_applied_agents(self) -> BackgroundConfig:
+        """This process's configuration, with the agents that the supervisor was given besides (by flags, or elsewhere)."""
+        applied = applied_configuration(self.database)
+        default = self.config.default_agent or applied.default_agent
+        return replace(self.config, agents={**applied.agents, **self.config.agents}, default_agent=default)
 
     def _current_limits(self, transaction: Transaction) -> Limits:
         version = transaction.value("limits_version")
@@ -242,6 +251,11 @@ class Queue(Tasks):
                 _resolve(transaction, row, now)
         self.home.wake("flusher")
         return {row["grp"] for row in [*late, *over]}
+
+
+def _orders(wanted: Sequence[LaunchInput], config: BackgroundConfig) -> list[Order]:
+    places = [f"tasks[{position}]." for position in range(len(wanted))] if len(wanted) > 1 else [""] * len(wanted)
+    return [Order.of(launch, config, where) for launch, where in zip(wanted, places, strict=True)]
 
 
 def _hint(groups: set[str]) -> str:

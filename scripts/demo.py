@@ -170,7 +170,9 @@ class Parent:
         self.batches.append(batch)
         titles = ", ".join(self.ids[task["id"]].title for task in batch.data["tasks"])
         last = "  (all complete)" if batch.data["allComplete"] else ""
-        print(f"  {batch.at.astimezone():%H:%M:%S.%f}"[:-3], f" {batch.data['message']}{last}\n      {titles}", flush=True)
+        print(
+            f"  {batch.at.astimezone():%H:%M:%S.%f}"[:-3], f" {batch.data['message']}{last}\n      {titles}", flush=True
+        )
         if len(self.batches) == 1:
             self.client.call("cancel", id=next(id for id, job in self.ids.items() if job.ends == "cancelled"))
 

@@ -1,8 +1,8 @@
 """Makes the transcripts in README.md by running the real thing, in a temporary project.
 
-`<!-- transcript -->` blocks hold commands (`$ …`), run in a terminal of their own one after the other; `<!-- conversation -->`
-is spoken over the socket; `<!-- file: PATH -->` is that file. What differs from run to run (ids, times, processes, folders)
-is replaced by something that does not.
+`<!-- transcript -->` blocks hold commands (`$ …`), run one after the other, each in a terminal; `<!-- conversation -->`
+is spoken over the socket; `<!-- file: PATH -->` is that file. What differs from run to run (ids, times, processes,
+folders) is replaced by something that does not. A block whose program is not installed stays as it is.
 """
 
 from __future__ import annotations
@@ -264,6 +264,8 @@ def made(kind: str, block: str, stage: Stage) -> str:
     if kind == "conversation":
         return stage.converse()
     commands = [line for line in block.splitlines() if line.startswith("$ ")]
+    if not all(shutil.which(command.split()[1], path=stage.environment["PATH"]) for command in commands):
+        return block
     return "".join(f"{command}\n{stage.run(command[2:])}" for command in commands)
 
 

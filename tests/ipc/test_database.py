@@ -1,0 +1,311 @@
+"""One file, many processes: the gate, the migrations, the schema and its triggers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from ipc import database as module
+from ipc.database import JUMP, SCHEMA, Database
+from ipc.errors import GateBusy, MoveNotAllowed, NewerSchema, Permanent, Temporary
+from ipc.gate import Gate
+from ipc.home import Home
+from ipc.task import MOVES, TaskStatus
+from tests.helpers.moment import eventually
+from tests.helpers.places import IPC
+from tests.helpers.yard import Yard
+
+STATEMENTS = sorted(path for path in (IPC / "sql").glob("*.sql") if not path.stem.startswith("schema_"))
+
+#: What never grows with the number of tasks or events, and is in every transaction or every turn of somebody's loop.
+HOT = """
+    any_over any_running any_unbatched any_unsettled cancel_pending claim_task count_ready count_unfinished end_pending
+    find_ids first_event_after forget_over free_slot get_digest get_input get_output get_task holder_of_unique
+    insert_dependency keep_snapshot last_id last_seq list_due list_over list_running list_tasks list_tasks_of_parent
+    list_unfinished_ids list_unfinished_tasks list_unwell_tasks list_waiting_groups make_ready more_unbatched
+    move_pending move_running newest_event next_claim next_claimable next_due note_pid old_events old_tasks read_events
+    read_events_of_parent retry_task set_progress set_stale settle_task state_of take_unbatched truncated_to
+    write_verdict
+""".split()
+
+#: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
+SHORT_WALK = re.compile(
+    r"SCAN \w+( USING (COVERING )?INDEX (tasks_(ready|unready|running|due|unfinished|unwell)|dependencies_over))?"
+)
+
+
+@pytest.fixture
+def opened(home: Path) -> Iterator[Database]:
+    with closing(Database(Home(home).prepare(), "normal")) as found:
+        yield found
+
+
+@pytest.fixture
+def raw(opened: Database, home: Path) -> Iterator[sqlite3.Connection]:
+    """A look into the file past all of our code."""
+    with closing(sqlite3.connect(home / "backburner.db", isolation_level=None)) as connection:
+        yield connection
+
+
+def plan(raw: sqlite3.Connection, path: Path) -> list[str]:
+    """How SQLite would carry a statement out."""
+    text = path.read_text()
+    values = dict.fromkeys(re.findall(r":(\w+)", text))
+    return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+
+
+def test_the_moves_of_the_schema_are_the_moves_of_the_code(raw):
+    assert {(TaskStatus(was), TaskStatus(becomes)) for was, becomes in raw.execute("SELECT * FROM moves")} == MOVES
+
+
+@pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
+def test_every_statement_fits_the_schema(raw, path):
+    plan(raw, path)
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_hot_statement_walks_over_no_history(raw, name):
+    steps = [step for step in plan(raw, IPC / "sql" / f"{name}.sql") if step.startswith("SCAN")]
+    text = (IPC / "sql" / f"{name}.sql").read_text()
+    assert [step for step in steps if not _is_short(step, text)] == []
+
+
+def _is_short(step: str, text: str) -> bool:
+    """Partial indexes hold live rows only; a walk along a key with LIMIT, min or max stops at its first rows."""
+    if re.fullmatch(r"SCAN (\w+ )?(CONSTANT ROW|json_each.*)|SCAN \(.*\)", step):
+        return True
+    if "tasks_" in step or "dependencies_over" in step:
+        return bool(SHORT_WALK.fullmatch(step))
+    return bool(re.search(r"LIMIT|max\(|min\(|EXISTS", text)) or "counters" in step or "sqlite_sequence" in step
+
+
+def test_a_home_opened_by_eight_processes_at_once_is_made_once(home):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from ipc.database import Database; from ipc.home import Home; from ipc.log import Log\n"
+        "sys.stdin.readline()\n"
+        "database = Database(Home(Path(sys.argv[1])).prepare())\n"
+        "print(Log(database).id()); database.close()"
+    )
+    command = [sys.executable, "-c", code, str(home)]
+    environment = {**os.environ, "PYTHONPATH": str(IPC.parent)}
+    pipe = subprocess.PIPE
+    racers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) for _ in range(8)]
+    for racer in racers:
+        racer.stdin.write(b"\n")
+        racer.stdin.flush()
+    said = [racer.communicate(timeout=50) for racer in racers]
+    assert [error for _, error in said if error] == []
+    assert len({out for out, _ in said}) == 1
+
+
+def test_the_files_are_their_owners_alone(opened, home):
+    with opened.write():
+        pass
+    modes = {path.name: path.stat().st_mode & 0o777 for path in home.iterdir() if path.name.startswith("backburner.db")}
+    assert set(modes.values()) == {0o600}
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_newer_schema_is_refused(opened, raw, home):
+    raw.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    with pytest.raises(NewerSchema, match="upgrade"):
+        Database(Home(home))
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home):
+    Home(home).prepare()
+    (home / "backburner.db").write_bytes(b"not a database, but somebody's notes" * 100)
+    with pytest.raises(Permanent, match=str(home)):
+        Database(Home(home))
+    assert (home / "backburner.db").read_bytes().startswith(b"not a database")
+
+
+def test_an_exception_undoes_the_whole_transaction(opened):
+    with pytest.raises(ZeroDivisionError), opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "1"})
+        raise ZeroDivisionError
+    with opened.read() as transaction:
+        assert transaction.setting("x") is None
+
+
+HOLDER = """
+import sys; from pathlib import Path
+from ipc.database import Database; from ipc.home import Home
+with Database(Home(Path(sys.argv[1]))).write() as transaction:
+    transaction.run("set_setting", {"name": "x", "value": "holder"})
+    print("holding", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(opened: Database, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process in the middle of a writing transaction."""
+    command = [sys.executable, "-c", HOLDER, str(home)]
+    environment = {**os.environ, "PYTHONPATH": str(IPC.parent)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout.readline() == b"holding\n"
+        yield process
+        process.kill()
+
+
+def test_the_gate_lets_one_writer_in_and_names_it(opened, holder, home):
+    gate = Gate.of(Home(home).lock("gate"))
+    gate.patience = 0.1
+    with pytest.raises(GateBusy, match=str(holder.pid)), opened.write():
+        pass
+
+
+def test_readers_do_not_wait_at_the_gate(opened, holder):
+    with opened.read() as transaction:
+        assert transaction.setting("x") is None
+
+
+def test_a_writer_that_is_killed_opens_the_gate_and_leaves_nothing(opened, holder):
+    holder.kill()
+    with opened.write() as transaction:
+        assert transaction.setting("x") is None
+
+
+def test_a_gate_that_was_deleted_with_its_home_is_found_anew(opened, home):
+    with opened.write():
+        pass
+    Home(home).lock("gate").unlink()
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "1"})
+    assert Home(home).lock("gate").exists()
+
+
+def test_another_process_sees_that_something_changed(opened, home):
+    with closing(Database(Home(home))) as other:
+        before = other.changed()
+        assert other.changed() == before
+        with opened.write() as transaction:
+            transaction.run("set_setting", {"name": "x", "value": "1"})
+        assert other.changed() != before
+
+
+def test_a_new_boot_moves_the_numbers_ahead_once(home, monkeypatch):
+    with Yard(home) as yard:
+        yard.run(parent_session_id="ses-1")
+        seq, claim = yard.log.last_seq(), yard.start(yard.launch()).claim
+    monkeypatch.setattr(module, "boot_id", lambda: "another boot")
+    for _ in range(2):
+        with Yard(home) as yard:
+            yard.log.acknowledge("ses-1", "default", seq)
+            last = yard.log.last_seq()
+            yard.launch()
+    assert last == seq + 1 + JUMP
+    with Yard(home) as yard:
+        assert yard.claim(slot=1).claim == claim + 1 + JUMP
+        assert yard.log.read(None, last, 9)[0].seq == last + 1
+
+
+def test_the_log_is_copied_into_the_file_and_made_short(opened):
+    for number in range(50):
+        with opened.write() as transaction:
+            transaction.run("set_setting", {"name": f"x{number}", "value": "v" * 1000})
+    assert opened.wal_bytes() > 0
+    opened.checkpoint()
+    assert opened.wal_bytes() == 0
+
+
+def test_a_closed_database_says_so(opened):
+    other = Database(opened.home)
+    other.close()
+    with pytest.raises(Temporary, match="closed"), other.read():
+        pass
+
+
+ILLEGAL = sorted({(was, becomes) for was in TaskStatus for becomes in TaskStatus} - MOVES)
+
+
+@pytest.mark.parametrize(("was", "becomes"), ILLEGAL)
+def test_the_schema_refuses_every_move_that_is_not_in_the_table(home, was, becomes):
+    with Yard(home) as yard:
+        id = _task_in(yard, was)
+        with closing(sqlite3.connect(home / "backburner.db")) as raw, pytest.raises(sqlite3.IntegrityError):
+            _force(raw, id, becomes)
+        assert yard.get(id).status is was
+
+
+def _task_in(yard: Yard, status: TaskStatus) -> str:
+    if status.ended:
+        return yard.run(status)
+    id = yard.launch()
+    if status is TaskStatus.RUNNING:
+        yard.start(id)
+    return id
+
+
+def _force(raw: sqlite3.Connection, id: str, status: TaskStatus) -> None:
+    """Set a status with all that the CHECKs want, so that only the moves can object."""
+    slot = 5 if status is TaskStatus.RUNNING else None
+    kind = "failed" if status is TaskStatus.ERROR else None
+    raw.execute(
+        "UPDATE tasks SET status = ?, slot = ?, claim = 99, completed_at = ?, error_kind = ?, started_at = 1 WHERE id = ?",
+        (status, slot, 1 if status.ended else None, kind, id),
+    )
+
+
+def test_an_illegal_move_is_told_as_such(home):
+    with Yard(home) as yard:
+        id = yard.run()
+        number = yard.queue._state(id)["number"]
+        with pytest.raises(MoveNotAllowed), yard.database.write() as transaction:
+            transaction.run("cancel_waiting", {"now": 1, "most": 1})
+            yard.database._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
+
+
+def test_no_two_running_tasks_have_one_slot(home):
+    with Yard(home) as yard:
+        yard.launch()
+        yard.start(yard.get(yard.queue.unfinished()[0]).id)
+        second = yard.launch()
+        assert yard.claim(slot=0) is None
+        with closing(sqlite3.connect(home / "backburner.db")) as raw, pytest.raises(sqlite3.IntegrityError):
+            raw.execute("UPDATE tasks SET status = 'running', slot = 0, claim = 9, started_at = 1 WHERE id = ?", (second,))
+
+
+def test_a_change_of_state_and_its_event_are_one(home):
+    with Yard(home) as yard:
+        id = yard.launch(parent_session_id="ses-1")
+        with pytest.raises(ZeroDivisionError), yard.database.write() as transaction:
+            transaction.run("cancel_waiting", {"now": 1, "most": 9})
+            raise ZeroDivisionError
+        assert yard.get(id).status is TaskStatus.PENDING
+        assert yard.told() == []
+        yard.queue.cancel(id)
+        assert yard.told() == ["background_task_completed"]
+
+
+def test_gates_of_forked_children_are_their_own(opened):
+    with opened.write():
+        pid = os.fork()
+        if pid == 0:
+            gate = Gate.of(opened.home.lock("gate"))
+            gate.patience = 0.05
+            try:
+                with gate:
+                    os._exit(1)
+            except GateBusy:
+                os._exit(0)
+        assert eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
+
+
+def test_what_is_written_is_json_and_never_a_pickle(home):
+    with Yard(home) as yard:
+        yard.launch(call="m:f", args=(1, "a"), kwargs={"b": None}, metadata={"c": [1]})
+        with closing(sqlite3.connect(home / "backburner.db")) as raw:
+            row = raw.execute("SELECT args, kwargs, metadata FROM inputs").fetchone()
+        assert [json.loads(text) for text in row] == [[1, "a"], {"b": None}, {"c": [1]}]

@@ -1,0 +1,111 @@
+"""The write gate: one at a time, bounded waits, no frozen holder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ipc import clock
+from ipc.errors import GateBusy
+from ipc.gate import Gate
+from ipc.thaw import LAST_CHANCE, SUSPICION
+from tests.helpers.moment import eventually
+from tests.helpers.places import ROOT
+
+#: Takes the gate and stops inside it; with `stubborn` it stops again whenever it is continued.
+HOLDER = """
+import os, signal, sys
+sys.path.append(sys.argv[1])
+from pathlib import Path
+from ipc.gate import Gate
+with Gate.of(Path(sys.argv[2])):
+    stop = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+    if "stubborn" in sys.argv:
+        signal.signal(signal.SIGCONT, stop)
+    print("in", flush=True)
+    stop()
+    while "stubborn" in sys.argv or "forever" in sys.argv:
+        signal.pause()
+"""
+
+
+@contextmanager
+def holder(path: Path, *how: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLDER, str(ROOT), str(path), *how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gate.lock"
+
+
+def test_a_killed_holder_frees_the_gate_at_once(path: Path):
+    with holder(path) as process:
+        process.kill()
+        started = clock.monotonic()
+        with Gate.of(path):
+            assert clock.monotonic() - started < SUSPICION
+
+
+def test_a_stopped_holder_is_continued(path: Path):
+    with holder(path) as process, Gate.of(path):
+        assert process.wait(10) == 0
+
+
+def test_a_holder_of_ours_that_stops_again_is_ended(path: Path):
+    started = clock.monotonic()
+    with holder(path, "stubborn", "backburner") as process, Gate.of(path):
+        assert process.wait(10) == -signal.SIGKILL
+        assert clock.monotonic() - started < SUSPICION + LAST_CHANCE + 2
+
+
+def test_a_stranger_that_stops_again_is_named_and_left_alone(path: Path):
+    gate = Gate(path)
+    gate.patience = SUSPICION + LAST_CHANCE + 0.5
+    with holder(path, "stubborn") as process:
+        with pytest.raises(GateBusy, match=str(process.pid)), gate:
+            pass
+        assert process.poll() is None
+
+
+def test_the_gate_of_a_home_that_was_made_anew_keeps_others_out(path: Path):
+    with Gate.of(path):
+        pass
+    path.unlink()
+    with Gate.of(path):
+        other = Gate(path)
+        assert path.exists()
+    del other
+
+
+def test_a_forked_child_does_not_hold_its_parents_gate(path: Path):
+    with Gate.of(path):
+        child = os.fork()
+        if child == 0:
+            gate = Gate.of(path)
+            gate.patience = 0.1
+            try:
+                with gate:
+                    os._exit(1)
+            except GateBusy:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+def test_a_stop_by_the_terminal_waits_until_the_gate_is_open(path: Path):
+    with Gate.of(path):
+        assert signal.SIGTSTP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    eventually(lambda: signal.SIGTSTP not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), 1, "the mask to be lifted")
