@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +33,8 @@ LIMITS = {"opus": 2, "sonnet": 3, "haiku": 5}
 
 #: Seconds after which a demonstration that has not ended has failed.
 PATIENCE = 25.0
+#: Seconds after which a job cannot have been over before anybody looked.
+LONG = 0.5
 #: Columns of the picture of who ran when.
 WIDTH = 60
 
@@ -264,14 +267,26 @@ def most_at_once(ran: list[Ran], model: str) -> int:
     return max(sum(other.begin <= one.begin < other.end for other in mine) for one in mine)
 
 
+def _collide(one: Ran, other: Ran) -> bool:
+    same = (one.job.model, one.slot) == (other.job.model, other.slot)
+    return same and one.begin < other.end and other.begin < one.end
+
+
 def promises(parent: Parent, ran: list[Ran], left: list[psutil.Process]) -> Iterator[tuple[bool, str]]:
     """What was promised, and whether it is so."""
     for model, limit in LIMITS.items():
-        booked, seen = most_at_once(ran, model), parent.most[model]
-        words = f"{model}: never more than {limit} at once ({booked} by the database, {seen} in the process table)"
-        yield max(booked, seen) <= limit, words
-    yield all(one.slot is not None for one in ran), "every job was seen in its slot"
-    yield all(0 <= (one.slot or 0) < LIMITS[one.job.model] for one in ran), "every slot was one of its key's"
+        booked, found = most_at_once(ran, model), parent.most[model]
+        words = f"{model}: never more than {limit} at once ({booked} by the database, {found} in the process table)"
+        yield max(booked, found) <= limit, words
+    seen = [one for one in ran if one.slot is not None]
+    yield (
+        all(one in seen for one in ran if one.end - one.begin >= LONG),
+        (
+            f"{len(seen)} of {len(ran)} jobs were looked at while they held their slot, among them all that took {LONG} s"
+        ),
+    )
+    yield not any(_collide(*pair) for pair in combinations(seen, 2)), "no slot held two jobs at once"
+    yield all(0 <= (one.slot or 0) < LIMITS[one.job.model] for one in seen), "every slot was one of its key's"
     ends = Counter(one.status for one in ran)
     counted = ", ".join(f"{number} {status}" for status, number in ends.most_common())
     yield all(one.status == one.job.ends for one in ran), f"every job ended as it had to: {counted}"

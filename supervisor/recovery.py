@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 from ipc.claim import Settlement
 from ipc.database import Database
 from ipc.home import Home
-from ipc.lock import Lock
+from ipc.lock import Lock, holder
 from ipc.queue import Queue
 from ipc.registry import Registry, Running
 from ipc.settings import applied_configuration
+from supervisor.execution.files import Files
 from supervisor.execution.outcome import Outcome, Try, interrupted, settlement_of
-from supervisor.execution.trees import kill_all, marked
+from supervisor.execution.record import path_of, recorded
+from supervisor.execution.trees import children_of, is_role, is_spared, kill_all, marked
 from supervisor.messages import say
 
 
@@ -26,28 +29,39 @@ def is_dead(running: Running) -> bool:
 def bury(queue: Queue, running: Running, how: str) -> str | None:
     """End what is left of a dead worker's task and settle it; the status it has now.
 
-    A verdict that was written counts. What was never started goes back to the queue; what may have been, and had side effects,
-    only if its launcher asked for retries.
+    A verdict that was written counts, then the exit record. What was never started goes back to the queue; what may
+    have been, and may have had side effects, only if its launcher asked for retries.
     """
     kill_all(lambda: marked(running.claim, queue.home.folder) - {os.getpid()})
-    status, _ = queue.settle(_settlement(queue, running, how))
+    files = Files(queue.home, running.claim)
+    settlement = _settlement(queue, running, how, files.were_made())
+    status, _ = queue.settle(replace(settlement, outputs=files.small()))
+    files.forget(inputs=True)
+    if running.owner is not None:
+        path_of(queue.home, running.owner.number).unlink(missing_ok=True)
     pid = running.owner.identity.pid if running.owner else None
     say("rescued", id=running.id, pid=pid, status=status)
     return status
 
 
-def _settlement(queue: Queue, running: Running, how: str) -> Settlement:
+def _settlement(queue: Queue, running: Running, how: str, was_started: bool) -> Settlement:
+    known = recorded(queue.home, running.owner.number, running.claim) if running.owner else None
+    if known is not None:
+        return known
     one = Try(running.number, running.claim, running.attempt, running.max_attempts, running.interruptions)
     pid = running.owner.identity.pid if running.owner else "unknown"
-    if running.verdict is None and not was_started(queue.home, running.claim):
+    if running.verdict is None and not was_started:
         return interrupted(one, f"Its worker (pid {pid}) died ({how}) before it was started.")
     error = f"Its worker (pid {pid}) died ({how}) while it ran."
     return settlement_of(one, Outcome(error=error, error_kind="lost"), queue.config)
 
 
-def was_started(home: Home, claim: int) -> bool:
-    """Whether a try's process was ever forked: it makes its output file itself."""
-    return home.output(claim, "stdout").exists()
+def _strays(home: Home) -> set[int]:
+    """The nursery's children that are none of ours: descendants of a dead worker, whatever their environment says."""
+    nursery = holder(home.lock("nursery"))
+    if nursery is None:
+        return set()
+    return {pid for pid in children_of(nursery) if not is_role(pid) and not is_spared(pid)}
 
 
 def bury_now(home: Home) -> None:
@@ -58,6 +72,7 @@ def bury_now(home: Home) -> None:
     database = Database(home)
     try:
         queue = Queue(database, applied_configuration(database))
+        kill_all(lambda: _strays(home))
         for running in Registry(database).running():
             if is_dead(running):
                 bury(queue, running, "unseen")

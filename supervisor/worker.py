@@ -18,8 +18,10 @@ from ipc.home import Home
 from ipc.queue import Queue
 from ipc.registry import Registry
 from ipc.settings import applied_configuration
+from supervisor.execution.files import Files
 from supervisor.execution.outcome import Outcome, Try, settlement_of
 from supervisor.execution.plan import CannotStart
+from supervisor.execution.record import ExitRecord
 from supervisor.execution.run import Run
 from supervisor.execution.runners import Runners
 from supervisor.messages import say
@@ -58,6 +60,7 @@ class Worker(Role):
         self._configure()
         self._registry = Registry(self._database)
         self._owner = self._registry.register("worker")
+        self._record = ExitRecord(self.home, self._owner)
         self._channel.setblocking(False)
         self.selector.register(self._channel, selectors.EVENT_READ, self._listen)
         self._say({"hello": self._owner})
@@ -76,6 +79,7 @@ class Worker(Role):
     def farewell(self) -> None:
         """Strike oneself out. The runners see their lines closed, and end."""
         self._registry.leave(self._owner)
+        self._record.remove()
         self._database.close()
 
     def _watch(self, run: Run) -> float:
@@ -87,31 +91,38 @@ class Worker(Role):
 
     def _take(self, claimed: Claimed | None) -> None:
         """Start what was claimed; with nothing, give the slot back."""
-        if claimed is None:
-            self._slot = None
-            if self._leaving or not self._runners.are_fresh():
-                self.finish()
-            else:
-                self._say({"idle": True})
-            return
-        try:
-            self._run = Run(claimed, self._queue, self._runners)
-        except CannotStart as refusal:
-            outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
-            self._take(self._settle(settlement_of(Try.of(claimed), outcome, self._queue.config)))
-        else:
+        while claimed is not None and self._run is None:
+            try:
+                self._run = Run(claimed, self._queue, self._runners)
+            except CannotStart as refusal:
+                claimed = self._refuse(claimed, refusal)
+        if self._run is not None:
             self.selector.register(self._run.attempt.watched, selectors.EVENT_READ, self._run.heard)
+            return
+        self._slot = None
+        if self._leaving or not self._runners.are_fresh():
+            self.finish()
+        else:
+            self._say({"idle": True})
+
+    def _refuse(self, claimed: Claimed, refusal: CannotStart) -> Claimed | None:
+        """Settle what could not be started; the next task."""
+        Files(self.home, claimed.claim).forget(inputs=True)
+        outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
+        return self._settle(settlement_of(Try.of(claimed), outcome, self._queue.config))
 
     def _conclude(self, run: Run, settlement: Settlement) -> None:
         self.selector.unregister(run.attempt.watched)
         run.attempt.close()
         run.trim()
         self._run = None
-        whole = replace(settlement, outputs=run.attempt.outputs())
+        self._record.write(settlement)
+        files = run.attempt.files
+        whole = replace(settlement, outputs=files.small())
         if self._database.durability == "full":
-            run.attempt.sync_files()
+            files.sync()
         claimed = self._settle(whole)
-        run.attempt.forget_files()
+        files.forget(inputs=run.claimed.stdin is not None or run.claimed.prompt is not None)
         self._take(claimed)
 
     def _settle(self, settlement: Settlement) -> Claimed | None:

@@ -28,7 +28,16 @@ def _nurse(folder: str) -> int:
 
 def _run_alone(words: list[str]) -> int:
     gc.disable()  # until the command's modules are there, which stay: a tenth of the time of a launch
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            _open_nowhere(number, name)
     return _run(words)
+
+
+def _open_nowhere(number: int, name: str) -> None:
+    """Fill the place of a stream that the caller closed, before a file of ours gets its number."""
+    os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _run(words: list[str]) -> int:

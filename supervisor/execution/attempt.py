@@ -10,20 +10,13 @@ from ipc.claim import Claimed
 from ipc.config import AgentConfig
 from ipc.home import Home
 from supervisor.children import Watch, signal_name, watch
+from supervisor.execution.files import Files
 from supervisor.execution.outcome import Outcome
 from supervisor.execution.plan import CannotStart, Plan, stdin_of
 from supervisor.execution.runners import Runner
 from supervisor.execution.spawn import spawn
 from supervisor.execution.trees import take_status
 from supervisor.execution.verdict import outcome_of
-
-STREAMS = ("stdout", "stderr")
-
-#: Bytes of one stream that go into the database with the settlement.
-SMALL_OUTPUT = 64 * 1024
-
-#: Bytes of stdout that an agent's rules are given to read.
-READABLE = 16 * 1024 * 1024
 
 
 class Attempt(ABC):
@@ -35,7 +28,7 @@ class Attempt(ABC):
         """Remember what is tried."""
         self.claimed = claimed
         self.home = home
-        self._kept: tuple[tuple[str, bytes], ...] = ()
+        self.files = Files(home, claimed.claim)
 
     @property
     @abstractmethod
@@ -50,50 +43,9 @@ class Attempt(ABC):
     def close(self) -> None:
         """Let go of what was watched."""
 
-    def outputs(self) -> tuple[tuple[str, bytes], ...]:
-        """What it wrote, of streams that are small enough to keep in the database."""
-        found = ((stream, self._small(stream)) for stream in STREAMS)
-        self._kept = tuple((stream, data) for stream, data in found if data is not None)
-        return tuple((stream, data) for stream, data in self._kept if data)
-
-    def forget_files(self) -> None:
-        """Unlink what is in the database now, and what was only read."""
-        for stream, _ in self._kept:
-            self.home.output(self.claimed.claim, stream).unlink(missing_ok=True)
-        if self.claimed.stdin is not None or self.claimed.prompt is not None:
-            for kind in ("stdin", "prompt"):
-                self.home.input(f"{self.claimed.claim}.{kind}").unlink(missing_ok=True)
-
-    def sync_files(self) -> None:
-        """Have what stays a file outlive a power loss."""
-        for stream in set(STREAMS) - {stream for stream, _ in self._kept}:
-            with open(self.home.output(self.claimed.claim, stream), "rb") as file:
-                os.fsync(file.fileno())
-
     @abstractmethod
     def so_far(self) -> Outcome:
         """What it would come to if it had ended well by now."""
-
-    def text(self, stream: str, limit: int = READABLE) -> str:
-        """What it wrote to a stream, from the start; bad bytes are replaced."""
-        try:
-            with open(self.home.output(self.claimed.claim, stream), "rb") as file:
-                return file.read(limit).decode(errors="replace")
-        except FileNotFoundError:
-            return ""
-
-    def size(self) -> int:
-        """Bytes written so far, to both streams."""
-        paths = (self.home.output(self.claimed.claim, stream) for stream in STREAMS)
-        return sum(path.stat().st_size for path in paths if path.exists())
-
-    def _small(self, stream: str) -> bytes | None:
-        try:
-            with open(self.home.output(self.claimed.claim, stream), "rb") as file:
-                data = file.read(SMALL_OUTPUT + 1)
-        except FileNotFoundError:
-            return b""
-        return data if len(data) <= SMALL_OUTPUT else None
 
 
 class ProcessAttempt(Attempt):
@@ -103,7 +55,7 @@ class ProcessAttempt(Attempt):
         """Start it. Raises CannotStart."""
         super().__init__(claimed, home)
         self._agent = agent
-        self._pid = spawn(plan, claimed.claim, home)
+        self._pid = spawn(plan, list(self.files.paths.values()))
         found = watch(self._pid)
         assert found is not None, "a child that was not reaped can be watched"
         self.watched: Watch = found
@@ -118,23 +70,15 @@ class ProcessAttempt(Attempt):
         status = take_status(self._pid)
         if status is None:
             return None
-        return outcome_of(status, self.text("stdout"), self._tail("stderr"), self._agent)
+        return outcome_of(status, self.files.text("stdout"), self.files.tail("stderr"), self._agent)
 
     def so_far(self) -> Outcome:
         """Its output judged as after exit code 0."""
-        return outcome_of(0, self.text("stdout"), self._tail("stderr"), self._agent)
+        return outcome_of(0, self.files.text("stdout"), self.files.tail("stderr"), self._agent)
 
     def close(self) -> None:
         """Stop watching."""
         self.watched.close()
-
-    def _tail(self, stream: str) -> str:
-        try:
-            with open(self.home.output(self.claimed.claim, stream), "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-                return file.read().decode(errors="replace")
-        except FileNotFoundError:
-            return ""
 
 
 class CallAttempt(Attempt):
@@ -186,5 +130,4 @@ class CallAttempt(Attempt):
     def _open_files(self) -> list[int]:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
         stdin = os.open(stdin_of(self.claimed, self.home, self.claimed.stdin), os.O_RDONLY | os.O_CLOEXEC)
-        files = [os.open(self.home.output(self.claimed.claim, stream), flags, 0o600) for stream in STREAMS]
-        return [stdin, *files]
+        return [stdin, *(os.open(path, flags, 0o600) for path in self.files.paths.values())]

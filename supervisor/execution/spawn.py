@@ -6,7 +6,6 @@ import os
 import signal
 from pathlib import Path
 
-from ipc.home import Home
 from supervisor.execution.plan import CannotStart, Plan, program_of
 from supervisor.execution.trees import forget_status
 
@@ -22,7 +21,7 @@ DEFAULT_SIGNALS = (
 )
 
 
-def spawn(plan: Plan, claim: int, home: Home) -> int:
+def spawn(plan: Plan, outputs: list[Path]) -> int:
     """Start a process in a session of its own; its number. Raises CannotStart.
 
     It is the child, after the fork, that makes the output files: they are there if and only if it was started.
@@ -32,7 +31,7 @@ def spawn(plan: Plan, claim: int, home: Home) -> int:
     except OSError as error:
         raise CannotStart(f"The folder {plan.cwd} cannot be used: {error.strerror}.", 1) from error
     try:
-        return _spawn(plan, program_of(plan), [home.output(claim, stream) for stream in ("stdout", "stderr")])
+        return _spawn(plan, program_of(plan), outputs)
     finally:
         os.chdir("/")
 

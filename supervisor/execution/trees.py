@@ -25,6 +25,9 @@ CLAIM_MARK = "BACKBURNER_CLAIM"
 HOME_MARK = "BACKBURNER_HOME"
 SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
 
+#: What the processes of the nursery are called; its children have its own name until they have one.
+ROLES = ("bb-nursery", "bb-worker", "bb-flusher")
+
 #: Seconds between two looks at a tree whose processes were sent SIGKILL and have not gone yet.
 LOOK_AGAIN = 0.02
 
@@ -64,6 +67,14 @@ def cpu_seconds(pids: set[int]) -> float:
 def is_spared(pid: int) -> bool:
     """Whether a process belongs to a task whose children are meant to live on."""
     return SPARE_MARK in _environment(pid)
+
+
+def is_role(pid: int) -> bool:
+    """Whether a child of the nursery plays a role of ours, or is about to: that is how it is named then."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip() in ROLES
+    except (FileNotFoundError, ProcessLookupError):  # gone; or macOS, where no stray is left to the nursery
+        return True
 
 
 def end(members: Members, grace: float) -> int:

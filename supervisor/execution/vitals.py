@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ipc.config import BackgroundConfig
-from supervisor.execution.attempt import STREAMS, Attempt
+from supervisor.execution.attempt import Attempt
 from supervisor.execution.cap import Cap
 from supervisor.execution.trees import cpu_seconds
 from supervisor.stability import Finding, Signs, StabilityDetector
@@ -23,8 +23,7 @@ class Vitals:
         self._interval = config.polling_interval_ms / 1000
         self._detector = StabilityDetector.of(config)
         limit = round(config.output_limit_mb * MEGABYTE)
-        paths = (attempt.home.output(attempt.claimed.claim, stream) for stream in STREAMS)
-        self._caps = [Cap(path, limit, now) for path in paths]
+        self._caps = [Cap(path, limit, now) for path in attempt.files.paths.values()]
         self._next_at = now + self._interval
 
     def next_at(self) -> float:
@@ -39,7 +38,7 @@ class Vitals:
         if now < self._next_at:
             return None
         self._next_at = now + self._interval
-        return self._detector.observe(now, Signs(self._attempt.size(), progress(), cpu_seconds(self._members())))
+        return self._detector.observe(now, Signs(self._attempt.files.size(), progress(), cpu_seconds(self._members())))
 
     def trim(self) -> None:
         """At the end: give back what was written since."""

@@ -257,6 +257,7 @@ def test_everything_killed_at_once_leaves_nobody_and_loses_no_task(live: Stage, 
     pending = live.launch("echo", "hi", concurrencyKey="other", delayMs=300)
     for pid in roles:
         os.kill(pid, signal.SIGKILL)
+    eventually(lambda: gone(roles))
     live.up(**BRISK)
     assert live.until(running).error_kind == "lost"
     assert gone(pids)
@@ -577,7 +578,8 @@ def test_a_parent_may_have_only_so_many_unfinished_tasks(stage: Stage):
 
 
 def test_no_more_workers_than_the_whole_home_may_have_and_nobody_starves(stage: Stage):
-    stage.up(**BRISK, max_workers=2, default_concurrency=0)
+    (stage.folder / "config.toml").write_text(settings({**BRISK, "max_workers": 2, "default_concurrency": 0}))
+    stage.up()
     held = [stage.sleeper(concurrencyKey="wide") for _ in range(2)]
     ids = [stage.launch("true", concurrencyKey=key) for key in ("a", "b", "wide", "c")]
     waiting = json.loads(stage.say("list", "--status", "pending", "--json"))

@@ -10,9 +10,9 @@ from ipc.config import BackgroundConfig
 from ipc.database import Database
 from ipc.groups import Groups
 from ipc.home import Home
+from ipc.identity import Identity
 from ipc.log import Log
 from ipc.queue import Queue
-from ipc.registry import Registry
 from ipc.task import LaunchInput, Task, TaskStatus
 
 #: More events than any test makes.
@@ -30,13 +30,20 @@ class Yard:
         self.queue = Queue(self.database, self.config)
         self.groups = Groups(self.database, self.config)
         self.log = Log(self.database)
-        self.owner = Registry(self.database).register("worker")
+        self.owner = self._worker()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.database.close()
+
+    def _worker(self) -> int:
+        """The number of a worker that died long ago: nobody is signalled."""
+        me = Identity.mine()
+        row = {"role": "worker", "pid": me.pid, "ticks": me.ticks - 1, "boot": me.boot, "pidns": me.pidns, "since": 0}
+        with self.database.write() as transaction:
+            return transaction.insert("insert_process", row)
 
     def launch(self, **said: Any) -> str:
         """Launch `true`, unless another thing is said; the id."""
@@ -58,9 +65,7 @@ class Yard:
         """End a try; the status that its task has now."""
         if status is TaskStatus.ERROR:
             more = {"error": "It failed.", "error_kind": "failed", **more}
-        return self.queue.settle(
-            Settlement(number=claimed.number, claim=claimed.claim, status=status, **more)
-        )[0]
+        return self.queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status, **more))[0]
 
     def run(self, status: TaskStatus = TaskStatus.COMPLETED, **said: Any) -> str:
         """Launch a task, run it at once, and have it end so; its id."""

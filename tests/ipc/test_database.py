@@ -253,7 +253,8 @@ def _force(raw: sqlite3.Connection, id: str, status: TaskStatus) -> None:
     slot = 5 if status is TaskStatus.RUNNING else None
     kind = "failed" if status is TaskStatus.ERROR else None
     raw.execute(
-        "UPDATE tasks SET status = ?, slot = ?, claim = 99, completed_at = ?, error_kind = ?, started_at = 1 WHERE id = ?",
+        "UPDATE tasks SET status = ?, slot = ?, claim = 9, completed_at = ?, error_kind = ?, started_at = 1"
+        " WHERE id = ?",
         (status, slot, 1 if status.ended else None, kind, id),
     )
 
@@ -274,7 +275,9 @@ def test_no_two_running_tasks_have_one_slot(home):
         second = yard.launch()
         assert yard.claim(slot=0) is None
         with closing(sqlite3.connect(home / "backburner.db")) as raw, pytest.raises(sqlite3.IntegrityError):
-            raw.execute("UPDATE tasks SET status = 'running', slot = 0, claim = 9, started_at = 1 WHERE id = ?", (second,))
+            raw.execute(
+                "UPDATE tasks SET status = 'running', slot = 0, claim = 9, started_at = 1 WHERE id = ?", (second,)
+            )
 
 
 def test_a_change_of_state_and_its_event_are_one(home):
@@ -289,6 +292,7 @@ def test_a_change_of_state_and_its_event_are_one(home):
         assert yard.told() == ["background_task_completed"]
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_gates_of_forked_children_are_their_own(opened):
     with opened.write():
         pid = os.fork()

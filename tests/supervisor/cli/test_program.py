@@ -10,6 +10,7 @@ import click
 import pytest
 
 from ipc.control import program as command_line
+from ipc.task import LaunchInput
 from supervisor.cli.program import VERBS, program
 from tests.supervisor.cli.conftest import Cli, Stage
 
@@ -158,8 +159,7 @@ def test_nothing_that_takes_long_is_imported_for_what_must_be_quick(home: Path, 
 
 
 def test_a_reader_that_has_heard_enough_is_no_error(home: Path, stage: Stage):
-    for _ in range(3000):
-        stage.pending(description="x" * 200)
+    stage.queue.launch_many([LaunchInput(command=("true",), description="x" * 4000)] * 100)
     process = subprocess.Popen(
         command_line("list", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -179,3 +179,10 @@ def test_text_that_stdout_cannot_show_breaks_neither_a_table_nor_json(home: Path
         done = subprocess.run(command_line(*words), env=variables, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)[0]["description"] == "日本 ü"
+
+
+def test_streams_that_the_caller_closed_are_missed_by_nobody(home: Path):
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command_line("launch", "--", "true")]
+    assert subprocess.run(closed, check=False).returncode == 0
+    listed = subprocess.run(command_line("list", "--json"), capture_output=True, check=True)
+    assert len(json.loads(listed.stdout)) == 1

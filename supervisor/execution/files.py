@@ -1,0 +1,74 @@
+"""The files of one try: what it reads, what it writes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ipc.home import Home
+
+STREAMS = ("stdout", "stderr")
+
+#: Bytes of one stream that go into the database with the settlement.
+SMALL = 64 * 1024
+
+#: Bytes of a stream that an agent's rules are given to read.
+READABLE = 16 * 1024 * 1024
+
+
+class Files:
+    """What one claim has on disk. Named by the claim, so that no two tries ever share a file."""
+
+    def __init__(self, home: Home, claim: int) -> None:
+        """Touches nothing."""
+        self.paths: dict[str, Path] = {stream: home.output(claim, stream) for stream in STREAMS}
+        self._inputs = [home.input(f"{claim}.{kind}") for kind in ("stdin", "prompt")]
+        self._kept: set[str] = set()
+
+    def were_made(self) -> bool:
+        """Whether the try's process was ever there: it makes its output files itself, between fork and exec."""
+        return self.paths["stdout"].exists()
+
+    def small(self) -> tuple[tuple[str, bytes], ...]:
+        """What was written, of the streams that are small enough to go into the database."""
+        found = {stream: data for stream in STREAMS if (data := self._read(stream, SMALL + 1)) is not None}
+        fitting = {stream: data for stream, data in found.items() if len(data) <= SMALL}
+        self._kept = set(fitting) | (set(STREAMS) - set(found))
+        return tuple((stream, data) for stream, data in fitting.items() if data)
+
+    def sync(self) -> None:
+        """Have what stays a file outlive a power loss."""
+        for stream in set(STREAMS) - self._kept:
+            with open(self.paths[stream], "rb") as file:
+                os.fsync(file.fileno())
+
+    def forget(self, inputs: bool) -> None:
+        """Unlink what is in the database now and, with `inputs`, what the try was given to read."""
+        for stream in self._kept:
+            self.paths[stream].unlink(missing_ok=True)
+        for path in self._inputs if inputs else ():
+            path.unlink(missing_ok=True)
+
+    def text(self, stream: str) -> str:
+        """What was written to a stream, from its start; bad bytes are replaced."""
+        return (self._read(stream, READABLE) or b"").decode(errors="replace")
+
+    def tail(self, stream: str) -> str:
+        """The last 4 KiB of a stream."""
+        try:
+            with open(self.paths[stream], "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def size(self) -> int:
+        """Bytes written so far, to both streams."""
+        return sum(path.stat().st_size for path in self.paths.values() if path.exists())
+
+    def _read(self, stream: str, limit: int) -> bytes | None:
+        try:
+            with open(self.paths[stream], "rb") as file:
+                return file.read(limit)
+        except FileNotFoundError:
+            return None

@@ -1,0 +1,97 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ipc.config import BackgroundConfig
+from ipc.methods import PARAMETERS
+from ipc.task import MOVES
+from supervisor.cli.program import VERBS
+from tests.helpers.places import IPC, ROOT, SUPERVISOR, backburner, checkout_only
+
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
+README, ARCHITECTURE, CHANGELOG, _ = texts = [(ROOT / name).read_text() for name in DOCUMENTS]
+
+#: What README's longest documents may not outgrow, in lines.
+LONGEST_README = 180
+
+WORD = r"`([a-zA-Z]+)`"
+
+
+def between(text: str, first: str, last: str) -> str:
+    """The part of a document from one phrase to the next."""
+    return text.split(first, 1)[1].split(last, 1)[0]
+
+
+def test_the_diagram_shows_the_moves_and_no_other():
+    diagram = between(ARCHITECTURE, "```mermaid", "```")
+    shown = re.findall(r"^ +(\w+) --> (\w+)", diagram, re.MULTILINE)
+    assert len(shown) == len(set(shown))
+    assert set(shown) == {(str(was), str(becomes)) for was, becomes in MOVES}
+    assert re.findall(r"\[\*\] --> (\w+)", diagram) == ["pending"]
+
+
+def test_the_table_of_methods_has_every_method_of_the_socket():
+    rows = between(README, "| method |", "\n\n").splitlines()[2:]
+    shown = [name for row in rows for name in re.findall(WORD, row.split("|")[1])]
+    assert sorted(shown) == sorted(PARAMETERS)
+
+
+def test_every_command_is_documented_and_no_other():
+    listed = between(README, "`backburner COMMAND --help`", "\n\n")
+    assert sorted(re.findall(WORD, listed)) == sorted(VERBS)
+
+
+@pytest.mark.parametrize("text", texts, ids=DOCUMENTS)
+def test_every_command_that_is_shown_exists(text: str):
+    shown = re.findall(r"(?:`|^\$ )backburner ([a-z]+)", text, re.MULTILINE)
+    assert set(shown) <= set(VERBS)
+
+
+def test_a_command_that_is_planned_does_not_exist_yet():
+    planned = between(CHANGELOG, "## [Unreleased]", "\n## [")
+    assert set(re.findall(WORD, planned)) & set(VERBS) <= {"prune"}
+
+
+@checkout_only
+@pytest.mark.parametrize("text", texts, ids=DOCUMENTS)
+def test_links_lead_somewhere(text: str):
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not link.startswith("https://")]
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("text", texts, ids=DOCUMENTS)
+def test_files_that_are_named_exist(text: str):
+    named = re.findall(r"`((?:ipc|supervisor)/[\w/]+\.(?:py|sql))`", text)
+    assert [name for name in named if not _place(name).exists()] == []
+
+
+def _place(name: str) -> Path:
+    package, _, rest = name.partition("/")
+    return {"ipc": IPC, "supervisor": SUPERVISOR}[package] / rest
+
+
+def test_the_configuration_in_the_readme_is_one():
+    BackgroundConfig.of(tomllib.loads(between(README, "```toml\n", "```")))
+
+
+def test_the_version_has_its_changes():
+    assert f"## [{backburner().version}]" in CHANGELOG
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= LONGEST_README
+
+
+@checkout_only
+def test_the_transcripts_are_what_happens():
+    check = [sys.executable, str(ROOT / "scripts" / "transcript.py"), "--check"]
+    done = subprocess.run(check, capture_output=True, text=True, timeout=55, check=False)
+    assert done.returncode == 0, f"run scripts/transcript\n{done.stdout}{done.stderr}"

@@ -1,0 +1,73 @@
+"""The examples and the demonstration do what they show."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ipc.home import Home
+from ipc.lock import holder
+from tests.helpers.commands import backburner
+from tests.helpers.places import ROOT, checkout_only
+
+NODE = shutil.which("node")
+
+with_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
+
+
+def events(home: Path, parent: str, *words: str) -> list[dict]:
+    """What the log has for a parent."""
+    done = backburner(home, "listen", "--parent", parent, "--until-now", "--json", *words)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@with_node
+def test_the_node_client_hears_everything_once_though_the_flusher_is_killed(supervised: Path):
+    """It is told of the first end, loses its connection, and goes on with what came after the last event it saw."""
+    gate = supervised.parent / "gate"
+    os.mkfifo(gate)
+    commands = json.dumps([["echo", "first"], ["cat", str(gate)]])
+    client = [str(NODE), str(ROOT / "examples" / "client.mjs"), str(supervised / "bus.sock"), commands]
+    with subprocess.Popen(client, stdout=subprocess.PIPE, text=True) as node:
+        assert node.stdout is not None
+        told = [node.stdout.readline()]
+        while "background_tasks_batch" not in told[-1]:
+            told.append(node.stdout.readline())
+            assert told[-1], "it ended too early"
+        flusher = holder(Home(supervised).lock("flusher"))
+        assert flusher is not None
+        os.kill(flusher, signal.SIGKILL)
+        gate.write_text("go on\n")
+        told += node.stdout.readlines()
+        assert node.wait() == 0
+    task = json.loads(backburner(supervised, "list", "--json", "--limit", "1").stdout)[0]
+    parent = task["parentSessionId"]
+    heard = [int(line.split()[0]) for line in told]
+    assert heard == [event["seq"] for event in events(supervised, parent, "--after", "0")]
+    assert [event["count"] for event in events(supervised, parent, "--after", "0") if "count" in event] == [1, 1]
+    assert events(supervised, parent) == [], "all of it was acknowledged"
+
+
+def test_the_python_example_launches_and_is_told(home: Path, no_strays: None):
+    example = [sys.executable, str(ROOT / "examples" / "manager.py")]
+    done = subprocess.run(example, cwd=home.parent, capture_output=True, text=True, timeout=50, check=False)
+    down = backburner(home, "down")
+    assert (done.returncode, done.stderr, down.returncode) == (0, "", 0)
+    first, second, *results = done.stdout.splitlines()
+    assert (first, second) == ("told: build completed", "told: parse error")
+    assert [line.split()[1].partition(":")[0] for line in results] == ["ok", "json.decoder.JSONDecodeError"]
+
+
+@checkout_only
+def test_the_demonstration_keeps_its_promises():
+    demo = [sys.executable, str(ROOT / "scripts" / "demo.py")]
+    done = subprocess.run(demo, capture_output=True, text=True, timeout=50, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
