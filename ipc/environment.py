@@ -29,9 +29,7 @@ def captured(environ: Mapping[str, str], pass_env: Iterable[str] = ()) -> dict[s
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """All of an environment that a task may have unasked; what is no UTF-8 cannot be stored."""
-    return {
-        name: value for name, value in environ.items() if not is_foreign(name) and _storable(name + value)
-    }
+    return {name: value for name, value in environ.items() if not is_foreign(name) and _storable(name + value)}
 
 
 def is_foreign(name: str) -> bool:

@@ -208,7 +208,8 @@ class Queue(Tasks):
             task = known_task(transaction, id)
             if holder_of_unique(transaction, task.unique_key) is not None:
                 raise MoveNotAllowed(f"Another task holds the unique name {task.unique_key} now.")
-            transaction.run("keep_snapshot", {"task": state["number"], "snapshot": json.dumps(task.brief())})
+            kept = {"parent": task.parent_session_id, "task": state["number"], "snapshot": json.dumps(task.brief())}
+            transaction.run("keep_snapshot", kept)
             group = assign(transaction, self._current_limits(transaction), task.concurrency_key)
             transaction.run("forget_over", {"task": state["number"], "every": False})
             transaction.run("retry_task", {"number": state["number"], "now": clock.now(), "grp": group})

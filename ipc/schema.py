@@ -16,9 +16,7 @@ WAITING_FOR = ("slot", "delay", "dependency", "paused", "cap", "supervisor")
 INPUTS = ("prompt", "args", "kwargs")
 
 ID = LAUNCH.fields["id"]
-TIME = Text(
-    pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z"
-)
+TIME = Text(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z")
 SEQ = Integer(0)
 COUNT = Integer(0)
 STATUS = OneOf(*TaskStatus)
@@ -97,9 +95,7 @@ EVENTS: Mapping[str, Record] = {
                 "errorKind": KIND,
             },
         ),
-        _event(
-            "background_task_retrying", {"taskId": ID, "attempt": COUNT, "error": WORDS, "errorKind": KIND}
-        ),
+        _event("background_task_retrying", {"taskId": ID, "attempt": COUNT, "error": WORDS, "errorKind": KIND}),
         _event("background_task_stale", {"taskId": ID, "idleMs": COUNT}),
         _event(
             "background_tasks_batch",

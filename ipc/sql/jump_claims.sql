@@ -1,2 +1,2 @@
 -- Move the claim counter ahead.
-UPDATE counters SET value = value + :by WHERE name = 'claim'
+UPDATE sqlite_sequence SET seq = seq + :by WHERE name = 'claims'

@@ -1,2 +1,2 @@
 -- The last claim number that was given.
-SELECT value FROM counters WHERE name = 'claim'
+SELECT seq FROM sqlite_sequence WHERE name = 'claims'

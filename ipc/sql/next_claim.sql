@@ -1,2 +1,2 @@
 -- A claim number that nobody ever had.
-UPDATE counters SET value = value + 1 WHERE name = 'claim' RETURNING value
+UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = 'claims' RETURNING seq

@@ -10,7 +10,7 @@ CREATE TABLE counters (
   value INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
-INSERT INTO counters VALUES ('claim', 0), ('limits', 0);
+INSERT INTO counters VALUES ('limits', 0);
 
 CREATE TABLE moves (
   was TEXT NOT NULL,
@@ -176,16 +176,13 @@ CREATE INDEX events_of_parent ON events (parent, seq) WHERE parent IS NOT NULL;
 
 -- The ends that are in no batch yet.
 CREATE TABLE outbox (
-  seq INTEGER PRIMARY KEY,
   parent TEXT NOT NULL,
+  seq INTEGER NOT NULL,
   task INTEGER NOT NULL,
   at INTEGER NOT NULL,
-  snapshot TEXT                           -- the task as it ended, where its row has moved on since
-) STRICT;
-
-CREATE INDEX outbox_of_parent ON outbox (parent, seq);
-
-CREATE INDEX outbox_of_task ON outbox (task);
+  snapshot TEXT,                          -- the task as it ended, where its row has moved on since
+  PRIMARY KEY (parent, seq)
+) STRICT, WITHOUT ROWID;
 
 CREATE TABLE cursors (
   parent TEXT NOT NULL,
@@ -200,8 +197,9 @@ CREATE TABLE truncations (
   seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- A row of its own, made now, so that moving the numbers ahead is one update.
-INSERT INTO sqlite_sequence (name, seq) VALUES ('events', 0);
+-- Rows of their own, made now, so that moving the numbers ahead is one update. The claim counter lives beside that of
+-- the events: a claim writes both, and this is one page instead of two.
+INSERT INTO sqlite_sequence (name, seq) VALUES ('events', 0), ('claims', 0);
 
 -- What lists show; `blocked`, `paused`, `full` and `busy` say what a pending task waits for.
 CREATE VIEW task_rows AS

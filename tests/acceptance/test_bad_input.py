@@ -1,0 +1,573 @@
+"""Bad input: refused with what is wrong and where; nothing is lost, and nobody else notices."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipc.control import program
+from ipc.frames import MAX_LINE
+from ipc.log import Log
+from tests.acceptance.conftest import BRISK
+from tests.helpers.bus import Peer
+from tests.helpers.moment import eventually
+from tests.helpers.places import IPC
+from tests.helpers.stage import Stage, kill, settings
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+
+
+@pytest.fixture
+def unharmed(shared: Stage) -> Iterator[Stage]:
+    """The shared stage; afterwards no task is there that was not wanted, the same roles live, and all is well."""
+    before = [shared.pid_of(role) for role in ("supervisor", "flusher", "nursery")]
+    known = tasks(shared)
+    bystander = Peer(shared.home.bus)
+    seq = bystander.call("ping") and Log(shared.database).last_seq()
+    bystander.call("subscribe", parentSessionId="bystander", after=seq)
+    yield shared
+    assert [shared.pid_of(role) for role in ("supervisor", "flusher", "nursery")] == before
+    assert tasks(shared) == known
+    assert bystander.call("ping")["home"] == str(shared.folder)
+    assert shared.result("echo", "well", parentSessionId="bystander").result == "well"
+    heard = [bystander.hear()["params"] for _ in range(3)]
+    assert [one["type"].rpartition("_")[2] for one in heard] == ["started", "completed", "batch"]
+    assert all(one["seq"] > seq for one in heard)
+    bystander.close()
+
+
+def tasks(stage: Stage) -> set[str]:
+    return {task["id"] for task in json.loads(stage.say("list", "--json")) if task["parentSessionId"] != "bystander"}
+
+
+@pytest.fixture
+def peer(unharmed: Stage) -> Iterator[Peer]:
+    peer = Peer(unharmed.home.bus)
+    yield peer
+    peer.close()
+
+
+# what a launch may not say
+
+WRONG = [
+    ({"command": ["true"], "colour": "red"}, "colour"),
+    ({"command": "true"}, "command"),
+    ({"command": []}, "command"),
+    ({"command": ["true", 1]}, "command[1]"),
+    ({"command": ["true"], "priority": "high"}, "priority"),
+    ({"command": ["true"], "priority": True}, "priority"),
+    ({"command": ["true"], "priority": 1001}, "priority"),
+    ({"command": ["true"], "priority": 1.5}, "priority"),
+    ({"command": ["true"], "delayMs": -1}, "delayMs"),
+    ({"command": ["true"], "timeoutMs": -5}, "timeoutMs"),
+    ({"command": ["true"], "timeoutMs": 10**30}, "timeoutMs"),
+    ({"command": ["true"], "retries": -1}, "retries"),
+    ({"command": ["true"], "env": {"A": 1}}, "env"),
+    ({"command": ["true"], "env": ["A=1"]}, "env"),
+    ({"command": ["true"], "metadata": []}, "metadata"),
+    ({"command": ["true"], "description": "a\0b"}, "description"),
+    ({"command": ["tr\0ue"]}, "command[0]"),
+    ({"command": ["true"], "description": "\ud800"}, "description"),
+    ({"command": ["true"], "parentSessionId": ""}, "parentSessionId"),
+    ({"command": ["true"], "id": "bg-1"}, "id"),
+    ({"command": ["true"], "call": "a:b"}, "command"),
+    ({"command": ["true"], "stdin": "a", "stdinFile": "b"}, "stdin"),
+    ({"command": ["true"], "stdinFile": "/no/such/file"}, "stdinFile"),
+    ({"call": "no colon"}, "call"),
+    ({"call": "a:b", "args": {}}, "args"),
+    ({"call": "a:b", "kwargs": []}, "kwargs"),
+    ({"command": ["true"], "after": "bg-1"}, "after"),
+    ({"prompt": "hello"}, "agent"),
+    ({"prompt": "hello", "agent": "nobody"}, "agent"),
+    ({"agent": "python"}, "call"),
+    ({"agent": "command"}, "command"),
+    ({}, "prompt"),
+]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "field"), WRONG, ids=lambda value: str(value)[:50].encode("ascii", "replace").decode()
+)
+def test_a_wrong_launch_is_refused_with_its_field_named(peer: Peer, wanted: dict[str, Any], field: str):
+    error = peer.call("launch", **wanted)
+    assert error["code"] in (-32602, -32001), error
+    assert error["data"]["field"].startswith(field.partition("[")[0]), error
+    assert field in error["message"]
+
+
+def test_one_wrong_launch_among_many_has_none_accepted(peer: Peer):
+    well, wrong = {"command": ["true"]}, {"command": ["true"], "retries": -1}
+    error = peer.call("launchMany", tasks=[well, well, wrong])
+    assert "tasks[2].retries" in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (("launch", "--priority", "high", "--", "true"), "--priority"),
+        (("launch", "--priority", "2000", "--", "true"), "--priority"),
+        (("launch", "--delay", "-3s", "--", "true"), "--delay"),
+        (("launch", "--timeout", "soon", "--", "true"), "--timeout"),
+        (("launch", "--timeout", "-1", "--", "true"), "--timeout"),
+        (("launch", "--retries", "-1", "--", "true"), "--retries"),
+        (("launch", "--metadata", "{", "--", "true"), "--metadata"),
+        (("launch", "--args", "1", "--call", "a:b"), "args"),
+        (("launch", "--colour", "red", "--", "true"), "--colour"),
+        (("launch", "--agent", "nobody", "hello"), "nobody"),
+        (("launch", "two", "words"), "2 words"),
+        (("launch", "--"), "command"),
+        (("launch", "--stdin", "/no/such/file", "--", "true"), "/no/such/file"),
+        (("launch", "--from-file", "/no/such/file"), "/no/such/file"),
+        (("launch", "--env", "=x", "--", "true"), "env"),
+        (("wait", "--timeout", "-1"), "--timeout"),
+        (("list", "--limit", "-1"), "--limit"),
+        (("list", "--status", "asleep"), "--status"),
+        (("limit", "opus", "-1"), "-1"),
+        (("limit", "opus", "many"), "many"),
+        (("listen", "--parent", "p", "--after", "-1"), "--after"),
+        (("nonsense",), "nonsense"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+def test_a_wrong_command_line_is_refused_with_what_is_wrong(unharmed: Stage, words: tuple[str, ...], what: str):
+    done = unharmed.run(*words)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert what in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "what"),
+    [
+        (b'{"command": ["true"], "retries": -1}', "retries"),
+        (b'{"command": ["true"], "colour": 1}', "colour"),
+        (b'{"command": ["true"]', "JSON"),
+        (b'{"command": ["tr\xff"]}', "JSON"),
+        (b"[1]", "object"),
+        (b'{"command": ["true"], "agent": "nobody"}', "nobody"),
+        (b'{"metadata": {"a": NaN}, "command": ["true"]}', "NaN"),
+        (b'{"metadata": ' + b'{"a":' * 100_000 + b"1" + b"}" * 100_001, "nested"),
+        (b'{"command": ["' + b"x" * MAX_LINE + b'"]}', "1 MiB"),
+    ],
+    ids=["range", "unknown", "half", "no UTF-8", "array", "agent", "NaN", "depth", "size"],
+)
+def test_a_wrong_line_of_a_file_is_named_and_no_line_is_accepted(
+    unharmed: Stage, tmp_path: Path, line: bytes, what: str
+):
+    file = tmp_path / "tasks.ndjson"
+    file.write_bytes(b'{"command": ["true"]}\n\n' + line + b'\n{"command": ["true"]}\n')
+    done = unharmed.run("launch", "--from-file", str(file))
+    assert done.returncode == 2, done
+    assert "line 3" in done.stderr
+    assert what in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+# what cannot be run is accepted, and tells why when it is its turn
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "what"),
+    [
+        ({"command": ["no-such-program"]}, 127, "no-such-program"),
+        ({"command": ["/no/such/program"]}, 127, "/no/such/program"),
+        ({"command": ["/etc/passwd"]}, 126, "/etc/passwd"),
+        ({"command": ["/"]}, 126, "/"),
+        ({"command": ["true"], "cwd": "/no/such/folder"}, 1, "/no/such/folder"),
+        ({"command": ["true"], "cwd": "/etc/passwd"}, 1, "/etc/passwd"),
+        ({"call": "time:time", "cwd": "/no/such/folder"}, 1, "/no/such/folder"),
+    ],
+)
+def test_what_cannot_be_started_is_an_error_that_says_why(shared: Stage, fields: dict, code: int, what: str):
+    task = shared.result(**fields)
+    assert (task.status, task.error_kind, task.exit_code) == ("error", "spawn", code)
+    assert what in (task.error or "")
+    assert shared.result("true").status == "completed"
+
+
+def test_a_program_that_is_no_program_is_an_error(shared: Stage, tmp_path: Path):
+    (tmp_path / "rubbish").write_bytes(bytes(range(256)))
+    (tmp_path / "rubbish").chmod(0o700)
+    task = shared.result(str(tmp_path / "rubbish"))
+    assert (task.status, task.error_kind, task.exit_code) == ("error", "spawn", 126)
+
+
+# sizes
+
+
+def test_a_launch_over_a_mebibyte_is_refused_on_the_socket(peer: Peer):
+    peer.ask("launch", command=["true"], description="x" * MAX_LINE)
+    error = peer.hear()["error"]
+    assert error["code"] == -32600
+    assert str(MAX_LINE) in error["message"]
+    assert peer.hear() == {}
+
+
+def test_a_launch_that_is_longer_as_json_than_on_the_wire_is_refused(peer: Peer):
+    error = peer.call("launch", command=["true"], metadata={"numbers": [1e15] * 80_000})
+    assert (error["code"], "1 MiB" in error["message"]) == (-32602, True)
+
+
+def test_a_launch_over_a_mebibyte_is_refused_on_stdin(unharmed: Stage):
+    done = unharmed.run("launch", "--agent", "external", "-", stdin="x" * (MAX_LINE + 1))
+    assert done.returncode == 2
+    assert "1 MiB" in done.stderr
+
+
+def test_a_prompt_of_900_kib_is_no_bad_input(shared: Stage):
+    prompt = "x" * 900 * 1024
+    id = shared.say("launch", "--agent", "external", "-", stdin=prompt).strip()
+    assert shared.task(id).prompt == prompt
+    peer = Peer(shared.home.bus)
+    task = peer.call("launch", agent="external", prompt=prompt)
+    assert task["prompt"] == prompt
+    for one in (id, task["id"]):
+        shared.until(one, "running")
+        peer.call("complete", id=one)
+    peer.close()
+
+
+# what the socket may be told
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (b"rubbish", -32700),
+        (b"{", -32700),
+        (b"[]", -32600),
+        (b'[{"jsonrpc": "2.0", "id": 1, "method": "ping"}]', -32600),
+        (b'"text"', -32600),
+        (b"{}", -32600),
+        (b'{"jsonrpc": "1.0", "id": 1, "method": "ping"}', -32600),
+        (b'{"jsonrpc": "2.0", "id": {}, "method": "ping"}', -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": 5}', -32600),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "launch", "params": [1]}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "no_such_method"}', -32601),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "__class__"}', -32601),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": 1}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "get", "params": {}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "get", "params": {"id": "bg-nobody"}}', -32001),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "wait", "params": {"timeoutMs": -1}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "list", "params": {"limit": 0}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "list", "params": {"cursor": "x"}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "ack", "params": {"parentSessionId": "p", "seq": 1e300}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"parentSessionId": 3}}', -32602),
+        (b'{"jsonrpc": "2.0", "id": 1, "method": "ping", "params": {"a": "\xff\xfe"}}', -32700),
+        (b"\x00\x01\x02", -32700),
+        (b"[" * 100_000, -32700),
+    ],
+    ids=lambda value: value[:90].decode("ascii", "replace") if isinstance(value, bytes) else str(value),
+)
+def test_a_wrong_line_on_the_socket_is_answered_and_the_connection_goes_on(peer: Peer, line: bytes, code: int):
+    peer.send(line + b"\n")
+    assert peer.hear()["error"]["code"] == code
+    assert peer.call("ping")["protocol"] == 1
+
+
+def test_half_a_line_is_nothing_yet(peer: Peer, unharmed: Stage):
+    peer.send(b'{"jsonrpc": "2.0", "id": 9, "method": "pi')
+    other = Peer(unharmed.home.bus)
+    assert other.call("ping")["protocol"] == 1
+    other.close()
+    peer.send(b'ng"}\n')
+    assert peer.hear()["id"] == 9
+
+
+def test_half_a_line_and_a_hang_up_is_nothing(unharmed: Stage):
+    peer = Peer(unharmed.home.bus)
+    peer.send(b'{"jsonrpc": "2.0", "id": 1, "method": "launch", "params": {"command": ["true"]}}')
+    peer.close()
+
+
+def test_two_mebibytes_without_a_newline_are_refused_and_closed(peer: Peer):
+    peer.send(b"x" * 2 * MAX_LINE)
+    assert peer.hear()["error"]["code"] == -32600
+    assert peer.hear() == {}
+
+
+def test_a_flood_of_rubbish_lines_is_answered_line_by_line(peer: Peer):
+    peer.send(b"rubbish\n" * 200)
+    assert [peer.hear()["error"]["code"] for _ in range(200)] == [-32700] * 200
+
+
+# names
+
+
+def test_an_unknown_id_is_no_task(unharmed: Stage):
+    for words in (("show", "ffffffff"), ("cancel", "ffffffff"), ("output", "bg-ffffffff"), ("wait", "ffffffff")):
+        done = unharmed.run(*words)
+        assert done.returncode == 3, done
+        assert "ffffffff" in done.stderr
+    done = unharmed.run("launch", "--after", "ffffffff", "--", "true")
+    assert done.returncode == 3
+    assert "ffffffff" in done.stderr
+
+
+def test_an_ambiguous_id_is_a_mistake_of_its_user(shared: Stage):
+    ids = [f"bg-abcdef{number:02}-8b86-4d01-b42d-00c04fc964ff" for number in range(2)]
+    for id in ids:
+        shared.launch("true", id=id)
+        shared.until(id)
+    for words in (("show", "abcdef"), ("cancel", "abcdef"), ("launch", "--after", "abcdef", "--", "true")):
+        done = shared.run(*words)
+        assert done.returncode == 2
+        assert "abcdef" in done.stderr
+    assert json.loads(shared.say("show", "--json", "abcdef01"))["id"] == ids[1]
+
+
+def test_an_id_of_a_different_task_is_refused(shared: Stage):
+    peer = Peer(shared.home.bus)
+    id = "bg-6f9619ff-8b86-4d01-b42d-00c04fc964fe"
+    assert peer.call("launch", id=id, command=["true"])["id"] == id
+    assert peer.call("launch", id=id, command=["false"])["data"]["field"] == "id"
+    assert shared.until(id).status == "completed"
+    peer.close()
+
+
+def test_a_second_up_is_refused_and_the_first_goes_on(unharmed: Stage):
+    for words in (("up",), ("up", "--detach")):
+        done = unharmed.run(*words)
+        assert done.returncode == 100
+        assert str(unharmed.pid_of("supervisor")) in done.stderr
+
+
+# files
+
+BROKEN = [
+    ("max_workers = \n", "config.toml:1"),
+    ("max_workers = 3\nmax_workers = 4\n", "config.toml:2"),
+    ("max_workers = -1\n", "max_workers"),
+    ("max_workers = 'many'\n", "max_workers"),
+    ("max_worker = 3\n", "max_worker"),
+    ("kill_grace_s = -1\n", "kill_grace_s"),
+    ("stale_action = 'shrug'\n", "stale_action"),
+    ("[model_concurrency]\nopus = -1\n", "model_concurrency.opus"),
+    ("[agents.x]\ncommand = 'ls'\n", "agents.x.command"),
+    ("[agents.x]\ncommand = []\n", "agents.x.command"),
+    ("[agents.x]\ncommand = ['ls']\nstdin = '{promt}'\n", "promt"),
+    ("[agents.x]\ncommand = ['ls']\nresult = 'xml:a'\n", "agents.x.result"),
+    ("pass_env = 'HOME'\n", "pass_env"),
+    ("\x00", "config.toml"),
+]
+
+
+@pytest.mark.parametrize(("text", "what"), BROKEN)
+def test_a_broken_configuration_is_named_and_not_applied(unharmed: Stage, text: str, what: str):
+    file = unharmed.folder / "config.toml"
+    file.write_text(text)
+    try:
+        for words in (("config", "check"), ("reload",), ("launch", "--", "true")):
+            done = unharmed.run(*words)
+            told = done.stdout + done.stderr
+            assert done.returncode == 100, done
+            assert what in told
+            assert "config.toml" in told
+            assert "Traceback" not in done.stderr
+        assert unharmed.run("list").returncode == 0
+        assert unharmed.run("status").returncode == 0
+    finally:
+        file.unlink()
+
+
+def test_all_mistakes_of_all_files_are_told_at_once(stage: Stage, tmp_path: Path):
+    (stage.folder / "config.toml").write_text("max_workers = -1\nkill_grace_s = 'x'\ncolour = 1\n")
+    (tmp_path / "backburner.toml").write_text("retention_days = -1\n")
+    done = stage.run("config", "check")
+    assert done.returncode == 100
+    told = done.stdout + done.stderr
+    for what in ("max_workers", "kill_grace_s", "colour", "retention_days", "config.toml", "backburner.toml"):
+        assert what in told
+    for words in (("up",), ("up", "--detach")):
+        assert stage.run(*words).returncode == 100
+
+
+def test_a_supervisor_that_is_told_to_reload_a_broken_file_keeps_the_last_good_one(stage: Stage):
+    (stage.folder / "config.toml").write_text("[model_concurrency]\nopus = 7\n")
+    stage.up(**BRISK)
+    (stage.folder / "config.toml").write_text("[model_concurrency]\nopus = -7\n")
+    stage.home.wake("supervisor", "reload")
+    eventually(lambda: "not applied" in stage.home.log.read_text())
+    assert stage.key("opus")["limit"] == 7
+    assert stage.result("true").status == "completed"
+
+
+def test_a_home_on_a_path_of_200_characters_works(home: Path, no_strays: None, monkeypatch: pytest.MonkeyPatch):
+    deep = home.parent / ("x" * 100) / ("y" * 100) / ".backburner"
+    assert len(str(deep)) > 200
+    monkeypatch.setenv("BACKBURNER_HOME", str(deep))
+    with Stage(deep) as stage:
+        stage.up(**BRISK)
+        assert stage.say("run", "--", "echo", "hi") == "hi\n"
+        assert len(stage.status()["socket"]) < 104
+        stage.down()
+
+
+@pytest.mark.parametrize("kind", ["file", "open", "dangling"])
+def test_a_home_that_cannot_be_one_is_refused(home: Path, kind: str):
+    folder = home.parent / "other"
+    if kind == "file":
+        folder.write_text("")
+    elif kind == "open":
+        folder.mkdir()
+        folder.chmod(0o777)
+    else:
+        folder.symlink_to(home.parent / "nowhere")
+    for words in (("up",), ("up", "--detach"), ("launch", "--", "true")):
+        done = Stage(folder).run(*words)
+        assert done.returncode == 100, done
+        assert str(folder) in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+# another user
+
+
+#: A command as another user, whether that one can read this code or not: everything is loaded before.
+TURNCOAT = """
+import importlib, os, pkgutil, sys
+root, uid, gid, *words = sys.argv[1:]
+sys.path.append(root)
+import ipc.sql, supervisor.cli
+for package in (ipc, supervisor, supervisor.cli, supervisor.execution):
+    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+for statement in os.listdir(ipc.sql.__path__[0]):
+    if statement.endswith(".sql"):
+        ipc.sql.statement(statement[:-4])
+os.setgroups([]); os.setgid(int(gid)); os.setuid(int(uid))
+sys.argv = ["backburner", *words]
+sys.exit(supervisor.cli.main())
+"""
+
+
+def stranger() -> tuple[int, int]:
+    found = pwd.getpwnam("nobody")
+    return found.pw_uid, found.pw_gid
+
+
+def as_stranger(stage: Stage, *words: str) -> subprocess.CompletedProcess[str]:
+    who = [str(IPC.parent), *map(str, stranger()), "--home", str(stage.folder)]
+    command = [sys.executable, "-P", "-c", TURNCOAT, *who, *words]
+    return subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=50, check=False)
+
+
+@ROOT
+def test_a_home_that_belongs_to_another_user_is_refused(live: Stage):
+    """Not even root works in somebody else's home: what it makes there would be root's."""
+    other = live.folder.parent / "other"
+    other.mkdir(0o700)
+    os.chown(other, *stranger())
+    for words in (("up",), ("up", "--detach"), ("launch", "--", "true"), ("run", "--", "true")):
+        done = Stage(other).run(*words)
+        assert done.returncode == 100, (words, done)
+        assert str(other) in done.stderr
+        assert "belongs to another user" in done.stderr
+    assert list(other.iterdir()) == []
+    assert live.result("true").status == "completed"
+
+
+@ROOT
+@pytest.mark.parametrize("mode", [0o700, 0o755], ids=["closed", "readable"])
+def test_another_users_commands_find_the_door_closed(live: Stage, mode: int):
+    live.launch("true", delayMs=600_000)
+    live.folder.parent.chmod(0o755)
+    live.folder.chmod(mode)
+    before = live.say("list", "--json")
+    for words in (("up",), ("launch", "--", "true"), ("list",), ("cancel", "-"), ("status",), ("flush",)):
+        done = as_stranger(live, *words)
+        assert done.returncode in (100, 111), (words, done)
+        assert str(live.folder) in done.stderr
+        assert "Traceback" not in done.stderr
+    assert live.say("list", "--json") == before
+    assert live.result("true").status == "completed"
+
+
+@ROOT
+def test_another_user_may_not_connect_to_the_bus(live: Stage):
+    live.folder.chmod(0o755)
+    live.folder.parent.chmod(0o755)
+    (live.folder / "bus.sock").chmod(0o666)
+    uid, gid = stranger()
+    script = (
+        "import os, socket, sys\n"
+        "bus = socket.socket(socket.AF_UNIX)\n"
+        "os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[3]))\n"
+        "bus.connect(sys.argv[1])\n"
+        "try:\n"
+        """    bus.sendall(b'{"jsonrpc": "2.0", "id": 1, "method": "launch", "params": {"command": ["true"]}}\\n')\n"""
+        "    print(bus.makefile().read())\n"
+        "except OSError as error: print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", script, live.home.bus, str(gid), str(uid)],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert "result" not in done.stdout, done
+    assert json.loads(live.say("list", "--json")) == []
+    assert live.result("true").status == "completed"
+
+
+@ROOT
+def test_a_configuration_of_another_users_is_refused(stage: Stage):
+    file = stage.folder / "config.toml"
+    file.write_text(settings({"max_workers": 3}))
+    os.chown(file, *stranger())
+    for words in (("up",), ("config", "check"), ("launch", "--", "true")):
+        done = stage.run(*words)
+        assert done.returncode == 100, done
+        assert "config.toml" in done.stdout + done.stderr
+    os.chown(file, 0, 0)
+    file.chmod(0o666)
+    assert stage.run("up").returncode == 100
+
+
+# what is no database
+
+
+def test_a_file_that_is_no_database_is_refused_and_kept(stage: Stage):
+    stage.launch("true")
+    stage.forget()
+    rubbish = b"not a database, but not nothing either" * 1000
+    for path in stage.folder.glob("backburner.db*"):
+        path.unlink()
+    stage.home.database.write_bytes(rubbish)
+    stage.home.database.chmod(0o600)
+    for words in (("up",), ("up", "--detach"), ("launch", "--", "true"), ("list",), ("status",)):
+        done = stage.run(*words)
+        assert done.returncode == 100, done
+        assert str(stage.folder) in done.stderr
+        assert "Traceback" not in done.stderr
+    assert stage.home.database.read_bytes() == rubbish
+
+
+def test_a_newer_database_is_refused_and_kept(stage: Stage):
+    stage.launch("true")
+    stage.forget()
+    import sqlite3
+
+    connection = sqlite3.connect(stage.home.database)
+    connection.execute("PRAGMA user_version = 999")
+    connection.close()
+    for words in (("up",), ("list",), ("launch", "--", "true")):
+        done = stage.run(*words)
+        assert done.returncode == 100
+        assert "999" in done.stderr
+
+
+def test_a_killed_reader_of_events_costs_nobody_anything(unharmed: Stage):
+    """A client that is killed in the middle of what it is told."""
+    command = program("--home", str(unharmed.folder), "listen", "--parent", "*", "--after", "0")
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        kill(process.pid)

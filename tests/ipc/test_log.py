@@ -1,0 +1,149 @@
+"""The event log, seen from its readers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from ipc.errors import InvalidInput
+from ipc.task import TaskStatus
+from tests.helpers.yard import Yard
+
+
+@pytest.fixture
+def yard(home) -> Iterator[Yard]:
+    with Yard(home) as found:
+        yield found
+
+
+def batches(yard: Yard, parent: str = "ses-1") -> list[dict]:
+    return [json.loads(line.text) for line in yard.log.read(parent, 0, 999) if line.type == "background_tasks_batch"]
+
+
+def test_a_parent_reads_its_own_events_in_order_and_everybody_all(yard):
+    first = yard.run(parent_session_id="ses-1")
+    yard.run()
+    yard.run(parent_session_id="ses-2")
+    mine = yard.log.read("ses-1", 0, 99)
+    assert [json.loads(line.text)["taskId"] for line in mine] == [first, first]
+    every = yard.log.read(None, 0, 99)
+    assert [line.seq for line in every] == [1, 2, 3, 4, 5, 6]
+    assert [line.parent for line in every] == ["ses-1", "ses-1", None, None, "ses-2", "ses-2"]
+    assert [line.seq for line in yard.log.read(None, 2, 3)] == [3, 4, 5]
+
+
+def test_an_event_is_one_line_of_json_with_its_number_type_time_and_parent(yard):
+    yard.run(parent_session_id="ses-1", description="two\nlines")
+    for line in yard.log.read(None, 0, 9):
+        assert "\n" not in line.text
+        event = json.loads(line.text)
+        assert (event["seq"], event["type"], event["parentSessionId"]) == (line.seq, line.type, "ses-1")
+        assert event["at"].endswith("Z")
+
+
+def test_a_start_tells_the_attempt(yard):
+    yard.run(parent_session_id="ses-1")
+    event = json.loads(yard.log.read("ses-1", 0, 1)[0].text)
+    assert event.keys() == {"seq", "type", "at", "parentSessionId", "taskId", "sessionId", "attempt"}
+    assert event["attempt"] == 1
+
+
+def test_staleness_is_told_once_per_attempt(yard):
+    id = yard.launch(parent_session_id="ses-1", retries=1)
+    claimed = yard.start(id)
+    for idle in (5000, 6000):
+        yard.queue.note_stale(claimed.number, claimed.claim, idle)
+    yard.settle(claimed, TaskStatus.PENDING, error="no", error_kind="exit")
+    again = yard.start(id)
+    yard.queue.note_stale(claimed.number, claimed.claim, 7000)
+    yard.queue.note_stale(again.number, again.claim, 8000)
+    idles = [json.loads(line.text).get("idleMs") for line in yard.log.read("ses-1", 0, 99)]
+    assert [idle for idle in idles if idle] == [5000, 8000]
+
+
+def test_a_cursor_goes_forward_only_and_never_beyond_the_end(yard):
+    yard.run(parent_session_id="ses-1")
+    assert yard.log.cursor("ses-1", "default") == 0
+    assert yard.log.acknowledge("ses-1", "default", 2) == 2
+    assert yard.log.acknowledge("ses-1", "default", 1) == 2
+    assert yard.log.cursor("ses-1", "default") == 2
+    assert yard.log.cursor("ses-1", "model") == 0
+    with pytest.raises(InvalidInput) as refusal:
+        yard.log.acknowledge("ses-1", "default", 3)
+    assert refusal.value.field == "seq"
+
+
+def test_a_batch_holds_at_most_so_many_ends_oldest_first(yard):
+    ids = [yard.run(parent_session_id="ses-1") for _ in range(7)]
+    assert yard.log.unbatched()["ses-1"][0] == 7
+    assert [yard.log.form_batch("ses-1", 5) for _ in range(3)] == [True, True, False]
+    assert [[task["id"] for task in batch["tasks"]] for batch in batches(yard)] == [ids[:5], ids[5:]]
+    assert [batch["count"] for batch in batches(yard)] == [5, 2]
+    assert [batch["allComplete"] for batch in batches(yard)] == [False, True]
+    assert yard.log.unbatched() == {}
+
+
+def test_a_batch_counts_each_way_of_ending(yard):
+    for status in (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED, TaskStatus.COMPLETED):
+        yard.run(status, parent_session_id="ses-1")
+    yard.log.form_batch("ses-1", 9)
+    batch = batches(yard)[0]
+    assert (batch["completedCount"], batch["failedCount"], batch["cancelledCount"]) == (2, 1, 1)
+    assert batch["message"] == "4 background tasks finished: 2 completed, 1 failed, 1 cancelled."
+
+
+def test_all_is_complete_when_no_task_of_the_parent_is_left_not_when_no_notice_waits(yard):
+    yard.launch(parent_session_id="ses-1", priority=-1)
+    yard.run(parent_session_id="ses-1")
+    yard.log.form_batch("ses-1", 5)
+    yard.queue.cancel(yard.queue.unfinished("ses-1")[0])
+    yard.log.form_batch("ses-1", 5)
+    assert [batch["allComplete"] for batch in batches(yard)] == [False, True]
+
+
+def test_parents_are_not_mixed(yard):
+    one, two = yard.run(parent_session_id="ses-1"), yard.run(parent_session_id="ses-2")
+    for parent in ("ses-1", "ses-2"):
+        yard.log.form_batch(parent, 5)
+    assert [batch["tasks"][0]["id"] for batch in (*batches(yard, "ses-1"), *batches(yard, "ses-2"))] == [one, two]
+
+
+def test_tasks_without_a_parent_are_in_no_batch(yard):
+    yard.run()
+    assert yard.log.unbatched() == {}
+    assert yard.log.count_unbatched() == 0
+
+
+def test_a_replay_is_equal_whatever_became_of_the_tasks(yard):
+    failed = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    yard.log.form_batch("ses-1", 5)
+    before = [line.text for line in yard.log.read("ses-1", 0, 99)]
+    yard.queue.retry(failed)
+    yard.settle(yard.start(failed))
+    assert [line.text for line in yard.log.read("ses-1", 0, 99)][: len(before)] == before
+
+
+def test_lists_in_batches_come_without_the_inputs(yard):
+    yard.launch(call="m:f", args=(1,), kwargs={"secret": 1}, parent_session_id="ses-1")
+    yard.settle(yard.claim("python"))
+    yard.log.form_batch("ses-1", 5)
+    assert not {"prompt", "args", "kwargs", "env", "stdin"} & batches(yard)[0]["tasks"][0].keys()
+
+
+def test_what_was_pruned_is_known_per_parent(yard):
+    for parent in ("ses-1", "ses-2"):
+        yard.run(parent_session_id=parent)
+    with yard.database.write() as transaction:
+        transaction.run("delete_events", {"seqs": "[1]"})
+        transaction.run("note_truncation", {"parent": "ses-1", "seq": 1})
+    assert yard.log.truncated("ses-1", 0) == 2
+    assert yard.log.truncated("ses-1", 1) is None
+    assert yard.log.truncated("ses-2", 0) is None
+
+
+def test_the_log_has_a_name_that_stays(yard, home):
+    name = yard.log.id()
+    with Yard(home) as again:
+        assert again.log.id() == name
