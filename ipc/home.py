@@ -106,6 +106,8 @@ class Home:
             raise BadHome(f"The home {self.folder} belongs to another user (uid {found.st_uid}).")
         if found.st_mode & 0o022:
             raise BadHome(f"The home {self.folder} may be written by others; mend it: chmod go-w {self.folder}")
+        if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
+            raise BadHome(f"The home {self.folder} cannot be used: {os.strerror(errno.EACCES)}.")
         kind = _file_system(self.folder)
         if kind in NETWORK_FILE_SYSTEMS:
             raise BadHome(f"The home {self.folder} is on a network file system ({kind}); choose a local one.")

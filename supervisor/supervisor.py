@@ -26,6 +26,7 @@ from ipc.settings import apply_configuration
 from supervisor.children import Watch, how, watch_identity
 from supervisor.concurrency import ConcurrencyManager
 from supervisor.crew import Crew, Hand
+from supervisor.housekeeping import Housekeeping
 from supervisor.messages import say
 from supervisor.nurse import Nurse
 from supervisor.readiness import notify
@@ -101,6 +102,7 @@ class Supervisor(Role):
         self._queue = Queue(self._database, self._config)
         self._groups = Groups(self._database, self._config)
         self._registry = Registry(self._database)
+        self._housekeeping = Housekeeping(self._database)
         self._clean_registry()
         self._number = self._registry.register("supervisor")
         apply_configuration(self._database, self._config, sources)
@@ -188,7 +190,7 @@ class Supervisor(Role):
         if not self._dead:
             self._give_out()
         self._dismiss_idle()
-        return self._rest()
+        return min(self._rest(), self._housekeeping.turn(self._config))
 
     def farewell(self) -> None:
         """What is held goes with the process."""

@@ -75,6 +75,11 @@ class Desk:
         except PermissionError:  # a home that is not ours; opening it says so
             return True
 
+    def refuse_foreign(self) -> None:
+        """Raise BadHome where the home is another user's: nobody answers there, whoever runs."""
+        if self.exists:
+            self.home.check()
+
     @property
     def database(self) -> Database:
         """The home's database, made where it is missing. Raises BadHome."""

@@ -61,6 +61,7 @@ def flush_command(desk: Desk, parent: str | None) -> None:
     """Deliver what waits for its window now."""
     from ipc.client import Client
 
+    desk.refuse_foreign()
     with Client(desk.home) as client:
         client.call("flush", **({} if parent is None else {"parentSessionId": parent}))
 

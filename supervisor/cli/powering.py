@@ -42,6 +42,7 @@ def down_command(desk: Desk, now: bool, requeue: bool) -> None:
     """Stop the supervisor. What still runs after a while is left to its workers; the next up adopts it."""
     if requeue and not now:
         raise click.UsageError("--requeue goes with --now", click.get_current_context())
+    desk.refuse_foreign()
     stop(desk.home, now=now, requeue=requeue)
     for id in _still_running(desk):
         say(f"{short(id)} runs on; the next up adopts it")
@@ -51,6 +52,7 @@ def down_command(desk: Desk, now: bool, requeue: bool) -> None:
 @click.pass_obj
 def reload_command(desk: Desk) -> None:
     """Apply the configuration files again; running tasks are not touched."""
+    desk.refuse_foreign()
     if holder(desk.home.lock("supervisor")) is None:
         raise NoSupervisor(f"No supervisor is running for {desk.home.folder}.")
     _ = desk.sound_config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 import os
 import shutil
 import uuid
@@ -50,8 +51,7 @@ class Plan:
 
 def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
     """The supervisor's environment without what misleads, then the agent's, then the launcher's, then our marks."""
-    found = {name: value for name, value in os.environ.items() if not _is_stripped(name)}
-    found |= given
+    found = {**_inherited(), **given}
     for name, value in claimed.env.items():
         kept = os.environ.get(name) if value is None else value
         if kept is not None:
@@ -141,6 +141,12 @@ def program_of(plan: Plan) -> str:
     if found is None:
         raise CannotStart(f"There is no program {name} in the PATH.")
     return os.path.join(plan.cwd, found)
+
+
+@functools.cache
+def _inherited() -> dict[str, str]:
+    """What a task has from this worker, whose own environment never changes."""
+    return {name: value for name, value in os.environ.items() if not _is_stripped(name)}
 
 
 def _is_stripped(name: str) -> bool:
