@@ -149,9 +149,7 @@ class Bus:
             call.fail(error)
         except Exception:
             logging.getLogger("backburner").exception("the method %r failed", request.method)
-            call.fail(
-                RpcError(frames.INTERNAL_ERROR, "Something went wrong in the server; its log says what.")
-            )
+            call.fail(RpcError(frames.INTERNAL_ERROR, "Something went wrong in the server; its log says what."))
 
     def stream(self, connection: Connection) -> None:
         """Give the subscriptions that lag something to send, in turns."""
@@ -309,9 +307,7 @@ class Bus:
             client.close()
         elif self._crowded():
             with suppress(OSError):
-                client.send(
-                    frames.encode_error(None, Temporary("There are too many connections; try again later."))
-                )
+                client.send(frames.encode_error(None, Temporary("There are too many connections; try again later.")))
             client.close()
         else:
             connection = Connection(client, self._selector, self)

@@ -128,9 +128,7 @@ class Naps:
 class Listener:
     """What a subscriber remembers, so that it can go on after a break without a gap or a repetition."""
 
-    def __init__(
-        self, parent: str, after: int | None, types: Sequence[str] | None, consumer: str | None
-    ) -> None:
+    def __init__(self, parent: str, after: int | None, types: Sequence[str] | None, consumer: str | None) -> None:
         """Begin after a number, or where the consumer's cursor is."""
         self._parent, self._after, self._consumer = parent, after, consumer
         self._types = None if types is None else list(types)

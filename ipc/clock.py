@@ -6,7 +6,7 @@ import select
 import time
 from datetime import UTC, datetime
 
-#: Seconds from an arbitrary start, never set back, and running on while the machine is suspended where the system can say so.
+#: Seconds from an arbitrary start, never set back, and running on while the machine sleeps, where the system can say so.
 if hasattr(time, "CLOCK_BOOTTIME"):
 
     def monotonic() -> float:

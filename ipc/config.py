@@ -151,9 +151,7 @@ def _shapes(configuration: type[AgentConfig | BackgroundConfig]) -> dict[str, Sh
 
 #: All fields of an agent, and those of one that is not built in.
 AGENT_FIELDS = Record("AgentConfig", _shapes(AgentConfig))
-AGENT = Record(
-    "AgentConfig", {name: one for name, one in AGENT_FIELDS.fields.items() if name != "interpreter"}
-)
+AGENT = Record("AgentConfig", {name: one for name, one in AGENT_FIELDS.fields.items() if name != "interpreter"})
 #: What may be set of the agents that are built in: how they run is not for a file to say.
 BUILT_IN_AGENTS = {
     "command": Record("CommandConfig", {"env": ENVIRONMENT}),
@@ -286,9 +284,7 @@ class Document(NamedTuple):
         return found is not None
 
 
-def load(
-    home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None
-) -> BackgroundConfig:
+def load(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None) -> BackgroundConfig:
     """What is in force: defaults, files, then overrides. Raises BadConfiguration, naming all mistakes."""
     config, mistakes = read(home, cwd, overrides)
     if mistakes:
@@ -296,9 +292,7 @@ def load(
     return config
 
 
-def check(
-    home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None
-) -> list[ConfigMistake]:
+def check(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None) -> list[ConfigMistake]:
     """Every mistake in every file, and in the overrides."""
     return read(home, cwd, overrides).mistakes
 
@@ -368,9 +362,7 @@ def inconsistencies(values: Mapping[str, object]) -> Iterator[Inconsistency]:
             yield Inconsistency(("agents", name, "command"), COMMAND.expected, "nothing")
     chosen, there = values.get("default_agent"), [*BUILT_IN, *map(str, agents)]
     if isinstance(chosen, str) and chosen and chosen not in there:
-        yield Inconsistency(
-            ("default_agent",), f"one of {', '.join(dict.fromkeys(there))}", described(chosen)
-        )
+        yield Inconsistency(("default_agent",), f"one of {', '.join(dict.fromkeys(there))}", described(chosen))
 
 
 def _joint_mistakes(documents: Sequence[Document]) -> Iterator[ConfigMistake]:

@@ -104,13 +104,13 @@ class Stream:
 
 
 class Events(Iterator[Event]):
-    """The events of one stream for one reader, those of certain types (None: of all)."""
+    """The events of one stream for one reader: those of certain types (None: of all), and any gap in the log."""
 
     def __init__(self, stream: Stream, types: Sequence[str] | None, acknowledge: Callable[[int], object]) -> None:
         """Read that stream; `acknowledge` moves the reader's cursor."""
         self._stream = stream
         self._source = iter(stream)
-        self._types = None if types is None else frozenset(types)
+        self._types = None if types is None else {*types, "log_truncated"}
         self._acknowledge = acknowledge
         self._last: Event | None = None
         #: Whether each is acknowledged when the next one is asked for.

@@ -66,7 +66,9 @@ class Gate:
             raise
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         """Open the gate for the next."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         self._leave()

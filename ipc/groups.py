@@ -55,7 +55,7 @@ class Groups:
             return [(row["head"], row["grp"]) for row in transaction.all("list_waiting_groups")]
 
     def head(self, group: str, most: int) -> Head | None:
-        """The first waiting task of a group that is not paused, or None; `most` is how far those that wait are counted."""
+        """The first waiting task of a group that is not paused, or None; those that wait are counted up to `most`."""
         with self.database.read() as transaction:
             row = transaction.one("count_ready", {"grp": group, "most": most})
         return None if row is None else Head(row["number"], row["agent"] == "external", row["ready"])
@@ -101,7 +101,7 @@ def assign(transaction: Transaction, limits: Limits, key: str) -> str:
 
 
 def load_limits(transaction: Transaction, config: BackgroundConfig) -> Limits:
-    """The limits in force: the database's rows once a supervisor has applied a configuration, else this process's own."""
+    """The limits in force: the database's, once a supervisor has applied a configuration, else this process's own."""
     rows = transaction.all("list_limits")
     configured = {row["name"]: row["configured"] for row in rows if row["configured"] is not None}
     live = {row["name"]: row["live"] for row in rows if row["live"] is not None}
@@ -112,7 +112,7 @@ def load_limits(transaction: Transaction, config: BackgroundConfig) -> Limits:
 
 
 def regroup(transaction: Transaction, config: BackgroundConfig) -> None:
-    """Put every known key into the group that the limits say, with its pending and running tasks, and note the limits."""
+    """Put every known key, with its pending and running tasks, into the group that the limits say; note the limits."""
     limits = load_limits(transaction, config)
     for row in transaction.all("list_keys"):
         group = limits.group(row["name"])

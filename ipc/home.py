@@ -97,17 +97,9 @@ class Home:
     def check(self) -> None:
         """Raise BadHome if the folder is another user's, open to others' writing, or on a network."""
         try:
-            found = self.folder.stat()
+            _refuse_foreign(self.folder, self.folder.stat())
         except OSError as error:
             raise BadHome(f"The home {self.folder} cannot be used: {error.strerror}.") from error
-        if not stat.S_ISDIR(found.st_mode):
-            raise BadHome(f"The home {self.folder} is not a folder.")
-        if found.st_uid not in (os.geteuid(), 0):
-            raise BadHome(f"The home {self.folder} belongs to another user (uid {found.st_uid}).")
-        if found.st_mode & 0o022:
-            raise BadHome(f"The home {self.folder} may be written by others; mend it: chmod go-w {self.folder}")
-        if not os.access(self.folder, os.R_OK | os.W_OK | os.X_OK):
-            raise BadHome(f"The home {self.folder} cannot be used: {os.strerror(errno.EACCES)}.")
         kind = _file_system(self.folder)
         if kind in NETWORK_FILE_SYSTEMS:
             raise BadHome(f"The home {self.folder} is on a network file system ({kind}); choose a local one.")
@@ -130,6 +122,17 @@ class Home:
         finally:
             os.close(pipe)
         return True
+
+
+def _refuse_foreign(folder: Path, found: os.stat_result) -> None:
+    if not stat.S_ISDIR(found.st_mode):
+        raise BadHome(f"The home {folder} is not a folder.")
+    if found.st_uid not in (os.geteuid(), 0):
+        raise BadHome(f"The home {folder} belongs to another user (uid {found.st_uid}).")
+    if found.st_mode & 0o022:
+        raise BadHome(f"The home {folder} may be written by others; mend it: chmod go-w {folder}")
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        raise BadHome(f"The home {folder} cannot be used: {os.strerror(errno.EACCES)}.")
 
 
 def _nearest(start: Path) -> Path:

@@ -35,12 +35,13 @@ class Order:
 
     @classmethod
     def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
-        """Check a launch and fill in the defaults. Raises InvalidInput, UnknownAgent; `where` goes before the field's name."""
+        """Check a launch, fill in the defaults; `where` goes before a field's name. Raises InvalidInput, UnknownAgent."""
         said = wanted.to_json()
         text = json.dumps(said, ensure_ascii=False, allow_nan=False)
         if len(text.encode()) > INPUT_LIMIT:
             raise InvalidInput(
-                f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).", field="prompt"
+                f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).",
+                field="prompt",
             )
         agent = agent_of(wanted, config, where)
         model = wanted.model or _default_model(agent, config)
@@ -69,9 +70,8 @@ class Order:
         cwd = wanted.cwd or os.getcwd()
         return cls(row, _input_row(wanted, said, text, cwd), wanted.after, wanted.after_any)
 
-
     def copy_stdin(self, home: Home) -> None:
-        """Copy the file for stdin into the home: the task reads what was there when it was launched. Raises InvalidInput."""
+        """Copy the file for stdin into the home: what it is now is what will be read. Raises InvalidInput."""
         source = self.input["stdin_file"]
         if source is None:
             return
@@ -123,7 +123,9 @@ def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) ->
         raise InvalidInput(f"{where}prompt: a task needs a prompt, a command or a call.", field="prompt")
     if not config.default_agent:
         known = ", ".join(sorted(config.agents)) or "none is configured"
-        raise UnknownAgent(f"{where}agent: a prompt needs an agent (there are: {known}); name one or set default_agent.")
+        raise UnknownAgent(
+            f"{where}agent: a prompt needs an agent (there are: {known}); name one or set default_agent."
+        )
     return config.default_agent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -74,7 +75,7 @@ class Listeners:
         def hear(payload: Payload) -> None:
             event = Event.from_json(payload)
             if event.seq > after:
-                callback(task_of(event))
+                _call(callback, task_of(event))
 
         return self._callbacks.subscribe(type, hear)
 
@@ -109,6 +110,13 @@ class Listeners:
                 queued_at=event.at,
                 parent_session_id=event.parent_session_id,
             )
+
+
+def _call(callback: Callback, task: Task) -> None:
+    try:
+        callback(task)
+    except BaseException:  # that it wants to exit ends no thread of ours
+        logging.getLogger("backburner").exception("a callback failed for task %s", task.id)
 
 
 #: What is true of a task only until it has ended, and only when it has.

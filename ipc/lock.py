@@ -1,8 +1,8 @@
 """Locks that the kernel holds for a process, and drops when it dies.
 
 POSIX record locks (`fcntl`), for three reasons: the kernel names the holder, a forked child does not share
-them, and they work alike on Linux and macOS. Their trap, that closing *any* descriptor of the file drops them, is met by keeping
-one descriptor per process and file.
+them, and they work alike on Linux and macOS. Their trap, that closing *any* descriptor of the file drops them,
+is met by keeping one descriptor per process and file.
 """
 
 from __future__ import annotations

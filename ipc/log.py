@@ -119,4 +119,6 @@ def _line(row: Row) -> Line:
 def _told(body: str) -> str:
     """A batch as subscribers hear it: without what only the log notes."""
     found: dict[str, Any] = json.loads(body)
-    return json.dumps({name: value for name, value in found.items() if name not in ("taskIds", "source")}, ensure_ascii=False)
+    return json.dumps(
+        {name: value for name, value in found.items() if name not in ("taskIds", "source")}, ensure_ascii=False
+    )

@@ -192,7 +192,8 @@ class BackgroundManager:
         """The events of a parent (`*`: of all), for ever, over restarts, until the manager or they are closed.
 
         Without `after` they begin where the consumer has acknowledged them, for `*` with what is new. With
-        `ack` each is acknowledged when the next one is asked for. Raises InvalidInput.
+        `ack` each is acknowledged when the next one is asked for. Of whatever `types` (None: all) they are,
+        `log_truncated` comes where some are not kept any more. Raises InvalidInput.
         """
         _TYPES.check(types, "types")
         if parent == EVERYONE and ack:

@@ -189,9 +189,7 @@ class _Waiters:
 class Methods:
     """The table of methods, and the calls in it that wait."""
 
-    def __init__(
-        self, queue: Queue, home: Home, around: Surroundings, clock: Callable[[], float] = monotonic
-    ) -> None:
+    def __init__(self, queue: Queue, home: Home, around: Surroundings, clock: Callable[[], float] = monotonic) -> None:
         """Serve this queue; `clock` gives seconds that never go back."""
         self._queue, self._home, self._around = queue, home, around
         self._waiters = _Waiters(clock)

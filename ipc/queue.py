@@ -67,7 +67,7 @@ class Queue(Tasks):
         return launched
 
     def _with_applied_agents(self) -> BackgroundConfig:
-        """This process's configuration, with the agents that the supervisor was given besides (by flags, or elsewhere)."""
+        """This process's configuration, and the agents that the supervisor was given besides (by flags, elsewhere)."""
         applied = applied_configuration(self.database)
         default = self.config.default_agent or applied.default_agent
         return replace(self.config, agents={**applied.agents, **self.config.agents}, default_agent=default)
@@ -118,7 +118,7 @@ class Queue(Tasks):
     def settle(self, settlement: Settlement, then: tuple[Slot, int] | None = None) -> tuple[str | None, Claimed | None]:
         """End a try and, with a slot and an owner, claim the next task of the group in the same transaction.
 
-        Gives the status that the task has now, or None where the claim was no longer the one in force: then nothing changed.
+        Gives the task's status now, or None where the claim was no longer the one in force: then nothing changed.
         """
         with self.database.write() as transaction:
             status = _settle(transaction, settlement)
@@ -204,7 +204,9 @@ class Queue(Tasks):
         with self.database.write() as transaction:
             state = state_of(transaction, id, self.home.folder)
             if state["status"] not in (TaskStatus.ERROR, TaskStatus.CANCELLED):
-                raise MoveNotAllowed(f"Task {id} can be retried after an error or a cancellation, not from {state['status']}.")
+                raise MoveNotAllowed(
+                    f"Task {id} can be retried after an error or a cancellation, not from {state['status']}."
+                )
             task = known_task(transaction, id)
             if holder_of_unique(transaction, task.unique_key) is not None:
                 raise MoveNotAllowed(f"Another task holds the unique name {task.unique_key} now.")
@@ -228,7 +230,9 @@ class Queue(Tasks):
         """Have a running try ended because the supervisor goes down; back to the queue where it may be run again."""
         again = requeue or running.attempt < running.max_attempts
         verdict = TaskStatus.PENDING if again else TaskStatus.ERROR
-        return self.decide(running.number, running.claim, verdict, "It was interrupted: the supervisor went down.", "interrupted")
+        return self.decide(
+            running.number, running.claim, verdict, "It was interrupted: the supervisor went down.", "interrupted"
+        )
 
     # time and dependencies
 
@@ -241,7 +245,7 @@ class Queue(Tasks):
         return None if due is None else int(due)
 
     def promote(self, most: int = 200) -> set[str]:
-        """Let those be claimed whose delay or dependency is over, end those that waited too long. The groups concerned."""
+        """Let those be claimed whose delay or dependency is over, end those that waited too long; their groups."""
         now = clock.now()
         with self.database.write() as transaction:
             late = transaction.all("list_due", {"now": now, "most": most})
@@ -293,9 +297,7 @@ def depend(transaction: Transaction, number: int, blockers: Sequence[Mapping[str
         transaction.run("insert_dependency", {**blocker, "task": number})
 
 
-def blockers_of(
-    transaction: Transaction, after: Sequence[str], after_any: Sequence[str]
-) -> list[dict[str, Any]]:
+def blockers_of(transaction: Transaction, after: Sequence[str], after_any: Sequence[str]) -> list[dict[str, Any]]:
     """The tasks that one waits for, without those whose end is already good enough. Raises NotFound."""
     pairs = [(id, False) for id in after] + [(id, True) for id in after_any]
     found = [_blocker(transaction, id, any_end) for id, any_end in dict.fromkeys(pairs)]
@@ -409,7 +411,10 @@ def _time_out(transaction: Transaction, row: Row) -> None:
     again = row["attempt"] < row["max_attempts"]
     error = f"No verdict within {row['timeout_ms']} ms."
     status = TaskStatus.PENDING if again else TaskStatus.ERROR
-    _settle(transaction, Settlement(number=row["number"], claim=row["claim"], status=status, error=error, error_kind="timeout"))
+    _settle(
+        transaction,
+        Settlement(number=row["number"], claim=row["claim"], status=status, error=error, error_kind="timeout"),
+    )
 
 
 def _resolve(transaction: Transaction, row: Row, now: int) -> None:

@@ -47,7 +47,14 @@ class Registry:
     def register(self, role: str) -> int:
         """Enter this process; its number."""
         me = Identity.mine()
-        values = {"role": role, "pid": me.pid, "ticks": me.ticks, "boot": me.boot, "pidns": me.pidns, "since": clock.now()}
+        values = {
+            "role": role,
+            "pid": me.pid,
+            "ticks": me.ticks,
+            "boot": me.boot,
+            "pidns": me.pidns,
+            "since": clock.now(),
+        }
         with self.database.write(durable=False) as transaction:
             return transaction.insert("insert_process", values)
 
@@ -89,4 +96,6 @@ def _running(row: Row) -> Running:
     names = "id claim agent attempt max_attempts interruptions verdict".split()
     owner = None if row["number"] is None else process_of(row)
     slot = Slot(row["grp"], row["slot"])
-    return Running(number=row["task"], slot=slot, owner=owner, pid=row["task_pid"], **{name: row[name] for name in names})
+    return Running(
+        number=row["task"], slot=slot, owner=owner, pid=row["task_pid"], **{name: row[name] for name in names}
+    )

@@ -53,7 +53,18 @@ MOVES: frozenset[tuple[TaskStatus, TaskStatus]] = frozenset(
 )
 
 #: Why a task ended in error.
-ERROR_KINDS = ("failed", "exit", "signal", "timeout", "stalled", "lost", "interrupted", "expired", "dependency", "spawn")
+ERROR_KINDS = (
+    "failed",
+    "exit",
+    "signal",
+    "timeout",
+    "stalled",
+    "lost",
+    "interrupted",
+    "expired",
+    "dependency",
+    "spawn",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

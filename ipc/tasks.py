@@ -115,12 +115,16 @@ class Tasks:
         return prefix if prefix in ids else str(ids[0])
 
     def output(self, id: str, stream: Stream, offset: int, limit: int) -> Output:
-        """What the last try of a task wrote to one stream, from byte `offset`, at most `limit` bytes. Raises NotFound."""
+        """What a task's last try wrote to one stream, from byte `offset`, at most `limit` bytes. Raises NotFound."""
         state = self._state(id)
         if state["claim"] is None:
             return Output(b"", offset, TaskStatus(state["status"]).ended)
         piece = self._piece(state, stream, offset, limit)
-        return piece or self._piece(self._state(id), stream, offset, limit) or Output(b"", offset, state["status"] != "running")
+        return (
+            piece
+            or self._piece(self._state(id), stream, offset, limit)
+            or Output(b"", offset, state["status"] != "running")
+        )
 
     def _piece(self, state: Row, stream: Stream, offset: int, limit: int) -> Output | None:
         """From the database or from the file; None where the file has just gone into the database."""

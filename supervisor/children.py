@@ -35,7 +35,7 @@ class Watch:
 
 
 def watch(pid: int) -> Watch | None:
-    """Watch a process that cannot have been replaced meanwhile (a child, or one whose identity is checked afterwards)."""
+    """Watch a process that cannot have been replaced meanwhile: a child, or one whose identity is checked then."""
     try:
         if hasattr(os, "pidfd_open"):
             return Watch(os.pidfd_open(pid))
@@ -91,7 +91,9 @@ def _be_the_child(child: Callable[[], None]) -> NoReturn:
 
 def start_detached(command: list[str]) -> subprocess.Popen[bytes]:
     """Start a program of ours in a session of its own, with this process's stderr."""
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/")
+    return subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/"
+    )
 
 
 def how(status: int | None) -> str:

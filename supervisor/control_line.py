@@ -46,7 +46,7 @@ class ControlLine:
             self._connection.close()
 
     def drop(self) -> None:
-        """Let go of it in a forked child, whose copy of the selector is the parent's own: nothing may be unregistered."""
+        """Let go of it in a forked child, which shares the selector with its parent: nothing may be unregistered."""
         self.closed = True
         self._connection.close()
 
@@ -71,7 +71,7 @@ class ControlLine:
 
 
 def _received(descriptor: int) -> socket.socket:
-    """A socket that came over the line, and that no task is to inherit: whatever comes so, survives an exec at first."""
+    """A socket that came over the line and that no task is to inherit; what comes so survives an exec at first."""
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     return channel

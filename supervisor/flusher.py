@@ -1,4 +1,4 @@
-"""The flusher: serves the bus, forms batches, streams the log. It outlives the supervisor, and is restarted when it dies."""
+"""The flusher: serves the bus, forms batches, streams the log. It outlives the supervisor; dead, it is replaced."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ class Flusher(Role):
 
 
 def _waiting(parent: str) -> Task:
-    """What the outbox needs to know of an ended task: that there is one, and whose. The rest is read when it is told."""
+    """What the outbox needs to know of an ended task: that it is one, and whose. The rest is read when it is told."""
     return Task(
         id="",
         agent="",

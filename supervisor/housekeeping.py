@@ -1,4 +1,4 @@
-"""Keeping the home small while the supervisor has nothing better to do: the write-ahead log, and what is past its retention."""
+"""Keeping the home small, a little at a time: the write-ahead log, and what is past its retention."""
 
 from __future__ import annotations
 

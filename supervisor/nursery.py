@@ -1,6 +1,6 @@
 """The nursery: a fork server. It has everything a worker needs already imported, no database, and no thread.
 
-It outlives the supervisor and is found again by the next one, so that the workers keep a parent, and their strays a reaper.
+It outlives the supervisor and is found again by the next one: the workers keep a parent, and their strays a reaper.
 """
 
 from __future__ import annotations

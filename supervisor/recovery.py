@@ -20,7 +20,7 @@ from supervisor.messages import say
 
 
 def is_dead(running: Running) -> bool:
-    """Whether a running task's owner is provably dead. Work done outside has none; what cannot be seen from here is alive."""
+    """Whether a running task's owner is provably dead. Work done outside has none; what cannot be seen is alive."""
     if running.agent == "external":
         return False
     return running.owner is None or running.owner.identity.alive() is False
@@ -65,7 +65,7 @@ def _strays(home: Home) -> set[int]:
 
 
 def bury_now(home: Home) -> None:
-    """With no supervisor: settle what no living worker has. Somebody else doing the same, or a supervisor, goes first."""
+    """With no supervisor: settle what no living worker has. A supervisor, or somebody doing the same, goes first."""
     lock = Lock(home.lock("supervisor"))
     if not lock.acquire():
         return

@@ -1,4 +1,4 @@
-"""The supervisor: gives out slots, has workers made for them, buries those that die. It runs no task and no user code."""
+"""The supervisor: gives out slots, has workers made for them, buries those that die. It runs no user code."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Supervisor(Role):
     # coming up
 
     def boot(self) -> None:
-        """Lock, read the configuration, find what lives, bury what died; only then claim. Raises AlreadyRunning, BadHome, …"""
+        """Lock, configure, find what lives, bury what died; only then claim. Raises AlreadyRunning, BadHome, …"""
         self._config, sources = self._source.read()
         self.home.prepare()
         if not self._lock.acquire():
@@ -166,7 +166,7 @@ class Supervisor(Role):
     def turn(self) -> float:
         """Take note of what happened, promote what is due, give out what is free.
 
-        While one rests, what is heard is only noted: all that can fail for now is done here, and done again in the next turn.
+        While one rests, what is heard is only noted: all that can fail for now is done here, and again in the next turn.
         """
         counted, self._counted = self._counted, False
         self._obey()
@@ -241,7 +241,7 @@ class Supervisor(Role):
             self._concurrency.release(slot.group, slot.number)
 
     def _enforce(self, running: list[Running]) -> None:
-        """A worker that has not carried out a verdict in time is killed; its task is settled then as every dead worker's."""
+        """A worker that has not carried out a verdict in time is killed; its task is settled as every dead worker's."""
         now = clock.monotonic()
         decided = {one.claim: one for one in running if one.verdict is not None and one.owner is not None}
         self._overdue = {claim: self._overdue.get(claim, now + self._patience()) for claim in decided}
@@ -309,7 +309,7 @@ class Supervisor(Role):
         return hand
 
     def _chain(self, chained: bool) -> None:
-        """While workers are short, each comes back after a task, so that the oldest waiting one is next, whatever its group."""
+        """While workers are short, each comes back after a task: the oldest waiting one is next, whatever its group."""
         if chained != self._chained:
             self._chained = chained
             for hand in self._crew:
@@ -504,7 +504,9 @@ class Supervisor(Role):
         """Wait for the workers, then for the flusher, then go."""
         now = clock.monotonic()
         if len(self._crew) and now < departure.deadline:
-            return max(0.0, min(departure.deadline, *(self._overdue.values() or [now + PARANOIA]), now + PARANOIA) - now)
+            return max(
+                0.0, min(departure.deadline, *(self._overdue.values() or [now + PARANOIA]), now + PARANOIA) - now
+            )
         if not departure.told:
             departure.told = True
             self._name_the_left()
@@ -537,7 +539,7 @@ class Departure:
 
 
 class Backoff:
-    """When something that may die at once is tried again: later each time, and soon again after it has lived a while."""
+    """When what may die at once is tried again: later each time, and soon again after it has lived a while."""
 
     def __init__(self) -> None:
         """The first try is at once."""
@@ -560,7 +562,7 @@ class Backoff:
 
 
 def _terminal_is_gone() -> bool:
-    """Whether this process had a terminal and lost it: then its standard input answers with an error instead of a name."""
+    """Whether this process had a terminal and lost it: its standard input then answers with an error."""
     try:
         os.tcgetpgrp(0)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The worker: claim, run, settle; one task at a time, and the next of the same group in the transaction that settles the last."""
+"""The worker: claim, run, settle; the transaction that settles a task claims the next of the same group."""
 
 from __future__ import annotations
 

@@ -44,9 +44,7 @@ ROOMS = {
     "supervisor": "supervisor* backburner",
 }
 
-SQL = re.compile(
-    r"\b(SELECT\s.+\sFROM|INSERT\s+(OR\s+\w+\s+)?INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM)\s", re.DOTALL
-)
+SQL = re.compile(r"\b(SELECT\s.+\sFROM|INSERT\s+(OR\s+\w+\s+)?INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM)\s", re.DOTALL)
 
 
 def _name(path: Path, top: Path) -> str:
@@ -82,19 +80,13 @@ def said(tree: ast.AST) -> set[str]:
     """The imports and builtins that a module speaks of, by their full names, however it renamed them."""
     bound = dict(_imports(tree))
     known = {name: name for name in vars(builtins)} | bound
-    spoken = (
-        _dotted(node).partition(".") for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name)
-    )
+    spoken = (_dotted(node).partition(".") for node in ast.walk(tree) if isinstance(node, ast.Attribute | ast.Name))
     return set(bound.values()) | {known[first] + dot + rest for first, dot, rest in spoken if first in known}
 
 
 def strings(tree: ast.AST) -> set[str]:
     """Every string in a module."""
-    return {
-        node.value
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
 def _says(tree: ast.AST, verb: str) -> bool:

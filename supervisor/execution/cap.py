@@ -1,7 +1,7 @@
 """The cap on a task's output: of each stream the head and the tail are kept, the middle's disk is given back.
 
-The task is never blocked and its file never moved: the middle becomes a hole (fallocate(2), FALLOC_FL_PUNCH_HOLE), which
-whoever reads the output is told of.
+The task is never blocked and its file never moved: the middle becomes a hole (fallocate(2), FALLOC_FL_PUNCH_HOLE),
+which whoever reads the output is told of.
 """
 
 from __future__ import annotations

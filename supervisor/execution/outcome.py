@@ -62,7 +62,9 @@ def settlement_of(one: Try, outcome: Outcome, config: BackgroundConfig) -> Settl
     if outcome.error_kind is None:
         return plain
     if one.attempt < one.max_attempts:
-        return replace(plain, status=TaskStatus.PENDING, result=None, not_before=clock.now() + backoff(one.attempt, config))
+        return replace(
+            plain, status=TaskStatus.PENDING, result=None, not_before=clock.now() + backoff(one.attempt, config)
+        )
     return replace(plain, status=TaskStatus.ERROR, result=None)
 
 
@@ -76,7 +78,9 @@ def interrupted(one: Try, why: str) -> Settlement:
     """Back to the queue: it was claimed and never started, so the attempt does not count."""
     if one.interruptions + 1 >= MOST_INTERRUPTIONS:
         error = f"{why} It was interrupted {one.interruptions + 1} times before it started."
-        return Settlement(number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=error, error_kind="lost", unused=True)
+        return Settlement(
+            number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=error, error_kind="lost", unused=True
+        )
     return Settlement(
         number=one.number, claim=one.claim, status=TaskStatus.PENDING, error=why, error_kind="interrupted", unused=True
     )

@@ -1,4 +1,4 @@
-"""One try from its start to its settlement: watch it, stop it when a verdict or the clock says so, leave nobody behind."""
+"""One try, from its start to its settlement: watch it, stop it on a verdict or by the clock, leave nobody behind."""
 
 from __future__ import annotations
 
@@ -53,13 +53,11 @@ class Run:
         """Do what is due; its settlement once it is over and its tree is gone."""
         if self._news and self._outcome is None:
             self._outcome = self.attempt.outcome()
-        if self._outcome is not None:
-            return self._conclude(self._outcome)
-        now = clock.monotonic()
+        return self._go_on(clock.monotonic()) if self._outcome is None else self._conclude(self._outcome)
+
+    def _go_on(self, now: float) -> Settlement | None:
         if now >= self._note_pid_at:
-            self._note_pid_at = float("inf")
-            self._queue.note_pid(self.claimed.number, self.claimed.claim, self.attempt.pid)
-            self.look = True  # a verdict may have come before this worker could be told
+            self._note_pid()
         if self.look and self._is_decided():
             return self._stop(None)
         if now >= self._vitals.next_at() and (settlement := self._feel_pulse(now)) is not None:
@@ -67,6 +65,11 @@ class Run:
         if now >= self._deadline:
             return self._stop(Outcome(error=f"It ran longer than {self.claimed.timeout_ms} ms.", error_kind="timeout"))
         return None
+
+    def _note_pid(self) -> None:
+        self._note_pid_at = float("inf")
+        self._queue.note_pid(self.claimed.number, self.claimed.claim, self.attempt.pid)
+        self.look = True  # a verdict may have come before this worker could be told
 
     def _feel_pulse(self, now: float) -> Settlement | None:
         found = self._vitals.look(now, lambda: self._queue.progress_of(self.claimed.id))

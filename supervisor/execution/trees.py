@@ -1,8 +1,8 @@
 """Process trees: who is in one, and how it is ended so that nobody is left.
 
 A worker is a subreaper: whoever is orphaned among its descendants becomes its child, so as long as it lives the tree
-is exactly its descendants, daemonised and `setsid` ones too. Of a dead worker the tree is found by its strays at the nursery
-and by the marks in the environment.
+is exactly its descendants, daemonised and `setsid` ones too. Of a dead worker the tree is found by its strays at the
+nursery and by the marks in the environment.
 """
 
 from __future__ import annotations
@@ -266,5 +266,3 @@ def _environment_by_psutil(pid: int) -> dict[str, str]:
         return dict(psutil.Process(pid).environ())
     except (psutil.Error, OSError):
         return {}
-
-

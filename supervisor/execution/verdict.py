@@ -21,9 +21,13 @@ def outcome_of(status: int, stdout: str, stderr: str, agent: AgentConfig | None)
     code = os.waitstatus_to_exitcode(status)
     session = _text(pick(rules.session, stdout)) if rules.session else None
     if code < 0:
-        return Outcome(error=f"It was ended by {signal_name(-code)}.", error_kind="signal", signal=-code, session=session)
+        return Outcome(
+            error=f"It was ended by {signal_name(-code)}.", error_kind="signal", signal=-code, session=session
+        )
     if code > 0:
-        return Outcome(error=f"exit code {code}{_last_line(stderr)}", error_kind="exit", exit_code=code, session=session)
+        return Outcome(
+            error=f"exit code {code}{_last_line(stderr)}", error_kind="exit", exit_code=code, session=session
+        )
     failure = next((rule for rule in rules.failed_if if failed(rule, stdout)), None)
     if failure is not None:
         error = f"It says that it failed ({failure}){_last_line(stderr) or _last_line(stdout)}"

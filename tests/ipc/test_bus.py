@@ -540,9 +540,7 @@ def no_descriptors():
     taken: list[int] = []
 
     def take_all() -> None:
-        taken.append(
-            fcntl.fcntl(0, fcntl.F_DUPFD, max(int(open.name) for open in Path("/dev/fd").iterdir()) + 1)
-        )
+        taken.append(fcntl.fcntl(0, fcntl.F_DUPFD, max(int(open.name) for open in Path("/dev/fd").iterdir()) + 1))
         resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
         with suppress(OSError):
             while True:
@@ -554,9 +552,7 @@ def no_descriptors():
         os.close(descriptor)
 
 
-def test_out_of_descriptors_new_clients_are_refused_and_old_ones_served(
-    connect, served, no_descriptors, monkeypatch
-):
+def test_out_of_descriptors_new_clients_are_refused_and_old_ones_served(connect, served, no_descriptors, monkeypatch):
     peer = connect()
     peer.call("echo", value=1)
     monkeypatch.setattr(bus_module, "_most_clients", lambda: 10_000)

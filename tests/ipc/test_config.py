@@ -139,9 +139,7 @@ def test_the_nearest_project_file_upward_counts_and_no_farther_one(places):
     assert sources(places.home, places.deep) == [near]
 
 
-def test_the_user_file_is_below_config_in_the_users_folder_when_xdg_says_nothing(
-    places, monkeypatch, tmp_path
-):
+def test_the_user_file_is_below_config_in_the_users_folder_when_xdg_says_nothing(places, monkeypatch, tmp_path):
     places.files["user"] = tmp_path / "me" / ".config" / "backburner" / "config.toml"
     path = places.write("user", "max_workers = 9")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
@@ -152,9 +150,7 @@ def test_the_user_file_is_below_config_in_the_users_folder_when_xdg_says_nothing
 
 def test_models_and_agents_are_merged_key_by_key(places):
     places.write("user", CLAUDE + '[model_concurrency]\nopus = 7\n"anthropic/*" = 8')
-    places.write(
-        "project", '[agents.claude]\nmodel = "opus"\nenv = { OTHER = "2" }\n[model_concurrency]\nopus = 1'
-    )
+    places.write("project", '[agents.claude]\nmodel = "opus"\nenv = { OTHER = "2" }\n[model_concurrency]\nopus = 1')
     config = places.load()
     assert config.model_concurrency == {"opus": 1, "sonnet": 3, "haiku": 5, "anthropic/*": 8}
     claude = config.agent("claude")
@@ -201,9 +197,7 @@ def test_all_mistakes_of_all_files_are_told_at_once_with_file_key_and_what_was_e
         f"{user}: model_concurrency.opus: expected a whole number from 0 to 1000000, got -1",
     ]
     assert lines[3].startswith(f"{project}: colour: expected a known name")
-    assert lines[4].startswith(
-        f"{project}: agents.x.command[1]: expected no other placeholders than {{prompt}} "
-    )
+    assert lines[4].startswith(f"{project}: agents.x.command[1]: expected no other placeholders than {{prompt}} ")
     assert lines[5:] == [
         f"{home}: durability: expected one of full, normal, got 'some'",
         f"{home}: kill_grace_s: expected a number from 0 to 315360000, got '5'",

@@ -56,9 +56,7 @@ def test_an_id_is_a_string_a_number_or_null(id):
     assert (error.rpc_code, error.field, error.id) == (frames.INVALID_REQUEST, "id", None)
 
 
-@pytest.mark.parametrize(
-    "line", [b"1", b'"x"', b"null", b"[]", b'[{"jsonrpc":"2.0"}]', b"{}", b'{"method":"ping"}']
-)
+@pytest.mark.parametrize("line", [b"1", b'"x"', b"null", b"[]", b'[{"jsonrpc":"2.0"}]', b"{}", b'{"method":"ping"}'])
 def test_what_is_json_and_no_request_is_an_invalid_request(line):
     assert refusal(line).rpc_code == frames.INVALID_REQUEST
 

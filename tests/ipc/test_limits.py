@@ -8,9 +8,7 @@ from hypothesis import strategies as st
 from ipc.config import BackgroundConfig
 from ipc.limits import WILD, Limits
 
-NAMES = st.sampled_from(
-    ["opus", "anthropic/opus", "anthropic/*", "anthropic/o*", "*", "a?thropic/opus", "x[1m]"]
-)
+NAMES = st.sampled_from(["opus", "anthropic/opus", "anthropic/*", "anthropic/o*", "*", "a?thropic/opus", "x[1m]"])
 TABLES = st.dictionaries(NAMES, st.integers(0, 5))
 
 

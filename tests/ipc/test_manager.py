@@ -625,7 +625,8 @@ def test_importing_costs_little():
 
 
 def test_one_file_is_the_door():
-    code = "from backburner import *; import backburner, ipc; print(backburner.__all__ == ipc.__all__, BackgroundManager.__name__)"
+    same = "backburner.__all__ == ipc.__all__, BackgroundManager.__name__"
+    code = f"from backburner import *; import backburner, ipc; print({same})"
     assert python(code).stdout == "True BackgroundManager\n"
     command = [sys.executable, "-m", "backburner", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False, cwd=IPC.parent)

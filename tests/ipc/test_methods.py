@@ -101,10 +101,7 @@ def test_launch_many_is_all_or_none(world, peer):
     assert world.queue.unfinished() == ids
     error = peer.call("launchMany", tasks=[{"command": ["true"]}, {"command": ["true"], "priority": 5000}])
     assert (error["code"], error["data"]["field"]) == (-32602, "tasks[1].priority")
-    assert (
-        peer.call("launchMany", tasks=[{"command": ["x"]}, {"agent": "nobody", "prompt": "x"}])["code"]
-        == -32602
-    )
+    assert peer.call("launchMany", tasks=[{"command": ["x"]}, {"agent": "nobody", "prompt": "x"}])["code"] == -32602
     assert world.queue.unfinished() == ids
     assert peer.call("launchMany", tasks=[]) == {"ids": []}
 

@@ -108,9 +108,7 @@ def test_a_long_value_is_shown_shortened():
     assert len(message) < 200
 
 
-@pytest.mark.parametrize(
-    "value", [True, False, 1.5, "1", None, [], float("nan"), float("inf"), MOST + 1, HUGE]
-)
+@pytest.mark.parametrize("value", [True, False, 1.5, "1", None, [], float("nan"), float("inf"), MOST + 1, HUGE])
 def test_what_only_resembles_a_whole_number_is_none(value):
     assert Integer().mistakes(value, "n")
 
@@ -184,9 +182,7 @@ def test_a_right_value_is_brought_to_one_form():
     class Stream(StrEnum):
         OUT = "stdout"
 
-    value = MappingProxyType(
-        {"prompt": "go", "after": ("a",), "metadata": {"n": (1, (2,))}, "stream": Stream.OUT}
-    )
+    value = MappingProxyType({"prompt": "go", "after": ("a",), "metadata": {"n": (1, (2,))}, "stream": Stream.OUT})
     checked = TASK.check(value)
     assert checked == {"prompt": "go", "after": ["a"], "metadata": {"n": [1, [2]]}, "stream": "stdout"}
     assert type(checked["stream"]) is str

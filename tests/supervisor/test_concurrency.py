@@ -13,9 +13,7 @@ from ipc.limits import Limits
 from supervisor.concurrency import ConcurrencyManager
 
 KEYS = st.sampled_from(["opus", "free", "anthropic/a", "anthropic/b", "other"])
-TABLES = st.fixed_dictionaries(
-    {"opus": st.integers(1, 3), "free": st.just(0), "anthropic/*": st.integers(1, 4)}
-)
+TABLES = st.fixed_dictionaries({"opus": st.integers(1, 3), "free": st.just(0), "anthropic/*": st.integers(1, 4)})
 
 
 def test_slots_are_numbered_from_zero_up_to_the_limit_and_then_there_are_none():

@@ -1,0 +1,487 @@
+"""What the seed promised, kept: each promise one test, through the manager and real processes where there are any."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ipc import (
+    BackgroundManager,
+    Client,
+    EventBus,
+    NotificationConfig,
+    NotificationManager,
+    Task,
+    TaskStatus,
+    clear_background_state,
+    clock,
+    create_empty_state,
+    create_notification_manager,
+    format_batch_notification,
+    get_background_manager,
+    load_background_state,
+    reset_background_manager,
+    save_background_state,
+)
+from ipc.home import Home
+from tests.helpers.moment import eventually
+from tests.helpers.places import IPC
+from tests.helpers.stage import FOREVER, PATIENCE, Stage
+
+#: Windows as the seed has them; one slot for what is to wait.
+SEED = {"model_concurrency": {"opus": 1}, "kill_grace_s": 1}
+
+
+@pytest.fixture
+def manager(stage: Stage) -> Iterator[BackgroundManager]:
+    """A manager of a home with a supervisor."""
+    with BackgroundManager(stage.folder, SEED, start=True) as manager:
+        yield manager
+
+
+def status(manager: BackgroundManager, id: str) -> str:
+    task = manager.get_task(id)
+    return "" if task is None else task.status.value
+
+
+def running(manager: BackgroundManager, **fields) -> Task:
+    task = manager.launch(agent="external", **fields)
+    eventually(lambda: status(manager, task.id) == "running")
+    return task
+
+
+# the life of a task
+
+
+def test_a_launch_is_pending_and_then_running_when_a_slot_is_acquired(stage: Stage):
+    with BackgroundManager(stage.folder, SEED) as manager:
+        task = manager.launch(command=FOREVER, model="opus")
+        assert (task.status, task.id[:3], task.slot) == (TaskStatus.PENDING, "bg-", None)
+        assert isinstance(task.queued_at.utcoffset().total_seconds(), float)  # type: ignore[union-attr]
+        manager.start()
+        eventually(lambda: status(manager, task.id) == "running")
+        found = manager.get_task(task.id)
+        assert found is not None
+        assert (found.slot, found.attempt) == (0, 1)
+        assert found.started_at is not None
+        assert found.started_at >= found.queued_at
+
+
+def test_at_the_limit_the_next_one_waits(manager: BackgroundManager):
+    first = running(manager, model="opus")
+    second, other = manager.launch(agent="external", model="opus"), running(manager, model="sonnet")
+    found = manager.get_task(second.id)
+    assert found is not None
+    assert (found.status, found.waiting_for) == ("pending", "slot")
+    manager.complete_task(first.id)
+    eventually(lambda: status(manager, second.id) == "running")
+    assert status(manager, other.id) == "running"
+
+
+@pytest.mark.parametrize("verb", ["complete", "fail", "cancel"])
+def test_complete_fail_and_cancel_release_the_slot_before_the_parent_is_told(manager: BackgroundManager, verb: str):
+    first = running(manager, model="opus", parent_session_id="me")
+    second = manager.launch(agent="external", model="opus", parent_session_id="me")
+    end: dict[str, Callable[[], bool]] = {
+        "complete": lambda: manager.complete_task(first.id, "done"),
+        "fail": lambda: manager.fail_task(first.id, "no"),
+        "cancel": lambda: manager.cancel_task(first.id),
+    }
+    slots: list[object] = []
+
+    def told(task: Task) -> None:
+        seen = manager.get_task(task.id)
+        slots.append(seen and (seen.slot, seen.status))
+
+    manager.on_complete(told)
+    assert end[verb]() is True
+    eventually(lambda: slots)
+    assert slots == [(None, {"complete": "completed", "fail": "error", "cancel": "cancelled"}[verb])]
+    eventually(lambda: status(manager, second.id) == "running")
+
+
+def test_a_verdict_says_when_and_with_what_a_task_ended(manager: BackgroundManager):
+    done, failed = running(manager), running(manager)
+    assert manager.complete_task(done.id, "the result")
+    assert manager.fail_task(failed.id, "the error")
+    first, second = manager.get_task(done.id), manager.get_task(failed.id)
+    assert first is not None
+    assert second is not None
+    assert (first.status, first.result, first.error) == (TaskStatus.COMPLETED, "the result", None)
+    assert (second.status, second.result, second.error) == (TaskStatus.ERROR, None, "the error")
+    assert first.completed_at is not None
+    assert first.started_at is not None
+    assert first.completed_at >= first.started_at
+
+
+def test_complete_and_fail_answer_false_for_a_task_that_is_not_running(manager: BackgroundManager):
+    pending = manager.launch(agent="external", delay_ms=600_000)
+    ended = running(manager)
+    assert manager.complete_task(ended.id, "first")
+    for id in (pending.id, ended.id, "bg-unknown"):
+        assert manager.complete_task(id, "late") is False
+        assert manager.fail_task(id, "late") is False
+    assert manager.cancel_task(ended.id) is False
+    assert manager.cancel_task("bg-unknown") is False
+    found = manager.get_task(ended.id)
+    assert found is not None
+    assert (found.result, status(manager, pending.id)) == ("first", "pending")
+
+
+# state and queries
+
+
+def test_state_survives_the_manager(stage: Stage):
+    with BackgroundManager(stage.folder) as manager:
+        ids = [manager.launch(command=("true",), description=f"number {number}").id for number in range(3)]
+    with BackgroundManager(stage.folder) as manager:
+        assert [task.id for task in manager.get_all_tasks()] == ids
+        assert [task.description for task in manager.get_all_tasks()] == ["number 0", "number 1", "number 2"]
+
+
+def test_state_survives_the_supervisor_and_its_process(manager: BackgroundManager, stage: Stage):
+    task, pending = running(manager), manager.launch(command=("true",), delay_ms=600_000)
+    stage.kill("supervisor")
+    script = f"import sys; sys.path.append({str(IPC.parent)!r}); from ipc import BackgroundManager\n" + (
+        f"print([task.id for task in BackgroundManager({str(stage.folder)!r}).get_all_tasks()])"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.strip() == str([task.id, pending.id])
+    manager.start()
+    assert (status(manager, task.id), status(manager, pending.id)) == ("running", "pending")
+
+
+def test_tasks_are_found_by_id_status_and_parent(manager: BackgroundManager):
+    mine = [running(manager, parent_session_id="me").id for _ in range(2)]
+    other = manager.launch(command=("true",), parent_session_id="other", delay_ms=600_000).id
+    alone = manager.launch(command=("true",), delay_ms=600_000).id
+    manager.complete_task(mine[0])
+    found = manager.get_task(mine[0])
+    assert found is not None
+    assert (found.id, found.parent_session_id) == (mine[0], "me")
+    assert manager.get_task("bg-unknown") is None
+    by_status = {one: [task.id for task in manager.get_tasks_by_status(one)] for one in TaskStatus}
+    assert by_status == {
+        "pending": [other, alone],
+        "running": mine[1:],
+        "completed": mine[:1],
+        "error": [],
+        "cancelled": [],
+    }
+    assert [task.id for task in manager.get_tasks_for_parent("me")] == mine
+    assert manager.get_tasks_for_parent("nobody") == []
+    assert [task.id for task in manager.get_all_tasks()] == [*mine, other, alone]
+
+
+def test_the_state_functions_load_save_and_clear(stage: Stage):
+    home = stage.folder
+    assert load_background_state(home) is None
+    assert (dict(create_empty_state().tasks), dict(create_empty_state().active_count)) == ({}, {})
+    with BackgroundManager(home) as manager:
+        id = manager.launch(command=("true",), delay_ms=600_000).id
+        state = load_background_state(home)
+        assert state is not None
+        assert list(state.tasks) == [id]
+        assert clear_background_state(home) is True
+        assert load_background_state(home) is None
+        assert save_background_state(state) is True
+        assert status(manager, id) == "pending"
+
+
+# being told
+
+
+def test_on_start_and_on_complete_are_called_for_every_task_whichever_way_it_ends(manager: BackgroundManager):
+    started, ended = [], []
+    remove = manager.on_start(lambda task: started.append((task.id, task.status.value)))
+    manager.on_complete(lambda task: ended.append((task.id, task.status.value)))
+    ids = [manager.launch(command=command).id for command in (("true",), ("false",), FOREVER)]
+    eventually(lambda: status(manager, ids[2]) == "running")
+    assert manager.cancel_task(ids[2])
+    manager.wait(*ids, timeout=PATIENCE)
+    assert sorted(started) == sorted((id, "running") for id in ids)
+    assert sorted(ended) == sorted(zip(ids, ("completed", "error", "cancelled"), strict=True))
+    remove()
+    manager.wait(manager.launch(command=("true",)).id, timeout=PATIENCE)
+    assert (len(started), len(ended)) == (3, 4)
+
+
+def test_there_is_one_manager_per_process_until_it_is_reset(stage: Stage):
+    first = get_background_manager(stage.folder)
+    assert get_background_manager() is first
+    assert get_background_manager(stage.folder) is first
+    with pytest.raises(ValueError, match="manager"):
+        get_background_manager(stage.folder.parent / "other")
+    first.launch(command=("true",))
+    reset_background_manager()
+    second = get_background_manager(stage.folder)
+    assert second is not first
+    assert second.get_all_tasks() == []
+    reset_background_manager()
+
+
+class Told:
+    """What a parent's subscription hears."""
+
+    def __init__(self, home: Path, parent: str) -> None:
+        self.events: list[tuple[float, dict]] = []
+        self._client, self._parent = Client(Home(home), patience=PATIENCE), parent
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+
+    def __enter__(self) -> Told:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._client.close()
+        self._thread.join(PATIENCE)
+
+    def of(self, kind: str) -> list[dict]:
+        return [event for _, event in self.events if event["type"] == kind]
+
+    def at(self, kind: str) -> list[float]:
+        return [at for at, event in self.events if event["type"] == kind]
+
+    def _listen(self) -> None:
+        for event in self._client.events(self._parent, 0):
+            self.events.append((clock.monotonic(), event.to_json()))
+
+
+BATCH, END = "background_tasks_batch", "background_task_completed"
+
+
+def test_notices_are_gathered_for_a_second(manager: BackgroundManager):
+    ids = [running(manager, parent_session_id="me").id for _ in range(3)]
+    with Told(manager.home, "me") as told:
+        for id in ids:
+            manager.complete_task(id)
+        eventually(lambda: told.of(BATCH))
+    assert [batch["count"] for batch in told.of(BATCH)] == [3]
+    waited = told.at(BATCH)[0] - told.at(END)[0]
+    assert 0.9 <= waited < 2.5
+
+
+def test_five_notices_are_told_at_once(manager: BackgroundManager):
+    ids = [running(manager, parent_session_id="me", concurrency_key=f"k{number}").id for number in range(5)]
+    with Told(manager.home, "me") as told:
+        eventually(lambda: told.of("background_task_started"))
+        for id in ids:
+            manager.complete_task(id)
+        eventually(lambda: told.of(BATCH))
+    assert [batch["count"] for batch in told.of(BATCH)] == [5]
+    assert told.at(BATCH)[0] - told.at(END)[-1] < 0.5
+
+
+def test_a_parent_is_told_of_its_own_tasks_alone(manager: BackgroundManager):
+    names = ("one", "two")
+    ids = {
+        name: [running(manager, parent_session_id=name, concurrency_key=f"{name}{n}").id for n in range(2)]
+        for name in names
+    }
+    with Told(manager.home, "one") as one, Told(manager.home, "two") as two:
+        for pair in zip(*ids.values(), strict=True):
+            for id in pair:
+                manager.complete_task(id)
+        eventually(lambda: one.of(BATCH) and two.of(BATCH))
+    for name, told in (("one", one), ("two", two)):
+        assert {event["parentSessionId"] for _, event in told.events} == {name}
+        (batch,) = told.of(BATCH)
+        assert [task["id"] for task in batch["tasks"]] == ids[name]
+
+
+def test_every_end_is_told_by_itself_besides_its_batch(manager: BackgroundManager):
+    ids = [running(manager, parent_session_id="me", concurrency_key=f"k{number}").id for number in range(3)]
+    with Told(manager.home, "me") as told:
+        manager.complete_task(ids[0], "done")
+        manager.fail_task(ids[1], "no")
+        manager.cancel_task(ids[2])
+        eventually(lambda: told.of(BATCH))
+    ends = [(end["taskId"], end["status"], end["result"], end["error"]) for end in told.of(END)]
+    wanted = [(ids[0], "completed", "done", None), (ids[1], "error", None, "no"), (ids[2], "cancelled", None, None)]
+    assert ends == wanted
+    batch = told.of(BATCH)[0]
+    counts = [batch[name] for name in ("count", "completedCount", "failedCount", "cancelledCount")]
+    assert (counts, batch["allComplete"]) == ([3, 1, 1, 1], True)
+    assert batch["message"] == "3 background tasks finished: 1 completed, 1 failed, 1 cancelled."
+
+
+def test_events_are_persisted_and_told_again_as_they_were(manager: BackgroundManager, stage: Stage):
+    id = running(manager, parent_session_id="me").id
+    with Told(manager.home, "me") as told:
+        manager.complete_task(id)
+        eventually(lambda: told.of(BATCH))
+    manager.stop()
+    manager.start()
+    with Told(manager.home, "me") as again:
+        eventually(lambda: again.of(BATCH))
+    assert [event for _, event in again.events] == [event for _, event in told.events]
+    assert stage.events("me") == [event for _, event in told.events]
+
+
+def test_clear_delivers_what_waits_and_then_wipes(stage: Stage):
+    with BackgroundManager(stage.folder, {**SEED, "notification_batch_window_ms": 600_000}, start=True) as manager:
+        pending = manager.launch(command=("true",), delay_ms=600_000, parent_session_id="me").id
+        done, tree = running(manager, parent_session_id="me"), manager.launch(command=FOREVER, parent_session_id="me")
+        eventually(lambda: (found := manager.get_task(tree.id)) and found.pid)
+        with Told(manager.home, "me") as told:
+            manager.complete_task(done.id)
+            eventually(lambda: told.of(END))
+            assert told.of(BATCH) == []
+            manager.clear()
+            eventually(lambda: sum(batch["count"] for batch in told.of(BATCH)) == 3)
+        assert sorted(task["id"] for batch in told.of(BATCH) for task in batch["tasks"]) == sorted(
+            [pending, done.id, tree.id]
+        )
+        assert manager.get_all_tasks() == []
+        assert stage.events() == []
+        manager.wait(manager.launch(command=("true",)).id, timeout=PATIENCE)  # the supervisor stays
+
+
+def test_the_managers_event_bus_dispatches_what_is_told(manager: BackgroundManager):
+    heard: list[tuple[str, object]] = []
+    unsubscribe = manager.get_event_bus().subscribe(END, lambda payload: heard.append((END, payload["status"])))
+    manager.get_event_bus().subscribe(BATCH, lambda payload: heard.append((BATCH, payload["count"])))
+    manager.launch(command=("true",), parent_session_id="me")
+    eventually(lambda: len(heard) == 2)
+    assert heard == [(END, "completed"), (BATCH, 1)]
+    unsubscribe()
+
+
+# by themselves, as in the seed
+
+
+def task(number: int, parent: str | None = "me", status: TaskStatus = TaskStatus.COMPLETED) -> Task:
+    moment = clock.moment(clock.now())
+    return Task(
+        id=f"bg-{number}",
+        agent="a",
+        concurrency_key="a",
+        cwd="/",
+        status=status,
+        queued_at=moment,
+        parent_session_id=parent,
+    )
+
+
+class Heard:
+    """What a bus of one's own dispatches."""
+
+    def __init__(self, bus: EventBus) -> None:
+        self.batches: list[dict] = []
+        self.ends: list[str] = []
+        self.notices: list[dict] = []
+        bus.subscribe(BATCH, lambda payload: self.batches.append(dict(payload)))
+        bus.subscribe(END, lambda payload: self.ends.append(payload["taskId"]))
+        bus.subscribe("background_tasks_notification", lambda payload: self.notices.append(dict(payload)))
+
+
+def test_a_notification_manager_works_by_itself_with_a_timer_of_its_own():
+    manager = create_notification_manager(NotificationConfig(batch_window_ms=50))
+    heard = Heard(manager.get_event_bus())
+    for number in range(3):
+        manager.notify(task(number))
+    assert (heard.ends, heard.batches) == (["bg-0", "bg-1", "bg-2"], [])
+    eventually(lambda: heard.batches)
+    assert [batch["count"] for batch in heard.batches] == [3]
+    (notice,) = heard.notices
+    assert (notice["taskIds"], notice["source"]) == (["bg-0", "bg-1", "bg-2"], "background-manager")
+
+
+def test_a_notification_manager_flushes_at_its_maximum_per_parent_and_on_demand():
+    now = [0.0]
+    bus = EventBus()
+    manager = NotificationManager(event_bus=bus, clock=lambda: now[0])
+    assert manager.get_event_bus() is bus
+    heard = Heard(bus)
+    for number in range(9):
+        manager.notify(task(number, parent=("me", "other")[number % 2]))
+    assert [(batch["parentSessionId"], batch["count"]) for batch in heard.batches] == [("me", 5)]
+    assert manager.due() == 1.0
+    now[0] = 0.4
+    assert manager.due() == pytest.approx(0.6)
+    manager.flush_parent("other")
+    assert [(batch["parentSessionId"], batch["count"]) for batch in heard.batches][1:] == [("other", 4)]
+    assert manager.due() is None
+    manager.notify(task(10, parent="a"))
+    manager.notify(task(11, parent="b"))
+    manager.flush_all()
+    assert [batch["parentSessionId"] for batch in heard.batches][2:] == ["a", "b"]
+    manager.notify(task(12, parent="a"))
+    manager.clear()
+    manager.flush_all()
+    assert len(heard.batches) == 4
+
+
+def test_a_task_without_a_parent_is_in_no_batch():
+    manager = NotificationManager(clock=lambda: 0.0)
+    heard = Heard(manager.get_event_bus())
+    manager.notify(task(1, parent=None))
+    manager.flush_all()
+    assert (heard.batches, manager.due()) == ([], None)
+
+
+def test_an_event_bus_works_by_itself():
+    bus, heard = EventBus(), []
+    unsubscribe = bus.subscribe("a", lambda payload: heard.append(("a", dict(payload))))
+    bus.subscribe("*", lambda payload: heard.append(("*", payload["type"])))
+    bus.dispatch("a", {"x": 1})
+    bus.dispatch("b", {})
+    unsubscribe()
+    bus.dispatch("a", {"x": 2})
+    assert heard == [("a", {"x": 1}), ("*", "a"), ("*", "b"), ("*", "a")]
+
+
+@pytest.mark.parametrize(
+    ("counts", "message"),
+    [
+        ((1, 1, 0), "1 background task completed successfully."),
+        ((4, 4, 0), "4 background tasks completed successfully."),
+        ((1, 0, 1), "1 background task failed."),
+        ((3, 0, 3), "3 background tasks failed."),
+        ((1, 0, 0), "1 background task cancelled."),
+        ((2, 0, 0), "2 background tasks cancelled."),
+        ((5, 4, 1), "5 background tasks finished: 4 completed, 1 failed."),
+        ((5, 4, 0), "5 background tasks finished: 4 completed, 1 cancelled."),
+        ((5, 0, 2), "5 background tasks finished: 2 failed, 3 cancelled."),
+        ((6, 1, 2), "6 background tasks finished: 1 completed, 2 failed, 3 cancelled."),
+    ],
+)
+def test_the_message_reads_well_in_every_wording(counts: tuple[int, int, int], message: str):
+    assert format_batch_notification(*counts) == message
+
+
+def test_every_wording_reaches_a_parent_as_it_is_formatted(manager: BackgroundManager):
+    with Told(manager.home, "me") as told:
+        for verb in ("complete", "fail", "cancel"):
+            id = running(manager, parent_session_id="me").id
+            {
+                "complete": manager.complete_task,
+                "fail": lambda id: manager.fail_task(id, "no"),
+                "cancel": manager.cancel_task,
+            }[verb](id)
+            count = len(told.of(BATCH))
+            with Client(Home(manager.home)) as client:
+                client.call("flush", parentSessionId="me")
+            eventually(lambda count=count: len(told.of(BATCH)) > count)
+    assert [batch["message"] for batch in told.of(BATCH)] == [
+        "1 background task completed successfully.",
+        "1 background task failed.",
+        "1 background task cancelled.",
+    ]
+
+
+def test_the_one_file_door_opens_on_all_of_it():
+    script = f"import sys; sys.path.append({str(IPC.parent)!r}); import backburner, ipc, json\n" + (
+        "print(json.dumps([name for name in ipc.__all__ if getattr(backburner, name) is not getattr(ipc, name)]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True, env={**os.environ}
+    )
+    assert json.loads(done.stdout) == []
