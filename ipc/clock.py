@@ -6,7 +6,7 @@ import select
 import time
 from datetime import UTC, datetime
 
-#: Seconds from an arbitrary start, never set back, and running on while the machine sleeps, where the system can say so.
+#: Seconds from an arbitrary start, never set back, and running on while the machine sleeps, where that can be had.
 if hasattr(time, "CLOCK_BOOTTIME"):
 
     def monotonic() -> float:

@@ -88,6 +88,10 @@ class NewerSchema(Permanent):
     """The database was written by a newer backburner; upgrade this one."""
 
 
+class Damaged(Permanent):
+    """The database is damaged."""
+
+
 class Temporary(BackburnerError):
     """This may work later."""
 

@@ -35,7 +35,7 @@ class Order:
 
     @classmethod
     def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
-        """Check a launch, fill in the defaults; `where` goes before a field's name. Raises InvalidInput, UnknownAgent."""
+        """Check a launch, fill in defaults; `where` goes before a field's name. Raises InvalidInput, UnknownAgent."""
         said = wanted.to_json()
         text = json.dumps(said, ensure_ascii=False, allow_nan=False)
         if len(text.encode()) > INPUT_LIMIT:

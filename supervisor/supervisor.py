@@ -166,7 +166,7 @@ class Supervisor(Role):
     def turn(self) -> float:
         """Take note of what happened, promote what is due, give out what is free.
 
-        While one rests, what is heard is only noted: all that can fail for now is done here, and again in the next turn.
+        While one rests, what is heard is only noted: all that can fail for now is done here, or again in the next turn.
         """
         counted, self._counted = self._counted, False
         self._obey()

@@ -64,7 +64,7 @@ def test_a_launch_is_pending_and_then_running_when_a_slot_is_acquired(stage: Sta
     with BackgroundManager(stage.folder, SEED) as manager:
         task = manager.launch(command=FOREVER, model="opus")
         assert (task.status, task.id[:3], task.slot) == (TaskStatus.PENDING, "bg-", None)
-        assert isinstance(task.queued_at.utcoffset().total_seconds(), float)  # type: ignore[union-attr]
+        assert task.queued_at.tzinfo is not None
         manager.start()
         eventually(lambda: status(manager, task.id) == "running")
         found = manager.get_task(task.id)
