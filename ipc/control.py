@@ -6,6 +6,7 @@ import json
 import os
 import re
 import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -97,13 +98,24 @@ def stop(home: Home, now: bool = False, requeue: bool = False) -> None:
 
     It waits up to `shutdown_grace_s` for running tasks and leaves the rest to their workers; with `now` it
     ends their trees, with `requeue` so that they are pending again. Raises NoSupervisor, and Temporary where
-    the flusher does not follow.
+    the flusher does not follow. With no supervisor, what a killed one left behind is dismissed before that is said.
     """
     pid = holder(home.lock("supervisor"))
     if pid is None:
+        _dismiss(home)
         raise NoSupervisor(f"No supervisor is running for {home.folder}.")
     words = ["down", *(["now"] if now or requeue else []), *(["requeue"] if requeue else [])]
     _command(home, pid, " ".join(words))
+    _follow(home, "flusher")
+
+
+def _dismiss(home: Home) -> None:
+    """What a killed supervisor left serving: the flusher leaves, and the nursery when its last worker has."""
+    for role in ("flusher", "nursery"):
+        pid = holder(home.lock(role))
+        identity = Identity.of(pid) if pid else None
+        if identity is not None:
+            identity.signal(signal.SIGTERM)
     _follow(home, "flusher")
 
 

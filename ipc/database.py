@@ -6,12 +6,13 @@ import functools
 import os
 import sqlite3
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ipc.errors import MoveNotAllowed, NewerSchema, Permanent, Temporary
+from ipc.errors import Damaged, MoveNotAllowed, NewerSchema, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.home import Home
 from ipc.sql import statement
@@ -85,11 +86,18 @@ class Database:
         self._mutex = threading.RLock()
         self._commits = 0
         self._in_write = False
-        self._boot_seen = False
         with translated(home):
-            self._connection = _connect(home)
-            self._transaction = Transaction(self._connection)
-            self._prepare()
+            self._open()
+
+    def _open(self) -> None:
+        self._boot_seen = False
+        self._connection = self._connect()
+        self._file = _file_id(self.home.database)
+        self._transaction = Transaction(self._connection)
+        self._prepare()
+
+    def _connect(self) -> sqlite3.Connection:
+        return _connect(self.home)
 
     def _prepare(self) -> None:
         version = self._version()
@@ -103,6 +111,18 @@ class Database:
                 self._migrate()
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
         self._connection.execute("PRAGMA foreign_keys = ON")
+
+    def _follow(self) -> None:
+        """Where the home was made anew, go on in the file that is there now: nobody else sees the one that is open.
+
+        SQLite leaves alone, on closing, what lies beside a file that was moved or deleted.
+        """
+        found = _file_id(self.home.database)
+        if found is None:
+            raise Temporary(f"The database of {self.home.folder} is gone.")
+        if found != self._file:
+            self._connection.close()
+            self._open()
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -124,6 +144,7 @@ class Database:
             if self._in_write:
                 yield self._transaction
                 return
+            self._follow()
             self._connection.execute("BEGIN")
             try:
                 yield self._transaction
@@ -138,13 +159,17 @@ class Database:
         process in any case. Raises GateBusy, Temporary, MoveNotAllowed.
         """
         synced = durable and self.durability == "full"
-        with self._mutex, translated(self.home), self._gate:
+        with self._mutex, translated(self.home), self._followed_gate():
             self._first_of_this_boot()
             with self._begun("FULL" if synced else "NORMAL"):
                 yield self._transaction
             self._commits += 1
             if self._commits % CHECKPOINT_LOOK == 0:
                 self._checkpoint_if_long()
+
+    def _followed_gate(self) -> Gate:
+        self._follow()
+        return self._gate
 
     @contextmanager
     def _begun(self, synchronous: str) -> Iterator[None]:
@@ -200,6 +225,44 @@ class Database:
         finally:
             self._connection.execute("PRAGMA busy_timeout = 2000")
 
+    def copy_to(self, path: Path) -> None:
+        """Write all of it, as it is at one moment, into an empty file; nobody has to wait meanwhile.
+
+        Raises Temporary, Permanent.
+        """
+        with translated(self.home), closing(_connect(self.home)) as source, translated(path):
+            with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+                source.backup(copy)
+                copy.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read where nothing may be written
+
+    def become(self, other: Database) -> None:
+        """Have all that another database has, in one transaction, with numbers that neither has given yet.
+
+        The log keeps its name only where it is this one's. `other` is not to be used afterwards. Raises GateBusy, Temporary.
+        """
+        with self._mutex, translated(self.home), self._followed_gate():
+            self._first_of_this_boot()
+            with other.write() as transaction:
+                _outrun(transaction, self._transaction)
+            self._connection.execute("PRAGMA synchronous = FULL")
+            other._connection.backup(self._connection)
+            self._boot_seen = False
+
+    def take_in(self, wreck: Wreck) -> dict[str, int]:
+        """Copy what can be read of a damaged database into this one, which is new; how many rows of each table.
+
+        What belongs to nothing is left out, and what was running has to be settled. Raises Temporary.
+        """
+        with self._mutex, translated(self.home), self._gate:
+            self._connection.execute("PRAGMA foreign_keys = OFF")
+            with self._begun("FULL"):
+                counts = {table: _pour(wreck, table, self._connection) for table in TABLES}
+                for name in ("drop_rootless", "drop_unheard", "drop_unbound", "give_inputs", "outrun_rows", "recount_pending"):
+                    self._transaction.run(name)
+                jump(self._transaction)
+            self._connection.execute("PRAGMA foreign_keys = ON")
+        return counts
+
     def changed(self) -> int:
         """A number that differs when another process has committed since it was last asked for."""
         with self._mutex, translated(self.home):
@@ -215,6 +278,15 @@ def jump(transaction: Transaction) -> None:
     """Move `seq` and the claim counter to where they have never been."""
     transaction.run("jump_seq", {"by": JUMP})
     transaction.run("jump_claims", {"by": JUMP})
+
+
+def _outrun(transaction: Transaction, living: Transaction) -> None:
+    """Move a database's numbers beyond those of another one, and beyond its own."""
+    for last, name in (("last_seq", "jump_seq"), ("last_claim_given", "jump_claims")):
+        ahead = max(0, living.value(last) - transaction.value(last))
+        transaction.run(name, {"by": ahead + JUMP})
+    if transaction.setting("log") != living.setting("log"):
+        transaction.run("set_setting", {"name": "log", "value": str(uuid.uuid4())})
 
 
 @functools.cache
@@ -239,11 +311,27 @@ def _macos_boot_id() -> str:
 
 def _connect(home: Home) -> sqlite3.Connection:
     _create_private(home.database)
+    _refuse_headless(home.database)
     connection = sqlite3.connect(
         home.database, timeout=2.0, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _refuse_headless(path: Path) -> None:
+    """An empty file is a new database, and SQLite deletes what lies beside it: not where that is what was written."""
+    beside = f"{path}-wal"
+    if os.stat(path).st_size == 0 and os.path.exists(beside) and os.stat(beside).st_size > 0:
+        raise Damaged(_damage(path, "it is empty, but its write-ahead log is not"))
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _create_private(path: Path) -> None:
@@ -256,8 +344,8 @@ def _create_private(path: Path) -> None:
 
 #: What SQLite's error names mean to the reader; the first that fits counts.
 _MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
-    ("SQLITE_NOTADB", Permanent),
-    ("SQLITE_CORRUPT", Permanent),
+    ("SQLITE_NOTADB", Damaged),
+    ("SQLITE_CORRUPT", Damaged),
     ("SQLITE_CONSTRAINT_TRIGGER", MoveNotAllowed),
     ("SQLITE_CONSTRAINT", AssertionError),  # our own statements broke a promise of the schema
     ("SQLITE_", Temporary),
@@ -265,24 +353,160 @@ _MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
 
 
 @contextmanager
-def translated(home: Home) -> Iterator[None]:
-    """Say SQLite's errors in this program's classes, with the home's name."""
+def translated(place: Home | Path) -> Iterator[None]:
+    """Say SQLite's errors in this program's classes, with the name of the home, or of the file."""
+    path, what = (place, str(place)) if isinstance(place, Path) else (place.database, f"The database in {place.folder}")
     try:
         yield
     except sqlite3.ProgrammingError as error:
         if "closed" not in str(error):
             raise
-        raise Temporary(f"The database in {home.folder} was closed meanwhile.") from error
+        raise Temporary(f"{what} was closed meanwhile.") from error
     except sqlite3.DatabaseError as error:
         name = getattr(error, "sqlite_errorname", "")
         found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)
         if found is None:
             raise
-        raise found(f"The database in {home.folder} does not answer ({error}).") from error
+        raise found(_damage(path, error) if found is Damaged else f"{what} does not answer ({error}).") from error
     except OSError as error:
-        raise Temporary(f"The home {home.folder} cannot be used now: {error.strerror or error}.") from error
+        folder = path.parent if isinstance(place, Path) else f"The home {place.folder}"
+        raise Temporary(f"{folder} cannot be used now: {error.strerror or error}.") from error
+
+
+def _damage(path: Path, why: object) -> str:
+    return f"{path} is damaged ({why}). It was left as it is; save what can be read: backburner salvage"
 
 
 def sqlite_version() -> str:
     """The version of SQLite in use."""
     return sqlite3.sqlite_version
+
+
+class Inspection(Database):
+    """A home's database, to be looked at: nothing is written, made or migrated, not even beside it."""
+
+    def _connect(self) -> sqlite3.Connection:
+        return _connect_reading(self.home.database)
+
+    def _prepare(self) -> None:
+        """It is what it is."""
+
+    def version(self) -> int:
+        """The schema's. Raises Damaged, Temporary."""
+        with translated(self.home):
+            return self._version()
+
+    def flaws(self) -> list[str]:
+        """What SQLite finds wrong with the file, at most ten sentences. Raises Damaged, Temporary."""
+        with self._mutex, translated(self.home):
+            return _flaws(self._connection, "PRAGMA quick_check(10)")
+
+    def close(self) -> None:
+        """Let go."""
+        self._connection.close()
+
+
+class Wreck:
+    """A database that may be damaged, to be read as far as it can be."""
+
+    def __init__(self, path: Path) -> None:
+        """Open that file. Nothing in it is believed."""
+        self.path = path
+        with translated(path):
+            self._connection = _connect_reading(path)
+
+    def flaws(self) -> list[str]:
+        """What SQLite finds wrong with it, at most ten sentences; what it cannot open is wrong, too."""
+        try:
+            return _flaws(self._connection, "PRAGMA integrity_check(10)")
+        except sqlite3.DatabaseError as error:
+            return [str(error)]
+
+    def rows(self, table: str) -> list[dict[str, Any]]:
+        """What can be read of a table: from its start to the damage, from its end to the damage, and what lies between."""
+        from sqlite_utils import Database as Tables
+
+        found = Tables(self._connection, execute_plugins=False)[table]
+        read = _Reading(lambda where, order: found.rows_where(where, order_by=order))
+        if table in NUMBERED:
+            return read.by_number()
+        return read.once()
+
+    def close(self) -> None:
+        """Let go."""
+        self._connection.close()
+
+
+class _Reading:
+    """Rows of one table, each of which may be unreadable."""
+
+    #: Reads that may fail before what is left is given up: damage is local, or everywhere.
+    PATIENCE = 5000
+
+    def __init__(self, ask: Callable[[str | None, str | None], Iterator[dict[str, Any]]]) -> None:
+        self._ask = ask
+        self._rows: list[dict[str, Any]] = []
+        self._failures = 0
+
+    def once(self) -> list[dict[str, Any]]:
+        self._take(None, None)
+        return self._rows
+
+    def by_number(self) -> list[dict[str, Any]]:
+        if self._take(None, "rowid"):
+            return self._rows
+        forward, self._rows = self._rows, []
+        self._take(None, "rowid desc")
+        backward, self._rows = self._rows[::-1], []
+        if forward and backward:
+            self._between(_number(forward[-1]) + 1, _number(backward[0]) - 1)
+        return [*forward, *self._rows, *backward]
+
+    def _between(self, first: int, last: int) -> None:
+        """Halve what cannot be read, until the damage is all that is left."""
+        if first > last or self._failures > self.PATIENCE:
+            return
+        before = len(self._rows)
+        if self._take(f"rowid BETWEEN {first} AND {last}", "rowid"):
+            return
+        if len(self._rows) > before:
+            first = _number(self._rows[-1]) + 1
+        self._failures += 1
+        middle = (first + last) // 2
+        if first < last:
+            self._between(first, middle)
+            self._between(middle + 1, last)
+
+    def _take(self, where: str | None, order: str | None) -> bool:
+        """Read until it ends, or fails; which of the two."""
+        try:
+            for row in self._ask(where, order):
+                self._rows.append(row)
+        except sqlite3.DatabaseError:
+            return False
+        return True
+
+
+def _number(row: dict[str, Any]) -> int:
+    return int(next(iter(row.values())))
+
+
+#: What is salvaged, in this order; and the tables whose first column is their rows' number.
+TABLES = (
+    "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys sqlite_sequence"
+).split()
+NUMBERED = ("tasks", "inputs", "events")
+
+
+def _pour(wreck: Wreck, table: str, connection: sqlite3.Connection) -> int:
+    """Copy a table's rows, as many as there are and fit; how many did."""
+    before = connection.total_changes
+    names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+    for row in wreck.rows(table):
+        known = {name: row[name] for name in names if name in row}
+        if table == "sqlite_sequence":
+            with suppress(KeyError):
+                transaction_keep(connection, known)
+        else:
+            _insert(connection, table, known)
+    return connection.total_changes - before

@@ -135,10 +135,12 @@ class Events(Iterator[Event]):
 class Follower:
     """A thread that hands on all events of a home from now on, and knows how far it is."""
 
-    def __init__(self, database: Database, handle: Callable[[Event], object]) -> None:
-        """Have `handle` called with each event, in order; what it raises is logged."""
+    def __init__(
+        self, database: Database, handle: Callable[[Event], object], handled: Callable[[Event], object]
+    ) -> None:
+        """Have `handle` called with each event, in order, and `handled` when `after` counts it; errors are logged."""
         self._database = database
-        self._handle = handle
+        self._handle, self._handled = handle, handled
         self._stream = Stream(database, EVERYONE, Log(database).last_seq())
         self._abandoned = False
         #: The number of the last event that was handled.
@@ -183,8 +185,13 @@ class Follower:
 
     def _hand_on(self) -> None:
         for event in self._stream:
-            try:
-                self._handle(event)
-            except BaseException:
-                logging.getLogger("backburner").exception("a callback of events failed")
+            _call(self._handle, event)
             self.after = event.seq
+            _call(self._handled, event)
+
+
+def _call(handle: Callable[[Event], object], event: Event) -> None:
+    try:
+        handle(event)
+    except BaseException:  # that it wants to exit ends no thread of ours
+        logging.getLogger("backburner").exception("a handler of events failed")

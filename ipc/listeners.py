@@ -45,10 +45,13 @@ class Listeners:
         return self._call(ENDED, callback, self._as_ended, after)
 
     def handle(self, event: Event) -> None:
-        """Tell everybody; who waits is told when all callbacks have returned."""
+        """Tell all callbacks and handlers."""
         payload = event.to_json()
         self._callbacks.dispatch(event.type, payload)
         self.bus.dispatch(event.type, payload)
+
+    def handled(self, event: Event) -> None:
+        """Tell who waits: all callbacks have returned."""
         with self._lock:
             waiting = list(self._waiting)
         for one in waiting:

@@ -41,7 +41,7 @@ class Store:
         """The thread that follows the events, from now on."""
         with self._lock:
             if self._follower is None:
-                self._follower = Follower(self.database, self.listeners.handle)
+                self._follower = Follower(self.database, self.listeners.handle, self.listeners.handled)
             return self._follower
 
     def stream(self, parent: str, after: int) -> Stream:

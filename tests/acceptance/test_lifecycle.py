@@ -859,3 +859,11 @@ def test_an_agent_that_is_no_longer_configured_is_an_error_that_says_so(live: St
     task = live.until(id)
     assert (task.status, task.error_kind) == ("error", "spawn")
     assert "gone" in (task.error or "")
+
+
+def test_down_dismisses_what_a_killed_supervisor_left_behind(live: Stage):
+    left = [live.pid_of("flusher"), live.pid_of("nursery")]
+    live.kill("supervisor")
+    with pytest.raises(NoSupervisor):
+        live.down()
+    eventually(lambda: gone(left), PATIENCE, "flusher and nursery to be gone")

@@ -33,8 +33,6 @@ FOREVER = (sys.executable, "-S", "-c", "import signal; signal.pause()")
 #: Seconds that a test waits for what should come in a fraction of one.
 PATIENCE = 30.0
 
-Patient = Callable[[], object]
-
 
 class Stage:
     """One home: launch in it, look at it, kill in it."""
@@ -42,6 +40,7 @@ class Stage:
     def __init__(self, folder: Path) -> None:
         """Work in that folder; nothing is started."""
         self.folder = folder
+        self.patience = PATIENCE
         self.home = Home(folder)
         self._database: Database | None = None
 
@@ -88,7 +87,7 @@ class Stage:
 
     def pid_of(self, role: str) -> int:
         """Who plays a role now, as `status` tells."""
-        found: int = eventually(lambda: self.status()[role], PATIENCE, f"a {role}")["pid"]
+        found: int = eventually(lambda: self.status()[role], self.patience, f"a {role}")["pid"]
         return found
 
     # the command line
@@ -122,12 +121,12 @@ class Stage:
 
     def pid(self, id: str) -> int:
         """The first process of a running task, once it is known."""
-        return eventually(lambda: self.task(id).pid, PATIENCE, f"{id} to have a process") or 0
+        return eventually(lambda: self.task(id).pid, self.patience, f"{id} to have a process") or 0
 
     def until(self, id: str, *wanted: str) -> Task:
         """Wait until a task has one of these statuses (without any: until it has ended)."""
         statuses = [TaskStatus(name) for name in wanted] or [one for one in TaskStatus if one.ended]
-        eventually(lambda: self.task(id).status in statuses, PATIENCE, f"{id} to be {statuses}: {self.task(id)}")
+        eventually(lambda: self.task(id).status in statuses, self.patience, f"{id} to be {statuses}: {self.task(id)}")
         return self.task(id)
 
     def result(self, *argv: str, **fields: Any) -> Task:
@@ -144,7 +143,7 @@ class Stage:
         def find() -> int | None:
             return next((worker["pid"] for worker in self.status()["workers"] if worker["taskId"] == id), None)
 
-        return eventually(find, PATIENCE, f"a worker of {id}") or 0
+        return eventually(find, self.patience, f"a worker of {id}") or 0
 
     def key(self, name: str) -> dict[str, Any]:
         """A limit group as `status` shows it."""
@@ -173,12 +172,12 @@ class Stage:
             batches = [one for one in self.events(parent) if one["type"] == "background_tasks_batch"]
             return batches if sum(one["count"] for one in batches) >= count else []
 
-        return eventually(told, PATIENCE, f"{count} ends of {parent} in batches")
+        return eventually(told, self.patience, f"{count} ends of {parent} in batches")
 
     @contextmanager
     def client(self) -> Iterator[Client]:
         """A connection to the bus."""
-        with Client(self.home, patience=PATIENCE) as client:
+        with Client(self.home, patience=self.patience) as client:
             yield client
 
     def listen(self, parent: str, last: Callable[[Event], bool], after: int = 0) -> list[Event]:
