@@ -63,6 +63,14 @@ class Registry:
         with self.database.write(durable=False) as transaction:
             transaction.run("delete_process", {"number": number})
 
+    def strike_out_dead(self) -> None:
+        """Strike out the dead that no running task refers to any more."""
+        owners = {running.owner.number for running in self.running() if running.owner}
+        for role in ("supervisor", "flusher", "worker"):
+            for process in self.processes(role):
+                if process.number not in owners and process.identity.alive() is False:
+                    self.leave(process.number)
+
     def processes(self, role: str) -> list[Process]:
         """All that are entered under a role, dead or alive."""
         with self.database.read() as transaction:

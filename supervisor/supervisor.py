@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import socket
 from collections.abc import Callable
@@ -12,25 +13,26 @@ from pathlib import Path
 from typing import Any
 
 from ipc import clock
-from ipc.claim import Slot
 from ipc.config import BackgroundConfig
 from ipc.database import Database
 from ipc.errors import AlreadyRunning, BadConfiguration
-from ipc.groups import Groups, Head
+from ipc.groups import Groups
 from ipc.home import Home
 from ipc.identity import Identity
 from ipc.lock import Lock, holder
 from ipc.queue import Queue
 from ipc.registry import Registry, Running
 from ipc.settings import apply_configuration
-from supervisor.children import Watch, how, watch_identity
-from supervisor.concurrency import ConcurrencyManager
+from supervisor.backoff import Backoff
+from supervisor.burial import Burial
+from supervisor.children import Watch, watch_identity
 from supervisor.crew import Crew, Hand
+from supervisor.dispatch import Dispatch
 from supervisor.housekeeping import Housekeeping
 from supervisor.messages import say
 from supervisor.nurse import Nurse
 from supervisor.readiness import notify
-from supervisor.recovery import bury, is_dead
+from supervisor.recovery import is_dead
 from supervisor.role import PARANOIA, Role
 
 #: Seconds beyond `kill_grace_s` after which a worker that has not carried out a verdict is killed.
@@ -42,9 +44,6 @@ ORDERS = ("limits", "reload", "down", "down now", "down now requeue")
 #: Seconds between two looks whether the flusher has said its farewell; its death wakes us earlier.
 FAREWELL_REST = 0.2
 
-#: Seconds between two tries at starting a flusher or a nursery that dies at once: doubled from the first to the last.
-FIRST_BACKOFF, LAST_BACKOFF = 0.05, 10.0
-
 
 @dataclass(frozen=True)
 class Source:
@@ -52,6 +51,15 @@ class Source:
 
     read: Callable[[], tuple[BackgroundConfig, list[Path]]]
     nursery: list[str]
+
+
+@dataclass
+class Departure:
+    """How the supervisor goes down: until when it waits, and whether the trees are ended."""
+
+    deadline: float
+    at_once: bool = False
+    told: bool = False
 
 
 class Supervisor(Role):
@@ -64,26 +72,21 @@ class Supervisor(Role):
         super().__init__(home)
         self._source = source
         self._lock = Lock(home.lock("supervisor"))
-        self._crew = Crew(self.selector, self._told, self._lost)
         self._nurse = Nurse(home, self.selector, source.nursery, self._heard_from_nursery)
+        self._burial = Burial(self._nurse)
+        self._crew = Crew(self.selector, self._told, self._burial.lost)
+        self._births: dict[int, Hand] = {}
         self._flusher: Watch | None = None
         self._flusher_backoff = Backoff()
         self._nursery_backoff = Backoff()
-        self._births: dict[int, Hand] = {}
-        self._gone: list[Hand] = []
-        self._dead: dict[int, list[Running]] = {}
-        self._swept: set[int] = set()
-        self._statuses: dict[int, int] = {}
-        self._outside: dict[int, Slot] = {}
         self._overdue: dict[int, float] = {}
-        self._heads: dict[str, int] = {}
         self._look_at = 0.0
         self._due: int | None = 0
-        self._chained = True
-        self._counted = True
+        self._counted = False
+        self._recovered = False
         self._orders: list[str] = []
-        self._departure: Departure | None = None
         self._hints = b""
+        self._departure: Departure | None = None
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
         """SIGTERM and the first Ctrl-C go down, the second at once; SIGHUP reads the configuration again."""
@@ -98,68 +101,47 @@ class Supervisor(Role):
         if not self._lock.acquire():
             raise AlreadyRunning(f"A supervisor (pid {holder(self._lock.path)}) already runs in {self.home.folder}.")
         say("up", pid=os.getpid(), home=self.home.folder)
+        self._open()
+        self._apply(sources)
+        self._nurse.connect()
+        self._adopt_running()
+        self._mind_flusher()
+        self.listen_for_hints("supervisor", self._hinted)
+        notify("READY=1")
+
+    def _open(self) -> None:
         self._database = Database(self.home, self._config.durability)
         self._queue = Queue(self._database, self._config)
         self._groups = Groups(self._database, self._config)
         self._registry = Registry(self._database)
         self._housekeeping = Housekeeping(self._database)
-        self._clean_registry()
+        self._dispatch = Dispatch(self._crew, self._groups, self._queue, self._hire)
+        self._registry.strike_out_dead()
         self._number = self._registry.register("supervisor")
+
+    def _apply(self, sources: list[Path]) -> None:
+        """Make the configuration that was read the one in force."""
+        self._queue.config = self._groups.config = self._config
+        self._database.durability = self._config.durability
         apply_configuration(self._database, self._config, sources)
         self._groups.configure()
-        self._concurrency = ConcurrencyManager(self._groups.limits())
-        self._nurse.connect()
-        self._adopt_running()
-        self._mind_flusher()
-        self.listen_for_hints("supervisor", self._hinted)
+        self._counted = False
+        for hand in self._crew:
+            hand.tell({"configure": True})
         self.home.wake("flusher", "configure")
-        notify("READY=1")
-
-    def _clean_registry(self) -> None:
-        """Strike out the dead that no running task refers to any more."""
-        owners = {running.owner.number for running in self._registry.running() if running.owner}
-        for role in ("supervisor", "flusher", "worker"):
-            for process in self._registry.processes(role):
-                if process.number not in owners and process.identity.alive() is False:
-                    self._registry.leave(process.number)
 
     def _adopt_running(self) -> None:
         for running in self._registry.running():
-            self._concurrency.hold(running.slot.group, running.slot.number)
-            if running.agent == "external":
-                self._outside[running.claim] = running.slot
-            elif self._adopt(running) is None and is_dead(running):
-                self._to_bury([running])
+            if not self._adopt(running) and is_dead(running):
+                self._burial.add([running])
 
-    def _adopt(self, running: Running) -> Hand | None:
+    def _adopt(self, running: Running) -> bool:
         if running.owner is None:
-            return None
+            return False
         hand = self._crew.adopt(running.owner.identity, running.owner.number, running.slot)
         if hand is not None:
             say("adopted", role="worker", pid=hand.pid)
-        return hand
-
-    def _mind_flusher(self) -> None:
-        """Have a flusher: the one that lives, or a new one."""
-        if self._flusher is not None or not self._flusher_backoff.over():
-            return
-        identity = self._living_flusher()
-        found = watch_identity(identity) if identity else None
-        if found is not None:
-            self._watch_flusher(found)
-        else:
-            self._flusher_backoff.note()
-            self._nurse.spawn("flusher")
-
-    def _watch_flusher(self, found: Watch) -> None:
-        self._flusher = found
-        self.selector.register(found, 1, lambda _mask: self._flusher_gone())
-
-    def _flusher_gone(self) -> None:
-        if self._flusher is not None:
-            self.selector.unregister(self._flusher)
-            self._flusher.close()
-            self._flusher = None
+        return hand is not None
 
     # a turn
 
@@ -168,12 +150,11 @@ class Supervisor(Role):
 
         While one rests, what is heard is only noted: all that can fail for now is done here, or again in the next turn.
         """
-        counted, self._counted = self._counted, False
         self._obey()
-        self._note_gone()
-        self._bury_swept()
-        if not counted:
+        self._bury()
+        if not self._counted:
             self._recount()
+        self._counted = False  # until this turn is over: one that fails half-way may leave the slots miscounted
         rest = self._do_turn()
         self._counted = True
         return rest
@@ -187,8 +168,9 @@ class Supervisor(Role):
             self._look()
         if self._departure is not None:
             return self._depart(self._departure)
-        if not self._dead:
-            self._give_out()
+        self._recovered |= not self._burial
+        if self._recovered and self._dispatch.give_out(self._config.max_workers):
+            self._due = 0  # work outside may have a timeout
         self._dismiss_idle()
         return min(self._rest(), self._housekeeping.turn(self._config))
 
@@ -200,6 +182,17 @@ class Supervisor(Role):
             notify("STOPPING=1")
             say("down")
 
+    def _bury(self) -> None:
+        for hand in self._burial.note_gone(self._registry):
+            self._dispatch.free(hand)
+            self._look_at = 0.0
+        if self._burial.settle(self._queue):
+            self._counted = False
+
+    def _recount(self) -> None:
+        self._dispatch.recount(self._registry.running())
+        self._look_at = 0.0
+
     def _rest(self) -> float:
         now = clock.monotonic()
         rests = [PARANOIA, *(at - now for at in self._overdue.values())]
@@ -207,38 +200,27 @@ class Supervisor(Role):
             rests.append((self._due - clock.now()) / 1000)
         if self._flusher is None:
             rests.append(self._flusher_backoff.rest())
-        idle = [hand.idle_since for hand in self._crew if hand.idle]
-        if idle:
-            rests.append(min(idle) + self._config.worker_idle_s - now)
+        rests += [hand.idle_since + self._config.worker_idle_s - now for hand in self._crew if hand.idle]
         return max(0.0, min(rests))
 
     def _promote(self) -> None:
         """Let those wait no longer whose time has come or whose dependency is over."""
         self._due = self._queue.next_due()
         while self._due is not None and self._due <= clock.now():
-            for group in self._queue.promote():
-                self._heads.setdefault(group, 0)
+            self._dispatch.hint(*self._queue.promote())
             self._due = self._queue.next_due()
 
     def _look(self) -> None:
         """See the whole truth; hints only make it come sooner."""
         self._look_at = clock.monotonic() + PARANOIA
-        self._heads = {group: head for head, group in self._groups.waiting()}
         running = self._registry.running()
-        self._release_outside(running)
+        self._dispatch.look(running)
         self._enforce(running)
-        buried = {one.claim for batch in self._dead.values() for one in batch}
-        self._to_bury([one for one in running if one.claim not in buried and is_dead(one) and self._crew_lacks(one)])
+        lost = [one for one in running if is_dead(one) and self._burial.lacks(one) and self._crew_lacks(one)]
+        self._burial.add(lost)
 
     def _crew_lacks(self, running: Running) -> bool:
         return running.owner is None or self._crew.of_owner(running.owner.number) is None
-
-    def _release_outside(self, running: list[Running]) -> None:
-        """Work done outside has ended when its row says so: nobody of ours tells."""
-        claims = {one.claim for one in running}
-        for claim in [claim for claim in self._outside if claim not in claims]:
-            slot = self._outside.pop(claim)
-            self._concurrency.release(slot.group, slot.number)
 
     def _enforce(self, running: list[Running]) -> None:
         """A worker that has not carried out a verdict in time is killed; its task is settled as every dead worker's."""
@@ -254,66 +236,14 @@ class Supervisor(Role):
     def _patience(self) -> float:
         return self._config.kill_grace_s + VERDICT_MARGIN
 
-    # giving out
+    # workers
 
-    def _give_out(self) -> None:
-        """Slots that are free go to the groups that wait, the one with the oldest task first."""
-        candidates = dict(self._heads)
-        short = False
-        while candidates:
-            group = min(candidates, key=candidates.__getitem__)
-            slot = self._concurrency.acquire(group)
-            head = self._groups.head(group, self._crew.given(group) + 1) if slot is not None else None
-            if slot is None or head is None or not self._give(Slot(group, slot), head):
-                short |= slot is not None and head is not None and not self._has_capacity()
-                self._not_given(group, slot, head)
-                del candidates[group]
-            else:
-                candidates[group] = self._heads[group] = head.number
-        self._chain(not short)
-
-    def _give(self, slot: Slot, head: Head) -> bool:
-        """Give a slot of a group whose first waiting task is `head`; whether there was somebody to give it to."""
-        if head.ready <= self._crew.given(slot.group):
-            return False
-        if head.outside:
-            return self._claim_outside(slot)
-        if not self._has_capacity():
-            return False
-        hand = self._crew.idle() or self._new_worker()
-        hand.slot, hand.given = slot, True
-        hand.tell({"run": [slot.group, slot.number]})
-        return True
-
-    def _not_given(self, group: str, slot: int | None, head: Head | None) -> None:
-        if slot is not None:
-            self._concurrency.release(group, slot)
-            if head is None:
-                self._heads.pop(group, None)
-
-    def _claim_outside(self, slot: Slot) -> bool:
-        claimed = self._queue.claim(slot, None)
-        if claimed is not None:
-            self._outside[claimed.claim] = slot
-            self._due = 0
-        return claimed is not None
-
-    def _has_capacity(self) -> bool:
-        return self._crew.idle() is not None or len(self._crew) < self._config.max_workers
-
-    def _new_worker(self) -> Hand:
+    def _hire(self) -> Hand:
         ours, theirs = socket.socketpair()
         hand = self._crew.expect(ours)
         self._births[self._nurse.spawn("worker", theirs)] = hand
         theirs.close()
         return hand
-
-    def _chain(self, chained: bool) -> None:
-        """While workers are short, each comes back after a task: the oldest waiting one is next, whatever its group."""
-        if chained != self._chained:
-            self._chained = chained
-            for hand in self._crew:
-                hand.tell({"chained": chained})
 
     def _dismiss_idle(self) -> None:
         now = clock.monotonic()
@@ -322,71 +252,30 @@ class Supervisor(Role):
                 hand.leaving = True
                 hand.tell({"leave": True})
 
-    # what the others say
-
     def _told(self, hand: Hand, message: dict[str, Any]) -> None:
         if "hello" in message:
             hand.owner = message["hello"]
-            hand.tell({"chained": self._chained})
+            self._dispatch.welcome(hand)
         elif "busy" in message:
             hand.given = False
         elif "idle" in message:
-            self._release(hand)
+            self._dispatch.free(hand)
             hand.idle_since = clock.monotonic()
 
-    def _release(self, hand: Hand) -> None:
-        if hand.slot is not None:
-            self._concurrency.release(hand.slot.group, hand.slot.number)
-            self._heads.setdefault(hand.slot.group, 0)
-        hand.slot, hand.given = None, False
-
-    def _lost(self, hand: Hand) -> None:
-        self._gone.append(hand)
-
-    def _note_gone(self) -> None:
-        """A worker died, or left: it kept its slot until now, so that nobody ran beside what it left behind."""
-        while self._gone:
-            hand = self._gone[-1]
-            held = [one for one in self._registry.running() if one.owner and one.owner.number == hand.owner]
-            self._to_bury(held)
-            if not held:
-                self._release(hand)
-            self._gone.pop()
-            self._look_at = 0.0
-
-    def _to_bury(self, held: list[Running]) -> None:
-        """Have the nursery end the strays first."""
-        if held:
-            self._dead[self._nurse.sweep()] = held
-
-    def _bury_swept(self) -> None:
-        """The strays are gone: settle what the dead held."""
-        for ticket in sorted(self._swept & self._dead.keys()):
-            for running in self._dead[ticket]:
-                pid = running.owner.identity.pid if running.owner else 0
-                bury(self._queue, running, how(self._statuses.get(pid)))
-                self._statuses.pop(pid, None)
-            del self._dead[ticket]
-            self._recount()
-        self._swept.clear()
+    # nursery and flusher
 
     def _heard_from_nursery(self, message: dict[str, Any]) -> None:
         if "spawned" in message:
             self._born(message)
-        elif message.get("status"):  # of those that left well nothing will be said
-            self._statuses[message["died"]] = message["status"]
-        elif "swept" in message:
-            self._swept.add(message["swept"])
+        else:
+            self._burial.heard(message)
 
     def _born(self, message: dict[str, Any]) -> None:
         hand = self._births.pop(message["spawned"], None)
         if hand is not None:
             self._crew.born(hand, message["pid"])
-        elif message["role"] == "flusher" and self._flusher is None:
-            identity = Identity.of(message["pid"])
-            found = watch_identity(identity) if identity else None
-            if found is not None:
-                self._watch_flusher(found)
+        elif message["role"] == "flusher":
+            self._watch_flusher(Identity.of(message["pid"]))
 
     def _mind_nursery(self) -> None:
         """A nursery that died takes no worker with it; only what was ordered from it is not coming."""
@@ -396,9 +285,31 @@ class Supervisor(Role):
         say("nursery_lost")
         self._nurse.connect()
         self._births.clear()
-        waiting, self._dead = list(self._dead.values()), {}
-        for held in waiting:
-            self._to_bury(held)
+        self._burial.begin_again()
+
+    def _mind_flusher(self) -> None:
+        """Have a flusher: the one that lives, or a new one."""
+        if self._flusher is None and self._flusher_backoff.over():
+            self._watch_flusher(self._living_flusher())
+            if self._flusher is None:
+                self._flusher_backoff.note()
+                self._nurse.spawn("flusher")
+
+    def _living_flusher(self) -> Identity | None:
+        pid = holder(self.home.lock("flusher"))
+        return Identity.of(pid) if pid else None
+
+    def _watch_flusher(self, identity: Identity | None) -> None:
+        found = watch_identity(identity) if identity and self._flusher is None else None
+        if found is not None:
+            self._flusher = found
+            self.selector.register(found, selectors.EVENT_READ, lambda _mask: self._flusher_gone())
+
+    def _flusher_gone(self) -> None:
+        if self._flusher is not None:
+            self.selector.unregister(self._flusher)
+            self._flusher.close()
+            self._flusher = None
 
     # hints and orders
 
@@ -409,8 +320,7 @@ class Supervisor(Role):
 
     def _hint(self, line: str) -> None:
         if line.startswith('["') and line.endswith('"]'):
-            for group in json.loads(line):
-                self._heads.setdefault(group, 0)
+            self._dispatch.hint(*json.loads(line))
         elif line in ORDERS:
             self._orders.append(line)
         else:
@@ -420,6 +330,10 @@ class Supervisor(Role):
         """SIGHUP: the terminal went away, or somebody wants the configuration read again."""
         self._orders.append("down" if _terminal_is_gone() else "reload")
 
+    def _asked_down(self) -> None:
+        again = self._departure is not None or "down" in self._orders
+        self._orders.append("down now" if again else "down")
+
     def _obey(self) -> None:
         while self._orders:
             self._carry_out(self._orders[0])
@@ -427,8 +341,7 @@ class Supervisor(Role):
 
     def _carry_out(self, order: str) -> None:
         if order == "limits":
-            self._concurrency.use(self._groups.limits())
-            self._recount()
+            self._counted = False
         elif order == "reload":
             self._reload()
         else:
@@ -436,62 +349,30 @@ class Supervisor(Role):
 
     def _reload(self) -> None:
         try:
-            config, sources = self._source.read()
+            self._config, sources = self._source.read()
         except BadConfiguration as error:
             say("not_reloaded", why=error)
             return
-        self._config = self._queue.config = self._groups.config = config
-        self._database.durability = config.durability
-        apply_configuration(self._database, config, sources)
-        self._groups.configure()
-        self._concurrency.use(self._groups.limits())
-        self._recount()
-        for hand in self._crew:
-            hand.tell({"configure": True})
-        self.home.wake("flusher", "configure")
+        self._apply(sources)
         say("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
-
-    def _recount(self) -> None:
-        """Count the slots anew from the database, after keys moved into other groups or somebody died."""
-        self._concurrency.clear()
-        running = self._registry.running()
-        for one in running:
-            self._concurrency.hold(one.slot.group, one.slot.number)
-        self._outside = {one.claim: one.slot for one in running if one.agent == "external"}
-        slots = {one.owner.number: one.slot for one in running if one.owner}
-        for hand in self._crew:
-            if hand.owner in slots:
-                hand.slot = slots[hand.owner]
-            elif hand.slot is not None and not self._hold(hand.slot):
-                hand.slot = None
-        self._look_at = 0.0
-
-    def _hold(self, slot: Slot) -> bool:
-        """Keep a slot for a worker that is on its way to it, unless a task that was moved has it now."""
-        try:
-            self._concurrency.hold(slot.group, slot.number)
-        except ValueError:
-            return False
-        return True
 
     # going down
 
-    def _asked_down(self) -> None:
-        again = self._departure is not None or "down" in self._orders
-        self._orders.append("down now" if again else "down")
-
     def _go_down(self, now: bool, requeue: bool) -> None:
         if self._departure is None:
-            notify("STOPPING=1")
-            self._departure = Departure(clock.monotonic() + self._config.shutdown_grace_s)
-            running = sum(hand.slot is not None and not hand.given for hand in self._crew)
-            say("stopping", running=running, grace=self._config.shutdown_grace_s)
-            for hand in self._crew:
-                hand.tell({"leave": True})
+            self._departure = self._start_leaving()
         if now and not self._departure.at_once:
             self._departure.at_once = True
             self._departure.deadline = clock.monotonic() + 2 * self._patience()
             self._interrupt_all(requeue)
+
+    def _start_leaving(self) -> Departure:
+        notify("STOPPING=1")
+        running = sum(hand.slot is not None and not hand.given for hand in self._crew)
+        say("stopping", running=running, grace=self._config.shutdown_grace_s)
+        for hand in self._crew:
+            hand.tell({"leave": True})
+        return Departure(clock.monotonic() + self._config.shutdown_grace_s)
 
     def _interrupt_all(self, requeue: bool) -> None:
         for running in self._registry.running():
@@ -504,9 +385,7 @@ class Supervisor(Role):
         """Wait for the workers, then for the flusher, then go."""
         now = clock.monotonic()
         if len(self._crew) and now < departure.deadline:
-            return max(
-                0.0, min(departure.deadline, *(self._overdue.values() or [now + PARANOIA]), now + PARANOIA) - now
-            )
+            return max(0.0, min(departure.deadline - now, self._rest()))
         if not departure.told:
             departure.told = True
             self._name_the_left()
@@ -519,46 +398,10 @@ class Supervisor(Role):
             self.finish()
         return FAREWELL_REST
 
-    def _living_flusher(self) -> Identity | None:
-        pid = holder(self.home.lock("flusher"))
-        return Identity.of(pid) if pid else None
-
     def _name_the_left(self) -> None:
         for running in self._registry.running():
             if running.owner is not None:
                 say("left", id=running.id, pid=running.pid)
-
-
-@dataclass
-class Departure:
-    """How the supervisor goes down: until when it waits, and whether the trees are ended."""
-
-    deadline: float
-    at_once: bool = False
-    told: bool = False
-
-
-class Backoff:
-    """When what may die at once is tried again: later each time, and soon again after it has lived a while."""
-
-    def __init__(self) -> None:
-        """The first try is at once."""
-        self._rest = FIRST_BACKOFF
-        self._next = 0.0
-
-    def over(self) -> bool:
-        """Whether it may be tried now."""
-        return clock.monotonic() >= self._next
-
-    def rest(self) -> float:
-        """Seconds until it may be tried."""
-        return max(0.0, self._next - clock.monotonic())
-
-    def note(self) -> None:
-        """It is tried now."""
-        now = clock.monotonic()
-        self._rest = FIRST_BACKOFF if now - self._next > LAST_BACKOFF else min(self._rest * 2, LAST_BACKOFF)
-        self._next = now + self._rest
 
 
 def _terminal_is_gone() -> bool:
