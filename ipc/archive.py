@@ -15,6 +15,7 @@ from ipc.database import Database, Row
 from ipc.ending import wait_until_gone
 from ipc.errors import Disconnected, MoveNotAllowed, NoSupervisor, Temporary
 from ipc.log import Log
+from ipc.moments import moment
 from ipc.pruning import STEP, Pruned, Pruning
 from ipc.queue import Queue
 from ipc.registry import Registry
@@ -121,12 +122,14 @@ class Archive:
     def _unlink(self, copied: Sequence[str], claim: int) -> None:
         """The inputs of the tasks that are forgotten, and what any try up to that claim wrote or read."""
         for name in copied:
-            self.home.input(name).unlink(missing_ok=True)
+            with moment("clear.input.unlink"):
+                self.home.input(name).unlink(missing_ok=True)
         for folder in ("output", "input"):
             for path in (self.home.folder / folder).iterdir():
                 number = path.name.partition(".")[0]
                 if number.isdecimal() and int(number) <= claim:
-                    path.unlink(missing_ok=True)
+                    with moment("clear.output.unlink"):
+                        path.unlink(missing_ok=True)
 
     # writing and reading files
 

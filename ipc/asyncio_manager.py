@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from inspect import isawaitable
 from pathlib import Path
@@ -28,6 +29,9 @@ T = TypeVar("T")
 
 #: Events that wait for a slow `async for` at most.
 AHEAD = 256
+
+#: Whether this is a callback, which the manager's thread waits for.
+_within: ContextVar[bool] = ContextVar("backburner_within", default=False)
 
 AsyncCallback = Callable[[Task], Awaitable[object] | object]
 
@@ -127,30 +131,22 @@ class AsyncBackgroundManager:
         stir = partial(_stir, loop, stirred)
         until = deadline(timeout)
         expecting = await asyncio.to_thread(self._manager.expecting, task_ids, parent, any, stir)
+        expecting.within = _within.get()
         with expecting as expected:
             while not await asyncio.to_thread(expected.over):
                 await _rest(stirred, expected.rest(until))
             return await asyncio.to_thread(expected.tasks)
 
-    async def events(
+    def events(
         self,
         parent: str = EVERYONE,
         after: int | None = None,
         types: Sequence[str] | None = None,
         consumer: str = "default",
         ack: bool = False,
-    ) -> AsyncIterator[Event]:
-        """As BackgroundManager.events."""
-        source = await asyncio.to_thread(self._manager.events, parent, after, types, consumer, ack)
-        source.acknowledges = False  # it runs ahead of the one who listens
-        pump = Pump(source, asyncio.get_running_loop())
-        try:
-            while (event := await pump.next()) is not None:
-                yield event
-                if ack:
-                    await asyncio.to_thread(source.acknowledge, event)
-        finally:
-            pump.stop()
+    ) -> AsyncGenerator[Event, None]:
+        """As BackgroundManager.events, for `async for`."""
+        return _listen(self._manager.events(parent, after, types, consumer, ack))
 
     async def start(self) -> None:
         """As BackgroundManager.start."""
@@ -167,6 +163,19 @@ class AsyncBackgroundManager:
     async def close(self) -> None:
         """As BackgroundManager.close."""
         await _apart(self._manager.close)
+
+
+async def _listen(source: Events) -> AsyncGenerator[Event, None]:
+    """Events without blocking the loop; acknowledged, where they are to be, by the one who listens."""
+    acknowledges, source.acknowledges = source.acknowledges, False  # the pump runs ahead
+    pump = Pump(source, asyncio.get_running_loop())
+    try:
+        while (event := await pump.next()) is not None:
+            yield event
+            if acknowledges:
+                await asyncio.to_thread(source.acknowledge, event)
+    finally:
+        pump.stop()
 
 
 class Pump:
@@ -250,6 +259,7 @@ def _on_loop(callback: AsyncCallback) -> Callback:
 
 
 async def _called(callback: AsyncCallback, task: Task) -> None:
+    _within.set(True)
     answer = callback(task)
     if isawaitable(answer):
         await answer

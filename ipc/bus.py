@@ -22,6 +22,7 @@ from ipc.event import TYPES
 from ipc.frames import Request, RpcError
 from ipc.home import Home
 from ipc.log import Line, Log
+from ipc.moments import moment
 from ipc.shape import Integer, ListOf, Nullable, OneOf, Record, Text
 
 #: Events read from the log at a time, and how often for one client before the others have their turn.
@@ -118,7 +119,8 @@ class Bus:
             self._listener.close()
             self._listener = None
         if self._bound is not None and _identity(Path(self._home.bus)) == self._bound:
-            Path(self._home.bus).unlink(missing_ok=True)
+            with moment("bus.unlink"):
+                Path(self._home.bus).unlink(missing_ok=True)
         self._close_spare()
 
     def told(self, lines: Iterable[Line]) -> None:
@@ -306,8 +308,9 @@ class Bus:
         if not _same_user(client):
             client.close()
         elif self._crowded():
-            with suppress(OSError):
-                client.send(frames.encode_error(None, Temporary("There are too many connections; try again later.")))
+            full = Temporary("There are too many connections; try again later.")
+            with suppress(OSError), moment("bus.refuse"):
+                client.send(frames.encode_error(None, full))
             client.close()
         else:
             connection = Connection(client, self._selector, self)
@@ -386,14 +389,16 @@ def _most_clients() -> int:
 
 def _bind(beside: Path, place: Path) -> socket.socket:
     """A listening socket at `place`, for its owner alone."""
-    beside.unlink(missing_ok=True)
+    with moment("bus.beside.unlink"):
+        beside.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         listener.bind(str(beside))
         beside.chmod(0o600)
         listener.listen(1024)
         listener.setblocking(False)
-        beside.rename(place)
+        with moment("bus.rename"):
+            beside.rename(place)
     except OSError:
         listener.close()
         raise

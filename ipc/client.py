@@ -25,6 +25,7 @@ from ipc.errors import (
 from ipc.event import Event
 from ipc.frames import Id, LineReader, Notification, Response, RpcError
 from ipc.home import Home
+from ipc.moments import moment
 
 if TYPE_CHECKING:
     import asyncio
@@ -295,7 +296,8 @@ class Wire:
         number, frame = self._dialogue.ask(method, params)
         self.busy = True
         try:
-            self._socket.sendall(frame)
+            with moment("client.send"):
+                self._socket.sendall(frame)
         except OSError as error:
             raise Disconnected from error
         while not self._dialogue.answered(number):
@@ -442,8 +444,9 @@ class AsyncWire:
         number, frame = self._dialogue.ask(method, params)
         self.busy = True
         try:
-            self._writer.write(frame)
-            await self._writer.drain()
+            with moment("client.async.send"):
+                self._writer.write(frame)
+                await self._writer.drain()
         except OSError as error:
             raise Disconnected from error
         while not self._dialogue.answered(number):

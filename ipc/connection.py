@@ -14,6 +14,7 @@ from ipc import frames
 from ipc.errors import BackburnerError
 from ipc.frames import LineReader, LineTooLong, Request
 from ipc.log import Line
+from ipc.moments import moment
 
 #: The parent to name for the events of all parents, and of none.
 EVERYONE = "*"
@@ -253,7 +254,9 @@ class Connection:
     def _push(self) -> None:
         try:
             while self._out:
-                del self._out[: self._client.send(self._out)]
+                with moment("bus.send"):
+                    sent = self._client.send(self._out)
+                del self._out[:sent]
             if self._swallow is not None:
                 self._client.shutdown(socket.SHUT_WR)
         except (BlockingIOError, InterruptedError):

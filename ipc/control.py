@@ -28,6 +28,7 @@ from ipc.errors import (
 from ipc.home import Home
 from ipc.identity import Identity
 from ipc.lock import holder
+from ipc.moments import moment
 
 #: The environment variable with the settings that win over all files: JSON of a part of the configuration.
 OVERRIDES = "BACKBURNER_OVERRIDES"
@@ -122,9 +123,10 @@ def _dismiss(home: Home) -> None:
 def cancel(home: Home, id: str) -> None:
     """End the tree of a task whose supervisor and worker are dead, and settle it. Raises Temporary."""
     command = program("--home", str(home.folder), "cancel", id)
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment(home, None)
-    )
+    with moment("caller.start"):
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment(home, None)
+        )
     if done.returncode not in (0, MoveNotAllowed.exit_code):
         raise Temporary(f"Task {id} was not ended: {_last_words(done.stderr.decode(errors='replace'))}")
 
@@ -137,14 +139,15 @@ def _refuse_second(home: Home) -> None:
 
 def _usher(home: Home, overrides: Mapping[str, object] | None) -> subprocess.Popen[bytes]:
     command = program("--home", str(home.folder), "up")
-    return subprocess.Popen(
-        [sys.executable, "-I", "-S", "-c", _USHER, str(home.log), *command],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(home, overrides),
-        start_new_session=True,
-    )
+    with moment("usher.start"):
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _USHER, str(home.log), *command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(home, overrides),
+            start_new_session=True,
+        )
 
 
 def _environment(home: Home, overrides: Mapping[str, object] | None) -> dict[str, str]:

@@ -8,13 +8,16 @@ import sqlite3
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
+from ipc import clock
 from ipc.errors import Damaged, MoveNotAllowed, NewerSchema, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.home import Home
+from ipc.moments import moment
 from ipc.sql import statement
 
 #: The schema this program writes; `PRAGMA user_version` of a home.
@@ -94,7 +97,11 @@ class Database:
         self._connection = self._connect()
         self._file = _file_id(self.home.database)
         self._transaction = Transaction(self._connection)
-        self._prepare()
+        try:
+            self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
 
     def _connect(self) -> sqlite3.Connection:
         return _connect(self.home)
@@ -151,13 +158,16 @@ class Database:
             finally:
                 self._connection.execute("COMMIT")
 
-    @contextmanager
-    def write(self, durable: bool = True) -> Iterator[Transaction]:
+    def write(self, durable: bool = True) -> AbstractContextManager[Transaction]:
         """One transaction of one writer: all of it, or, if anything is raised, nothing.
 
         `durable` says whether it must outlive a power loss where the durability is "full"; it outlives the death of any
         process in any case. Raises GateBusy, Temporary, MoveNotAllowed.
         """
+        return self._writing(durable)
+
+    @contextmanager
+    def _writing(self, durable: bool) -> Iterator[Transaction]:
         synced = durable and self.durability == "full"
         with self._mutex, translated(self.home), self._followed_gate():
             self._first_of_this_boot()
@@ -178,7 +188,8 @@ class Database:
         self._in_write = True
         try:
             yield
-            self._connection.execute("COMMIT")
+            with moment("database.commit"):
+                self._connection.execute("COMMIT")
         except BaseException:
             if self._connection.in_transaction:
                 self._connection.execute("ROLLBACK")
@@ -251,17 +262,28 @@ class Database:
     def take_in(self, wreck: Wreck) -> dict[str, int]:
         """Copy what can be read of a damaged database into this one, which is new; how many rows of each table.
 
-        What belongs to nothing is left out, and what was running has to be settled. Raises Temporary.
+        What belongs to nothing is left out. Raises Temporary.
         """
         with self._mutex, translated(self.home), self._gate:
             self._connection.execute("PRAGMA foreign_keys = OFF")
             with self._begun("FULL"):
+                log = self._transaction.setting("log")
                 counts = {table: _pour(wreck, table, self._connection) for table in TABLES}
-                for name in ("drop_rootless", "drop_unheard", "drop_unbound", "give_inputs", "outrun_rows", "recount_pending"):
-                    self._transaction.run(name)
-                jump(self._transaction)
+                for name in MENDING:
+                    counts[name] = self._transaction.run(name, {"now": clock.now()})
+                self._go_on_from(wreck.rows("sqlite_sequence"), log)
             self._connection.execute("PRAGMA foreign_keys = ON")
         return counts
+
+    def _go_on_from(self, sequences: list[dict[str, Any]], log: str) -> None:
+        """Move the numbers beyond those that were given; where they cannot be known, this is another log."""
+        given = {row["name"]: row["seq"] for row in sequences}
+        known = max(given.get("events") or 0, self._transaction.value("highest_seq"))
+        claim = max(given.get("claims") or 0, self._transaction.value("highest_claim"))
+        self._transaction.run("jump_seq", {"by": known - self._transaction.value("given_seq") + JUMP})
+        self._transaction.run("jump_claims", {"by": claim - self._transaction.value("given_claim") + JUMP})
+        if not given.get("events"):
+            self._transaction.run("set_setting", {"name": "log", "value": log})
 
     def changed(self) -> int:
         """A number that differs when another process has committed since it was last asked for."""
@@ -282,7 +304,7 @@ def jump(transaction: Transaction) -> None:
 
 def _outrun(transaction: Transaction, living: Transaction) -> None:
     """Move a database's numbers beyond those of another one, and beyond its own."""
-    for last, name in (("last_seq", "jump_seq"), ("last_claim_given", "jump_claims")):
+    for last, name in (("given_seq", "jump_seq"), ("given_claim", "jump_claims")):
         ahead = max(0, living.value(last) - transaction.value(last))
         transaction.run(name, {"by": ahead + JUMP})
     if transaction.setting("log") != living.setting("log"):
@@ -401,6 +423,10 @@ class Inspection(Database):
         with self._mutex, translated(self.home):
             return _flaws(self._connection, "PRAGMA quick_check(10)")
 
+    def write(self, durable: bool = True) -> AbstractContextManager[Transaction]:
+        """Never."""
+        raise AssertionError("an inspection writes nothing")
+
     def close(self) -> None:
         """Let go."""
         self._connection.close()
@@ -426,11 +452,19 @@ class Wreck:
         """What can be read of a table: from its start to the damage, from its end to the damage, and what lies between."""
         from sqlite_utils import Database as Tables
 
-        found = Tables(self._connection, execute_plugins=False)[table]
+        try:
+            found = Tables(self._connection, execute_plugins=False).table(table)
+        except sqlite3.DatabaseError:
+            return []
         read = _Reading(lambda where, order: found.rows_where(where, order_by=order))
-        if table in NUMBERED:
-            return read.by_number()
-        return read.once()
+        return read.by_number() if table in NUMBERED else read.once()
+
+    def has_tables(self) -> bool:
+        """Whether it can be read which tables there are."""
+        try:
+            return bool(self._connection.execute("PRAGMA table_list").fetchall()[2:])
+        except sqlite3.DatabaseError:
+            return False
 
     def close(self) -> None:
         """Let go."""
@@ -458,8 +492,9 @@ class _Reading:
         forward, self._rows = self._rows, []
         self._take(None, "rowid desc")
         backward, self._rows = self._rows[::-1], []
-        if forward and backward:
-            self._between(_number(forward[-1]) + 1, _number(backward[0]) - 1)
+        first = _number(forward[-1]) + 1 if forward else 1
+        last = _number(backward[0]) - 1 if backward else HIGHEST
+        self._between(first, last)
         return [*forward, *self._rows, *backward]
 
     def _between(self, first: int, last: int) -> None:
@@ -492,21 +527,61 @@ def _number(row: dict[str, Any]) -> int:
 
 
 #: What is salvaged, in this order; and the tables whose first column is their rows' number.
-TABLES = (
-    "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys sqlite_sequence"
-).split()
+TABLES = "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys".split()
 NUMBERED = ("tasks", "inputs", "events")
+
+#: No row has a higher number.
+HIGHEST = 2**53
+
+#: What makes salvaged rows whole again: statements, in this order.
+MENDING = (
+    "drop_rootless_outputs",
+    "drop_rootless_dependencies",
+    "drop_rootless_ends",
+    "drop_rootless_inputs",
+    "give_inputs",
+    "forget_owners",
+    "give_up_without_input",
+    "recount_pending",
+)
 
 
 def _pour(wreck: Wreck, table: str, connection: sqlite3.Connection) -> int:
-    """Copy a table's rows, as many as there are and fit; how many did."""
-    before = connection.total_changes
-    names = [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
-    for row in wreck.rows(table):
-        known = {name: row[name] for name in names if name in row}
-        if table == "sqlite_sequence":
-            with suppress(KeyError):
-                transaction_keep(connection, known)
-        else:
-            _insert(connection, table, known)
-    return connection.total_changes - before
+    """Copy a table's rows, as many as can be read and fit; how many did."""
+    from sqlite_utils import Database as Tables
+
+    fresh = Tables(connection, execute_plugins=False).table(table)
+    names = {column.name for column in fresh.columns}
+    rows = [{name: value for name, value in row.items() if name in names} for row in wreck.rows(table)]
+    newer = table in ("settings", "counters")  # a fresh database has some of these
+    try:
+        fresh.insert_all(rows, replace=newer, ignore=not newer)
+    except sqlite3.IntegrityError:  # one is of a type that cannot be: the others stand for themselves
+        for row in rows:
+            with suppress(sqlite3.IntegrityError):
+                fresh.insert(row, replace=newer, ignore=not newer)
+    return int(fresh.count)
+
+
+def _connect_reading(path: Path) -> sqlite3.Connection:
+    """A connection that writes nothing: what nobody has open is taken as it lies, without files beside it."""
+    how = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{how}", uri=True, timeout=2.0, isolation_level=None, check_same_thread=False
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _flaws(connection: sqlite3.Connection, check: str) -> list[str]:
+    found = [str(row[0]) for row in connection.execute(check)]
+    return [] if found == ["ok"] else found
+
+
+def flaws_of(path: Path) -> list[str]:
+    """What SQLite finds wrong with a database file that nobody has open; at most ten sentences."""
+    wreck = Wreck(path)
+    try:
+        return wreck.flaws()
+    finally:
+        wreck.close()

@@ -162,11 +162,10 @@ class Follower:
         """Something was written by this very process."""
         self._stream.stir()
 
-    def close(self) -> None:
-        """Stop, and return when the thread is gone, unless this is the thread itself."""
-        self._stream.close()
+    def join(self, patience: float) -> None:
+        """After `abandon`: return when the thread is gone, or has had so many seconds; at once on the thread itself."""
         if not self.here:
-            self._thread.join()
+            self._thread.join(patience)
 
     def abandon(self) -> None:
         """Stop, whenever that is; then the database is closed."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipc.errors import BadHome
+from ipc.moments import moment
 
 NAME = ".backburner"
 
@@ -114,7 +115,8 @@ class Home:
         except OSError:  # nobody listens
             return False
         try:
-            os.write(pipe, line.encode() + b"\n")
+            with moment("wake.send"):
+                os.write(pipe, line.encode() + b"\n")
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EPIPE):  # full: it is awake; gone: it will look at its start
                 raise
@@ -172,7 +174,8 @@ def _create(path: Path, text: str) -> None:
 
 def _create_fifo(path: Path) -> None:
     try:
-        os.mkfifo(path, 0o600)
+        with moment("wake.make"):
+            os.mkfifo(path, 0o600)
     except FileExistsError:
         return
 
@@ -182,7 +185,8 @@ def _shortcut(folder: Path) -> Path:
     base = _runtime_folder()
     link = base / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     try:
-        link.symlink_to(folder)
+        with moment("shortcut.link"):
+            link.symlink_to(folder)
     except FileExistsError:
         if Path(os.readlink(link)) != folder:
             raise BadHome(f"{link} does not lead to {folder}; remove it.") from None

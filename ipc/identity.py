@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipc.database import boot_id
+from ipc.moments import moment
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,13 @@ class Identity:
         descriptor = self.open()
         try:
             if descriptor is not None:
-                signal.pidfd_send_signal(descriptor, number)
+                with moment("process.signal"):
+                    signal.pidfd_send_signal(descriptor, number)
             elif hasattr(os, "pidfd_open") or not self.alive():
                 return False
             else:
-                os.kill(self.pid, number)
+                with moment("process.kill"):
+                    os.kill(self.pid, number)
         except (ProcessLookupError, PermissionError):
             return False
         finally:

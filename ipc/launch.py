@@ -14,6 +14,7 @@ from ipc import clock
 from ipc.config import BackgroundConfig
 from ipc.errors import InvalidInput, UnknownAgent
 from ipc.home import Home
+from ipc.moments import moment
 from ipc.task import INPUT_LIMIT, LaunchInput
 
 #: Agents that need no configuration: a command line, a Python callable, work done outside.
@@ -77,7 +78,8 @@ class Order:
             return
         self.input["stdin_file"] = uuid.uuid4().hex
         try:
-            shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
+            with moment("launch.stdin.copy"):
+                shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
         except OSError as error:
             raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
 

@@ -140,6 +140,8 @@ class Waiting:
 
     def __init__(self, queue: Queue, ids: Sequence[str], any: bool, stir: Callable[[], object]) -> None:
         """Wait for all of these tasks, or for any of them."""
+        #: Whether a callback waits, so that nothing is told before it returns.
+        self.within = False
         self._queue = queue
         self._ids = tuple(dict.fromkeys(ids))
         self._open = set(self._ids)
@@ -167,14 +169,16 @@ class Waiting:
 
     def over(self, follower: Follower) -> bool:
         """Whether they have ended, and all callbacks that were due when this was first asked have returned."""
-        if follower.here or clock.monotonic() >= self._look_at:
+        within = self.within or follower.here
+        if within or clock.monotonic() >= self._look_at:
             self._look(follower)
         met = not self._open or (self._any and len(self._open) < len(self._ids))
-        return met and (follower.here or follower.after >= self._fence)
+        return met and (within or follower.after >= self._fence)
 
     def rest(self, follower: Follower) -> float:
         """Seconds after which one should ask again, though nothing stirred."""
-        return self._naps.next() if follower.here else max(0.0, self._look_at - clock.monotonic())
+        within = self.within or follower.here
+        return self._naps.next() if within else max(0.0, self._look_at - clock.monotonic())
 
     def tasks(self) -> list[Task]:
         """Those that have ended, in the order in which they were named."""

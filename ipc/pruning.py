@@ -11,6 +11,7 @@ from pathlib import Path
 from ipc import clock
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Row
+from ipc.moments import moment
 
 #: Rows that one transaction deletes at most.
 STEP = 200
@@ -162,7 +163,8 @@ class Pruning:
     def _unlink(self, paths: Iterable[Path]) -> None:
         for path in paths:
             try:
-                path.unlink()
+                with moment("prune.unlink"):
+                    path.unlink()
             except FileNotFoundError:  # its output is in the database, or it wrote nothing
                 continue
             self.done.files += 1

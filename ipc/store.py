@@ -82,9 +82,9 @@ class Store:
         self.listeners.give_up()
 
     def join(self) -> None:
-        """After `close`: return when the thread is gone."""
+        """After `close`: return when the thread is gone, or a callback has had some seconds to return."""
         if self._follower is not None and self.pid == os.getpid():
-            self._follower.close()
+            self._follower.join(FAREWELL)
 
 
 class Expecting:
@@ -95,6 +95,15 @@ class Expecting:
         self._store = store
         self._waiting = waiting
         self._follower = store.following()
+
+    @property
+    def within(self) -> bool:
+        """Whether a callback waits, which all others wait for."""
+        return self._waiting.within
+
+    @within.setter
+    def within(self, within: bool) -> None:
+        self._waiting.within = within
 
     def __enter__(self) -> Expecting:
         self._store.listeners.add(self._waiting)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from ipc import clock
+from ipc.moments import moment
 
 #: Seconds for which the same process must have held the gate before it is looked at.
 SUSPICION = 1.0
@@ -71,6 +72,7 @@ def _is_stopped_by_psutil(pid: int) -> bool:
 
 def _signal(pid: int, number: signal.Signals) -> None:
     try:
-        os.kill(pid, number)
+        with moment("holder.signal"):
+            os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         return

@@ -6,6 +6,7 @@ and subscribers while it lived.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos_load import GROUPS
+from chaos_load import LIMITS
 from outside import Place, Seen, lines_of
 
 STARTED, ENDED, AGAIN = "background_task_started", "background_task_completed", "background_task_retrying"
@@ -66,7 +67,6 @@ class Books:
     ears: list[Ear]
     tasks: dict[str, Facts]
     events: list[Facts]
-    batched: dict[int, list[str]]
     unbatched: int
     sound: str
     most_in_batch: int
@@ -86,7 +86,6 @@ class Books:
                 ears,
                 {row["id"]: dict(row) for row in connection.execute("SELECT * FROM tasks")},
                 [_event(row) for row in connection.execute(_EVENTS)],
-                {row["seq"]: [row["id"]] for row in connection.execute("SELECT seq, '' AS id FROM events LIMIT 0")},
                 connection.execute("SELECT count(*) FROM outbox").fetchone()[0],
                 connection.execute("PRAGMA integrity_check").fetchone()[0],
                 most_in_batch,
@@ -97,8 +96,6 @@ _EVENTS = "SELECT seq, type, parent, body FROM events ORDER BY seq"
 
 
 def _event(row: sqlite3.Row) -> Facts:
-    import json
-
     return {"seq": row["seq"], "type": row["type"], "parentSessionId": row["parent"], **json.loads(row["body"])}
 
 
@@ -137,7 +134,7 @@ def moved(books: Books) -> Iterator[Violation]:
     """I2: the moves that the log tells of are legal, and a try is counted up each time it is really made."""
     for id, events in by_task(books).items():
         state = "pending"
-        for event in (one for one in events if (state, one["type"]) in MOVES or True):
+        for event in events:
             if state == "ended" and event["type"] in (STARTED, ENDED):  # retried by hand
                 state = "pending"
             after = MOVES.get((state, event["type"]))
@@ -309,16 +306,16 @@ class Sampler:
                 running[line["group"]].add(str(line["claim"]))
         for group, claims in running.items():
             self.most[group] = max(self.most[group], len(claims))
-            if GROUPS[group] and len(claims) > GROUPS[group]:
-                what = f"{len(claims)} claims of {group} had processes at once, the limit is {GROUPS[group]}: {sorted(claims)}"
+            if LIMITS[group] and len(claims) > LIMITS[group]:
+                what = f"{len(claims)} claims of {group} had processes at once, the limit is {LIMITS[group]}: {sorted(claims)}"
                 self._add(f"process {group}", "I4", what)
 
     def _limits_in_rows(self, tasks: dict[str, Facts]) -> None:
         """I4: and so says the database."""
         running = Counter(task["grp"] for task in tasks.values() if task["status"] == "running")
         for group, count in running.items():
-            if GROUPS.get(group) and count > GROUPS[group]:
-                self._add(f"row {group}", "I4", f"{count} rows of {group} are running, the limit is {GROUPS[group]}")
+            if LIMITS.get(group) and count > LIMITS[group]:
+                self._add(f"row {group}", "I4", f"{count} rows of {group} are running, the limit is {LIMITS[group]}")
 
     def _strays(self, both: dict[tuple[int, int], Seen], tasks: dict[str, Facts]) -> None:
         """I5: a process of a claim that was over before it was looked at."""
@@ -363,8 +360,6 @@ _tails: dict[Path, _Tail] = defaultdict(_Tail)
 
 def open_jobs(path: Path) -> list[Facts]:
     """The jobs in a journal that have started and not ended."""
-    import json
-
     tail = _tails[path]
     if not path.exists():
         return []

@@ -6,6 +6,7 @@ the remembering to its cursor in the home, and is owed each event at least once.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -49,8 +50,6 @@ def listen(home: Path, journal: Journal, parent: str, acks: bool) -> None:
 
 def request(method: str, params: dict[str, Any]) -> bytes:
     """A line whose answer nobody waits for."""
-    import json
-
     return json.dumps({"jsonrpc": "2.0", "id": 0, "method": method, "params": params}).encode() + b"\n"
 
 

@@ -21,8 +21,9 @@ from outside import Journal, Place, Wire, nap
 
 HERE = Path(__file__).resolve().parent
 
-#: Limit groups and what they are configured to; "wide" has no limit of its own, and the default is 3.
-GROUPS = {"one": 1, "two": 2, "pool/a": 3, "pool/b": 3, "wide": 0}
+#: Concurrency keys and their limit groups, and what those are limited to (0: by the number of workers alone).
+KEYS = {"one": "one", "two": "two", "pool/a": "pool/*", "pool/b": "pool/*", "wide": "wide"}
+LIMITS = {"one": 1, "two": 2, "pool/*": 3, "wide": 0}
 PARENTS = ("ses-a", "ses-b", "ses-c")
 
 #: What is launched, and how often beside the others.
@@ -59,14 +60,14 @@ class Load:
     def draw(self) -> tuple[str, Input]:
         """A kind and a LaunchInput."""
         kind = self.chance.choices(list(MIX), list(MIX.values()))[0]
-        group = self.chance.choice(list(GROUPS))
+        key = self.chance.choice(list(KEYS))
         base: Input = {
             "id": f"bg-{uuid.UUID(int=self.chance.getrandbits(128), version=4)}",
-            "concurrencyKey": group,
+            "concurrencyKey": key,
             "parentSessionId": self.chance.choice(PARENTS),
             "cwd": str(HERE),
             "priority": self.chance.choice((0, 0, 0, 5, -5)),
-            "env": {"SIEGE_GROUP": group, **({"SIEGE_SPARED": "1"} if kind == "spared" else {})},
+            "env": {"SIEGE_GROUP": KEYS[key], **({"SIEGE_SPARED": "1"} if kind == "spared" else {})},
             "metadata": {"kind": kind},
         }
         return kind, base | getattr(self, f"_{kind}", self._quick)()

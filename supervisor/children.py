@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from ipc.identity import Identity
+from ipc.moments import moment
 from supervisor.signals import hold_back, let_through
 
 
@@ -70,7 +71,8 @@ def fork(child: Callable[[], None]) -> int:
     """
     hold_back()
     try:
-        pid = os.fork()
+        with moment("fork"):
+            pid = os.fork()
         if pid == 0:
             _be_the_child(child)
     finally:
@@ -91,9 +93,10 @@ def _be_the_child(child: Callable[[], None]) -> NoReturn:
 
 def start_detached(command: list[str]) -> subprocess.Popen[bytes]:
     """Start a program of ours in a session of its own, with this process's stderr."""
-    return subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/"
-    )
+    with moment("nursery.start"):
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/"
+        )
 
 
 def how(status: int | None) -> str:

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
+from ipc.moments import moment
+
 
 class ControlLine:
     """One end of it."""
@@ -32,9 +34,11 @@ class ControlLine:
         data = json.dumps(message).encode() + b"\n"
         try:
             if channel is None:
-                self._connection.sendall(data)
+                with moment("nursery.line.send"):
+                    self._connection.sendall(data)
             else:
-                socket.send_fds(self._connection, [data], [channel.fileno()])
+                with moment("nursery.line.send-channel"):
+                    socket.send_fds(self._connection, [data], [channel.fileno()])
         except OSError:
             self.close()
 

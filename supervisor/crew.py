@@ -12,6 +12,7 @@ from typing import Any
 from ipc import clock
 from ipc.claim import Slot
 from ipc.identity import Identity
+from ipc.moments import moment
 from supervisor.children import Watch, watch, watch_identity
 
 Told = Callable[["Hand", dict[str, Any]], None]
@@ -47,7 +48,8 @@ class Hand:
         if self.channel is None:
             return
         try:
-            self.channel.send(json.dumps(order).encode() + b"\n")
+            with moment("worker.tell"):
+                self.channel.send(json.dumps(order).encode() + b"\n")
         except OSError:
             return
 

@@ -47,6 +47,8 @@ class Flusher(Role):
         """Serve that home's bus."""
         super().__init__(home)
         self._lock = Lock(home.lock("flusher"))
+        self._stirred = True
+        self._seen = -1
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
         """SIGTERM, from the supervisor, is the end; a terminal's signals are for the supervisor alone."""
@@ -65,7 +67,7 @@ class Flusher(Role):
         self._number = self._registry.register("flusher")
         self._seq = self._log.last_seq()
         self._form_batches(None)
-        around = Surroundings(poke=nothing, flush=self._flush, status=self._status)
+        around = Surroundings(poke=self._stir, flush=self._flush, status=self._status)
         self._methods = Methods(self._queue, self.home, around, clock.monotonic)
         self._bus = Bus(self.selector, self.home, self._log, self._methods.table())
         self.listen_for_hints("flusher", self._heard)
@@ -75,9 +77,11 @@ class Flusher(Role):
         """Tell what is new, form the batches that are due, answer those that waited long enough."""
         if not self._configured:
             self._configure()
-        self._tell()
-        self._outbox.flush_due()
-        self._tell()
+        if self._stirred or self._database.changed() != self._seen:
+            self._tell()
+        if self._outbox.due() == 0.0:
+            self._outbox.flush_due()
+            self._tell()
         self._methods.expire()
         rests = (self._outbox.due(), self._methods.due(), PARANOIA)
         return min(rest for rest in rests if rest is not None)
@@ -92,6 +96,7 @@ class Flusher(Role):
             self._database.close()
 
     def _heard(self, lines: bytes) -> None:
+        self._stirred = True
         if b"configure" in lines:
             self._configured = False
 
@@ -108,6 +113,7 @@ class Flusher(Role):
 
     def _tell(self) -> None:
         """Hand on all that is new in the log: to calls that wait, to subscribers, to the outbox."""
+        seen = self._database.changed()
         while lines := self._log.read(None, self._seq, PAGE):
             self._seq = lines[-1].seq
             self._bus.told(lines)
@@ -115,6 +121,11 @@ class Flusher(Role):
             for line in lines:
                 if line.type == "background_task_completed" and line.parent is not None:
                     self._outbox.notify(_waiting(line.parent))
+        self._stirred, self._seen = False, seen
+
+    def _stir(self) -> None:
+        """A call that came over the bus changed something."""
+        self._stirred = True
 
     def _flush(self, parent: str | None) -> None:
         self._tell()

@@ -19,6 +19,9 @@ from supervisor.control_line import ControlLine
 #: Seconds that a nursery may take from its start until it listens; it imports everything first.
 START_PATIENCE = 20.0
 
+#: Seconds that it may take to make room for its successor; one that is stopped stays in office.
+RETIRE_PATIENCE = 5.0
+
 
 Heard = Callable[[dict[str, Any]], None]
 
@@ -67,6 +70,13 @@ class Nurse:
     def dismiss(self) -> None:
         """Have it leave when its last child has."""
         self._send({"leave": True})
+
+    def retire(self) -> None:
+        """Have it make room for another and look after its children until the last has left; returns when there is room."""
+        self._send({"retire": True})
+        deadline = clock.monotonic() + RETIRE_PATIENCE
+        while holder(self._home.lock("nursery")) is not None and clock.monotonic() < deadline:
+            clock.nap(0.005)
 
     def reap(self) -> None:
         """Of a nursery that has left and was this process's child, leave no zombie."""

@@ -11,10 +11,12 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ipc.home import Home
 from ipc.lock import Lock
+from ipc.moments import moment
 from supervisor.children import fork
 from supervisor.control_line import ControlLine
 from supervisor.execution.trees import children_of, is_spared, kill_all, take_statuses
@@ -38,6 +40,7 @@ class Nursery(Role):
         self._children: set[int] = set()
         self._control: ControlLine | None = None
         self._leaving = False
+        self._retired: Path | None = None
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
         """The terminal's signals are for the supervisor."""
@@ -62,6 +65,8 @@ class Nursery(Role):
 
     def farewell(self) -> None:
         """Nothing to close that the kernel does not close."""
+        if self._retired is not None:
+            self._retired.unlink(missing_ok=True)
 
     def _accept(self, _mask: int) -> None:
         connection, _ = self._listener.accept()
@@ -78,6 +83,8 @@ class Nursery(Role):
             self._tell({"swept": order["sweep"]})
         elif "leave" in order:
             self._leave()
+        elif "retire" in order:
+            self._retire()
 
     def _spawn(self, role: str, ticket: int, channel: socket.socket | None) -> None:
         pid = fork(lambda: self._become(role, channel))
@@ -101,11 +108,17 @@ class Nursery(Role):
             if pid in self._children:
                 self._children.discard(pid)
                 self._tell({"died": pid, "status": status})
+                self._sweep_unasked()
 
     def _sweep(self) -> None:
         """A child that is neither worker nor flusher is a stray of a worker that died."""
         kill_all(self._strays)
         self._bury()
+
+    def _sweep_unasked(self) -> None:
+        """Nobody can order it any more: what a worker left behind goes at once."""
+        if self._retired is not None:
+            kill_all(self._strays)
 
     def _strays(self) -> set[int]:
         return {pid for pid in children_of(os.getpid()) if pid not in self._children and not is_spared(pid)}
@@ -113,9 +126,25 @@ class Nursery(Role):
     def _leave(self) -> None:
         self._leaving = True
 
+    def _retire(self) -> None:
+        """Make room for another nursery: what tells that this one lives gets another name, and it can be reached no more."""
+        if self._retired is None:
+            self.selector.unregister(self._listener)
+            self._listener.close()
+            (self.home.folder / "nursery.sock").unlink(missing_ok=True)
+            self._retired = retired_lock(self.home, os.getpid())
+            with moment("nursery.retire"):
+                self._lock.path.rename(self._retired)
+            self._leave()
+
     def _tell(self, message: dict[str, Any]) -> None:
         if self._control is not None:
             self._control.send(message)
+
+
+def retired_lock(home: Home, pid: int) -> Path:
+    """What a nursery holds that was replaced."""
+    return home.lock(f"nursery-{pid}")
 
 
 def listen(home: Home, name: str) -> socket.socket:
@@ -126,5 +155,6 @@ def listen(home: Home, name: str) -> socket.socket:
     os.chmod(home.folder / own, 0o600)
     listener.listen(8)
     listener.setblocking(False)
-    os.rename(home.folder / own, home.folder / name)
+    with moment("nursery.rename"):
+        os.rename(home.folder / own, home.folder / name)
     return listener

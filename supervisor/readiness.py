@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import socket
 
+from ipc.moments import moment
+
 
 def notify(state: str) -> None:
     """Send `READY=1`, `STOPPING=1` or the like to whoever started us and asked for it."""
@@ -13,6 +15,7 @@ def notify(state: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         try:
-            channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
+            with moment("systemd.send"):
+                channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
         except OSError:  # it went away: it will not miss the word
             return

@@ -9,6 +9,7 @@ from ipc.claim import Settlement
 from ipc.database import Database
 from ipc.home import Home
 from ipc.lock import Lock, holder
+from ipc.moments import moment
 from ipc.queue import Queue
 from ipc.registry import Registry, Running
 from ipc.settings import applied_configuration
@@ -38,7 +39,8 @@ def bury(queue: Queue, running: Running, how: str) -> str | None:
     status, _ = queue.settle(replace(settlement, outputs=files.small()))
     files.forget(inputs=True)
     if running.owner is not None:
-        path_of(queue.home, running.owner.number).unlink(missing_ok=True)
+        with moment("dead.record.unlink"):
+            path_of(queue.home, running.owner.number).unlink(missing_ok=True)
     pid = running.owner.identity.pid if running.owner else None
     say("rescued", id=running.id, pid=pid, status=status)
     return status

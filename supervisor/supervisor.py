@@ -81,6 +81,7 @@ class Supervisor(Role):
         self._nursery_backoff = Backoff()
         self._overdue: dict[int, float] = {}
         self._look_at = 0.0
+        self._seen = -1
         self._due: int | None = 0
         self._counted = False
         self._recovered = False
@@ -163,9 +164,9 @@ class Supervisor(Role):
         if self._departure is None:
             self._mind_nursery()
             self._mind_flusher()
-        self._promote()
         if clock.monotonic() >= self._look_at:
-            self._look()
+            self._look_unless_quiet()
+        self._promote()
         if self._departure is not None:
             return self._depart(self._departure)
         self._recovered |= not self._burial
@@ -205,14 +206,25 @@ class Supervisor(Role):
 
     def _promote(self) -> None:
         """Let those wait no longer whose time has come or whose dependency is over."""
-        self._due = self._queue.next_due()
         while self._due is not None and self._due <= clock.now():
-            self._dispatch.hint(*self._queue.promote())
             self._due = self._queue.next_due()
+            if self._due is not None and self._due <= clock.now():
+                self._dispatch.hint(*self._queue.promote())
+
+    def _look_unless_quiet(self) -> None:
+        """Nobody hinted at anything, nobody works, nobody else wrote: then nothing can be new."""
+        version = self._database.changed()
+        asked = self._look_at == 0.0
+        if asked or version != self._seen or any(hand.slot for hand in self._crew):
+            self._seen = version
+            self._look()
+        else:
+            self._look_at = clock.monotonic() + PARANOIA
 
     def _look(self) -> None:
         """See the whole truth; hints only make it come sooner."""
         self._look_at = clock.monotonic() + PARANOIA
+        self._due = 0
         running = self._registry.running()
         self._dispatch.look(running)
         self._enforce(running)
@@ -321,6 +333,7 @@ class Supervisor(Role):
     def _hint(self, line: str) -> None:
         if line.startswith('["') and line.endswith('"]'):
             self._dispatch.hint(*json.loads(line))
+            self._due = 0
         elif line in ORDERS:
             self._orders.append(line)
         else:

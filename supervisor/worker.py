@@ -15,6 +15,7 @@ from ipc.claim import Claimed, Settlement, Slot
 from ipc.database import Database
 from ipc.errors import Temporary
 from ipc.home import Home
+from ipc.moments import moment
 from ipc.queue import Queue
 from ipc.registry import Registry
 from ipc.settings import applied_configuration
@@ -162,7 +163,8 @@ class Worker(Role):
 
     def _say(self, message: dict[str, Any]) -> None:
         try:
-            self._channel.send(json.dumps(message).encode() + b"\n")
+            with moment("worker.say"):
+                self._channel.send(json.dumps(message).encode() + b"\n")
         except OSError:  # the supervisor is gone; `_listen` sees it
             return
 

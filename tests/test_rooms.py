@@ -26,7 +26,7 @@ ROOMS = {
     "subprocess": "supervisor.children supervisor.nurse ipc.control",
     "multiprocessing": "",
     "os.fork": "supervisor.children",
-    "os.kill": "supervisor.execution* ipc.identity ipc.thaw",
+    "os.kill": "supervisor.execution* ipc.identity ipc.moments ipc.thaw",
     "os.killpg": "supervisor.children supervisor.execution*",
     "os.waitpid": "supervisor.execution*",
     "os.chdir": "supervisor.execution.runner supervisor.execution.spawn",

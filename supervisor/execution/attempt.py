@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from ipc.claim import Claimed
 from ipc.config import AgentConfig
 from ipc.home import Home
+from ipc.moments import moment
 from supervisor.children import Watch, signal_name, watch
 from supervisor.execution.files import Files
 from supervisor.execution.outcome import Outcome
@@ -93,7 +94,8 @@ class CallAttempt(Attempt):
         self.watched: socket.socket = runner.channel
         names = ("call", "args", "kwargs", "cwd")
         order = {name: getattr(claimed, name) for name in names} | {"environment": environment}
-        descriptors = self._open_files()
+        with moment("call.open"):
+            descriptors = self._open_files()
         try:
             runner.begin(order, descriptors)
         finally:

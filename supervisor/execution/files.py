@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ipc.home import Home
+from ipc.moments import moment
 
 STREAMS = ("stdout", "stderr")
 
@@ -45,9 +46,11 @@ class Files:
     def forget(self, inputs: bool) -> None:
         """Unlink what is in the database now and, with `inputs`, what the try was given to read."""
         for stream in self._kept:
-            self.paths[stream].unlink(missing_ok=True)
+            with moment("output.unlink"):
+                self.paths[stream].unlink(missing_ok=True)
         for path in self._inputs if inputs else ():
-            path.unlink(missing_ok=True)
+            with moment("input.unlink"):
+                path.unlink(missing_ok=True)
 
     def text(self, stream: str) -> str:
         """What was written to a stream, from its start; bad bytes are replaced."""

@@ -14,6 +14,7 @@ from pathlib import Path
 from ipc.claim import Settlement
 from ipc.database import boot_id
 from ipc.home import Home
+from ipc.moments import moment
 from ipc.task import TaskStatus
 
 
@@ -28,12 +29,14 @@ class ExitRecord:
     def write(self, settlement: Settlement) -> None:
         """Note how a try ended. Raises OSError."""
         text = json.dumps({**asdict(replace(settlement, outputs=())), "boot": boot_id()})
-        os.pwrite(self._descriptor, f"{_digest(text)} {len(text.encode())} {text}".encode(), 0)
+        with moment("record.write"):
+            os.pwrite(self._descriptor, f"{_digest(text)} {len(text.encode())} {text}".encode(), 0)
 
     def remove(self) -> None:
         """The worker leaves, with nothing unsettled."""
         os.close(self._descriptor)
-        self._path.unlink(missing_ok=True)
+        with moment("record.unlink"):
+            self._path.unlink(missing_ok=True)
 
 
 def recorded(home: Home, owner: int, claim: int) -> Settlement | None:

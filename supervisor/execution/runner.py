@@ -16,6 +16,8 @@ import struct
 import sys
 import threading
 import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 _LENGTH = struct.Struct("!I")
@@ -54,8 +56,8 @@ def _read(channel: socket.socket, size: int) -> bytes | None:
     return bytes(data)
 
 
-def serve(channel: socket.socket) -> None:
-    """Run calls until the other end hangs up."""
+def serve(channel: socket.socket, moment: Callable[[str], AbstractContextManager[object]] = nullcontext) -> None:
+    """Run calls until the other end hangs up. `moment` surrounds what others see."""
     channel.set_inheritable(False)
     clean = frozenset(sys.modules)
     folder = None
@@ -67,7 +69,8 @@ def serve(channel: socket.socket) -> None:
         _silence()
         answer["threads"] = threading.active_count()
         answer["files"] = _files_of(clean)
-        send(channel, answer)
+        with moment("runner.answer"):
+            send(channel, answer)
 
 
 def _redirect(descriptors: list[int]) -> None:

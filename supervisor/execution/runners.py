@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 
+from ipc.moments import moment
 from supervisor.children import fork
 from supervisor.execution import runner as protocol
 from supervisor.execution.plan import CannotStart
@@ -38,7 +39,7 @@ class Runner:
             signal.set_wakeup_fd(-1)
             let_through()
             name_process("bb-runner")
-            protocol.serve(theirs)
+            protocol.serve(theirs, moment)
 
         pid = fork(be_runner)
         theirs.close()
@@ -49,15 +50,16 @@ class Runner:
         """Another Python. Raises CannotStart."""
         ours, theirs = socket.socketpair()
         try:
-            pid = os.posix_spawnp(
-                interpreter,
-                [interpreter, protocol.__file__, "3"],
-                dict(os.environ),
-                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)],
-                setsid=True,
-                setsigmask=(),
-                setsigdef=DEFAULT_SIGNALS,
-            )
+            with moment("runner.spawn"):
+                pid = os.posix_spawnp(
+                    interpreter,
+                    [interpreter, protocol.__file__, "3"],
+                    dict(os.environ),
+                    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)],
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=DEFAULT_SIGNALS,
+                )
         except OSError as error:
             raise CannotStart(f"The interpreter {interpreter} cannot be started: {error.strerror}.") from error
         finally:
@@ -67,7 +69,8 @@ class Runner:
     def begin(self, order: dict[str, object], descriptors: list[int]) -> None:
         """Have it run a call. One that died since the last call is told of by `answer`."""
         try:
-            protocol.send(self.channel, order, descriptors)
+            with moment("runner.order"):
+                protocol.send(self.channel, order, descriptors)
         except OSError:
             self.spent = True
 
@@ -89,7 +92,8 @@ class Runner:
         """The wait status of a runner that hung up; one that only closed its line is of no use any more."""
         status = take_status(self.pid)
         if status is None:
-            os.kill(self.pid, signal.SIGKILL)
+            with moment("runner.kill"):
+                os.kill(self.pid, signal.SIGKILL)
             _, status = os.waitpid(self.pid, 0)
         return status
 

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from ipc.moments import moment
 from supervisor.execution.plan import CannotStart, Plan, program_of
 from supervisor.execution.trees import forget_status
 
@@ -43,18 +44,20 @@ def _spawn(plan: Plan, program: str, outputs: list[Path]) -> int:
         *((os.POSIX_SPAWN_OPEN, target, str(path), flags, 0o600) for target, path in enumerate(outputs, 1)),
     ]
     try:
-        pid = os.posix_spawn(
-            program,
-            plan.argv,
-            plan.environment,
-            file_actions=actions,
-            setsid=True,
-            setsigmask=(),
-            setsigdef=DEFAULT_SIGNALS,
-        )
+        with moment("task.spawn"):
+            pid = os.posix_spawn(
+                program,
+                plan.argv,
+                plan.environment,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=DEFAULT_SIGNALS,
+            )
     except OSError as error:
         for path in outputs:
-            path.unlink(missing_ok=True)
+            with moment("spawn.failed.unlink"):
+                path.unlink(missing_ok=True)
         raise CannotStart(f"{plan.argv[0]} cannot be started: {error.strerror}.", 126) from error
     forget_status(pid)
     return pid

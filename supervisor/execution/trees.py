@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ipc import clock
+from ipc.moments import moment
 from supervisor.children import watch
 
 LINUX: bool = sys.platform.startswith("linux")
@@ -110,7 +111,8 @@ def _freeze(members: Members) -> set[int]:
 def _signal(pids: set[int], number: signal.Signals) -> None:
     for pid in pids:
         try:
-            os.kill(pid, number)
+            with moment("tree.signal"):
+                os.kill(pid, number)
         except (ProcessLookupError, PermissionError):  # gone, or become another user's: not ours to end
             continue
 

@@ -1,9 +1,8 @@
-"""Where the design that this one descends from fails: each failure one test. scripts/mutations brings each of them back."""
+"""Where the design that this one descends from fails: each failure one test; scripts/mutations brings each back."""
 
 from __future__ import annotations
 
 import json
-
 import subprocess
 import sys
 from collections.abc import Iterator

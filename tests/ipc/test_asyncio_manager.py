@@ -43,6 +43,17 @@ def test_every_method_of_the_manager_is_there():
     assert names - {"expecting"} <= set(vars(AsyncBackgroundManager))
 
 
+def test_events_begin_when_they_are_asked_for_not_when_they_are_read(home):
+    async def story(manager):
+        events = manager.events()
+        task = await manager.launch(command=["true"])
+        await manager.cancel_task(task.id)
+        async with aclosing(events):
+            assert (await anext(events)).data["taskId"] == task.id
+
+    played(story)
+
+
 def test_tasks_are_launched_found_and_decided(home):
     async def story(manager):
         task = await manager.launch(command=["true"], parent_session_id="ses-1")
@@ -89,6 +100,25 @@ def test_callbacks_and_coroutines_are_called_on_the_loop(home):
         remove()
         me = threading.current_thread()
         assert heard == [("slow", "cancelled", me), ("quick", "cancelled", me)]
+
+    played(story)
+
+
+def test_a_callback_may_wait_for_what_it_launches(home):
+    waited = []
+
+    async def more(task, manager):
+        if not waited:
+            waited.append(following := await manager.launch(command=["true"]))
+            await manager.cancel_task(following.id)
+            waited.extend(await manager.wait(following.id, timeout=PATIENCE))
+
+    async def story(manager):
+        manager.on_complete(lambda task: more(task, manager))
+        task = await manager.launch(command=["true"])
+        await manager.cancel_task(task.id)
+        await manager.wait(task.id)
+        assert waited[1].id == waited[0].id
 
     played(story)
 

@@ -1,0 +1,257 @@
+"""A home's database as one file that can be put away, put back, and saved from where it was damaged."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ipc import clock
+from ipc.claim import Settlement
+from ipc.config import DEFAULT_BACKGROUND_CONFIG
+from ipc.database import Database, Wreck, flaws_of
+from ipc.errors import AlreadyRunning, Damaged, InvalidInput, MoveNotAllowed, Permanent, Temporary
+from ipc.gate import Gate
+from ipc.graft import graft
+from ipc.holders import openers
+from ipc.home import Home
+from ipc.lock import Lock, holder
+from ipc.queue import Queue
+from ipc.registry import Registry
+from ipc.task import TaskStatus
+from ipc.tasks import Filter, Tasks
+
+#: The roles that enter themselves in the registry.
+ROLES = ("supervisor", "flusher", "worker")
+
+
+@dataclass(frozen=True)
+class Salvaged:
+    """What was saved of a damaged database, and where the damaged one is now."""
+
+    tasks: int
+    events: int
+    lost: int
+    aside: Path
+
+
+# putting away
+
+
+def back_up(database: Database, file: Path, replacing: bool) -> int:
+    """Copy a home's database, as it is now, into a file of its own, which is checked before it gets its name; its bytes.
+
+    Nobody has to wait meanwhile. Raises InvalidInput where the file exists, unless it may be replaced; Permanent, Temporary.
+    """
+    _refuse_own(database.home, file)
+    if os.path.lexists(file) and not replacing:
+        raise InvalidInput(f"{file} exists; to replace it: backburner backup --force {file}", field="FILE")
+    with _beside(file) as draft:
+        database.copy_to(draft)
+        _check(draft, Permanent)
+        _put(draft, file)
+    return file.stat().st_size
+
+
+def _refuse_own(home: Home, file: Path) -> None:
+    own = [home.database, *_beside_database(home)]
+    if any(file.exists() and path.exists() and file.samefile(path) for path in own):
+        raise InvalidInput(f"{file} is the database itself.", field="FILE")
+
+
+@contextmanager
+def _beside(file: Path) -> Iterator[Path]:
+    """An empty file, private, in the same folder; gone afterwards if it was not renamed."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    except OSError as error:
+        raise _failed(file, error) from error
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        for left in (name, f"{name}-journal", f"{name}-wal", f"{name}-shm"):
+            Path(left).unlink(missing_ok=True)
+
+
+def _check(file: Path, kind: type[Permanent]) -> None:
+    flaws = flaws_of(file)
+    if flaws:
+        raise kind(f"{file} is damaged ({flaws[0]}).")
+
+
+def _put(draft: Path, file: Path) -> None:
+    """Give a finished file its name, so that it outlives a power loss."""
+    try:
+        _sync(draft)
+        draft.replace(file)
+        _sync(file.parent)
+    except OSError as error:
+        raise _failed(file, error) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _failed(file: Path, error: OSError) -> Permanent | Temporary:
+    kind = Permanent if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError) else Temporary
+    return kind(f"{file} cannot be written: {error.strerror}.")
+
+
+# putting back
+
+
+def restore(home: Home, file: Path, replacing: bool) -> int:
+    """Have a home hold what a backup holds; how many tasks were running in it: they are `error` (`lost`).
+
+    No number of an event or a claim is given again that the backup or the home ever gave. All or nothing. Raises InvalidInput
+    for what is no backup, AlreadyRunning and MoveNotAllowed while anything of the home runs, or while it has tasks that may
+    not be replaced, Temporary.
+    """
+    if not file.is_file():
+        raise InvalidInput(f"{file} is not there, or is no file.", field="FILE")
+    flaws = flaws_of(file)
+    if flaws:
+        raise InvalidInput(f"{file} is no backup, or is damaged ({flaws[0]}).", field="FILE")
+    with _quiet(home), _scratch(home) as scratch, ExitStack() as closing:
+        _copy(file, scratch.database)
+        copy = Database(scratch)
+        closing.callback(copy.close)
+        lost = _settle_lost(copy, "It was running when this backup was made.")
+        database = Database(home)
+        closing.callback(database.close)
+        _refuse_used(database, replacing)
+        database.become(copy)
+        database.checkpoint()
+    return lost
+
+
+def _copy(file: Path, to: Path) -> None:
+    try:
+        shutil.copyfile(file, to)
+        to.chmod(0o600)
+    except OSError as error:
+        raise _failed(to, error) from error
+
+
+def _refuse_used(database: Database, replacing: bool) -> None:
+    running = [one.id for one in Registry(database).running() if one.agent != "external"]
+    if running:
+        raise MoveNotAllowed(
+            f"{len(running)} tasks run in {database.home.folder}; see: backburner list --status running"
+        )
+    if not replacing and Tasks(database, DEFAULT_BACKGROUND_CONFIG).list(Filter(limit=1)).tasks:
+        raise MoveNotAllowed(
+            f"There are tasks in {database.home.folder}; to replace them: backburner restore --yes FILE"
+        )
+
+
+@contextmanager
+def _quiet(home: Home) -> Iterator[None]:
+    """Keep supervisors out of a home in which none runs. Raises AlreadyRunning."""
+    home.prepare()
+    for role in ("supervisor", "flusher", "nursery"):
+        pid = holder(home.lock(role))
+        if pid is not None:
+            raise AlreadyRunning(f"The {role} of {home.folder} (pid {pid}) runs; first: backburner down")
+    lock = Lock(home.lock("supervisor"))
+    if not lock.acquire():
+        raise AlreadyRunning(f"A supervisor runs for {home.folder}; first: backburner down")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _scratch(home: Home) -> Iterator[Home]:
+    """A home for one database, in which nothing ever runs."""
+    with tempfile.TemporaryDirectory(prefix="mending-", dir=home.folder) as folder:
+        yield Home(Path(folder))
+
+
+def _settle_lost(database: Database, why: str) -> int:
+    """Have nothing run and nobody live; how many tasks ran."""
+    registry, queue = Registry(database), Queue(database, DEFAULT_BACKGROUND_CONFIG)
+    running = registry.running()
+    for one in running:
+        end = Settlement(number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=why, error_kind="lost")
+        queue.settle(end)
+    for process in [process for role in ROLES for process in registry.processes(role)]:
+        registry.leave(process.number)
+    return len(running)
+
+
+# saving
+
+
+def salvage(home: Home) -> Salvaged:
+    """Set a damaged database aside and put a fresh one, with all that can be read, in its place.
+
+    Raises MoveNotAllowed where it is sound or somebody has it open, AlreadyRunning, Temporary.
+    """
+    with _quiet(home), Gate.of(home.lock("gate")), _scratch(home) as scratch:
+        _refuse_open(home)
+        counts, lost = _save(home, scratch)
+        aside = _set_aside(home)
+        _put(scratch.database, home.database)
+    return Salvaged(counts["tasks"], counts["events"], lost, aside)
+
+
+def _refuse_open(home: Home) -> None:
+    found = openers([home.database, *_beside_database(home)])
+    if found:
+        raise MoveNotAllowed(f"{home.database} is open in process {', '.join(map(str, found))}; end it first.")
+
+
+def _save(home: Home, scratch: Home) -> tuple[dict[str, int], int]:
+    wreck = _wreck(home, scratch)
+    fresh = Database(scratch)
+    try:
+        counts = fresh.take_in(wreck)
+        lost = _settle_lost(fresh, "It was running when the database was damaged.")
+        fresh.checkpoint()
+    finally:
+        wreck.close()
+        fresh.close()
+    _check(scratch.database, Damaged)
+    return counts, lost + counts["give_up_without_input"]
+
+
+def _wreck(home: Home, scratch: Home) -> Wreck:
+    """The damaged database; where not even its tables are known, a copy of it that has been told."""
+    wreck = Wreck(home.database)
+    if not wreck.flaws():
+        raise MoveNotAllowed(f"{home.database} is sound; there is nothing to salvage.")
+    if wreck.has_tables():
+        return wreck
+    wreck.close()
+    sound = Home(scratch.folder / "sound").prepare()
+    Database(sound).close()
+    grafted = scratch.folder / "grafted.db"
+    graft(home.database, sound.database, grafted)
+    return Wreck(grafted)
+
+
+def _set_aside(home: Home) -> Path:
+    """Give the damaged file and its log another name too, then take the log away: a fresh file must not find it."""
+    aside = home.folder / f"damaged-{clock.now()}.db"
+    os.link(home.database, aside)
+    for path in _beside_database(home):
+        with suppress(FileNotFoundError):
+            path.rename(f"{aside}{path.name.removeprefix(home.database.name)}")
+    _sync(home.folder)
+    return aside
+
+
+def _beside_database(home: Home) -> list[Path]:
+    return [Path(f"{home.database}{end}") for end in ("-wal", "-shm")]

@@ -1,0 +1,460 @@
+"""A home in which processes are killed at named moments; an operator who starts again what died; and what must be true."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ipc.client import Client
+from ipc.config import BackgroundConfig
+from ipc.control import program
+from ipc.database import Database
+from ipc.errors import BackburnerError
+from ipc.home import Home
+from ipc.lock import holder
+from ipc.moments import WATCH
+from ipc.queue import Queue
+from ipc.task import LaunchInput, Task
+
+#: Seconds after which what should come in a fraction of one does not come any more.
+PATIENCE = 15.0
+
+SETTINGS = """\
+kill_grace_s = 0.2
+notification_batch_window_ms = 30
+notification_max_batch = 2
+retry_base_ms = 1
+worker_idle_s = 0.05
+shutdown_grace_s = 0.3
+default_concurrency = 1
+durability = "normal"
+"""
+
+#: A flusher or a nursery that was killed so often under one supervisor would be waited for longer each time.
+MOST_DEATHS = 2
+
+JOB = Path(__file__).with_name("crash_job.py")
+
+
+class Violation(Exception):
+    """Something that must always be true was not."""
+
+
+class Order(NamedTuple):
+    """What the processes of a home are to do at their moments: note them, and die at one."""
+
+    token: str
+    kill: str | None = None
+    nth: int = 1
+
+
+class House:
+    """One home, with its operator and one subscriber to everything, who never forgets how far it has heard."""
+
+    def __init__(self) -> None:
+        """Make the folders; nothing is started."""
+        self.project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
+        self.home = Home(self.project / ".backburner")
+        self.watch = self.project / "watch"
+        self.heard: list[dict[str, Any]] = []
+        self.down = threading.Event()
+        self.deaths = 0
+        self._checked = 0
+        self._log = 0
+        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._stopped = threading.Event()
+        self._client: Client | None = None
+        self.watch.mkdir()
+        self.home.folder.mkdir(0o700)
+        self.home.config.write_text(SETTINGS)
+        self.home.config.chmod(0o600)
+        self._database: Database | None = None
+
+    @property
+    def queue(self) -> Queue:
+        """As a launcher that nobody kills."""
+        if self._database is None:
+            self._database = Database(self.home.prepare(), "normal")
+        return Queue(self._database, BackgroundConfig.of({"durability": "normal"}))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of whatever is watched."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKBURNER_", "CLAUDE", "XDG_"))}
+        return kept | {
+            "BACKBURNER_HOME": str(self.home.folder),
+            "XDG_CONFIG_HOME": str(self.project),
+            WATCH: str(self.watch),
+        }
+
+    # orders
+
+    def order(self, order: Order | None) -> None:
+        """Have every process follow it from now on; None: nobody watches."""
+        path = self.watch / "order"
+        if order is None:
+            path.unlink(missing_ok=True)
+            return
+        draft = self.watch / "draft"
+        draft.write_text(json.dumps(order._asdict()))
+        draft.rename(path)
+
+    def reached(self, order: Order) -> list[str]:
+        """All edges that were come to, in order."""
+        path = self.watch / f"{order.token}.reached"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def killed(self, order: Order) -> bool:
+        """Whether somebody came to where he was to die."""
+        return (self.watch / f"{order.token}.killed").exists()
+
+    # the operator
+
+    def open(self) -> None:
+        """Start a supervisor, the operator and the subscriber."""
+        threading.Thread(target=self._operate, daemon=True).start()
+        self.wait_ready()
+        self._subscribe()
+
+    def _operate(self) -> None:
+        """Start the supervisor again whenever it has died, unless it was asked to go."""
+        while not self._stopped.is_set():
+            if self.down.is_set():
+                self._stopped.wait(0.01)
+                continue
+            with open(self.home.log, "ab") as log:
+                self._supervisor = subprocess.Popen(
+                    program("--home", str(self.home.folder), "up"),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    env=self.environment,
+                    cwd=self.project,
+                    start_new_session=True,
+                )
+            code = self._supervisor.wait()
+            self.deaths = 0
+            if code not in (0, -signal.SIGKILL, 100):
+                self._stopped.wait(0.2)
+
+    def _subscribe(self) -> None:
+        self._client = Client(self.home, patience=PATIENCE)
+        threading.Thread(target=self._listen, args=(self._client,), daemon=True).start()
+
+    def _listen(self, client: Client) -> None:
+        with suppress(BackburnerError):
+            for event in client.events("*", after=0):
+                self.heard.append(event.to_json())
+
+    def wait_ready(self) -> None:
+        """Until a supervisor lives and the bus answers."""
+        until(lambda: self.role("supervisor") and self._answers(), "a supervisor and a bus", self.log_tail)
+
+    def _answers(self) -> bool:
+        try:
+            with Client(self.home) as client:
+                client.call("ping")
+        except BackburnerError:
+            return False
+        return self.role("nursery") is not None
+
+    def role(self, name: str) -> int | None:
+        """Who plays it, by the kernel's word."""
+        return holder(self.home.lock(name))
+
+    def freshen(self) -> None:
+        """A new supervisor, which has seen nobody die yet."""
+        before = self.role("supervisor")
+        if before is not None:
+            os.kill(before, signal.SIGKILL)
+            until(lambda: self.role("supervisor") not in (None, before), "another supervisor", self.log_tail)
+        self.deaths = 0
+        self.wait_ready()
+
+    def close(self) -> None:
+        """End everything, and remove the folders."""
+        self._stopped.set()
+        self.down.set()
+        if self._client is not None:
+            self._client.close()
+        for _ in range(200):
+            left = list(self.ours())
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            if not left:
+                break
+            time.sleep(0.01)
+        if self._database is not None:
+            self._database.close()
+        shutil.rmtree(self.project, ignore_errors=True)
+
+    # looking from outside
+
+    def ours(self) -> Iterator[int]:
+        """The living processes that bear this home's name, or this folder's."""
+        marks = (f"BACKBURNER_HOME={self.home.folder}".encode(), os.fsencode(self.project))
+        for name in filter(str.isdigit, os.listdir("/proc")):
+            if int(name) != os.getpid() and _bears(Path("/proc") / name, marks):
+                yield int(name)
+
+    def tasks_processes(self) -> list[str]:
+        """What of a task lives: whatever is ours and no role."""
+        found = []
+        for pid in self.ours():
+            with suppress(OSError):
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                if os.fsencode(JOB) in words:
+                    found.append(f"{pid} {b' '.join(words).decode()}")
+        return found
+
+    def workers(self) -> list[int]:
+        """The living workers."""
+        return [pid for pid in self.ours() if _comm(pid) in ("bb-worker", "bb-runner")]
+
+    def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
+        """Read the database as a stranger does."""
+        with closing(sqlite3.connect(f"file:{self.home.database}?mode=ro", uri=True, timeout=5)) as connection:
+            connection.row_factory = sqlite3.Row
+            return connection.execute(query, values).fetchall()
+
+    def log_tail(self) -> str:
+        """The last of what the roles said."""
+        return self.home.log.read_text()[-3000:] if self.home.log.exists() else ""
+
+    # what must be true
+
+    def settle(self, ids: Iterable[str]) -> None:
+        """Wait until nothing goes on any more: all ended, all told, the workers gone, the roles there."""
+        wanted = list(ids)
+        until(lambda: not self._open(wanted), "the tasks to end", lambda: f"{self._open(wanted)}\n{self.log_tail()}")
+        self.wait_ready()
+        until(lambda: not self.workers(), "the workers to leave", self.log_tail)
+        until(lambda: not self.rows("SELECT 1 FROM outbox"), "the batches", self.log_tail)
+        last = self.rows("SELECT coalesce(max(seq), 0) FROM events")[0][0]
+        until(lambda: bool(self.heard) and self.heard[-1]["seq"] >= last or last == 0, "the subscriber to hear", self.log_tail)
+
+    def _open(self, ids: list[str]) -> list[str]:
+        rows = {row["id"]: row["status"] for row in self.rows("SELECT id, status FROM tasks")}
+        return [f"{id} {rows.get(id)}" for id in ids if rows.get(id) in ("pending", "running", None)]
+
+    def check(self) -> None:
+        """I1 to I7, of all that ever happened here. Raises Violation."""
+        events = [dict(row) | json.loads(row["body"]) for row in self.rows("SELECT * FROM events ORDER BY seq")]
+        self._check_heard(events)
+        check_moves(events, {row["id"]: dict(row) for row in self.rows("SELECT * FROM tasks")})
+        check_batches(events)
+        self._check_running()
+        self._check_words()
+
+    def _check_heard(self, events: list[dict[str, Any]]) -> None:
+        heard, there = [event["seq"] for event in self.heard], [event["seq"] for event in events]
+        if heard != there:
+            raise Violation(f"I7: a subscriber heard {_difference(heard, there)}")
+
+    def _check_running(self) -> None:
+        running = self.rows("SELECT id, agent, owner FROM tasks WHERE status = 'running'")
+        if running:
+            raise Violation(f"I6: still running: {[tuple(row) for row in running]}")
+        if left := self.tasks_processes():
+            raise Violation(f"I5: left behind: {left}")
+
+    def _check_words(self) -> None:
+        """A role may be killed; it never breaks."""
+        words = self.home.log.read_text()
+        new, self._log = words[self._log :], len(words)
+        if "Traceback" in new:
+            raise Violation(f"a role broke: {new[new.index('Traceback') :][:3000]}")
+
+
+def check_moves(events: list[dict[str, Any]], tasks: dict[str, dict[str, Any]]) -> None:
+    """I2, I3, I4: what the log tells of each task is a legal life; and of each group, that one ran at a time."""
+    states = dict.fromkeys(tasks, "pending")
+    running: Counter[str] = Counter()
+    legal = {
+        ("pending", "started"): "running",
+        ("running", "retrying"): "pending",
+        ("running", "completed"): "ended",
+        ("pending", "completed"): "ended",
+    }
+    for event in events:
+        id, kind = event.get("taskId"), event["type"].rpartition("_")[2]
+        if id is None:
+            continue
+        state = states[id]
+        if (state, kind) not in legal:
+            raise Violation(f"I2: {id} was {state}, then {kind} (seq {event['seq']})")
+        states[id] = legal[state, kind]
+        group = tasks[id]["grp"]
+        running[group] += (states[id] == "running") - (state == "running")
+        if running[group] > 1:
+            raise Violation(f"I4: {running[group]} of {group} at once (seq {event['seq']})")
+    for id, state in states.items():
+        if (tasks[id]["completed_at"] is not None) != (state == "ended"):
+            raise Violation(f"I3: {id} is {tasks[id]['status']}, its events say {state}")
+
+
+def check_batches(events: list[dict[str, Any]]) -> None:
+    """Each end of a task with a parent is told in exactly one batch of that parent."""
+    ends = Counter((event["parent"], event["taskId"]) for event in events if _is_end(event) and event["parent"])
+    told = Counter(
+        (event["parent"], task)
+        for event in events
+        if event["type"] == "background_tasks_notification"
+        for task in event["taskIds"]
+    )
+    if ends != told:
+        raise Violation(f"I7: ends without a batch {ends - told}, told too often {told - ends}")
+
+
+def _is_end(event: dict[str, Any]) -> bool:
+    return bool(event["type"] == "background_task_completed")
+
+
+def _difference(heard: list[int], there: list[int]) -> str:
+    more, less = Counter(heard) - Counter(there), Counter(there) - Counter(heard)
+    return f"too much {dict(more)}, too little {dict(less)}, in order: {heard == sorted(heard)}"
+
+
+class Play:
+    """One scene in a house, with one order."""
+
+    def __init__(self, house: House, order: Order) -> None:
+        """Play there; `arm` makes the order known."""
+        self.house, self.order = house, order
+        self.effects = house.project / f"{order.token}.effects"
+        self.go = house.project / f"{order.token}.go"
+        self.allowed: dict[str, set[tuple[str, str | None]]] = {}
+        self.retries: dict[str, int] = {}
+
+    @property
+    def victim(self) -> str:
+        """The role that is to die."""
+        return (self.order.kill or "").partition(" ")[0]
+
+    def arm(self) -> None:
+        """From now on moments count."""
+        self.house.order(self.order)
+
+    def job(self, kind: str) -> list[str]:
+        """A command that writes down that it ran."""
+        import sys
+
+        return [sys.executable, "-I", "-S", str(JOB), kind, str(self.effects), str(self.go)]
+
+    def launch(self, *ends: tuple[str, str | None], **fields: Any) -> str:
+        """Launch, as somebody who is not killed; how it may end."""
+        document = {"cwd": str(self.house.project), "parentSessionId": self.order.token, **fields}
+        id = self.house.queue.launch(LaunchInput.from_json(document)).id
+        self.expect(id, *ends, retries=fields.get("retries", 0))
+        return id
+
+    def expect(self, id: str, *ends: tuple[str, str | None], retries: int = 0) -> None:
+        """Say how a task may end; one whose worker is killed may be lost."""
+        lost = {("error", "lost")} if self.victim in ("bb-worker", "bb-nursery's-child") else set()
+        dead = {("error", "signal")} if self.victim in ("bb-runner", "bb-worker's-child") else set()
+        self.allowed[id] = {*ends, *lost, *dead}
+        self.retries[id] = retries
+
+    def command(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+        """A command line, by somebody who says it again when it was killed."""
+        while True:
+            done = subprocess.run(
+                program("--home", str(self.house.home.folder), *words),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                env=self.house.environment,
+                cwd=self.house.project,
+                timeout=PATIENCE,
+                check=False,
+            )
+            if "Traceback" in done.stderr:
+                raise Violation(f"{words} broke: {done.stderr}")
+            if done.returncode != -signal.SIGKILL:
+                return done
+
+    def ask(self, method: str, **params: Any) -> Any:
+        """A call of the bus, by somebody who asks again when the bus went away."""
+        until_at = time.monotonic() + PATIENCE
+        while True:
+            try:
+                with Client(self.house.home, patience=PATIENCE) as client:
+                    return client.call(method, **params)
+            except BackburnerError as error:
+                if type(error).__name__ != "Disconnected" or time.monotonic() > until_at:
+                    raise
+
+    def task(self, id: str) -> Task:
+        """As it is now."""
+        return self.house.queue.get(id)
+
+    def until_runs(self, id: str) -> None:
+        """Until its job has written down that it runs, or it has ended after all."""
+        until(lambda: self.runs(id) or self.task(id).status.ended, f"{id} to run", self.house.log_tail)
+
+    def runs(self, id: str) -> list[str]:
+        """The attempts at a task that came to do something."""
+        lines = self.effects.read_text().splitlines() if self.effects.exists() else []
+        return [line for line in lines if line.split()[0] == id]
+
+    def finish(self) -> None:
+        """Wait until all is over, then look. Raises Violation."""
+        house = self.house
+        house.settle(self.allowed)
+        house.order(None)
+        house.check()
+        for id in self.allowed:
+            self._check(id)
+
+    def _check(self, id: str) -> None:
+        task, runs = self.task(id), self.runs(id)
+        if (task.status.value, task.error_kind) not in self.allowed[id]:
+            raise Violation(f"{id} is {task.status} ({task.error_kind}: {task.error}), not {self.allowed[id]}")
+        if any("CROWDED" in line for line in runs):
+            raise Violation(f"I4: {id} ran beside another one: {runs}")
+        if task.agent == "external":
+            return
+        if len(runs) > self.retries[id] + 1 or len({line.split()[1] for line in runs}) < len(runs):
+            raise Violation(f"{id} ran too often: {runs}")
+        if task.status.value == "completed" and len(runs) != task.attempt:
+            raise Violation(f"{id} is completed after attempt {task.attempt} and did {runs}")
+
+
+def until(holds: Callable[[], object], what: str, tell: Callable[[], object] = lambda: "") -> None:
+    """Wait for it. Raises Violation."""
+    end = time.monotonic() + PATIENCE
+    nap = 0.002
+    while not holds():
+        if time.monotonic() > end:
+            raise Violation(f"waited {PATIENCE:g} s for {what}; {tell()}")
+        time.sleep(nap)
+        nap = min(nap * 1.5, 0.05)
+
+
+def _bears(process: Path, marks: tuple[bytes, ...]) -> bool:
+    try:
+        state = (process / "stat").read_bytes().rpartition(b")")[2].split()[0]
+        if state in (b"Z", b"X"):
+            return False
+        return marks[0] in (process / "environ").read_bytes().split(b"\0") or marks[1] in (process / "cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def _comm(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""

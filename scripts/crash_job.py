@@ -1,0 +1,63 @@
+"""What the crash matrix runs as tasks: `crash_job.py KIND EFFECTS GO`; each try writes one line, and knows if it is alone.
+
+One slot is one lock, which the kernel drops only when the last process of a try is gone.
+"""
+
+import fcntl
+import os
+import signal
+import sys
+import time
+
+
+def begin(effects: str) -> None:
+    """Write down that this try does something."""
+    names = ("BACKBURNER_TASK_ID", "BACKBURNER_ATTEMPT", "BACKBURNER_CLAIM")
+    slot = os.open(f"{effects}.{os.environ.get('CRASH_SLOT', 'slot')}", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        word = "alone"
+    except BlockingIOError:
+        word = "CROWDED"
+    with open(effects, "a") as file:
+        file.write(" ".join([*(os.environ[name] for name in names), word]) + "\n")
+
+
+def stay() -> None:
+    """Until somebody ends it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        signal.pause()
+
+
+def child() -> None:
+    """A descendant in a session of its own, which does not leave when asked."""
+    if os.fork() == 0:
+        os.setsid()
+        stay()
+
+
+def wait_for(go: str) -> None:
+    """Until a file is there."""
+    end = time.monotonic() + 30
+    while not os.path.exists(go) and time.monotonic() < end:
+        time.sleep(0.005)
+
+
+def main() -> int:
+    """Do what the kind says."""
+    kind, effects, go = sys.argv[1:]
+    begin(effects)
+    if kind == "tree":
+        child()
+        stay()
+    if kind == "leaves":
+        child()
+    if kind == "holds":
+        wait_for(go)
+    print("done")
+    return 3 if kind == "fails" or (kind == "flaky" and os.environ["BACKBURNER_ATTEMPT"] == "1") else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

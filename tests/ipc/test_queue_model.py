@@ -1,0 +1,529 @@
+"""The queue against a plain model of it, driven from two processes on one real database."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import tempfile
+from collections import Counter
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+
+from tests.helpers.hand import Hand
+
+SETTINGS = {
+    "default_concurrency": 2,
+    "model_concurrency": {"one": 1, "pool/*": 3, "wide": 0},
+    "max_tasks_per_parent": 6,
+    "max_queue_wait_s": 50,
+}
+WAIT = 50_000
+CAP = 6
+KEYS = ("one", "plain", "pool/a", "pool/b", "wide")
+GROUPS = ("one", "plain", "pool/*", "pool/a", "wide")
+PARENTS = ("ses-1", "ses-2", None)
+NAMES = ("x", "y")
+UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
+BEGINNING = 1_700_000_000_000
+ENDED = ("completed", "error", "cancelled")
+
+
+@dataclass
+class Model:
+    """One task, as it must be."""
+
+    id: str
+    number: int
+    key: str
+    group: str
+    parent: str | None
+    agent: str
+    priority: int
+    retries: int
+    unique: str | None
+    timeout: int | None
+    not_before: int | None
+    expires: int
+    due: int | None
+    status: str = "pending"
+    ready: bool = True
+    attempt: int = 0
+    most: int = 1
+    interruptions: int = 0
+    claim: int | None = None
+    slot: int | None = None
+    verdict: tuple[str, str | None, str | None] | None = None
+    result: str | None = None
+    error: str | None = None
+    kind: str | None = None
+    blockers: dict[str, list[Any]] = field(default_factory=dict)  # id → [any end, over, well]
+
+    @property
+    def unfinished(self) -> bool:
+        return self.status in ("pending", "running")
+
+    @property
+    def open(self) -> bool:
+        return any(not over for _, over, _ in self.blockers.values())
+
+    @property
+    def bad(self) -> bool:
+        return any(over and not well and not any_end for any_end, over, well in self.blockers.values())
+
+
+class Home:
+    """All tasks, limits and what was told: what the database must hold."""
+
+    def __init__(self) -> None:
+        self.now = BEGINNING
+        self.tasks: dict[str, Model] = {}
+        self.live: dict[str, int] = {}
+        self.paused: set[str] = set()
+        self.events: list[tuple[Any, ...]] = []
+        self.outbox: list[tuple[str, str, str]] = []  # parent, id, how it ended
+        self.claims: set[int] = set()
+        self.numbers = itertools.count(1)
+
+    # limits
+
+    @property
+    def named(self) -> dict[str, int]:
+        return {**SETTINGS["model_concurrency"], "opus": 2, "sonnet": 3, "haiku": 5, **self.live}  # type: ignore[dict-item]
+
+    def group(self, key: str) -> str:
+        patterns = sorted((name for name in self.named if "*" in name), key=len, reverse=True)
+        return key if key in self.named else next((one for one in patterns if fnmatchcase(key, one)), key)
+
+    def limit(self, group: str) -> int:
+        return self.named.get(group, 2)
+
+    def running(self, group: str) -> list[Model]:
+        return [task for task in self.tasks.values() if task.status == "running" and task.group == group]
+
+    # launching
+
+    def launch(self, documents: list[dict[str, Any]]) -> list[tuple[str | None, bool]] | str:
+        """What is answered: ids of those there were, None for new ones; or the error, and then nothing is changed."""
+        unfinished = Counter(task.parent for task in self.tasks.values() if task.unfinished)
+        held = {task.unique: task.id for task in self.tasks.values() if task.unfinished and task.unique}
+        found: list[tuple[str | None, bool]] = []
+        for wanted in documents:
+            name, parent = wanted.get("uniqueKey"), wanted.get("parentSessionId")
+            if name in held:
+                found.append((held[name], True))
+                continue
+            if parent is not None and unfinished[parent] >= CAP:
+                return "OverCap!"
+            if UNKNOWN in wanted.get("after", []):
+                return "NotFound!"
+            doomed = any(self.tasks[id].status in ("error", "cancelled") for id in wanted.get("after", []))
+            if not doomed:
+                unfinished[parent] += 1
+                held |= {name: None} if name else {}  # type: ignore[dict-item]
+            found.append((None, False))
+        return found
+
+    def accept(self, id: str, wanted: dict[str, Any]) -> None:
+        delay = wanted.get("delayMs") or None
+        not_before = self.now + delay if delay else None
+        expires = (not_before or self.now) + WAIT
+        key = wanted["concurrencyKey"]
+        task = Model(
+            id=id,
+            number=next(self.numbers),
+            key=key,
+            group=self.group(key),
+            parent=wanted.get("parentSessionId"),
+            agent=wanted.get("agent", "command"),
+            priority=wanted["priority"],
+            retries=wanted["retries"],
+            unique=wanted.get("uniqueKey"),
+            timeout=wanted.get("timeoutMs"),
+            not_before=not_before,
+            expires=expires,
+            due=min(not_before or expires, expires),
+            most=wanted["retries"] + 1,
+        )
+        for blocker, any_end in [*((one, False) for one in wanted.get("after", [])), *((one, True) for one in wanted.get("afterAny", []))]:
+            status = self.tasks[blocker].status
+            if status in ENDED and (status == "completed" or any_end):
+                continue
+            if blocker not in task.blockers or not any_end:
+                task.blockers[blocker] = [any_end, status in ENDED, status == "completed"]
+        task.ready = not_before is None and not task.blockers
+        self.tasks[id] = task
+        if task.bad:
+            self.end(task, "error", kind="dependency")
+
+    # moves
+
+    def end(self, task: Model, status: str, *, kind: str | None = None) -> None:
+        task.status, task.kind, task.ready, task.due = status, kind, False, None
+        self.events.append(("background_task_completed", task.id, status, kind))
+        if task.parent is not None:
+            self.outbox.append((task.parent, task.id, status))
+        for other in self.tasks.values():
+            if task.id in other.blockers:
+                other.blockers[task.id][1:] = [True, status == "completed"]
+
+    def claimable(self, group: str, slot: int, outside: bool) -> Model | None:
+        most, running = self.limit(group), self.running(group)
+        if group in self.paused or any(task.slot == slot for task in running):
+            return None
+        if most and (slot >= most or len(running) >= most):
+            return None
+        waiting = [task for task in self.tasks.values() if task.status == "pending" and task.ready and task.group == group]
+        head = min(waiting, key=lambda task: (-task.priority, task.number), default=None)
+        return head if head is not None and (head.agent == "external") == outside else None
+
+    def start(self, task: Model, slot: int, claim: int) -> None:
+        assert claim not in self.claims and claim > max(self.claims, default=0), "a claim was given twice"
+        self.claims.add(claim)
+        task.status, task.slot, task.claim, task.error, task.kind = "running", slot, claim, None, None
+        task.attempt += 1
+        task.due = self.now + task.timeout if task.agent == "external" and task.timeout else None
+        self.events.append(("background_task_started", task.id, task.attempt))
+
+    def settle(self, task: Model, how: dict[str, Any]) -> str:
+        status, told, kind = task.verdict or (how["status"], None, None)
+        decided = task.verdict is not None
+        attempt = task.attempt
+        task.attempt -= max(int(how.get("unused", False)), int(decided and status == "pending" and kind == "interrupted"))
+        task.interruptions += int(how.get("unused", False))
+        task.kind = kind if decided else how.get("error_kind")
+        if decided:
+            task.result = told if status == "completed" else None
+        else:
+            task.result = how.get("result")
+        task.slot, task.verdict = None, None
+        if status == "pending":
+            task.status, task.not_before, task.due = "pending", how.get("not_before"), how.get("not_before")
+            task.ready = task.not_before is None
+            task.expires = 0
+            self.events.append(("background_task_retrying", task.id, attempt, task.kind))
+        else:
+            self.end(task, status, kind=task.kind)
+        return status
+
+    def rule(self, task: Model, verdict: tuple[str, str | None, str | None]) -> bool:
+        """Write a verdict; whether it was the first that counts."""
+        if task.verdict is not None and not (task.verdict[0] == "pending" and verdict[0] != "pending"):
+            return False
+        task.verdict = verdict
+        return True
+
+    def say(self, act: str, task: Model) -> str:
+        refused = "MoveNotAllowed!"
+        if act == "retry":
+            return self.retry(task)
+        if act == "cancel" and task.status == "pending":
+            self.end(task, "cancelled", kind=task.kind)
+            return "cancelled"
+        if task.status != "running":
+            return refused
+        verdict = {"cancel": ("cancelled", None, None), "complete": ("completed", "told", None), "fail": ("error", "told", "failed")}[act]
+        if act == "cancel" and task.verdict is not None and task.verdict[0] == "cancelled":
+            return "running"
+        if not self.rule(task, verdict):
+            return refused
+        return self.settle(task, {"status": verdict[0]}) if task.agent == "external" else "running"
+
+    def retry(self, task: Model) -> str:
+        held = any(other.unfinished and other.unique == task.unique for other in self.tasks.values()) and task.unique
+        if task.status not in ("error", "cancelled") or held:
+            return "MoveNotAllowed!"
+        task.blockers = {id: state for id, state in task.blockers.items() if not state[1]}
+        task.status, task.ready, task.group, task.not_before = "pending", not task.blockers, self.group(task.key), None
+        task.most += task.retries + 1
+        task.due, task.result, task.error, task.kind, task.interruptions, task.expires = None, None, None, None, 0, 0
+        return "pending"
+
+    def promote(self) -> None:
+        for task in sorted((one for one in self.tasks.values() if one.due is not None and one.due <= self.now), key=lambda one: one.due or 0):
+            if task.status == "running":
+                again = task.attempt < task.most
+                self.settle(task, {"status": "pending" if again else "error", "error_kind": "timeout"})
+            elif task.expires and task.expires <= self.now:
+                self.end(task, "error", kind="expired")
+            else:
+                task.ready, task.due = not task.blockers, task.expires or None
+        for task in [one for one in self.tasks.values() if any(over for _, over, _ in one.blockers.values())]:
+            self.resolve(task)
+
+    def resolve(self, task: Model) -> None:
+        bad = task.bad
+        if task.status == "pending" and bad:
+            self.end(task, "error", kind="dependency")
+        elif task.status == "pending" and not task.open and (task.not_before is None or task.not_before <= self.now):
+            task.ready, task.due = True, task.expires or None
+        gone = task.status != "pending" or bad
+        task.blockers = {} if gone else {id: state for id, state in task.blockers.items() if not state[1]}
+
+    @property
+    def due(self) -> int | None:
+        if any(over for task in self.tasks.values() for _, over, _ in task.blockers.values()):
+            return 0
+        return min((task.due for task in self.tasks.values() if task.due is not None), default=None)
+
+
+class Machine(RuleBasedStateMachine):
+    """Draws what happens, has one of the two processes do it, and has the other one look."""
+
+    hands: tuple[Hand, Hand]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = Path(tempfile.mkdtemp(prefix="bb-model-", dir="/tmp"))
+        self.model = Home()
+        self.seq = 0
+        self.other = 1
+        self.stale: list[tuple[int, int]] = []
+
+    @initialize()
+    def open(self) -> None:
+        for first, hand in zip((True, False), self.hands, strict=True):
+            assert hand(self.model.now, "open", str(self.project / ".backburner"), SETTINGS, first) is None
+
+    def teardown(self) -> None:
+        for hand in self.hands:
+            hand(self.model.now, "close")
+        shutil.rmtree(self.project)
+
+    def ask(self, who: int, verb: str, *words: Any) -> Any:
+        self.other = 1 - who
+        self.model.now += 1
+        return self.hands[who](self.model.now, verb, *words)
+
+    who = st.integers(0, 1)
+    documents = st.lists(
+        st.fixed_dictionaries(
+            {
+                "concurrencyKey": st.sampled_from(KEYS),
+                "parentSessionId": st.sampled_from(PARENTS),
+                "priority": st.sampled_from((0, 0, 5)),
+                "retries": st.sampled_from((0, 0, 1, 2)),
+            },
+            optional={
+                "outside": st.sampled_from((0, 500)),
+                "delayMs": st.sampled_from((0, 100, 1000)),
+                "uniqueKey": st.sampled_from(NAMES),
+                "after": st.integers(0, 30),
+                "afterAny": st.integers(0, 30),
+            },
+        ),
+        min_size=1,
+        max_size=3,
+    )
+
+    @rule(who=who, drawn=documents)
+    def launch(self, who: int, drawn: list[dict[str, Any]]) -> None:
+        documents = [self.document(one) for one in drawn]
+        expected = self.model_at_next(lambda: self.model.launch(documents))
+        answer = self.ask(who, "launch", documents)
+        if isinstance(expected, str):
+            assert answer == expected
+            return
+        assert [existing for _, existing in answer] == [existing for _, existing in expected]
+        for (id, existing), (known, _), wanted in zip(answer, expected, documents, strict=True):
+            assert known in (None, id)
+            if not existing:
+                self.model.accept(id, wanted)
+
+    def model_at_next(self, ask: Any) -> Any:
+        """What the model says at the time at which the question will be asked."""
+        self.model.now += 1
+        found = ask()
+        self.model.now -= 1
+        return found
+
+    def document(self, drawn: dict[str, Any]) -> dict[str, Any]:
+        found = {name: value for name, value in drawn.items() if value is not None and name not in ("outside", "after", "afterAny")}
+        if "outside" in drawn:
+            found |= {"agent": "external", "prompt": "outside"} | ({"timeoutMs": drawn["outside"]} if drawn["outside"] else {})
+        else:
+            found |= {"command": ["true"]}
+        known = list(self.model.tasks)
+        for name in ("after", "afterAny"):
+            if name in drawn and known:
+                strange = name == "after" and drawn[name] == 30
+                found[name] = [UNKNOWN] if strange else [known[-1 - drawn[name] % len(known)]]
+        return found
+
+    @rule(who=who, group=st.sampled_from(GROUPS), slot=st.integers(0, 3), outside=st.booleans())
+    def claim(self, who: int, group: str, slot: int, outside: bool) -> None:
+        expected = self.model.claimable(group, slot, outside)
+        claimed = self.ask(who, "claim", group, slot, None if outside else 1)
+        self.took(expected, claimed, slot)
+
+    def took(self, expected: Model | None, claimed: dict[str, Any] | None, slot: int) -> None:
+        assert (claimed and claimed["id"]) == (expected and expected.id)
+        if expected is not None and claimed is not None:
+            assert claimed["number"] == expected.number
+            self.model.start(expected, slot, claimed["claim"])
+            self.stale.append((expected.number, claimed["claim"]))
+
+    running = precondition(lambda self: any(task.status == "running" for task in self.model.tasks.values()))
+
+    def pick(self, place: int, status: str | None = None) -> Model:
+        known = [task for task in self.model.tasks.values() if status in (None, task.status)]
+        return known[-1 - place % len(known)]
+
+    @running
+    @rule(
+        who=who,
+        place=st.integers(0, 5),
+        how=st.sampled_from(("completed", "failed", "again", "later", "unused")),
+        goes_on=st.booleans(),
+    )
+    def settle(self, who: int, place: int, how: str, goes_on: bool) -> None:
+        task = self.pick(place, "running")
+        words = self.settlement(task.number, task.claim or 0, how)
+        slot = task.slot or 0
+        status = self.model_at_next(lambda: self.model.settle(task, words))
+        then = [task.group, slot, 2] if goes_on else None
+        expected = self.model.claimable(task.group, slot, False) if goes_on else None
+        answer, claimed = self.ask(who, "settle", words, then)
+        assert answer == status
+        self.took(expected, claimed, slot)
+
+    def settlement(self, number: int, claim: int, how: str) -> dict[str, Any]:
+        kinds = {"failed": "exit", "again": "exit", "later": "exit", "unused": "interrupted"}
+        status = {"completed": "completed", "failed": "error"}.get(how, "pending")
+        found = {"number": number, "claim": claim, "status": status, "error_kind": kinds.get(how), "unused": how == "unused"}
+        found |= {"result": "done"} if how == "completed" else {"error": how}
+        return found | ({"not_before": self.model.now + 700} if how == "later" else {})
+
+    @precondition(lambda self: self.stale)
+    @rule(who=who, place=st.integers(0, 9), verdict=st.booleans())
+    def an_old_claim_changes_nothing(self, who: int, place: int, verdict: bool) -> None:
+        number, claim = self.stale[place % len(self.stale)]
+        if any(task.claim == claim and task.status == "running" for task in self.model.tasks.values()):
+            return
+        if verdict:
+            assert self.ask(who, "decide", number, claim, "cancelled", None) is False
+        else:
+            assert self.ask(who, "settle", self.settlement(number, claim, "completed"), None) == [None, None]
+
+    @running
+    @rule(who=who, place=st.integers(0, 5), verdict=st.sampled_from(("completed", "error", "cancelled", "pending")))
+    def decide(self, who: int, place: int, verdict: str) -> None:
+        task = self.pick(place, "running")
+        if task.agent == "external":
+            return
+        kind = {"error": "timeout", "pending": "interrupted"}.get(verdict)
+        first = self.model.rule(task, (verdict, "decided", kind))
+        assert self.ask(who, "decide", task.number, task.claim, verdict, kind) is first
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(who=who, act=st.sampled_from(("cancel", "complete", "fail", "retry")), place=st.integers(0, 9))
+    def say(self, who: int, act: str, place: int) -> None:
+        task = self.pick(place)
+        expected = self.model_at_next(lambda: self.model.say(act, task))
+        assert self.ask(who, "say", act, task.id) == expected
+
+    @rule(who=who, passed=st.sampled_from((0, 200, 1500, 60_000)))
+    def promote(self, who: int, passed: int) -> None:
+        self.model.now += passed
+        assert self.ask(who, "due") == self.model.due
+        self.model_at_next(self.model.promote)
+        self.ask(who, "promote")
+
+    @rule(who=who, key=st.sampled_from(GROUPS), most=st.sampled_from((None, 0, 1, 2, 4)))
+    def limit(self, who: int, key: str, most: int | None) -> None:
+        self.model.live = {name: value for name, value in self.model.live.items() if name != key}
+        self.model.live |= {} if most is None else {key: most}
+        assert self.ask(who, "limit", key, most) == self.model.group(key)
+        for task in self.model.tasks.values():
+            group = self.model.group(task.key)
+            if task.unfinished and group != task.group:
+                task.group, task.slot = group, None  # the slot is whichever was free: looked up below
+
+    @rule(who=who, key=st.sampled_from(GROUPS), paused=st.integers(0, 1))
+    def pause(self, who: int, key: str, paused: int) -> None:
+        group = self.model.group(key)
+        self.model.paused = self.model.paused | {group} if paused else self.model.paused - {group}
+        assert self.ask(who, "pause", key, paused) == group
+
+    @rule(who=who, parent=st.sampled_from(PARENTS[:2]), most=st.integers(1, 3))
+    def batch(self, who: int, parent: str, most: int) -> None:
+        waiting = [entry for entry in self.model.outbox if entry[0] == parent]
+        told, left = waiting[:most], waiting[most:]
+        assert self.ask(who, "batch", parent, most) is bool(told)
+        if told:
+            busy = any(task.unfinished and task.parent == parent for task in self.model.tasks.values())
+            ends = tuple((id, status) for _, id, status in told)
+            self.model.events.append(("background_tasks_batch", ends, not left and not busy))
+            self.model.outbox = [entry for entry in self.model.outbox if entry not in told or entry[0] != parent]
+            self.model.outbox = [entry for entry in self.model.outbox if entry[0] != parent] + left
+
+    @invariant()
+    def the_other_process_sees_the_same(self) -> None:
+        seen = self.hands[self.other](self.model.now, "look", self.seq)
+        assert [_told(event) for event in seen["events"]] == self.model.events
+        numbers = [event["seq"] for event in seen["events"]]
+        assert numbers == sorted(set(numbers)) and (not numbers or numbers[0] > self.seq)
+        self.seq, self.model.events = max([self.seq, *numbers]), []
+        assert seen["tasks"].keys() == self.model.tasks.keys()
+        for task in self.model.tasks.values():
+            self.agrees(task, seen["tasks"][task.id])
+        self.nobody_shares_a_slot()
+
+    def agrees(self, task: Model, row: dict[str, Any]) -> None:
+        if task.status == "running" and task.slot is None:
+            task.slot = row["slot"]
+        expected = (task.status, task.attempt, task.most, task.slot, task.result, task.kind, task.verdict is not None, self.waits_for(task))
+        shown = ("status", "attempt", "maxAttempts", "slot", "result", "errorKind", "stopping", "waitingFor")
+        assert tuple(row[name] for name in shown) == expected, task
+
+    def waits_for(self, task: Model) -> str | None:
+        if task.status != "pending":
+            return None
+        if not task.ready:
+            return "dependency" if task.blockers else "delay"
+        return "paused" if task.group in self.model.paused else "supervisor"
+
+    def nobody_shares_a_slot(self) -> None:
+        slots = Counter((task.group, task.slot) for task in self.model.tasks.values() if task.status == "running")
+        assert max(slots.values(), default=1) == 1
+
+
+def _told(event: dict[str, Any]) -> tuple[Any, ...]:
+    kind, id = event["type"], event.get("taskId")
+    if kind == "background_task_started":
+        return kind, id, event["attempt"]
+    if kind == "background_task_retrying":
+        return kind, id, event["attempt"], event["errorKind"]
+    if kind == "background_tasks_batch":
+        return kind, tuple((task["id"], task["status"]) for task in event["tasks"]), event["allComplete"]
+    return kind, id, event["status"], event["errorKind"]
+
+
+@pytest.mark.timeout(120)
+def test_two_processes_on_one_queue_do_what_the_model_says():
+    hands = (Hand(), Hand())
+
+    class Bound(Machine):
+        pass
+
+    Bound.hands = hands
+    try:
+        run_state_machine_as_test(
+            Bound,
+            settings=settings(
+                max_examples=int(os.environ.get("BACKBURNER_MODEL_EXAMPLES", "40")),
+                stateful_step_count=40,
+                deadline=None,
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+            ),
+        )
+    finally:
+        for hand in hands:
+            hand.end()

@@ -1,0 +1,194 @@
+"""Every place where a process does what others see has a name, at which it can be killed; no new one is forgotten."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ipc.moments import WATCH, moment
+from tests.helpers.places import IPC, SUPERVISOR
+
+#: Functions by which a process starts, signals, sends, renames, unlinks or writes in place.
+FUNCTIONS = frozenset(
+    "os.fork os.forkpty os.posix_spawn os.posix_spawnp os.execv os.execve os.kill os.killpg os.unlink os.remove"
+    " os.rmdir os.rename os.replace os.link os.symlink os.mkfifo os.write os.pwrite os.truncate os.ftruncate os.sendfile"
+    " signal.pidfd_send_signal socket.send_fds subprocess.Popen subprocess.run shutil.copyfile shutil.copy shutil.move"
+    " shutil.rmtree".split()
+)
+
+#: The same as methods, of whatever object.
+METHODS = frozenset(
+    "send sendall sendto sendmsg unlink rename rmdir symlink_to hardlink_to write_text write_bytes"
+    " backup send_signal terminate kill".split()
+)
+
+#: What is said to the database at the end of a transaction.
+ENDS = ("COMMIT",)
+
+#: Places without a moment, by module and function, and why that is right.
+EXCEPTIONS = {
+    "ipc.backup * *": "no role lives meanwhile; all is in a file beside, and one rename gives it its name",
+    "ipc.graft * *": "as ipc.backup",
+    "ipc.database Database.become backup": "of ipc.backup; one transaction",
+    "ipc.database Database.copy_to backup": "of ipc.backup; into a file that nobody knows yet",
+    "ipc.restoring Restoring._copy write_bytes": "a file with a new name, that only the commit makes known",
+    "ipc.connection Call._finish send": "goes to Connection.send, whose bytes leave in _push",
+    "ipc.database Database.read COMMIT": "ends a reading: nothing is written",
+    "ipc.moments Watch.reached os.kill": "the killing itself",
+    "ipc.moments _append os.write": "the watch's own notes",
+    "supervisor.nurse Nurse._send send": "goes to ControlLine.send",
+    "supervisor.nursery Nursery._tell send": "goes to ControlLine.send",
+    "supervisor.execution.runner send socket.send_fds": "its callers have the moments: runner.order, runner.answer",
+    "supervisor.execution.runner send sendall": "as send_fds",
+}
+
+
+class Place(NamedTuple):
+    """A call that others see: where it stands, and the moment around it alone."""
+
+    where: str
+    verb: str
+    line: int
+    moment: str | None
+
+
+def _dotted(node: ast.expr) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def _verb(call: ast.Call) -> str | None:
+    name = _dotted(call.func)
+    if name in FUNCTIONS:
+        return name
+    last = name.rpartition(".")[2]
+    if last == "execute" and call.args and isinstance(call.args[0], ast.Constant) and call.args[0].value in ENDS:
+        return str(call.args[0].value)
+    if name.endswith("_writer.write"):  # asyncio sends at once what it can
+        return "write"
+    return last if "." in name and last in METHODS else None
+
+
+def _named(node: ast.With | ast.AsyncWith) -> str | None:
+    """The moment that a `with` is about, as the innermost of its contexts."""
+    call = node.items[-1].context_expr
+    if not (isinstance(call, ast.Call) and _dotted(call.func) == "moment"):
+        return None
+    (name,) = call.args
+    assert isinstance(name, ast.Constant), "a moment's name is written out"
+    return str(name.value)
+
+
+def places(tree: ast.AST, module: str, function: str = "", around: str | None = None) -> Iterator[Place]:
+    """The places in a piece of source, with what stands around them."""
+    for node in ast.iter_child_nodes(tree):
+        inner, name = function, around
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            inner, name = f"{function}.{node.name}".lstrip("."), None
+        elif isinstance(node, ast.With | ast.AsyncWith):
+            name = _named(node) or around
+        elif isinstance(node, ast.Call) and (verb := _verb(node)) is not None:
+            yield Place(f"{module} {inner}", verb, node.lineno, around)
+        yield from places(node, module, inner, name)
+
+
+def _source() -> Iterator[tuple[str, ast.Module]]:
+    for package in (IPC, SUPERVISOR):
+        for path in sorted(package.rglob("*.py")):
+            parts = path.relative_to(package.parent).with_suffix("").parts
+            yield ".".join(part for part in parts if part != "__init__"), ast.parse(path.read_text())
+
+
+SOURCE = dict(_source())
+PLACES = [place for module, tree in SOURCE.items() for place in places(tree, module)]
+
+
+def _excuse(place: Place) -> str | None:
+    """The exception that a place is."""
+    return next((name for name in EXCEPTIONS if fnmatchcase(f"{place.where} {place.verb}", name)), None)
+
+
+def test_every_place_that_others_see_has_a_moment():
+    bare = [f"{place.where}:{place.line} {place.verb}" for place in PLACES if not (place.moment or _excuse(place))]
+    assert bare == []
+
+
+def test_every_exception_is_about_a_place_that_is_there():
+    assert {_excuse(place) for place in PLACES if not place.moment} >= EXCEPTIONS.keys()
+
+
+def test_a_moment_is_about_one_place_and_has_a_name_of_its_own():
+    names = Counter(
+        name
+        for tree in SOURCE.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With | ast.AsyncWith) and (name := _named(node))
+    )
+    assert [name for name, count in names.items() if count > 1] == []
+    blocks = [
+        node
+        for tree in SOURCE.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.With | ast.AsyncWith) and _named(node) and len(node.body) > 1
+    ]
+    assert [_named(node) for node in blocks if _named(node) != "client.async.send"] == []  # write, then drain
+
+
+@pytest.mark.parametrize(
+    ("code", "verb"),
+    [
+        ("os.kill(1, 9)", "os.kill"),
+        ("self.path.unlink(missing_ok=True)", "unlink"),
+        ("connection.execute('COMMIT')", "COMMIT"),
+        ("with suppress(OSError): channel.send(b'')", "send"),
+    ],
+)
+def test_a_bare_place_is_found(code: str, verb: str):
+    assert [(place.verb, place.moment) for place in places(ast.parse(code), "m")] == [(verb, None)]
+
+
+def test_a_function_within_a_moment_does_not_happen_then():
+    code = "with moment('x'):\n    def later(): os.fork()"
+    assert [place.moment for place in places(ast.parse(code), "m")] == [None]
+
+
+def test_without_a_watch_a_moment_is_nothing_at_all():
+    assert moment("a") is moment("b")
+
+
+SUICIDE = """
+import os
+from ipc.moments import moment
+def act():
+    with moment("act"):
+        print("acts", flush=True)
+for turn in range(3):
+    act()
+"""
+
+
+@pytest.mark.parametrize(
+    ("edge", "nth", "acted"), [("before", 1, 0), ("after", 1, 1), ("before", 3, 2), ("after", 4, 3)]
+)
+def test_a_watched_process_dies_where_it_was_ordered(tmp_path: Path, edge: str, nth: int, acted: int):
+    script = tmp_path / "script.py"
+    script.write_text(SUICIDE)
+    where = f"command act@<module> {edge}"
+    (tmp_path / "order").write_text(f'{{"token": "t", "kill": "{where}", "nth": {nth}}}')
+    environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IPC.parent)}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "acts\n" * acted
+    assert done.returncode == (-signal.SIGKILL if nth <= 3 else 0)
+    assert (tmp_path / "t.killed").exists() == (nth <= 3)
+    assert (tmp_path / "t.reached").read_text().splitlines()[0] == "command act@<module> before"
