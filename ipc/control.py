@@ -120,6 +120,34 @@ def _dismiss(home: Home) -> None:
     _follow(home, "flusher")
 
 
+def restart(home: Home) -> None:
+    """Have the supervisor become a new one, of this program, while its tasks run on; return when its bus answers.
+
+    Nothing is refused meanwhile: launches are accepted, subscribers reconnect. Raises NoSupervisor; Permanent, with the last words
+    of a successor that did not come up; Temporary where it takes longer than 30 seconds.
+    """
+    pid, flusher, told = holder(home.lock("supervisor")), holder(home.lock("flusher")), _size(home.log)
+    if pid is None:
+        raise NoSupervisor(f"No supervisor is running for {home.folder}.")
+    home.wake("supervisor", f"restart {json.dumps(program('--home', str(home.folder), 'up'))}")
+    until = clock.monotonic() + START_PATIENCE
+    with _watched(pid) as descriptor:
+        while holder(home.lock("supervisor")) != pid or _server(home) in (None, flusher):
+            if _ended(pid, descriptor, START_NAP):
+                raise _failure(home, Permanent.exit_code, told)
+            if clock.monotonic() >= until:
+                raise Temporary(f"The supervisor {pid} of {home.folder} did not restart yet; see {home.log}.")
+
+
+def _server(home: Home) -> int | None:
+    """The process that answers on the bus, if any does."""
+    with Client(home) as client:
+        try:
+            return int(client.call("ping")["pid"])
+        except (NoSupervisor, Disconnected):
+            return None
+
+
 def cancel(home: Home, id: str) -> None:
     """End the tree of a task whose supervisor and worker are dead, and settle it. Raises Temporary."""
     command = program("--home", str(home.folder), "cancel", id)

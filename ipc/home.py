@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import stat
 import sys
@@ -182,6 +181,8 @@ def _create_fifo(path: Path) -> None:
 
 def _shortcut(folder: Path) -> Path:
     """A symbolic link to a folder with a long path, in a folder of ours alone."""
+    import hashlib  # only homes far down pay for it
+
     base = _runtime_folder()
     link = base / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     try:

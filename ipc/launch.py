@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import shutil
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -69,13 +67,15 @@ class Order:
             "timeout_ms": timeout or None,
         }
         cwd = wanted.cwd or os.getcwd()
-        return cls(row, _input_row(wanted, said, text, cwd), wanted.after, wanted.after_any)
+        return cls(row, _input_row(wanted, said, cwd), wanted.after, wanted.after_any)
 
     def copy_stdin(self, home: Home) -> None:
         """Copy the file for stdin into the home: what it is now is what will be read. Raises InvalidInput."""
         source = self.input["stdin_file"]
         if source is None:
             return
+        import shutil  # only a launch with a file pays for it
+
         self.input["stdin_file"] = uuid.uuid4().hex
         try:
             with moment("launch.stdin.copy"):
@@ -141,11 +141,11 @@ def _earliest(*moments: float | None) -> int | None:
     return min(given) if given else None
 
 
-def _input_row(wanted: LaunchInput, said: dict[str, Any], text: str, cwd: str) -> dict[str, Any]:
+def _input_row(wanted: LaunchInput, said: dict[str, Any], cwd: str) -> dict[str, Any]:
     listed = {name: _dumped(said.get(name)) for name in ("command", "metadata", "env", "args", "kwargs")}
     return {
         **listed,
-        "digest": hashlib.sha256(text.encode()).hexdigest() if wanted.id else None,
+        "digest": _digest(said) if wanted.id else None,
         "cwd": os.path.abspath(cwd),
         "leave_children": wanted.leave_children,
         "call": wanted.call,
@@ -154,6 +154,14 @@ def _input_row(wanted: LaunchInput, said: dict[str, Any], text: str, cwd: str) -
         "stdin": wanted.stdin,
         "prompt": wanted.prompt,
     }
+
+
+def _digest(said: dict[str, Any]) -> str:
+    """What was asked for, wherever it was asked: a shell's folder and variables are not part of the question."""
+    import hashlib  # only launches that choose their id pay for it
+
+    asked = {name: value for name, value in said.items() if name not in ("cwd", "env")}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _dumped(value: Any) -> str | None:

@@ -42,8 +42,14 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """Whether this object took the lock and still has it."""
-        return _held.get(self.path) is self
+        """Whether this object took the lock, and it still counts: nobody made another file of that name."""
+        return _held.get(self.path) is self and not self._is_displaced()
+
+    def _is_displaced(self) -> bool:
+        try:
+            return os.stat(self.path).st_ino != os.fstat(self._descriptor).st_ino
+        except FileNotFoundError:  # the home may have been moved, and come back
+            return False
 
     def release(self) -> None:
         """Give the lock back."""

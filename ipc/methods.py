@@ -21,6 +21,7 @@ from ipc.home import Home
 from ipc.log import Line
 from ipc.queue import Queue
 from ipc.shape import Flag, Integer, ListOf, Nullable, OneOf, Record, Text
+from ipc.status import version
 from ipc.task import LAUNCH, LONGEST, LaunchInput, Task, TaskStatus
 from ipc.tasks import PAGE, Filter, Stream
 
@@ -331,7 +332,7 @@ class Methods:
 
     def _ping(self, params: dict[str, Any], call: Call) -> object:
         return {
-            "version": _version(),
+            "version": version(),
             "protocol": PROTOCOL,
             "home": str(self._home.folder),
             "pid": os.getpid(),
@@ -344,12 +345,3 @@ def _decoded(data: bytes, final: bool) -> tuple[str, int]:
     text = decoder.decode(data, final)
     left, _flags = decoder.getstate()
     return text, len(left)
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("backburner")
-    except PackageNotFoundError:  # run from a checkout that was not installed
-        return "unknown"

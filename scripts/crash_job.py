@@ -10,8 +10,8 @@ import sys
 import time
 
 
-def begin(effects: str) -> None:
-    """Write down that this try does something."""
+def begin(effects: str) -> int:
+    """Write down that this try does something; the descriptor of its slot."""
     names = ("BACKBURNER_TASK_ID", "BACKBURNER_ATTEMPT", "BACKBURNER_CLAIM")
     slot = os.open(f"{effects}.{os.environ.get('CRASH_SLOT', 'slot')}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -21,6 +21,13 @@ def begin(effects: str) -> None:
         word = "CROWDED"
     with open(effects, "a") as file:
         file.write(" ".join([*(os.environ[name] for name in names), word]) + "\n")
+    return slot
+
+
+def work(effects: str) -> str:
+    """The same as a callable."""
+    os.close(begin(effects))
+    return "done"
 
 
 def stay() -> None:

@@ -75,6 +75,9 @@ class Flusher(Role):
 
     def turn(self) -> float:
         """Tell what is new, form the batches that are due, answer those that waited long enough."""
+        if not self._lock.held:  # the home was deleted and made anew
+            self.finish()
+            return 0.0
         if not self._configured:
             self._configure()
         if self._stirred or self._database.changed() != self._seen:

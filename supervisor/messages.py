@@ -21,6 +21,9 @@ SENTENCES: Mapping[str, str] = {
     "stopping": "going down: {running} still running, waiting up to {grace:g} s",
     "left": "left to its worker: task {id} (pid {pid})",
     "down": "down",
+    "handing_over": "handing over to a new supervisor",
+    "displaced": "{home} was deleted and made anew; leaving it to others",
+    "homeless": "{home} is gone for good; leaving",
     "trouble": "will try again in {rest:g} s: {why}",
     "nursery_lost": "the nursery went away; starting another",
 }

@@ -63,6 +63,10 @@ class Nursery(Role):
             self.finish()
         return 60 * PARANOIA
 
+    def abandon(self) -> None:
+        """Leave when the last child has."""
+        self._leave()
+
     def farewell(self) -> None:
         """Nothing to close that the kernel does not close."""
         if self._retired is not None:

@@ -33,7 +33,7 @@ def bury(queue: Queue, running: Running, how: str) -> str | None:
     A verdict that was written counts, then the exit record. What was never started goes back to the queue; what may
     have been, and may have had side effects, only if its launcher asked for retries.
     """
-    kill_all(lambda: marked(running.claim, queue.home.folder) - {os.getpid()})
+    kill_all(lambda: _left_behind(running.claim, queue.home) - {os.getpid()})
     files = Files(queue.home, running.claim)
     settlement = _settlement(queue, running, how, files.were_made())
     status, _ = queue.settle(replace(settlement, outputs=files.small()))
@@ -58,12 +58,22 @@ def _settlement(queue: Queue, running: Running, how: str, was_started: bool) -> 
     return settlement_of(one, Outcome(error=error, error_kind="lost"), queue.config)
 
 
+def _left_behind(claim: int, home: Home) -> set[int]:
+    """What bears the marks of that try, and what a nursery that was replaced looks after and is none of ours."""
+    retired = {holder(path) for path in home.folder.glob("nursery-*.lock")} - {None}
+    return marked(claim, home.folder).union(*(_strays_of(nursery) for nursery in retired if nursery is not None))
+
+
+def _strays_of(nursery: int) -> set[int]:
+    return {pid for pid in children_of(nursery) if not is_role(pid) and not is_spared(pid)}
+
+
 def _strays(home: Home) -> set[int]:
     """The nursery's children that are none of ours: descendants of a dead worker, whatever their environment says."""
     nursery = holder(home.lock("nursery"))
     if nursery is None:
         return set()
-    return {pid for pid in children_of(nursery) if not is_role(pid) and not is_spared(pid)}
+    return _strays_of(nursery)
 
 
 def bury_now(home: Home) -> None:

@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Callable
 
+from ipc import clock
 from ipc.errors import Temporary
 from ipc.home import Home
 from supervisor.messages import say
@@ -19,6 +20,9 @@ PARANOIA = 2.0
 
 #: Seconds until the next try after a disk was full or the gate was shut.
 TROUBLE_REST = 0.5
+
+#: Seconds after which a home that was deleted is given up: it may have been moved, and come back.
+HOMELESS = 60.0
 
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
@@ -38,6 +42,7 @@ class Role:
         self.home = home
         self.selector = selectors.DefaultSelector()
         self.done = False
+        self._gone_since: float | None = None
 
     def run(self) -> None:
         """Live: boot, turn and rest until done, say farewell."""
@@ -47,9 +52,12 @@ class Role:
         self.boot()
         try:
             while not self.done:
+                if self.is_homeless():
+                    say("homeless", home=self.home.folder)
+                    self.abandon()
                 self.wait(self._careful_turn())
         finally:
-            self.farewell()
+            self._say_farewell()
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
         """What is done when a signal arrives."""
@@ -65,6 +73,10 @@ class Role:
     def farewell(self) -> None:
         """Close what was opened."""
 
+    def abandon(self) -> None:
+        """The home is gone for good."""
+        self.finish()
+
     def finish(self) -> None:
         """Have this be the last turn."""
         self.done = True
@@ -75,6 +87,21 @@ class Role:
             return
         for key, mask in self.selector.select(rest):
             key.data(mask)
+
+    def is_homeless(self) -> bool:
+        """Whether the home has been gone for so long that it will not come back."""
+        if self.home.folder.exists():
+            self._gone_since = None
+            return False
+        now = clock.monotonic()
+        self._gone_since = self._gone_since or now
+        return now - self._gone_since >= HOMELESS
+
+    def _say_farewell(self) -> None:
+        try:
+            self.farewell()
+        except Temporary as error:  # who died is seen by the next one, with or without a word
+            say("trouble", rest=0.0, why=error)
 
     def _careful_turn(self) -> float:
         try:

@@ -28,10 +28,11 @@ from supervisor.burial import Burial
 from supervisor.children import Watch, watch_identity
 from supervisor.crew import Crew, Hand
 from supervisor.dispatch import Dispatch
+from supervisor.execution.trees import children_of, take_statuses
 from supervisor.housekeeping import Housekeeping
 from supervisor.messages import say
 from supervisor.nurse import Nurse
-from supervisor.readiness import notify
+from supervisor.readiness import Watchdog, notify
 from supervisor.recovery import is_dead
 from supervisor.role import PARANOIA, Role
 
@@ -40,6 +41,9 @@ VERDICT_MARGIN = 1.0
 
 #: What may be written into the supervisor's pipe besides hints.
 ORDERS = ("limits", "reload", "down", "down now", "down now requeue")
+
+#: What is followed by the command, as JSON, that the supervisor is to become.
+RESTART = "restart "
 
 #: Seconds between two looks whether the flusher has said its farewell; its death wakes us earlier.
 FAREWELL_REST = 0.2
@@ -88,6 +92,9 @@ class Supervisor(Role):
         self._orders: list[str] = []
         self._hints = b""
         self._departure: Departure | None = None
+        self._watchdog = Watchdog()
+        #: The command that this process is to become, once it has let go of everything.
+        self.successor: list[str] | None = None
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
         """SIGTERM and the first Ctrl-C go down, the second at once; SIGHUP reads the configuration again."""
@@ -106,6 +113,7 @@ class Supervisor(Role):
         self._apply(sources)
         self._nurse.connect()
         self._adopt_running()
+        self._replace_flusher()
         self._mind_flusher()
         self.listen_for_hints("supervisor", self._hinted)
         notify("READY=1")
@@ -151,7 +159,12 @@ class Supervisor(Role):
 
         While one rests, what is heard is only noted: all that can fail for now is done here, or again in the next turn.
         """
+        self._watchdog.feed()
+        if self._is_displaced():
+            return 0.0
         self._obey()
+        if self.successor is not None:
+            return 0.0
         self._bury()
         if not self._counted:
             self._recount()
@@ -159,6 +172,13 @@ class Supervisor(Role):
         rest = self._do_turn()
         self._counted = True
         return rest
+
+    def _is_displaced(self) -> bool:
+        """The home was deleted and made anew: whoever supervises it now, it is not this one."""
+        if not self._lock.held:
+            say("displaced", home=self.home.folder)
+            self.finish()
+        return self.done
 
     def _do_turn(self) -> float:
         if self._departure is None:
@@ -180,8 +200,9 @@ class Supervisor(Role):
         if self._lock.held:
             self._registry.leave(self._number)
             self._database.close()
-            notify("STOPPING=1")
-            say("down")
+            if self.successor is None:
+                notify("STOPPING=1")
+                say("down")
 
     def _bury(self) -> None:
         for hand in self._burial.note_gone(self._registry):
@@ -196,7 +217,7 @@ class Supervisor(Role):
 
     def _rest(self) -> float:
         now = clock.monotonic()
-        rests = [PARANOIA, *(at - now for at in self._overdue.values())]
+        rests = [PARANOIA, self._watchdog.rest(), *(at - now for at in self._overdue.values())]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)
         if self._flusher is None:
@@ -224,6 +245,7 @@ class Supervisor(Role):
     def _look(self) -> None:
         """See the whole truth; hints only make it come sooner."""
         self._look_at = clock.monotonic() + PARANOIA
+        take_statuses()  # of a nursery that this process started before it became another program
         self._due = 0
         running = self._registry.running()
         self._dispatch.look(running)
@@ -299,6 +321,12 @@ class Supervisor(Role):
         self._births.clear()
         self._burial.begin_again()
 
+    def _replace_flusher(self) -> None:
+        """One that an earlier nursery made may have other code than this supervisor."""
+        nursery, flusher = holder(self.home.lock("nursery")), self._living_flusher()
+        if nursery is not None and flusher is not None and flusher.pid not in children_of(nursery):
+            flusher.signal(signal.SIGTERM)
+
     def _mind_flusher(self) -> None:
         """Have a flusher: the one that lives, or a new one."""
         if self._flusher is None and self._flusher_backoff.over():
@@ -334,7 +362,7 @@ class Supervisor(Role):
         if line.startswith('["') and line.endswith('"]'):
             self._dispatch.hint(*json.loads(line))
             self._due = 0
-        elif line in ORDERS:
+        elif line in ORDERS or line.startswith(RESTART):
             self._orders.append(line)
         else:
             self._look_at = 0.0
@@ -357,6 +385,8 @@ class Supervisor(Role):
             self._counted = False
         elif order == "reload":
             self._reload()
+        elif order.startswith(RESTART):
+            self._hand_over(json.loads(order.removeprefix(RESTART)))
         else:
             self._go_down(now="now" in order, requeue="requeue" in order)
 
@@ -368,6 +398,15 @@ class Supervisor(Role):
             return
         self._apply(sources)
         say("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
+
+    def _hand_over(self, successor: list[str]) -> None:
+        """Let go of everything as it runs: this process becomes a new supervisor, with a nursery and a flusher of its own."""
+        if self._departure is None:
+            say("handing_over")
+            notify("RELOADING=1")
+            self._nurse.retire()
+            self.successor = successor
+            self.finish()
 
     # going down
 

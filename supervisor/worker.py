@@ -77,6 +77,10 @@ class Worker(Role):
                 self._say({"busy": True})
         return LONG if self._run is None else self._watch(self._run)
 
+    def abandon(self) -> None:
+        """Leave when the task that runs has ended."""
+        self._leave()
+
     def farewell(self) -> None:
         """Strike oneself out. The runners see their lines closed, and end."""
         self._registry.leave(self._owner)
@@ -134,6 +138,8 @@ class Worker(Role):
             try:
                 return self._queue.settle(settlement, then)[1]
             except Temporary as error:
+                if self.is_homeless():
+                    raise
                 say("trouble", rest=TROUBLE_REST, why=error)
                 clock.nap(TROUBLE_REST)
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import click
 
-from ipc.control import OVERRIDES, start, stop
-from ipc.errors import BadConfiguration, NoSupervisor, Permanent
+from ipc.control import OVERRIDES, restart, start, stop
+from ipc.errors import BadConfiguration, NoSupervisor
 from ipc.lock import holder
 from ipc.registry import Registry
 from supervisor.cli.desk import Desk
+from supervisor.cli.lookalikes import refuse_lookalikes
 from supervisor.cli.options import example, say, short
 
 
@@ -23,7 +24,7 @@ from supervisor.cli.options import example, say, short
 @click.pass_obj
 def up_command(desk: Desk, detach: bool) -> None:
     """Run the supervisor here, until SIGTERM or Ctrl-C; a second Ctrl-C ends running tasks, too."""
-    _refuse_lookalikes()
+    refuse_lookalikes()
     if detach:
         start(desk.home)
         if sys.stderr.isatty():
@@ -46,6 +47,20 @@ def down_command(desk: Desk, now: bool, requeue: bool) -> None:
     stop(desk.home, now=now, requeue=requeue)
     for id in _still_running(desk):
         say(f"{short(id)} runs on; the next up adopts it")
+
+
+@click.command(
+    "restart", short_help="Hand over to a new supervisor.", epilog=example("restart", "pipx upgrade backburner && backburner restart")
+)
+@click.pass_obj
+def restart_command(desk: Desk) -> None:
+    """Have a new supervisor take over, of the program that this command is; running tasks are not touched.
+
+    Returns when it can be talked to. After an upgrade this is all that is needed: what runs is finished by those who began it.
+    """
+    refuse_lookalikes()
+    _ = desk.sound_config
+    restart(desk.home)
 
 
 @click.command("reload", short_help="Apply the configuration files again.", epilog=example("reload"))
@@ -76,16 +91,3 @@ def _overrides() -> dict[str, Any]:
 def _still_running(desk: Desk) -> list[str]:
     """The running tasks that have a process."""
     return [one.id for one in Registry(desk.database).running() if one.owner is not None]
-
-
-def _refuse_lookalikes() -> None:
-    """Another distribution with an import package of our names would be mixed with ours."""
-    from importlib.metadata import packages_distributions
-
-    owners = packages_distributions()
-    strangers = sorted({name for package in ("supervisor", "ipc") for name in owners.get(package, ())} - {"backburner"})
-    if strangers:
-        raise Permanent(
-            f"{', '.join(strangers)} brings packages of the same names as backburner's; "
-            "install backburner in an environment of its own."
-        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 from ipc import config
 from ipc.config import BackgroundConfig
 from ipc.home import Home
+from ipc.moments import moment
 from supervisor.role import Role
 
 #: The word that has the command line be a nursery. Nobody types it.
@@ -22,7 +25,19 @@ def be_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> Non
     def read() -> tuple[BackgroundConfig, list[Path]]:
         return config.load(home, cwd, overrides), config.sources(home, cwd)
 
-    Supervisor(home, Source(read, nursery_command(home))).run()
+    supervisor = Supervisor(home, Source(read, nursery_command(home)))
+    supervisor.run()
+    if supervisor.successor is not None:
+        _become(supervisor.successor, overrides)
+
+
+def _become(command: list[str], overrides: Mapping[str, object]) -> None:
+    """Go on as another program, in this process: whoever watches it, systemd say, sees no death."""
+    from ipc.control import OVERRIDES
+
+    environment = {**os.environ, OVERRIDES: json.dumps(overrides)}
+    with moment("supervisor.exec"):
+        os.execve(command[0], command, environment)
 
 
 def nursery_command(home: Home) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import os
 import shutil
@@ -13,20 +12,9 @@ from pathlib import Path
 
 from ipc.claim import Claimed
 from ipc.config import AgentConfig
+from ipc.environment import is_foreign
 from ipc.home import Home
 from supervisor.execution.trees import CLAIM_MARK, HOME_MARK, SPARE_MARK
-
-#: What an agent leaves in the environment of its children, and what another task left there: it would mislead ours.
-STRIPPED = (
-    "CLAUDECODE",
-    "CLAUDE_CODE_*",
-    "CODEX_*",
-    "OPENCODE*",
-    "GEMINI_CLI",
-    "QWEN_CODE_*",
-    "AI_AGENT",
-    "BACKBURNER_*",
-)
 
 
 class CannotStart(Exception):
@@ -146,11 +134,7 @@ def program_of(plan: Plan) -> str:
 @functools.cache
 def _inherited() -> dict[str, str]:
     """What a task has from this worker, whose own environment never changes."""
-    return {name: value for name, value in os.environ.items() if not _is_stripped(name)}
-
-
-def _is_stripped(name: str) -> bool:
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in STRIPPED)
+    return {name: value for name, value in os.environ.items() if not is_foreign(name)}
 
 
 def _write_private(path: Path, text: str) -> None:

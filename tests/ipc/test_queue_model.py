@@ -506,7 +506,7 @@ def _told(event: dict[str, Any]) -> tuple[Any, ...]:
     return kind, id, event["status"], event["errorKind"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(60)
 def test_two_processes_on_one_queue_do_what_the_model_says():
     hands = (Hand(), Hand())
 
@@ -518,7 +518,7 @@ def test_two_processes_on_one_queue_do_what_the_model_says():
         run_state_machine_as_test(
             Bound,
             settings=settings(
-                max_examples=int(os.environ.get("BACKBURNER_MODEL_EXAMPLES", "40")),
+                max_examples=int(os.environ.get("MODEL_EXAMPLES", "40")),
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -1,0 +1,355 @@
+"""The scenes in which processes are killed: each plays a piece of a home's life, up to where all is over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable
+from contextlib import suppress
+
+from crash_house import JOB, Play, Violation, until
+
+from ipc.control import program
+from ipc.errors import BackburnerError
+
+DONE = ("completed", None)
+CANCELLED = ("cancelled", None)
+
+#: A scene and, where it needs a home of its own, that it does.
+Scene = Callable[[Play], None]
+
+
+def completes(play: Play) -> None:
+    """Two tasks of one group: the transaction that settles the first claims the second."""
+    play.arm()
+    for _ in range(2):
+        play.launch(DONE, command=play.job("well"), concurrencyKey="one")
+    play.finish()
+
+
+def fails(play: Play) -> None:
+    """A task that exits with 3, with a file to read from."""
+    play.arm()
+    play.launch(("error", "exit"), command=play.job("fails"), stdin="x")
+    play.finish()
+
+
+def retries(play: Play) -> None:
+    """A task that fails once."""
+    play.arm()
+    play.launch(DONE, ("error", "exit"), command=play.job("flaky"), retries=1)
+    play.finish()
+
+
+def cancelled(play: Play) -> None:
+    """A tree that does not want to go is cancelled by somebody at the command line."""
+    id = play.launch(CANCELLED, command=play.job("tree"))
+    play.until_runs(id)
+    play.arm()
+    done = play.command("cancel", id)
+    if done.returncode not in (0, 5):
+        raise Violation(f"cancel: {done.returncode} {done.stderr}")
+    if done.returncode == 0 and play.task(id).status != "cancelled":
+        raise Violation(f"cancel said that it is done, the task is {play.task(id).status}")
+    play.finish()
+
+
+def pending_cancelled(play: Play) -> None:
+    """One that waits behind another is cancelled before it starts."""
+    first = play.launch(DONE, command=play.job("holds"))
+    play.until_runs(first)
+    play.arm()
+    id = play.launch(CANCELLED, command=play.job("well"))
+    play.command("cancel", id)
+    play.go.touch()
+    play.finish()
+    if play.runs(id):
+        raise Violation(f"{id} was cancelled before it started, and ran")
+
+
+def timed_out(play: Play) -> None:
+    """A tree that does not want to go runs out of time."""
+    play.arm()
+    play.launch(("error", "timeout"), command=play.job("tree"), timeoutMs=150)
+    play.finish()
+
+
+def leaves_children(play: Play) -> None:
+    """A command that exits well and leaves a daemon behind, which is ended."""
+    play.arm()
+    play.launch(DONE, command=play.job("leaves"))
+    play.finish()
+
+
+def external(play: Play) -> None:
+    """Work done outside: one is completed from the command line, one over the bus, one runs out of time."""
+    play.arm()
+    by_hand = play.launch(DONE, agent="external", concurrencyKey="by-hand")
+    by_bus = play.launch(DONE, agent="external", concurrencyKey="by-bus")
+    play.launch(("error", "timeout"), agent="external", concurrencyKey="late", timeoutMs=100)
+    for id in (by_hand, by_bus):
+        until(lambda id=id: play.task(id).status != "pending", "it to be claimed", play.house.log_tail)
+    done = play.command("complete", by_hand, "--result", "well")
+    if done.returncode not in (0, 5):
+        raise Violation(f"complete: {done.returncode} {done.stderr}")
+    with suppress(BackburnerError):  # it is done already: the answer was lost
+        play.ask("complete", id=by_bus, result="well")
+    play.finish()
+
+
+def callables(play: Play) -> None:
+    """Two calls in one runner."""
+    shutil.copyfile(JOB, play.house.project / "errands.py")
+    play.arm()
+    for _ in range(2):
+        play.launch(DONE, call="errands:work", args=[str(play.effects)])
+    play.finish()
+
+
+def delayed(play: Play) -> None:
+    """A task that is not to start at once."""
+    play.arm()
+    play.launch(DONE, command=play.job("well"), delayMs=100)
+    play.finish()
+
+
+def dependent(play: Play) -> None:
+    """A chain, and one that comes after what fails."""
+    play.arm()
+    first = play.launch(DONE, command=play.job("well"), concurrencyKey="a")
+    play.launch(DONE, ("error", "dependency"), command=play.job("well"), concurrencyKey="b", after=[first])
+    bad = play.launch(("error", "exit"), command=play.job("fails"), concurrencyKey="c")
+    play.launch(("error", "dependency"), command=play.job("well"), concurrencyKey="d", after=[bad])
+    play.finish()
+
+
+def adopted(play: Play) -> None:
+    """The supervisor dies while a task runs; the next one, whose whole start counts, adopts it."""
+    id = play.launch(DONE, command=play.job("holds"))
+    play.until_runs(id)
+    play.arm()
+    play.house.freshen()
+    play.go.touch()
+    play.launch(DONE, command=play.job("well"), concurrencyKey="next")
+    play.finish()
+
+
+def buried(play: Play) -> None:
+    """A worker dies while its tree runs: the next in its slot starts when nobody is left."""
+    id = play.launch(("error", "lost"), command=play.job("tree"))
+    play.until_runs(id)
+    play.launch(DONE, command=play.job("well"))
+    play.arm()
+    kill_workers(play)
+    play.finish()
+
+
+def both_dead(play: Play) -> None:
+    """Supervisor and worker die while a tree runs: the next supervisor buries it."""
+    id = play.launch(("error", "lost"), command=play.job("tree"))
+    play.until_runs(id)
+    play.house.down.set()
+    kill(play.house.role("supervisor"))
+    kill_workers(play)
+    play.arm()
+    play.house.down.clear()
+    play.finish()
+
+
+def batch(play: Play) -> None:
+    """Three ends of one parent: a full batch and one that waits for its window; then a flush."""
+    play.arm()
+    for key in "abc":
+        play.launch(DONE, command=play.job("well"), concurrencyKey=key)
+    play.command("flush", "--parent", play.order.token)
+    play.finish()
+
+
+def acknowledging(play: Play) -> None:
+    """A subscriber that acknowledges; killed, it comes again and goes on where it had acknowledged."""
+    for key in "ab":
+        play.launch(DONE, command=play.job("well"), concurrencyKey=key)
+    play.house.settle(play.allowed)
+    wanted = {event["seq"] for event in play.house.heard if event["parentSessionId"] == play.order.token}
+    play.arm()
+    told: list[int] = []
+    while set(told) < wanted or cursor_of(play) < max(wanted):
+        before = cursor_of(play)
+        got = listen(play, max(wanted))
+        if got and got != sorted(wanted)[sorted(wanted).index(got[0]) :][: len(got)]:
+            raise Violation(f"I7: the subscriber was told {got} of {sorted(wanted)}")
+        if got and min(got) > min(seq for seq in wanted if seq > before):
+            raise Violation(f"I7: after {before} the subscriber was told {got} of {sorted(wanted)}")
+        told += got
+        if cursor_of(play) > max([*told, 0]):
+            raise Violation(f"I7: acknowledged up to {cursor_of(play)}, told {told}")
+    play.finish()
+
+
+def listen(play: Play, last: int) -> list[int]:
+    """What one run of `listen --ack` is told, until it has acknowledged the last or was killed."""
+    house = play.house
+    words = ("listen", "--parent", play.order.token, "--consumer", "c", "--ack", "--json")
+    listener = subprocess.Popen(
+        program("--home", str(house.home.folder), *words), stdout=subprocess.PIPE, env=house.environment, text=True
+    )
+    assert listener.stdout is not None
+    told: list[int] = []
+    for line in listener.stdout:
+        told.append(json.loads(line)["seq"])
+        if told[-1] >= last:
+            until(lambda: cursor_of(play) >= last or listener.poll() is not None, "the last acknowledgement")
+            break
+    listener.kill()
+    listener.wait()
+    listener.stdout.close()
+    return told
+
+
+def cursor_of(play: Play) -> int:
+    """Up to where the subscriber has acknowledged."""
+    rows = play.house.rows("SELECT seq FROM cursors WHERE parent = ? AND consumer = 'c'", play.order.token)
+    return int(rows[0][0]) if rows else 0
+
+
+def launching(play: Play) -> None:
+    """Launches by the command line and over the bus, each asked for again, under its id, when the answer was lost."""
+    (play.house.project / "input").write_text("hello")
+    play.arm()
+    ids = [f"bg-{uuid.uuid4()}" for _ in range(3)]
+    tasks = [
+        {"id": id, "command": play.job("well"), "parentSessionId": play.order.token, "concurrencyKey": id}
+        | ({} if place else {"stdinFile": str(play.house.project / "input")})
+        for place, id in enumerate(ids)
+    ]
+    for id in ids:
+        play.expect(id, DONE)
+    done = play.command("launch", "--from-file", "-", stdin="\n".join(map(json.dumps, tasks[:2])))
+    if done.stdout.split() != ids[:2]:
+        raise Violation(f"launch: {done.returncode} {done.stdout} {done.stderr}")
+    play.ask("launch", **tasks[2], cwd=str(play.house.project))
+    play.finish()
+
+
+def unnamed(play: Play) -> None:
+    """A launch without an id of the launcher's: killed before it could tell, it made one task or none."""
+    play.arm()
+    words = program("--home", str(play.house.home.folder), "launch", "--parent", play.order.token, "--", *play.job("well"))
+    before = known(play)
+    done = subprocess.run(words, env=play.house.environment, cwd=play.house.project, capture_output=True, text=True)
+    new = known(play) - before
+    if set(done.stdout.split()) - new or len(new) > 1 or (done.returncode == 0) > len(new):
+        raise Violation(f"I1: launch said {done.stdout!r} ({done.returncode}), there is {new}")
+    for id in new:
+        play.expect(id, DONE)
+    play.finish()
+
+
+def known(play: Play) -> set[str]:
+    """The ids of all tasks there are."""
+    return {row["id"] for row in play.house.rows("SELECT id FROM tasks")}
+
+
+def rising(play: Play) -> None:
+    """A home comes to life: from an empty folder to the end of its first task."""
+    play.arm()
+    play.house.down.clear()
+    play.house.open()
+    play.launch(DONE, command=play.job("well"))
+    play.finish()
+
+
+def falling(play: Play) -> None:
+    """A home goes down at once while a tree runs, and comes up again."""
+    house = play.house
+    id = play.launch(("error", "interrupted"), command=play.job("tree"))
+    again = play.launch(DONE, ("error", "interrupted"), command=play.job("flaky"), retries=2, concurrencyKey="again")
+    play.until_runs(id)
+    play.arm()
+    go_down(play, "--now")
+    for role in ("supervisor", "flusher"):
+        if house.role(role) is not None:
+            raise Violation(f"down returned, the {role} is there")
+    if house.tasks_processes():
+        raise Violation(f"I5: down --now left {house.tasks_processes()}")
+    house.down.clear()
+    house.wait_ready()
+    play.expect(again, DONE, ("error", "interrupted"), ("error", "lost"), retries=2)
+    play.finish()
+
+
+def left_alone(play: Play) -> None:
+    """A home goes down and leaves a task to its worker, which settles it; the next one tells."""
+    id = play.launch(DONE, command=play.job("holds"))
+    play.until_runs(id)
+    play.arm()
+    go_down(play)
+    play.go.touch()
+    until(lambda: not play.house.workers(), "the worker to leave", play.house.log_tail)
+    play.house.down.clear()
+    play.finish()
+
+
+def go_down(play: Play, *how: str) -> None:
+    """Say `down` until nobody is there; a supervisor that was killed meanwhile is not started again before."""
+    play.house.down.set()
+    until(lambda: play.command("down", *how).returncode == 4, "the home to be down", play.house.log_tail)
+
+
+def kill_workers(play: Play) -> None:
+    """SIGKILL every worker."""
+    from pathlib import Path
+
+    for pid in play.house.workers():
+        if Path(f"/proc/{pid}/comm").read_text().strip() == "bb-worker":
+            kill(pid)
+
+
+def kill(pid: int | None) -> None:
+    """SIGKILL, and wait for the death."""
+    import os
+    import signal
+    from pathlib import Path
+
+    if pid is None:
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    stat = Path(f"/proc/{pid}/stat")
+    until(lambda: not stat.exists() or b") Z" in stat.read_bytes(), f"the death of {pid}")
+
+
+SCENES: dict[str, Scene] = {
+    scene.__name__.replace("_", "-"): scene
+    for scene in (
+        completes,
+        fails,
+        retries,
+        cancelled,
+        pending_cancelled,
+        timed_out,
+        leaves_children,
+        external,
+        callables,
+        delayed,
+        dependent,
+        adopted,
+        buried,
+        both_dead,
+        batch,
+        acknowledging,
+        launching,
+        unnamed,
+        rising,
+        falling,
+        left_alone,
+    )
+}
+
+#: Scenes that begin with an empty folder.
+FRESH = frozenset({"rising"})
+
+assert sys.version_info >= (3, 11)
