@@ -43,9 +43,10 @@ class Salvaged:
 
 
 def back_up(database: Database, file: Path, replacing: bool) -> int:
-    """Copy a home's database, as it is now, into a file of its own, which is checked before it gets its name; its bytes.
+    """Copy a home's database, as it is now, into a file, which is checked before it gets its name; its bytes.
 
-    Nobody has to wait meanwhile. Raises InvalidInput where the file exists, unless it may be replaced; Permanent, Temporary.
+    Nobody has to wait meanwhile. Raises InvalidInput where the file exists and may not be replaced, Permanent, and
+    Temporary.
     """
     _refuse_own(database.home, file)
     if os.path.lexists(file) and not replacing:
@@ -113,15 +114,13 @@ def _failed(file: Path, error: OSError) -> Permanent | Temporary:
 def restore(home: Home, file: Path, replacing: bool) -> int:
     """Have a home hold what a backup holds; how many tasks were running in it: they are `error` (`lost`).
 
-    No number of an event or a claim is given again that the backup or the home ever gave. All or nothing. Raises InvalidInput
-    for what is no backup, AlreadyRunning and MoveNotAllowed while anything of the home runs, or while it has tasks that may
-    not be replaced, Temporary.
+    No number of an event or a claim is given again that the backup or the home ever gave. All or nothing. Raises
+    InvalidInput for what is no backup, AlreadyRunning and MoveNotAllowed while anything of the home runs, or while
+    it has tasks that may not be replaced, Temporary.
     """
     if not file.is_file():
         raise InvalidInput(f"{file} is not there, or is no file.", field="FILE")
-    flaws = flaws_of(file)
-    if flaws:
-        raise InvalidInput(f"{file} is no backup, or is damaged ({flaws[0]}).", field="FILE")
+    _refuse_other(file)
     with _quiet(home), _scratch(home) as scratch, ExitStack() as closing:
         _copy(file, scratch.database)
         copy = Database(scratch)
@@ -133,6 +132,19 @@ def restore(home: Home, file: Path, replacing: bool) -> int:
         database.become(copy)
         database.checkpoint()
     return lost
+
+
+def _refuse_other(file: Path) -> None:
+    """Raise InvalidInput for what is not a sound database of a home."""
+    wreck = Wreck(file)
+    try:
+        flaws = wreck.flaws()
+        if not flaws and not any(row["name"] == "log" for row in wreck.rows("settings")):
+            flaws = ["it has no event log"]
+    finally:
+        wreck.close()
+    if flaws:
+        raise InvalidInput(f"{file} is no backup, or is damaged ({flaws[0]}).", field="FILE")
 
 
 def _copy(file: Path, to: Path) -> None:
@@ -224,7 +236,7 @@ def _save(home: Home, scratch: Home) -> tuple[dict[str, int], int]:
         wreck.close()
         fresh.close()
     _check(scratch.database, Damaged)
-    return counts, lost + counts["give_up_without_input"]
+    return counts, lost + counts["given_up"]
 
 
 def _wreck(home: Home, scratch: Home) -> Wreck:

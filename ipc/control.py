@@ -123,8 +123,8 @@ def _dismiss(home: Home) -> None:
 def restart(home: Home) -> None:
     """Have the supervisor become a new one, of this program, while its tasks run on; return when its bus answers.
 
-    Nothing is refused meanwhile: launches are accepted, subscribers reconnect. Raises NoSupervisor; Permanent, with the last words
-    of a successor that did not come up; Temporary where it takes longer than 30 seconds.
+    Nothing is refused meanwhile: launches are accepted, subscribers reconnect. Raises NoSupervisor; Permanent, with
+    the last words of a successor that did not come up; Temporary where it takes longer than 30 seconds.
     """
     pid, flusher, told = holder(home.lock("supervisor")), holder(home.lock("flusher")), _size(home.log)
     if pid is None:

@@ -241,15 +241,14 @@ class Database:
 
         Raises Temporary, Permanent.
         """
-        with translated(self.home), closing(_connect(self.home)) as source, translated(path):
-            with closing(sqlite3.connect(path, isolation_level=None)) as copy:
-                source.backup(copy)
-                copy.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read where nothing may be written
+        with translated(self.home), closing(_connect(self.home)) as source, translated(path), _made(path) as copy:
+            source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read where nothing may be written
 
     def become(self, other: Database) -> None:
         """Have all that another database has, in one transaction, with numbers that neither has given yet.
 
-        The log keeps its name only where it is this one's. `other` is not to be used afterwards. Raises GateBusy, Temporary.
+        The log keeps its name only where it is this one's. `other` is of no use afterwards. Raises GateBusy, Temporary.
         """
         with self._mutex, translated(self.home), self._followed_gate():
             self._first_of_this_boot()
@@ -260,9 +259,9 @@ class Database:
             self._boot_seen = False
 
     def take_in(self, wreck: Wreck) -> dict[str, int]:
-        """Copy what can be read of a damaged database into this one, which is new; how many rows of each table.
+        """Copy what can be read of a damaged database into this one, which is new.
 
-        What belongs to nothing is left out. Raises Temporary.
+        How many rows of each table there are; `given_up` are the tasks that ended because their input was lost. What belongs to nothing is left out. Raises Temporary.
         """
         with self._mutex, translated(self.home), self._gate:
             self._connection.execute("PRAGMA foreign_keys = OFF")
@@ -270,7 +269,8 @@ class Database:
                 log = self._transaction.setting("log")
                 counts = {table: _pour(wreck, table, self._connection) for table in TABLES}
                 for name in MENDING:
-                    counts[name] = self._transaction.run(name, {"now": clock.now()})
+                    self._transaction.run(name)
+                counts["given_up"] = self._transaction.run("give_up_without_input", {"now": clock.now()})
                 self._go_on_from(wreck.rows("sqlite_sequence"), log)
             self._connection.execute("PRAGMA foreign_keys = ON")
         return counts
@@ -339,6 +339,10 @@ def _connect(home: Home) -> sqlite3.Connection:
     )
     connection.row_factory = sqlite3.Row
     return connection
+
+
+def _made(path: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(path, isolation_level=None))
 
 
 def _refuse_headless(path: Path) -> None:
@@ -449,7 +453,7 @@ class Wreck:
             return [str(error)]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """What can be read of a table: from its start to the damage, from its end to the damage, and what lies between."""
+        """What can be read of a table: from its start and from its end to the damage, and what lies between."""
         from sqlite_utils import Database as Tables
 
         try:
@@ -541,7 +545,6 @@ MENDING = (
     "drop_rootless_inputs",
     "give_inputs",
     "forget_owners",
-    "give_up_without_input",
     "recount_pending",
 )
 

@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 #: Stored from every launcher: where programs are found, and how they talk.
 KEPT = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LANG", "LC_*", "TZ", "SSH_AUTH_SOCK")
 
-#: What would make a task take itself for its launcher's session, or for another task.
+#: What would make a task take itself for its launcher's session, for another task, or for the supervisor's unit.
 FOREIGN = (
     "CLAUDECODE",
     "CLAUDE_CODE_*",
@@ -18,6 +18,8 @@ FOREIGN = (
     "QWEN_CODE_*",
     "AI_AGENT",
     "BACKBURNER_*",
+    "NOTIFY_SOCKET",
+    "WATCHDOG_*",
 )
 
 

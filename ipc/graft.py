@@ -1,7 +1,7 @@
 """A damaged database whose list of tables cannot be read gets that of a sound one.
 
-Where each table begins is noted in the first pages of the file (sqlite.org/fileformat2.html). Two databases that were made by
-the same steps have their tables in the same places, so the first pages of one fit the other, whatever it holds.
+Where each table begins is noted in the first pages of the file (sqlite.org/fileformat2.html). Two databases that were
+made by the same steps have their tables in the same places, so the first pages of one fit the other, whatever it holds.
 """
 
 from __future__ import annotations

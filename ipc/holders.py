@@ -19,7 +19,7 @@ def openers(paths: Iterable[Path]) -> list[int]:
 
 
 def readers(database: Path) -> list[int]:
-    """The processes that are reading a database now, so that its log cannot be shortened below what they see (Linux)."""
+    """The processes that are reading a database now: its log cannot be shortened below what they see (Linux)."""
     shared = _id(Path(f"{database}-shm"))
     if shared is None or sys.platform != "linux":
         return []

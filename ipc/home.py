@@ -125,6 +125,16 @@ class Home:
         return True
 
 
+def sync(path: Path) -> None:
+    """Have a file, and its name in its folder, outlive a power loss. Raises OSError."""
+    for place in (path, path.parent):
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def _refuse_foreign(folder: Path, found: os.stat_result) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise BadHome(f"The home {folder} is not a folder.")

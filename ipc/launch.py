@@ -10,8 +10,8 @@ from typing import Any
 
 from ipc import clock
 from ipc.config import BackgroundConfig
-from ipc.errors import InvalidInput, UnknownAgent
-from ipc.home import Home
+from ipc.errors import InvalidInput, Temporary, UnknownAgent
+from ipc.home import Home, sync
 from ipc.moments import moment
 from ipc.task import INPUT_LIMIT, LaunchInput
 
@@ -82,6 +82,15 @@ class Order:
                 shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
         except OSError as error:
             raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
+
+    def sync_stdin(self, home: Home) -> None:
+        """Have the copy outlive a power loss, as the task does that will read it. Raises Temporary."""
+        if self.input["stdin_file"] is None:
+            return
+        try:
+            sync(home.input(self.input["stdin_file"]))
+        except OSError as error:
+            raise Temporary(f"The copy of stdinFile cannot be kept now: {error.strerror}.") from error
 
 
 def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> str:

@@ -58,6 +58,8 @@ class Queue(Tasks):
             orders = _orders(wanted, self._with_applied_agents())
         for order in orders:
             order.copy_stdin(self.home)
+            if self.database.durability == "full":
+                order.sync_stdin(self.home)
         with self.database.write() as transaction:
             limits = self._current_limits(transaction)
             launched = [self._accept(transaction, order, limits) for order in orders]

@@ -26,7 +26,8 @@ from typing import Any
 
 from chaos_check import Books, Ear, Sampler, Violation, check, database
 from chaos_load import LIMITS
-from chaos_plants import PATCHES, PLANTS, falsify, planted
+from chaos_plants import PATCHES, PLANTS, falsify
+from chaos_plants import plant as sow
 from outside import Journal, Place, Wire, cpu_seconds, nap, send, wait_for
 
 HERE = Path(__file__).resolve().parent
@@ -229,7 +230,8 @@ class Run:
     def __init__(self, options: argparse.Namespace, plant: str) -> None:
         """Prepare the home."""
         self.place = Place("chaos")
-        self.place.tree = planted(plant, self.place.project)
+        self.place.snapshot()
+        sow(plant, self.place)
         self.place.configure(SETTINGS.format(durability=options.durability))
         self.options, self.plant = options, plant
         self.ears = [Ear("all", "*", False), Ear("a", "ses-a", False), Ear("b", "ses-b", False), Ear("acks", "ses-c", True)]

@@ -265,12 +265,17 @@ class Sampler:
     #: Seconds that a task may have a dead owner while nobody disturbed those who would see it.
     RESCUE = 2.5
 
+    #: Seconds for which the supervisor and the nursery must have been the same before that counts.
+    SETTLED = 3.0
+
     def __init__(self, place: Place, disturbed: Any) -> None:
         """`disturbed()` says whether somebody of importance was killed or stopped just now."""
         self._place = place
         self._disturbed = disturbed
         self._orphaned: dict[int, float] = {}
         self._last: float | None = None
+        self._leaders: set[tuple[int, int]] = set()
+        self._since = 0.0
         self.samples = 0
         self.most: Counter[str] = Counter()
         self.found: dict[str, Violation] = {}
@@ -284,6 +289,9 @@ class Sampler:
             owners = {row["number"]: (row["pid"], row["ticks"]) for row in connection.execute("SELECT * FROM processes")}
         after = {one.who: one for one in self._place.processes()}
         both = {who: one for who, one in after.items() if who in before}
+        leaders = {who for who, one in both.items() if one.name in ("bb-supervisor", "bb-nursery")}
+        if leaders != self._leaders or len(leaders) < 2:
+            self._leaders, self._since = leaders, now
         self._limits_in_processes(both, jobs)
         self._limits_in_rows(tasks)
         self._strays(both, tasks)
@@ -331,7 +339,8 @@ class Sampler:
 
     def _owners(self, tasks: dict[str, Facts], owners: dict[int, Any], living: dict[Any, str], now: float) -> None:
         """I6: nobody runs for long whose owner is dead, unless those who would bury it were disturbed."""
-        passed = 0.0 if self._last is None or self._disturbed() else min(now - self._last, 0.5)
+        calm = self._last is not None and not self._disturbed() and now - self._since > self.SETTLED
+        passed = min(now - (self._last or now), 0.5) if calm else 0.0
         self._last = now
         dead = {
             task["claim"]: task["id"]

@@ -1,4 +1,4 @@
-"""A home in which processes are killed at named moments; an operator who starts again what died; and what must be true."""
+"""A home in which processes are killed at named moments; an operator who starts what died again; what must be true."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 import signal
 import sqlite3
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -92,7 +93,9 @@ class House:
     @property
     def environment(self) -> dict[str, str]:
         """Of whatever is watched."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BACKBURNER_", "CLAUDE", "XDG_"))}
+        kept = {
+            name: value for name, value in os.environ.items() if not name.startswith(("BACKBURNER_", "CLAUDE", "XDG_"))
+        }
         return kept | {
             "BACKBURNER_HOME": str(self.home.folder),
             "XDG_CONFIG_HOME": str(self.project),
@@ -160,7 +163,7 @@ class House:
 
     def wait_ready(self) -> None:
         """Until a supervisor lives and the bus answers."""
-        until(lambda: self.role("supervisor") and self._answers(), "a supervisor and a bus", self.log_tail)
+        until(lambda: self.role("supervisor") and self._answers(), "a supervisor and a bus", self.portrait)
 
     def _answers(self) -> bool:
         try:
@@ -174,12 +177,17 @@ class House:
         """Who plays it, by the kernel's word."""
         return holder(self.home.lock(name))
 
+    def left_well(self) -> bool:
+        """Whether the last supervisor went by itself; asked once it is gone."""
+        until(lambda: self._supervisor is None or self._supervisor.poll() is not None, "the supervisor's exit code")
+        return self._supervisor is not None and self._supervisor.returncode == 0
+
     def freshen(self) -> None:
         """A new supervisor, which has seen nobody die yet."""
         before = self.role("supervisor")
         if before is not None:
             os.kill(before, signal.SIGKILL)
-            until(lambda: self.role("supervisor") not in (None, before), "another supervisor", self.log_tail)
+            until(lambda: self.role("supervisor") not in (None, before), "another supervisor", self.portrait)
         self.deaths = 0
         self.wait_ready()
 
@@ -222,7 +230,7 @@ class House:
 
     def workers(self) -> list[int]:
         """The living workers."""
-        return [pid for pid in self.ours() if _comm(pid) in ("bb-worker", "bb-runner")]
+        return [pid for pid in self.ours() if comm(pid) in ("bb-worker", "bb-runner")]
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """Read the database as a stranger does."""
@@ -230,21 +238,30 @@ class House:
             connection.row_factory = sqlite3.Row
             return connection.execute(query, values).fetchall()
 
-    def log_tail(self) -> str:
-        """The last of what the roles said."""
-        return self.home.log.read_text()[-3000:] if self.home.log.exists() else ""
+    def portrait(self) -> str:
+        """What the roles said last, who lives, and what is not over."""
+        log = self.home.log.read_text()[-3000:] if self.home.log.exists() else ""
+        alive = [f"{pid} {comm(pid)} in {_waits(pid)}" for pid in self.ours()]
+        with suppress(sqlite3.Error):
+            query = "SELECT id, grp, status, ready, slot, owner, claim, verdict FROM tasks WHERE completed_at IS NULL"
+            alive += [str(tuple(row)) for row in [*self.rows(query), *self.rows("SELECT * FROM processes")]]
+        return "\n".join([log, *alive])
 
     # what must be true
 
     def settle(self, ids: Iterable[str]) -> None:
         """Wait until nothing goes on any more: all ended, all told, the workers gone, the roles there."""
         wanted = list(ids)
-        until(lambda: not self._open(wanted), "the tasks to end", lambda: f"{self._open(wanted)}\n{self.log_tail()}")
+        until(lambda: not self._open(wanted), "the tasks to end", lambda: f"{self._open(wanted)}\n{self.portrait()}")
         self.wait_ready()
-        until(lambda: not self.workers(), "the workers to leave", self.log_tail)
-        until(lambda: not self.rows("SELECT 1 FROM outbox"), "the batches", self.log_tail)
+        until(lambda: not self.workers(), "the workers to leave", self.portrait)
+        until(lambda: not self.rows("SELECT 1 FROM outbox"), "the batches", self.portrait)
         last = self.rows("SELECT coalesce(max(seq), 0) FROM events")[0][0]
-        until(lambda: bool(self.heard) and self.heard[-1]["seq"] >= last or last == 0, "the subscriber to hear", self.log_tail)
+        until(
+            lambda: (self.heard[-1]["seq"] if self.heard else 0) >= last,
+            "the subscriber to hear",
+            self.portrait,
+        )
 
     def _open(self, ids: list[str]) -> list[str]:
         rows = {row["id"]: row["status"] for row in self.rows("SELECT id, status FROM tasks")}
@@ -279,31 +296,35 @@ class House:
             raise Violation(f"a role broke: {new[new.index('Traceback') :][:3000]}")
 
 
+#: A task's life as its events tell it: the state and the event, and what it is then.
+LIFE = {
+    ("pending", "started"): "running",
+    ("running", "retrying"): "pending",
+    ("running", "completed"): "ended",
+    ("pending", "completed"): "ended",
+}
+
+
 def check_moves(events: list[dict[str, Any]], tasks: dict[str, dict[str, Any]]) -> None:
     """I2, I3, I4: what the log tells of each task is a legal life; and of each group, that one ran at a time."""
     states = dict.fromkeys(tasks, "pending")
     running: Counter[str] = Counter()
-    legal = {
-        ("pending", "started"): "running",
-        ("running", "retrying"): "pending",
-        ("running", "completed"): "ended",
-        ("pending", "completed"): "ended",
-    }
-    for event in events:
-        id, kind = event.get("taskId"), event["type"].rpartition("_")[2]
-        if id is None:
-            continue
-        state = states[id]
-        if (state, kind) not in legal:
-            raise Violation(f"I2: {id} was {state}, then {kind} (seq {event['seq']})")
-        states[id] = legal[state, kind]
-        group = tasks[id]["grp"]
-        running[group] += (states[id] == "running") - (state == "running")
+    for event in (event for event in events if "taskId" in event):
+        id, group = event["taskId"], tasks[event["taskId"]]["grp"]
+        was, states[id] = states[id], _lived(event, states[id])
+        running[group] += (states[id] == "running") - (was == "running")
         if running[group] > 1:
             raise Violation(f"I4: {running[group]} of {group} at once (seq {event['seq']})")
     for id, state in states.items():
         if (tasks[id]["completed_at"] is not None) != (state == "ended"):
             raise Violation(f"I3: {id} is {tasks[id]['status']}, its events say {state}")
+
+
+def _lived(event: dict[str, Any], state: str) -> str:
+    kind = event["type"].rpartition("_")[2]
+    if (state, kind) not in LIFE:
+        raise Violation(f"I2: {event['taskId']} was {state}, then {kind} (seq {event['seq']})")
+    return LIFE[state, kind]
 
 
 def check_batches(events: list[dict[str, Any]]) -> None:
@@ -350,13 +371,12 @@ class Play:
 
     def job(self, kind: str) -> list[str]:
         """A command that writes down that it ran."""
-        import sys
-
         return [sys.executable, "-I", "-S", str(JOB), kind, str(self.effects), str(self.go)]
 
     def launch(self, *ends: tuple[str, str | None], **fields: Any) -> str:
         """Launch, as somebody who is not killed; how it may end."""
-        document = {"cwd": str(self.house.project), "parentSessionId": self.order.token, **fields}
+        slot = {"CRASH_SLOT": fields.get("concurrencyKey", "slot")}
+        document = {"cwd": str(self.house.project), "parentSessionId": self.order.token, "env": slot, **fields}
         id = self.house.queue.launch(LaunchInput.from_json(document)).id
         self.expect(id, *ends, retries=fields.get("retries", 0))
         return id
@@ -403,7 +423,7 @@ class Play:
 
     def until_runs(self, id: str) -> None:
         """Until its job has written down that it runs, or it has ended after all."""
-        until(lambda: self.runs(id) or self.task(id).status.ended, f"{id} to run", self.house.log_tail)
+        until(lambda: self.runs(id) or self.task(id).status.ended, f"{id} to run", self.house.portrait)
 
     def runs(self, id: str) -> list[str]:
         """The attempts at a task that came to do something."""
@@ -446,15 +466,33 @@ def until(holds: Callable[[], object], what: str, tell: Callable[[], object] = l
 
 def _bears(process: Path, marks: tuple[bytes, ...]) -> bool:
     try:
-        state = (process / "stat").read_bytes().rpartition(b")")[2].split()[0]
-        if state in (b"Z", b"X"):
+        if is_dead(int(process.name)):
             return False
-        return marks[0] in (process / "environ").read_bytes().split(b"\0") or marks[1] in (process / "cmdline").read_bytes()
+        return (
+            marks[0] in (process / "environ").read_bytes().split(b"\0")
+            or marks[1] in (process / "cmdline").read_bytes()
+        )
     except OSError:
         return False
 
 
-def _comm(pid: int) -> str:
+def is_dead(pid: int) -> bool:
+    """Whether a process is gone; a zombie is."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] in (b"Z", b"X")
+    except OSError:
+        return True
+
+
+def _waits(pid: int) -> str:
+    """What the kernel knows of what a process does."""
+    with suppress(OSError):
+        return f"{Path(f'/proc/{pid}/wchan').read_text()} {Path(f'/proc/{pid}/syscall').read_text().strip()}"
+    return ""
+
+
+def comm(pid: int) -> str:
+    """What `ps -o comm` shows; empty for one that is gone."""
     with suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return ""

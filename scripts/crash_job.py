@@ -1,4 +1,4 @@
-"""What the crash matrix runs as tasks: `crash_job.py KIND EFFECTS GO`; each try writes one line, and knows if it is alone.
+"""What the crash matrix runs as tasks: `crash_job.py KIND EFFECTS GO`; each try writes a line and knows if it is alone.
 
 One slot is one lock, which the kernel drops only when the last process of a try is gone.
 """

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CHUNK = 24
 
 #: How often a cell is played until its moment was come to: what is raced for is not come to each time.
-TRIES = 2
+TRIES = 3
 
 #: Moments that no scene comes to, and why.
 UNREACHABLE = {
@@ -88,48 +88,60 @@ def record(scene: str) -> list[Cell]:
 
 
 def play_chunk(cells: list[Cell]) -> list[Outcome]:
-    """Play cells of one scene, in one home as long as nothing is wrong with it."""
-    house: House | None = None
-    outcomes = []
-    for cell in cells:
+    """Play cells of one scene."""
+    stage = Stage(cells[0].scene)
+    try:
+        return [stage.outcome(cell) for cell in cells]
+    finally:
+        stage.clear()
+
+
+class Stage:
+    """Where cells of one scene are played: in one home, as long as nothing is wrong with it."""
+
+    def __init__(self, scene: str) -> None:
+        """Nothing is started."""
+        self._scene = scene
+        self._house: House | None = None
+
+    def outcome(self, cell: Cell) -> Outcome:
+        """Play a cell; again, if nobody came to where he was to die."""
         began = time.monotonic()
         try:
-            verdict = "missed"
-            for turn in range(TRIES):
-                house = house or _house(cell)
-                if _play(house, cell, turn):
-                    verdict = "passed"
-                if cell.scene in FRESH:
-                    house = house.close()
-                if verdict == "passed":
-                    break
-        except Exception as error:
-            verdict = str(error) if isinstance(error, Violation) else traceback.format_exc()
-            if house is not None:
-                verdict += f"\n--- its log:\n{house.log_tail()}"
-                house = house.close()
-        outcomes.append(Outcome(cell, verdict, time.monotonic() - began))
-    if house is not None:
-        house.close()
-    return outcomes
+            verdict = "passed" if any(self._play(cell, turn) for turn in range(TRIES)) else "missed"
+        except Violation as error:
+            verdict = self._told(str(error))
+        except Exception:
+            verdict = self._told(traceback.format_exc())
+        return Outcome(cell, verdict, time.monotonic() - began)
 
+    def clear(self) -> None:
+        """End what there is; the next cell gets a new home."""
+        if self._house is not None:
+            self._house.close()
+            self._house = None
 
-def _house(cell: Cell) -> House:
-    house = House()
-    if cell.scene not in FRESH:
-        house.open()
-    return house
+    def _told(self, violation: str) -> str:
+        log = self._house.portrait() if self._house else ""
+        self.clear()
+        return f"{violation}\n--- then:\n{log}"
 
-
-def _play(house: House, cell: Cell, turn: int) -> bool:
-    """Whether somebody was killed. Raises Violation."""
-    if house.deaths >= MOST_DEATHS:
-        house.freshen()
-    order = Order(f"p{time.monotonic_ns()}-{turn}", cell.where, cell.nth)
-    SCENES[cell.scene](Play(house, order))
-    if cell.where.startswith(("bb-flusher", "bb-nursery")):
-        house.deaths += 1
-    return house.killed(order)
+    def _play(self, cell: Cell, turn: int) -> bool:
+        """Whether somebody was killed: at the last time or, as not each turn comes there as often, one before."""
+        if self._house is None:
+            self._house = House()
+            if self._scene not in FRESH:
+                self._house.open()
+        house = self._house
+        if house.deaths >= MOST_DEATHS:
+            house.freshen()
+        order = Order(f"p{time.monotonic_ns()}", cell.where, max(1, cell.nth - turn))
+        SCENES[cell.scene](Play(house, order))
+        house.deaths += cell.where.startswith(("bb-flusher", "bb-nursery"))
+        killed = house.killed(order)
+        if self._scene in FRESH:
+            self.clear()
+        return killed
 
 
 def cells_of(scenes: Iterable[str], jobs: int) -> list[Cell]:
@@ -191,7 +203,7 @@ def main() -> int:
     cells = cells_of(scenes, options.jobs)
     print(f"{len(cells)} cells in {len(scenes)} scenes, recorded in {time.monotonic() - began:.0f} s", flush=True)
     explained = bool(options.scene) or tell_unreachable(cells)
-    chosen = _chosen(cells, options)
+    chosen = _chosen(cells, options) * options.repeat
     if options.list:
         print(*(cell.name for cell in chosen), sep="\n")
         return 0
@@ -228,6 +240,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--cell", action="append", metavar="NAME", help="cells of that name, which may be a pattern")
     parser.add_argument("--scene", action="append", choices=[*SCENES], help="only this scene; may be repeated")
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="homes at a time (4)")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="play each chosen cell so often")
     parser.add_argument("--list", action="store_true", help="only list the cells")
     parser.add_argument("--verbose", action="store_true", help="tell of every cell")
     return parser.parse_args()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
 
-from crash_house import JOB, Play, Violation, until
+from crash_house import JOB, Play, Violation, comm, is_dead, until
 
 from ipc.control import program
 from ipc.errors import BackburnerError
@@ -91,7 +93,7 @@ def external(play: Play) -> None:
     by_bus = play.launch(DONE, agent="external", concurrencyKey="by-bus")
     play.launch(("error", "timeout"), agent="external", concurrencyKey="late", timeoutMs=100)
     for id in (by_hand, by_bus):
-        until(lambda id=id: play.task(id).status != "pending", "it to be claimed", play.house.log_tail)
+        until(lambda id=id: play.task(id).status != "pending", "it to be claimed", play.house.portrait)
     done = play.command("complete", by_hand, "--result", "well")
     if done.returncode not in (0, 5):
         raise Violation(f"complete: {done.returncode} {done.stderr}")
@@ -222,6 +224,7 @@ def launching(play: Play) -> None:
     ids = [f"bg-{uuid.uuid4()}" for _ in range(3)]
     tasks = [
         {"id": id, "command": play.job("well"), "parentSessionId": play.order.token, "concurrencyKey": id}
+        | {"env": {"CRASH_SLOT": id}}
         | ({} if place else {"stdinFile": str(play.house.project / "input")})
         for place, id in enumerate(ids)
     ]
@@ -237,7 +240,9 @@ def launching(play: Play) -> None:
 def unnamed(play: Play) -> None:
     """A launch without an id of the launcher's: killed before it could tell, it made one task or none."""
     play.arm()
-    words = program("--home", str(play.house.home.folder), "launch", "--parent", play.order.token, "--", *play.job("well"))
+    words = program(
+        "--home", str(play.house.home.folder), "launch", "--parent", play.order.token, "--", *play.job("well")
+    )
     before = known(play)
     done = subprocess.run(words, env=play.house.environment, cwd=play.house.project, capture_output=True, text=True)
     new = known(play) - before
@@ -288,38 +293,40 @@ def left_alone(play: Play) -> None:
     play.arm()
     go_down(play)
     play.go.touch()
-    until(lambda: not play.house.workers(), "the worker to leave", play.house.log_tail)
+    until(lambda: not play.house.workers(), "the worker to leave", play.house.portrait)
     play.house.down.clear()
     play.finish()
 
 
 def go_down(play: Play, *how: str) -> None:
-    """Say `down` until nobody is there; a supervisor that was killed meanwhile is not started again before."""
-    play.house.down.set()
-    until(lambda: play.command("down", *how).returncode == 4, "the home to be down", play.house.log_tail)
+    """Say `down`; a supervisor that was killed meanwhile is started again, and told again."""
+    house = play.house
+    while True:
+        house.down.set()
+        done = play.command("down", *how)
+        until(lambda: house.role("supervisor") is None, "the supervisor to go", house.portrait)
+        if done.returncode == 0 and house.left_well():
+            return
+        if done.returncode not in (0, 4, 111):
+            raise Violation(f"down: {done.returncode} {done.stderr}")
+        house.down.clear()
+        house.wait_ready()
 
 
 def kill_workers(play: Play) -> None:
     """SIGKILL every worker."""
-    from pathlib import Path
-
     for pid in play.house.workers():
-        if Path(f"/proc/{pid}/comm").read_text().strip() == "bb-worker":
+        if comm(pid) == "bb-worker":
             kill(pid)
 
 
 def kill(pid: int | None) -> None:
     """SIGKILL, and wait for the death."""
-    import os
-    import signal
-    from pathlib import Path
-
     if pid is None:
         return
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    stat = Path(f"/proc/{pid}/stat")
-    until(lambda: not stat.exists() or b") Z" in stat.read_bytes(), f"the death of {pid}")
+    until(lambda: is_dead(pid), f"the death of {pid}")
 
 
 SCENES: dict[str, Scene] = {

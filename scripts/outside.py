@@ -46,6 +46,22 @@ class Place:
         self.home = self.project / ".backburner"
         self.tree = tree
 
+    def snapshot(self) -> None:
+        """Use a copy of the tree as it is now: whoever edits it meanwhile is no part of what is tried."""
+        tree = self.project / "tree"
+        for package in ("ipc", "supervisor"):
+            shutil.copytree(self.tree / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copy(self.tree / "backburner.py", tree)
+        self.tree = tree
+
+    def patch(self, file: str, was: str, becomes: str) -> None:
+        """Change the copy in one place. A place that is not there any more ends the script."""
+        path = self.tree / file
+        text = path.read_text()
+        if self.tree == ROOT or text.count(was) != 1:
+            raise SystemExit(f"{file} has not exactly one {was!r} to change")
+        path.write_text(text.replace(was, becomes))
+
     def configure(self, text: str) -> None:
         """Write the home's configuration."""
         self.home.mkdir(0o700, exist_ok=True)

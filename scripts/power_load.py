@@ -17,7 +17,7 @@ from typing import Any
 
 from outside import Journal, Place, Wire, nap
 
-#: Bytes that one task in ten writes: more than goes into the database.
+#: Bytes that some tasks write: more than goes into the database.
 LONG_OUTPUT = 100_000
 
 
@@ -44,7 +44,7 @@ class Load:
             nap(self._chance.uniform(0.02, 0.12))
 
     def _input(self, number: int) -> dict[str, Any]:
-        write = f"head -c {LONG_OUTPUT} /dev/zero; " if self._chance.random() < 0.15 else ""
+        write = f"head -c {LONG_OUTPUT} /dev/zero | tr '\\0' x; " if self._chance.random() < 0.3 else ""
         note = f'echo \'{{"what":"ran","run":"{self._run}","claim":\'$BACKBURNER_CLAIM\'}}\' >> {self._place.project}/books'
         found: dict[str, Any] = {
             "command": ["/bin/sh", "-c", f"{note}; {write}cat"],
@@ -91,4 +91,5 @@ class Load:
 
 if __name__ == "__main__":
     Load(Path(sys.argv[1]), sys.argv[2]).go(float(sys.argv[3]))
+    (Path(sys.argv[1]) / f"over-{sys.argv[2]}").touch()
     os._exit(0)

@@ -13,6 +13,7 @@ from ipc import clock
 from ipc.errors import Temporary
 from ipc.home import Home
 from ipc.lock import holder
+from supervisor.backoff import Backoff
 from supervisor.children import start_detached
 from supervisor.control_line import ControlLine
 
@@ -45,13 +46,14 @@ class Nurse:
         return self._line is None or self._line.closed
 
     def connect(self) -> None:
-        """Reach the nursery that lives, or start one. Raises Temporary."""
-        if holder(self._home.lock("nursery")) is None:
-            self._started = start_detached(self._command)
-        deadline = clock.monotonic() + START_PATIENCE
+        """Reach the nursery that lives, or start one; another, where that one dies before it listens. Raises Temporary."""
+        deadline, backoff = clock.monotonic() + START_PATIENCE, Backoff()
         while (connection := self._try()) is None:
             if clock.monotonic() > deadline:
                 raise Temporary(f"The nursery of {self._home.folder} does not answer; see {self._home.log}.")
+            if backoff.over() and not self._is_coming():
+                backoff.note()
+                self._started = start_detached(self._command)
             clock.nap(0.01)
         self._line = ControlLine(connection, self._selector, lambda message, _channel: self._heard(message))
 
@@ -72,7 +74,7 @@ class Nurse:
         self._send({"leave": True})
 
     def retire(self) -> None:
-        """Have it make room for another and look after its children until the last has left; returns when there is room."""
+        """Have it look after its children until the last has left, and make room for another; returns when there is."""
         self._send({"retire": True})
         deadline = clock.monotonic() + RETIRE_PATIENCE
         while holder(self._home.lock("nursery")) is not None and clock.monotonic() < deadline:
@@ -86,6 +88,11 @@ class Nurse:
     def _send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
         if self._line is not None:
             self._line.send(message, channel)
+
+    def _is_coming(self) -> bool:
+        """Whether a nursery lives that does not listen yet."""
+        started = self._started is not None and self._started.poll() is None
+        return started or holder(self._home.lock("nursery")) is not None
 
     def _try(self) -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX)

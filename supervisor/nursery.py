@@ -131,7 +131,7 @@ class Nursery(Role):
         self._leaving = True
 
     def _retire(self) -> None:
-        """Make room for another nursery: what tells that this one lives gets another name, and it can be reached no more."""
+        """Make room for another: the lock that tells of this one gets another name, and nobody reaches it any more."""
         if self._retired is None:
             self.selector.unregister(self._listener)
             self._listener.close()

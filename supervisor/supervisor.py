@@ -83,6 +83,7 @@ class Supervisor(Role):
         self._flusher: Watch | None = None
         self._flusher_backoff = Backoff()
         self._nursery_backoff = Backoff()
+        self._hiring_backoff = Backoff()
         self._overdue: dict[int, float] = {}
         self._look_at = 0.0
         self._seen = -1
@@ -190,7 +191,7 @@ class Supervisor(Role):
         if self._departure is not None:
             return self._depart(self._departure)
         self._recovered |= not self._burial
-        if self._recovered and self._dispatch.give_out(self._config.max_workers):
+        if self._recovered and self._dispatch.give_out(self._most_workers()):
             self._due = 0  # work outside may have a timeout
         self._dismiss_idle()
         return min(self._rest(), self._housekeeping.turn(self._config))
@@ -207,6 +208,8 @@ class Supervisor(Role):
     def _bury(self) -> None:
         for hand in self._burial.note_gone(self._registry):
             self._dispatch.free(hand)
+            if hand.owner is None:  # it died before it could report for work: so may the next one
+                self._hiring_backoff.note()
             self._look_at = 0.0
         if self._burial.settle(self._queue):
             self._counted = False
@@ -215,13 +218,18 @@ class Supervisor(Role):
         self._dispatch.recount(self._registry.running())
         self._look_at = 0.0
 
+    def _most_workers(self) -> int:
+        return (
+            self._config.max_workers if self._hiring_backoff.over() else min(len(self._crew), self._config.max_workers)
+        )
+
     def _rest(self) -> float:
         now = clock.monotonic()
         rests = [PARANOIA, self._watchdog.rest(), *(at - now for at in self._overdue.values())]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)
-        if self._flusher is None:
-            rests.append(self._flusher_backoff.rest())
+        backoffs = [self._hiring_backoff] + [self._flusher_backoff] * (self._flusher is None)
+        rests += [backoff.rest() for backoff in backoffs if not backoff.over()]
         rests += [hand.idle_since + self._config.worker_idle_s - now for hand in self._crew if hand.idle]
         return max(0.0, min(rests))
 
@@ -400,7 +408,7 @@ class Supervisor(Role):
         say("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
 
     def _hand_over(self, successor: list[str]) -> None:
-        """Let go of everything as it runs: this process becomes a new supervisor, with a nursery and a flusher of its own."""
+        """Let go of everything as it runs: this process becomes a new supervisor, with a nursery of its own."""
         if self._departure is None:
             say("handing_over")
             notify("RELOADING=1")

@@ -15,8 +15,8 @@ from ipc.errors import BadConfiguration, NoSupervisor
 from ipc.lock import holder
 from ipc.registry import Registry
 from supervisor.cli.desk import Desk
-from supervisor.cli.lookalikes import refuse_lookalikes
 from supervisor.cli.options import example, say, short
+from supervisor.lookalikes import refuse_lookalikes
 
 
 @click.command("up", short_help="Run the supervisor.", epilog=example("up", "up --detach"))
@@ -50,13 +50,16 @@ def down_command(desk: Desk, now: bool, requeue: bool) -> None:
 
 
 @click.command(
-    "restart", short_help="Hand over to a new supervisor.", epilog=example("restart", "pipx upgrade backburner && backburner restart")
+    "restart",
+    short_help="Hand over to a new supervisor.",
+    epilog="\b\nExample:\n  pipx upgrade backburner && backburner restart",
 )
 @click.pass_obj
 def restart_command(desk: Desk) -> None:
     """Have a new supervisor take over, of the program that this command is; running tasks are not touched.
 
-    Returns when it can be talked to. After an upgrade this is all that is needed: what runs is finished by those who began it.
+    Returns when it can be talked to. After an upgrade this is all that is needed: what runs is finished by those who
+    began it.
     """
     refuse_lookalikes()
     _ = desk.sound_config

@@ -18,7 +18,9 @@ VERBS = {
     "up": "powering",
     "down": "powering",
     "status": "showing",
+    "restart": "powering",
     "reload": "powering",
+    "doctor": "doctoring",
     "launch": "launching",
     "run": "running",
     "list": "showing",
@@ -39,9 +41,13 @@ VERBS = {
     "clear": "keeping",
     "export": "keeping",
     "import": "keeping",
+    "backup": "saving",
+    "restore": "saving",
+    "salvage": "saving",
     "config": "configuring",
     "schema": "describing",
     "completion": "describing",
+    "service": "serving",
 }
 
 

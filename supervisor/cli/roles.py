@@ -48,20 +48,16 @@ def nursery_command(home: Home) -> list[str]:
 
 
 def be_nursery(folder: str) -> None:
-    """Fork workers and flushers until told to stop."""
+    """Fork workers and flushers until told to stop. What they need is imported now: a fork of it is ready at once."""
+    from supervisor.flusher import Flusher
     from supervisor.nursery import Nursery
-
-    Nursery(Home(Path(folder)), {"worker": _worker, "flusher": _flusher}).run()
-
-
-def _worker(home: Home, channel: socket.socket | None) -> Role:
     from supervisor.worker import Worker
 
-    assert channel is not None, "a worker is ordered with its line"
-    return Worker(home, channel)
+    def worker(home: Home, channel: socket.socket | None) -> Role:
+        assert channel is not None, "a worker is ordered with its line"
+        return Worker(home, channel)
 
+    def flusher(home: Home, _channel: socket.socket | None) -> Role:
+        return Flusher(home)
 
-def _flusher(home: Home, _channel: socket.socket | None) -> Role:
-    from supervisor.flusher import Flusher
-
-    return Flusher(home)
+    Nursery(Home(Path(folder)), {"worker": worker, "flusher": flusher}).run()

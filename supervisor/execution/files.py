@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ipc.home import Home
+from ipc.home import Home, sync
 from ipc.moments import moment
 
 STREAMS = ("stdout", "stderr")
@@ -40,8 +40,7 @@ class Files:
     def sync(self) -> None:
         """Have what stays a file outlive a power loss."""
         for stream in set(STREAMS) - self._kept:
-            with open(self.paths[stream], "rb") as file:
-                os.fsync(file.fileno())
+            sync(self.paths[stream])
 
     def forget(self, inputs: bool) -> None:
         """Unlink what is in the database now and, with `inputs`, what the try was given to read."""

@@ -268,3 +268,15 @@ def _environment_by_psutil(pid: int) -> dict[str, str]:
         return dict(psutil.Process(pid).environ())
     except (psutil.Error, OSError):
         return {}
+
+
+def bearers(home: Path) -> dict[int, int]:
+    """The living processes that bear the mark of a try in that home, and which; not those that may outlive it."""
+    found = {}
+    for pid in _all_processes():
+        marks = _environment(pid)
+        claim = marks.get(CLAIM_MARK, "")
+        ours = marks.get(HOME_MARK) == str(home) and SPARE_MARK not in marks and claim.isdecimal()
+        if ours and not _is_zombie(pid):
+            found[pid] = int(claim)
+    return found

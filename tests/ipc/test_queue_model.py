@@ -359,9 +359,23 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=who, group=st.sampled_from(GROUPS), slot=st.integers(0, 3), outside=st.booleans())
     def claim(self, who: int, group: str, slot: int, outside: bool) -> None:
+        self.claim_in(who, group, slot, outside)
+
+    def claim_in(self, who: int, group: str, slot: int, outside: bool) -> None:
         expected = self.model.claimable(group, slot, outside)
         claimed = self.ask(who, "claim", group, slot, None if outside else 1)
         self.took(expected, claimed, slot)
+
+    @precondition(lambda self: self.free())
+    @rule(who=who, place=st.integers(0, 9))
+    def claim_what_there_is(self, who: int, place: int) -> None:
+        found = self.free()
+        group, slot, outside = found[place % len(found)]
+        self.claim_in(who, group, slot, outside)
+
+    def free(self) -> list[tuple[str, int, bool]]:
+        places = itertools.product(sorted({task.group for task in self.model.tasks.values()}), range(3), (False, True))
+        return [place for place in places if self.model.claimable(*place)]
 
     def took(self, expected: Model | None, claimed: dict[str, Any] | None, slot: int) -> None:
         assert (claimed and claimed["id"]) == (expected and expected.id)
@@ -436,24 +450,30 @@ class Machine(RuleBasedStateMachine):
         self.model_at_next(self.model.promote)
         self.ask(who, "promote")
 
-    @rule(who=who, key=st.sampled_from(GROUPS), most=st.sampled_from((None, 0, 1, 2, 4)))
-    def limit(self, who: int, key: str, most: int | None) -> None:
+    @rule(who=who, key=st.sampled_from(GROUPS), what=st.sampled_from((None, 0, 1, 2, 4, "pause", "resume", "batch")), few=st.booleans())
+    def meddle(self, who: int, key: str, what: int | str | None, few: bool) -> None:
+        if what in ("pause", "resume"):
+            self.pause(who, key, int(what == "pause"))
+        elif what == "batch":
+            self.batch(who, PARENTS[GROUPS.index(key) % 2], 1 if few else 3)
+        else:
+            self.limit(who, key, what)
+
+    def limit(self, who: int, key: str, most: Any) -> None:
         self.model.live = {name: value for name, value in self.model.live.items() if name != key}
         self.model.live |= {} if most is None else {key: most}
         assert self.ask(who, "limit", key, most) == self.model.group(key)
         for task in self.model.tasks.values():
             group = self.model.group(task.key)
             if task.unfinished and group != task.group:
-                task.group, task.slot = group, None  # the slot is whichever was free: looked up below
+                task.group, task.slot = group, None  # the slot is whichever was free: `agrees` looks it up
 
-    @rule(who=who, key=st.sampled_from(GROUPS), paused=st.integers(0, 1))
     def pause(self, who: int, key: str, paused: int) -> None:
         group = self.model.group(key)
         self.model.paused = self.model.paused | {group} if paused else self.model.paused - {group}
         assert self.ask(who, "pause", key, paused) == group
 
-    @rule(who=who, parent=st.sampled_from(PARENTS[:2]), most=st.integers(1, 3))
-    def batch(self, who: int, parent: str, most: int) -> None:
+    def batch(self, who: int, parent: str | None, most: int) -> None:
         waiting = [entry for entry in self.model.outbox if entry[0] == parent]
         told, left = waiting[:most], waiting[most:]
         assert self.ask(who, "batch", parent, most) is bool(told)
@@ -461,7 +481,6 @@ class Machine(RuleBasedStateMachine):
             busy = any(task.unfinished and task.parent == parent for task in self.model.tasks.values())
             ends = tuple((id, status) for _, id, status in told)
             self.model.events.append(("background_tasks_batch", ends, not left and not busy))
-            self.model.outbox = [entry for entry in self.model.outbox if entry not in told or entry[0] != parent]
             self.model.outbox = [entry for entry in self.model.outbox if entry[0] != parent] + left
 
     @invariant()
@@ -506,7 +525,7 @@ def _told(event: dict[str, Any]) -> tuple[Any, ...]:
     return kind, id, event["status"], event["errorKind"]
 
 
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(390)
 def test_two_processes_on_one_queue_do_what_the_model_says():
     hands = (Hand(), Hand())
 

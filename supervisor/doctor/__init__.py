@@ -1,0 +1,1 @@
+"""What may be wrong with a home, looked for without writing anything: each finding says how to mend it."""
