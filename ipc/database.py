@@ -261,7 +261,8 @@ class Database:
     def take_in(self, wreck: Wreck) -> dict[str, int]:
         """Copy what can be read of a damaged database into this one, which is new.
 
-        How many rows of each table there are; `given_up` are the tasks that ended because their input was lost. What belongs to nothing is left out. Raises Temporary.
+        How many rows of each table there are; `given_up` are the tasks that ended because their input was lost. What
+        belongs to nothing is left out. Raises Temporary.
         """
         with self._mutex, translated(self.home), self._gate:
             self._connection.execute("PRAGMA foreign_keys = OFF")

@@ -1,4 +1,4 @@
-"""Chaos: a home under mixed load whose processes are killed and stopped at random, and a checker that keeps its own books.
+"""Chaos: a home under load whose processes are killed and stopped at random, and a checker that keeps its own books.
 
     scripts/chaos --seconds 600 --seed 7        ten minutes, at least two kills a second
     scripts/chaos --plant stray --seed 7        with a bug planted: it must be found (exit 0 if it is)
@@ -96,7 +96,10 @@ class Crowd:
     def __init__(self, place: Place, seed: str, rate: float, ears: list[Ear]) -> None:
         """Nobody is started yet."""
         self._place, self._seed = place, seed
-        launchers = {way: ["chaos_load.py", way, str(place.project), "{life}", str(rate), str(place.tree)] for way in ("cli", "bus", "api")}
+        launchers = {
+            way: ["chaos_load.py", way, str(place.project), "{life}", str(rate), str(place.tree)]
+            for way in ("cli", "bus", "api")
+        }
         listeners = {ear.name: self._ear(ear) for ear in ears}
         self._words = {**launchers, **listeners}
         self.of_role = {"launcher": list(launchers), "subscriber": list(listeners)}
@@ -114,7 +117,9 @@ class Crowd:
         for name in (name for role in roles for name in self.of_role[role]):
             if name not in self.alive or self.alive[name].poll() is not None:
                 self._lives[name] += 1
-                script, *words = (word.replace("{life}", f"{self._seed} {self._lives[name]}") for word in self._words[name])
+                script, *words = (
+                    word.replace("{life}", f"{self._seed} {self._lives[name]}") for word in self._words[name]
+                )
                 self.alive[name] = self._start([sys.executable, str(HERE / script), *words])
 
     def mind_supervisor(self) -> None:
@@ -126,13 +131,22 @@ class Crowd:
 
     def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            command, env=self._place.environment, cwd=self._place.project, stdin=subprocess.DEVNULL, stdout=self.errors, stderr=self.errors
+            command,
+            env=self._place.environment,
+            cwd=self._place.project,
+            stdin=subprocess.DEVNULL,
+            stdout=self.errors,
+            stderr=self.errors,
         )
 
     def pids(self, role: str) -> list[int]:
         """Who there is of a role, in a steady order."""
         if role in self.of_role:
-            return [self.alive[name].pid for name in self.of_role[role] if name in self.alive and self.alive[name].poll() is None]
+            return [
+                self.alive[name].pid
+                for name in self.of_role[role]
+                if name in self.alive and self.alive[name].poll() is None
+            ]
         if role == "task":
             return sorted(one.pid for one in self._place.processes() if "SIEGE_GROUP" in one.marks)
         return sorted(one.pid for one in self._place.role(role))
@@ -209,7 +223,10 @@ class Watch(threading.Thread):
 
     def _work(self) -> None:
         with closing(database(self._place.home)) as connection:
-            ids = [row["id"] for row in connection.execute("SELECT id FROM tasks WHERE status = 'running' AND agent = 'external'")]
+            ids = [
+                row["id"]
+                for row in connection.execute("SELECT id FROM tasks WHERE status = 'running' AND agent = 'external'")
+            ]
         for id in ids:
             self._complete(id)
 
@@ -234,7 +251,12 @@ class Run:
         sow(plant, self.place)
         self.place.configure(SETTINGS.format(durability=options.durability))
         self.options, self.plant = options, plant
-        self.ears = [Ear("all", "*", False), Ear("a", "ses-a", False), Ear("b", "ses-b", False), Ear("acks", "ses-c", True)]
+        self.ears = [
+            Ear("all", "*", False),
+            Ear("a", "ses-a", False),
+            Ear("b", "ses-b", False),
+            Ear("acks", "ses-c", True),
+        ]
         self.crowd = Crowd(self.place, str(options.seed), options.rate, self.ears)
         self.storm = Storm(self.crowd)
         self.sampler = Sampler(self.place, self.storm.disturbed)
@@ -259,10 +281,14 @@ class Run:
 
     def _begin(self) -> None:
         self.crowd.mind_supervisor()
-        wait_for("the bus", 30, (self.place.home / "bus.sock").exists)
+        wait_for("the bus", 60, self._answers)
         self.crowd.mind()
         wait_for("the subscribers", 30, self._all_listen)
         self.watch.start()
+
+    def _answers(self) -> bool:
+        self.crowd.mind_supervisor()
+        return (self.place.home / "bus.sock").exists()
 
     def _all_listen(self) -> bool:
         paths = [self.place.project / f"ear-{ear.name}.journal" for ear in self.ears]
@@ -312,10 +338,14 @@ class Run:
         nap(4.0)
         used = sum(cpu_seconds(pid) - seconds for (pid, _), seconds in before.items())
         if used > 0.12:
-            self.late.append(Violation("I8", f"the roles used {used:.2f} s of CPU in 4 s in which there was nothing to do"))
+            self.late.append(
+                Violation("I8", f"the roles used {used:.2f} s of CPU in 4 s in which there was nothing to do")
+            )
         for one in self.place.processes():
             if "SIEGE_GROUP" in one.marks:
-                self.late.append(Violation("I5", f"{one.pid} of {one.marks['BACKBURNER_TASK_ID']} is still there at the end"))
+                self.late.append(
+                    Violation("I5", f"{one.pid} of {one.marks['BACKBURNER_TASK_ID']} is still there at the end")
+                )
 
     def _end(self) -> None:
         self.watch.over.set()
@@ -335,14 +365,20 @@ class Run:
         books = self.books
         assert books is not None
         kills = sum(self.storm.kills.values())
-        print(f"seed {self.options.seed}, {self.options.seconds:g} s of storm ({seconds:.0f} s in all), plant: {self.plant or 'none'}")
+        print(
+            f"seed {self.options.seed}, {self.options.seconds:g} s of storm ({seconds:.0f} s in all),",
+            f"plant: {self.plant or 'none'}",
+        )
         print(f"kills {kills} ({kills / self.options.seconds:.1f}/s): {_by_role(self.storm.kills)}")
         print(f"stops {sum(self.storm.stops.values())}: {_by_role(self.storm.stops)}")
         acknowledged = len({line["id"] for line in books.launches if line["what"] == "launched"})
         ends = Counter(f"{task['status']} {task['error_kind'] or ''}".strip() for task in books.tasks.values())
         print(f"tasks {len(books.tasks)} ({acknowledged} acknowledged): {_by_role(ends)}")
-        print(f"events {len(books.events)}, heard {_by_role(Counter({ear.name: len(ear.heard) for ear in books.ears}))}")
-        print(f"jobs run {sum(line['what'] == 'start' for line in books.jobs)}, most at once {_by_role(self.sampler.most)}")
+        print(
+            f"events {len(books.events)}, heard {_by_role(Counter({ear.name: len(ear.heard) for ear in books.ears}))}"
+        )
+        started = sum(line["what"] == "start" for line in books.jobs)
+        print(f"jobs run {started}, most at once {_by_role(self.sampler.most)}")
         print(f"samples {self.sampler.samples}, failed {len(self.watch.trouble)} {self.watch.trouble[:1]}")
         print(f"violations {len(found)}")
         for violation in found[:20]:
@@ -375,7 +411,9 @@ def run(options: argparse.Namespace, plant: str) -> bool:
 
 def options_of(words: list[str]) -> argparse.Namespace:
     """What was asked for."""
-    parser = argparse.ArgumentParser(description="Kill and stop every role at random under load; check I1 to I8 from outside.")
+    parser = argparse.ArgumentParser(
+        description="Kill and stop every role at random under load; check I1 to I8 from outside."
+    )
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--rate", type=float, default=2.5, help="launches a second of each of the three launchers")

@@ -151,7 +151,9 @@ def told_once_each(books: Books) -> Iterator[Violation]:
     for id in books.tasks:
         ends = sum(event["type"] == ENDED for event in histories[id])
         if not 1 + sure[id] <= ends <= 1 + asked[id]:
-            yield Violation("I3", f"{id} was told to have ended {ends} times, retried by hand {sure[id]} to {asked[id]} times")
+            yield Violation(
+                "I3", f"{id} was told to have ended {ends} times, retried by hand {sure[id]} to {asked[id]} times"
+            )
 
 
 def settled(books: Books) -> Iterator[Violation]:
@@ -185,7 +187,9 @@ def run_to_its_end(books: Books) -> Iterator[Violation]:
         if task["status"] != "completed" or task["result"] == "said so":
             continue
         if (id, task["claim"]) not in ended or str(task["claim"]) != (task["result"] or "").strip():
-            yield Violation("I2", f"{id} is completed with {task['result']!r}, claim {task['claim']}: it did not run to its end")
+            yield Violation(
+                "I2", f"{id} is completed with {task['result']!r}, claim {task['claim']}: it did not run to its end"
+            )
 
 
 def ended_by_verdict(books: Books) -> Iterator[Violation]:
@@ -240,13 +244,18 @@ def batches(books: Books) -> Iterator[Violation]:
     for event in books.events:
         if event["type"] == BATCH_STORED:
             told.update(event["taskIds"])
-            if len(event["taskIds"]) > books.most_in_batch or len(event["taskIds"]) != event["count"]:
-                yield Violation("I7", f"the batch {event['seq']} tells of {len(event['taskIds'])} tasks")
+            yield from whole_batch(event, books.most_in_batch)
     for id in ends.keys() | told.keys():
         if ends[id] != told[id]:
             yield Violation("I7", f"{id} ended {ends[id]} times and is in {told[id]} batches")
     if books.unbatched:
         yield Violation("I7", f"{books.unbatched} ends were never told in a batch")
+
+
+def whole_batch(event: Facts, most: int) -> Iterator[Violation]:
+    """A batch counts right, and is no larger than it may be."""
+    if len(event["taskIds"]) > most or len(event["taskIds"]) != event["count"]:
+        yield Violation("I7", f"the batch {event['seq']} tells of {len(event['taskIds'])} tasks")
 
 
 def numbers(books: Books) -> Iterator[Violation]:
@@ -286,7 +295,9 @@ class Sampler:
         jobs = open_jobs(self._place.project / "jobs.journal")
         with closing(database(self._place.home)) as connection:
             tasks = {row["id"]: dict(row) for row in connection.execute(_ROWS)}
-            owners = {row["number"]: (row["pid"], row["ticks"]) for row in connection.execute("SELECT * FROM processes")}
+            owners = {
+                row["number"]: (row["pid"], row["ticks"]) for row in connection.execute("SELECT * FROM processes")
+            }
         after = {one.who: one for one in self._place.processes()}
         both = {who: one for who, one in after.items() if who in before}
         leaders = {who for who, one in both.items() if one.name in ("bb-supervisor", "bb-nursery")}
@@ -302,21 +313,25 @@ class Sampler:
         self.found.setdefault(key, Violation(invariant, what))
 
     def _limits_in_processes(self, both: dict[tuple[int, int], Seen], jobs: list[Facts]) -> None:
-        """I4: whoever is in both scans, and in the journal between them, lived all the time between: they ran at once."""
-        running: dict[str, set[str]] = defaultdict(set)
-        for one in both.values():
-            if "SIEGE_GROUP" in one.marks and "SIEGE_SPARED" not in one.marks:
-                running[one.marks["SIEGE_GROUP"]].add(one.marks["BACKBURNER_CLAIM"])
-        still = {(line["pid"], line["ticks"], line["claim"]) for line in open_jobs(self._place.project / "jobs.journal")}
-        for line in jobs:
-            who = (line["pid"], line["ticks"])
-            if who in both and (*who, line["claim"]) in still and both[who].name == "bb-runner":
-                running[line["group"]].add(str(line["claim"]))
-        for group, claims in running.items():
+        """I4: whoever is in both scans, and in the journal between them, lived all the time between."""
+        for group, claims in self._running(both, jobs).items():
             self.most[group] = max(self.most[group], len(claims))
             if LIMITS[group] and len(claims) > LIMITS[group]:
-                what = f"{len(claims)} claims of {group} had processes at once, the limit is {LIMITS[group]}: {sorted(claims)}"
-                self._add(f"process {group}", "I4", what)
+                what = f"{len(claims)} claims of {group} had processes at once, the limit is {LIMITS[group]}"
+                self._add(f"process {group}", "I4", f"{what}: {sorted(claims)}")
+
+    def _running(self, both: dict[tuple[int, int], Seen], jobs: list[Facts]) -> dict[str, set[str]]:
+        """The claims of each group that had processes: their own, or a runner that says so."""
+        found: dict[str, set[str]] = defaultdict(set)
+        for one in both.values():
+            if "SIEGE_GROUP" in one.marks and "SIEGE_SPARED" not in one.marks:
+                found[one.marks["SIEGE_GROUP"]].add(one.marks["BACKBURNER_CLAIM"])
+        runners = {who for who, one in both.items() if one.name == "bb-runner"}
+        still = {(line["pid"], line["claim"]) for line in open_jobs(self._place.project / "jobs.journal")}
+        for line in jobs:
+            if (line["pid"], line["ticks"]) in runners and (line["pid"], line["claim"]) in still:
+                found[line["group"]].add(str(line["claim"]))
+        return found
 
     def _limits_in_rows(self, tasks: dict[str, Facts]) -> None:
         """I4: and so says the database."""
@@ -335,7 +350,9 @@ class Sampler:
             claim = int(marks["BACKBURNER_CLAIM"])
             over = claim < task["claim"] or (claim == task["claim"] and task["status"] != "running")
             if over:
-                self._add(f"stray {claim}", "I5", f"{one.pid} ({one.name}) of {task['id']} lives, its claim {claim} is over")
+                self._add(
+                    f"stray {claim}", "I5", f"{one.pid} ({one.name}) of {task['id']} lives, its claim {claim} is over"
+                )
 
     def _owners(self, tasks: dict[str, Facts], owners: dict[int, Any], living: dict[Any, str], now: float) -> None:
         """I6: nobody runs for long whose owner is dead, unless those who would bury it were disturbed."""

@@ -1,7 +1,9 @@
 """A launcher of scripts/chaos: chaos_load.py WAY FOLDER SEED RATE. It is killed at will and started again.
 
-WAY is how it speaks to backburner: `cli` (a process a launch), `bus` (the socket, with ids of its own choice that are asked
-for again when an answer is lost) or `api` (the Python package). Everything is written into its journal twice: before it is asked
+WAY is how it speaks to backburner: `cli` (a process a launch), `bus` (the socket, with ids of its own choice that are
+asked
+for again when an answer is lost) or `api` (the Python package). Everything is written into its journal twice: before
+it is asked
 for, and when it was acknowledged. What was acknowledged must be so for ever; what was not may be so or not.
 """
 
@@ -216,7 +218,9 @@ class Launcher:
         self._chance = random.Random(f"{way} {seed}")
         self._load = Load(place, self._chance)
         self._bus = Bus(place)
-        self._via: Bus | Cli | Api = {"bus": lambda: self._bus, "cli": lambda: Cli(place), "api": lambda: Api(place)}[way]()
+        self._via: Bus | Cli | Api = {"bus": lambda: self._bus, "cli": lambda: Cli(place), "api": lambda: Api(place)}[
+            way
+        ]()
 
     def run(self, rate: float) -> None:
         """For ever: it is ended from outside."""

@@ -1,6 +1,7 @@
 """Bugs that are planted on purpose, to show that the checker of scripts/chaos sees them.
 
-Two falsify what a subscriber wrote down, three are patches of a copy of the tree. A patch that no longer fits is an error:
+Two falsify what a subscriber wrote down, three are patches of a copy of the tree. A patch that no longer fits is an
+error:
 a plant that is not there would be "not found" for the wrong reason.
 """
 
@@ -23,10 +24,18 @@ PLANTS = {
 #: Where a copy is changed: file, what stands there, what stands there instead.
 PATCHES = {
     "slot-over": [
-        ("ipc/limits.py", "def limit(self, group: str) -> int:", "def limit(self, group: str) -> int:\n        return 7\n\n    def _was(self, group: str) -> int:"),
+        (
+            "ipc/limits.py",
+            "def limit(self, group: str) -> int:",
+            "def limit(self, group: str) -> int:\n        return 7\n\n    def _was(self, group: str) -> int:",
+        ),
     ],
     "stray": [
-        ("supervisor/execution/run.py", "        return self._members()\n\n    def _runner", "        return set()\n\n    def _runner"),
+        (
+            "supervisor/execution/run.py",
+            "        return self._members()\n\n    def _runner",
+            "        return set()\n\n    def _runner",
+        ),
     ],
     "run-twice": [
         ("supervisor/recovery.py", "files.were_made()", "False"),

@@ -1,19 +1,23 @@
-"""Line charts as a PNG, with nothing but the standard library: one panel for each curve, with its name and its range."""
+"""Line charts as a PNG, with the standard library alone: one panel for each curve, with its name and its range."""
 
 from __future__ import annotations
 
 import struct
 import zlib
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 #: Letters of three by five points: five digits, each a row of three bits.
 GLYPHS = dict(
     entry.split("=")
     for entry in (
-        "0=75557 1=26227 2=71747 3=71717 4=55711 5=74717 6=74757 7=71222 8=75757 9=75717 A=25755 B=65656 C=34443 D=65556 "
-        "E=74647 F=74644 G=34553 H=55755 I=72227 J=11152 K=55655 L=44447 M=57755 N=65555 O=25552 P=65644 Q=25563 R=65655 "
-        "S=34216 T=72222 U=55557 V=55552 W=55775 X=55255 Y=55222 Z=71247 .=00002 ,=00024 -=00700 /=11244 :=02020 %=51245"
+        "0=75557 1=26227 2=71747 3=71717 4=55711 5=74717 6=74757 7=71222 "
+        "8=75757 9=75717 A=25755 B=65656 C=34443 D=65556 "
+        "E=74647 F=74644 G=34553 H=55755 I=72227 J=11152 "
+        "K=55655 L=44447 M=57755 N=65555 O=25552 P=65644 Q=25563 R=65655 "
+        "S=34216 T=72222 U=55557 V=55552 W=55775 X=55255 Y=55222 Z=71247 "
+        ".=00002 ,=00024 -=00700 /=11244 :=02020 %=51245"
     ).split()
 )
 
@@ -40,8 +44,11 @@ class Chart:
             self._line((MARGIN, low - (low - high) * part // 4), (WIDTH - MARGIN, low - (low - high) * part // 4), RULE)
         most = max([*values, 1e-9]) * 1.05
         step = (WIDTH - 2 * MARGIN) / max(1, len(values) - 1)
-        points = [(round(MARGIN + step * place), round(low - (low - high) * value / most)) for place, value in enumerate(values)]
-        for start, end in zip(points, points[1:], strict=False):
+        points = [
+            (round(MARGIN + step * place), round(low - (low - high) * value / most))
+            for place, value in enumerate(values)
+        ]
+        for start, end in pairwise(points):
             self._line(start, end, CURVE)
 
     def save(self, path: Path) -> None:

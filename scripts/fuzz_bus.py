@@ -3,10 +3,12 @@
     scripts/fuzz-bus [--messages 1000000] [--seconds 600] [--seed S]      until either is reached
     scripts/fuzz-bus --short                                             twenty seconds of it
 
-There are 2 000 connections: 100 subscribers to everything, of whom 90 never read; one reads a byte a second; some have shut down
+There are 2 000 connections: 100 subscribers to everything, of whom 90 never read; one reads a byte a second; some
+have shut down
 one half of their connection in the middle of a line; the rest do nothing. Others send messages that are almost right.
 Fails (exit 1) if the flusher grows by more than 64 MiB or dies, if what is told does not reach the ten who read
-within 100 ms (at the median; the 99th percentile is printed, and fails beyond 500 ms), if an answer is no answer, if something
+within 100 ms (at the median; the 99th percentile is printed, and fails beyond 500 ms), if an answer is no answer, if
+something
 went wrong inside (−32603), or if another user is served.
 """
 
@@ -219,7 +221,10 @@ class Siege:
         """Something for those who subscribe from the beginning: a log of some megabytes."""
         wire = Wire(self.place.home)
         for _ in range(20):
-            ids = wire.call("launchMany", tasks=[{"agent": "external", "prompt": "x", "concurrencyKey": "fuzz", "description": "d" * 2000}] * 50)
+            ids = wire.call(
+                "launchMany",
+                tasks=[{"agent": "external", "prompt": "x", "concurrencyKey": "fuzz", "description": "d" * 2000}] * 50,
+            )
             for id in ids["result"]["ids"]:
                 wire.call("cancel", id=id)
         wire.close()
@@ -229,31 +234,62 @@ class Siege:
         if os.geteuid() != 0:
             print("another user: not tried, that takes root")
             return
-        for path, mode in ((self.place.project, 0o711), (self.place.home, 0o711), (self.place.home / "bus.sock", 0o777)):
+        for path, mode in (
+            (self.place.project, 0o711),
+            (self.place.home, 0o711),
+            (self.place.home / "bus.sock", 0o777),
+        ):
             path.chmod(mode)
         program = (
             "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.settimeout(5)\n"
-            "try:\n  s.sendall(sys.argv[2].encode() + b'\\n'); print(s.recv(1000))\nexcept OSError as error: print(repr(error))"
+            "try:\n  s.sendall(sys.argv[2].encode() + b'\\n'); print(s.recv(1000))\n"
+            "except OSError as error: print(repr(error))"
         )
-        words = ["/usr/bin/env", "python3", "-I", "-c", program, str(self.place.home / "bus.sock"), ask("ping").decode().strip()]
+        words = [
+            "/usr/bin/env",
+            "python3",
+            "-I",
+            "-c",
+            program,
+            str(self.place.home / "bus.sock"),
+            ask("ping").decode().strip(),
+        ]
         mine = Wire(self.place.home).call("ping")
-        said = subprocess.run(words, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, cwd="/", check=False)
-        refused = said.stdout.strip() in ("b''", "ConnectionResetError(104, 'Connection reset by peer')", "BrokenPipeError(32, 'Broken pipe')")
-        print(f"another user: {'refused' if refused else 'NOT REFUSED'} ({said.stdout.strip() or said.stderr.strip()[-200:]})")
+        said = subprocess.run(
+            words, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, cwd="/", check=False
+        )
+        refused = said.stdout.strip() in (
+            "b''",
+            "ConnectionResetError(104, 'Connection reset by peer')",
+            "BrokenPipeError(32, 'Broken pipe')",
+        )
+        print(
+            f"another user: {'refused' if refused else 'NOT REFUSED'}",
+            said.stdout.strip() or said.stderr.strip()[-200:],
+        )
         if not refused or "result" not in mine or "result" not in Wire(self.place.home).call("ping"):
             self.problems.append("another user was served, or the owner was not")
         self.place.project.chmod(0o700)
         self.place.home.chmod(0o700)
 
     def _fuzzer(self, number: int) -> subprocess.Popen[str]:
-        words = [str(self.place.home), str(self.options.messages // FUZZERS), str(self.options.seconds), f"{self.options.seed} {number}"]
-        return subprocess.Popen([sys.executable, str(HERE / "fuzz_bus.py"), "--fuzzer", *words], stdout=subprocess.PIPE, text=True)
+        words = [
+            str(self.place.home),
+            str(self.options.messages // FUZZERS),
+            str(self.options.seconds),
+            f"{self.options.seed} {number}",
+        ]
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "fuzz_bus.py"), "--fuzzer", *words], stdout=subprocess.PIPE, text=True
+        )
 
     def _probe(self, crowd: Crowd, fuzzers: list[subprocess.Popen[str]]) -> None:
         """End a task now and then, and note when it was asked for; look at the flusher's memory."""
         wire = Wire(self.place.home)
         while any(fuzzer.poll() is None for fuzzer in fuzzers):
-            task = wire.call("launch", agent="external", prompt="x", concurrencyKey="fuzz", parentSessionId="ses-p")["result"]
+            task = wire.call("launch", agent="external", prompt="x", concurrencyKey="fuzz", parentSessionId="ses-p")[
+                "result"
+            ]
             self.asked[task["id"]] = time.monotonic()
             wire.call("cancel", id=task["id"])
             crowd.sip()
@@ -274,12 +310,16 @@ class Siege:
 
     def _look(self) -> None:
         wait_for("the readers", 5, lambda: len(self.readers.heard.get(list(self.asked)[-1], [])) == READERS)
-        delays = sorted(1000 * (at - self.asked[id]) for id, ats in self.readers.heard.items() if id in self.asked for at in ats)
+        delays = sorted(
+            1000 * (at - self.asked[id]) for id, ats in self.readers.heard.items() if id in self.asked for at in ats
+        )
         self.delays = (statistics.median(delays), delays[int(len(delays) * 0.99)], delays[-1])
         if len(delays) != READERS * len(self.asked):
             self.problems.append(f"{READERS * len(self.asked)} ends were to be heard, {len(delays)} were")
         if self.delays[0] > MEDIAN_MS or self.delays[1] > WORST_MS:
-            self.problems.append(f"delivery took {self.delays[0]:.0f} ms at the median, {self.delays[1]:.0f} ms at the 99th percentile")
+            self.problems.append(
+                f"delivery took {self.delays[0]:.0f} ms at the median, {self.delays[1]:.0f} ms at the 99th percentile"
+            )
         if self.most - self.first > MOST_GROWTH:
             self.problems.append(f"the flusher grew by {(self.most - self.first) >> 20} MiB")
         if [one.pid for one in self.place.role("flusher")] != [self.flusher]:
@@ -290,10 +330,20 @@ class Siege:
 
     def report(self, seconds: float) -> None:
         """Print what happened."""
-        print(f"seed {self.options.seed}, {seconds:.0f} s, {CONNECTIONS} connections, {SUBSCRIBERS} subscribers, {READERS} of them read")
-        print(f"messages {self.counts['sent']}: {', '.join(f'{name} {count}' for name, count in self.counts.most_common())}")
+        print(
+            f"seed {self.options.seed}, {seconds:.0f} s, {CONNECTIONS} connections,",
+            f"{SUBSCRIBERS} subscribers, {READERS} of them read",
+        )
+        print(
+            f"messages {self.counts['sent']}:",
+            ", ".join(f"{name} {count}" for name, count in self.counts.most_common()),
+        )
         print(f"flusher: {self.first / 2**20:.1f} MiB at first, {self.most / 2**20:.1f} MiB at most")
-        print("delivery to those who read: median {:.1f} ms, 99th percentile {:.1f} ms, worst {:.1f} ms".format(*self.delays))
+        print(
+            "delivery to those who read: median {:.1f} ms, 99th percentile {:.1f} ms, worst {:.1f} ms".format(
+                *self.delays
+            )
+        )
         for problem in self.problems:
             print(f"  {problem}")
 

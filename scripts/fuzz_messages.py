@@ -30,7 +30,14 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 #: What writes to the disk is drawn less often, so that the messages, not the disk, are what is tried.
-LAUNCH = {"agent": "external", "prompt": "x", "concurrencyKey": "fuzz", "parentSessionId": "ses-f", "priority": 3, "metadata": {"a": 1}}
+LAUNCH = {
+    "agent": "external",
+    "prompt": "x",
+    "concurrencyKey": "fuzz",
+    "parentSessionId": "ses-f",
+    "priority": 3,
+    "metadata": {"a": 1},
+}
 
 ATOMS: tuple[Any, ...] = (
     None, True, False, 0, -1, 1, 2**31, 2**53, 2**63, -(2**63), 10**400, 0.5, 1e308, "", "x", "\0", "\ud800", "é" * 50,

@@ -1,4 +1,4 @@
-"""What the siege scripts share: a home of their own, the command line, the bus and the process table, all seen from outside.
+"""What the siege scripts share: a home of their own, the command line, the bus and the processes, seen from outside.
 
 Nothing here imports backburner: what is checked and what checks it have no code in common.
 """

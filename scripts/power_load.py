@@ -35,7 +35,9 @@ class Load:
 
     def go(self, seconds: float) -> None:
         """Start, launch for so long, and leave all of it standing."""
-        subprocess.run(self._place.command("up", "--detach"), env=self._place.environment, cwd=self._place.project, check=True)
+        subprocess.run(
+            self._place.command("up", "--detach"), env=self._place.environment, cwd=self._place.project, check=True
+        )
         threading.Thread(target=self._listen, daemon=True).start()
         threading.Thread(target=self._launch_straight, daemon=True).start()
         wire, until = Wire(self._place.home), time.monotonic() + seconds
@@ -45,7 +47,8 @@ class Load:
 
     def _input(self, number: int) -> dict[str, Any]:
         write = f"head -c {LONG_OUTPUT} /dev/zero | tr '\\0' x; " if self._chance.random() < 0.3 else ""
-        note = f'echo \'{{"what":"ran","run":"{self._run}","claim":\'$BACKBURNER_CLAIM\'}}\' >> {self._place.project}/books'
+        ran = f'{{"what":"ran","run":"{self._run}","claim":'
+        note = f"echo '{ran}'$BACKBURNER_CLAIM'}}' >> {self._place.project}/books"
         found: dict[str, Any] = {
             "command": ["/bin/sh", "-c", f"{note}; {write}cat"],
             "parentSessionId": f"ses-{number % 3}",
@@ -62,7 +65,9 @@ class Load:
             self._outside(wire)
 
     def _outside(self, wire: Wire) -> None:
-        id = wire.call("launch", agent="external", prompt="x", parentSessionId="ses-0", concurrencyKey="out")["result"]["id"]
+        id = wire.call("launch", agent="external", prompt="x", parentSessionId="ses-0", concurrencyKey="out")["result"][
+            "id"
+        ]
         self._books.note("launched", run=self._run, id=id)
         for _ in range(40):
             if "result" in wire.call("complete", id=id, result="said"):
@@ -76,7 +81,11 @@ class Load:
         manager = BackgroundManager(home=str(self._place.home))
         while True:
             wanted = self._input(self._chance.randrange(1000))
-            fields = {"stdinFile": "stdin_file", "parentSessionId": "parent_session_id", "concurrencyKey": "concurrency_key"}
+            fields = {
+                "stdinFile": "stdin_file",
+                "parentSessionId": "parent_session_id",
+                "concurrencyKey": "concurrency_key",
+            }
             task = manager.launch(**{fields.get(name, name): value for name, value in wanted.items()})
             self._books.note("launched", run=self._run, id=task.id)
             nap(self._chance.uniform(0.05, 0.2))

@@ -1,22 +1,34 @@
-"""Power loss, simulated on files: what was not synced is dropped, and backburner starts on what is left; twice in a row.
+"""Power loss, simulated on files: what was not synced is dropped, and backburner starts on what is left; twice.
 
     scripts/power-loss [--cuts N] [--seconds N] [--seed S]
 
-How, and how honest it is. A supervisor with durability = "full" and its launchers, subscriber and tasks run under strace,
-which records every call that changes a file, its bytes, and every fsync, of all processes, in one order; nothing of ours can
-bypass it, as it could a preloaded library. The books of what was acknowledged and told are written by the same processes, so
-they stand in that same order. At a point of the record (a cut) the files are made anew as POSIX promises them, strictly: content only
+How, and how honest it is. A supervisor with durability = "full" and its launchers, subscriber and tasks run under
+strace,
+which records every call that changes a file, its bytes, and every fsync, of all processes, in one order; nothing of
+ours can
+bypass it, as it could a preloaded library. The books of what was acknowledged and told are written by the same
+processes, so
+they stand in that same order. At a point of the record (a cut) the files are made anew as POSIX promises them,
+strictly: content only
 as far as it was synced, names only as far as their folder was (power_trace.py). At every second cut, instead, chance
 decides for each write and name that was not safe whether it is there, which is what disks really do.
 
-Each cut's files are then looked at: is the database sound, is every launch there that was acknowledged before the cut, is every
-end and batch there that was told before it, with the same number, and is every long output whole whose task was told to have
-ended well. On one cut a second run is recorded, with the boot id of another boot, and cut again in the same ways; on one
+Each cut's files are then looked at: is the database sound, is every launch there that was acknowledged before the
+cut, is every
+end and batch there that was told before it, with the same number, and is every long output whole whose task was told
+to have
+ended well. On the cut where most was forgotten of what somebody had seen (starts and claims need not be synced) a
+second run is recorded, with the boot id of another boot, and cut again in the same ways; on
+one
 of those cuts a third run goes to its end. Over all three no number means two events and no claim was given twice.
 
-What it does not show: a disk that lies about its syncs, sectors torn within one write, and the folder of the home itself, which
-counts as old. The tree is a copy in which only the place of the boot id differs: a simulated loss does not boot the machine.
+What it does not show: a disk that lies about its syncs, sectors torn within one write, and the folder of the home
+itself, which
+counts as old. The tree is a copy in which only the place of the boot id differs: a simulated loss does not boot the
+machine.
 Needs strace (Linux); exit 77 without it.
+
+    scripts/power-loss --plant unsynced|no-jump      with a bug planted in the copy: it must be found (exit 0 if it is)
 """
 
 from __future__ import annotations
@@ -42,6 +54,12 @@ from power_trace import CALLS, Disk, Step, steps
 
 HERE = Path(__file__).resolve().parent
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
+
+#: Bugs that are planted to show that they are found: file, what stands there, what stands there instead.
+PLANTS = {
+    "unsynced": ("ipc/database.py", '"FULL" if synced else "NORMAL"', '"NORMAL"'),
+    "no-jump": ("ipc/database.py", "                    jump(self._transaction)\n", "                    pass\n"),
+}
 
 Facts = dict[str, Any]
 
@@ -74,7 +92,9 @@ class Told:
 
     def _ran(self, line: Facts) -> None:
         if line["claim"] in self.claims:
-            self.problems.append(f"the claim {line['claim']} was given in {self.claims[line['claim']]} and in {line['run']}")
+            self.problems.append(
+                f"the claim {line['claim']} was given in {self.claims[line['claim']]} and in {line['run']}"
+            )
         self.claims[line["claim"]] = line["run"]
 
     def copy(self) -> Told:
@@ -85,17 +105,20 @@ class Told:
         return found
 
     def __str__(self) -> str:
-        return f"{len(self.launched)} launches, {len(self.ended)} verdicts, {len(self.heard)} events, {len(self.claims)} claims"
+        told = f"{len(self.heard)} events, {len(self.claims)} claims"
+        return f"{len(self.launched)} launches, {len(self.ended)} verdicts, {told}"
 
 
 class Machine:
     """A folder that is the machine: its home, its books, its boot."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, plant: str = "") -> None:
         """Make it, with a tree that reads the boot id from a file of its own."""
         self.place = Place(name)
         self.place.snapshot()
         (self.place.project / "given.txt").write_text("given by file\n")
+        if plant:
+            self.place.patch(*PLANTS[plant])
         self.place.patch("ipc/database.py", BOOT_ID, str(self.place.project / "boot_id"))
         self.boot()
 
@@ -113,10 +136,24 @@ class Machine:
         self.place.home.mkdir(0o700, exist_ok=True)
         before = Disk(self.place.home)
         load = [sys.executable, str(HERE / "power_load.py"), str(self.place.project), name, str(seconds)]
-        strace = ["strace", "-f", "-y", "-xx", "-s", "4000000", "--seccomp-bpf", "-e", f"trace={CALLS}", "-e", "signal=none"]
+        strace = [
+            "strace",
+            "-f",
+            "-y",
+            "-xx",
+            "-s",
+            "4000000",
+            "--seccomp-bpf",
+            "-e",
+            f"trace={CALLS}",
+            "-e",
+            "signal=none",
+        ]
         command = [*strace, "-qq", "-o", str(self.record), *load]
         with (self.place.project / "load.log").open("ab") as log:
-            tracer = subprocess.Popen(command, env=self.place.environment, cwd=self.place.project, stdout=log, stderr=log)
+            tracer = subprocess.Popen(
+                command, env=self.place.environment, cwd=self.place.project, stdout=log, stderr=log
+            )
             wait_for("the load to end", seconds + 40, (self.place.project / f"over-{name}").exists)
             self.place.kill_all()
             tracer.wait(30)
@@ -142,6 +179,7 @@ class Cut:
     def __init__(self, at: int, files: dict[str, bytes], told: Told, torn: bool) -> None:
         """Keep both."""
         self.at, self.files, self.told, self.torn = at, files, told, torn
+        self.forgotten = 0
 
 
 def cuts(machine: Machine, disk: Disk, told: Told, how: argparse.Namespace) -> Iterator[Cut]:
@@ -184,7 +222,13 @@ def look(cut: Cut, machine: Machine) -> list[str]:
             return ["the tables are gone"] if cut.told.launched else []
         tasks = {row["id"]: dict(row) for row in connection.execute(_TASKS)}
         events = {row["seq"]: dict(row) for row in connection.execute("SELECT * FROM events")}
-    return [*missing(cut.told, tasks, events), *outputs(cut.told, tasks, machine.place.home), *inputs(tasks, machine.place.home)]
+        claims = connection.execute("SELECT coalesce(max(claim), 0) FROM tasks").fetchone()[0]
+    cut.forgotten = sum(seq not in events for seq in cut.told.heard) + sum(claim > claims for claim in cut.told.claims)
+    return [
+        *missing(cut.told, tasks, events),
+        *outputs(cut.told, tasks, machine.place.home),
+        *inputs(tasks, machine.place.home),
+    ]
 
 
 _TASKS = "SELECT t.*, i.stdin_file FROM tasks t JOIN inputs i ON i.task = t.number"
@@ -200,8 +244,8 @@ def missing(told: Told, tasks: dict[str, Facts], events: dict[int, Facts]) -> It
     for seq, event in told.heard.items():
         if event["type"] == "background_task_completed":
             yield from _told_end(seq, event, tasks, events)
-        elif event["type"] == "background_tasks_batch" and seq not in events:
-            yield f"the told batch {seq} is gone"
+    batches = (seq for seq, event in told.heard.items() if event["type"] == "background_tasks_batch")
+    yield from (f"the told batch {seq} is gone" for seq in batches if seq not in events)
 
 
 def _told_end(seq: int, event: Facts, tasks: dict[str, Facts], events: dict[int, Facts]) -> Iterator[str]:
@@ -214,7 +258,9 @@ def _told_end(seq: int, event: Facts, tasks: dict[str, Facts], events: dict[int,
 
 def outputs(told: Told, tasks: dict[str, Facts], home: Path) -> Iterator[str]:
     """A result longer than what the database keeps is whole in its file."""
-    done = {event["taskId"] for event in told.heard.values() if event.get("status") == "completed" and "taskId" in event}
+    done = {
+        event["taskId"] for event in told.heard.values() if event.get("status") == "completed" and "taskId" in event
+    }
     for id in done & tasks.keys():
         task = tasks[id]
         path = home / "output" / f"{task['claim']}.stdout"
@@ -244,8 +290,8 @@ def finish(machine: Machine, told: Told) -> list[str]:
     place.run("down", "--now")
     for line in heard:
         told.take({"what": "heard", "event": json.loads(line)})
-    for line in (place.project / "books").read_bytes().splitlines():
-        found = json.loads(line)
+    for written in (place.project / "books").read_bytes().splitlines():
+        found = json.loads(written)
         if found["what"] == "ran" and found["claim"] not in told.claims:
             told.take(found)
     return told.problems
@@ -257,17 +303,23 @@ def _pending(place: Place) -> list[Facts]:
 
 
 def lose_often(machine: Machine, disk: Disk, told: Told, how: argparse.Namespace) -> tuple[list[str], Cut | None]:
-    """Every cut of a record; what is wrong, and the last strict one to go on from."""
+    """Every cut of a record; what is wrong, and the strict one where most was forgotten."""
     problems: list[str] = []
-    last: Cut | None = None
+    worst: Cut | None = None
     scratch = Machine("loss-look")
     for cut in cuts(machine, disk, told, how):
-        files = {str(scratch.place.home / Path(name).relative_to(machine.place.home)): data for name, data in cut.files.items()}
-        found = look(Cut(cut.at, files, cut.told, cut.torn), scratch)
+        files = {
+            str(scratch.place.home / Path(name).relative_to(machine.place.home)): data
+            for name, data in cut.files.items()
+        }
+        here = Cut(cut.at, files, cut.told, cut.torn)
+        found = look(here, scratch)
+        cut.forgotten = here.forgotten
         problems += [f"cut {cut.at}{' (torn)' if cut.torn else ''}: {one}" for one in [*found, *cut.told.problems]]
-        last = last if cut.torn else cut
+        if not cut.torn and (worst is None or cut.forgotten >= worst.forgotten):
+            worst = cut
     scratch.place.remove()
-    return problems, last
+    return problems, worst
 
 
 def main() -> int:
@@ -277,14 +329,15 @@ def main() -> int:
         print("power-loss: needs strace", file=sys.stderr)
         return 77
     begun = time.monotonic()
-    machine, told, problems = Machine("loss"), Told(), list[str]()
+    machine, told, problems = Machine("loss", how.plant), Told(), list[str]()
     print(f"seed {how.seed}", flush=True)
     for name in ("first", "second"):
         disk = machine.run(name, how.seconds)
         found, cut = lose_often(machine, disk, told, how)
         problems += found
         assert cut is not None, "there was a cut"
-        print(f"{name} loss: {how.cuts} cuts, {disk.syncs} syncs seen; told by the last one: {cut.told}", flush=True)
+        print(f"{name} loss: {how.cuts} cuts, {disk.syncs} syncs seen", flush=True)
+        print(f"  going on from {cut.at}: {cut.told}; forgotten: {cut.forgotten}", flush=True)
         told = cut.told
         machine.lose(cut.files)
         (machine.place.project / "books").write_bytes(b"")
@@ -292,11 +345,12 @@ def main() -> int:
     for problem in problems[-20:]:
         print(f"  {problem}")
     print(f"{len(problems)} problems; at the end {told}; {time.monotonic() - begun:.0f} s")
-    if problems or how.keep:
-        print(f"kept: {machine.place.project}")
-    else:
+    well = bool(problems) == bool(how.plant)
+    if well and not how.keep:
         machine.place.remove()
-    return 1 if problems else 0
+    else:
+        print(f"kept: {machine.place.project}")
+    return 0 if well else 1
 
 
 def options() -> argparse.Namespace:
@@ -305,6 +359,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--cuts", type=int, default=40, help="points of each record at which the power goes")
     parser.add_argument("--seconds", type=float, default=4, help="how long each recorded load lasts")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--plant", choices=tuple(PLANTS), default="")
     parser.add_argument("--keep", action="store_true", help="keep the last home")
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
     return parser.parse_args()

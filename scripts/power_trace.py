@@ -1,7 +1,8 @@
 """What strace saw of a home's files, and what of it outlives a power loss.
 
 The model is POSIX, strictly: of a file's content only that is safe which was written before an fsync or fdatasync of it
-began and which that sync returned from; of a name (made, renamed, unlinked) only what was there when an fsync of its folder
+began and which that sync returned from; of a name (made, renamed, unlinked) only what was there when an fsync of its
+folder
 began. Everything else is dropped, or, in the second kind of loss, kept or dropped write by write, by chance.
 """
 
@@ -13,10 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The calls that change files or make changes safe. A call that is traced and not understood ends the replay with an error.
+#: The calls that change files or make changes safe. One that is not understood ends the replay with an error.
 CALLS = (
     "openat,open,creat,write,writev,pwrite64,pwritev,pwritev2,ftruncate,truncate,fallocate,fsync,fdatasync,sync,syncfs,"
-    "sync_file_range,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,link,linkat,copy_file_range,sendfile,splice,mmap"
+    "sync_file_range,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,link,linkat,copy_file_range,sendfile,splice,"
+    "mmap"
 )
 
 _BEGUN = re.compile(r"^(\d+) +(\w+)\((.*)$")

@@ -3,16 +3,20 @@
     scripts/soak --minutes 60                 100 tasks a second; 2 minutes are enough for CI
     scripts/soak --minutes 60 --png soak.png  where the curves go (default: soak.png in the current folder)
 
-Tasks of `true` are launched at a steady rate by one launcher, their parent hears of all of them and acknowledges; what was told is
+Tasks of `true` are launched at a steady rate by one launcher, their parent hears of all of them and acknowledges;
+what was told is
 pruned every few seconds, so that the home, too, comes to a steady state. Each second the memory and the descriptors of
-the processes that stay, the write-ahead log, the database and the whole folder are measured. Each must be flat: the mean of the
-last third no higher than that of the second by more than a tenth and a small allowance. Exit 1 if one is not, or if the load
+the processes that stay, the write-ahead log, the database and the whole folder are measured. Each must be flat: the
+mean of the
+last third no higher than that of the second by more than a tenth and a small allowance. Exit 1 if one is not, or if
+the load
 did not get through.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import random
 import statistics
@@ -95,7 +99,10 @@ class Soak:
         up = self.place.run("up", "--detach")
         if up.returncode:
             raise SystemExit(up.stderr)
-        threads = [threading.Thread(target=self._guarded, args=(part,), daemon=True) for part in (self._launch, self._hear, self._prune)]
+        threads = [
+            threading.Thread(target=self._guarded, args=(part,), daemon=True)
+            for part in (self._launch, self._hear, self._prune)
+        ]
         for thread in threads:
             thread.start()
         until = time.monotonic() + self.options.minutes * 60
@@ -115,7 +122,12 @@ class Soak:
     def _launch(self) -> None:
         """Ten times a second, a tenth of the rate; not while more than a few seconds' worth wait."""
         wire, due = Wire(self.place.home, patience=60), time.monotonic()
-        task = {"command": ["true"], "parentSessionId": "ses-soak", "concurrencyKey": "soak", "cwd": str(self.place.project)}
+        task = {
+            "command": ["true"],
+            "parentSessionId": "ses-soak",
+            "concurrencyKey": "soak",
+            "cwd": str(self.place.project),
+        }
         while not self.over.is_set():
             count = self.options.rate // 10
             if self.launched - self.heard < 10 * self.options.rate:
@@ -137,7 +149,8 @@ class Soak:
             unacknowledged += 1
             if unacknowledged >= 10:
                 unacknowledged = 0
-                line = f'{{"jsonrpc": "2.0", "id": 0, "method": "ack", "params": {{"parentSessionId": "ses-soak", "seq": {event["params"]["seq"]}}}}}\n'
+                params = {"parentSessionId": "ses-soak", "seq": event["params"]["seq"]}
+                line = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "ack", "params": params}) + "\n"
                 wire.socket.sendall(line.encode())
 
     def _prune(self) -> None:
@@ -168,7 +181,10 @@ class Soak:
             chart.panel(f"{words} - {len(values)} s", values)
         chart.save(Path(self.options.png))
         seconds = len(self.curves.points["files"])
-        print(f"launched {self.launched}, told {self.heard} in {seconds} samples; held back {self.skipped}; drawn in {self.options.png}")
+        print(
+            f"launched {self.launched}, told {self.heard} in {seconds} samples;",
+            f"held back {self.skipped}; drawn in {self.options.png}",
+        )
         log = (self.place.home / "supervisor.log").read_text(errors="replace").splitlines()
         found = [*self.trouble, *self.curves.risen(), *(log[-10:] if self.trouble else [])]
         if self.heard < self.launched * 0.8:

@@ -21,6 +21,7 @@ SENTENCES: Mapping[str, str] = {
     "stopping": "going down: {running} still running, waiting up to {grace:g} s",
     "left": "left to its worker: task {id} (pid {pid})",
     "down": "down",
+    "unrecorded": "a task's end is known to its worker alone until it is settled: {why}",
     "handing_over": "handing over to a new supervisor",
     "displaced": "{home} was deleted and made anew; leaving it to others",
     "homeless": "{home} is gone for good; leaving",

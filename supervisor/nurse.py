@@ -46,7 +46,7 @@ class Nurse:
         return self._line is None or self._line.closed
 
     def connect(self) -> None:
-        """Reach the nursery that lives, or start one; another, where that one dies before it listens. Raises Temporary."""
+        """Reach the nursery that lives, or start one: again, if it dies before it listens. Raises Temporary."""
         deadline, backoff = clock.monotonic() + START_PATIENCE, Backoff()
         while (connection := self._try()) is None:
             if clock.monotonic() > deadline:

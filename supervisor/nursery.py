@@ -59,6 +59,8 @@ class Nursery(Role):
 
     def turn(self) -> float:
         """Leave when told to, once nobody is left to look after."""
+        if self._retired is None and not self._lock.held:  # the home was deleted and made anew
+            self._leave()
         if self._leaving and not self._children:
             self.finish()
         return 60 * PARANOIA
@@ -70,7 +72,8 @@ class Nursery(Role):
     def farewell(self) -> None:
         """Nothing to close that the kernel does not close."""
         if self._retired is not None:
-            self._retired.unlink(missing_ok=True)
+            with moment("nursery.retired.unlink"):
+                self._retired.unlink(missing_ok=True)
 
     def _accept(self, _mask: int) -> None:
         connection, _ = self._listener.accept()
@@ -135,9 +138,10 @@ class Nursery(Role):
         if self._retired is None:
             self.selector.unregister(self._listener)
             self._listener.close()
-            (self.home.folder / "nursery.sock").unlink(missing_ok=True)
+            with moment("nursery.retire.unlink"):
+                (self.home.folder / "nursery.sock").unlink(missing_ok=True)
             self._retired = retired_lock(self.home, os.getpid())
-            with moment("nursery.retire"):
+            with moment("nursery.retire.rename"):
                 self._lock.path.rename(self._retired)
             self._leave()
 

@@ -88,6 +88,8 @@ class Worker(Role):
         self._database.close()
 
     def _watch(self, run: Run) -> float:
+        if not self.home.folder.exists() and not self.is_homeless():
+            return TROUBLE_REST  # what the task wrote is there: it can be read when the home is back
         settlement = run.step()
         if settlement is None:
             return min(run.rest(), PARANOIA if self._leaving else LONG)
@@ -121,7 +123,7 @@ class Worker(Role):
         run.attempt.close()
         run.trim()
         self._run = None
-        self._record.write(settlement)
+        self._note(settlement)
         files = run.attempt.files
         whole = replace(settlement, outputs=files.small())
         if self._database.durability == "full":
@@ -129,6 +131,13 @@ class Worker(Role):
         claimed = self._settle(whole)
         files.forget(inputs=run.claimed.stdin is not None or run.claimed.prompt is not None)
         self._take(claimed)
+
+    def _note(self, settlement: Settlement) -> None:
+        """Put the end on record, in case this process dies before it is settled; on a full disk it must do without."""
+        try:
+            self._record.write(settlement)
+        except OSError as error:
+            say("unrecorded", why=error)
 
     def _settle(self, settlement: Settlement) -> Claimed | None:
         """Settle, whatever stands in the way for now: the result is kept until it is written."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+from contextlib import suppress
 
 import click
 
@@ -47,9 +48,9 @@ def code_of(error: Exception, desk: Desk) -> int:
     if isinstance(error, OSError) and error.errno in _FULL:
         error = Temporary(str(error))
     if not isinstance(error, BackburnerError):
-        print(f"backburner: this is a mistake in backburner itself (home: {desk.place}).", file=sys.stderr)
+        _say(f"backburner: this is a mistake in backburner itself (home: {desk.place}).")
         raise error
-    print(sentence(error, desk), file=sys.stderr)
+    _say(sentence(error, desk))
     return error.exit_code
 
 
@@ -65,9 +66,9 @@ def sentence(error: BackburnerError, desk: Desk) -> str:
 def _usage(error: click.ClickException, desk: Desk) -> int:
     context = getattr(error, "ctx", None)
     if context is not None:
-        print(context.get_usage(), file=sys.stderr)
+        _say(context.get_usage())
     advice = "" if context is None else f"; see: {context.command_path} --help"
-    print(f"backburner: {_placed(error.format_message().rstrip('.') + advice, desk)}", file=sys.stderr)
+    _say(f"backburner: {_placed(error.format_message().rstrip('.') + advice, desk)}")
     return error.exit_code
 
 
@@ -76,3 +77,9 @@ def _placed(message: str, desk: Desk) -> str:
     if home in message:
         return message
     return f"{message}\n(home: {home})" if "\n" in message else f"{message} (home: {home})"
+
+
+def _say(text: str) -> None:
+    """On stderr, where that takes anything: it may be a log on a full disk, and the exit code still counts."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)

@@ -47,7 +47,7 @@ WantedBy=default.target
 """
 
 
-@click.group("service")
+@click.group("service", short_help="Print a unit for systemd or launchd.", epilog=example("service systemd"))
 def service_command() -> None:
     """Print what has the system start a supervisor for this home, and watch it."""
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ipc import clock
-from ipc.claim import Settlement, Slot
+from ipc.claim import Claimed, Settlement, Slot
 from ipc.config import BackgroundConfig
 from ipc.database import Database
 from ipc.errors import BackburnerError
@@ -59,13 +59,13 @@ class Hands:
     def claim(self, group: str, slot: int, owner: int | None) -> dict[str, Any] | None:
         """Start the next task of a group."""
         claimed = self._queue.claim(Slot(group, slot), owner)
-        return claimed and {"id": claimed.id, "number": claimed.number, "claim": claimed.claim, "attempt": claimed.attempt}
+        return _brief(claimed)
 
     def settle(self, how: dict[str, Any], then: list[Any] | None) -> tuple[str | None, dict[str, Any] | None]:
         """End a try and, where told to, begin the next."""
         settlement = Settlement(**{**how, "status": TaskStatus(how["status"])})
         status, claimed = self._queue.settle(settlement, None if then is None else (Slot(then[0], then[1]), then[2]))
-        return status, claimed and {"id": claimed.id, "number": claimed.number, "claim": claimed.claim}
+        return status, _brief(claimed)
 
     def decide(self, number: int, claim: int, verdict: str, kind: str | None) -> bool:
         """Write a verdict."""
@@ -118,7 +118,7 @@ class Hand:
         )
 
     def __call__(self, now: int, verb: str, *words: Any) -> Any:
-        """Have it do something at that time; the answer, or the name of the error as a string with an exclamation mark."""
+        """Have it do something at that time; the answer, or an error's name with an exclamation mark."""
         assert self._process.stdin is not None and self._process.stdout is not None, "they are pipes"
         self._process.stdin.write(json.dumps([now, verb, words]).encode() + b"\n")
         self._process.stdin.flush()
@@ -129,6 +129,10 @@ class Hand:
     def end(self) -> None:
         """Have it leave."""
         self._process.communicate(timeout=10)
+
+
+def _brief(claimed: Claimed | None) -> dict[str, Any] | None:
+    return None if claimed is None else {"id": claimed.id, "number": claimed.number, "claim": claimed.claim}
 
 
 def _obey(hands: Hands, line: str) -> Any:

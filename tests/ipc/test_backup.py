@@ -21,6 +21,7 @@ from ipc.errors import AlreadyRunning, Damaged, InvalidInput, MoveNotAllowed, Pe
 from ipc.home import Home
 from ipc.log import Log
 from ipc.task import LaunchInput
+from tests.helpers.places import ROOT
 from tests.helpers.yard import Yard
 
 PAGE = 4096
@@ -210,9 +211,7 @@ sys.stdin.read()
 def test_neither_restore_nor_salvage_works_under_a_living_role(yard: Yard, file: Path, role: str):
     back_up(yard.database, file, replacing=False)
     command = [sys.executable, "-c", HOLD, str(yard.home.lock(role))]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
-    ) as other:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(AlreadyRunning, match=f"{role}.*{other.pid}"):

@@ -15,7 +15,14 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from tests.helpers.hand import Hand
 
@@ -152,7 +159,10 @@ class Home:
             due=min(not_before or expires, expires),
             most=wanted["retries"] + 1,
         )
-        for blocker, any_end in [*((one, False) for one in wanted.get("after", [])), *((one, True) for one in wanted.get("afterAny", []))]:
+        for blocker, any_end in [
+            *((one, False) for one in wanted.get("after", [])),
+            *((one, True) for one in wanted.get("afterAny", [])),
+        ]:
             status = self.tasks[blocker].status
             if status in ENDED and (status == "completed" or any_end):
                 continue
@@ -180,7 +190,9 @@ class Home:
             return None
         if most and (slot >= most or len(running) >= most):
             return None
-        waiting = [task for task in self.tasks.values() if task.status == "pending" and task.ready and task.group == group]
+        waiting = [
+            task for task in self.tasks.values() if task.status == "pending" and task.ready and task.group == group
+        ]
         head = min(waiting, key=lambda task: (-task.priority, task.number), default=None)
         return head if head is not None and (head.agent == "external") == outside else None
 
@@ -196,7 +208,9 @@ class Home:
         status, told, kind = task.verdict or (how["status"], None, None)
         decided = task.verdict is not None
         attempt = task.attempt
-        task.attempt -= max(int(how.get("unused", False)), int(decided and status == "pending" and kind == "interrupted"))
+        task.attempt -= max(
+            int(how.get("unused", False)), int(decided and status == "pending" and kind == "interrupted")
+        )
         task.interruptions += int(how.get("unused", False))
         task.kind = kind if decided else how.get("error_kind")
         if decided:
@@ -229,7 +243,11 @@ class Home:
             return "cancelled"
         if task.status != "running":
             return refused
-        verdict = {"cancel": ("cancelled", None, None), "complete": ("completed", "told", None), "fail": ("error", "told", "failed")}[act]
+        verdict = {
+            "cancel": ("cancelled", None, None),
+            "complete": ("completed", "told", None),
+            "fail": ("error", "told", "failed"),
+        }[act]
         if act == "cancel" and task.verdict is not None and task.verdict[0] == "cancelled":
             return "running"
         if not self.rule(task, verdict):
@@ -247,7 +265,10 @@ class Home:
         return "pending"
 
     def promote(self) -> None:
-        for task in sorted((one for one in self.tasks.values() if one.due is not None and one.due <= self.now), key=lambda one: one.due or 0):
+        for task in sorted(
+            (one for one in self.tasks.values() if one.due is not None and one.due <= self.now),
+            key=lambda one: one.due or 0,
+        ):
             if task.status == "running":
                 again = task.attempt < task.most
                 self.settle(task, {"status": "pending" if again else "error", "error_kind": "timeout"})
@@ -345,9 +366,15 @@ class Machine(RuleBasedStateMachine):
         return found
 
     def document(self, drawn: dict[str, Any]) -> dict[str, Any]:
-        found = {name: value for name, value in drawn.items() if value is not None and name not in ("outside", "after", "afterAny")}
+        found = {
+            name: value
+            for name, value in drawn.items()
+            if value is not None and name not in ("outside", "after", "afterAny")
+        }
         if "outside" in drawn:
-            found |= {"agent": "external", "prompt": "outside"} | ({"timeoutMs": drawn["outside"]} if drawn["outside"] else {})
+            found |= {"agent": "external", "prompt": "outside"} | (
+                {"timeoutMs": drawn["outside"]} if drawn["outside"] else {}
+            )
         else:
             found |= {"command": ["true"]}
         known = list(self.model.tasks)
@@ -411,7 +438,13 @@ class Machine(RuleBasedStateMachine):
     def settlement(self, number: int, claim: int, how: str) -> dict[str, Any]:
         kinds = {"failed": "exit", "again": "exit", "later": "exit", "unused": "interrupted"}
         status = {"completed": "completed", "failed": "error"}.get(how, "pending")
-        found = {"number": number, "claim": claim, "status": status, "error_kind": kinds.get(how), "unused": how == "unused"}
+        found = {
+            "number": number,
+            "claim": claim,
+            "status": status,
+            "error_kind": kinds.get(how),
+            "unused": how == "unused",
+        }
         found |= {"result": "done"} if how == "completed" else {"error": how}
         return found | ({"not_before": self.model.now + 700} if how == "later" else {})
 
@@ -450,7 +483,12 @@ class Machine(RuleBasedStateMachine):
         self.model_at_next(self.model.promote)
         self.ask(who, "promote")
 
-    @rule(who=who, key=st.sampled_from(GROUPS), what=st.sampled_from((None, 0, 1, 2, 4, "pause", "resume", "batch")), few=st.booleans())
+    @rule(
+        who=who,
+        key=st.sampled_from(GROUPS),
+        what=st.sampled_from((None, 0, 1, 2, 4, "pause", "resume", "batch")),
+        few=st.booleans(),
+    )
     def meddle(self, who: int, key: str, what: int | str | None, few: bool) -> None:
         if what in ("pause", "resume"):
             self.pause(who, key, int(what == "pause"))
@@ -498,7 +536,16 @@ class Machine(RuleBasedStateMachine):
     def agrees(self, task: Model, row: dict[str, Any]) -> None:
         if task.status == "running" and task.slot is None:
             task.slot = row["slot"]
-        expected = (task.status, task.attempt, task.most, task.slot, task.result, task.kind, task.verdict is not None, self.waits_for(task))
+        expected = (
+            task.status,
+            task.attempt,
+            task.most,
+            task.slot,
+            task.result,
+            task.kind,
+            task.verdict is not None,
+            self.waits_for(task),
+        )
         shown = ("status", "attempt", "maxAttempts", "slot", "result", "errorKind", "stopping", "waitingFor")
         assert tuple(row[name] for name in shown) == expected, task
 
@@ -525,7 +572,7 @@ def _told(event: dict[str, Any]) -> tuple[Any, ...]:
     return kind, id, event["status"], event["errorKind"]
 
 
-@pytest.mark.timeout(390)
+@pytest.mark.timeout(120)
 def test_two_processes_on_one_queue_do_what_the_model_says():
     hands = (Hand(), Hand())
 
@@ -537,7 +584,7 @@ def test_two_processes_on_one_queue_do_what_the_model_says():
         run_state_machine_as_test(
             Bound,
             settings=settings(
-                max_examples=int(os.environ.get("MODEL_EXAMPLES", "40")),
+                max_examples=int(os.environ.get("MODEL_EXAMPLES", "100")),
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

@@ -50,5 +50,4 @@ def test_a_damaged_database_is_set_aside_and_the_home_works_again(cli: Cli, home
 
 def test_a_sound_database_is_not_salvaged(cli: Cli, stage: Stage):
     stage.ended()
-    stage.close() if hasattr(stage, "close") else None
     assert cli("salvage").code == 5

@@ -64,5 +64,7 @@ def test_the_property_list_starts_this_program(cli: Cli, home: Path):
 
 def test_what_is_printed_starts_a_program_that_knows_its_commands(cli: Cli):
     command = plistlib.loads(cli("service", "launchd").out.encode())["ProgramArguments"]
-    done = subprocess.run([*command[:-1], "--version"], capture_output=True, text=True, timeout=30, check=False, cwd="/")
+    done = subprocess.run(
+        [*command[:-1], "--version"], capture_output=True, text=True, timeout=30, check=False, cwd="/"
+    )
     assert done.stdout.startswith("backburner ")

@@ -1,0 +1,87 @@
+"""Whoever is killed: what he looked after is rescued at once, and nobody else is disturbed."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import pytest
+
+from tests.acceptance.conftest import BRISK
+from tests.helpers.moment import eventually
+from tests.helpers.rescue import rescue, summary
+from tests.helpers.stage import PATIENCE, Stage, lives
+
+TRIALS = 20
+
+
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[Path]:
+    """A pipe that stays open, so that whoever reads from it waits."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    descriptor = os.open(path, os.O_RDWR)
+    yield path
+    os.close(descriptor)
+
+
+def held(stage: Stage, pipe: Path, count: int) -> list[str]:
+    """So many running tasks, each of which ends when it has read a byte from the pipe."""
+    command = ("sh", "-c", f"head -c 1 {pipe}")
+    ids = [stage.launch(*command, parentSessionId="p") for _ in range(count)]
+    eventually(lambda: all(stage.task(id).pid for id in ids), PATIENCE, f"{count} tasks to run")
+    return ids
+
+
+def workers(stage: Stage) -> dict[str, tuple[int, int | None]]:
+    """Per task: its worker and its first process."""
+    return {
+        one["taskId"]: (one["pid"], stage.task(one["taskId"]).pid) for one in stage.status()["workers"] if one["taskId"]
+    }
+
+
+def ended_once(stage: Stage, ids: list[str]) -> None:
+    """All are completed, each told of once, in one batch, after one attempt."""
+    for id in ids:
+        assert (stage.until(id).status, stage.task(id).attempt) == ("completed", 1)
+    told = Counter(task["id"] for batch in stage.batches("p", len(ids)) for task in batch["tasks"])
+    assert told == Counter(ids)
+    assert Counter(id for id in ids for _ in stage.ends(id)) == Counter(ids)
+
+
+@pytest.mark.timeout(120)
+def test_a_killed_workers_slot_is_in_use_again_within_a_quarter_of_a_second(stage: Stage, tmp_path: Path):
+    stage.up(**BRISK, default_concurrency=1)
+    rescues = [rescue(stage, tmp_path / str(number)) for number in range(TRIALS)]
+    assert [one for one in rescues if not one.well] == []
+    assert median(one.seconds for one in rescues) < 0.25, summary(rescues)
+    assert max(one.seconds for one in rescues) < 1, summary(rescues)
+
+
+def test_a_killed_supervisors_twenty_tasks_are_adopted_end_normally_and_are_told_once(stage: Stage, pipe: Path):
+    settings = {**BRISK, "default_concurrency": 20, "max_workers": 20}
+    stage.up(**settings)
+    ids = held(stage, pipe, 20)
+    before = workers(stage)
+    stage.kill("supervisor")
+    stage.up(**settings)
+    assert workers(stage) == before
+    assert [one["adopted"] for one in stage.status()["workers"]] == [True] * 20
+    pipe.write_text("x" * 20)
+    ended_once(stage, ids)
+
+
+def test_a_killed_nurserys_sixteen_tasks_are_not_disturbed(stage: Stage, pipe: Path):
+    stage.up(**BRISK, default_concurrency=17, max_workers=17)
+    ids = held(stage, pipe, 16)
+    before = workers(stage)
+    nursery = stage.kill("nursery")
+    assert stage.result("true", concurrencyKey="other").status == "completed"  # by a worker of the next nursery
+    assert stage.pid_of("nursery") != nursery
+    assert workers(stage) == before
+    assert all(lives(pid or 0) for pair in before.values() for pid in pair)
+    pipe.write_text("x" * 16)
+    ended_once(stage, ids)

@@ -1,0 +1,179 @@
+"""`restart`: another supervisor, the same tasks, and nobody misses a word."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from ipc import control
+from ipc.client import Client
+from ipc.errors import NoSupervisor
+from tests.acceptance.conftest import BRISK
+from tests.helpers.moment import eventually
+from tests.helpers.stage import FOREVER, PATIENCE, Stage, gone, kill, lives, numbers
+
+#: Runs until a file appears, then ends with what is in it.
+UNTIL = """
+import os, sys, time
+while not os.path.exists(sys.argv[1]):
+    time.sleep(0.02)
+print(open(sys.argv[1]).read())
+"""
+
+
+def until(path: Path) -> tuple[str, ...]:
+    return (sys.executable, "-S", "-c", UNTIL, str(path))
+
+
+class Ear(threading.Thread):
+    """A subscriber that remembers what it heard."""
+
+    def __init__(self, stage: Stage, parent: str) -> None:
+        super().__init__(daemon=True)
+        self.client = Client(stage.home)
+        self.heard: list[tuple[int, str]] = []
+        self._parent = parent
+
+    def run(self) -> None:
+        for event in self.client.events(self._parent, after=0):
+            self.heard.append((event.seq, event.type))
+
+    def ends(self) -> int:
+        return sum(kind == "background_task_completed" for _, kind in self.heard)
+
+
+def test_there_is_nothing_to_restart_where_nothing_runs(stage: Stage):
+    with pytest.raises(NoSupervisor):
+        control.restart(stage.home)
+    assert stage.run("restart").returncode == 4
+
+
+def test_five_tasks_run_on_and_their_parent_misses_nothing(stage: Stage, tmp_path: Path):
+    stage.up(**BRISK, default_concurrency=8)
+    ids = [stage.launch(*until(tmp_path / "go"), parentSessionId="p") for _ in range(5)]
+    pids = [stage.pid(id) for id in ids]
+    ear = Ear(stage, "p")
+    ear.start()
+    eventually(lambda: len(ear.heard) >= 5, PATIENCE)
+    stage.say("restart")
+    assert all(map(lives, pids))
+    assert {worker["adopted"] for worker in stage.status()["workers"] if worker["taskId"]} == {True}
+    (tmp_path / "go").write_text("went")
+    assert [stage.until(id).result for id in ids] == ["went"] * 5
+    last = stage.launch("true", parentSessionId="p")
+    stage.until(last)
+    eventually(lambda: ear.ends() == 6, PATIENCE)
+    told = [(event["seq"], event["type"]) for event in stage.events("p")]
+    eventually(lambda: ear.heard[-1][0] >= told[-1][0], PATIENCE)
+    assert ear.heard[: len(told)] == told
+    ear.client.close()
+    ear.join()
+
+
+def test_the_process_stays_and_all_it_needs_is_new(live: Stage):
+    before = {role: live.pid_of(role) for role in ("supervisor", "nursery", "flusher")}
+    since = live.status()["supervisor"]["startedAt"]
+    live.say("restart")
+    after = {role: live.pid_of(role) for role in before}
+    assert after["supervisor"] == before["supervisor"]
+    assert live.status()["supervisor"]["startedAt"] > since
+    assert after["nursery"] != before["nursery"]
+    assert after["flusher"] != before["flusher"]
+    eventually(lambda: gone([before["nursery"], before["flusher"]]), PATIENCE)
+    assert live.result("echo", "hi").result == "hi"
+
+
+def test_what_flags_said_is_said_to_the_successor(stage: Stage):
+    stage.up(**BRISK, default_concurrency=7)
+    stage.say("restart")
+    stage.result("true")
+    assert stage.key("command")["limit"] == 7
+
+
+def test_launches_are_accepted_all_the_while(stage: Stage):
+    stage.up(**BRISK, default_concurrency=8)
+    over, ids = threading.Event(), []
+
+    def launch() -> None:
+        with Stage(stage.folder) as other:
+            while not over.is_set():
+                ids.append(other.launch("true"))
+                over.wait(0.02)
+
+    launcher = threading.Thread(target=launch)
+    launcher.start()
+    try:
+        stage.say("restart")
+    finally:
+        over.set()
+        launcher.join()
+    assert len(ids) > 5
+    assert {stage.until(id).status for id in ids} == {"completed"}
+
+
+def test_an_adopted_task_is_cancelled_after_a_restart(live: Stage):
+    id = live.sleeper()
+    pid = live.pid(id)
+    live.say("restart")
+    live.say("cancel", id)
+    assert gone([pid])
+    assert live.task(id).status == "cancelled"
+
+
+def test_the_old_nursery_leaves_when_its_last_worker_has(live: Stage, tmp_path: Path):
+    id = live.launch(*until(tmp_path / "go"))
+    live.pid(id)
+    nursery = live.pid_of("nursery")
+    live.say("restart")
+    assert lives(nursery)
+    (tmp_path / "go").write_text("")
+    live.until(id)
+    eventually(lambda: not lives(nursery), PATIENCE)
+    assert list(live.folder.glob("nursery-*")) == []
+
+
+BARE = """
+import os, signal, sys
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        code = 'import os, signal; open(%r, "w").write(f"{os.getpid()}\\\\n"); signal.pause()' % sys.argv[1]
+        os.execve(sys.executable, [sys.executable, "-S", "-c", code], {})
+    os._exit(0)
+os.wait()
+signal.pause()
+"""
+
+
+def test_a_worker_that_dies_under_the_old_nursery_leaves_no_stray(live: Stage, tmp_path: Path):
+    id = live.launch(sys.executable, "-S", "-c", BARE, str(tmp_path / "pid"))
+    (stray,) = numbers(tmp_path / "pid", 1)
+    worker = live.worker_of(id)
+    live.say("restart")
+    kill(worker)
+    task = live.until(id)
+    assert (task.status, task.error_kind) == ("error", "lost")
+    eventually(lambda: gone([stray]), PATIENCE)
+
+
+def test_a_restart_into_a_broken_configuration_is_refused_and_changes_nothing(live: Stage):
+    (live.folder / "config.toml").write_text("nonsense = 1\n")
+    pid, flusher = live.pid_of("supervisor"), live.pid_of("flusher")
+    assert live.run("restart").returncode == 100
+    assert (live.pid_of("supervisor"), live.pid_of("flusher")) == (pid, flusher)
+    assert live.result("true").status == "completed"
+
+
+def test_two_restarts_in_a_row_leave_nobody_behind(live: Stage):
+    id = live.launch(*FOREVER)
+    live.pid(id)
+    for _ in range(2):
+        live.say("restart")
+    live.down(now=True)
+    assert live.until(id).error_kind == "interrupted"
+    eventually(lambda: list(live.folder.glob("nursery-*")) == [], PATIENCE)
+    assert os.path.exists(live.folder / "backburner.db")
