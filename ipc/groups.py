@@ -118,6 +118,7 @@ def regroup(transaction: Transaction, config: BackgroundConfig) -> None:
         group = limits.group(row["name"])
         if group != row["grp"]:
             _move(transaction, {"key": row["name"], "was": row["grp"], "grp": group, "most": limits.limit(group)})
+    transaction.run("forget_empty_groups")
     for row in transaction.all("list_groups"):
         transaction.run("set_most", {"name": row["name"], "most": limits.limit(row["name"])})
     transaction.run("bump_limits")

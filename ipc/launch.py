@@ -35,6 +35,8 @@ class Order:
     @classmethod
     def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
         """Check a launch, fill in defaults; `where` goes before a field's name. Raises InvalidInput, UnknownAgent."""
+        if wanted.cwd is not None and not os.path.isdir(wanted.cwd):
+            raise InvalidInput(f"{where}cwd: there is no folder {wanted.cwd}.", field="cwd")
         said = wanted.to_json()
         text = json.dumps(said, ensure_ascii=False, allow_nan=False)
         if len(text.encode()) > INPUT_LIMIT:

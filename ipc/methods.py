@@ -7,7 +7,7 @@ import codecs
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -240,7 +240,9 @@ class Methods:
 
     def _input(self, params: dict[str, Any]) -> LaunchInput:
         """A client's folder is not known; the one that holds the home is the project's."""
-        return LaunchInput.from_json({**params, "cwd": params.get("cwd") or str(self._home.folder.parent)})
+        folder = self._home.folder.parent
+        wanted = LaunchInput.from_json(params)
+        return replace(wanted, cwd=str(folder / (wanted.cwd or "")))
 
     def _get(self, params: dict[str, Any], call: Call) -> object:
         return self._queue.get(params["id"]).to_json()

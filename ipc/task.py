@@ -138,11 +138,11 @@ class Task:
 
 
 def cut(text: str | None, limit: int) -> str | None:
-    """At most `limit` bytes of a text, without half a character at its end."""
-    if text is None or len(text) * 4 <= limit:
+    """At most `limit` bytes of a text, without half a character at its end; what is no character becomes `?`."""
+    if text is None or (text.isascii() and len(text) <= limit):
         return text
-    raw = text.encode()
-    return text if len(raw) <= limit else raw[:limit].decode(errors="ignore")
+    raw = text.encode(errors="replace")
+    return raw[:limit].decode(errors="ignore")
 
 
 def camel(name: str) -> str:
@@ -165,6 +165,9 @@ _TASK_NAMES = tuple((entry.name, camel(entry.name)) for entry in fields(Task))
 
 _NAME = Text(max_bytes=1024, non_empty=True)
 
+#: `*` means all parents, and so is nobody's name.
+_PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name other than *")
+
 #: What a launch may say, and what is said to one who says something else.
 LAUNCH_FIELDS: dict[str, Shape[Any]] = {
     "id": Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
@@ -173,7 +176,7 @@ LAUNCH_FIELDS: dict[str, Shape[Any]] = {
     "model": Nullable(_NAME),
     "concurrencyKey": Nullable(_NAME),
     "description": Nullable(Text()),
-    "parentSessionId": Nullable(_NAME),
+    "parentSessionId": Nullable(_PARENT),
     "parentMessageId": Nullable(_NAME),
     "command": Nullable(ListOf(Text(), non_empty=True)),
     "call": Nullable(Text(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")),

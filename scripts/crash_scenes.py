@@ -139,6 +139,20 @@ def adopted(play: Play) -> None:
     play.finish()
 
 
+def restarted(play: Play) -> None:
+    """The supervisor hands over to a new one, with a nursery of its own, while a task runs on."""
+    id = play.launch(DONE, command=play.job("holds"))
+    play.until_runs(id)
+    play.arm()
+    done = play.command("restart")
+    if "Traceback" in done.stderr:
+        raise Violation(f"restart: {done.returncode} {done.stderr}")
+    play.house.wait_ready()
+    play.go.touch()
+    play.launch(DONE, command=play.job("well"), concurrencyKey="next")
+    play.finish()
+
+
 def buried(play: Play) -> None:
     """A worker dies while its tree runs: the next in its slot starts when nobody is left."""
     id = play.launch(("error", "lost"), command=play.job("tree"))
@@ -343,6 +357,7 @@ SCENES: dict[str, Scene] = {
         delayed,
         dependent,
         adopted,
+        restarted,
         buried,
         both_dead,
         batch,

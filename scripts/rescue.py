@@ -1,4 +1,4 @@
-"""Kill a worker while its tree runs, again and again: how soon the next task of its slot runs, and that nothing is left."""
+"""Kill a worker while its tree runs, again and again: how soon its slot's next task runs, and that nothing is left."""
 
 from __future__ import annotations
 

@@ -11,6 +11,9 @@ from supervisor.crew import Hand
 from supervisor.nurse import Nurse
 from supervisor.recovery import bury
 
+#: Of so many dead it is known how they died, until that is told of their tasks.
+MOST_STATUSES = 1000
+
 
 class Burial:
     """Tasks whose owner died wait here until the nursery has ended the strays; their slots are taken until then."""
@@ -37,6 +40,8 @@ class Burial:
             self._swept.add(message["swept"])
         elif message["status"]:  # of those that left well nothing will be said
             self._statuses[message["died"]] = message["status"]
+            while len(self._statuses) > MOST_STATUSES:  # those who held nothing are never asked for
+                del self._statuses[next(iter(self._statuses))]
 
     def note_gone(self, registry: Registry) -> list[Hand]:
         """Those that are gone: the tasks of the dead are to be buried, the others held nothing and are given back."""

@@ -13,6 +13,7 @@ from ipc import clock
 from ipc.claim import Slot
 from ipc.identity import Identity
 from ipc.moments import moment
+from ipc.registry import Process
 from supervisor.children import Watch, watch, watch_identity
 
 Told = Callable[["Hand", dict[str, Any]], None]
@@ -42,6 +43,10 @@ class Hand:
     def idle(self) -> bool:
         """Whether it may be given a slot."""
         return self.slot is None and not self.leaving and not self.adopted
+
+    def may_be(self, process: Process) -> bool:
+        """Whether this is that worker: it may have claimed before its first word, or its birth, was heard of."""
+        return self.owner is None and self.pid in (None, process.identity.pid)
 
     def tell(self, order: dict[str, Any]) -> None:
         """Send an order. One that died meanwhile is found dead by its watch."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from heapq import heapify, heappop, heappush
 
 from ipc.claim import Slot
 from ipc.groups import Groups, Head
 from ipc.queue import Queue
-from ipc.registry import Running
+from ipc.registry import Process, Running
 from supervisor.concurrency import ConcurrencyManager
 from supervisor.crew import Crew, Hand
 
@@ -58,15 +58,18 @@ class Dispatch:
         for one in running:
             self._slots.hold(one.slot.group, one.slot.number)
         self._outside = {one.claim: one.slot for one in running if one.agent == "external"}
-        slots = {one.owner.number: one.slot for one in running if one.owner}
+        owners = {one.slot: one.owner for one in running if one.owner}
+        slots = {owner.number: slot for slot, owner in owners.items()}
         for hand in self._crew:
-            hand.slot = slots.get(hand.owner or 0) or self._kept(hand.slot)
+            hand.slot = slots.get(hand.owner or 0) or self._kept(hand, owners)
 
-    def _kept(self, slot: Slot | None) -> Slot | None:
+    def _kept(self, hand: Hand, owners: Mapping[Slot, Process]) -> Slot | None:
         """The slot of a worker that is on its way to it, unless a task that was moved has it now."""
+        slot = hand.slot
+        if slot is None or (slot in owners and hand.may_be(owners[slot])):
+            return slot
         try:
-            if slot is not None:
-                self._slots.hold(slot.group, slot.number)
+            self._slots.hold(slot.group, slot.number)
         except ValueError:
             return None
         return slot

@@ -23,6 +23,7 @@ from ipc.lock import Lock, holder
 from ipc.queue import Queue
 from ipc.registry import Registry, Running
 from ipc.settings import apply_configuration
+from ipc.thaw import Thaw
 from supervisor.backoff import Backoff
 from supervisor.burial import Burial
 from supervisor.children import Watch, watch_identity
@@ -44,6 +45,12 @@ ORDERS = ("limits", "reload", "down", "down now", "down now requeue")
 
 #: What is followed by the command, as JSON, that the supervisor is to become.
 RESTART = "restart "
+
+#: Workers that died one after the other before they could report for work, after which the nursery is replaced.
+MOST_STILLBORN = 5
+
+#: Seconds until it is looked at what became of an order to the nursery; its answer wakes us earlier.
+ORDERED_REST = 0.5
 
 #: Seconds between two looks whether the flusher has said its farewell; its death wakes us earlier.
 FAREWELL_REST = 0.2
@@ -84,6 +91,8 @@ class Supervisor(Role):
         self._flusher_backoff = Backoff()
         self._nursery_backoff = Backoff()
         self._hiring_backoff = Backoff()
+        self._stillborn = 0
+        self._nursery_thaw = Thaw()
         self._overdue: dict[int, float] = {}
         self._look_at = 0.0
         self._seen = -1
@@ -182,6 +191,7 @@ class Supervisor(Role):
         return self.done
 
     def _do_turn(self) -> float:
+        self._thaw_nursery()
         if self._departure is None:
             self._mind_nursery()
             self._mind_flusher()
@@ -208,11 +218,30 @@ class Supervisor(Role):
     def _bury(self) -> None:
         for hand in self._burial.note_gone(self._registry):
             self._dispatch.free(hand)
-            if hand.owner is None:  # it died before it could report for work: so may the next one
-                self._hiring_backoff.note()
+            self._note_stillborn(hand)
             self._look_at = 0.0
         if self._burial.settle(self._queue):
             self._counted = False
+
+    def _note_stillborn(self, hand: Hand) -> None:
+        """One that died before it could report for work: so may the next, and in the end it is the nursery's fault."""
+        self._stillborn = 0 if hand.owner is not None else self._stillborn + 1
+        if self._stillborn:
+            self._hiring_backoff.note()
+        if self._stillborn >= MOST_STILLBORN:
+            self._stillborn = 0
+            self._end_nursery()
+
+    def _end_nursery(self) -> None:
+        pid = holder(self.home.lock("nursery"))
+        identity = Identity.of(pid) if pid else None
+        if identity is not None:
+            identity.signal(signal.SIGKILL)
+
+    def _thaw_nursery(self) -> None:
+        """One that was stopped while something was ordered of it is continued, and in the end replaced."""
+        asked = bool(self._births or self._burial or self._departure)
+        self._nursery_thaw.look(holder(self.home.lock("nursery")) if asked else None)
 
     def _recount(self) -> None:
         self._dispatch.recount(self._registry.running())
@@ -228,6 +257,8 @@ class Supervisor(Role):
         rests = [PARANOIA, self._watchdog.rest(), *(at - now for at in self._overdue.values())]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)
+        if self._births or self._burial:
+            rests.append(ORDERED_REST)
         backoffs = [self._hiring_backoff] + [self._flusher_backoff] * (self._flusher is None)
         rests += [backoff.rest() for backoff in backoffs if not backoff.over()]
         rests += [hand.idle_since + self._config.worker_idle_s - now for hand in self._crew if hand.idle]

@@ -21,7 +21,8 @@ from tests.helpers.places import IPC, SUPERVISOR
 #: Functions by which a process starts, signals, sends, renames, unlinks or writes in place.
 FUNCTIONS = frozenset(
     "os.fork os.forkpty os.posix_spawn os.posix_spawnp os.execv os.execve os.kill os.killpg os.unlink os.remove"
-    " os.rmdir os.rename os.replace os.link os.symlink os.mkfifo os.write os.pwrite os.truncate os.ftruncate os.sendfile"
+    " os.rmdir os.rename os.replace os.link os.symlink os.mkfifo os.write os.pwrite os.truncate os.ftruncate"
+    " os.sendfile"
     " signal.pidfd_send_signal socket.send_fds subprocess.Popen subprocess.run shutil.copyfile shutil.copy shutil.move"
     " shutil.rmtree".split()
 )

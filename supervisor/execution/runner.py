@@ -115,11 +115,17 @@ def _forget_modules(folder: str) -> None:
 def _answer(call: dict[str, Any]) -> dict[str, Any]:
     try:
         value = _resolve(call["call"])(*call["args"], **call["kwargs"])
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        text = _text(value)
     except BaseException as error:  # SystemExit and KeyboardInterrupt too: the call failed, the runner lives
         traceback.print_exc()
         return {"error": _sentence(error)}
     return {"result": text[: _RESULT_LIMIT + 1]}
+
+
+def _text(value: Any) -> str:
+    """A value as JSON; half of a surrogate pair is no character, and is written as an escape."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    return json.dumps(value) if any("\ud800" <= letter <= "\udfff" for letter in text) else text
 
 
 def _resolve(name: str) -> Any:

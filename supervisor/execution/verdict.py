@@ -32,7 +32,11 @@ def outcome_of(status: int, stdout: str, stderr: str, agent: AgentConfig | None)
     if failure is not None:
         error = f"It says that it failed ({failure}){_last_line(stderr) or _last_line(stdout)}"
         return Outcome(error=error, error_kind="failed", exit_code=0, session=session)
-    return Outcome(result=_result(rules.result or "stdout", stdout), exit_code=0, session=session)
+    result = _result(rules.result or "stdout", stdout)
+    if result is None:  # an agent that says nothing where its answer should be has not done its work
+        error = f"It ended well, but its output has no {rules.result}{_last_line(stderr) or _last_line(stdout)}"
+        return Outcome(error=error, error_kind="failed", exit_code=0, session=session)
+    return Outcome(result=result, exit_code=0, session=session)
 
 
 def failed(rule: str, stdout: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ipc import clock
-from ipc.errors import AlreadyRunning, MoveNotAllowed, NoSupervisor
+from ipc.errors import AlreadyRunning, InvalidInput, MoveNotAllowed, NoSupervisor
 from ipc.event import Event
 from ipc.groups import Groups
 from tests.acceptance.conftest import BRISK
@@ -867,3 +867,54 @@ def test_down_dismisses_what_a_killed_supervisor_left_behind(live: Stage):
     with pytest.raises(NoSupervisor):
         live.down()
     eventually(lambda: gone(left), PATIENCE, "flusher and nursery to be gone")
+
+
+def test_a_nursery_that_was_stopped_is_continued_when_it_is_needed(live: Stage):
+    os.kill(live.pid_of("nursery"), signal.SIGSTOP)
+    assert live.result("echo", "thawed").result == "thawed"
+
+
+def test_a_stopped_nursery_does_not_keep_down_from_returning(live: Stage):
+    live.sleeper()
+    os.kill(live.pid_of("nursery"), signal.SIGSTOP)
+    live.down(now=True)
+    eventually(lambda: live.status()["nursery"] is None, PATIENCE, "the nursery to leave")
+
+
+def test_half_a_character_from_a_callable_is_told_as_json(live: Stage, tmp_path: Path):
+    (tmp_path / "odd.py").write_text(
+        "def half():\n    return '\\ud800'\n\ndef fail():\n    raise ValueError('\\udc80')\n"
+    )
+    half = live.result(call="odd:half", cwd=str(tmp_path))
+    assert (half.status, json.loads(half.result or "")) == ("completed", "\ud800")
+    failed = live.result(call="odd:fail", cwd=str(tmp_path))
+    assert (failed.status, failed.error_kind, failed.error) == ("error", "failed", "ValueError: ?")
+
+
+def test_an_agent_whose_answer_is_missing_has_failed(stage: Stage):
+    stage.up(**BRISK, agents={"mute": {"command": ["echo", "no json"], "result": "json:result"}})
+    task = stage.until(stage.say("launch", "--agent", "mute", "hello").strip())
+    assert (task.status, task.error_kind) == ("error", "failed")
+    assert "json:result" in (task.error or "")
+
+
+def test_a_folder_over_the_socket_is_the_homes_and_must_exist(live: Stage):
+    (live.folder.parent / "sub").mkdir()
+    with live.client() as client:
+        assert client.call("launch", command=["true"], cwd="sub")["cwd"] == str(live.folder.parent / "sub")
+        with pytest.raises(InvalidInput) as refusal:
+            client.call("launch", command=["true"], cwd="/nowhere/at/all")
+        assert refusal.value.field == "cwd"
+
+
+def test_everybody_is_nobodys_name(live: Stage):
+    assert live.run("launch", "--parent", "*", "--", "true").returncode == 2
+
+
+def test_groups_that_became_one_pool_are_shown_as_one(stage: Stage):
+    stage.up(**BRISK)
+    for name in ("ant/1", "ant/2"):
+        stage.result("true", concurrencyKey=name)
+    stage.down()
+    stage.up(**BRISK, model_concurrency={"ant/*": 1})
+    assert [one["key"] for one in stage.status()["keys"] if one["key"].startswith("ant")] == ["ant/*"]

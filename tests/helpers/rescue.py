@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ipc import clock
 from tests.helpers.stage import Stage, gone, numbers
 
-#: Writes down the numbers of a leader, its child, and a daemon in a session of its own without a word in its environment.
+#: Writes down the numbers of a leader, its child, and a daemon in a session of its own with an empty environment.
 TREE = """
 import os, signal, sys
 def stay():

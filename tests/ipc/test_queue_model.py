@@ -497,6 +497,17 @@ class Machine(RuleBasedStateMachine):
         else:
             self.limit(who, key, what)
 
+    @running
+    @rule(who=who, place=st.integers(0, 9), fewer=st.integers(0, 1))
+    def squeeze(self, who: int, place: int, fewer: int) -> None:
+        """Lower a limit below what runs; then nothing is to be had, whichever slot is asked for."""
+        group = self.pick(place, "running").group
+        most = max(1, len(self.model.running(group)) - fewer)
+        self.limit(who, group, most)
+        self.the_other_process_sees_the_same()
+        for slot in range(most):
+            self.claim_in(1 - who, group, slot, False)
+
     def limit(self, who: int, key: str, most: Any) -> None:
         self.model.live = {name: value for name, value in self.model.live.items() if name != key}
         self.model.live |= {} if most is None else {key: most}
@@ -584,7 +595,7 @@ def test_two_processes_on_one_queue_do_what_the_model_says():
         run_state_machine_as_test(
             Bound,
             settings=settings(
-                max_examples=int(os.environ.get("MODEL_EXAMPLES", "100")),
+                max_examples=int(os.environ.get("MODEL_EXAMPLES", "50")),
                 stateful_step_count=40,
                 deadline=None,
                 suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
