@@ -20,7 +20,7 @@ DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
 README, ARCHITECTURE, CHANGELOG, _ = texts = [(ROOT / name).read_text() for name in DOCUMENTS]
 
 #: What README's longest documents may not outgrow, in lines.
-LONGEST_README = 180
+LONGEST_README = 190
 
 WORD = r"`([a-zA-Z]+)`"
 

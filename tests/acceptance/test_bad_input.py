@@ -85,6 +85,8 @@ WRONG = [
     ({"call": "a:b", "args": {}}, "args"),
     ({"call": "a:b", "kwargs": []}, "kwargs"),
     ({"command": ["true"], "after": "bg-1"}, "after"),
+    ({"command": ["true"], "cwd": "/no/such/folder"}, "cwd"),
+    ({"command": ["true"], "cwd": "/etc/passwd"}, "cwd"),
     ({"prompt": "hello"}, "agent"),
     ({"prompt": "hello", "agent": "nobody"}, "agent"),
     ({"agent": "python"}, "call"),
@@ -182,9 +184,6 @@ def test_a_wrong_line_of_a_file_is_named_and_no_line_is_accepted(
         ({"command": ["/no/such/program"]}, 127, "/no/such/program"),
         ({"command": ["/etc/passwd"]}, 126, "/etc/passwd"),
         ({"command": ["/"]}, 126, "/"),
-        ({"command": ["true"], "cwd": "/no/such/folder"}, 1, "/no/such/folder"),
-        ({"command": ["true"], "cwd": "/etc/passwd"}, 1, "/etc/passwd"),
-        ({"call": "time:time", "cwd": "/no/such/folder"}, 1, "/no/such/folder"),
     ],
 )
 def test_what_cannot_be_started_is_an_error_that_says_why(shared: Stage, fields: dict, code: int, what: str):
@@ -192,6 +191,17 @@ def test_what_cannot_be_started_is_an_error_that_says_why(shared: Stage, fields:
     assert (task.status, task.error_kind, task.exit_code) == ("error", "spawn", code)
     assert what in (task.error or "")
     assert shared.result("true").status == "completed"
+
+
+@pytest.mark.parametrize("fields", [{"command": ["true"]}, {"call": "time:time"}], ids=["command", "call"])
+def test_a_folder_that_is_gone_when_it_is_needed_is_an_error(shared: Stage, tmp_path: Path, fields: dict):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    id = shared.launch(**fields, cwd=str(folder), delayMs=100)
+    folder.rmdir()
+    task = shared.until(id)
+    assert (task.status, task.error_kind, task.exit_code) == ("error", "spawn", 1)
+    assert str(folder) in (task.error or "")
 
 
 def test_a_program_that_is_no_program_is_an_error(shared: Stage, tmp_path: Path):
