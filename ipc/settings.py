@@ -15,6 +15,7 @@ def apply_configuration(database: Database, config: BackgroundConfig, sources: S
     values = {
         "config": json.dumps(config.to_json()),
         "default_concurrency": str(config.default_concurrency),
+        "max_workers": str(config.max_workers),
         "sources": json.dumps([str(path) for path in sources]),
     }
     with database.write() as transaction:

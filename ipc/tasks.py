@@ -168,7 +168,8 @@ class Tasks:
             return "supervisor"
         if row["full"]:
             return "slot"
-        return "cap" if row["busy"] >= self.config.max_workers and row["agent"] != "external" else None
+        most = row["workers"] or self.config.max_workers
+        return "cap" if row["busy"] >= most and row["agent"] != "external" else None
 
 
 def row_of(transaction: Transaction, id: str) -> Row | None:

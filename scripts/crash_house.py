@@ -174,20 +174,25 @@ class House:
         return self.role("nursery") is not None
 
     def role(self, name: str) -> int | None:
-        """Who plays it, by the kernel's word."""
-        return holder(self.home.lock(name))
+        """Who plays it, by the kernel's word; of one that is just dying the kernel may not know the number: nobody."""
+        return holder(self.home.lock(name)) or None
 
     def left_well(self) -> bool:
         """Whether the last supervisor went by itself; asked once it is gone."""
         until(lambda: self._supervisor is None or self._supervisor.poll() is not None, "the supervisor's exit code")
         return self._supervisor is not None and self._supervisor.returncode == 0
 
+    def kill_supervisor(self) -> object:
+        """SIGKILL to the process that the operator started; which one it was."""
+        supervisor = self._supervisor
+        assert supervisor is not None, "the operator has started one"
+        supervisor.kill()
+        return supervisor
+
     def freshen(self) -> None:
         """A new supervisor, which has seen nobody die yet."""
-        before = self.role("supervisor")
-        if before is not None:
-            os.kill(before, signal.SIGKILL)
-            until(lambda: self.role("supervisor") not in (None, before), "another supervisor", self.portrait)
+        before = self.kill_supervisor()
+        until(lambda: self._supervisor is not before, "another supervisor", self.portrait)
         self.deaths = 0
         self.wait_ready()
 

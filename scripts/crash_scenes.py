@@ -168,7 +168,8 @@ def both_dead(play: Play) -> None:
     id = play.launch(("error", "lost"), command=play.job("tree"))
     play.until_runs(id)
     play.house.down.set()
-    kill(play.house.role("supervisor"))
+    play.house.kill_supervisor()
+    until(lambda: play.house.role("supervisor") is None, "the death of the supervisor", play.house.portrait)
     kill_workers(play)
     play.arm()
     play.house.down.clear()
@@ -333,10 +334,8 @@ def kill_workers(play: Play) -> None:
             kill(pid)
 
 
-def kill(pid: int | None) -> None:
+def kill(pid: int) -> None:
     """SIGKILL, and wait for the death."""
-    if pid is None:
-        return
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
     until(lambda: is_dead(pid), f"the death of {pid}")

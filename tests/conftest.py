@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -15,6 +16,9 @@ import pytest
 from tests.helpers.commands import backburner
 from tests.helpers.moment import eventually
 from tests.helpers.strays import described, end, strays
+
+# A suite that is started in the background has Ctrl-C ignored, and all that it starts would have it, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 hypothesis.settings.register_profile("backburner", deadline=None, database=None, print_blob=True)
 hypothesis.settings.load_profile("backburner")

@@ -208,7 +208,8 @@ CREATE VIEW task_rows AS
     t.status = 'pending' AND g.paused AS paused,
     t.status = 'pending' AND g.most > 0
       AND (SELECT count(*) FROM tasks r WHERE r.status = 'running' AND r.grp = t.grp) >= g.most AS full,
-    (SELECT count(*) FROM tasks r WHERE r.status = 'running' AND r.agent <> 'external') AS busy
+    (SELECT count(*) FROM tasks r WHERE r.status = 'running' AND r.agent <> 'external') AS busy,
+    (SELECT CAST(value AS INTEGER) FROM settings WHERE name = 'max_workers') AS workers
   FROM tasks t JOIN inputs i ON i.task = t.number LEFT JOIN groups g ON g.name = t.grp;
 
 CREATE VIEW batches AS
