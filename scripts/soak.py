@@ -3,14 +3,11 @@
     scripts/soak --minutes 60                 100 tasks a second; 2 minutes are enough for CI
     scripts/soak --minutes 60 --png soak.png  where the curves go (default: soak.png in the current folder)
 
-Tasks of `true` are launched at a steady rate by one launcher, their parent hears of all of them and acknowledges;
-what was told is
-pruned every few seconds, so that the home, too, comes to a steady state. Each second the memory and the descriptors of
-the processes that stay, the write-ahead log, the database and the whole folder are measured. Each must be flat: the
-mean of the
-last third no higher than that of the second by more than a tenth and a small allowance. Exit 1 if one is not, or if
-the load
-did not get through.
+Tasks of `true` are launched at a steady rate by one launcher, their parent hears of all of them and acknowledges; what
+was told is pruned every few seconds, so that the home, too, comes to a steady state. Each second the memory and the
+descriptors of the processes that stay, the write-ahead log, the database and the whole folder are measured. Each must be
+flat: the mean of the last third no higher than that of the second by more than a tenth and a small allowance. Exit 1 if
+one is not, or if the load did not get through.
 """
 
 from __future__ import annotations
@@ -162,7 +159,7 @@ class Soak:
     def _measure(self) -> None:
         roles = {name: [one.pid for one in self.place.role(name)] for name in (*STAYING, "worker")}
         staying = [pid for name in STAYING for pid in roles[name]]
-        sizes = [path.stat().st_size for path in _files(self.place.home)]
+        sizes = [_size(path) for path in _files(self.place.home)]
         values = {f"{name}, MiB": sum(map(resident, roles[name])) / MIB for name in STAYING}
         workers = [resident(pid) / MIB for pid in roles["worker"]]
         values["a worker, MiB"] = statistics.mean(workers) if workers else 0.0
@@ -193,12 +190,13 @@ class Soak:
 
 
 def _files(folder: Path) -> list[Path]:
-    return [Path(top) / name for top, _, names in os.walk(folder) for name in names if (Path(top) / name).is_file()]
+    return [Path(top) / name for top, _, names in os.walk(folder) for name in names]
 
 
 def _size(path: Path) -> int:
+    """In bytes; of what was removed meanwhile: none."""
     try:
-        return path.stat().st_size
+        return path.lstat().st_size
     except FileNotFoundError:
         return 0
 
