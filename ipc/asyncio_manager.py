@@ -14,6 +14,7 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import TypeVar, Unpack
 
+from ipc.adoption import Adopted
 from ipc.client import EVERYONE
 from ipc.config import BackgroundConfig
 from ipc.event import Event, EventBus
@@ -147,6 +148,10 @@ class AsyncBackgroundManager:
     ) -> AsyncGenerator[Event, None]:
         """As BackgroundManager.events, for `async for`."""
         return _listen(self._manager.events(parent, after, types, consumer, ack))
+
+    async def adopt(self, parent: str, heir: str) -> Adopted:
+        """As BackgroundManager.adopt."""
+        return await asyncio.to_thread(self._manager.adopt, parent, heir)
 
     async def start(self) -> None:
         """As BackgroundManager.start."""

@@ -21,7 +21,7 @@ from ipc.moments import moment
 from ipc.sql import statement
 
 #: The schema this program writes; `PRAGMA user_version` of a home.
-SCHEMA = 1
+SCHEMA = 2
 
 #: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
 CHECKPOINT_AT = 8 * 1024 * 1024
@@ -532,7 +532,9 @@ def _number(row: dict[str, Any]) -> int:
 
 
 #: What is salvaged, in this order; and the tables whose first column is their rows' number.
-TABLES = "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys".split()
+TABLES = (
+    "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys heirs".split()
+)
 NUMBERED = ("tasks", "inputs", "events")
 
 #: No row has a higher number.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,7 +43,7 @@ class Log:
     def last_seq(self) -> int:
         """The last number that was given."""
         with self.database.read() as transaction:
-            return int(transaction.value("last_seq"))
+            return last_seq(transaction)
 
     def read(self, parent: str | None, after: int, limit: int) -> list[Line]:
         """At most `limit` events after `after`, of one parent or (None) of all, in order."""
@@ -58,10 +59,10 @@ class Log:
     def acknowledge(self, parent: str, consumer: str, seq: int) -> int:
         """Move a cursor forward; where it is now. Raises InvalidInput beyond the log's end."""
         with self.database.write(durable=False) as transaction:
-            last = transaction.value("last_seq")
+            last = last_seq(transaction)
             if seq > last:
                 raise InvalidInput(f"seq: the log ends at {last}, {seq} is beyond it.", field="seq")
-            return int(transaction.value("set_cursor", {"parent": parent, "consumer": consumer, "seq": seq}))
+            return acknowledge(transaction, parent, consumer, seq)
 
     def truncated(self, parent: str | None, after: int) -> int | None:
         """The first number that is still there, where some after `after` are not; else None."""
@@ -87,18 +88,48 @@ class Log:
     def form_batch(self, parent: str, most: int) -> bool:
         """Tell a parent, in one notice, of at most `most` of its ended tasks; False where none waits."""
         with self.database.write() as transaction:
-            ends = transaction.all("take_unbatched", {"parent": parent, "most": most})
-            if not ends:
-                return False
-            tasks = [_ended(transaction, end) for end in ends]
-            seq = ends[-1]["seq"]
-            more = transaction.value("more_unbatched", {"parent": parent, "seq": seq})
-            body = {"taskIds": [end["id"] for end in ends], "source": "background-manager"}
-            body |= batch_payload(parent, tasks, all_complete=not more)
-            body.pop("parentSessionId")
-            values = {"seq": seq, "parent": parent, "at": clock.now(), "body": json.dumps(body, ensure_ascii=False)}
-            transaction.run("form_batch", values)
-        return True
+            return form_batch(transaction, parent, most)
+
+
+def last_seq(transaction: Transaction) -> int:
+    """The last number that was given."""
+    return int(transaction.value("last_seq"))
+
+
+def cursors(transaction: Transaction, parent: str) -> dict[str, int]:
+    """How far each consumer of a parent's events has read."""
+    return {row["consumer"]: row["seq"] for row in transaction.all("list_cursors", {"parent": parent})}
+
+
+def acknowledge(transaction: Transaction, parent: str, consumer: str, seq: int) -> int:
+    """Move a cursor forward; where it is now."""
+    return int(transaction.value("set_cursor", {"parent": parent, "consumer": consumer, "seq": seq}))
+
+
+def form_batch(transaction: Transaction, parent: str, most: int) -> bool:
+    """Tell a parent, in one notice, of at most `most` of its ended tasks; False where none waits."""
+    ends = transaction.all("take_unbatched", {"parent": parent, "most": most})
+    if not ends:
+        return False
+    tasks = [_ended(transaction, end) for end in ends]
+    seq = ends[-1]["seq"]
+    body = {"taskIds": [end["id"] for end in ends], "source": "background-manager"}
+    body |= batch_payload(parent, tasks, all_complete=not more_to_come(transaction, parent, seq))
+    body.pop("parentSessionId")
+    tell(transaction, parent, body, seq)
+    return True
+
+
+def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:
+    """Whether a parent has unfinished tasks, or ends after a number that are in no batch."""
+    return bool(transaction.value("more_unbatched", {"parent": parent, "seq": seq}))
+
+
+def tell(transaction: Transaction, parent: str, body: Mapping[str, Any], seq: int) -> int:
+    """Put a batch into a parent's log; its ends up to `seq` have been told by that. The batch's number."""
+    values = {"seq": seq, "parent": parent, "at": clock.now(), "body": json.dumps(body, ensure_ascii=False)}
+    transaction.run("form_batch", values)
+    return last_seq(transaction)
 
 
 def _ended(transaction: Transaction, end: Row) -> Task:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Unpack
 
 from ipc import control
+from ipc.adoption import Adopted, adopt
 from ipc.client import EVERYONE, Client
 from ipc.config import BackgroundConfig, load
 from ipc.ending import wait_until_gone
@@ -228,6 +229,16 @@ class BackgroundManager:
         elif parent is not None or not named:
             named += queue.unfinished(parent)
         return Expecting(store, Waiting(queue, named, any, stir))
+
+    def adopt(self, parent: str, heir: str) -> Adopted:
+        """Have the session `heir` be told of all that `parent` still waits for, and of what it was not told yet.
+
+        Raises InvalidInput, Temporary.
+        """
+        store = self._store
+        adopted = adopt(store.database, parent, heir)
+        store.stir()
+        return adopted
 
     # living
 

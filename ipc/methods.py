@@ -13,6 +13,7 @@ from heapq import heapify, heappop, heappush
 from itertools import count
 from typing import Any, NamedTuple, cast
 
+from ipc.adoption import adopt
 from ipc.bus import ACK, LATER, SUBSCRIBE, UNSUBSCRIBE, Method
 from ipc.clock import monotonic
 from ipc.connection import Call
@@ -89,6 +90,7 @@ PARAMETERS: Mapping[str, Record] = {
     "subscribe": SUBSCRIBE,
     "unsubscribe": UNSUBSCRIBE,
     "ack": ACK,
+    "adopt": Record("adopt", {"from": _NAME, "to": _NAME}, required=("from", "to")),
     "flush": Record("flush", {"parentSessionId": Nullable(_NAME)}),
     "status": Record("status", {}),
     "ping": Record("ping", {}),
@@ -209,6 +211,7 @@ class Methods:
             "fail": self._fail,
             "progress": self._progress,
             "output": self._output,
+            "adopt": self._adopt,
             "flush": self._flush,
             "status": self._status,
             "ping": self._ping,
@@ -324,6 +327,11 @@ class Methods:
         else:
             data, left = _decoded(piece.data, piece.eof)
         return {"data": data, "offset": piece.offset - left, "eof": piece.eof}
+
+    def _adopt(self, params: dict[str, Any], call: Call) -> object:
+        adopted = adopt(self._queue.database, params["from"], params["to"])
+        self._around.poke()
+        return {"tasks": adopted.tasks, "notices": adopted.notices}
 
     def _flush(self, params: dict[str, Any], call: Call) -> object:
         self._around.flush(params.get("parentSessionId"))

@@ -19,6 +19,12 @@ def first_schema(tables: Tables) -> None:
     tables.execute(statement("set_setting"), {"name": "log", "value": str(uuid.uuid4())})
 
 
+@migrations()
+def second_schema(tables: Tables) -> None:
+    """Sessions that change their id."""
+    _run_all(tables, "schema_2")
+
+
 def _run_all(tables: Tables, name: str) -> None:
     """Run a file of statements set apart by blank lines; `executescript` would commit the transaction first."""
     for text in statement(name).split("\n\n"):

@@ -13,6 +13,7 @@ from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.groups import assign, load_limits
+from ipc.heirs import heir_of
 from ipc.launch import Order
 from ipc.limits import Limits
 from ipc.registry import Running, wake_process
@@ -81,6 +82,7 @@ class Queue(Tasks):
         return self._limits
 
     def _accept(self, transaction: Transaction, order: Order, limits: Limits) -> Launched:
+        order.row["parent"] = heir_of(transaction, order.row["parent"])
         existing = _existing(transaction, order)
         if existing is not None:
             return Launched(existing, True)

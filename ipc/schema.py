@@ -153,6 +153,7 @@ RESULTS: Mapping[str, Record] = {
     **{name: TASK for name in ("get", "cancel", "retry", "complete", "fail", "progress")},
     "output": _answer("output", data=Text(), offset=COUNT, eof=Flag()),
     "ack": _answer("ack", seq=SEQ),
+    "adopt": _answer("adopt", tasks=COUNT, notices=COUNT),
     "flush": _answer("flush"),
     "subscribe": _answer("subscribe", seq=SEQ, log=Text()),
     "ping": _answer("ping", version=Text(), protocol=Integer(1, 1), home=Text(), pid=Integer(1)),

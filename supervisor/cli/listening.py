@@ -1,4 +1,4 @@
-"""Being told: `listen` and `flush`."""
+"""Being told: `listen`, `flush` and `adopt`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ipc.lock import holder
 from ipc.log import Log
 from supervisor.cli.desk import Desk
 from supervisor.cli.hints import hour, no_supervisor
-from supervisor.cli.options import example, own_parent, print_json_line, say, short
+from supervisor.cli.options import counted, example, json_option, own_parent, print_json, print_json_line, say, short
 from supervisor.cli.tables import COLOURS, FAINT, Cell, clean, coloured, paint
 
 EVERYONE = "*"
@@ -64,6 +64,22 @@ def flush_command(desk: Desk, parent: str | None) -> None:
     desk.refuse_foreign()
     with Client(desk.home) as client:
         client.call("flush", **({} if parent is None else {"parentSessionId": parent}))
+
+
+@click.command("adopt", epilog=example("adopt --from ses-1 --to ses-2"))
+@click.option("--from", "parent", metavar="P", required=True, help="The session that is no more.")
+@click.option("--to", "heir", metavar="Q", required=True, help="The session that goes on.")
+@json_option
+@click.pass_obj
+def adopt_command(desk: Desk, parent: str, heir: str, as_json: bool) -> None:
+    """Have session Q be told of all that P still waits for; what is launched for P later is Q's as well."""
+    from ipc.adoption import adopt
+
+    adopted = adopt(desk.database, parent, heir)
+    if as_json:
+        print_json({"tasks": adopted.tasks, "notices": adopted.notices})
+    else:
+        print(f"{heir} has {counted(adopted.tasks, 'task')} of {parent} and hears {counted(adopted.notices, 'notice')}")
 
 
 def _live(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str, Any]]:

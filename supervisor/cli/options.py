@@ -56,6 +56,11 @@ def short(id: str) -> str:
     return id.removeprefix("bg-")[:8]
 
 
+def counted(number: int, thing: str) -> str:
+    """«1 task», «2 tasks»."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def own_parent() -> str | None:
     """The session on whose behalf this command was started, if it says so."""
     return next((os.environ[name] for name in PARENT_VARIABLES if os.environ.get(name)), None)

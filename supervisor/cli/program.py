@@ -34,6 +34,7 @@ VERBS = {
     "progress": "judging",
     "listen": "listening",
     "flush": "listening",
+    "adopt": "listening",
     "pause": "limiting",
     "resume": "limiting",
     "limit": "limiting",

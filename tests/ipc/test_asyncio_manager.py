@@ -68,6 +68,8 @@ def test_tasks_are_launched_found_and_decided(home):
         assert await manager.cancel_task(task.id)
         assert await manager.retry_task(task.id)
         assert await manager.output(two[0].id) == ""
+        assert (await manager.adopt("ses-1", "ses-2")).tasks == 1
+        assert [one.id for one in await manager.get_tasks_for_parent("ses-2")] == [task.id]
         await manager.clear()
         assert await manager.get_all_tasks() == []
         assert manager.home == home

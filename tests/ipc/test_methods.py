@@ -308,3 +308,9 @@ def test_every_method_says_what_it_takes(world):
     assert set(PARAMETERS) == set(world.served.bus.methods)
     assert all(record.schema()["type"] == "object" for record in PARAMETERS.values())
     assert all(world.served.bus.methods[name].params is record for name, record in PARAMETERS.items())
+
+
+def test_adopt_tells_another_session_what_one_waits_for(world, peer):
+    world.end(world.run(world.launch(parent_session_id="P")))
+    assert peer.call("adopt", **{"from": "P", "to": "Q"}) == {"tasks": 1, "notices": 1}
+    assert world.poked == 1

@@ -72,6 +72,7 @@ def deciding(manager: BackgroundManager) -> None:
     assert_type(manager.fail_task("bg-1", "error"), bool)
     assert_type(manager.cancel_task("bg-1"), bool)
     assert_type(manager.retry_task("bg-1"), bool)
+    assert_type(manager.adopt("ses-1", "ses-2").notices, int)
 
 
 def hearing(manager: BackgroundManager) -> None:

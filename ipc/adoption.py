@@ -1,0 +1,82 @@
+"""A session takes over what another one waits for: its tasks, and the notices that it has not read."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from ipc.database import Database, Transaction
+from ipc.errors import InvalidInput
+from ipc.heirs import succeed
+from ipc.log import acknowledge, cursors, form_batch, last_seq, more_to_come, tell
+from ipc.settings import applied_configuration
+from ipc.shape import Text
+
+#: The consumer that hooks and the MCP server share: what the model saw, it saw.
+MODEL = "model"
+#: Who hears of all parents, and is none.
+EVERYONE = "*"
+
+_NAME = Text(max_bytes=1024, non_empty=True)
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """How many tasks changed hands, and how many notices are told again."""
+
+    tasks: int
+    notices: int
+
+
+def adopt(database: Database, parent: str, heir: str) -> Adopted:
+    """Have `heir` be told of all that `parent` was not told yet, and of what its tasks come to; one transaction.
+
+    What waits for its window is told at once. Notices that some consumer of `parent` has not acknowledged are told
+    to `heir` with new numbers, so that no reader of its events has passed them; whoever acknowledged one of them
+    for `parent` has acknowledged it for `heir`, unless something else is unread there. What is launched for
+    `parent` later is `heir`'s, until `parent` adopts. Raises InvalidInput, Temporary.
+    """
+    _refuse_nonsense(parent, heir)
+    most = applied_configuration(database).notification_max_batch
+    with database.write() as transaction:
+        while form_batch(transaction, parent, most):
+            pass
+        tasks = transaction.run("adopt_tasks", {"parent": parent, "heir": heir})
+        notices = _hand_over(transaction, parent, heir)
+        succeed(transaction, parent, heir)
+    database.home.wake("flusher")
+    return Adopted(tasks, notices)
+
+
+def _refuse_nonsense(parent: str, heir: str) -> None:
+    for name, said in (("from", parent), ("to", heir)):
+        _NAME.check(said, name)
+        if said == EVERYONE:
+            raise InvalidInput(f"{name}: expected one session, got '*'.", field=name)
+    if parent == heir:
+        raise InvalidInput(f"to: expected another session than {parent}.", field="to")
+
+
+def _hand_over(transaction: Transaction, parent: str, heir: str) -> int:
+    """Tell the heir what is unread, and leave nothing unread behind; how much that was."""
+    read = {MODEL: 0} | cursors(transaction, parent)
+    caught_up = [consumer for consumer in read if _caught_up(transaction, heir, consumer)]
+    old = transaction.all("list_batches", {"parent": parent, "after": min(read.values())})
+    new = [_tell_again(transaction, heir, row is old[-1], row["body"]) for row in old]
+    for consumer in caught_up:
+        passed = sum(row["seq"] <= read[consumer] for row in old)
+        acknowledge(transaction, heir, consumer, new[passed - 1] if passed else 0)
+    for consumer in read:
+        acknowledge(transaction, parent, consumer, last_seq(transaction))
+    return len(new)
+
+
+def _caught_up(transaction: Transaction, parent: str, consumer: str) -> bool:
+    after = cursors(transaction, parent).get(consumer, 0)
+    return not transaction.value("any_unread", {"parent": parent, "after": after})
+
+
+def _tell_again(transaction: Transaction, parent: str, is_last: bool, body: str) -> int:
+    """Put a batch into a parent's log, as it was but for `allComplete`; its number."""
+    complete = is_last and not more_to_come(transaction, parent, 0)
+    return tell(transaction, parent, json.loads(body) | {"allComplete": complete}, 0)

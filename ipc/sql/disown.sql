@@ -1,0 +1,2 @@
+-- A session stands for itself again.
+DELETE FROM heirs WHERE parent = :parent
