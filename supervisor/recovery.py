@@ -16,7 +16,7 @@ from ipc.settings import applied_configuration
 from supervisor.execution.files import Files
 from supervisor.execution.outcome import Outcome, Try, interrupted, settlement_of
 from supervisor.execution.record import path_of, recorded
-from supervisor.execution.trees import children_of, is_role, is_spared, kill_all, marked
+from supervisor.execution.trees import children_of, is_marked, is_role, is_spared, kill_all, marked
 from supervisor.messages import say
 
 
@@ -33,7 +33,7 @@ def bury(queue: Queue, running: Running, how: str) -> str | None:
     A verdict that was written counts, then the exit record. What was never started goes back to the queue; what may
     have been, and may have had side effects, only if its launcher asked for retries.
     """
-    kill_all(lambda: _left_behind(running.claim, queue.home) - {os.getpid()})
+    kill_all(lambda: _left_behind(running, queue.home) - {os.getpid()})
     files = Files(queue.home, running.claim)
     settlement = _settlement(queue, running, how, files.were_made())
     status, _ = queue.settle(replace(settlement, outputs=files.small()))
@@ -58,10 +58,17 @@ def _settlement(queue: Queue, running: Running, how: str, was_started: bool) -> 
     return settlement_of(one, Outcome(error=error, error_kind="lost"), queue.config)
 
 
-def _left_behind(claim: int, home: Home) -> set[int]:
+def _left_behind(running: Running, home: Home) -> set[int]:
     """What bears the marks of that try, and what a nursery that was replaced looks after and is none of ours."""
     retired = {holder(path) for path in home.folder.glob("nursery-*.lock")} - {None}
-    return marked(claim, home.folder).union(*(_strays_of(nursery) for nursery in retired if nursery is not None))
+    strays = [_strays_of(nursery) for nursery in retired if nursery is not None]
+    return marked(running.claim, home.folder).union(_leader(running, home), *strays)
+
+
+def _leader(running: Running, home: Home) -> set[int]:
+    """The task's first process: it goes also where its children are meant to live on."""
+    pid = running.pid
+    return {pid} if pid is not None and is_marked(pid, running.claim, home.folder) else set()
 
 
 def _strays_of(nursery: int) -> set[int]:

@@ -13,7 +13,7 @@ from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
 from supervisor.execution.outcome import Outcome, Try, settlement_of
 from supervisor.execution.plan import CannotStart, agent_plan, command_plan, environment_of
 from supervisor.execution.runners import Runners
-from supervisor.execution.trees import children_of, descendants_of, end, own_children
+from supervisor.execution.trees import children_of, descendants_of, end, own_children, who_is_left
 from supervisor.execution.vitals import Vitals
 
 #: Seconds after which a task's process is noted for people to see; most are over before.
@@ -147,7 +147,7 @@ class Run:
         """Who is left of the tree; nobody, usually, and that costs one small file to know."""
         if not (own_children() - self._runners.pids() - _spared) and not self._runner_has_children():
             return set()
-        return self._members()
+        return who_is_left(self._members)
 
     def _runner_has_children(self) -> bool:
         return isinstance(self.attempt, CallAttempt) and bool(children_of(self.attempt.pid))

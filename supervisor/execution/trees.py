@@ -32,6 +32,9 @@ ROLES = ("bb-nursery", "bb-worker", "bb-flusher")
 #: Seconds between two looks at a tree whose processes were sent SIGKILL and have not gone yet.
 LOOK_AGAIN = 0.02
 
+#: So many times the table of processes is read to find those who bear a mark.
+LOOKS = 2
+
 #: Seconds after which processes that survive SIGKILL (stuck in the kernel) are given up on.
 GIVE_UP = 10.0
 
@@ -55,9 +58,23 @@ def descendants_of(pid: int) -> set[int]:
 
 
 def marked(claim: int, home: Path) -> set[int]:
-    """The processes whose environment says that they belong to that try, but for those that may outlive it."""
-    wanted = {CLAIM_MARK: str(claim), HOME_MARK: str(home)}
-    return {pid for pid in _all_processes() if _bears(pid, wanted) and not is_spared(pid)}
+    """The processes whose environment says that they belong to that try, but for those that may outlive it.
+
+    Whoever was born while they were looked at is looked at, too: its parent may have died before it was its turn.
+    """
+    seen: set[int] = set()
+    found: set[int] = set()
+    for _ in range(LOOKS):
+        new = set(_all_processes()) - seen
+        found |= {pid for pid in new if is_marked(pid, claim, home) and not is_spared(pid)}
+        seen |= new
+    return found
+
+
+def is_marked(pid: int, claim: int, home: Path) -> bool:
+    """Whether a process's environment says that it belongs to that try."""
+    found = _environment(pid)
+    return found.get(CLAIM_MARK) == str(claim) and found.get(HOME_MARK) == str(home)
 
 
 def cpu_seconds(pids: set[int]) -> float:
@@ -117,12 +134,24 @@ def _signal(pids: set[int], number: signal.Signals) -> None:
             continue
 
 
+def who_is_left(members: Members) -> set[int]:
+    """Who is left of a tree of this process's descendants; nobody only where that is sure.
+
+    One that forks and dies while the list is made is on it dead, and its child not at all: as long as anybody died,
+    the list is made again.
+    """
+    reap_children()
+    while not (left := members()):
+        if not reap_children():
+            break
+    return left
+
+
 def _all_gone(members: Members, patience: float) -> bool:
     """Wait until a tree is empty; whether it is."""
     deadline = clock.monotonic() + patience
     while True:
-        reap_children()
-        left = members()
+        left = who_is_left(members)
         if not left:
             return True
         rest = deadline - clock.monotonic()
@@ -144,18 +173,23 @@ def _wait_for_one(pids: set[int], seconds: float) -> None:
 _reaped: dict[int, int] = {}
 
 
-def reap_children() -> None:
-    """Reap whoever died. The statuses are kept for `take_status`, so that no one's is lost."""
-    while True:
-        try:
-            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-        except ChildProcessError:
-            return
-        if found is None:
-            return
-        pid, status = os.waitpid(found.si_pid, os.WNOHANG)
-        if pid:
+def reap_children() -> int:
+    """Reap whoever died; how many. The statuses are kept for `take_status`, so that no one's is lost."""
+    dead = 0
+    while (pid := _dead_child()) is not None:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
             _reaped[pid] = status
+            dead += 1
+    return dead
+
+
+def _dead_child() -> int | None:
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid
 
 
 def take_status(pid: int) -> int | None:
@@ -240,11 +274,6 @@ def _all_processes() -> Iterator[int]:
     import psutil
 
     return iter(psutil.pids())
-
-
-def _bears(pid: int, wanted: dict[str, str]) -> bool:
-    found = _environment(pid)
-    return all(found.get(name) == value for name, value in wanted.items())
 
 
 def _environment(pid: int) -> dict[str, str]:
