@@ -1,4 +1,4 @@
-"""Line charts as a PNG, with the standard library alone: one panel for each curve, with its name and its range."""
+"""Charts as a PNG, with the standard library alone: a panel for each curve, a bar for each ratio, with their names."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from pathlib import Path
 
 #: Letters of three by five points: five digits, each a row of three bits.
 GLYPHS = dict(
-    entry.split("=")
+    (entry[0], entry[2:])
     for entry in (
         "0=75557 1=26227 2=71747 3=71717 4=55711 5=74717 6=74757 7=71222 "
         "8=75757 9=75717 A=25755 B=65656 C=34443 D=65556 "
         "E=74647 F=74644 G=34553 H=55755 I=72227 J=11152 "
         "K=55655 L=44447 M=57755 N=65555 O=25552 P=65644 Q=25563 R=65655 "
         "S=34216 T=72222 U=55557 V=55552 W=55775 X=55255 Y=55222 Z=71247 "
-        ".=00002 ,=00024 -=00700 /=11244 :=02020 %=51245"
+        ".=00002 ,=00024 -=00700 /=11244 :=02020 %=51245 <=12421 >=42124 ==07070"
     ).split()
 )
 
 WIDTH, HEIGHT, MARGIN, SCALE = 900, 120, 8, 2
 INK, PAPER, CURVE, RULE = (30, 30, 30), (255, 255, 255), (200, 60, 20), (225, 225, 225)
+WELL, ROW = (60, 140, 60), 40
 
 Colour = tuple[int, int, int]
 
@@ -50,6 +51,16 @@ class Chart:
         ]
         for start, end in pairwise(points):
             self._line(start, end, CURVE)
+
+    def bar(self, title: str, value: float, mark: float, well: bool) -> None:
+        """Draw one ratio as a bar beside the mark it is held against, which stands in the middle."""
+        top = len(self._rows)
+        self._rows += [bytearray(bytes(PAPER) * WIDTH) for _ in range(ROW)]
+        self._text(MARGIN, top + 4, title.upper())
+        length = min(WIDTH - 2 * MARGIN, round(WIDTH / 2 * value / mark))
+        for line in range(top + 20, top + ROW - 8):
+            self._line((MARGIN, line), (MARGIN + length, line), WELL if well else CURVE)
+        self._line((MARGIN + WIDTH // 2, top + 16), (MARGIN + WIDTH // 2, top + ROW - 4), INK)
 
     def save(self, path: Path) -> None:
         """Write the file. Raises OSError."""

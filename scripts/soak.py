@@ -3,11 +3,11 @@
     scripts/soak --minutes 60                 100 tasks a second; 2 minutes are enough for CI
     scripts/soak --minutes 60 --png soak.png  where the curves go (default: soak.png in the current folder)
 
-Tasks of `true` are launched at a steady rate by one launcher, their parent hears of all of them and acknowledges; what
-was told is pruned every few seconds, so that the home, too, comes to a steady state. Each second the memory and the
-descriptors of the processes that stay, the write-ahead log, the database and the whole folder are measured. Each must be
-flat: the mean of the last third no higher than that of the second by more than a tenth and a small allowance. Exit 1 if
-one is not, or if the load did not get through.
+Tasks of `true` are launched at a steady rate by one launcher, their parent hears of all of them and acknowledges;
+what was told is pruned every few seconds, so that the home, too, comes to a steady state. Each second the memory and
+the descriptors of the processes that stay, the write-ahead log, the database and the whole folder are measured. Each
+must be flat: the mean of the last third no higher than that of the second by more than a tenth and a small allowance.
+Exit 1 if one is not, or if the load did not get through.
 """
 
 from __future__ import annotations

@@ -1,0 +1,109 @@
+"""How fast it is, and how near the limit: every section against what it is compared with, in turns, in one run.
+
+    scripts/bench                     everything, with the peers in an environment of their own (.bench/); an hour
+    scripts/bench calls latency       some sections
+    scripts/bench --quick             what the raw limits allow alone, in two minutes: what CI runs
+
+One table on stdout, one picture, all figures in a file. Ratios are taken within a round, between
+contestants that had their turns right after one another; the middle of the rounds is held against the goal. It never
+fails by a time: a busy machine is no mistake of ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import sqlite3
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from bench_parts.harness import Measured, Section, Size, Spread, Verdict, measure
+from chart import Chart
+
+SECTIONS = ("commands", "calls", "launches", "latency", "idle", "memory", "processes")
+
+#: The folder of its own, with the peers and what was measured last.
+OWN = Path(__file__).resolve().parents[1] / ".bench"
+
+#: Left out where only two minutes are given.
+LONG: tuple[str, ...] = ()
+
+
+def main() -> int:
+    """Measure, print, draw."""
+    options = _options()
+    OWN.mkdir(exist_ok=True)
+    size = Size(options.quick, options.rounds or (3 if options.quick else 5), not (options.quick or options.no_peers))
+    print(_machine())
+    found = []
+    for name in options.sections or [one for one in SECTIONS if not options.quick or one not in LONG]:
+        section: Section = importlib.import_module(f"bench_parts.{name}").SECTION
+        print(f"\n{section.name}: {section.title}", file=sys.stderr, flush=True)
+        found.append(measure(section, size))
+        _print(found[-1])
+    print(f"\nload at the end: {os.getloadavg()[0]:.1f}")
+    _draw([verdict for one in found for verdict in one.verdicts()], options.png)
+    options.json.write_text(json.dumps([one.to_json() for one in found], indent=1))
+    print(f"drawn in {options.png}, all figures in {options.json}")
+    return 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="under two minutes, without peers")
+    parser.add_argument("--no-peers", action="store_true", help="only us and the raw limits")
+    parser.add_argument("--rounds", type=int, help="turns that each has (5; quick: 3)")
+    parser.add_argument("--png", type=Path, default=OWN / "bench.png", help="where the picture goes")
+    parser.add_argument("--json", type=Path, default=OWN / "bench.json", help="where all figures go")
+    options = parser.parse_args()
+    if unknown := set(options.sections) - set(SECTIONS):
+        parser.error(f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    return options
+
+
+def _machine() -> str:
+    python, sqlite = platform.python_version(), sqlite3.sqlite_version
+    load = f"load at the start: {os.getloadavg()[0]:.1f}"
+    return f"{platform.machine()}, {os.cpu_count()} cores, Python {python}, SQLite {sqlite}; {load}"
+
+
+def _print(one: Measured) -> None:
+    print(f"\n## {one.section.title}")
+    for name, values in one.figures.items():
+        print(f"  {name:44} {_triple(Spread.of(values))}")
+    for verdict in one.verdicts():
+        print(f"  {_line(verdict)}")
+    for name, settings in one.settings.items():
+        print(f"  {name}: {settings}") if settings else None
+    for name, reason in one.absent.items():
+        print(f"  {name}: not measured: {reason}")
+    sys.stdout.flush()
+
+
+def _line(verdict: Verdict) -> str:
+    goal = verdict.goal
+    against = f" against {_triple(verdict.against)}" if verdict.against else ""
+    ratio = f": ratio {_triple(verdict.ratio)}" if verdict.against else ""
+    outcome = "met" if verdict.met else "NOT MET"
+    return f"=> {goal.what}: {_triple(verdict.ours)}{against}{ratio}, goal {goal.words()}: {outcome}"
+
+
+def _triple(spread: Spread) -> str:
+    return "/".join(f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}" for value in spread)
+
+
+def _draw(verdicts: Iterable[Verdict], path: Path) -> None:
+    chart = Chart()
+    for verdict in verdicts:
+        words = f"{verdict.goal.what}: {_triple(verdict.ratio)} goal {verdict.goal.words()}"
+        chart.bar(words, verdict.ratio.middle, verdict.goal.bound, verdict.met)
+    chart.save(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Python callables, launched in bulk while they are drained, all ends told."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from pathlib import Path
+
+from bench_parts import bare
+from bench_parts.commands import CHUNK, Ours
+from bench_parts.errands import Errand
+from bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from bench_parts.ours import cpu_of
+
+
+class BareLoop(Contestant):
+    """Processes that settle, claim and append both events in one transaction, one that inserts, one that reads."""
+
+    def __init__(self, count: int, synchronous: str, workers: int) -> None:
+        super().__init__("bare loop", f"{workers} processes, synchronous = {synchronous}, POSIX record lock")
+        self._count, self._synchronous, self._size = count, synchronous, workers
+        self._errands: list[Errand] = []
+
+    def open(self) -> None:
+        """Start the processes."""
+        self._folder = Path(tempfile.mkdtemp(prefix="bb-bare-", dir="/tmp"))
+        path = self._folder / "bare.db"
+        bare.make(path)
+        self._inserter = self._errand("inserter", path, self._synchronous)
+        self._reader = self._errand("reader", path)
+        self._workers = [self._errand("worker", path, self._synchronous) for _ in range(self._size)]
+
+    def round(self, number: int) -> Figures:
+        """A fresh parent."""
+        parent, cpu = f"round-{number}", self._cpu()
+        for one in self._workers:
+            one.ask(go_on=True)
+        self._reader.ask(parent=parent, count=self._count)
+        inserted = self._inserter.call(parent=parent, count=self._count, chunk=CHUNK)
+        read = self._reader.answer()
+        for one in self._workers:
+            one.ask(go_on=False)
+        done = sum(one.answer()["done"] + one.answer()["done"] for one in self._workers)
+        if sorted(read["ids"]) != sorted(inserted["ids"]) or done != self._count:
+            raise RuntimeError("the bare loop lost or repeated a task")
+        rate = self._count / (read["ended"] - inserted["began"])
+        return {"rate": rate, "CPU ms a task": 1000 * (self._cpu() - cpu) / self._count}
+
+    def _cpu(self) -> float:
+        return sum(cpu_of(one.pid) for one in self._errands)
+
+    def close(self) -> None:
+        """End them."""
+        for one in self._errands:
+            one.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _errand(self, name: str, *arguments: object) -> Errand:
+        self._errands.append(Errand(f"bench_parts.bare:{name}", *map(str, arguments)))
+        return self._errands[-1]
+
+
+def contestants(size: Size) -> list[Contestant]:
+    """Ours and the raw limit."""
+    count = size.pick(5000, 1000)
+    return [Ours(count, call="noop:noop"), BareLoop(count, "NORMAL", 2)]
+
+
+SECTION = Section(
+    "calls",
+    "Python callables (no-op), two slots, launched in bulk while drained, all ends told, tasks/s",
+    contestants,
+    (Goal("calls against the bare loop", "ours/rate", 0.5, ("bare loop/rate",)),),
+)

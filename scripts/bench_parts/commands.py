@@ -1,0 +1,94 @@
+"""Commands (`true`), launched and drained, all ends told."""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import tempfile
+import time
+
+from bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from bench_parts.ours import House, check
+
+CHUNK = 100
+
+
+class Ours(Contestant):
+    """A home with two slots: from the first launch until the subscriber has the last end."""
+
+    def __init__(self, count: int, **task: object) -> None:
+        super().__init__("ours")
+        self._count, self._task = count, task
+
+    def open(self) -> None:
+        """Start it, with its workers."""
+        self._house = House(durability="normal")
+        self.settings = self._house.described
+        self._house.up()
+        self._launcher = self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
+        self._drain("warm-up", CHUNK)
+
+    def round(self, number: int) -> Figures:
+        """A fresh parent."""
+        cpu = self._house.cpu()
+        rate = self._drain(f"round-{number}", self._count)
+        return {"rate": rate, "CPU ms a task": 1000 * (self._house.cpu() - cpu) / self._count}
+
+    def _drain(self, parent: str, count: int) -> float:
+        ear = self._house.ear(parent)
+        request = {"parent": parent, "count": count, "chunk": CHUNK, "task": self._house.task(**self._task)}
+        self._launcher.ask(**request)
+        ended, events = ear.hear(count)
+        launched = self._launcher.answer()
+        ear.close()
+        check(launched["ids"], events)
+        return count / (ended - launched["began"])
+
+    def close(self) -> None:
+        """End it."""
+        self._house.close()
+
+
+class Xargs(Contestant):
+    """No queue, no record: two processes at a time."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__("xargs -P2")
+        self._count = count
+
+    def open(self) -> None:
+        """Say which."""
+        version = subprocess.run(["xargs", "--version"], capture_output=True, text=True, check=False)
+        self.settings = (version.stdout.splitlines() or ["xargs"])[0] + ", -P2 -n1 true"
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+    def round(self, number: int) -> Figures:
+        """All of them."""
+        with tempfile.TemporaryFile() as lines:
+            lines.write(b"1\n" * self._count)
+            lines.seek(0)
+            began, cpu = time.monotonic(), _children_cpu()
+            subprocess.run(["xargs", "-P2", "-n1", "true"], stdin=lines, check=True)
+            rate = self._count / (time.monotonic() - began)
+            return {"rate": rate, "CPU ms a task": 1000 * (_children_cpu() - cpu) / self._count}
+
+
+def _children_cpu() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def contestants(size: Size) -> list[Contestant]:
+    """Ours and those that have no record."""
+    count = size.pick(1000, 400)
+    return [Ours(count, command=["true"]), Xargs(count)]
+
+
+SECTION = Section(
+    "commands",
+    "commands (true), two slots, launched and drained, all ends told, tasks/s",
+    contestants,
+    (Goal("commands against xargs -P2", "ours/rate", 1.0, ("xargs -P2/rate",)),),
+)

@@ -1,0 +1,243 @@
+"""While nothing else goes on: from a launch to the command's first instruction, from its end to the subscriber."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from bench_parts.bare import EVENT, Store, make
+from bench_parts.errands import Errand
+from bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from bench_parts.ours import House
+
+#: Opens a pipe, writes a line as soon as it can, and ends, which closes the pipe.
+PROGRAM = ["/bin/sh", "-c", 'exec 9>"$0"; echo >&9']
+
+#: Seconds between two samples: whatever follows the end of a task is over.
+GAP = 0.01
+
+
+class Fifo:
+    """Tells when the program had its first instruction, and when it ended."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the pipe."""
+        self.path = folder / "told.fifo"
+        os.mkfifo(self.path)
+
+    def __enter__(self) -> Fifo:
+        """Be there for one sample."""
+        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Leave, so that the end of one sample is not taken for that of the next."""
+        os.close(self._descriptor)
+
+    def wait(self) -> float:
+        """When something was written or, after that, when the program ended. Raises TimeoutError."""
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        if not poll.poll(60_000):
+            raise TimeoutError("the program was not started in a minute")
+        at = time.monotonic()
+        os.read(self._descriptor, 64)
+        return at
+
+
+class Ours(Contestant):
+    """Launched through the Python front door, told over the socket."""
+
+    def __init__(self, count: int, name: str, **settings: object) -> None:
+        super().__init__(name)
+        self._count, self._wanted = count, settings
+
+    def open(self) -> None:
+        """Start it; with workers that stay, they are warm."""
+        self._house = House(**self._wanted)
+        self.settings = self._house.described
+        self._fifo = Fifo(self._house.place.project)
+        self._house.up()
+        self._launcher = self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
+        self._samples("warm-up", 3)
+
+    def round(self, number: int) -> Figures:
+        """So many, one after another."""
+        return self._samples(f"round-{number}", self._count)
+
+    def _samples(self, parent: str, count: int) -> Figures:
+        ear = self._house.ear(parent)
+        command = [*PROGRAM, str(self._fifo.path)]
+        starts, ends = [], []
+        for _ in range(count):
+            time.sleep(self._gap)
+            with self._fifo as fifo:
+                task = self._house.task(command=command)
+                self._launcher.ask(parent=parent, count=1, chunk=1, task=task)
+                began, ended = fifo.wait(), fifo.wait()
+                told, _ = ear.hear(1)
+                starts.append(began - self._launcher.answer()["began"])
+                ends.append(told - ended)
+        ear.close()
+        return {**_percentiles("start", starts), **_percentiles("told", ends)}
+
+    #: Between two samples.
+    _gap = GAP
+
+    def close(self) -> None:
+        """End it."""
+        self._house.close()
+
+
+class NewWorker(Ours):
+    """The same where each worker has left before the next launch."""
+
+    _gap = 0.5
+
+
+class Bare(Contestant):
+    """A pipe that wakes a process, which spawns the program; a commit and a round trip over a socket."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__("bare", "pipe wake + posix_spawn; one commit (synchronous = NORMAL) + one socket round trip")
+        self._count = count
+
+    def open(self) -> None:
+        """Start the two processes."""
+        self._folder = tempfile.TemporaryDirectory(prefix="bb-bare-", dir="/tmp")
+        folder = Path(self._folder.name)
+        self._fifo = Fifo(folder)
+        make(folder / "bare.db")
+        self._store = Store(str(folder / "bare.db"), "NORMAL")
+        self._synced = Store(str(folder / "bare.db"), "FULL")
+        os.mkfifo(folder / "wake.fifo")
+        self._errands = [Errand("bench_parts.latency:spawner", str(folder / "wake.fifo"), str(self._fifo.path))]
+        self._errands.append(Errand("bench_parts.latency:echo", str(folder / "echo.sock")))
+        for one in self._errands:
+            one.ask()
+        self._wake = os.open(folder / "wake.fifo", os.O_WRONLY)
+        self._line = _connected(folder / "echo.sock")
+
+    def round(self, number: int) -> Figures:
+        """So many of each."""
+        starts = [self._spawned() for _ in range(self._count)]
+        told = [_timed(self._tell) for _ in range(self._count)]
+        synced = [_timed(lambda: _commit(self._synced)) for _ in range(self._count)]
+        return {**_percentiles("start", starts), **_percentiles("told", told), **_percentiles("synced commit", synced)}
+
+    def _spawned(self) -> float:
+        time.sleep(GAP)
+        with self._fifo as fifo:
+            began = time.monotonic()
+            os.write(self._wake, b"1")
+            started = fifo.wait()
+            fifo.wait()
+        return started - began
+
+    def _tell(self) -> None:
+        _commit(self._store)
+        self._line.sendall(b"1")
+        self._line.recv(1)
+
+    def close(self) -> None:
+        """End them."""
+        os.close(self._wake)
+        self._line.close()
+        for one in self._errands:
+            one.close()
+        self._folder.cleanup()
+
+
+def _connected(path: Path) -> socket.socket:
+    line = socket.socket(socket.AF_UNIX)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            line.connect(str(path))
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return line
+
+
+def _commit(store: Store) -> None:
+    with store.write() as connection:
+        connection.execute(EVENT, ("completed", time.time_ns() // 1_000_000, "latency", "{}"))
+
+
+def _timed(action: Callable[[], None]) -> float:
+    time.sleep(GAP)
+    began = time.monotonic()
+    action()
+    return time.monotonic() - began
+
+
+def spawner(wake: str, told: str) -> Callable[..., Any]:
+    """An errand: spawn the program for each byte."""
+
+    def spawn() -> None:
+        descriptor = os.open(wake, os.O_RDONLY)
+        while os.read(descriptor, 1):
+            program = [*PROGRAM, told]
+            os.waitpid(os.posix_spawn(program[0], program, os.environ, setsid=True), 0)
+
+    return spawn
+
+
+def echo(path: str) -> Callable[..., Any]:
+    """An errand: send back each byte."""
+    server = socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen()
+
+    def send_back() -> None:
+        line, _ = server.accept()
+        while piece := line.recv(1):
+            line.sendall(piece)
+
+    return send_back
+
+
+def _percentiles(name: str, values: list[float]) -> Figures:
+    ms = [1000 * value for value in values]
+    return {f"{name} p50, ms": median(ms), f"{name} p99, ms": quantiles(ms, n=100, method="inclusive")[98]}
+
+
+def contestants(size: Size) -> list[Contestant]:
+    """Warm slots, new workers, synced, and the bare limits."""
+    count = size.pick(100, 20)
+    return [
+        Ours(count, "normal", durability="normal"),
+        Bare(count),
+        Ours(count, "full", durability="full"),
+        NewWorker(size.pick(20, 5), "new worker", durability="normal", worker_idle_s=0.1),
+    ]
+
+
+def _goals() -> tuple[Goal, ...]:
+    def at_most(what: str, ours: str, bound: float, *against: str, enough: float | None = None) -> Goal:
+        return Goal(what, f"{ours}, ms", bound, tuple(f"{one}, ms" for one in against), False, enough)
+
+    synced = "bare/synced commit"
+    return (
+        at_most("launch to first instruction, p99", "normal/start p99", 3.0, "bare/start p99", enough=10.0),
+        at_most("the same with a new worker, p50", "new worker/start p50", 60.0),
+        at_most("end to its event, p50", "normal/told p50", 3.0, "bare/told p50"),
+        at_most("end to its event, p99", "normal/told p99", 3.0, "bare/told p99", enough=10.0),
+        at_most("launch to first instruction, full, p50", "full/start p50", 1.5, "normal/start p50", f"{synced} p50"),
+        at_most("launch to first instruction, full, p99", "full/start p99", 1.5, "normal/start p99", f"{synced} p99"),
+        at_most("end to its event, full, p50", "full/told p50", 1.5, "normal/told p50", f"{synced} p50"),
+        at_most("end to its event, full, p99", "full/told p99", 1.5, "normal/told p99", f"{synced} p99"),
+    )
+
+
+SECTION = Section("latency", "latencies of an idle system, ms", contestants, _goals())

@@ -1,0 +1,69 @@
+"""What the processes weigh: their proportional share of memory (PSS), after some work."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench_parts.harness import Contestant, Figures, Goal, Section
+from bench_parts.ours import House, check
+
+MANY = 8
+STAYING = ("supervisor", "nursery", "flusher")
+
+
+class Memory(Contestant):
+    """Those that stay, and what each further worker adds."""
+
+    def open(self) -> None:
+        """Start it."""
+        self._house = House(durability="normal", default_concurrency=MANY)
+        self.settings = self._house.described
+        self._house.up()
+        self._launcher = self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
+
+    def round(self, number: int) -> Figures:
+        """With one worker, then with eight."""
+        self._run(f"one-{number}", 1)
+        few = self._weights()
+        self._run(f"many-{number}", MANY)
+        many = self._weights()
+        further = (sum(many.values()) - sum(few.values())) / (MANY - 1) if number == 0 else None
+        figures = {role: weight for role, weight in few.items()} | {"those that stay": sum(few[one] for one in STAYING)}
+        return figures if further is None else figures | {"a further worker": further}
+
+    def _run(self, parent: str, count: int) -> None:
+        ear = self._house.ear(parent)
+        task = self._house.task(command=["sleep", "0.5"])
+        launched = self._launcher.call(parent=parent, count=count, chunk=count, task=task)
+        check(launched["ids"], ear.hear(count)[1])
+        ear.close()
+
+    def _weights(self) -> dict[str, float]:
+        """MiB by role."""
+        found: dict[str, float] = {}
+        for one in self._house.place.processes():
+            if one.name.startswith("bb-"):
+                found[one.name[3:]] = found.get(one.name[3:], 0) + _pss(one.pid) / 1024
+        return found
+
+    def close(self) -> None:
+        """End it."""
+        self._house.close()
+
+
+def _pss(pid: int) -> int:
+    """KiB."""
+    text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
+
+
+SECTION = Section(
+    "memory",
+    "proportional memory (PSS), MiB; a worker is counted with its runner",
+    lambda size: [Memory("ours")],
+    (
+        Goal("supervisor, flusher and nursery, MiB", "ours/those that stay", 60.0, at_least=False),
+        Goal("each further worker, MiB", "ours/a further worker", 6.0, at_least=False),
+    ),
+    once=True,
+)
