@@ -1,4 +1,9 @@
-"""A session takes over what another one waits for: its tasks, and the notices that it has not read."""
+"""A session takes over what another one waits for: its tasks, and the notices that it has not read.
+
+A client may go on under another id: `/clear` makes a new one, a conversation that is continued or forked has another
+than the client's servers were started with. So each process of a client is remembered with the session it was last
+seen with, and when it is seen with another one, that adopts the former.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,13 @@ from dataclasses import dataclass
 
 from ipc.database import Database, Transaction
 from ipc.errors import InvalidInput
-from ipc.heirs import succeed
+from ipc.identity import Identity
+from ipc.inbox import MODEL
 from ipc.log import acknowledge, cursors, form_batch, last_seq, more_to_come, tell
+from ipc.sessions import is_held, note_session, session_of, stand_alone, succeed
 from ipc.settings import applied_configuration
 from ipc.shape import Text
 
-#: The consumer that hooks and the MCP server share: what the model saw, it saw.
-MODEL = "model"
 #: Who hears of all parents, and is none.
 EVERYONE = "*"
 
@@ -46,6 +51,32 @@ def adopt(database: Database, parent: str, heir: str) -> Adopted:
         succeed(transaction, parent, heir)
     database.home.wake("flusher")
     return Adopted(tasks, notices)
+
+
+def arrive(database: Database, process: Identity, session: str, heir: str) -> None:
+    """A client's process is seen with a session, whose `heir` is another one or itself: make that so.
+
+    What the process was last seen with is adopted, and so is who adopted this session before, unless a living
+    process has it. Raises InvalidInput, Temporary.
+    """
+    if heir != session and not _is_held(database, heir, process):
+        adopt(database, heir, session)
+    former = _former(database, process)
+    if former not in (None, session) and not _is_held(database, former, process):
+        adopt(database, former, session)
+    with database.write(durable=False) as transaction:
+        stand_alone(transaction, session)
+        note_session(transaction, process, session)
+
+
+def _former(database: Database, process: Identity) -> str | None:
+    with database.read() as transaction:
+        return session_of(transaction, process)
+
+
+def _is_held(database: Database, session: str, process: Identity) -> bool:
+    with database.read() as transaction:
+        return is_held(transaction, session, process)
 
 
 def _refuse_nonsense(parent: str, heir: str) -> None:

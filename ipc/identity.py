@@ -38,6 +38,17 @@ class Identity:
         assert found is not None, "this process lives"
         return found
 
+    @classmethod
+    def named(cls, name: str) -> Identity:
+        """The process with that `name`."""
+        pid, ticks, boot, pidns = name.split(" ", 3)
+        return cls(int(pid), int(ticks), boot, pidns)
+
+    @property
+    def name(self) -> str:
+        """It, in one line."""
+        return f"{self.pid} {self.ticks} {self.boot} {self.pidns}"
+
     def alive(self) -> bool | None:
         """Whether it lives; None where that cannot be known from here (another, perhaps living, namespace)."""
         if self.boot != boot_id():

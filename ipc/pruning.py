@@ -132,7 +132,7 @@ class Pruning:
             return transaction.run(name, {"most": STEP})
 
     def _parents(self) -> Iterator[None]:
-        """How far parents read of whom nothing else is left."""
+        """How far parents read of whom nothing else is left, and clients of long ago."""
         after = ""
         while rows := self._read("idle_parents", {"after": after, "most": STEP}):
             after = rows[-1]["parent"]
@@ -141,6 +141,9 @@ class Pruning:
                 transaction.run("delete_cursors", parents)
                 transaction.run("delete_truncations", parents)
             yield
+        with self._database.write(durable=False) as transaction:
+            transaction.run("forget_clients", {"before": self._ancient})
+        yield
 
     def _orphans(self) -> Iterator[None]:
         """Files that no task knows of: of tries before the last, of launches cut short."""

@@ -13,10 +13,10 @@ from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.groups import assign, load_limits
-from ipc.heirs import heir_of
 from ipc.launch import Order
 from ipc.limits import Limits
 from ipc.registry import Running, wake_process
+from ipc.sessions import heir_of
 from ipc.settings import applied_configuration
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
 from ipc.tasks import Tasks, find_state, known_task, state_of

@@ -48,6 +48,7 @@ UNREACHABLE = {
     "caller.start": "a library's way to the command line, whose moments are its own",
     "runner.spawn": "only for another interpreter; as task.spawn",
     "runner.kill": "only for a call that closed its line and lives on",
+    "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
     "spawn.failed.unlink": "only for a command that cannot be started",
 }
 

@@ -35,6 +35,7 @@ VERBS = {
     "listen": "listening",
     "flush": "listening",
     "adopt": "listening",
+    "hook": "hooking",
     "pause": "limiting",
     "resume": "limiting",
     "limit": "limiting",

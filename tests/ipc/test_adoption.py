@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ipc.adoption import MODEL, adopt
+from ipc.adoption import adopt
 from ipc.errors import InvalidInput
+from ipc.inbox import MODEL
 from ipc.moments import WATCH
 from ipc.task import LaunchInput
 from tests.helpers.commands import backburner
