@@ -47,7 +47,7 @@ class BareLoop(Contestant):
         return {"rate": rate, "CPU ms a task": 1000 * (self._cpu() - cpu) / self._count}
 
     def _cpu(self) -> float:
-        return sum(cpu_of(one.pid) for one in self._errands)
+        return sum(cpu_of(one.pid)[0] for one in self._errands)
 
     def close(self) -> None:
         """End them."""

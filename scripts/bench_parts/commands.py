@@ -32,7 +32,8 @@ class Ours(Contestant):
         """A fresh parent."""
         cpu = self._house.cpu()
         rate = self._drain(f"round-{number}", self._count)
-        return {"rate": rate, "CPU ms a task": 1000 * (self._house.cpu() - cpu) / self._count}
+        spent = {role: 1000 * (used - cpu[role]) / self._count for role, used in self._house.cpu().items()}
+        return {"rate": rate, "CPU ms a task": sum(spent.values()), **{f"of {role}": ms for role, ms in spent.items()}}
 
     def _drain(self, parent: str, count: int) -> float:
         ear = self._house.ear(parent)

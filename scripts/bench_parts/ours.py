@@ -47,10 +47,15 @@ class House:
         """Start the supervisor."""
         self.run("up", "--detach")
 
-    def cpu(self) -> float:
-        """Seconds of CPU that all its processes and their children have used, and those who launch."""
-        pids = {one.pid for one in self.place.processes()} | {errand.pid for errand in self._errands}
-        return sum(map(cpu_of, pids))
+    def cpu(self) -> dict[str, float]:
+        """Seconds of CPU so far, by role; those of the tasks' own processes apart, and of those who launch."""
+        found = {"launcher": sum(sum(cpu_of(errand.pid)) for errand in self._errands), "tasks": 0.0}
+        for one in self.place.processes():
+            if one.name.startswith("bb-"):
+                itself, children = cpu_of(one.pid)
+                found[one.name[3:]] = found.get(one.name[3:], 0.0) + itself
+                found["tasks"] += children
+        return found
 
     def errand(self, factory: str, *arguments: object) -> Errand:
         """A process that has this home for its own."""
@@ -117,13 +122,15 @@ class Ear:
         return data
 
 
-def cpu_of(pid: int) -> float:
-    """Seconds of CPU of a process and of its children that have ended."""
+def cpu_of(pid: int) -> tuple[float, float]:
+    """Seconds of CPU of a process, and of its children that have ended."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
     except OSError:
-        return 0.0
-    return sum(map(int, stat[stat.rindex(b")") + 2 :].split()[11:15])) / os.sysconf("SC_CLK_TCK")
+        return 0.0, 0.0
+    own, system, children, theirs = map(int, stat[stat.rindex(b")") + 2 :].split()[11:15])
+    tick = os.sysconf("SC_CLK_TCK")
+    return (own + system) / tick, (children + theirs) / tick
 
 
 def launcher(home: str) -> Callable[..., dict[str, object]]:
