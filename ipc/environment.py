@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
+from functools import lru_cache
 
 #: Stored from every launcher: where programs are found, and how they talk.
 KEPT = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LANG", "LC_*", "TZ", "SSH_AUTH_SOCK")
@@ -39,7 +40,8 @@ def is_foreign(name: str) -> bool:
     return _matches(name, FOREIGN)
 
 
-def _matches(name: str, patterns: Iterable[str]) -> bool:
+@lru_cache(4096)  # the same names come with every launch and every start: it was half of the cost of a launch
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(_matches_one(name, pattern) for pattern in patterns)
 
 
