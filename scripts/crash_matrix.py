@@ -49,6 +49,7 @@ UNREACHABLE = {
     "runner.spawn": "only for another interpreter; as task.spawn",
     "runner.kill": "only for a call that closed its line and lives on",
     "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
+    "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",
     "spawn.failed.unlink": "only for a command that cannot be started",
 }
 

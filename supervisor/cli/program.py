@@ -35,6 +35,7 @@ VERBS = {
     "listen": "listening",
     "flush": "listening",
     "adopt": "listening",
+    "mcp": "parenting",
     "hook": "hooking",
     "pause": "limiting",
     "resume": "limiting",

@@ -1,0 +1,60 @@
+"""Whose session calls a tool: what the call says, what the client tells beside it, what is known of its process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+from ipc.ancestry import client
+from ipc.database import Database
+from ipc.identity import Identity
+from ipc.sessions import heir_of, note_session, session_of
+
+#: What clients put beside a call: the session's id, or the thread's, as each of them calls it.
+BESIDE = ("sessionId", "threadId")
+#: The variable in which a client tells what it starts which session it was in then.
+VARIABLE = "CLAUDE_CODE_SESSION_ID"
+
+
+class Callers:
+    """Who is behind the calls that reach one server process."""
+
+    def __init__(self, environ: Mapping[str, str], cwd: str) -> None:
+        """`environ` and `cwd` are what the client started the server with."""
+        self._started_for = environ.get(VARIABLE) or f"cwd:{cwd}"
+
+    @cached_property
+    def _process(self) -> Identity | None:
+        return client()
+
+    def parent(self, said: str | None, beside: Mapping[str, Any] | None, database: Database | None) -> str:
+        """The session: what the argument says, else the client, else a hook that the client called, else the start.
+
+        A client may go on in another session than it started the server for, without a word; its hooks know.
+        """
+        told = said or next((str(beside[name]) for name in BESIDE if beside and beside.get(name)), None)
+        if database is None:
+            return told or self._started_for
+        with database.read() as transaction:
+            found = told or self._noted(transaction) or self._started_for
+            return heir_of(transaction, found) or found
+
+    def note(self, database: Database) -> None:
+        """Have a hook that comes later know for whom this client launched before, where none has come yet."""
+        if self._process is None:
+            return
+        with database.read() as transaction:
+            known = session_of(transaction, self._process)
+        if known is None:
+            with database.write(durable=False) as transaction:
+                note_session(transaction, self._process, self._started_for)
+
+    def _noted(self, transaction: Any) -> str | None:
+        return None if self._process is None else session_of(transaction, self._process)
+
+
+def here(environ: Mapping[str, str] = os.environ) -> Callers:
+    """Those of this process."""
+    return Callers(environ, os.getcwd())

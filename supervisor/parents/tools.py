@@ -1,0 +1,269 @@
+"""The tools that an agent's model is given, and what they do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from ipc import clock, control
+from ipc.client import AsyncClient
+from ipc.config import load
+from ipc.database import Database
+from ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervisor, NotFound
+from ipc.fields import launch_input
+from ipc.home import Home
+from ipc.lock import holder
+from ipc.methods import PARAMETERS
+from ipc.queue import Launched, Queue
+from ipc.shape import Integer, Nullable, Record, Schema, Shape
+from ipc.task import LAUNCH_FIELDS, LaunchInput, Task, TaskStatus
+from ipc.tasks import Filter, Stream
+from supervisor.parents.callers import Callers
+
+#: Milliseconds that one `wait` takes if nothing is said, and at most: clients give a call up after 60 s.
+WAIT, LONGEST_WAIT = 45_000, 49_000
+#: Bytes of output in one piece, and characters of a result that lists show.
+PIECE, SHOWN = 30_000, 400
+#: Seconds that a call waits for a bus that a new supervisor opens.
+PATIENCE = 10.0
+
+INSTRUCTIONS = """\
+Run work in the background and go on meanwhile. `launch` returns at once with a task's id; each task waits for a slot
+of its model or key, runs, and ends as completed, error or cancelled.
+You need not poll. When tasks of yours have ended, the next result of any of these tools ends with a block
+<background-tasks> that says what ended, how, and with which result; it is told once. If you have other work, do it,
+or end your turn. If you can do nothing else before they end, call `wait`; when it comes back with timedOut, call it
+again. `output` reads all that a task wrote, `cancel` ends it with all its processes, `list` shows your tasks, `inbox`
+shows what you were not told yet. A task goes on when your turn, your client or this server ends."""
+
+
+class Tool(NamedTuple):
+    """What a model reads of a tool, and what it takes."""
+
+    description: str
+    params: Record
+    hints: Mapping[str, str]
+
+    def schema(self) -> Schema:
+        """The JSON Schema of its arguments; what may be null need not be given."""
+        shapes = {name: _given(shape) for name, shape in self.params.fields.items()}
+        schema = Record(self.params.title, shapes, self.params.required).schema()
+        for name, hint in self.hints.items():
+            schema["properties"][name]["description"] = hint
+        return schema
+
+
+def _given(shape: Shape[Any]) -> Shape[Any]:
+    return shape.shape if isinstance(shape, Nullable) else shape
+
+
+_PARENT = {"parentSessionId": LAUNCH_FIELDS["parentSessionId"]}
+_WHO = {"parentSessionId": "your session's id; found by itself where your client tells it"}
+
+_WAITING = {**PARAMETERS["wait"].fields, "timeoutMs": Nullable(Integer(0))}
+_WHICH = {"id": PARAMETERS["get"].fields["id"]}
+_OUTPUT = {name: shape for name, shape in PARAMETERS["output"].fields.items() if name != "encoding"}
+
+TOOLS: Mapping[str, Tool] = {
+    "launch": Tool(
+        "Start a task in the background: a `command` (argv, no shell), or a `prompt` for an `agent`. Returns its id at"
+        " once; you are told when it has ended.",
+        Record("launch", LAUNCH_FIELDS),
+        {
+            "command": 'argv, as ["make", "test"]; for a shell: ["sh", "-c", "…"]',
+            "prompt": "what an agent is to do, in full: it sees nothing of this conversation",
+            "agent": "who works on the prompt, by its name in the configuration",
+            "model": "the model; it is also what the task competes for",
+            "concurrencyKey": "what it competes for instead: at most so many tasks of a key run at once",
+            "description": "a few words that you will know it by",
+            "cwd": "the folder it runs in; this project's by default",
+            "after": "ids of tasks that must have completed first",
+            "timeoutMs": "end it when it runs longer",
+            "uniqueKey": "if an unfinished task has this name, that one is returned and nothing is launched",
+            **_WHO,
+        },
+    ),
+    "list": Tool(
+        "Your tasks, newest first, with their status.",
+        Record("list", {**PARAMETERS["list"].fields}),
+        {"parentSessionId": "another session's tasks; * for everybody's", "cursor": "the `next` of the page before"},
+    ),
+    "output": Tool(
+        "What a task wrote, also while it runs. Read on from the returned `offset` until `eof`.",
+        Record("output", {**_OUTPUT, **_PARENT}, required=("id",)),
+        {"offset": "byte to begin at", "limit": f"bytes at most; {PIECE} by default", **_WHO},
+    ),
+    "wait": Tool(
+        "Wait until tasks have ended: those with these ids, or all of yours; with `any` until one of them has. Returns"
+        " those that have ended; `timedOut` says that some have not: call it again.",
+        Record("wait", _WAITING),
+        {"timeoutMs": f"{WAIT} by default, {LONGEST_WAIT} at most", **_WHO},
+    ),
+    "cancel": Tool(
+        "End a task and all its processes. Returns when they are gone.",
+        Record("cancel", {**_WHICH, **_PARENT}, required=("id",)),
+        _WHO,
+    ),
+    "inbox": Tool(
+        "What has ended and you were not told yet, and which of your tasks are unfinished.",
+        Record("inbox", _PARENT),
+        _WHO,
+    ),
+}
+
+Answer = dict[str, Any]
+
+
+class Office:
+    """Carries out calls in one home, for the clients of one server process."""
+
+    def __init__(self, home: Home, callers: Callers) -> None:
+        """Touch nothing yet: a home is made by the first launch."""
+        self.home = home
+        self._callers = callers
+        self._opened: Database | None = None
+        self._starting = asyncio.Lock()
+
+    @property
+    def database(self) -> Database | None:
+        """The home's, if there is one. Raises BadHome, Temporary, Permanent."""
+        if self._opened is None and self.home.database.exists():
+            self._open()
+        return self._opened
+
+    def parent(self, arguments: Mapping[str, Any], beside: Mapping[str, Any] | None) -> str:
+        """The session that calls. Raises BadHome, Temporary, Permanent."""
+        said = arguments.get("parentSessionId")
+        return self._callers.parent(said if isinstance(said, str) and said != "*" else None, beside, self.database)
+
+    async def call(self, name: str, arguments: Mapping[str, Any], parent: str) -> Answer:
+        """Use a tool on behalf of a session. Raises BackburnerError."""
+        if name not in TOOLS:
+            raise InvalidInput(f"There is no tool {name}; there are {', '.join(TOOLS)}.")
+        params = TOOLS[name].params.check(dict(arguments))
+        work: Mapping[str, Callable[[dict[str, Any], str], Awaitable[Answer]]] = {
+            "launch": self._launch,
+            "list": self._list,
+            "output": self._output,
+            "wait": self._wait,
+            "cancel": self._cancel,
+            "inbox": self._inbox,
+        }
+        return await work[name](params, parent)
+
+    async def _launch(self, params: dict[str, Any], parent: str) -> Answer:
+        launched = await asyncio.to_thread(self._accept, params, parent)
+        await self._supervise()
+        task = await asyncio.to_thread(lambda: self._queue().get(launched.id))
+        return _told(task) | {"existing": launched.existing}
+
+    def _accept(self, params: dict[str, Any], parent: str) -> Launched:
+        config = load(self.home)
+        database = self.database or self._open()
+        self._callers.note(database)
+        queue = Queue(database, config)
+        wanted = LaunchInput.from_json({**params, "parentSessionId": parent})
+        return queue.launch(launch_input(wanted, "", config.pass_env))
+
+    async def _list(self, params: dict[str, Any], parent: str) -> Answer:
+        return await asyncio.to_thread(self._page, params, parent)
+
+    def _page(self, params: dict[str, Any], parent: str) -> Answer:
+        if self.database is None:
+            return {"tasks": [], "next": None}
+        status, everybody = params.get("status"), params.get("parentSessionId") == "*"
+        which = Filter(
+            status=None if status is None else TaskStatus(status),
+            parent=None if everybody else parent,
+            model=params.get("model"),
+            limit=params.get("limit") or 20,
+            cursor=params.get("cursor"),
+        )
+        page = self._queue().list(which)
+        return {"tasks": [_told(task) for task in page.tasks], "next": page.next}
+
+    async def _output(self, params: dict[str, Any], parent: str) -> Answer:
+        return await asyncio.to_thread(self._piece, params)
+
+    def _piece(self, params: dict[str, Any]) -> Answer:
+        stream: Stream = "stderr" if params.get("stream") == "stderr" else "stdout"
+        queue = self._queue()
+        piece = queue.output(queue.find(params["id"]), stream, params.get("offset") or 0, params.get("limit") or PIECE)
+        return {"data": piece.data.decode(errors="replace"), "offset": piece.offset, "eof": piece.eof}
+
+    async def _wait(self, params: dict[str, Any], parent: str) -> Answer:
+        ids = await asyncio.to_thread(self._awaited, params, parent)
+        asked = params.get("timeoutMs")
+        until = clock.monotonic() + min(WAIT if asked is None else asked, LONGEST_WAIT) / 1000
+        while ids:
+            answer = await self._ask("wait", until, ids=ids, any=bool(params.get("any")))
+            if answer is not None:
+                tasks = [_told(self._queue().get(task["id"])) for task in answer["tasks"]]
+                return {"tasks": tasks, "timedOut": answer["timedOut"]}
+        return {"tasks": [], "timedOut": False}
+
+    def _awaited(self, params: dict[str, Any], parent: str) -> list[str]:
+        if params.get("ids"):
+            queue = self._queue()
+            return [queue.find(id) for id in params["ids"]]
+        return [] if self.database is None else self._queue().unfinished(parent)
+
+    async def _cancel(self, params: dict[str, Any], parent: str) -> Answer:
+        id = await asyncio.to_thread(lambda: self._queue().find(params["id"]))
+        while True:
+            answer = await self._ask("cancel", None, id=id)
+            task = await asyncio.to_thread(lambda: self._queue().get(id))
+            if answer is not None or task.status.ended:
+                return _told(task)
+
+    async def _inbox(self, params: dict[str, Any], parent: str) -> Answer:
+        """What is unread stands at the end of the answer, as of every answer."""
+        return await asyncio.to_thread(self._unfinished, parent)
+
+    def _unfinished(self, parent: str) -> Answer:
+        queue = None if self.database is None else self._queue()
+        ids = [] if queue is None else queue.unfinished(parent)
+        return {"parentSessionId": parent, "unfinished": [_told(queue.get(id)) for id in ids] if queue else []}
+
+    async def _ask(self, method: str, until: float | None, **params: Any) -> Answer | None:
+        """Ask the bus; None where it went away before it answered. A call that is cancelled only hangs up."""
+        await self._supervise()
+        if until is not None:
+            params["timeoutMs"] = max(0, round((until - clock.monotonic()) * 1000))
+        async with AsyncClient(self.home, patience=PATIENCE) as client:
+            try:
+                answer: Answer = await client.call(method, **params)
+            except (Disconnected, NoSupervisor):
+                return None
+        return answer
+
+    async def _supervise(self) -> None:
+        """Have a supervisor run."""
+        async with self._starting:
+            if holder(self.home.lock("supervisor")) is None:
+                await asyncio.to_thread(self._start)
+
+    def _start(self) -> None:
+        try:
+            control.start(self.home)
+        except AlreadyRunning:  # somebody else was faster
+            return
+
+    def _queue(self) -> Queue:
+        if self.database is None:
+            raise NotFound(f"There are no tasks in {self.home.folder}.", field="id")
+        return Queue(self.database, load(self.home))
+
+    def _open(self) -> Database:
+        self._opened = Database(self.home.prepare(), load(self.home).durability)
+        return self._opened
+
+
+def _told(task: Task) -> Answer:
+    """A task in few words: without what is not known, and without what the model said itself."""
+    result = task.result if task.result is None or len(task.result) <= SHOWN else f"{task.result[:SHOWN]}…"
+    found = replace(task, result=result, prompt=None, args=None, kwargs=None).to_json()
+    quiet = ("cwd", "parentMessageId", "slot", "pid", "priority", "maxAttempts", "metadata", "resultTruncated")
+    return {name: value for name, value in found.items() if value not in (None, [], {}, False) and name not in quiet}

@@ -1,0 +1,257 @@
+"""The tools that a model is given, over the Model Context Protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+from mcp import ClientSession, StdioServerParameters
+from mcp.client.stdio import stdio_client
+
+from ipc.control import program
+from tests.helpers.moment import eventually
+from tests.helpers.stage import PATIENCE, Stage
+from tests.helpers.tools import Client, client
+
+#: What a task runs that a test lets go on, by making the file.
+UNTIL = ("sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; echo done')
+
+
+@pytest.fixture(scope="module")
+def tools(shared: Stage) -> Iterator[Client]:
+    """A client that all tests of this file use; each call says whose it is."""
+    with client(str(shared.folder), str(shared.folder.parent)) as found:
+        found.greet()
+        yield found
+
+
+@pytest.fixture
+def me() -> str:
+    """A session of this test's own."""
+    return f"ses-{uuid.uuid4()}"
+
+
+def launch(tools: Client, me: str, *argv: str, **more: object) -> str:
+    """Launch for that session; the id."""
+    found = tools.use("launch", command=list(argv), parentSessionId=me, concurrencyKey=me, **more)
+    return found.said["id"]
+
+
+def test_there_are_exactly_six_tools_and_each_says_how_it_is_used(tools):
+    found = {tool["name"]: tool for tool in tools.ask("tools/list")["tools"]}
+    assert sorted(found) == ["cancel", "inbox", "launch", "list", "output", "wait"]
+    assert all(len(tool["description"]) > 20 for tool in found.values())
+    assert all(tool["inputSchema"]["type"] == "object" for tool in found.values())
+    assert {"command", "prompt", "agent", "timeoutMs", "uniqueKey"} <= found["launch"]["inputSchema"][
+        "properties"
+    ].keys()
+    assert {tuple(tool.get("outputSchema") or ()) for tool in found.values()} == {()}
+
+
+@pytest.mark.parametrize("version", ["2025-06-18", "2025-11-25"])
+def test_the_protocol_is_spoken_in_the_version_that_the_client_asks_for(shared, version):
+    with client(str(shared.folder), str(shared.folder.parent)) as fresh:
+        found = fresh.greet(version)
+        assert found["protocolVersion"] == version
+        assert "<background-tasks>" in found["instructions"]
+        assert found["capabilities"].keys() <= {"tools", "experimental"}
+        assert fresh.use("list", parentSessionId=version).said["tasks"] == []
+
+
+def test_what_ended_is_told_once_at_the_end_of_the_next_answer(tools, shared, me, tmp_path):
+    id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
+    (tmp_path / "go").touch()
+    shared.until(id)
+    assert f"- {id}" in tools.use("list", parentSessionId=me).told
+    assert [tools.use(name, parentSessionId=me).told for name in ("list", "inbox", "wait")] == ["", "", ""]
+
+
+def test_a_wait_returns_what_ended_and_tells_of_it(tools, me, tmp_path):
+    ids = [launch(tools, me, *UNTIL, str(tmp_path / name)) for name in ("one", "two")]
+    (tmp_path / "one").touch()
+    found = tools.use("wait", ids=ids, any=True, parentSessionId=me)
+    assert [task["id"] for task in found.said["tasks"]] == ids[:1]
+    assert found.said["tasks"][0]["result"] == "done"
+    assert found.said["timedOut"] is False
+    assert f"- {ids[0]}" in found.told
+    (tmp_path / "two").touch()
+    found = tools.use("wait", parentSessionId=me)
+    assert [task["id"] for task in found.said["tasks"]] == ids[1:]
+    assert "No task of yours is left." in found.told
+
+
+def test_a_wait_that_takes_too_long_says_what_has_ended_by_then(tools, me, tmp_path):
+    id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
+    assert tools.use("wait", timeoutMs=10, parentSessionId=me).said == {"tasks": [], "timedOut": True}
+    (tmp_path / "go").touch()
+    assert tools.use("wait", ids=[id[:12]], timeoutMs=10**9, parentSessionId=me).said["timedOut"] is False
+
+
+def test_a_cancelled_call_ends_the_wait_and_never_the_task(tools, shared, me, tmp_path):
+    id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
+    call = tools.start("wait", parentSessionId=me)
+    tools.send({"method": "notifications/cancelled", "params": {"requestId": call, "reason": "enough"}})
+    assert tools.use("list", parentSessionId=me).said["tasks"][0]["status"] in ("pending", "running")
+    (tmp_path / "go").touch()
+    assert shared.until(id).result == "done"
+    assert f"- {id}" in tools.use("inbox", parentSessionId=me).told
+
+
+def test_cancel_returns_when_the_tasks_processes_are_gone(tools, shared, me):
+    id = launch(tools, me, "sleep", "600")
+    shared.pid(id)
+    found = tools.use("cancel", id=id, parentSessionId=me)
+    assert found.said["status"] == "cancelled"
+    assert "cancelled" in found.told
+    assert "already ended" in tools.refusal("cancel", id=id, parentSessionId=me)
+
+
+def test_output_is_read_in_pieces(tools, me):
+    id = launch(tools, me, "printf", "0123456789")
+    tools.use("wait", parentSessionId=me)
+    first = tools.use("output", id=id, limit=4, parentSessionId=me).said
+    assert first == {"data": "0123", "offset": 4, "eof": False}
+    assert tools.use("output", id=id, offset=4, parentSessionId=me).said == {
+        "data": "456789",
+        "offset": 10,
+        "eof": True,
+    }
+    assert tools.use("output", id=id, stream="stderr", parentSessionId=me).said["data"] == ""
+
+
+def test_tasks_of_others_are_listed_only_if_they_are_asked_for(tools, me):
+    mine, other = launch(tools, me, "true"), launch(tools, f"{me}-other", "true")
+    assert [task["id"] for task in tools.use("list", parentSessionId=me).said["tasks"]] == [mine]
+    everybodys = [task["id"] for task in tools.use("list", parentSessionId="*", limit=100).said["tasks"]]
+    assert {mine, other} <= set(everybodys)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("launch", {}, "a task needs a prompt, a command or a call"),
+        ("launch", {"comand": ["true"]}, "did you mean command"),
+        ("launch", {"prompt": "hi", "agent": "nobody"}, "there is no agent nobody"),
+        ("output", {"id": "bg-nothing"}, "no task"),
+        ("cancel", {"id": "bg-nothing"}, "no task"),
+        ("wait", {"ids": ["bg-nothing"]}, "no task"),
+        ("wait", {"timeoutMs": "long"}, "timeoutMs: expected a whole number"),
+        ("list", {"status": "asleep"}, "status: expected"),
+        ("inbox", {"id": "x"}, "id: expected"),
+        ("refactor", {}, "There is no tool refactor; there are launch"),
+    ],
+)
+def test_what_is_wrong_is_told_to_the_model(tools, name, arguments, words):
+    assert words in tools.refusal(name, **arguments)
+
+
+def test_the_session_is_taken_from_what_the_client_puts_beside_the_call(tools, me):
+    """As Codex does it."""
+    found = tools.use("launch", {"sessionId": me, "threadId": "t"}, command=["true"])
+    assert found.said["parentSessionId"] == me
+    assert tools.use("launch", {"threadId": me}, command=["true"]).said["parentSessionId"] == me
+    tools.use("wait", {"threadId": me})
+
+
+def test_the_session_is_the_folder_where_nobody_tells_it(tools, shared):
+    assert tools.use("inbox").said["parentSessionId"] == f"cwd:{shared.folder.parent}"
+
+
+def test_a_home_and_a_supervisor_come_with_the_first_launch_and_not_before(stage: Stage, tmp_path):
+    """As Claude Code starts it: in the project's folder, with the session's id in the environment."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    home = Stage(folder / ".backburner")
+    with client(str(home.folder), str(folder), CLAUDE_CODE_SESSION_ID="ses-1") as tools:
+        tools.greet()
+        for name in ("list", "inbox", "wait"):
+            tools.use(name)
+        assert not home.folder.exists()
+        assert tools.use("launch", command=["pwd"]).said["parentSessionId"] == "ses-1"
+        try:
+            found = tools.use("wait")
+            assert found.said["tasks"] == [] or found.said["tasks"][0]["result"] == str(folder)
+            assert home.status()["supervisor"] is not None
+        finally:
+            home.down(now=True)
+            home.forget()
+
+
+def test_a_wait_goes_on_when_the_supervisor_is_killed_and_another_one_is_started(live: Stage, tmp_path):
+    with client(str(live.folder), str(tmp_path)) as tools:
+        tools.greet()
+        id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
+        live.until(id, "running")
+        call = tools.start("wait", parentSessionId="me")
+        live.kill("supervisor")
+        live.kill("flusher")
+        (tmp_path / "go").touch()
+        found = tools.used(call)
+        assert [task["id"] for task in found.said["tasks"]] == [id]
+        assert f"- {id}" in found.told
+
+
+def test_what_a_killed_server_did_not_deliver_the_next_one_tells(live: Stage, tmp_path):
+    with client(str(live.folder), str(tmp_path)) as tools:
+        tools.greet()
+        id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
+        tools.start("wait", parentSessionId="me")
+        tools.process.kill()
+        tools.process.wait()
+        (tmp_path / "go").touch()
+        live.until(id)
+        with client(str(live.folder), str(tmp_path)) as again:
+            again.greet()
+            assert f"- {id}" in again.use("inbox", parentSessionId="me").told
+            assert again.use("inbox", parentSessionId="me").told == ""
+        tools.process.returncode = 0
+
+
+def test_answers_that_leave_in_the_same_moment_tell_a_notice_once(tools, shared, me, tmp_path):
+    ids = [launch(tools, me, *UNTIL, str(tmp_path / "go")) for _ in range(3)]
+    (tmp_path / "go").touch()
+    for id in ids:
+        shared.until(id)
+    told = "".join(tools.used(call).told for call in [tools.start("inbox", parentSessionId=me) for _ in range(8)])
+    assert [told.count(f"- {id}") for id in ids] == [1, 1, 1]
+
+
+def test_the_tools_serve_the_sdks_own_client(shared: Stage, me: str):
+    command, *words = program("--home", str(shared.folder), "mcp")
+    server = StdioServerParameters(command=command, args=words, env={**os.environ, "CLAUDE_CODE_SESSION_ID": me})
+
+    async def talk() -> None:
+        async with stdio_client(server) as streams, ClientSession(*streams) as session:
+            await session.initialize()
+            assert len((await session.list_tools()).tools) == 6
+            launched = await session.call_tool("launch", {"command": ["echo", "hello"]})
+            id = json.loads(launched.content[0].text)["id"]
+            texts = [part.text for part in launched.content[1:]]
+            for name, arguments in {"wait": {}, "list": {}, "output": {"id": id}, "inbox": {}}.items():
+                result = await session.call_tool(name, arguments)
+                assert not result.is_error
+                texts += [part.text for part in result.content[1:]]
+            assert "\n".join(texts).count(f"- {id}") == 1
+            assert (await session.call_tool("cancel", {"id": id})).is_error
+
+    asyncio.run(talk())
+
+
+def test_without_its_library_it_says_how_to_install_it(stage: Stage, tmp_path, monkeypatch):
+    (tmp_path / "mcp.py").write_text("raise ModuleNotFoundError(\"No module named 'mcp'\", name='mcp')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = stage.run("mcp")
+    assert done.returncode == 100
+    assert "pip install 'backburner[mcp]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_message_that_is_none_is_survived(tools):
+    assert tools.process.stdin is not None
+    tools.process.stdin.write("garbage\n{}\n[1]\n")
+    tools.process.stdin.flush()
+    assert eventually(lambda: tools.use("list", parentSessionId="x").said, PATIENCE) == {"tasks": [], "next": None}
