@@ -50,6 +50,9 @@ UNREACHABLE = {
     "runner.kill": "only for a call that closed its line and lives on",
     "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
     "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",
+    **dict.fromkeys(
+        ("setup.rename", "setup.unlink", "setup.forget", "setup.clean"), "files of a client's, not of a home's"
+    ),
     "spawn.failed.unlink": "only for a command that cannot be started",
 }
 

@@ -35,6 +35,7 @@ VERBS = {
     "listen": "listening",
     "flush": "listening",
     "adopt": "listening",
+    "install": "parenting",
     "mcp": "parenting",
     "hook": "hooking",
     "pause": "limiting",

@@ -1,0 +1,210 @@
+"""An agent's client is set up by additions to its files, which are shown, made, and taken back byte for byte."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from supervisor.parents import jsonc
+from supervisor.parents.clients import CLIENTS
+from tests.helpers.commands import backburner
+
+#: What a user may have in a file already, as hard to keep as it can be.
+COMMENTED = """\
+// mine, since 2024
+{
+\t"theme": "dark", /* not light */
+\t"mcpServers": {
+\t\t"other": {"command": "other", "args": []}, // keep
+\t},
+\t"hooks": {
+\t\t"Stop": [{"hooks": [{"type": "command", "command": "say done"}]}],
+\t\t"SessionStart": [],
+\t}
+}
+"""
+PLAIN = '{"a":1,"mcp":{}}'
+TOML = 'model = "x"  # mine\n\n[mcp_servers.other]\ncommand = "other"'
+
+FILES = {
+    "claude": {".claude.json": PLAIN, ".claude/settings.json": COMMENTED},
+    "codex": {".codex/config.toml": TOML, ".codex/hooks.json": COMMENTED},
+    "opencode": {".config/opencode/opencode.jsonc": COMMENTED},
+    "gemini": {".gemini/settings.json": COMMENTED},
+}
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A user's folder."""
+    folder = tmp_path / "person"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("CLAUDE_CONFIG_DIR", "CODEX_HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    return folder
+
+
+def install(*words: str) -> subprocess.CompletedProcess[str]:
+    return backburner(Path("unused"), "install", *words)
+
+
+def done(*words: str) -> str:
+    """What a command prints that must succeed."""
+    found = install(*words)
+    assert found.returncode == 0, found.stderr
+    return found.stdout
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """The user's files, but for what we remember."""
+    files = [path for path in folder.rglob("*") if path.is_file() and ".local" not in path.parts]
+    return {str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mode) for path in files}
+
+
+def fill(folder: Path, client: str) -> dict[str, tuple[bytes, int]]:
+    """Give the user files of that client."""
+    for name, text in FILES[client].items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        path.chmod(0o640)
+    return snapshot(folder)
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["nothing there", "full of the user's own"])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_change_is_shown_made_once_and_taken_back_byte_for_byte(person, client, filled):
+    before = fill(person, client) if filled else {}
+    shown = done(client)
+    assert snapshot(person) == before
+    assert done(client, "--yes") == shown
+    after = snapshot(person)
+    assert after.keys() == {str(file.path.relative_to(person)) for file in CLIENTS[client](["x"], person, {})}
+    assert done(client) == done(client, "--yes") == ""
+    assert snapshot(person) == after
+    removed = {line for text, _ in before.values() for line in text.decode().splitlines()} - {
+        line for text, _ in after.values() for line in text.decode().splitlines()
+    }
+    assert all(line.rstrip(" []{},") in shown for line in removed)
+    assert done(client, "--undo") != ""
+    assert snapshot(person) == before
+    assert done(client, "--undo") == ""
+
+
+@pytest.mark.parametrize("client", ["claude", "gemini"])
+def test_comments_and_layout_of_the_user_stay_as_they_are(person, client):
+    fill(person, client)
+    done(client, "--yes")
+    text = (person / FILES[client].popitem()[0] if client == "gemini" else person / ".claude/settings.json").read_text()
+    for line in ("// mine, since 2024", '\t"theme": "dark", /* not light */', "// keep", '"command": "say done"'):
+        assert line in text
+    events = jsonc.found(text, ("hooks",))
+    assert len(events["Stop"]) == (2 if client == "claude" else 1)
+    assert [name for name, hooks in events.items() if "hook --client" in str(hooks)]
+
+
+def test_what_the_user_changed_since_stays_and_ours_goes(person):
+    fill(person, "claude")
+    done("claude", "--yes")
+    for name in (".claude.json", ".claude/settings.json"):
+        path = person / name
+        path.write_text(jsonc.add(path.read_text(), (), "since", {"mine": True}))
+    done("claude", "--undo")
+    servers, settings = ((person / name).read_text() for name in (".claude.json", ".claude/settings.json"))
+    assert jsonc.parse(servers).value == {"a": 1, "mcp": {}, "since": {"mine": True}}
+    assert jsonc.parse(settings).value["since"] == {"mine": True}
+    assert "backburner" not in servers + settings
+    assert "// mine, since 2024" in settings
+
+
+def test_a_server_of_that_name_that_the_user_made_is_left_to_the_user(person):
+    own = {"mcpServers": {"backburner": {"command": "mine"}}}
+    (person / ".claude.json").write_text(json.dumps(own))
+    done("claude", "--yes")
+    assert json.loads((person / ".claude.json").read_text()) == own
+    done("claude", "--undo")
+    assert json.loads((person / ".claude.json").read_text()) == own
+
+
+@pytest.mark.parametrize(
+    ("client", "name", "text"),
+    [
+        ("claude", ".claude.json", "{ broken"),
+        ("claude", ".claude/settings.json", '{"hooks": []}'),
+        ("codex", ".codex/config.toml", "mcp_servers = {other = {command = 'x'}}\n"),
+        ("codex", ".codex/config.toml", "= broken"),
+        ("gemini", ".gemini/settings.json", "[1, 2]"),
+    ],
+)
+def test_a_file_that_is_not_as_expected_is_left_as_it_is_and_named(person, client, name, text):
+    path = person / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    before = snapshot(person)
+    found = install(client, "--yes")
+    assert found.returncode == 100
+    assert str(path) in found.stderr
+    assert "Traceback" not in found.stderr
+    assert snapshot(person) == before
+
+
+def test_a_link_to_a_file_stays_a_link(person):
+    (person / "dotfiles").mkdir()
+    (person / "dotfiles" / "claude.json").write_text(PLAIN)
+    (person / ".claude.json").symlink_to("dotfiles/claude.json")
+    done("claude", "--yes")
+    assert (person / ".claude.json").is_symlink()
+    assert "backburner" in (person / "dotfiles" / "claude.json").read_text()
+    done("claude", "--undo")
+    assert (person / "dotfiles" / "claude.json").read_text() == PLAIN
+
+
+def test_codex_gets_toml_that_says_what_it_said_before_and_our_server(person):
+    fill(person, "codex")
+    done("codex", "--yes")
+    text = (person / ".codex/config.toml").read_text()
+    assert text.startswith(TOML)
+    found = tomllib.loads(text)
+    assert found["mcp_servers"]["backburner"]["args"][-1] == "mcp"
+    assert found["mcp_servers"]["other"] == {"command": "other"}
+
+
+def test_what_is_written_for_a_hook_can_be_run(person):
+    done("claude", "--yes")
+    hooks = json.loads((person / ".claude/settings.json").read_text())["hooks"]
+    assert sorted(hooks) == ["PostToolUse", "SessionStart", "Stop", "UserPromptSubmit"]
+    command = hooks["Stop"][0]["hooks"][0]["command"]
+    question = json.dumps({"session_id": "S", "hook_event_name": "Stop", "cwd": str(person)})
+    ran = subprocess.run(["sh", "-c", command], input=question, capture_output=True, text=True, timeout=50, check=False)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), VALUES, max_size=4), st.sampled_from([None, 1, 2, "\t"]), VALUES)
+def test_an_addition_says_what_was_said_and_one_thing_more_and_can_be_taken_away(document, indent, value):
+    text = json.dumps(document, indent=indent)
+    for key in ("k-new", "k-newer"):
+        more = jsonc.add(text, (), key, value)
+        assert jsonc.parse(more).value == json.loads(more) == {**document, key: value}
+        if document:
+            assert jsonc.remove(more, (key,)) == text
+        text, document = more, {**document, key: value}
+
+
+@pytest.mark.parametrize("text", ["{", "[1 2]", '{"a" 1}', '{"a": }', "{} {}", '{"a": 1 "b": 2}', "nonsense", "{1: 2}"])
+def test_what_is_no_json_is_refused(text):
+    with pytest.raises(ValueError):
+        jsonc.parse(text)
