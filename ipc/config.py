@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipc.errors import BadConfiguration, UnknownAgent
+from ipc.presets import preset, presets
+from ipc.rules import POINTER
 from ipc.shape import (
     Flag,
     Integer,
@@ -34,8 +36,9 @@ if TYPE_CHECKING:
 
 #: The agents that are always there.
 BUILT_IN = ("command", "python", "external")
-#: What a template may contain.
+#: What a template may contain; the session's id only where there is one to go on in.
 PLACEHOLDERS = ("prompt", "prompt_file", "model", "description", "task_id", "parent_session_id", "uuid")
+SESSION_PLACEHOLDER = "session"
 #: A placeholder in a template; `${name}` is the shell's.
 PLACEHOLDER = r"(?<!\$)\{([a-z_]+)\}"
 #: The largest configuration file, in bytes.
@@ -83,32 +86,77 @@ class ConfigurationMistakes(BadConfiguration):
 class Template(Text):
     """Text with placeholders, all of them known."""
 
+    def __init__(self, *more: str) -> None:
+        """Know `more` placeholders than the usual ones."""
+        super().__init__()
+        self._known = (*PLACEHOLDERS, *more)
+
     def missed(self, value: object) -> str | None:
         """A placeholder nobody fills would reach the program as it stands."""
         if missed := super().missed(value):
             return missed
-        unknown = set(re.findall(PLACEHOLDER, str(value))) - set(PLACEHOLDERS)
-        known = " ".join(f"{{{name}}}" for name in PLACEHOLDERS)
+        unknown = set(re.findall(PLACEHOLDER, str(value))) - set(self._known)
+        known = " ".join(f"{{{name}}}" for name in self._known)
         return f"no other placeholders than {known}" if unknown else None
 
 
-class Condition(Text):
-    """When a run counts as failed: `json:PATH` (a truthy field) or `stdout~REGEX`."""
+class Element(Shape[str | list[str]]):
+    """An element of a command, or a list of some that are left out together where one has nothing to fill in."""
 
-    def __init__(self) -> None:
-        super().__init__(pattern=r"(json:|stdout~)[\s\S]+", expected="json:PATH or stdout~REGEX")
+    expected = "text or a list of text"
+
+    def __init__(self, *more: str) -> None:
+        self._one, self._some = Template(*more), ListOf(Template(*more), non_empty=True)
+
+    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+        """As its kind says."""
+        if isinstance(value, str | list | tuple):
+            return self._shape_of(value).wrong(value, field)
+        return super().wrong(value, field)
+
+    def missed(self, value: object) -> str | None:
+        """Neither of both."""
+        return None if isinstance(value, str | list | tuple) else self.expected
+
+    def normal(self, value: object) -> str | list[str]:
+        """As its kind says."""
+        return self._shape_of(value).normal(value)
+
+    def schema(self) -> Schema:
+        """Either."""
+        return {"anyOf": [self._one.schema(), self._some.schema()]}
+
+    def _shape_of(self, value: object) -> Template | ListOf[str]:
+        return self._one if isinstance(value, str) else self._some
+
+
+class Rule(Text):
+    """Where something is told in a program's output; see ipc/rules.py."""
+
+    def __init__(self, *kinds: str) -> None:
+        """`json:PATH` and its like, or one of `kinds`: one that ends in `~` is followed by a regular expression."""
+        patterns = [re.escape(kind) + (r"[\s\S]+" if kind.endswith("~") else "") for kind in kinds]
+        words = [f"{kind}REGEX" if kind.endswith("~") else kind for kind in kinds]
+        expected = " or ".join([", ".join([*filter(None, words), "json:PATH"]), "jsonl:PATH"])
+        super().__init__(pattern="|".join([*patterns, POINTER]), expected=expected)
 
     def missed(self, value: object) -> str | None:
         """The regular expression must be one."""
         missed = super().missed(value)
-        if missed or not str(value).startswith("stdout~"):
+        if missed or not str(value).startswith(("stdout~", "stderr~")):
             return missed
-        return _regex_flaw(str(value).removeprefix("stdout~"))
+        return _regex_flaw(str(value))
 
 
-COMMAND = ListOf(Template(), non_empty=True)
-RESULT = Text(pattern="stdout|last-line|jsonl?:.+", expected="stdout, last-line, json:PATH or jsonl:PATH")
-SESSION = Text(pattern="(jsonl?:.+)?", expected="json:PATH or jsonl:PATH")
+#: The name of the session that we give an agent, where it can be given one.
+OWN_SESSION = "{uuid}"
+
+COMMAND = ListOf(Element(), non_empty=True)
+RESUME = ListOf(Element(SESSION_PLACEHOLDER))
+RESULT = Rule("stdout", "last-line", "stdout~")
+SESSION = Rule("", OWN_SESSION)
+#: What is told of a task while it runs, from the lines of JSON that it writes.
+PROGRESS = Record("ProgressConfig", {name: ListOf(Rule()) for name in ("tool", "message", "tokens", "cost")})
 ENVIRONMENT = MapOf(Text(), key=Text(pattern="[^=]+", expected="a name without ="))
 
 
@@ -119,19 +167,32 @@ def setting(default: object, shape: Shape[Any]) -> Any:
     return field(default=default, metadata={"shape": shape})
 
 
+#: A command's elements; those in a tuple are left out together where a placeholder has nothing to fill in.
+Arguments = tuple[str | tuple[str, ...], ...]
+
+
 @dataclass(frozen=True)
 class AgentConfig:
     """How an agent is run: `[agents.NAME]`."""
 
-    command: tuple[str, ...] = setting((), COMMAND)
+    command: tuple[str | tuple[str, ...], ...] = setting((), COMMAND)
+    #: The command of a task that goes on in the session of another; empty: this agent cannot.
+    resume: tuple[str | tuple[str, ...], ...] = setting((), RESUME)
     stdin: str = setting("", Template())
     result: str = setting("stdout", RESULT)
-    failed_if: tuple[str, ...] = setting((), ListOf(Condition()))
+    failed_if: tuple[str, ...] = setting((), ListOf(Rule("stdout~", "stderr~")))
+    #: Where the cause of a failure is told, the best place first.
+    error: tuple[str, ...] = setting((), ListOf(Rule("stdout~", "stderr~")))
     session: str = setting("", SESSION)
+    progress: Mapping[str, Any] = setting({}, PROGRESS)
     model: str = setting("", Text())
+    #: A task's timeout where its launch names none; 0: task_timeout_s.
+    timeout_s: float = setting(0, SECONDS)
     completion: str = setting("exit", OneOf("exit", "stable"))
     leave_children: bool = setting(False, Flag())
     env: Mapping[str, str] = setting({}, ENVIRONMENT)
+    #: The version that these settings were tried with; empty: never tried.
+    tried: str = setting("", Text())
     #: The Python that runs callables; only for the agent `python`. Empty: the supervisor's.
     interpreter: str = setting("", Text())
 
@@ -139,9 +200,9 @@ class AgentConfig:
         """Make lists tuples, so that equal configurations are equal."""
         _freeze(self)
 
-    def to_json(self) -> dict[str, Any]:
-        """What differs from the defaults, as it would stand in a file."""
-        said = ((name, value) for name, value in _values(self) if value != getattr(BLANK, name))
+    def to_json(self, base: AgentConfig | None = None) -> dict[str, Any]:
+        """What differs from the defaults, or from `base`, as it would stand in a file."""
+        said = ((name, value) for name, value in _values(self) if value != getattr(base or BLANK, name))
         return {name: _thawed(value) for name, value in said}
 
 
@@ -224,7 +285,7 @@ class BackgroundConfig:
             object.__setattr__(self, "model_concurrency", merged(MODEL_CONCURRENCY, limits))
         _freeze(self)
         _refuse_mistakes(self.to_json())
-        object.__setattr__(self, "agents", {name: _agent(one) for name, one in self.agents.items()})
+        object.__setattr__(self, "agents", {name: _agent(name, one) for name, one in self.agents.items()})
 
     @classmethod
     def of(cls, given: BackgroundConfig | Mapping[str, object] | None) -> BackgroundConfig:
@@ -242,18 +303,21 @@ class BackgroundConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Every setting, as plain JSON."""
-        return {name: _thawed(value) for name, value in _values(self)}
+        values = {name: _thawed(value) for name, value in _values(self) if name != "agents"}
+        return values | {"agents": _said(self.agents)}
 
     @property
     def agent_names(self) -> tuple[str, ...]:
-        """The agents there are: those built in, then those configured."""
-        return tuple(dict.fromkeys((*BUILT_IN, *self.agents)))
+        """The agents there are: those built in, then those configured, then the presets."""
+        return tuple(dict.fromkeys((*BUILT_IN, *self.agents, *presets())))
 
     def agent(self, name: str) -> AgentConfig:
         """How an agent is run. Raises UnknownAgent, which names those there are."""
+        if name in self.agents:
+            return self.agents[name]
         if name not in self.agent_names:
             raise UnknownAgent(f"There is no agent {name!r}; there are {', '.join(self.agent_names)}.")
-        return self.agents.get(name, BLANK)
+        return _base(name)
 
 
 CONFIG = Record("BackgroundConfig", _shapes(BackgroundConfig))
@@ -358,9 +422,10 @@ def inconsistencies(values: Mapping[str, object]) -> Iterator[Inconsistency]:
     table = values.get("agents")
     agents = table if isinstance(table, Mapping) else {}
     for name, agent in agents.items():
-        if name not in BUILT_IN and isinstance(agent, Mapping) and "command" not in agent:
+        known = name in BUILT_IN or name in presets()
+        if not known and isinstance(agent, Mapping) and "command" not in agent:
             yield Inconsistency(("agents", name, "command"), COMMAND.expected, "nothing")
-    chosen, there = values.get("default_agent"), [*BUILT_IN, *map(str, agents)]
+    chosen, there = values.get("default_agent"), [*BUILT_IN, *map(str, agents), *presets()]
     if isinstance(chosen, str) and chosen and chosen not in there:
         yield Inconsistency(("default_agent",), f"one of {', '.join(dict.fromkeys(there))}", described(chosen))
 
@@ -403,23 +468,42 @@ def _values(configuration: AgentConfig | BackgroundConfig) -> Iterator[tuple[str
 def _freeze(configuration: AgentConfig | BackgroundConfig) -> None:
     """Make lists tuples, so that equal configurations are equal, and tables our own."""
     for name, value in _values(configuration):
-        if isinstance(value, list):
-            object.__setattr__(configuration, name, tuple(value))
+        if isinstance(value, list | tuple):
+            object.__setattr__(configuration, name, tuple(map(_frozen, value)))
         if isinstance(value, Mapping):
             object.__setattr__(configuration, name, dict(value))
 
 
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _thawed(value: Any) -> Any:
     """Plain JSON."""
-    if isinstance(value, AgentConfig):
-        return value.to_json()
     if isinstance(value, Mapping):
         return {key: _thawed(item) for key, item in value.items()}
-    return list(value) if isinstance(value, tuple) else value
+    return list(map(_thawed, value)) if isinstance(value, tuple) else value
 
 
-def _agent(given: AgentConfig | Mapping[str, Any]) -> AgentConfig:
-    return given if isinstance(given, AgentConfig) else AgentConfig(**AGENT_FIELDS.normal(given))
+def _agent(name: str, given: AgentConfig | Mapping[str, Any]) -> AgentConfig:
+    """What is said of an agent, over its preset."""
+    if isinstance(given, AgentConfig):
+        return given
+    return AgentConfig(**AGENT_FIELDS.normal(merged(_base(name).to_json(), given)))
+
+
+def _said(agents: object) -> Any:
+    """What is said of each agent over its preset; rubbish as it stands, to be refused."""
+    if not isinstance(agents, Mapping):
+        return _thawed(agents)
+    return {
+        name: one.to_json(_base(name)) if isinstance(one, AgentConfig) else _thawed(one) for name, one in agents.items()
+    }
+
+
+def _base(name: str) -> AgentConfig:
+    """What an agent is of which the configuration says nothing."""
+    return AgentConfig(**AGENT_FIELDS.normal(preset(name))) if name in presets() else BLANK
 
 
 def _user_file() -> list[Path]:
@@ -479,11 +563,12 @@ def _syntax_mistake(path: Path, text: str, message: str) -> ConfigMistake:
     return ConfigMistake(str(path), "", f"valid TOML ({message})", line=line)
 
 
-def _regex_flaw(pattern: str) -> str | None:
+def _regex_flaw(rule: str) -> str | None:
+    stream, _, pattern = rule.partition("~")
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        return f"stdout~ and a regular expression ({error})"
+        return f"{stream}~ and a regular expression ({error})"
     return None
 
 

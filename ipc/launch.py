@@ -9,14 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipc import clock
-from ipc.config import BackgroundConfig
+from ipc.config import BUILT_IN, BackgroundConfig
 from ipc.errors import InvalidInput, Temporary, UnknownAgent
 from ipc.home import Home, sync
 from ipc.moments import moment
 from ipc.task import INPUT_LIMIT, LaunchInput
-
-#: Agents that need no configuration: a command line, a Python callable, work done outside.
-BUILT_IN = ("command", "python", "external")
 
 
 @dataclass
@@ -49,7 +46,7 @@ class Order:
         now = clock.now()
         not_before = now + wanted.delay_ms if wanted.delay_ms else None
         expires = (not_before or now) + config.max_queue_wait_s * 1000 if config.max_queue_wait_s else None
-        timeout = wanted.timeout_ms if wanted.timeout_ms is not None else round(config.task_timeout_s * 1000) or None
+        timeout = wanted.timeout_ms if wanted.timeout_ms is not None else _default_timeout(agent, config)
         row = {
             "id": wanted.id or f"bg-{uuid.uuid4()}",
             "parent": wanted.parent_session_id,
@@ -100,9 +97,9 @@ def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> 
     _refuse_mixtures(wanted, where)
     if wanted.agent is None:
         return _implied_agent(wanted, config, where)
-    known = sorted({*BUILT_IN, *config.agents})
-    if wanted.agent not in known:
-        raise UnknownAgent(f"{where}agent: there is no agent {wanted.agent}; there are: {', '.join(known)}.")
+    if wanted.agent not in config.agent_names:
+        known = ", ".join(sorted(config.agent_names))
+        raise UnknownAgent(f"{where}agent: there is no agent {wanted.agent}; there are: {known}.")
     return wanted.agent
 
 
@@ -135,7 +132,7 @@ def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) ->
     if wanted.prompt is None:
         raise InvalidInput(f"{where}prompt: a task needs a prompt, a command or a call.", field="prompt")
     if not config.default_agent:
-        known = ", ".join(sorted(config.agents)) or "none is configured"
+        known = ", ".join(sorted(set(config.agent_names) - set(BUILT_IN)))
         raise UnknownAgent(
             f"{where}agent: a prompt needs an agent (there are: {known}); name one or set default_agent."
         )
@@ -143,8 +140,11 @@ def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) ->
 
 
 def _default_model(agent: str, config: BackgroundConfig) -> str | None:
-    found = config.agents.get(agent)
-    return found.model or None if found else None
+    return config.agent(agent).model or None
+
+
+def _default_timeout(agent: str, config: BackgroundConfig) -> int:
+    return round((config.agent(agent).timeout_s or config.task_timeout_s) * 1000)
 
 
 def _earliest(*moments: float | None) -> int | None:

@@ -8,9 +8,10 @@ import select
 import signal
 import subprocess
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
+from ipc import clock
 from ipc.identity import Identity
 from ipc.moments import moment
 from supervisor.signals import hold_back, let_through
@@ -97,6 +98,35 @@ def start_detached(command: list[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, cwd="/"
         )
+
+
+def first_lines(commands: Sequence[Sequence[str]], patience: float) -> list[str]:
+    """The first line that each program prints, all asked at once; empty for one that says nothing in time (seconds)."""
+    end = clock.monotonic() + patience
+    with moment("agents.ask"):
+        asked = [_ask(command) for command in commands]
+    return [_first_line(one, end) for one in asked]
+
+
+def _ask(command: Sequence[str]) -> subprocess.Popen[str] | None:
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    except OSError:  # it is no program of this machine's
+        return None
+
+
+def _first_line(asked: subprocess.Popen[str] | None, end: float) -> str:
+    if asked is None:
+        return ""
+    try:
+        said, _ = asked.communicate(timeout=max(0.0, end - clock.monotonic()))
+    except subprocess.TimeoutExpired:
+        asked.kill()
+        asked.communicate()
+        return ""
+    return said.partition("\n")[0]
 
 
 def how(status: int | None) -> str:

@@ -47,6 +47,8 @@ EXCEPTIONS = {
     "ipc.database Database.read COMMIT": "ends a reading: nothing is written",
     "ipc.moments Watch.reached os.kill": "the killing itself",
     "ipc.moments _append os.write": "the watch's own notes",
+    "supervisor.children _ask subprocess.Popen": "its caller has the moment: agents.ask",
+    "supervisor.children _first_line kill": "a program of somebody else's that was asked for its version",
     "supervisor.nurse Nurse._send send": "goes to ControlLine.send",
     "supervisor.nursery Nursery._tell send": "goes to ControlLine.send",
     "supervisor.execution.runner send socket.send_fds": "its callers have the moments: runner.order, runner.answer",

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -15,6 +11,7 @@ from ipc.config import check, sources
 from ipc.errors import BadConfiguration
 from supervisor.cli.desk import Desk
 from supervisor.cli.options import example, json_option, print_json
+from supervisor.cli.toml import lines
 
 
 @click.group("config", invoke_without_command=True, epilog=example("config check"))
@@ -36,7 +33,7 @@ def show(desk: Desk, as_json: bool = False) -> None:
         return
     for path in sources(desk.home, Path.cwd()):
         print(f"# {path}")
-    print("\n".join(_toml(found)))
+    print("\n".join(lines(found)))
 
 
 @config_command.command("check", epilog=example("config check"))
@@ -55,25 +52,3 @@ def check_files(desk: Desk, as_json: bool) -> int:
         files = ", ".join(map(str, sources(desk.home, here)))
         print(f"no mistakes in {files}" if files else "there is no file: the defaults are in force")
     return BadConfiguration.exit_code if mistakes else 0
-
-
-def _toml(settings: Mapping[str, Any], table: tuple[str, ...] = ()) -> Iterator[str]:
-    """Lines of TOML: values first, then tables."""
-    tables = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
-    if table:
-        yield ""
-        yield f"[{'.'.join(map(_key, table))}]"
-    for name, value in settings.items():
-        if name not in tables:
-            yield f"{_key(name)} = {_value(value)}"
-    for name, inner in tables.items():
-        yield from _toml(inner, (*table, name))
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
-
-
-def _value(value: Any) -> str:
-    """JSON's strings, numbers and lists are TOML's, but for DEL, which TOML wants escaped."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

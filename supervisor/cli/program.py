@@ -48,6 +48,7 @@ VERBS = {
     "backup": "saving",
     "restore": "saving",
     "salvage": "saving",
+    "agents": "presenting",
     "config": "configuring",
     "schema": "describing",
     "completion": "describing",

@@ -17,7 +17,7 @@ from supervisor.execution.plan import CannotStart, Plan, stdin_of
 from supervisor.execution.runners import Runner
 from supervisor.execution.spawn import spawn
 from supervisor.execution.trees import take_status
-from supervisor.execution.verdict import outcome_of
+from supervisor.execution.verdict import Said, cause_of, outcome_of, session_of
 
 
 class Attempt(ABC):
@@ -48,6 +48,14 @@ class Attempt(ABC):
     def so_far(self) -> Outcome:
         """What it would come to if it had ended well by now."""
 
+    def session(self) -> str | None:
+        """The agent's own session, where it has one."""
+        return None
+
+    def cause(self) -> str:
+        """What it says is wrong, as the end of a sentence; empty where it says nothing."""
+        return ""
+
 
 class ProcessAttempt(Attempt):
     """A command or an agent: a process tree."""
@@ -56,6 +64,7 @@ class ProcessAttempt(Attempt):
         """Start it. Raises CannotStart."""
         super().__init__(claimed, home)
         self._agent = agent
+        self._session = plan.session
         self._pid = spawn(plan, list(self.files.paths.values()))
         found = watch(self._pid)
         assert found is not None, "a child that was not reaped can be watched"
@@ -71,11 +80,22 @@ class ProcessAttempt(Attempt):
         status = take_status(self._pid)
         if status is None:
             return None
-        return outcome_of(status, self.files.text("stdout"), self.files.tail("stderr"), self._agent)
+        return outcome_of(status, self._said(), self._agent)
 
     def so_far(self) -> Outcome:
         """Its output judged as after exit code 0."""
-        return outcome_of(0, self.files.text("stdout"), self.files.tail("stderr"), self._agent)
+        return outcome_of(0, self._said(), self._agent)
+
+    def session(self) -> str | None:
+        """As far as its output tells it, or as it was given one."""
+        return session_of(self._said(), self._agent) if self._agent and self._agent.session else None
+
+    def cause(self) -> str:
+        """By its agent's rules."""
+        return cause_of(self._said(), self._agent) if self._agent else ""
+
+    def _said(self) -> Said:
+        return Said(self.files.text("stdout"), self.files.tail("stderr"), self._session)
 
     def close(self) -> None:
         """Stop watching."""

@@ -6,12 +6,12 @@ import functools
 import os
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ipc.claim import Claimed
-from ipc.config import AgentConfig
+from ipc.config import AgentConfig, Arguments
 from ipc.environment import is_foreign
 from ipc.home import Home
 from supervisor.execution.trees import CLAIM_MARK, HOME_MARK, SPARE_MARK
@@ -35,6 +35,8 @@ class Plan:
     environment: Mapping[str, str]
     stdin: str
     leave_children: bool
+    #: The session that it is given, or goes on in.
+    session: str | None = None
 
 
 def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
@@ -69,17 +71,26 @@ def agent_plan(claimed: Claimed, home: Home, agent: AgentConfig) -> Plan:
     """The process of an agent's template."""
     leave = agent.leave_children if claimed.leave_children is None else claimed.leave_children
     words = placeholders(claimed, home, agent)
-    argv = tuple(fill(element, words) for element in agent.command)
+    argv = tuple(filled(agent.command, words))
     text = claimed.stdin if claimed.stdin is not None else fill(agent.stdin, words) if agent.stdin else None
     environment = environment_of(claimed, home, agent.env, leave)
-    return Plan(claimed.cwd, argv, environment, stdin_of(claimed, home, text), leave)
+    return Plan(claimed.cwd, argv, environment, stdin_of(claimed, home, text), leave, words["{uuid}"])
+
+
+def filled(template: Arguments, words: Mapping[str, str]) -> Iterator[str]:
+    """An argv, without the parts of which nothing is known."""
+    for element in template:
+        if isinstance(element, str):
+            yield fill(element, words)
+        elif not any(name in part for part in element for name, word in words.items() if not word):
+            yield from (fill(part, words) for part in element)
 
 
 def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, str]:
     """What stands for each placeholder; the prompt is also written to a file where a template asks for one."""
     prompt = claimed.prompt or ""
     file = home.input(f"{claimed.claim}.prompt")
-    if any("{prompt_file}" in element for element in (*agent.command, agent.stdin or "")):
+    if "{prompt_file}" in str((agent.command, agent.stdin)):
         _write_private(file, prompt)
     return {
         "{prompt}": prompt,

@@ -34,6 +34,8 @@ class Run:
         self._runners = runners
         self._news = False
         self._outcome: Outcome | None = None
+        known = claimed.agent in queue.config.agent_names
+        self._agent = queue.config.agent(claimed.agent) if known else None
         self.attempt = self._start()
         started = clock.monotonic()
         self._deadline = started + claimed.timeout_ms / 1000 if claimed.timeout_ms else float("inf")
@@ -63,7 +65,8 @@ class Run:
         if now >= self._vitals.next_at() and (settlement := self._feel_pulse(now)) is not None:
             return settlement
         if now >= self._deadline:
-            return self._stop(Outcome(error=f"It ran longer than {self.claimed.timeout_ms} ms.", error_kind="timeout"))
+            error = f"It ran longer than {self.claimed.timeout_ms} ms{self.attempt.cause() or '.'}"
+            return self._stop(Outcome(error=error, error_kind="timeout"))
         return None
 
     def _note_pid(self) -> None:
@@ -88,12 +91,11 @@ class Run:
         return self._stop(Outcome(error=f"It gave no sign of life for {idle_ms} ms.", error_kind="stalled"))
 
     def _ends_when_stable(self) -> bool:
-        agent = self._queue.config.agents.get(self.claimed.agent)
-        return agent is not None and agent.completion == "stable"
+        return self._agent is not None and self._agent.completion == "stable"
 
     def _start(self) -> Attempt:
         claimed, home = self.claimed, self._queue.home
-        agent = self._queue.config.agents.get(claimed.agent)
+        agent = self._agent
         if claimed.agent == "command":
             plan = command_plan(claimed, home, agent.env if agent else {})
             return ProcessAttempt(claimed, home, plan, None)
@@ -122,7 +124,7 @@ class Run:
 
     def _stop(self, outcome: Outcome | None) -> Settlement:
         """End a tree on somebody's verdict (None: it is written), or on our own, unless somebody was first."""
-        settlement = self._judge(outcome or Outcome())
+        settlement = replace(self._judge(outcome or Outcome()), session=self.attempt.session())
         if outcome is not None:
             self._fix(settlement)
         if isinstance(self.attempt, CallAttempt):
@@ -139,9 +141,8 @@ class Run:
         self._queue.decide(settlement.number, settlement.claim, settlement.status, text, settlement.error_kind)
 
     def _spares(self) -> bool:
-        agent = self._queue.config.agents.get(self.claimed.agent)
         told = self.claimed.leave_children
-        return told if told is not None else agent is not None and agent.leave_children
+        return told if told is not None else self._agent is not None and self._agent.leave_children
 
     def _left(self) -> set[int]:
         """Who is left of the tree; nobody, usually, and that costs one small file to know."""

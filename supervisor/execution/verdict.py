@@ -2,92 +2,75 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
-from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
-from ipc.config import AgentConfig
+from ipc.config import OWN_SESSION, AgentConfig
+from ipc.rules import pick, read
 from supervisor.children import signal_name
 from supervisor.execution.outcome import Outcome
 
 _PLAIN = AgentConfig()
 
 
-def outcome_of(status: int, stdout: str, stderr: str, agent: AgentConfig | None) -> Outcome:
+class Said(NamedTuple):
+    """What a process wrote, and the session that it was given."""
+
+    stdout: str
+    stderr: str
+    session: str | None = None
+
+
+def outcome_of(status: int, said: Said, agent: AgentConfig | None) -> Outcome:
     """Judge a wait status and what was written, by the agent's rules."""
     rules = agent or _PLAIN
     code = os.waitstatus_to_exitcode(status)
-    session = _text(pick(rules.session, stdout)) if rules.session else None
+    session = session_of(said, rules)
     if code < 0:
-        return Outcome(
-            error=f"It was ended by {signal_name(-code)}.", error_kind="signal", signal=-code, session=session
-        )
+        error = f"It was ended by {signal_name(-code)}."
+        return Outcome(error=error, error_kind="signal", signal=-code, session=session)
     if code > 0:
-        return Outcome(
-            error=f"exit code {code}{_last_line(stderr)}", error_kind="exit", exit_code=code, session=session
-        )
-    failure = next((rule for rule in rules.failed_if if failed(rule, stdout)), None)
+        cause = cause_of(said, rules) or _last_line(said.stderr)
+        return Outcome(error=f"exit code {code}{cause}", error_kind="exit", exit_code=code, session=session)
+    flaw = _flaw(said, rules)
+    if flaw is not None:
+        error = flaw + (cause_of(said, rules) or _last_line(said.stderr) or _last_line(said.stdout))
+        return Outcome(error=error, error_kind="failed", exit_code=0, session=session)
+    return Outcome(result=read(rules.result, said.stdout), exit_code=0, session=session)
+
+
+def session_of(said: Said, rules: AgentConfig) -> str | None:
+    """The agent's own session, as far as it is known."""
+    if rules.session in ("", OWN_SESSION):
+        return said.session if rules.session else None
+    return read(rules.session, said.stdout) or said.session
+
+
+def _flaw(said: Said, rules: AgentConfig) -> str | None:
+    """Why an exit code of 0 is not believed."""
+    failure = next((rule for rule in rules.failed_if if failed(rule, said)), None)
     if failure is not None:
-        error = f"It says that it failed ({failure}){_last_line(stderr) or _last_line(stdout)}"
-        return Outcome(error=error, error_kind="failed", exit_code=0, session=session)
-    result = _result(rules.result or "stdout", stdout)
-    if result is None:  # an agent that says nothing where its answer should be has not done its work
-        error = f"It ended well, but its output has no {rules.result}{_last_line(stderr) or _last_line(stdout)}"
-        return Outcome(error=error, error_kind="failed", exit_code=0, session=session)
-    return Outcome(result=result, exit_code=0, session=session)
+        return f"It says that it failed ({failure})"
+    if read(rules.result, said.stdout) is None:  # who says nothing where its answer should be has not done its work
+        return f"It ended well, but its output has no {rules.result}"
+    return None
 
 
-def failed(rule: str, stdout: str) -> bool:
-    """Whether a rule of `failed_if` finds its sign: `json:PATH` truthy, or `stdout~REGEX` somewhere."""
-    if rule.startswith("stdout~"):
-        return re.search(rule.removeprefix("stdout~"), stdout) is not None
-    return bool(pick(rule, stdout))
+def failed(rule: str, said: Said) -> bool:
+    """Whether a rule of `failed_if` finds its sign: a truthy value, or a match."""
+    if rule.startswith(("stdout~", "stderr~")):
+        return read(rule, said.stdout, said.stderr) is not None
+    return bool(pick(rule, said.stdout))
 
 
-def pick(rule: str, stdout: str) -> Any:
-    """The value a rule points at: `json:PATH` in the whole output, `jsonl:PATH` in the last line that has it."""
-    kind, _, path = rule.partition(":")
-    documents = reversed(list(_lines_of_json(stdout))) if kind == "jsonl" else _whole_json(stdout)
-    return next((value for document in documents if (value := _at(document, path)) is not None), None)
-
-
-def _result(rule: str, stdout: str) -> str | None:
-    if rule == "stdout":
-        return stdout.removesuffix("\n")
-    if rule == "last-line":
-        return stdout.rstrip("\n").rpartition("\n")[2]
-    return _text(pick(rule, stdout))
-
-
-def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _whole_json(stdout: str) -> Iterator[Any]:
-    try:
-        yield json.loads(stdout)
-    except (ValueError, RecursionError):
-        return
-
-
-def _lines_of_json(stdout: str) -> Iterator[Any]:
-    for line in stdout.splitlines():
-        yield from _whole_json(line)
-
-
-def _at(document: Any, path: str) -> Any:
-    for step in path.split("."):
-        if isinstance(document, dict):
-            document = document.get(step)
-        elif isinstance(document, list) and step.lstrip("-").isdigit() and -len(document) <= int(step) < len(document):
-            document = document[int(step)]
-        else:
-            return None
-    return document
+def cause_of(said: Said, rules: AgentConfig) -> str:
+    """The first of the agent's words for what went wrong, as the end of a sentence."""
+    return next((cause for rule in rules.error if (cause := _short(read(rule, *said[:2]) or ""))), "")
 
 
 def _last_line(text: str) -> str:
-    line = text.rstrip().rpartition("\n")[2].strip()
-    return f": {line[:500]}" if line else ""
+    return _short(text.rstrip().rpartition("\n")[2])
+
+
+def _short(text: str) -> str:
+    return f": {text.strip()[:500]}" if text.strip() else ""

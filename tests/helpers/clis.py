@@ -1,26 +1,79 @@
-"""The agents that scripts/agents installed: real ones, at known versions; tests skip those that are not there."""
+"""The agents that scripts/agents installed, each in a home of its own that knows only the model on loopback."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 #: Read when the tests are collected, before a test is set apart from its developer's environment.
-FOLDER = Path(os.environ.get("AGENTS_FOLDER") or Path.home() / ".cache" / "backburner-agents") / "bin"
+FOLDER = Path(os.environ["AGENTS_FOLDER"]) / "bin" if os.environ.get("AGENTS_FOLDER") else None
 
 
 def installed(name: str) -> bool:
     """Whether an agent is there."""
-    return (FOLDER / name).exists()
+    return FOLDER is not None and (FOLDER / name).exists()
 
 
 def needs(name: str) -> pytest.MarkDecorator:
-    """Skip a test where an agent is not installed."""
-    return pytest.mark.skipif(not installed(name), reason=f"{name} is not installed: run scripts/agents {name}")
+    """Skip a test where an agent is not installed: these take seconds each, and hundreds of megabytes."""
+    return pytest.mark.skipif(not installed(name), reason=f"scripts/agents-test {name} installs and tests it")
 
 
 def path() -> str:
     """A PATH on which the installed agents come first."""
     return f"{FOLDER}{os.pathsep}{os.environ['PATH']}"
+
+
+def furnish(home: Path, url: str) -> dict[str, str]:
+    """Write the settings of a user who has nothing but the model at `url`; the environment to go with them.
+
+    Tries are limited there where only a user's own settings can: Codex and Gemini.
+    """
+    (home / ".codex").mkdir(parents=True)
+    (home / ".codex" / "config.toml").write_text(CODEX.format(url=url))
+    _write(home / ".gemini" / "settings.json", GEMINI)
+    _write(home / ".qwen" / "settings.json", QWEN)
+    options = {"baseURL": f"{url}/v1", "apiKey": "k"}
+    provider = {"npm": "@ai-sdk/openai-compatible", "options": options, "models": {"m": {}}}
+    _write(home / ".config" / "opencode" / "opencode.json", {"provider": {"mock": provider}})
+    return {
+        **ENVIRONMENT,
+        "HOME": str(home),
+        "PATH": path(),
+        "ANTHROPIC_BASE_URL": url,
+        "OPENAI_BASE_URL": f"{url}/v1",
+        "OPENAI_API_BASE": f"{url}/v1",
+        "GOOGLE_GEMINI_BASE_URL": url,
+    }
+
+
+def _write(path: Path, settings: object) -> None:
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(settings))
+
+
+CODEX = """
+model_provider = "mock"
+[model_providers.mock]
+name = "mock"
+base_url = "{url}/v1"
+wire_api = "responses"
+env_key = "OPENAI_API_KEY"
+request_max_retries = 1
+stream_max_retries = 1
+"""
+GEMINI = {"security": {"auth": {"selectedType": "gemini-api-key"}}, "general": {"maxAttempts": 2}}
+QWEN = {"security": {"auth": {"selectedType": "openai"}}}
+ENVIRONMENT = {
+    "ANTHROPIC_API_KEY": "k",
+    "OPENAI_API_KEY": "k",
+    "OPENAI_MODEL": "m",
+    "GEMINI_API_KEY": "k",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "OPENCODE_DISABLE_MODELS_FETCH": "1",
+    "OPENCODE_DISABLE_AUTOUPDATE": "1",
+}

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +24,7 @@ from ipc.config import (
 )
 from ipc.errors import BadConfiguration, UnknownAgent
 from ipc.home import Home
+from ipc.presets import presets
 
 CLAUDE = """
     [agents.claude]
@@ -155,29 +156,31 @@ def test_models_and_agents_are_merged_key_by_key(places):
     assert config.model_concurrency == {"opus": 1, "sonnet": 3, "haiku": 5, "anthropic/*": 8}
     claude = config.agent("claude")
     assert (claude.command[0], claude.model) == ("claude", "opus")
-    assert claude.env == {"SOME_FLAG": "1", "OTHER": "2"}
+    assert claude.env.items() >= {"SOME_FLAG": "1", "OTHER": "2"}.items()
 
 
 def test_the_documented_agent_is_taken_whole(places):
     places.write("home", CLAUDE)
     config = places.load(default_agent="claude")
-    assert config.agent("claude") == AgentConfig(
+    assert config.agent("claude") == replace(
+        DEFAULT_BACKGROUND_CONFIG.agent("claude"),
         command=("claude", "-p", "--model", "{model}", "--output-format", "json"),
         stdin="{prompt}",
         result="json:result",
         failed_if=("json:is_error", "stdout~^Error"),
         session="json:session_id",
         model="sonnet",
-        env={"SOME_FLAG": "1"},
+        env={**DEFAULT_BACKGROUND_CONFIG.agent("claude").env, "SOME_FLAG": "1"},
     )
     assert config.agent("python").interpreter == "/usr/bin/python3"
-    assert config.agent_names == (*BUILT_IN, "claude")
+    assert config.agent_names[:4] == (*BUILT_IN, "claude")
+    assert set(config.agent_names) == {*BUILT_IN, *presets()}
 
 
 def test_an_unknown_agent_is_refused_naming_those_there_are(places):
     places.write("home", CLAUDE)
-    with pytest.raises(UnknownAgent, match=r"'codex'.*command, python, external, claude"):
-        places.load().agent("codex")
+    with pytest.raises(UnknownAgent, match=r"'nobody'.*command, python, external, claude"):
+        places.load().agent("nobody")
 
 
 def test_a_built_in_agent_needs_no_entry():
@@ -201,7 +204,7 @@ def test_all_mistakes_of_all_files_are_told_at_once_with_file_key_and_what_was_e
     assert lines[5:] == [
         f"{home}: durability: expected one of full, normal, got 'some'",
         f"{home}: kill_grace_s: expected a number from 0 to 315360000, got '5'",
-        f"{home}: default_agent: expected one of command, python, external, x, got 'y'",
+        f"{home}: default_agent: expected one of command, python, external, x, {', '.join(presets())}, got 'y'",
     ]
     assert caught.value.exit_code == 100
 
@@ -324,7 +327,16 @@ def test_commands_that_need_nothing_of_a_broken_file_get_the_rest(places):
         ({"agents": {"x": {"command": ["a"], "session": "stdout"}}}, "agents.x.session"),
         ({"agents": {"x": {"command": ["a"], "failed_if": ["json:"]}}}, "agents.x.failed_if[0]"),
         ({"agents": {"x": {"command": ["a"], "failed_if": ["stdout~("]}}}, "agents.x.failed_if[0]"),
-        ({"agents": {"x": {"command": ["a"], "failed_if": ["stderr~x"]}}}, "agents.x.failed_if[0]"),
+        ({"agents": {"x": {"command": ["a"], "failed_if": ["stdin~x"]}}}, "agents.x.failed_if[0]"),
+        ({"agents": {"x": {"command": ["a"], "error": ["stderr~("]}}}, "agents.x.error[0]"),
+        ({"agents": {"x": {"command": ["a"], "result": "jsonl:a[b]"}}}, "agents.x.result"),
+        ({"agents": {"x": {"command": ["a", []]}}}, "agents.x.command[1]"),
+        ({"agents": {"x": {"command": ["a", ["{uid}"]]}}}, "agents.x.command[1][0]"),
+        ({"agents": {"x": {"command": ["a", "{session}"]}}}, "agents.x.command[1]"),
+        ({"agents": {"x": {"command": ["a"], "resume": ["{session} {id}"]}}}, "agents.x.resume[0]"),
+        ({"agents": {"x": {"command": ["a"], "progress": {"tools": []}}}}, "agents.x.progress.tools"),
+        ({"agents": {"x": {"command": ["a"], "progress": {"tool": ["stdout~x"]}}}}, "agents.x.progress.tool[0]"),
+        ({"agents": {"x": {"command": ["a"], "timeout_s": -1}}}, "agents.x.timeout_s"),
         ({"agents": {"x": {"command": ["a"], "completion": "never"}}}, "agents.x.completion"),
         ({"agents": {"x": {"command": ["a"], "env": {"A=B": "c"}}}}, "agents.x.env.'A=B'"),
         ({"agents": {"x": {"command": ["a"], "env": {"A": 1}}}}, "agents.x.env.A"),
@@ -344,13 +356,16 @@ def test_a_wrong_setting_is_refused_by_its_key(values, key):
         {"command": ["sh", "-c", "echo ${HOME} ${x}", '{"json": 1}', "{}"]},
         {"command": ["a"], "result": "jsonl:item.text"},
         {"command": ["a"], "result": "last-line"},
+        {"command": ["a", ["-m", "{model}"]], "resume": ["a", "{session}", ["-m", "{model}"]], "session": "{uuid}"},
+        {"command": ["a"], "result": "jsonl+:a.*.b[c=d][e.f=]", "error": ["stderr~x", "json:a"]},
+        {"command": ["a"], "progress": {"tool": ["jsonl:a"], "cost": ["jsonl:b", "jsonl:c"]}},
         {"command": ["a", "{prompt_file}", "{description}{task_id}{parent_session_id}{uuid}"]},
         {"command": ["a"], "failed_if": ["stdout~^\\[API Error:", "json:error.code"], "session": "jsonl:id"},
         {"command": ["a"], "completion": "stable", "leave_children": True, "session": ""},
     ],
 )
 def test_a_right_agent_is_taken(agent):
-    assert BackgroundConfig.of({"agents": {"x": agent}}).agent("x").command == tuple(agent["command"])
+    assert BackgroundConfig.of({"agents": {"x": agent}}).to_json()["agents"]["x"].items() <= agent.items()
 
 
 def test_a_part_given_in_python_is_completed_by_the_defaults():

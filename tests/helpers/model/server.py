@@ -56,8 +56,9 @@ class Model:
         self._server.server_close()
 
     def now(self, *turns: Turn) -> None:
-        """Forget the script; go on with these turns."""
+        """Forget the script and all that was said; go on with these turns."""
         with self._lock:
+            self.requests = []
             self._turns = list(turns) or [DEFAULT]
 
     def take(self, request: Request) -> Turn:

@@ -134,7 +134,7 @@ def test_a_mistake_names_its_option_or_field_and_launches_nothing(cli: Cli, word
 def test_an_unknown_agent_is_a_usage_error_that_names_those_there_are(cli: Cli):
     said = cli("launch", "--agent", "nobody", "hello")
     assert said.code == 2
-    assert "there is no agent nobody; there are: command, external, python" in said.err
+    assert "there is no agent nobody; there are: aider, claude, codex, command, " in said.err
 
 
 def test_a_prompt_without_any_agent_is_refused(cli: Cli):

@@ -1,0 +1,86 @@
+"""The presets' rules against what their agents really wrote: tests/data/transcripts, from the versions in `tried`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ipc.config import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
+from ipc.presets import preset, presets
+from supervisor.execution.verdict import Said, failed, outcome_of
+
+TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
+GOOD, BAD = ("ok", "tool"), ("401", "429", "500")
+RECORDED = sorted((path.parent.name, path.stem) for path in TRANSCRIPTS.glob("*/*.stdout"))
+TRIED = [name for name in presets() if preset(name).get("tried")]
+
+#: What a person must be told of each refusal, in any of the agents' words.
+CAUSES = {
+    "401": ("401", "invalid api key"),
+    "429": ("429", "rate limit reached"),
+    "500": ("500", "internal server error", "high demand"),
+}
+
+
+def said(name: str, mode: str) -> Said:
+    """What an agent wrote; `given` is the session that it was given."""
+    texts = [TRANSCRIPTS / name / f"{mode}.{stream}" for stream in ("stdout", "stderr")]
+    return Said(*(path.read_text() if path.exists() else "" for path in texts), session="given")
+
+
+@pytest.mark.parametrize("name", presets())
+def test_a_preset_is_a_configuration_without_mistakes(name: str):
+    config = BackgroundConfig.of({"agents": {name: preset(name)}, "default_agent": name})
+    assert config.agent(name) == DEFAULT_BACKGROUND_CONFIG.agent(name)
+    assert config.agent(name).command
+
+
+def test_an_agent_that_was_tried_has_a_transcript_of_an_end_and_of_each_failure():
+    wanted = {(name, mode) for name in TRIED for mode in ("ok", "401")}
+    assert wanted <= set(RECORDED)
+    assert {name for name, _ in RECORDED} == set(TRIED)
+
+
+@pytest.mark.parametrize(("name", "mode"), [one for one in RECORDED if one[1] in GOOD])
+def test_an_end_is_taken_for_one_with_its_result_and_its_session(name: str, mode: str):
+    outcome = outcome_of(0, said(name, mode), DEFAULT_BACKGROUND_CONFIG.agent(name))
+    assert (outcome.error, outcome.error_kind) == (None, None)
+    assert "pong from mock" in (outcome.result or "")
+    assert outcome.session is not None
+    assert outcome.session == "given" or outcome.session in said(name, mode).stdout
+
+
+@pytest.mark.parametrize(("name", "mode"), [one for one in RECORDED if one[1] in BAD])
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_failure_is_none_whatever_the_exit_code_says_and_has_a_cause(name: str, mode: str, code: int):
+    agent = DEFAULT_BACKGROUND_CONFIG.agent(name)
+    if code == 0 and not agent.failed_if:
+        pytest.skip(f"{name} tells failures by its exit code")
+    outcome = outcome_of(code << 8, said(name, mode), agent)
+    assert outcome.error_kind == ("exit" if code else "failed")
+    assert any(word in (outcome.error or "") for word in CAUSES[mode]), outcome.error
+    assert "{" not in (outcome.error or "").split("API Error")[0], "a person reads this"
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"), [(name, rule) for name in TRIED for rule in DEFAULT_BACKGROUND_CONFIG.agent(name).failed_if]
+)
+def test_each_rule_of_failure_is_proved_by_a_transcript(name: str, rule: str):
+    proofs = [mode for agent, mode in RECORDED if agent == name and failed(rule, said(name, mode))]
+    assert proofs and set(proofs) <= set(BAD)
+
+
+def test_an_agent_of_the_configuration_overrides_its_preset_key_by_key():
+    plain = DEFAULT_BACKGROUND_CONFIG.agent("claude")
+    config = BackgroundConfig.of({"agents": {"claude": {"model": "opus", "env": {"A": "b"}, "failed_if": []}}})
+    changed = config.agent("claude")
+    assert (changed.model, changed.failed_if) == ("opus", ())
+    assert changed.env == {**plain.env, "A": "b"}
+    assert (changed.command, changed.result) == (plain.command, plain.result)
+    assert config.to_json()["agents"] == {"claude": {"model": "opus", "env": changed.env, "failed_if": []}}
+    assert BackgroundConfig.from_json(config.to_json()) == config
+
+
+def test_what_is_built_in_has_no_preset():
+    assert not set(BUILT_IN) & set(presets())

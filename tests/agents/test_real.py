@@ -1,0 +1,165 @@
+"""Real agents, as they are on the registries, against a model on loopback."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from ipc.task import Task
+from tests.helpers.clis import furnish, needs
+from tests.helpers.model import Call, Fail, Hang, Model, Say, Slow
+from tests.helpers.moment import eventually
+from tests.helpers.stage import Stage
+from tests.helpers.strays import end, strays
+
+#: Those on Node.js take half a minute to start on a machine with something else to do.
+PATIENCE = 240.0
+pytestmark = pytest.mark.timeout(600)
+
+
+class Habit(NamedTuple):
+    """What is special to an agent."""
+
+    #: The model it is asked to use; none: its own.
+    model: str | None
+    #: How it is made to write a file `a.txt` in its folder.
+    write: Any = None
+    #: The refusals of a provider that it never gives up on, so that only the clock ends it.
+    stubborn: tuple[int, ...] = ()
+
+
+def _path(name: str, **more: str) -> Any:
+    return lambda folder: {name: f"{folder}/a.txt", **more}
+
+
+HABITS = {
+    "claude": Habit(None, ("Write", _path("file_path", content="hello"))),
+    "codex": Habit("gpt-5", ("exec_command", lambda _folder: {"cmd": "printf hello > a.txt"})),
+    "opencode": Habit("mock/m", ("write", _path("filePath", content="hello")), (429, 500)),
+    "gemini": Habit("gemini-2.5-flash", ("write_file", _path("file_path", content="hello"))),
+    "qwen": Habit("m", ("write_file", _path("file_path", content="hello")), (429, 500)),
+    "aider": Habit("openai/gpt-4o"),
+    "llm": Habit("gpt-4o-mini"),
+}
+AGENTS = [pytest.param(name, marks=[needs(name), pytest.mark.xdist_group(name)], id=name) for name in HABITS]
+every_agent = pytest.mark.parametrize("room", AGENTS, indirect=True)
+
+#: What a person must be told of each refusal, in any of the agents' words.
+CAUSES = {
+    401: ("invalid api key",),
+    429: ("rate limit reached", "429"),
+    500: ("internal server error", "high demand"),
+}
+
+
+class Room:
+    """One agent, its home, its folder, and the model that it talks to."""
+
+    def __init__(self, name: str, stage: Stage, folder: Path, model: Model) -> None:
+        self.name, self.stage, self.model = name, stage, model
+        self.habit = HABITS[name]
+        self.folder = folder / "work"
+        self.folder.mkdir()
+        self.env = furnish(folder / "home", model.url)
+
+    def launch(self, prompt: str, **fields: Any) -> str:
+        """Launch a prompt for this agent; the id."""
+        said = {"prompt": prompt, "agent": self.name, "env": self.env, "cwd": str(self.folder), **fields}
+        return self.stage.launch(**said | ({"model": self.habit.model} if self.habit.model else {}))
+
+    def ask(self, prompt: str, **fields: Any) -> Task:
+        """Launch, and wait for the end."""
+        return self.stage.until(self.launch(prompt, **fields))
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[Stage]:
+    """A supervisor for all agents of this file."""
+    project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
+    (project / ".backburner").mkdir(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CONFIG_HOME", str(project / "xdg-config"))
+        with Stage(project / ".backburner") as stage:
+            stage.patience = PATIENCE
+            yield stage.up(kill_grace_s=5, polling_interval_ms=500)
+            stage.down(now=True)
+            try:
+                eventually(lambda: not strays(stage.folder), message="all agents to be gone")
+            finally:
+                end(strays(stage.folder))
+        shutil.rmtree(project)
+
+
+@pytest.fixture(scope="module")
+def rooms(crowd: Stage) -> Iterator[dict[str, Room]]:
+    """The rooms that were entered: an agent's first start in a home is its slowest."""
+    found: dict[str, Room] = {}
+    yield found
+    for room in found.values():
+        room.model.close()
+
+
+@pytest.fixture
+def room(request: pytest.FixtureRequest, crowd: Stage, rooms: dict[str, Room]) -> Room:
+    """The room of one agent."""
+    name = request.param
+    if name not in rooms:
+        folder = crowd.folder.parent / name
+        folder.mkdir()
+        rooms[name] = Room(name, crowd, folder, Model())
+    return rooms[name]
+
+
+@every_agent
+def test_an_agent_answers_with_its_result_and_its_session(room: Room):
+    room.model.now(Say("pong from mock"))
+    task = room.ask("ping for you")
+    assert (task.status, task.error, task.result) == ("completed", None, "pong from mock")
+    assert task.session_id
+    assert any(request.says("ping for you") for request in room.model.requests)
+
+
+@every_agent
+def test_an_answer_that_comes_slowly_is_waited_for(room: Room):
+    room.model.now(Slow("one two three four", pause=0.2))
+    task = room.ask("count")
+    assert (task.status, (task.result or "").split()) == ("completed", ["one", "two", "three", "four"])
+
+
+@every_agent
+def test_an_agent_may_change_files_in_its_folder_unasked(room: Room):
+    if room.habit.write is None:
+        pytest.skip(f"{room.name} calls no tools")
+    name, arguments = room.habit.write
+    room.model.now(Call(name, arguments(room.folder)), Say("written"))
+    task = room.ask("write a file")
+    assert (task.status, task.result) == ("completed", "written")
+    assert (room.folder / "a.txt").read_text().strip() == "hello"
+    (room.folder / "a.txt").unlink()
+
+
+@every_agent
+@pytest.mark.parametrize("status", CAUSES)
+def test_a_refusal_by_the_provider_is_an_error_with_a_cause(room: Room, status: int):
+    room.model.now(Fail(status))
+    stubborn = status in room.habit.stubborn
+    task = room.ask("ping", **({"timeoutMs": 60_000} if stubborn else {}))
+    assert (task.status, task.result) == ("error", None)
+    assert task.error_kind in (("timeout",) if stubborn else ("exit", "failed"))
+    if not stubborn:
+        assert any(cause in (task.error or "") for cause in CAUSES[status]), task.error
+
+
+@every_agent
+def test_an_agent_that_waits_for_its_model_is_cancelled_without_a_trace(room: Room):
+    room.model.now(Hang())
+    id = room.launch("ping")
+    eventually(lambda: room.model.requests, PATIENCE)
+    room.stage.say("cancel", id)
+    assert room.stage.task(id).status == "cancelled"
+    assert [one for one in strays(room.stage.folder) if one.environ().get("BACKBURNER_TASK_ID") == id] == []
