@@ -52,7 +52,7 @@ class Archive:
 
     def prune(self) -> Pruned:
         """Forget what was told and is older than `retention_days`. Raises Temporary."""
-        round_ = Pruning(self.database, self.config)
+        round_ = Pruning(self.database, self.config, clock.now())
         for _ in round_.steps():
             continue
         return round_.done

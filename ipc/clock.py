@@ -6,15 +6,18 @@ import select
 import time
 from datetime import UTC, datetime
 
-#: Seconds from an arbitrary start, never set back, and running on while the machine sleeps, where that can be had.
-if hasattr(time, "CLOCK_BOOTTIME"):
+#: What runs on while the machine sleeps: on Linux a clock of its own, on macOS the one by that name.
+_RUNS_ON = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-    def monotonic() -> float:
-        """Seconds that never go back and that count a suspended machine's time."""
-        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
-else:  # macOS counts suspended time in CLOCK_MONOTONIC itself
-    monotonic = time.monotonic
+def monotonic() -> float:
+    """Seconds from an arbitrary start, never set back; while the machine sleeps they stand still: no patience ends."""
+    return time.monotonic()
+
+
+def passed() -> float:
+    """As `monotonic`, but with the time that the machine slept."""
+    return time.clock_gettime(_RUNS_ON)
 
 
 def now() -> int:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ipc import clock
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Row
 from ipc.moments import moment
@@ -65,14 +64,15 @@ class Walk:
 class Pruning:
     """One round over everything that grows: events, tasks, what belongs to them, and files."""
 
-    def __init__(self, database: Database, config: BackgroundConfig) -> None:
-        """Forget what `retention_days` of `config` do not cover."""
+    def __init__(self, database: Database, config: BackgroundConfig, now: int) -> None:
+        """Forget what `retention_days` of `config` did not cover at `now` (milliseconds since 1970)."""
         self.home = database.home
         self.done = Pruned()
         self._database = database
         kept = config.retention_days * DAY
-        self._before = round(clock.now() - kept)
-        self._ancient = round(clock.now() - max(DAY, UNHEARD * kept))
+        self._now = now
+        self._before = round(now - kept)
+        self._ancient = round(now - max(DAY, UNHEARD * kept))
 
     def steps(self) -> Iterator[None]:
         """Do all of it, a small step for each item; may be left at any time, the next round goes on."""
@@ -147,7 +147,7 @@ class Pruning:
 
     def _orphans(self) -> Iterator[None]:
         """Files that no task knows of: of tries before the last, of launches cut short."""
-        orphans = Orphans(self.home.folder, clock.now() - ORPHAN_AGE)
+        orphans = Orphans(self.home.folder, self._now - ORPHAN_AGE)
         before = 2**62
         while orphans and (rows := self._read("survey_files", {"before": before, "most": LOOK})):
             before = rows[-1]["number"]

@@ -248,6 +248,14 @@ class Queue(Tasks):
             due = transaction.value("next_due")
         return None if due is None else int(due)
 
+    def shift(self, by: int, since: int) -> None:
+        """The wall clock was set by so many milliseconds: delays, expiries and timeouts stay as long as they are.
+
+        What was launched after `since`, by the clock as it goes now, knew of it.
+        """
+        with self.database.write() as transaction:
+            transaction.run("shift_times", {"by": by, "since": since, "now": clock.now()})
+
     def promote(self, most: int = 200) -> set[str]:
         """Let those be claimed whose delay or dependency is over, end those that waited too long; their groups."""
         now = clock.now()

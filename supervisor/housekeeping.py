@@ -7,11 +7,18 @@ from collections.abc import Iterator
 from ipc import clock
 from ipc.config import BackgroundConfig
 from ipc.database import CHECKPOINT_AT, Database
+from ipc.holders import readers
 from ipc.pruning import Pruning
+from supervisor.messages import say
 
 #: Seconds between two rounds of pruning, and until the first one after the start.
 ROUND = 3600.0
 FIRST = 60.0
+
+MEGABYTE = 1024 * 1024
+
+#: Bytes of write-ahead log from which on it is said who keeps it from being shortened.
+LONG_LOG = 64 * MEGABYTE
 
 #: Seconds between two steps of a round: each takes the gate for a few milliseconds, and others want it, too.
 STEP_REST = 0.05
@@ -25,18 +32,35 @@ class Housekeeping:
         self._database = database
         self._steps: Iterator[None] | None = None
         self._next = clock.monotonic() + FIRST
+        self._named = False
 
-    def turn(self, config: BackgroundConfig) -> float:
-        """Do one small thing, if one is due; in how many seconds the next one is."""
+    def turn(self, config: BackgroundConfig, forward: int) -> float:
+        """Do one small thing, if one is due; in how many seconds the next one is.
+
+        By `forward` milliseconds the wall clock was set forward: nothing is older for it.
+        """
         if self._database.wal_bytes() >= CHECKPOINT_AT:
             self._database.checkpoint()
+        self._name_who_pins()
         now = clock.monotonic()
         if now < self._next:
             return self._next - now
         if self._steps is None:
-            self._steps = Pruning(self._database, config).steps()
+            self._steps = Pruning(self._database, config, clock.now() - forward).steps()
         over = next(self._steps, False) is False
         if over:
             self._steps = None
         self._next = now + (ROUND if over else STEP_REST)
         return self._next - now
+
+    def _name_who_pins(self) -> None:
+        """Say once who keeps the write-ahead log from being shortened, and again when it has happened anew."""
+        size = self._database.wal_bytes()
+        if size > LONG_LOG and not self._named:
+            self._named = True
+            say("pinned", size=size // MEGABYTE, who=_named(readers(self._database.home.database)))
+        self._named &= size >= CHECKPOINT_AT
+
+
+def _named(pids: list[int]) -> str:
+    return f"process {', '.join(map(str, pids))}" if pids else "somebody"

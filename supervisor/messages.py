@@ -24,6 +24,8 @@ SENTENCES: Mapping[str, str] = {
     "unrecorded": "a task's end is known to its worker alone until it is settled: {why}",
     "handing_over": "handing over to a new supervisor",
     "displaced": "{home} was deleted and made anew; leaving it to others",
+    "pinned": "the write-ahead log has {size} MB; it cannot be shortened while {who} reads an old state",
+    "clock_set": "the wall clock was set by {by:+g} s; delays stay as long as they are",
     "homeless": "{home} is gone for good; leaving",
     "trouble": "will try again in {rest:g} s: {why}",
     "nursery_lost": "the nursery went away; starting another",

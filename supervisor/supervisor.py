@@ -36,6 +36,7 @@ from supervisor.nurse import Nurse
 from supervisor.readiness import Watchdog, notify
 from supervisor.recovery import is_dead
 from supervisor.role import PARANOIA, Role
+from supervisor.wall import WallClock
 
 #: Seconds beyond `kill_grace_s` after which a worker that has not carried out a verdict is killed.
 VERDICT_MARGIN = 1.0
@@ -88,9 +89,7 @@ class Supervisor(Role):
         self._crew = Crew(self.selector, self._told, self._burial.lost)
         self._births: dict[int, Hand] = {}
         self._flusher: Watch | None = None
-        self._flusher_backoff = Backoff()
-        self._nursery_backoff = Backoff()
-        self._hiring_backoff = Backoff()
+        self._flusher_backoff, self._nursery_backoff, self._hiring_backoff = Backoff(), Backoff(), Backoff()
         self._stillborn = 0
         self._nursery_thaw = Thaw()
         self._overdue: dict[int, float] = {}
@@ -103,6 +102,7 @@ class Supervisor(Role):
         self._hints = b""
         self._departure: Departure | None = None
         self._watchdog = Watchdog()
+        self._wall = WallClock()
         #: The command that this process is to become, once it has let go of everything.
         self.successor: list[str] | None = None
 
@@ -175,6 +175,7 @@ class Supervisor(Role):
         self._obey()
         if self.successor is not None:
             return 0.0
+        self._mind_clock()
         self._bury()
         if not self._counted:
             self._recount()
@@ -182,6 +183,15 @@ class Supervisor(Role):
         rest = self._do_turn()
         self._counted = True
         return rest
+
+    def _mind_clock(self) -> None:
+        """Somebody set the wall clock: nothing comes earlier or later for it."""
+        step = self._wall.look()
+        if step is not None:
+            say("clock_set", by=step.by / 1000)
+            self._queue.shift(*step)
+            self._wall.follow(step)
+            self._due = 0
 
     def _is_displaced(self) -> bool:
         """The home was deleted and made anew: whoever supervises it now, it is not this one."""
@@ -204,7 +214,7 @@ class Supervisor(Role):
         if self._recovered and self._dispatch.give_out(self._most_workers()):
             self._due = 0  # work outside may have a timeout
         self._dismiss_idle()
-        return min(self._rest(), self._housekeeping.turn(self._config))
+        return min(self._rest(), self._housekeeping.turn(self._config, self._wall.forward))
 
     def farewell(self) -> None:
         """What is held goes with the process."""

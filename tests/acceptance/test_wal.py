@@ -1,0 +1,92 @@
+"""The write-ahead log is bounded, whoever reads."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from ipc.database import CHECKPOINT_AT
+from ipc.task import LaunchInput
+from supervisor.housekeeping import LONG_LOG
+from tests.acceptance.conftest import BRISK
+from tests.helpers.moment import eventually
+from tests.helpers.places import ROOT
+from tests.helpers.stage import PATIENCE, Stage
+
+STRANGER = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1] + "/backburner.db", isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM tasks").fetchone()
+print("reads", flush=True)
+sys.stdin.read()
+"""
+
+OURS = """
+import sys
+from pathlib import Path
+from ipc.database import Database
+from ipc.home import Home
+with Database(Home(Path(sys.argv[1])), "normal").read() as transaction:
+    transaction.value("last_seq")
+    print("reads", flush=True)
+    sys.stdin.read()
+"""
+
+
+@contextmanager
+def reading(stage: Stage, program: str) -> Iterator[int]:
+    """Somebody who has begun to read and does not come to an end; who it is."""
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(stage.folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"reads\n"
+        yield process.pid
+        process.kill()
+
+
+def write(stage: Stage, size: int) -> None:
+    """Have the write-ahead log grow beyond that, if nobody shortens it."""
+    task = LaunchInput(command=("true",), stdin="x" * 900_000, delay_ms=3_600_000)
+    for _ in range(size // 900_000 + 2):
+        stage.queue.launch(task)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/locks tells who reads")
+@pytest.mark.parametrize("program", [STRANGER, OURS], ids=["a stranger", "one of ours"])
+def test_a_reader_that_pins_the_log_is_named_and_the_log_is_short_soon_after_it_leaves(stage: Stage, program: str):
+    stage.up(**BRISK, durability="normal")
+    stage.result("true")
+    with reading(stage, program) as pid:
+        write(stage, LONG_LOG)
+        assert stage.database.wal_bytes() > LONG_LOG
+        eventually(lambda: f"process {pid}" in stage.home.log.read_text(), PATIENCE, "the reader to be named")
+        doctor = stage.run("doctor")
+        assert (doctor.returncode, f"kill {pid}" in doctor.stdout) == (1, True)
+    eventually(lambda: stage.database.wal_bytes() < CHECKPOINT_AT, PATIENCE, "the log to be short")
+    assert stage.home.log.read_text().count("write-ahead log has") == 1
+
+
+def test_without_a_reader_in_its_way_the_log_stays_short_however_much_is_written(stage: Stage):
+    stage.up(**BRISK, durability="normal")
+    longest = 0
+    for _ in range(12):
+        write(stage, CHECKPOINT_AT // 4)
+        longest = max(longest, stage.database.wal_bytes())
+        eventually(lambda: stage.database.wal_bytes() < CHECKPOINT_AT, PATIENCE)
+    assert longest < LONG_LOG / 2
+
+
+def test_without_a_supervisor_the_writers_themselves_keep_the_log_short(stage: Stage):
+    for _ in range(300):
+        stage.queue.launch(LaunchInput(command=("true",), stdin="x" * 100_000, delay_ms=3_600_000))
+    assert stage.database.wal_bytes() < 3 * CHECKPOINT_AT

@@ -1,0 +1,52 @@
+/* Other clocks for the processes of a test: preloaded, it adds what the file WARP says to what the kernel says.
+   The file holds two 64-bit numbers of milliseconds: by how much the wall clock was set, and how long the machine slept. */
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+static volatile int64_t *warp;
+
+static void __attribute__((constructor)) find(void) {
+    const char *path = getenv("WARP");
+    int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (file < 0)
+        return;
+    void *found = mmap(0, 2 * sizeof *warp, PROT_READ, MAP_SHARED, file, 0);
+    if (found != MAP_FAILED)
+        warp = found;
+    close(file);
+}
+
+static void add(struct timespec *time, int64_t milliseconds) {
+    int64_t nanoseconds = time->tv_nsec + milliseconds % 1000 * 1000000;
+    time->tv_sec += milliseconds / 1000 + nanoseconds / 1000000000;
+    time->tv_nsec = nanoseconds % 1000000000;
+    if (time->tv_nsec < 0) {
+        time->tv_nsec += 1000000000;
+        time->tv_sec--;
+    }
+}
+
+int clock_gettime(clockid_t clock, struct timespec *time) {
+    int failed = syscall(SYS_clock_gettime, clock, time);
+    if (!failed && warp && clock == CLOCK_REALTIME)
+        add(time, warp[0] + warp[1]);
+    if (!failed && warp && clock == CLOCK_BOOTTIME)
+        add(time, warp[1]);
+    return failed;
+}
+
+int gettimeofday(struct timeval *restrict time, void *restrict zone) {
+    struct timespec precise;
+    (void)zone;
+    int failed = clock_gettime(CLOCK_REALTIME, &precise);
+    time->tv_sec = precise.tv_sec;
+    time->tv_usec = precise.tv_nsec / 1000;
+    return failed;
+}
