@@ -113,9 +113,7 @@ class Database:
                 f"The database in {self.home.folder} has schema {version}, this backburner knows {SCHEMA}; upgrade it."
             )
         if version < SCHEMA:
-            with self._gate:
-                self._connection.execute("PRAGMA journal_mode = WAL")
-                self._migrate()
+            self._migrate()
         self._connection.execute("PRAGMA wal_autocheckpoint = 0")
         self._connection.execute("PRAGMA foreign_keys = ON")
 
@@ -137,12 +135,14 @@ class Database:
     def _migrate(self) -> None:
         from sqlite_utils import Database as Tables  # 150 ms, paid once in the life of a home
 
-        from ipc.migrations import migrations
+        from ipc.migrations import migrations  # before the gate: nobody waits for an import
 
-        with self._begun("FULL"):
-            if self._version() < SCHEMA:  # somebody else may have been here before us
-                migrations.apply(Tables(self._connection, execute_plugins=False))
-                self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+        with self._gate:
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            with self._begun("FULL"):
+                if self._version() < SCHEMA:  # somebody else may have been here before us
+                    migrations.apply(Tables(self._connection, execute_plugins=False))
+                    self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -292,9 +292,13 @@ class Database:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Let go. The last one to close checkpoints, which only a holder of the gate may do."""
-        with self._mutex, self._gate:
-            self._connection.close()
+        """Let go. The last one to close checkpoints, which only a holder of the gate may do. Raises GateBusy."""
+        with self._mutex:
+            try:
+                with self._gate:
+                    self._connection.close()
+            except OSError:  # the home is gone, or closed to us, and the gate with it: nobody is kept out, nor need be
+                self._connection.close()
 
 
 def jump(transaction: Transaction) -> None:

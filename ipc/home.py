@@ -104,6 +104,10 @@ class Home:
         if kind in NETWORK_FILE_SYSTEMS:
             raise BadHome(f"The home {self.folder} is on a network file system ({kind}); choose a local one.")
 
+    def is_usable(self) -> bool:
+        """Whether the folder is there, now, and may be read and written."""
+        return _is_open(self.folder)
+
     def wake(self, role: str, line: str = "") -> bool:
         """Hint at a role that something changed; whether it listens.
 
@@ -142,8 +146,14 @@ def _refuse_foreign(folder: Path, found: os.stat_result) -> None:
         raise BadHome(f"The home {folder} belongs to another user (uid {found.st_uid}).")
     if found.st_mode & 0o022:
         raise BadHome(f"The home {folder} may be written by others; mend it: chmod go-w {folder}")
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise BadHome(f"The home {folder} cannot be used: {os.strerror(errno.EROFS)}.")
+    if not _is_open(folder):
         raise BadHome(f"The home {folder} cannot be used: {os.strerror(errno.EACCES)}.")
+
+
+def _is_open(folder: Path) -> bool:
+    return os.access(folder, os.R_OK | os.W_OK | os.X_OK)
 
 
 def _nearest(start: Path) -> Path:

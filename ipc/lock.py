@@ -48,7 +48,7 @@ class Lock:
     def _is_displaced(self) -> bool:
         try:
             return os.stat(self.path).st_ino != os.fstat(self._descriptor).st_ino
-        except FileNotFoundError:  # the home may have been moved, and come back
+        except (FileNotFoundError, PermissionError):  # the home may have been moved, or closed to us, and come back
             return False
 
     def release(self) -> None:

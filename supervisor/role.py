@@ -106,7 +106,7 @@ class Role:
     def _careful_turn(self) -> float:
         try:
             return self.turn()
-        except Temporary as error:
+        except (Temporary, PermissionError) as error:  # what may not be done now may be allowed again
             say("trouble", rest=TROUBLE_REST, why=error)
             return TROUBLE_REST
 

@@ -88,7 +88,7 @@ class Worker(Role):
         self._database.close()
 
     def _watch(self, run: Run) -> float:
-        if not self.home.folder.exists() and not self.is_homeless():
+        if not self.home.is_usable() and not self.is_homeless():
             return TROUBLE_REST  # what the task wrote is there: it can be read when the home is back
         settlement = run.step()
         if settlement is None:

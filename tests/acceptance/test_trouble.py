@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ import pytest
 from ipc.database import flaws_of
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
-from tests.helpers.stage import PATIENCE, Stage, gone, lives
+from tests.helpers.stage import PATIENCE, Stage, gone, lives, settings
 
 #: Has said what it has to say before the disk is full, and ends when it is.
 SAY = """
@@ -137,6 +137,65 @@ def test_a_home_that_is_moved_away_is_named_and_goes_on_when_it_is_back(live: St
     away.rename(live.folder)
     assert live.until(id).result == "went"
     assert live.pid_of("supervisor") == supervisor
+
+
+ONLY_OWNER = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all", "--"]
+
+
+def as_anybody(stage: Stage, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command of one who may not do what permissions forbid; root may, unless it is kept from it."""
+    command = [*(ONLY_OWNER if os.geteuid() == 0 else ()), *_command(stage, *words)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=50)
+
+
+@contextmanager
+def closed(stage: Stage) -> Iterator[None]:
+    """Nobody may enter the home meanwhile."""
+    stage.folder.chmod(0)
+    yield
+    stage.folder.chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() == 0 and shutil.which("setpriv") is None, reason="root may do everything")
+def test_a_home_that_may_not_be_entered_is_named_and_goes_on_when_it_may(stage: Stage, tmp_path: Path):
+    (stage.folder / "config.toml").write_text(settings(BRISK))
+    assert as_anybody(stage, "up", "--detach").returncode == 0
+    said = tmp_path / "said"
+    id = stage.launch(sys.executable, "-S", "-c", SAY, str(tmp_path / "go"), str(said), parentSessionId="p")
+    eventually(said.exists, PATIENCE)
+    roles = [stage.pid_of(role) for role in ("supervisor", "nursery", "flusher")] + [stage.worker_of(id)]
+    pid = stage.pid(id)
+    stage.forget()
+    with stage.home.log.open() as log, closed(stage):
+        for words in (("list",), ("launch", "--", "true"), ("cancel", id), ("down",), ("up", "--detach")):
+            refused = as_anybody(stage, *words)
+            assert refused.returncode == 100
+            assert f"The home {stage.folder} cannot be used: Permission denied" in refused.stderr
+        (tmp_path / "go").touch()
+        eventually(lambda: gone([pid]), PATIENCE)
+        eventually(lambda: "will try again" in log.read(), PATIENCE)
+    assert stage.until(id).result == "went"
+    assert sum(batch["count"] for batch in stage.batches("p", 1)) == len(stage.ends(id)) == 1
+    assert all(map(lives, roles[:3]))
+    assert stage.result("true").status == "completed"
+    assert stage.pid_of("supervisor") == roles[0]
+
+
+def test_a_home_on_a_disk_that_is_read_only_is_named_and_works_again_when_it_is_not(small: Path, stage: Stage):
+    id = stage.say("launch", "--", "echo", "hi").strip()
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    try:
+        for words in (("list",), ("launch", "--", "true"), ("up", "--detach"), ("down",), ("cancel", id)):
+            refused = stage.run(*words)
+            assert refused.returncode == 100
+            assert f"The home {small} cannot be used: Read-only file system" in refused.stderr
+        doctor = stage.run("doctor")
+        assert (doctor.returncode, "Read-only" in doctor.stdout) == (1, True)
+    finally:
+        subprocess.run(["mount", "-o", "remount,rw", str(small)], check=True)
+    stage.up(**BRISK)
+    assert stage.until(id).result == "hi"
+    stage.forget()
 
 
 def test_a_home_that_was_made_anew_belongs_to_its_new_supervisor(live: Stage):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from ipc.gate import Gate
 from ipc.home import Home
 from ipc.task import MOVES, TaskStatus
 from tests.helpers.moment import eventually
-from tests.helpers.places import IPC
+from tests.helpers.places import IPC, ROOT
 from tests.helpers.yard import Yard
 
 STATEMENTS = sorted(path for path in (IPC / "sql").glob("*.sql") if not path.stem.startswith("schema_"))
@@ -34,7 +35,7 @@ HOT = """
     list_unfinished_ids list_unfinished_tasks list_unwell_tasks list_waiting_groups make_ready more_unbatched
     move_pending move_running newest_event next_claim next_claimable next_due note_pid old_events old_tasks read_events
     read_events_of_parent retry_task set_progress set_stale settle_task state_of take_unbatched truncated_to
-    write_verdict
+    waits_for_mine write_verdict
 """.split()
 
 #: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
@@ -218,6 +219,52 @@ def test_the_log_is_copied_into_the_file_and_made_short(opened):
     assert opened.wal_bytes() > 0
     opened.checkpoint()
     assert opened.wal_bytes() == 0
+
+
+def test_nobody_shortens_the_log_outside_the_gate(opened):
+    assert opened._connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0] == 0
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "v" * 100_000})
+    size = opened.wal_bytes()
+    command = [sys.executable, "-c", HOLD, str(opened.home.lock("gate"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout.readline() == b"in\n"
+        opened._gate.patience = 0.1
+        for letting_go in (opened.checkpoint, opened.close):
+            with pytest.raises(GateBusy, match=str(other.pid)):
+                letting_go()
+        assert opened.wal_bytes() == size > 0
+        other.communicate(b"")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from ipc.gate import Gate
+with Gate.of(Path(sys.argv[1])):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("durability", "durable", "synced"), [("full", True, 2), ("full", False, 1), ("normal", True, 1)]
+)
+def test_what_must_outlive_a_power_loss_is_synced_and_only_that(opened, durability, durable, synced):
+    opened.durability = durability
+    with opened.write(durable):
+        assert opened._connection.execute("PRAGMA synchronous").fetchone()[0] == synced
+
+
+@pytest.mark.parametrize("gone", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("away"))])
+def test_a_database_whose_home_is_gone_is_closed_without_a_word(opened, gone):
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "v"})
+    gone(opened.home.folder)
+    opened.close()
+    with pytest.raises(Temporary), opened.read():
+        pass
+    assert not opened.home.folder.exists()
 
 
 def test_a_closed_database_says_so(opened):
