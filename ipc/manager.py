@@ -211,7 +211,8 @@ class BackgroundManager:
         """Wait until all (or any) of some tasks have ended and their callbacks have returned; those that have ended.
 
         The tasks are those named and a parent's (with `any`: its unfinished ones); of neither, all that are unfinished.
-        Raises NotFound, and TimeoutError after `timeout` seconds.
+        Raises NotFound, MoveNotAllowed (in a task: it holds the slot that is waited for), and TimeoutError after
+        `timeout` seconds.
         """
         stirred = threading.Event()
         with self.expecting(task_ids, parent, any, stirred.set) as expected:
@@ -228,6 +229,7 @@ class BackgroundManager:
             named += [task.id for task in reversed(queue.list(Filter(parent=parent, limit=None)).tasks)]
         elif parent is not None or not named:
             named += queue.unfinished(parent)
+        queue.refuse_own_slot(named)
         return Expecting(store, Waiting(queue, named, any, stir))
 
     def adopt(self, parent: str, heir: str) -> Adopted:

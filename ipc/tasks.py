@@ -10,7 +10,7 @@ from typing import Any, Literal
 from ipc import clock
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction
-from ipc.errors import Ambiguous, NotFound
+from ipc.errors import Ambiguous, MoveNotAllowed, NotFound
 from ipc.lock import holder
 from ipc.task import Task, TaskStatus
 
@@ -139,6 +139,23 @@ class Tasks:
         except FileNotFoundError:
             return None
         return Output(data, end, state["status"] != "running" and end >= size)
+
+    def refuse_own_slot(self, ids: Ids) -> None:
+        """Refuse to wait, from within a task, for one that waits for the only slot there is: that task has it.
+
+        Raises MoveNotAllowed. Of longer rings nothing is known here: who else waits for whom.
+        """
+        mine = os.environ.get("BACKBURNER_TASK_ID")
+        if mine is None:
+            return
+        with self.database.read() as transaction:
+            found = {id: transaction.value("waits_for_mine", {"id": id, "mine": mine}) for id in ids}
+        for id, group in found.items():
+            if group is not None:
+                raise MoveNotAllowed(
+                    f"Task {id} waits for the only slot of {group}, which this very task has: to wait for it would "
+                    f"never end. Give it another key (--key), or allow two: backburner limit '{group}' 2."
+                )
 
     def unfinished(self, parent: str | None = None) -> Ids:
         """Ids of the pending and running tasks of one parent, or of all, oldest first."""

@@ -22,6 +22,9 @@ README, ARCHITECTURE, CHANGELOG, _ = texts = [(ROOT / name).read_text() for name
 #: What README's longest documents may not outgrow, in lines.
 LONGEST_README = 190
 
+#: What users of others suffer, in rows.
+MOST_PAINS = 75
+
 WORD = r"`([a-zA-Z]+)`"
 
 
@@ -56,7 +59,7 @@ def test_every_command_that_is_shown_exists(text: str):
 
 
 def test_a_command_that_is_planned_does_not_exist_yet():
-    planned = between(CHANGELOG, "Planned, and not there yet:", "\n## [")
+    planned = between(CHANGELOG, "Planned, and not there yet:", "\n#")
     assert set(re.findall(WORD, planned)) & set(VERBS) <= {"prune"}
 
 
@@ -76,6 +79,22 @@ def test_files_that_are_named_exist(text: str):
 def _place(name: str) -> Path:
     package, _, rest = name.partition("/")
     return {"ipc": IPC, "supervisor": SUPERVISOR}[package] / rest
+
+
+def test_every_promise_is_kept_by_a_test_that_is_there():
+    promises = ARCHITECTURE.split("## Promises", 1)[1]
+    rows = [row.split("|")[1:-1] for row in promises.splitlines() if row.startswith("| ") and "---" not in row]
+    named = re.findall(r"`(test_\w+)::(\w+)`", promises)
+    known = {path.stem: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(rows) > MOST_PAINS
+    assert [row for row in rows[1:] if "`" not in row[1] and row[1].strip() != "kept by"] == []
+    assert [name for name in named if f"\ndef test_{name[1]}(" not in known.get(name[0], "")] == []
+
+
+@checkout_only
+def test_every_script_that_is_named_is_there():
+    named = {name for text in texts for name in re.findall(r"`(?:\w+ )?(scripts/[\w-]+(?:\.\w+)?)", text)}
+    assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 def test_the_configuration_in_the_readme_is_one():

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ipc.errors import MoveNotAllowed
 from ipc.lock import holder
 from ipc.queue import Launched
 from ipc.task import Task, TaskStatus
@@ -41,12 +42,23 @@ def run_command(desk: Desk, /, words: Sequence[str], up: bool, as_json: bool, **
     launched = accept(desk, tasks, options)[0]
     try:
         start_if_wanted(desk, up)
+        _refuse_own_slot(desk, launched)
         task = _follow(desk, launched, as_json)
     except KeyboardInterrupt:
         return _interrupted(desk, launched)
     if as_json:
         print_json(described(desk.queue, launched))
     return _report(task)
+
+
+def _refuse_own_slot(desk: Desk, launched: Launched) -> None:
+    """What would never start is not left behind for somebody who was told that it will not be waited for."""
+    try:
+        desk.queue.refuse_own_slot([launched.id])
+    except MoveNotAllowed:
+        if not launched.existing:
+            desk.queue.cancel(launched.id)
+        raise
 
 
 def _follow(desk: Desk, launched: Launched, silent: bool) -> Task:

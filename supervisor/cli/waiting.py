@@ -49,6 +49,7 @@ def wait_command(
         return _report([], False, as_json)
     waiting = Waiting(desk.queue, _wanted(desk, ids, parent))
     waiting.look()
+    desk.tasks.refuse_own_slot(list(waiting.open))
     if waiting.open and holder(desk.home.lock("supervisor")) is None:
         say(f"waiting: {no_supervisor(desk)}")
     over = _wait(desk, waiting, any_one, timeout)
