@@ -16,6 +16,7 @@ import importlib
 import json
 import os
 import platform
+import signal
 import sqlite3
 import sys
 from collections.abc import Iterable
@@ -24,7 +25,7 @@ from pathlib import Path
 from bench_parts.harness import Measured, Section, Size, Spread, Verdict, measure
 from chart import Chart
 
-SECTIONS = ("commands", "calls", "launches", "latency", "idle", "memory", "processes")
+SECTIONS = ("commands", "calls", "full", "launches", "latency", "idle", "memory", "processes")
 
 #: The folder of its own, with the peers and what was measured last.
 OWN = Path(__file__).resolve().parents[1] / ".bench"
@@ -37,6 +38,7 @@ def main() -> int:
     """Measure, print, draw."""
     options = _options()
     OWN.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, however this ends
     size = Size(options.quick, options.rounds or (3 if options.quick else 5), not (options.quick or options.no_peers))
     print(_machine())
     found = []

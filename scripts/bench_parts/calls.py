@@ -11,6 +11,8 @@ from bench_parts.commands import CHUNK, Ours
 from bench_parts.errands import Errand
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
 from bench_parts.ours import cpu_of
+from bench_parts.peers.contestant import Peer
+from bench_parts.peers.specs import QUEUES
 
 
 class BareLoop(Contestant):
@@ -61,14 +63,20 @@ class BareLoop(Contestant):
 
 
 def contestants(size: Size) -> list[Contestant]:
-    """Ours and the raw limit."""
+    """Ours, the raw limit, and the peers."""
     count = size.pick(5000, 1000)
-    return [Ours(count, call="noop:noop"), BareLoop(count, "NORMAL", 2)]
+    ours: list[Contestant] = [Ours("ours", count, {"call": "noop:noop"}, durability="normal")]
+    peers = [Peer(spec, count) for spec in QUEUES] if size.peers else []
+    return [*ours, BareLoop(count, "NORMAL", 2), *peers]
 
 
 SECTION = Section(
     "calls",
     "Python callables (no-op), two slots, launched in bulk while drained, all ends told, tasks/s",
     contestants,
-    (Goal("calls against the bare loop", "ours/rate", 0.5, ("bare loop/rate",)),),
+    (
+        Goal("calls against the bare loop", "ours/rate", 0.5, ("bare loop/rate",)),
+        Goal("calls against the best peer", "ours/rate", 1.2, tuple(f"{one.name}/rate" for one in QUEUES), joined=max),
+        *(Goal(f"calls against {one.name}", "ours/rate", 1.2, (f"{one.name}/rate",)) for one in QUEUES),
+    ),
 )

@@ -9,6 +9,7 @@ import time
 
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
 from bench_parts.ours import House, check
+from bench_parts.peers.spooler import Spooler
 
 CHUNK = 100
 
@@ -16,13 +17,13 @@ CHUNK = 100
 class Ours(Contestant):
     """A home with two slots: from the first launch until the subscriber has the last end."""
 
-    def __init__(self, count: int, **task: object) -> None:
-        super().__init__("ours")
-        self._count, self._task = count, task
+    def __init__(self, name: str, count: int, task: dict[str, object], **settings: object) -> None:
+        super().__init__(name)
+        self._count, self._task, self._wanted = count, task, settings
 
     def open(self) -> None:
         """Start it, with its workers."""
-        self._house = House(durability="normal")
+        self._house = House(**self._wanted)
         self.settings = self._house.described
         self._house.up()
         self._launcher = self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
@@ -82,14 +83,18 @@ def _children_cpu() -> float:
 
 
 def contestants(size: Size) -> list[Contestant]:
-    """Ours and those that have no record."""
+    """Ours, one that has no record, and one with a queue."""
     count = size.pick(1000, 400)
-    return [Ours(count, command=["true"]), Xargs(count)]
+    found: list[Contestant] = [Ours("ours", count, {"command": ["true"]}, durability="normal"), Xargs(count)]
+    return [*found, Spooler(count)] if size.peers else found
 
 
 SECTION = Section(
     "commands",
     "commands (true), two slots, launched and drained, all ends told, tasks/s",
     contestants,
-    (Goal("commands against xargs -P2", "ours/rate", 1.0, ("xargs -P2/rate",)),),
+    (
+        Goal("commands against xargs -P2", "ours/rate", 1.0, ("xargs -P2/rate",)),
+        Goal("commands against task-spooler", "ours/rate", 1.8, ("task-spooler/rate",)),
+    ),
 )

@@ -1,0 +1,34 @@
+"""Calls in `full`: every end told is synced. Beside the queue that syncs too, and beside the bare loop, synced."""
+
+from __future__ import annotations
+
+from bench_parts.calls import BareLoop
+from bench_parts.commands import Ours
+from bench_parts.harness import Contestant, Goal, Section, Size
+from bench_parts.peers.contestant import Peer
+from bench_parts.peers.specs import HUEY
+
+MANY = 16
+
+
+def contestants(size: Size) -> list[Contestant]:
+    """Two slots, sixteen, and the others."""
+    count, call = size.pick(2000, 400), {"call": "noop:noop"}
+    many = {"default_concurrency": MANY, "max_workers": MANY}
+    found: list[Contestant] = [
+        Ours("ours, 2", count, call, durability="full"),
+        Ours(f"ours, {MANY}", count, call, durability="full", **many),
+        BareLoop(count, "FULL", MANY),
+    ]
+    return [*found, Peer(HUEY, count)] if size.peers else found
+
+
+SECTION = Section(
+    "full",
+    "Python callables with durability = full, launched in bulk while drained, all ends told, tasks/s",
+    contestants,
+    (
+        Goal("calls in full against SqliteHuey", "ours, 2/rate", 1.2, ("SqliteHuey/rate",)),
+        Goal("calls in full, 16 slots, against the synced bare loop", f"ours, {MANY}/rate", 1.5, ("bare loop/rate",)),
+    ),
+)

@@ -1,0 +1,49 @@
+"""litequeue: a SQLite file; whoever takes a message marks it done."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from litequeue import LiteQueue
+
+from bench_parts.peers.told import note
+
+#: Seconds between two looks at an empty queue: it has no way to wait.
+NAP = 0.001
+
+
+def _queue() -> Any:
+    return LiteQueue(os.path.join(os.environ["BENCH_FOLDER"], "queue.db"))
+
+
+def enqueuer() -> Callable[..., dict[str, float]]:
+    """Put so many."""
+    queue = _queue()
+
+    def enqueue(parent: str, count: int) -> dict[str, float]:
+        began = time.monotonic()
+        for place in range(count):
+            queue.put(json.dumps({"call": "noop", "args": [f"{parent}-{place}"]}))
+        return {"began": began}
+
+    return enqueue
+
+
+def work() -> None:
+    """One of its workers."""
+    queue = _queue()
+    while True:
+        message = queue.pop()
+        if message is None:
+            time.sleep(NAP)
+            continue
+        note(*json.loads(message.data)["args"])
+        queue.done(message.message_id)
+
+
+if __name__ == "__main__":
+    work()
