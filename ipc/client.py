@@ -134,6 +134,7 @@ class Listener:
         self._parent, self._after, self._consumer = parent, after, consumer
         self._types = None if types is None else list(types)
         self._log: str | None = None
+        self._owed: int | None = None
         self.naps = Naps()
 
     @property
@@ -143,10 +144,15 @@ class Listener:
         known = {name: value for name, value in said.items() if value is not None}
         return {"parentSessionId": self._parent, **known}
 
-    def acknowledgement(self, event: Event) -> dict[str, Any]:
-        """The parameters of `ack` for an event."""
+    @property
+    def owed(self) -> dict[str, Any] | None:
+        """The parameters of `ack` for the last event, as long as nobody has said that the bus took it."""
         named = {} if self._consumer is None else {"consumer": self._consumer}
-        return {"parentSessionId": self._parent, "seq": event.seq, **named}
+        return None if self._owed is None else {"parentSessionId": self._parent, "seq": self._owed, **named}
+
+    def acknowledged(self) -> None:
+        """The bus took it."""
+        self._owed = None
 
     def began(self, answer: Mapping[str, Any]) -> None:
         """Take the answer to `subscribe`. Raises Disconnected where it is about another log than before.
@@ -155,7 +161,7 @@ class Listener:
         """
         known, self._log = self._log, answer["log"]
         if known not in (None, self._log):
-            self._after = 0
+            self._after, self._owed = 0, None
             raise Disconnected("The home has another event log than before.")
         if self._after is None and self._parent == EVERYONE:
             self._after = answer["seq"]
@@ -167,7 +173,7 @@ class Listener:
             event = Event.from_json(notification.params)
         except (KeyError, TypeError, ValueError) as error:
             raise Disconnected(f"The bus sent what is no event: {error!r}") from None
-        self._after = event.seq
+        self._after = self._owed = event.seq
         return event
 
 
@@ -482,19 +488,19 @@ def no_supervisor(home: Home) -> NoSupervisor:
 def _listen(wire: Wire, listener: Listener, ack: bool) -> Iterator[Event]:
     listener.began(wire.call("subscribe", listener.subscription))
     while True:
-        event = listener.heard(wire.next())
-        yield event
-        if ack:
-            wire.call("ack", listener.acknowledgement(event))
+        if ack and listener.owed is not None:
+            wire.call("ack", listener.owed)
+            listener.acknowledged()
+        yield listener.heard(wire.next())
 
 
 async def _listen_async(wire: AsyncWire, listener: Listener, ack: bool) -> AsyncGenerator[Event, None]:
     listener.began(await wire.call("subscribe", listener.subscription))
     while True:
-        event = listener.heard(await wire.next())
-        yield event
-        if ack:
-            await wire.call("ack", listener.acknowledgement(event))
+        if ack and listener.owed is not None:
+            await wire.call("ack", listener.owed)
+            listener.acknowledged()
+        yield listener.heard(await wire.next())
 
 
 async def _rest(naps: Naps) -> None:

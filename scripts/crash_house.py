@@ -7,20 +7,20 @@ import os
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
+
+from crash_zygote import Started, zygote
 
 from ipc.client import Client
 from ipc.config import BackgroundConfig
-from ipc.control import program
 from ipc.database import Database
 from ipc.errors import BackburnerError
 from ipc.home import Home
@@ -43,6 +43,10 @@ default_concurrency = 1
 durability = "normal"
 """
 
+#: Seconds for which an idle home is watched, and what each role may do then: one that polls does far more, one of ours
+#: wakes every other second. How often it is tried, as housekeeping may fall into it.
+QUIET, QUIET_CPU, QUIET_WAKES, QUIET_TRIES = 1.0, 0.05, 12, 4
+
 #: A flusher or a nursery that was killed so often under one supervisor would be waited for longer each time.
 MOST_DEATHS = 2
 
@@ -61,6 +65,19 @@ class Order(NamedTuple):
     nth: int = 1
 
 
+class Effort(NamedTuple):
+    """What the busiest role of an idle home did in a second: seconds of CPU, and how often it woke."""
+
+    cpu: float = 0.0
+    wakes: int = 0
+
+    @property
+    def excuse(self) -> str:
+        """What is wrong with it; empty where nothing is."""
+        much = self.cpu > QUIET_CPU or self.wakes > QUIET_WAKES
+        return f"I8: an idle role used {self.cpu:.3f} s of CPU and woke {self.wakes} times in {QUIET:g} s" * much
+
+
 class House:
     """One home, with its operator and one subscriber to everything, who never forgets how far it has heard."""
 
@@ -74,7 +91,8 @@ class House:
         self.deaths = 0
         self._checked = 0
         self._log = 0
-        self._supervisor: subprocess.Popen[bytes] | None = None
+        self._supervisor: Started | None = None
+        self._operator: threading.Thread | None = None
         self._stopped = threading.Event()
         self._client: Client | None = None
         self.watch.mkdir()
@@ -127,7 +145,8 @@ class House:
 
     def open(self) -> None:
         """Start a supervisor, the operator and the subscriber."""
-        threading.Thread(target=self._operate, daemon=True).start()
+        self._operator = threading.Thread(target=self._operate, daemon=True)
+        self._operator.start()
         self.wait_ready()
         self._subscribe()
 
@@ -137,20 +156,17 @@ class House:
             if self.down.is_set():
                 self._stopped.wait(0.01)
                 continue
-            with open(self.home.log, "ab") as log:
-                self._supervisor = subprocess.Popen(
-                    program("--home", str(self.home.folder), "up"),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    env=self.environment,
-                    cwd=self.project,
-                    start_new_session=True,
-                )
+            with open(self.home.log, "ab") as log, open(os.devnull) as nothing:
+                self._supervisor = self.start(nothing, log, log, "up")
             code = self._supervisor.wait()
             self.deaths = 0
             if code not in (0, -signal.SIGKILL, 100):
                 self._stopped.wait(0.2)
+
+    def start(self, stdin: IO[Any], stdout: IO[Any], stderr: IO[Any], *words: str) -> Started:
+        """Start a command of this home."""
+        files = stdin.fileno(), stdout.fileno(), stderr.fileno()
+        return zygote().start(["--home", str(self.home.folder), *words], self.environment, self.project, files)
 
     def _subscribe(self) -> None:
         self._client = Client(self.home, patience=PATIENCE)
@@ -179,8 +195,9 @@ class House:
 
     def left_well(self) -> bool:
         """Whether the last supervisor went by itself; asked once it is gone."""
-        until(lambda: self._supervisor is None or self._supervisor.poll() is not None, "the supervisor's exit code")
-        return self._supervisor is not None and self._supervisor.returncode == 0
+        ended = self._supervisor
+        until(lambda: ended is None or ended.returncode is not None, "the supervisor's exit code")
+        return ended is not None and ended.returncode == 0
 
     def kill_supervisor(self) -> object:
         """SIGKILL to the process that the operator started; which one it was."""
@@ -202,12 +219,12 @@ class House:
         self.down.set()
         if self._client is not None:
             self._client.close()
-        for _ in range(200):
+        for _ in range(1000):
             left = list(self.ours())
             for pid in left:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            if not left:
+            if not left and not (self._operator and self._operator.is_alive()):
                 break
             time.sleep(0.01)
         if self._database is not None:
@@ -216,26 +233,21 @@ class House:
 
     # looking from outside
 
-    def ours(self) -> Iterator[int]:
-        """The living processes that bear this home's name, or this folder's."""
+    def ours(self, which: Callable[[int], bool] = lambda _pid: True) -> Iterator[int]:
+        """The living processes that bear this home's name, or this folder's; a forked supervisor bears none."""
         marks = (f"BACKBURNER_HOME={self.home.folder}".encode(), os.fsencode(self.project))
-        for name in filter(str.isdigit, os.listdir("/proc")):
-            if int(name) != os.getpid() and _bears(Path("/proc") / name, marks):
-                yield int(name)
+        forked = self._supervisor.pid if self._supervisor and self._supervisor.returncode is None else 0
+        for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+            if pid != os.getpid() and which(pid) and (pid == forked or _bears(Path(f"/proc/{pid}"), marks)):
+                yield pid
 
     def tasks_processes(self) -> list[str]:
         """What of a task lives: whatever is ours and no role."""
-        found = []
-        for pid in self.ours():
-            with suppress(OSError):
-                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-                if os.fsencode(JOB) in words:
-                    found.append(f"{pid} {b' '.join(words).decode()}")
-        return found
+        return [f"{pid} {cmdline(pid)}" for pid in self.ours(lambda pid: str(JOB) in cmdline(pid))]
 
     def workers(self) -> list[int]:
         """The living workers."""
-        return [pid for pid in self.ours() if comm(pid) in ("bb-worker", "bb-runner")]
+        return list(self.ours(lambda pid: comm(pid) in ("bb-worker", "bb-runner")))
 
     def rows(self, query: str, *values: object) -> list[sqlite3.Row]:
         """Read the database as a stranger does."""
@@ -280,6 +292,21 @@ class House:
         check_batches(events)
         self._check_running()
         self._check_words()
+
+    def idle(self) -> Effort:
+        """I8: what goes on where nothing does."""
+        efforts = (self._watch_idle() for _ in range(QUIET_TRIES))
+        effort = Effort()
+        for effort in efforts:
+            if not effort.excuse:
+                break
+        return effort
+
+    def _watch_idle(self) -> Effort:
+        before = {pid: effort_of(pid) for pid in self.ours()}
+        time.sleep(QUIET)
+        efforts = [(effort_of(pid), was) for pid, was in before.items() if not is_dead(pid)]
+        return Effort(*(max((now[part] - was[part] for now, was in efforts), default=0) for part in (0, 1)))
 
     def _check_heard(self, events: list[dict[str, Any]]) -> None:
         heard, there = [event["seq"] for event in self.heard], [event["seq"] for event in events]
@@ -354,6 +381,19 @@ def _difference(heard: list[int], there: list[int]) -> str:
     return f"too much {dict(more)}, too little {dict(less)}, in order: {heard == sorted(heard)}"
 
 
+class Said(NamedTuple):
+    """What a command came to: its exit code, negative for a signal, and what it wrote."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def _whole(file: IO[str]) -> str:
+    file.seek(0)
+    return file.read()
+
+
 class Play:
     """One scene in a house, with one order."""
 
@@ -393,23 +433,24 @@ class Play:
         self.allowed[id] = {*ends, *lost, *dead}
         self.retries[id] = retries
 
-    def command(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, stdin: str = "") -> Said:
         """A command line, by somebody who says it again when it was killed."""
         while True:
-            done = subprocess.run(
-                program("--home", str(self.house.home.folder), *words),
-                input=stdin,
-                capture_output=True,
-                text=True,
-                env=self.house.environment,
-                cwd=self.house.project,
-                timeout=PATIENCE,
-                check=False,
-            )
-            if "Traceback" in done.stderr:
-                raise Violation(f"{words} broke: {done.stderr}")
-            if done.returncode != -signal.SIGKILL:
+            done = self.command_once(*words, stdin=stdin)
+            if done.code != -signal.SIGKILL:
                 return done
+
+    def command_once(self, *words: str, stdin: str = "") -> Said:
+        """A command line. Raises Violation where it broke."""
+        with ExitStack() as files:
+            read, *write = (files.enter_context(tempfile.TemporaryFile("w+")) for _ in range(3))
+            read.write(stdin)
+            read.seek(0)
+            code = self.house.start(read, *write, *words).wait(PATIENCE)
+            said = Said(code, *(_whole(file) for file in write))
+        if "Traceback" in said.stderr:
+            raise Violation(f"{words} broke: {said.stderr}")
+        return said
 
     def ask(self, method: str, **params: Any) -> Any:
         """A call of the bus, by somebody who asks again when the bus went away."""
@@ -493,6 +534,22 @@ def _waits(pid: int) -> str:
     """What the kernel knows of what a process does."""
     with suppress(OSError):
         return f"{Path(f'/proc/{pid}/wchan').read_text()} {Path(f'/proc/{pid}/syscall').read_text().strip()}"
+    return ""
+
+
+def effort_of(pid: int) -> Effort:
+    """What a process has done so far."""
+    with suppress(OSError):
+        used = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+        words = Path(f"/proc/{pid}/status").read_text().split()
+        return Effort(used / 1e9, int(words[words.index("voluntary_ctxt_switches:") + 1]))
+    return Effort()
+
+
+def cmdline(pid: int) -> str:
+    """What `ps -o args` shows; empty for one that is gone."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
     return ""
 
 

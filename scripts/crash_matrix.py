@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import argparse
 import ast
+import faulthandler
 import fnmatch
+import itertools
 import random
 import sys
 import time
 import traceback
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from crash_house import MOST_DEATHS, House, Order, Play, Violation
+from crash_house import MOST_DEATHS, Effort, House, Order, Play, Violation
 from crash_scenes import FRESH, SCENES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -31,7 +34,13 @@ ROOT = Path(__file__).resolve().parents[1]
 CHUNK = 24
 
 #: How often a cell is played until its moment was come to: what is raced for is not come to each time.
-TRIES = 3
+TRIES = 6
+
+#: Seconds after which a cell will not end any more: every wait in it should have been given up long before.
+HANGS = 300
+
+#: The edges of a moment.
+EDGES = ("before", "after")
 
 #: Moments that no scene comes to, and why.
 UNREACHABLE = {
@@ -70,13 +79,45 @@ class Cell(NamedTuple):
         """As the command line takes it."""
         return f"{self.scene}/{self.where.replace(' ', '/')}/{self.nth}"
 
+    @property
+    def role(self) -> str:
+        """Who is killed."""
+        return self.where.partition(" ")[0]
+
+    @property
+    def moment(self) -> str:
+        """The name of the place."""
+        return self.where.split(" ")[1].partition("@")[0]
+
+    @property
+    def edge(self) -> str:
+        """`before` or `after`."""
+        return self.where.rpartition(" ")[2]
+
+    def is_in(self, part: int, of: int) -> bool:
+        """Whether it belongs to that part of all; how many repetitions there are changes from time to time."""
+        return zlib.crc32(f"{self.scene} {self.where} {self.nth > 1}".encode()) % of == part - 1
+
 
 class Outcome(NamedTuple):
-    """What came of a cell: `passed`, `missed` (nobody came there) or what was violated."""
+    """What came of a cell: `passed`, `missed` (nobody came there, and why) or what was violated."""
 
     cell: Cell
     verdict: str
     seconds: float
+
+    @property
+    def kind(self) -> str:
+        """`passed`, `missed` or `violated`."""
+        word = self.verdict.partition(":")[0]
+        return word if word in ("passed", "missed") else "violated"
+
+
+class Act(NamedTuple):
+    """What came of some cells of one scene, and how quiet their home was afterwards."""
+
+    outcomes: list[Outcome]
+    idle: Effort
 
 
 def record(scene: str) -> list[Cell]:
@@ -93,11 +134,11 @@ def record(scene: str) -> list[Cell]:
     return [Cell(scene, where, nth) for where, count in counts.items() for nth in sorted({1, count})]
 
 
-def play_chunk(cells: list[Cell]) -> list[Outcome]:
+def play_chunk(cells: list[Cell]) -> Act:
     """Play cells of one scene."""
     stage = Stage(cells[0].scene)
     try:
-        return [stage.outcome(cell) for cell in cells]
+        return Act([stage.outcome(cell) for cell in cells], stage.idle())
     finally:
         stage.clear()
 
@@ -113,13 +154,20 @@ class Stage:
     def outcome(self, cell: Cell) -> Outcome:
         """Play a cell; again, if nobody came to where he was to die."""
         began = time.monotonic()
+        faulthandler.dump_traceback_later(HANGS, exit=True)
         try:
-            verdict = "passed" if any(self._play(cell, turn) for turn in range(TRIES)) else "missed"
+            verdict = self._verdict(cell)
         except Violation as error:
             verdict = self._told(str(error))
         except Exception:
             verdict = self._told(traceback.format_exc())
+        finally:
+            faulthandler.cancel_dump_traceback_later()
         return Outcome(cell, verdict, time.monotonic() - began)
+
+    def idle(self) -> Effort:
+        """How quiet the home is now."""
+        return self._house.idle() if self._house is not None else Effort()
 
     def clear(self) -> None:
         """End what there is; the next cell gets a new home."""
@@ -132,22 +180,34 @@ class Stage:
         self.clear()
         return f"{violation}\n--- then:\n{log}"
 
-    def _play(self, cell: Cell, turn: int) -> bool:
-        """Whether somebody was killed: at the last time or, as not each turn comes there as often, one before."""
+    def _verdict(self, cell: Cell) -> str:
+        nth = cell.nth
+        for _ in range(TRIES):
+            came = self._play(cell, nth)
+            if came is None:
+                return "passed"
+            nth = min(nth, came) or cell.nth  # not each turn comes there as often
+        return f"missed: {TRIES} times, the last time it was come to {came} times"
+
+    def _play(self, cell: Cell, nth: int) -> int | None:
+        """None if somebody was killed; else how often somebody came there."""
+        house = self._ready_house()
+        order = Order(f"p{time.monotonic_ns()}", cell.where, nth)
+        SCENES[cell.scene](Play(house, order))
+        house.deaths += cell.role in ("bb-flusher", "bb-nursery", "bb-nursery's-child")
+        came = None if house.killed(order) else house.reached(order).count(cell.where)
+        if self._scene in FRESH:
+            self.clear()
+        return came
+
+    def _ready_house(self) -> House:
         if self._house is None:
             self._house = House()
             if self._scene not in FRESH:
                 self._house.open()
-        house = self._house
-        if house.deaths >= MOST_DEATHS:
-            house.freshen()
-        order = Order(f"p{time.monotonic_ns()}", cell.where, max(1, cell.nth - turn))
-        SCENES[cell.scene](Play(house, order))
-        house.deaths += cell.where.startswith(("bb-flusher", "bb-nursery"))
-        killed = house.killed(order)
-        if self._scene in FRESH:
-            self.clear()
-        return killed
+        if self._house.deaths >= MOST_DEATHS:
+            self._house.freshen()
+        return self._house
 
 
 def cells_of(scenes: Iterable[str], jobs: int) -> list[Cell]:
@@ -157,10 +217,20 @@ def cells_of(scenes: Iterable[str], jobs: int) -> list[Cell]:
 
 
 def chunks(cells: list[Cell]) -> Iterator[list[Cell]]:
-    """Cells in pieces of one scene each."""
+    """Cells in pieces of one scene each, in which the roles take turns: each other's backoff is over then."""
     for scene in dict.fromkeys(cell.scene for cell in cells):
-        mine = [cell for cell in cells if cell.scene == scene]
-        yield from (mine[start : start + CHUNK] for start in range(0, len(mine), CHUNK))
+        mine = _in_turns([cell for cell in cells if cell.scene == scene])
+        pieces = -(-len(mine) // CHUNK)
+        yield from (mine[start::pieces] for start in range(pieces))
+
+
+def _in_turns(cells: list[Cell]) -> list[Cell]:
+    """Each role's cells spread evenly over all."""
+    places = []
+    for role in sorted({cell.role for cell in cells}):
+        mine = [cell for cell in cells if cell.role == role]
+        places += [((number + 0.5) / len(mine), cell) for number, cell in enumerate(mine)]
+    return [cell for _, cell in sorted(places)]
 
 
 def moments() -> set[str]:
@@ -179,7 +249,7 @@ def moments() -> set[str]:
 
 def tell_unreachable(cells: list[Cell]) -> bool:
     """List the moments that no scene came to; whether each has its reason."""
-    reached = {cell.where.split(" ")[1].partition("@")[0] for cell in cells}
+    reached = {cell.moment for cell in cells}
     missing = sorted(moments() - reached)
     print(f"\n{len(reached)} moments of {len(moments())} are come to; not come to:")
     for name in missing:
@@ -187,18 +257,18 @@ def tell_unreachable(cells: list[Cell]) -> bool:
     return set(missing) <= UNREACHABLE.keys()
 
 
-def run(cells: list[Cell], jobs: int, verbose: bool) -> list[Outcome]:
+def run(cells: list[Cell], jobs: int, verbose: bool) -> list[Act]:
     """Play all; each is told of as it ends."""
-    outcomes: list[Outcome] = []
+    acts: list[Act] = []
     work = list(chunks(cells))
     random.shuffle(work)
     with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         for future in as_completed([pool.submit(play_chunk, chunk) for chunk in work]):
-            for outcome in future.result():
-                outcomes.append(outcome)
-                if verbose or outcome.verdict not in ("passed", "missed"):
+            acts.append(future.result())
+            for outcome in acts[-1].outcomes:
+                if verbose or outcome.kind == "violated":
                     print(f"{outcome.cell.name} [{outcome.seconds:.1f} s]: {outcome.verdict}", flush=True)
-    return outcomes
+    return acts
 
 
 def main() -> int:
@@ -213,21 +283,51 @@ def main() -> int:
     if options.list:
         print(*(cell.name for cell in chosen), sep="\n")
         return 0
-    outcomes = run(chosen, options.jobs, options.verbose or bool(options.cell))
-    return _report(outcomes, time.monotonic() - began) if explained else 1
+    acts = run(chosen, options.jobs, options.verbose or bool(options.cell))
+    well = _report(acts, time.monotonic() - began)
+    if not explained:
+        print("a moment is not come to, and nobody knows why: see above")
+    return 0 if well and explained else 1
 
 
-def _report(outcomes: list[Outcome], seconds: float) -> int:
-    missed = [outcome.cell.name for outcome in outcomes if outcome.verdict == "missed"]
-    failed = [outcome.cell.name for outcome in outcomes if outcome.verdict not in ("passed", "missed")]
-    print(f"\n{len(missed)} cells were not come to again (a race that went otherwise):", *missed, sep="\n  ")
-    for scene, count in sorted(Counter(outcome.cell.scene for outcome in outcomes).items()):
-        bad = sum(name.startswith(f"{scene}/") for name in failed)
-        print(f"{scene:20} {count:4} cells, {bad} failed")
-    passed = len(outcomes) - len(missed) - len(failed)
-    print(f"\n{len(outcomes)} cells: {passed} passed, {len(missed)} missed, {len(failed)} failed, in {seconds:.0f} s")
-    print(*failed, sep="\n")
-    return 1 if failed else 0
+def _report(acts: list[Act], seconds: float) -> bool:
+    outcomes = [outcome for act in acts for outcome in act.outcomes]
+    for title, of in (("scene", lambda cell: cell.scene), ("moment", lambda cell: cell.moment)):
+        _tabulate(title, outcomes, of)
+    excited = _tell_idle(acts)
+    for outcome in _sorted(outcomes, "missed"):
+        print(f"{outcome.cell.name} {outcome.verdict}")
+    failed = _sorted(outcomes, "violated")
+    for outcome in failed:
+        print(f"{outcome.cell.name} VIOLATED: {outcome.verdict.splitlines()[0][:300]}")
+    kinds = Counter(outcome.kind for outcome in outcomes)
+    print(
+        f"\n{len(outcomes)} cells: {kinds['passed']} passed, {kinds['missed']} missed, {kinds['violated']} violated,"
+        f" in {seconds:.0f} s"
+    )
+    return not (failed or excited)
+
+
+def _tell_idle(acts: list[Act]) -> list[str]:
+    """What homes used with nothing to do; those that used too much."""
+    cpu, wakes = max(act.idle.cpu for act in acts), max(act.idle.wakes for act in acts)
+    print(f"\nidle, in {len(acts)} homes: at most {cpu * 1000:.1f} ms of CPU and {wakes} wakes of a role in a second")
+    excited = [f"{act.outcomes[0].cell.scene} VIOLATED: {act.idle.excuse}" for act in acts if act.idle.excuse]
+    print(*excited, sep="\n", end="\n" * bool(excited))
+    return excited
+
+
+def _tabulate(title: str, outcomes: list[Outcome], of: Callable[[Cell], str]) -> None:
+    """How many cells there are before and after, and what came of them."""
+    kinds = ("passed", "missed", "violated")
+    print(f"\n{title:28}", *(f"{word:>8}" for word in (*EDGES, *kinds)))
+    for name, group in itertools.groupby(sorted(outcomes, key=lambda one: of(one.cell)), lambda one: of(one.cell)):
+        counts = Counter(word for one in group for word in (one.cell.edge, one.kind))
+        print(f"{name:28}", *(f"{counts[word]:8}" for word in (*EDGES, *kinds)))
+
+
+def _sorted(outcomes: list[Outcome], kind: str) -> list[Outcome]:
+    return sorted(outcome for outcome in outcomes if outcome.kind == kind)
 
 
 def _chosen(cells: list[Cell], options: argparse.Namespace) -> list[Cell]:
@@ -235,13 +335,13 @@ def _chosen(cells: list[Cell], options: argparse.Namespace) -> list[Cell]:
         return [cell for cell in cells if any(fnmatch.fnmatchcase(cell.name, name) for name in options.cell)]
     if options.third:
         part, of = map(int, options.third.split("/"))
-        return cells[part - 1 :: of]
+        return [cell for cell in cells if cell.is_in(part, of)]
     return cells
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="crash-matrix", description=__doc__)
-    parser.add_argument("--third", metavar="K/3", help="every third cell, beginning with the Kth")
+    parser.add_argument("--third", metavar="K/3", help="the Kth of three parts of all cells")
     parser.add_argument("--all", action="store_true", help="every cell (the default)")
     parser.add_argument("--cell", action="append", metavar="NAME", help="cells of that name, which may be a pattern")
     parser.add_argument("--scene", action="append", choices=[*SCENES], help="only this scene; may be repeated")

@@ -279,6 +279,17 @@ def test_an_event_is_acknowledged_when_the_next_one_is_asked_for(served, client,
     events.close()
 
 
+def test_an_acknowledgement_that_was_lost_is_said_again_before_the_next_event(served, client, log):
+    served.tell("p")
+    events = client.events("p", ack=True)
+    assert next(events).seq == 1
+    hang_up(served)
+    served.tell("p")
+    assert next(events).seq == 2
+    assert log.cursors == {("p", "default"): 1}
+    events.close()
+
+
 def test_events_are_not_acknowledged_unasked(served, client, log):
     for _ in range(3):
         served.tell("p")
@@ -377,6 +388,21 @@ def test_async_events_survive_breaks_without_a_gap_or_a_repetition(served, place
 
     assert asyncio.run(main()) == list(range(1, 13))
     assert 9 <= log.cursors["p", "default"] <= 11
+
+
+def test_an_async_acknowledgement_that_was_lost_is_said_again(served, place, log):
+    async def main():
+        async with AsyncClient(place) as client:
+            events = client.events("p", ack=True)
+            served.tell("p")
+            assert (await anext(events)).seq == 1
+            hang_up(served)
+            served.tell("p")
+            assert (await anext(events)).seq == 2
+            await events.aclose()
+
+    asyncio.run(main())
+    assert log.cursors == {("p", "default"): 1}
 
 
 def test_async_close_ends_the_events(served, place):
