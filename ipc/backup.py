@@ -20,6 +20,7 @@ from ipc.graft import graft
 from ipc.holders import openers
 from ipc.home import Home
 from ipc.lock import Lock, holder
+from ipc.moments import moment
 from ipc.queue import Queue
 from ipc.registry import Registry
 from ipc.task import TaskStatus
@@ -27,6 +28,9 @@ from ipc.tasks import Filter, Tasks
 
 #: The roles that enter themselves in the registry.
 ROLES = ("supervisor", "flusher", "worker")
+
+#: How the names of folders begin in which a database is put together.
+SCRATCH = "mending-"
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,8 @@ def _beside(file: Path) -> Iterator[Path]:
         yield Path(name)
     finally:
         for left in (name, f"{name}-journal", f"{name}-wal", f"{name}-shm"):
-            Path(left).unlink(missing_ok=True)
+            with moment("backup.draft.unlink"):
+                Path(left).unlink(missing_ok=True)
 
 
 def _check(file: Path, kind: type[Permanent]) -> None:
@@ -89,7 +94,8 @@ def _put(draft: Path, file: Path) -> None:
     """Give a finished file its name, so that it outlives a power loss."""
     try:
         _sync(draft)
-        draft.replace(file)
+        with moment("backup.rename"):
+            os.replace(draft, file)
         _sync(file.parent)
     except OSError as error:
         raise _failed(file, error) from error
@@ -125,10 +131,11 @@ def restore(home: Home, file: Path, replacing: bool) -> int:
         _copy(file, scratch.database)
         copy = Database(scratch)
         closing.callback(copy.close)
-        lost = _settle_lost(copy, "It was running when this backup was made.")
         database = Database(home)
         closing.callback(database.close)
         _refuse_used(database, replacing)
+        copy.outrun(database)  # before the lost are told of, under numbers that the home may have given since
+        lost = _settle_lost(copy, "It was running when this backup was made.")
         database.become(copy)
         database.checkpoint()
     return lost
@@ -149,7 +156,8 @@ def _refuse_other(file: Path) -> None:
 
 def _copy(file: Path, to: Path) -> None:
     try:
-        shutil.copyfile(file, to)
+        with moment("restore.copy"):
+            shutil.copyfile(file, to)
         to.chmod(0o600)
     except OSError as error:
         raise _failed(to, error) from error
@@ -186,8 +194,11 @@ def _quiet(home: Home) -> Iterator[None]:
 
 @contextmanager
 def _scratch(home: Home) -> Iterator[Home]:
-    """A home for one database, in which nothing ever runs."""
-    with tempfile.TemporaryDirectory(prefix="mending-", dir=home.folder) as folder:
+    """A home for one database, in which nothing ever runs. One that was left by a killed process goes."""
+    for left in home.folder.glob(f"{SCRATCH}*"):
+        with moment("scratch.remove"):
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=home.folder) as folder:
         yield Home(Path(folder))
 
 
@@ -257,9 +268,10 @@ def _wreck(home: Home, scratch: Home) -> Wreck:
 def _set_aside(home: Home) -> Path:
     """Give the damaged file and its log another name too, then take the log away: a fresh file must not find it."""
     aside = home.folder / f"damaged-{clock.now()}.db"
-    os.link(home.database, aside)
+    with moment("salvage.link"):
+        os.link(home.database, aside)
     for path in _beside_database(home):
-        with suppress(FileNotFoundError):
+        with suppress(FileNotFoundError), moment("salvage.rename"):
             path.rename(f"{aside}{path.name.removeprefix(home.database.name)}")
     _sync(home.folder)
     return aside

@@ -242,8 +242,14 @@ class Database:
         Raises Temporary, Permanent.
         """
         with translated(self.home), closing(_connect(self.home)) as source, translated(path), _made(path) as copy:
-            source.backup(copy)
+            with moment("backup.copy"):
+                source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read where nothing may be written
+
+    def outrun(self, living: Database) -> None:
+        """Never give a number here that another database has given. Raises GateBusy, Temporary."""
+        with living.read() as known, self.write() as transaction:
+            _outrun(transaction, known)
 
     def become(self, other: Database) -> None:
         """Have all that another database has, in one transaction, with numbers that neither has given yet.
@@ -255,7 +261,8 @@ class Database:
             with other.write() as transaction:
                 _outrun(transaction, self._transaction)
             self._connection.execute("PRAGMA synchronous = FULL")
-            other._connection.backup(self._connection)
+            with moment("restore.become"):
+                other._connection.backup(self._connection)
             self._boot_seen = False
 
     def take_in(self, wreck: Wreck) -> dict[str, int]:

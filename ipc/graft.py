@@ -10,6 +10,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from ipc.moments import moment
+
 #: Where the header of a file keeps the size of a page, how it is written, its pages, its free pages.
 PAGE_SIZE, FORMAT, COUNT, FREE = slice(16, 18), slice(18, 20), slice(28, 32), slice(32, 40)
 
@@ -20,7 +22,8 @@ INTERIOR, HEAD = 5, 12
 def graft(wreck: Path, sound: Path, to: Path) -> None:
     """Write a copy of `wreck` with the list of tables of `sound`, which nobody may have open. Raises OSError."""
     pages = _Pages(sound.read_bytes())
-    shutil.copyfile(wreck, to)
+    with moment("graft.copy"):
+        shutil.copyfile(wreck, to)
     count = wreck.stat().st_size // pages.size
     with open(to, "r+b") as file:
         for number in pages.below(1):

@@ -45,7 +45,7 @@ durability = "normal"
 
 #: Seconds for which an idle home is watched, and what each role may do then: one that polls does far more, one of ours
 #: wakes every other second. How often it is tried, as housekeeping may fall into it.
-QUIET, QUIET_CPU, QUIET_WAKES, QUIET_TRIES = 1.0, 0.05, 12, 4
+QUIET, QUIET_CPU, QUIET_WAKES, QUIET_TRIES = 2.0, 0.1, 24, 4
 
 #: A flusher or a nursery that was killed so often under one supervisor would be waited for longer each time.
 MOST_DEATHS = 2
@@ -66,7 +66,7 @@ class Order(NamedTuple):
 
 
 class Effort(NamedTuple):
-    """What the busiest role of an idle home did in a second: seconds of CPU, and how often it woke."""
+    """What the busiest role of an idle home did: seconds of CPU, and how often it woke."""
 
     cpu: float = 0.0
     wakes: int = 0
@@ -212,6 +212,11 @@ class House:
         until(lambda: self._supervisor is not before, "another supervisor", self.portrait)
         self.deaths = 0
         self.wait_ready()
+
+    def forget(self) -> None:
+        """The log was put back to an earlier state: what was heard of since is not in it any more."""
+        there = {row["seq"] for row in self.rows("SELECT seq FROM events")}
+        self.heard[:] = [event for event in self.heard if event["seq"] in there]
 
     def close(self) -> None:
         """End everything, and remove the folders."""

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 import signal
+import sqlite3
 import tempfile
 import uuid
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
+from pathlib import Path
 
 from crash_house import JOB, PATIENCE, Play, Violation, comm, is_dead, until
 
@@ -309,6 +311,82 @@ def left_alone(play: Play) -> None:
     play.finish()
 
 
+def backed_up(play: Play) -> None:
+    """A home is copied while a task runs: the file is there whole, or not at all."""
+    id = play.launch(DONE, command=play.job("holds"))
+    play.until_runs(id)
+    file = play.house.project / f"{play.order.token}.bak"
+    play.arm()
+    done = play.command_once("backup", str(file))
+    play.house.order(None)
+    if file.exists() and id not in ids_in(file):
+        raise Violation(f"backup: {done}, {id} is not in it")
+    if not file.exists() and done.code != -signal.SIGKILL:
+        raise Violation(f"backup: {done}")
+    if play.command("backup", "--force", str(file)).code or id not in ids_in(file):
+        raise Violation(f"there is no backup with {id} in it")
+    play.go.touch()
+    play.finish()
+
+
+def ids_in(file: Path) -> set[str]:
+    """The ids of all tasks in a backup."""
+    with closing(sqlite3.connect(f"file:{file}?immutable=1", uri=True)) as connection:
+        if connection.execute("PRAGMA integrity_check").fetchone()[0] != "ok":
+            raise Violation(f"{file} is damaged")
+        return {row[0] for row in connection.execute("SELECT id FROM tasks")}
+
+
+def restored(play: Play) -> None:
+    """A home gets its past back: it is as it was or as it was then, never in between; no number is given twice."""
+    house, file = play.house, play.house.project / f"{play.order.token}.bak"
+    lost = play.launch(DONE, command=play.job("holds"))
+    play.until_runs(lost)
+    play.command("backup", str(file))
+    gone = play.launch(DONE, command=play.job("well"), concurrencyKey="gone")
+    play.go.touch()
+    house.settle(play.allowed)
+    go_down(play)
+    until(lambda: house.role("nursery") is None, "the nursery to leave", house.portrait)
+    given = highest(play)
+    restore_killed(play, gone, file)
+    house.forget()
+    del play.allowed[gone]
+    play.expect(lost, ("error", "lost"))
+    play.launch(DONE, command=play.job("well"), concurrencyKey="gone")
+    house.down.clear()
+    play.finish()
+    new = [event["seq"] for event in house.heard if event["parentSessionId"] == play.order.token][1:]
+    if min(new) <= given[0] or min(claims_of(play, "gone")) <= given[1]:
+        raise Violation(f"I7: {given} were given, then {new} and {claims_of(play, 'gone')}")
+
+
+def restore_killed(play: Play, gone: str, file: Path) -> None:
+    """Restore what has one task less; killed, again."""
+    before = known(play)
+    play.arm()
+    done = play.command_once("restore", "--yes", str(file))
+    play.house.order(None)
+    if known(play) not in (before, before - {gone}):
+        raise Violation(f"restore: {done}, there were {before}, now {known(play)}")
+    if done.code == -signal.SIGKILL:
+        done = play.command("restore", "--yes", str(file))
+    if done.code or known(play) != before - {gone}:
+        raise Violation(f"restore: {done}, there were {before}, now {known(play)}")
+
+
+def highest(play: Play) -> tuple[int, int]:
+    """The last numbers of an event and of a claim."""
+    seq, claim = play.house.rows("SELECT (SELECT max(seq) FROM events), (SELECT max(claim) FROM tasks)")[0]
+    return seq, claim
+
+
+def claims_of(play: Play, key: str) -> list[int]:
+    """The claims of this play's tasks of a key."""
+    rows = play.house.rows("SELECT claim FROM tasks WHERE key = ? AND parent = ?", key, play.order.token)
+    return [row["claim"] for row in rows]
+
+
 def go_down(play: Play, *how: str) -> None:
     """Say `down`; a supervisor that was killed meanwhile is started again, and told again."""
     house = play.house
@@ -363,6 +441,8 @@ SCENES: dict[str, Scene] = {
         rising,
         falling,
         left_alone,
+        backed_up,
+        restored,
     )
 }
 

@@ -39,6 +39,9 @@ CONNECTIONS, SUBSCRIBERS, READERS, HALF_OPEN, FUZZERS = 2000, 100, 10, 20, 4
 MOST_GROWTH = 64 * 1024 * 1024
 MEDIAN_MS, WORST_MS = 100.0, 500.0
 
+#: How much longer it may take in the short form, which runs beside others, before that fails.
+ROOM = 20
+
 #: Answers that a client may get: JSON-RPC's own codes but "internal error", and ours.
 CODES = {-32700, -32600, -32601, -32602, -32001, -32002, -32003, -32004}
 
@@ -309,14 +312,15 @@ class Siege:
         return found
 
     def _look(self) -> None:
-        wait_for("the readers", 5, lambda: len(self.readers.heard.get(list(self.asked)[-1], [])) == READERS)
+        wait_for("the readers", 60, lambda: len(self.readers.heard.get(list(self.asked)[-1], [])) == READERS)
         delays = sorted(
             1000 * (at - self.asked[id]) for id, ats in self.readers.heard.items() if id in self.asked for at in ats
         )
         self.delays = (statistics.median(delays), delays[int(len(delays) * 0.99)], delays[-1])
         if len(delays) != READERS * len(self.asked):
             self.problems.append(f"{READERS * len(self.asked)} ends were to be heard, {len(delays)} were")
-        if self.delays[0] > MEDIAN_MS or self.delays[1] > WORST_MS:
+        room = ROOM if self.options.short else 1
+        if self.delays[0] > MEDIAN_MS * room or self.delays[1] > WORST_MS * room:
             self.problems.append(
                 f"delivery took {self.delays[0]:.0f} ms at the median, {self.delays[1]:.0f} ms at the 99th percentile"
             )

@@ -154,7 +154,7 @@ class Machine:
             tracer = subprocess.Popen(
                 command, env=self.place.environment, cwd=self.place.project, stdout=log, stderr=log
             )
-            wait_for("the load to end", seconds + 40, (self.place.project / f"over-{name}").exists)
+            wait_for("the load to end", seconds + 120, (self.place.project / f"over-{name}").exists)
             self.place.kill_all()
             tracer.wait(30)
         return before

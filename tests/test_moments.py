@@ -38,10 +38,6 @@ ENDS = ("COMMIT",)
 
 #: Places without a moment, by module and function, and why that is right.
 EXCEPTIONS = {
-    "ipc.backup * *": "no role lives meanwhile; all is in a file beside, and one rename gives it its name",
-    "ipc.graft * *": "as ipc.backup",
-    "ipc.database Database.become backup": "of ipc.backup; one transaction",
-    "ipc.database Database.copy_to backup": "of ipc.backup; into a file that nobody knows yet",
     "ipc.restoring Restoring._copy write_bytes": "a file with a new name, that only the commit makes known",
     "ipc.connection Call._finish send": "goes to Connection.send, whose bytes leave in _push",
     "ipc.database Database.read COMMIT": "ends a reading: nothing is written",

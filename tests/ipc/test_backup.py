@@ -145,6 +145,22 @@ def test_a_restore_repeats_no_number_however_often(yard: Yard, file: Path):
         seq, number = yard.log.last_seq(), again.claim
 
 
+def test_what_a_restore_tells_of_the_lost_has_a_number_that_was_never_given(yard: Yard, file: Path):
+    running = yard.start(yard.launch())
+    back_up(yard.database, file, replacing=False)
+    yard.settle(running)
+    seq = yard.log.last_seq()
+    assert restore(yard.home, file, replacing=True) == 1
+    assert [line.type for line in yard.log.read(None, seq + JUMP, 10)] == ["background_task_completed"]
+
+
+def test_a_restore_clears_away_what_a_killed_one_left(yard: Yard, file: Path):
+    back_up(yard.database, file, replacing=False)
+    (yard.home.folder / "mending-x" / "output").mkdir(parents=True)
+    restore(yard.home, file, replacing=False)
+    assert list(yard.home.folder.glob("mending-*")) == []
+
+
 def test_a_log_that_goes_on_keeps_its_name_and_a_copy_gets_another(yard: Yard, file: Path, tmp_path: Path):
     yard.run()
     name = yard.log.id()
