@@ -224,6 +224,7 @@ def salvage(home: Home) -> Salvaged:
     """
     with _quiet(home), Gate.of(home.lock("gate")), _scratch(home) as scratch:
         _refuse_open(home)
+        _take_back(home)
         counts, lost = _save(home, scratch)
         aside = _set_aside(home)
         _put(scratch.database, home.database)
@@ -234,6 +235,21 @@ def _refuse_open(home: Home) -> None:
     found = openers([home.database, *_beside_database(home)])
     if found:
         raise MoveNotAllowed(f"{home.database} is open in process {', '.join(map(str, found))}; end it first.")
+
+
+def _take_back(home: Home) -> None:
+    """What a salvage had set aside that was killed before it was done: nothing stands in its place yet."""
+    for aside in home.folder.glob("damaged-*.db"):
+        if aside.samefile(home.database):
+            for path in _beside_database(home):
+                _take_log_back(_aside_of(home, aside, path), path)
+            with moment("salvage.unlink"):
+                aside.unlink()
+
+
+def _take_log_back(aside: Path, path: Path) -> None:
+    with suppress(FileNotFoundError), moment("salvage.rename-back"):
+        aside.rename(path)
 
 
 def _save(home: Home, scratch: Home) -> tuple[dict[str, int], int]:
@@ -272,9 +288,14 @@ def _set_aside(home: Home) -> Path:
         os.link(home.database, aside)
     for path in _beside_database(home):
         with suppress(FileNotFoundError), moment("salvage.rename"):
-            path.rename(f"{aside}{path.name.removeprefix(home.database.name)}")
+            path.rename(_aside_of(home, aside, path))
     _sync(home.folder)
     return aside
+
+
+def _aside_of(home: Home, aside: Path, path: Path) -> Path:
+    """The name of what lies beside a database that was set aside."""
+    return Path(f"{aside}{path.name.removeprefix(home.database.name)}")
 
 
 def _beside_database(home: Home) -> list[Path]:

@@ -66,6 +66,8 @@ UNREACHABLE = {
     "scratch.remove": "after a restore that was killed; tests/ipc/test_backup.py leaves such a folder",
     "salvage.link": "only for a damaged database; tests/ipc/test_backup.py kills a salvage there",
     "salvage.rename": "as salvage.link",
+    "salvage.unlink": "as salvage.link, of a salvage that was killed; repeated, it goes on",
+    "salvage.rename-back": "as salvage.unlink",
     "graft.copy": "as salvage.link, into a folder that the next one removes",
     "spawn.failed.unlink": "only for a command that cannot be started",
 }

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
+import signal
 import sqlite3
 import stat
 import subprocess
@@ -20,6 +22,7 @@ from ipc.database import JUMP, Database, Inspection, Wreck, flaws_of
 from ipc.errors import AlreadyRunning, Damaged, InvalidInput, MoveNotAllowed, Permanent
 from ipc.home import Home
 from ipc.log import Log
+from ipc.moments import WATCH
 from ipc.task import LaunchInput
 from tests.helpers.places import ROOT
 from tests.helpers.yard import Yard
@@ -289,6 +292,51 @@ def test_a_lost_header_loses_no_task(full: Home):
     overwrite(full.database, 1)
     saved = salvage(full)
     assert (saved.tasks, saved.lost) == (301, 1)
+
+
+#: Of a task whose row was not copied from the log into the database yet.
+ID = "bg-00000000-0000-4000-8000-000000000001"
+
+
+def damaged_beside_its_log(home: Home) -> tuple[bytes, bytes]:
+    """A home whose processes died before the log was copied; both files."""
+    path = Path(f"{home.database}-wal")
+    with Yard(home.folder) as yard:
+        yard.launch(id=ID, description="only in the log")
+        database, log = home.database.read_bytes(), path.read_bytes()
+    home.database.write_bytes(database)
+    path.write_bytes(log)
+    overwrite(home.database, len(database) // PAGE // 2)
+    return home.database.read_bytes(), log
+
+
+def salvage_and_die(home: Home, watch: Path, where: str) -> int:
+    """`salvage` by a process that kills itself there; its exit code."""
+    watch.mkdir()
+    (watch / "order").write_text(json.dumps({"token": "t", "kill": f"command {where}", "nth": 1}))
+    command = [sys.executable, "-m", "backburner", "--home", str(home.folder), "salvage"]
+    return subprocess.run(command, env={**os.environ, WATCH: str(watch)}, cwd=ROOT, check=False).returncode
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "salvage.link@salvage<salvage_command before",
+        "salvage.link@salvage<salvage_command after",
+        "salvage.rename@salvage<salvage_command after",
+        "backup.rename@salvage<salvage_command before",
+        "backup.rename@salvage<salvage_command after",
+    ],
+)
+def test_a_salvage_that_is_killed_loses_nothing_and_can_be_repeated(full: Home, tmp_path: Path, where: str):
+    damaged, log = damaged_beside_its_log(full)
+    assert salvage_and_die(full, tmp_path / "watch", where) == -signal.SIGKILL
+    assert damaged in [path.read_bytes() for path in full.folder.glob("*.db")]
+    assert log in [path.read_bytes() for path in full.folder.glob("*.db-wal")]
+    if full.database.read_bytes() == damaged:
+        salvage(full)
+    with Yard(full.folder) as yard:
+        assert yard.queue.get(ID).description == "only in the log"
 
 
 def test_a_salvaged_home_works_and_repeats_no_number(full: Home):
