@@ -30,7 +30,7 @@ from ipc.queue import Queue
 from ipc.task import LaunchInput, Task
 
 #: Seconds after which what should come in a fraction of one does not come any more.
-PATIENCE = 15.0
+PATIENCE = 60.0
 
 SETTINGS = """\
 kill_grace_s = 0.2

@@ -37,7 +37,7 @@ CHUNK = 24
 TRIES = 6
 
 #: Seconds after which a cell will not end any more: every wait in it should have been given up long before.
-HANGS = 300
+HANGS = 1200
 
 #: The edges of a moment.
 EDGES = ("before", "after")

@@ -26,7 +26,7 @@ from typing import NoReturn
 ROOT = Path(__file__).resolve().parents[1]
 
 #: Seconds until a command was started; the first one waits for the imports.
-START_PATIENCE = 60.0
+START_PATIENCE = 300.0
 
 #: An order fits into that.
 MOST = 1 << 20
