@@ -1,0 +1,174 @@
+"""Claude Code as a parent: what ends reaches its model once, whatever is killed, whatever its session is called."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from ipc.control import program
+from tests.helpers.clis import needs
+from tests.helpers.model import Call, Model, Say, Slow
+from tests.helpers.model.turns import Request
+from tests.helpers.moment import eventually
+from tests.helpers.parent import Claude, Desk
+from tests.helpers.stage import Stage
+from tests.helpers.strays import end, strays
+
+pytestmark = [pytest.mark.timeout(600), needs("claude")]
+
+#: Node.js and Python take their time on a machine with something else to do.
+PATIENCE = 240.0
+
+
+@pytest.fixture
+def model() -> Iterator[Model]:
+    with Model() as found:
+        yield found
+
+
+@pytest.fixture
+def stage(home: Path) -> Iterator[Stage]:
+    with Stage(home) as found:
+        found.patience = PATIENCE
+        yield found
+        end(strays(home))
+
+
+@pytest.fixture
+def desk(stage: Stage, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    monkeypatch.setenv("HOME", str(tmp_path))  # it is set anew, and put back
+    return Desk(tmp_path / "desk", model)
+
+
+def ready(claude: Claude) -> None:
+    """Say hello until Claude has our tools: it does not wait for servers that it starts."""
+    eventually(lambda: "mcp__backburner__launch" in claude.hear("hello", Say("hi"))[-1].tools, PATIENCE, "our tools")
+
+
+def until(path: Path) -> list[str]:
+    """What a task runs that ends when a test makes the file."""
+    return [sys.executable, "-S", "-c", f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.05)"]
+
+
+def launch(claude: Claude, stage: Stage, *paths: Path) -> list[str]:
+    """Have the model launch tasks, one call each, and end its turn; their ids."""
+    calls = [Call("mcp__backburner__launch", {"command": until(path), "description": path.name}) for path in paths]
+    asked = claude.hear("work on it", *calls, Say("started; I will be told"))
+    ids = re.findall(r'\{"id": "(bg-[^"]+)"', "".join(message.text for message in asked[-1].messages))
+    found = list(dict.fromkeys(ids))[-len(paths) :]
+    assert len(found) == len(paths), asked[-1].messages[-1]
+    return found
+
+
+def finish(stage: Stage, ids: Sequence[str], *paths: Path) -> None:
+    """Have the tasks end."""
+    for path in paths:
+        path.touch()
+    for id in ids:
+        stage.until(id)
+
+
+def times_told(requests: Sequence[Request], ids: Sequence[str]) -> list[list[int]]:
+    """How often each request tells of each task's end."""
+    return [[request.says(f"- {id} [") for id in ids] for request in requests]
+
+
+def three_more(claude: Claude) -> list[Request]:
+    """The next three requests, one for each thing that the user says."""
+    return [claude.hear(text, Say("well"))[-1] for text in ("and?", "go on", "thanks")]
+
+
+def test_two_tasks_end_after_the_turn_and_the_model_is_told_once(desk, stage, tmp_path):
+    with desk.claude() as claude:
+        ready(claude)
+        ids = launch(claude, stage, tmp_path / "one", tmp_path / "two")
+        assert {stage.task(id).parent_session_id for id in ids} == {claude.session}
+        finish(stage, ids, tmp_path / "one", tmp_path / "two")
+        assert times_told(three_more(claude), ids) == [[1, 1]] * 3
+
+
+def test_it_is_told_once_though_supervisor_flusher_and_server_are_killed_in_between(desk, stage, tmp_path):
+    with desk.claude() as claude:
+        ready(claude)
+        ids = launch(claude, stage, tmp_path / "one", tmp_path / "two")
+        for id in ids:
+            stage.until(id, "running")
+        for role in ("supervisor", "flusher"):
+            stage.kill(role)
+        claude.kill_server()
+        finish(stage, ids, tmp_path / "one", tmp_path / "two")
+        assert times_told(three_more(claude), ids) == [[1, 1]] * 3
+
+
+def test_a_session_that_was_cleared_is_told_under_its_new_id(desk, stage, tmp_path):
+    with desk.claude() as claude:
+        ready(claude)
+        before = launch(claude, stage, tmp_path / "one")
+        former = claude.session
+        finish(stage, before, tmp_path / "one")
+        later = launch(claude, stage, tmp_path / "two")
+        claude.hear("/clear")
+        assert claude.session != former
+        finish(stage, later, tmp_path / "two")
+        ids = [*before, *later]
+        told = times_told(three_more(claude), ids)
+        assert told == [[0, 1]] * 3  # the first one was told before, in what is cleared
+        again = launch(claude, stage, tmp_path / "three")
+        assert stage.task(again[0]).parent_session_id == claude.session
+        finish(stage, again, tmp_path / "three")
+        assert times_told(three_more(claude), [*ids, *again]) == [[0, 1, 1]] * 3
+
+
+@pytest.mark.parametrize("how", ["resume", "continue", "fork"])
+def test_a_conversation_that_is_taken_up_again_is_told(desk, stage, tmp_path, how):
+    with desk.claude() as claude:
+        ready(claude)
+        ids = launch(claude, stage, tmp_path / "one")
+        session = claude.session
+    finish(stage, ids, tmp_path / "one")
+    words = {
+        "resume": ["--resume", session],
+        "continue": ["--continue"],
+        "fork": ["--resume", session, "--fork-session"],
+    }
+    with desk.claude(*words[how]) as claude:
+        assert times_told(three_more(claude), ids) == [[1]] * 3
+        assert (claude.session == session) is (how != "fork")
+        ready(claude)
+        more = launch(claude, stage, tmp_path / "two")
+        finish(stage, more, tmp_path / "two")
+        assert times_told(three_more(claude), more) == [[1]] * 3
+
+
+def test_a_plain_launch_from_its_shell_is_told_the_same_way(desk, stage, tmp_path):
+    command = shlex.join(program("--home", str(stage.folder), "launch", "--up", "--", *until(tmp_path / "go")))
+    with desk.claude() as claude:
+        asked = claude.hear("work on it", Call("Bash", {"command": command}), Say("started"))
+        (id,) = re.findall(r"^bg-\S+$", asked[-1].messages[-1].text, re.MULTILINE)
+        assert stage.task(id).parent_session_id == claude.session
+        finish(stage, [id], tmp_path / "go")
+        assert times_told(three_more(claude), [id]) == [[1]] * 3
+
+
+def test_a_model_that_would_end_its_turn_is_told_what_ended_meanwhile(desk, stage, model, tmp_path):
+    """The Stop hook has it go on, once: the task ends while it says its last words."""
+    command = shlex.join(program("--home", str(stage.folder), "launch", "--up", "--", *until(tmp_path / "go")))
+    with desk.claude() as claude:
+        words = Slow("these are my last words " * 6, 0.5)
+        turns = (Call("Bash", {"command": command}), words, Say("I see"), Say("still here"))
+        threading.Thread(target=touch_when_asked_twice, args=(model, tmp_path / "go"), daemon=True).start()
+        asked = claude.hear("work on it", *turns)
+        assert [request.says("<background-tasks>\n1 background task completed") for request in asked] == [0, 0, 1]
+        assert "Stop hook feedback" in asked[-1].messages[-1].text
+
+
+def touch_when_asked_twice(model: Model, path: Path) -> None:
+    """Let the task end when the model has begun to say its last words."""
+    eventually(lambda: sum(bool(request.tools) for request in model.requests) == 2, PATIENCE, "the last words")
+    path.touch()
