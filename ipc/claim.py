@@ -31,6 +31,8 @@ class Claimed:
     cwd: str
     parent: str | None = None
     model: str | None = None
+    #: The session that it goes on in.
+    session: str | None = None
     description: str | None = None
     prompt: str | None = None
     command: tuple[str, ...] | None = None

@@ -17,6 +17,7 @@ class LaunchFields(TypedDict, total=False):
 
     id: str
     prompt: str | None
+    resume: str | None
     agent: str | None
     model: str | None
     concurrency_key: str | None
@@ -53,7 +54,8 @@ def launch_input(given: LaunchFields | LaunchInput, where: str, pass_env: Iterab
     """
     checked = LaunchInput.from_json(given.to_json(), where) if isinstance(given, LaunchInput) else _read(given, where)
     env = {**captured(os.environ, pass_env), **(checked.env or {})}
-    return replace(checked, cwd=checked.cwd or os.getcwd(), env=env)
+    here = None if checked.resume else os.getcwd()
+    return replace(checked, cwd=checked.cwd or here, env=env)
 
 
 def _read(given: LaunchFields, where: str) -> LaunchInput:

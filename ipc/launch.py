@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ipc import clock
 from ipc.config import BUILT_IN, BackgroundConfig
-from ipc.errors import InvalidInput, Temporary, UnknownAgent
+from ipc.errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent
 from ipc.home import Home, sync
 from ipc.moments import moment
-from ipc.task import INPUT_LIMIT, LaunchInput
+from ipc.task import INPUT_LIMIT, LaunchInput, Task
 
 
 @dataclass
@@ -51,6 +51,7 @@ class Order:
             "id": wanted.id or f"bg-{uuid.uuid4()}",
             "parent": wanted.parent_session_id,
             "message": wanted.parent_message_id,
+            "session": None,
             "description": wanted.description,
             "agent": agent,
             "model": model,
@@ -90,6 +91,36 @@ class Order:
             sync(home.input(self.input["stdin_file"]))
         except OSError as error:
             raise Temporary(f"The copy of stdinFile cannot be kept now: {error.strerror}.") from error
+
+
+def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: str = "") -> LaunchInput:
+    """A launch that goes on in the session of an ended task: what it does not say is as it was there.
+
+    Raises InvalidInput, UnknownAgent, and MoveNotAllowed where that session cannot be gone on in.
+    """
+    _refuse_other_work(wanted, task, where)
+    if not task.status.ended:
+        raise MoveNotAllowed(f"Task {task.id} has not ended ({task.status}): its session is in use.")
+    if not config.agent(task.agent).resume:
+        raise MoveNotAllowed(f"The agent {task.agent} cannot go on in a session: it has no `resume` in its settings.")
+    if task.session_id is None:
+        raise MoveNotAllowed(f"Task {task.id} has no session to go on in: {task.agent} did not tell one.")
+    same_key = wanted.concurrency_key is None and wanted.model is None
+    return replace(
+        wanted,
+        agent=task.agent,
+        model=wanted.model or task.model,
+        concurrency_key=task.concurrency_key if same_key else wanted.concurrency_key,
+        cwd=wanted.cwd or task.cwd,
+        parent_session_id=wanted.parent_session_id or task.parent_session_id,
+    )
+
+
+def _refuse_other_work(wanted: LaunchInput, task: Task, where: str) -> None:
+    if wanted.prompt is None or wanted.command is not None or wanted.call is not None:
+        raise InvalidInput(f"{where}prompt: what goes on in a session is a prompt.", field="prompt")
+    if wanted.agent not in (None, task.agent):
+        raise InvalidInput(f"{where}agent: {wanted.agent} cannot go on in a session of {task.agent}.", field="agent")
 
 
 def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> str:
@@ -164,6 +195,7 @@ def _input_row(wanted: LaunchInput, said: dict[str, Any], cwd: str) -> dict[str,
         "stdin_file": wanted.stdin_file,
         "stdin": wanted.stdin,
         "prompt": wanted.prompt,
+        "resumes": wanted.resume,
     }
 
 

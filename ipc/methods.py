@@ -245,6 +245,8 @@ class Methods:
         """A client's folder is not known; the one that holds the home is the project's."""
         folder = self._home.folder.parent
         wanted = LaunchInput.from_json(params)
+        if wanted.resume is not None and wanted.cwd is None:
+            return wanted
         return replace(wanted, cwd=str(folder / (wanted.cwd or "")))
 
     def _get(self, params: dict[str, Any], call: Call) -> object:

@@ -25,6 +25,12 @@ def second_schema(tables: Tables) -> None:
     _run_all(tables, "schema_2")
 
 
+@migrations()
+def third_schema(tables: Tables) -> None:
+    """Tasks that go on in the session of another."""
+    _run_all(tables, "schema_3")
+
+
 def _run_all(tables: Tables, name: str) -> None:
     """Run a file of statements set apart by blank lines; `executescript` would commit the transaction first."""
     for text in statement(name).split("\n\n"):

@@ -13,7 +13,7 @@ from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.groups import assign, load_limits
-from ipc.launch import Order
+from ipc.launch import Order, follow_up
 from ipc.limits import Limits
 from ipc.registry import Running, wake_process
 from ipc.sessions import heir_of
@@ -51,12 +51,12 @@ class Queue(Tasks):
     def launch_many(self, wanted: Sequence[LaunchInput]) -> list[Launched]:
         """Accept tasks, all or none, in order.
 
-        Raises InvalidInput, UnknownAgent, NotFound (`after`), OverCap, Temporary.
+        Raises InvalidInput, UnknownAgent, NotFound (`after`, `resume`), MoveNotAllowed (`resume`), OverCap, Temporary.
         """
         try:
-            orders = _orders(wanted, self.config)
+            orders = self._orders(wanted, self.config)
         except UnknownAgent:
-            orders = _orders(wanted, self._with_applied_agents())
+            orders = self._orders(wanted, self._with_applied_agents())
         for order in orders:
             order.copy_stdin(self.home)
             if self.database.durability == "full":
@@ -68,6 +68,18 @@ class Queue(Tasks):
         if any(order.doomed for order in orders):
             self.home.wake("flusher")
         return launched
+
+    def _orders(self, wanted: Sequence[LaunchInput], config: BackgroundConfig) -> list[Order]:
+        many = len(wanted) > 1
+        return [self._order(one, config, f"tasks[{at}]." if many else "") for at, one in enumerate(wanted)]
+
+    def _order(self, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
+        if wanted.resume is None:
+            return Order.of(wanted, config, where)
+        task = self.get(wanted.resume)
+        order = Order.of(follow_up(wanted, task, config, where), config, where)
+        order.row["session"] = task.session_id
+        return order
 
     def _with_applied_agents(self) -> BackgroundConfig:
         """This process's configuration, and the agents that the supervisor was given besides (by flags, elsewhere)."""
@@ -270,11 +282,6 @@ class Queue(Tasks):
         return {row["grp"] for row in [*late, *over]}
 
 
-def _orders(wanted: Sequence[LaunchInput], config: BackgroundConfig) -> list[Order]:
-    places = [f"tasks[{position}]." for position in range(len(wanted))] if len(wanted) > 1 else [""] * len(wanted)
-    return [Order.of(launch, config, where) for launch, where in zip(wanted, places, strict=True)]
-
-
 def _hint(groups: set[str]) -> str:
     """Where there is something new, if that can be said in a short line; else that one must look everywhere."""
     line = json.dumps(sorted(groups))
@@ -343,6 +350,7 @@ def _claimed(row: Row, given: Row | None) -> Claimed:
     return Claimed(
         **{name: row[name] for name in names},
         **{name: given[name] for name in plain},
+        session=row["session"] if given["resumes"] else None,
         slot=Slot(row["grp"], row["slot"]),
         command=tuple(json.loads(given["command"])) if given["command"] else None,
         args=tuple(json.loads(given["args"] or "[]")),

@@ -83,6 +83,7 @@ _FIELDS: dict[str, Shape[Any]] = {
     "slot": Nullable(Integer()),
     "leftovers": Integer(0),
     "progress": Nullable(Text()),
+    "resumes": Nullable(Text()),
     "stdinData": Nullable(Base64()),
 }
 _REQUIRED = ("id", "agent", "status", "queuedAt")
@@ -269,6 +270,7 @@ def _input(found: Mapping[str, Any]) -> dict[str, Any]:
         "stdin_file": None,
         "stdin": found.get("stdin"),
         "prompt": found.get("prompt"),
+        "resumes": found.get("resumes"),
     }
 
 

@@ -62,6 +62,7 @@ TASK_FIELDS: dict[str, Shape[Any]] = {
     "slot": Nullable(COUNT),
     "leftovers": COUNT,
     "progress": WORDS,
+    "resumes": WORDS,
     "metadata": MapOf(Anything()),
 }
 BRIEF_FIELDS = {name: shape for name, shape in TASK_FIELDS.items() if name not in INPUTS} | {

@@ -108,6 +108,8 @@ class Task:
     slot: int | None = None
     leftovers: int = 0
     progress: str | None = None
+    #: The task in whose session it goes on.
+    resumes: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -172,6 +174,7 @@ _PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name othe
 LAUNCH_FIELDS: dict[str, Shape[Any]] = {
     "id": Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
     "prompt": Nullable(Text()),
+    "resume": Nullable(Text(non_empty=True)),
     "agent": Nullable(_NAME),
     "model": Nullable(_NAME),
     "concurrencyKey": Nullable(_NAME),
@@ -205,6 +208,8 @@ class LaunchInput:
 
     id: str | None = None
     prompt: str | None = None
+    #: The ended task in whose session the prompt is to be answered.
+    resume: str | None = None
     agent: str | None = None
     model: str | None = None
     concurrency_key: str | None = None

@@ -290,7 +290,7 @@ def _with_input(task: Task, row: Row) -> Task:
 
 _SAME = (
     "id description agent model call cwd priority attempt max_attempts timeout_ms result error error_kind "
-    "exit_code signal pid slot leftovers progress"
+    "exit_code signal pid slot leftovers progress resumes"
 ).split()
 _TIMES = ("queued_at", "started_at", "completed_at", "not_before")
 

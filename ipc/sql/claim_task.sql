@@ -3,4 +3,4 @@ UPDATE tasks SET status = 'running', slot = :slot, claim = :claim, owner = :owne
   due_at = CASE WHEN agent = 'external' THEN :now + timeout_ms END,
   error = NULL, error_kind = NULL, exit_code = NULL, signal = NULL, leftovers = 0, idle_ms = NULL, progress = NULL
 WHERE number = :number AND status = 'pending'
-RETURNING number, id, parent, message, description, agent, model, grp, slot, claim, attempt, max_attempts, interruptions, timeout_ms
+RETURNING number, id, parent, message, session, description, agent, model, grp, slot, claim, attempt, max_attempts, interruptions, timeout_ms

@@ -62,15 +62,21 @@ def inputs(desk: Desk, options: Options, words: Words) -> list[LaunchInput]:
 def _said(desk: Desk, options: Options) -> dict[str, Any]:
     """All that the options say, in the shape of the socket."""
     said = {field: options[name] for name, field in _FIELDS.items() if options[name] is not None}
-    said |= {
-        "cwd": os.path.abspath(options["cwd"] or Path.cwd()),
-        "env": _environment(options, desk.sound_config),
-    }
-    if (parent := options["parent"] or own_parent()) and not options["no_parent"]:
-        said["parentSessionId"] = parent
+    said |= {"env": _environment(options, desk.sound_config), **_place(desk, options)}
     if after := {name: [desk.find(id) for id in options[name]] for name in ("after", "after_any") if options[name]}:
         said |= {"after": after.get("after", []), "afterAny": after.get("after_any", [])}
     return said | _stdin(options["stdin"])
+
+
+def _place(desk: Desk, options: Options) -> dict[str, Any]:
+    """Where it runs and who is told; a follow-up has that of the task before, unless it is said."""
+    if options["resume"] is not None:
+        if options["no_parent"]:
+            raise click.UsageError("What goes on in a session has its parent; --parent names another", _here())
+        given = {"cwd": options["cwd"] and os.path.abspath(options["cwd"]), "parentSessionId": options["parent"]}
+        return {"resume": desk.find(options["resume"]), **{name: value for name, value in given.items() if value}}
+    parent = None if options["no_parent"] else options["parent"] or own_parent()
+    return {"cwd": os.path.abspath(options["cwd"] or Path.cwd())} | ({"parentSessionId": parent} if parent else {})
 
 
 def _environment(options: Options, config: BackgroundConfig) -> dict[str, str | None]:
@@ -122,7 +128,8 @@ def _from_file(path: str, said: dict[str, Any], config: BackgroundConfig) -> Ite
     for place, line in _lines(path):
         try:
             wanted = LaunchInput.from_json(_with_defaults(_parsed(line), said))
-            agent_of(wanted, config)
+            if wanted.resume is None:
+                agent_of(wanted, config)
         except InvalidInput as error:
             raise type(error)(f"{place}: {error}", field=error.field) from None
         yield wanted
@@ -159,7 +166,8 @@ def _with_defaults(line: object, said: dict[str, Any]) -> object:
     """A line, with what the options say where it says nothing; its environment is added to the launcher's."""
     if not isinstance(line, dict):
         return line
-    found = {**said, **line}
+    place = ("cwd", "parentSessionId") if line.get("resume") else ()
+    found = {**{name: value for name, value in said.items() if name not in place}, **line}
     if isinstance(own := line.get("env"), dict):
         found["env"] = said["env"] | own
     return found

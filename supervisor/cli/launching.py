@@ -65,6 +65,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     click.option(
         "--agent", metavar="NAME", help="Who works on the prompt: an agent of the configuration, or external."
     ),
+    click.option("--resume", metavar="ID", help="Go on in the session of this task, which has ended."),
     click.option("--model", metavar="NAME", help="The model, which is also what the task competes for."),
     click.option("--key", metavar="KEY", help="What the task competes for, if not its model or agent."),
     click.option(

@@ -71,10 +71,12 @@ def agent_plan(claimed: Claimed, home: Home, agent: AgentConfig) -> Plan:
     """The process of an agent's template."""
     leave = agent.leave_children if claimed.leave_children is None else claimed.leave_children
     words = placeholders(claimed, home, agent)
-    argv = tuple(filled(agent.command, words))
+    argv = tuple(filled(agent.resume if claimed.session else agent.command, words))
     text = claimed.stdin if claimed.stdin is not None else fill(agent.stdin, words) if agent.stdin else None
     environment = environment_of(claimed, home, agent.env, leave)
-    return Plan(claimed.cwd, argv, environment, stdin_of(claimed, home, text), leave, words["{uuid}"])
+    return Plan(
+        claimed.cwd, argv, environment, stdin_of(claimed, home, text), leave, claimed.session or words["{uuid}"]
+    )
 
 
 def filled(template: Arguments, words: Mapping[str, str]) -> Iterator[str]:
@@ -90,7 +92,7 @@ def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, 
     """What stands for each placeholder; the prompt is also written to a file where a template asks for one."""
     prompt = claimed.prompt or ""
     file = home.input(f"{claimed.claim}.prompt")
-    if "{prompt_file}" in str((agent.command, agent.stdin)):
+    if "{prompt_file}" in str((agent.command, agent.resume, agent.stdin)):
         _write_private(file, prompt)
     return {
         "{prompt}": prompt,
@@ -100,6 +102,7 @@ def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, 
         "{task_id}": claimed.id,
         "{parent_session_id}": claimed.parent or "",
         "{uuid}": str(uuid.uuid4()),
+        "{session}": claimed.session or "",
     }
 
 

@@ -125,6 +125,20 @@ def test_an_agent_answers_with_its_result_and_its_session(room: Room):
 
 
 @every_agent
+def test_a_follow_up_goes_on_in_the_session_of_its_task(room: Room):
+    room.model.now(Say("pong from mock"))
+    first = room.ask("the word is abracadabra")
+    room.model.now(Say("it was abracadabra"))
+    task = room.stage.until(
+        room.stage.launch(prompt="what was it?", resume=first.id, env=room.env, cwd=str(room.folder))
+    )
+    assert (task.status, task.error, task.result) == ("completed", None, "it was abracadabra")
+    assert (task.session_id, task.resumes) == (first.session_id, first.id)
+    heard = [request for request in room.model.requests if request.says("what was it?")]
+    assert any(request.says("the word is abracadabra") for request in heard)
+
+
+@every_agent
 def test_an_answer_that_comes_slowly_is_waited_for(room: Room):
     room.model.now(Slow("one two three four", pause=0.2))
     task = room.ask("count")
