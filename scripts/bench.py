@@ -25,13 +25,13 @@ from pathlib import Path
 from bench_parts.harness import Measured, Section, Size, Spread, Verdict, measure
 from chart import Chart
 
-SECTIONS = ("commands", "calls", "full", "launches", "latency", "idle", "memory", "processes")
+SECTIONS = ("commands", "calls", "full", "launches", "latency", "idle", "memory", "processes", "growth", "crowd")
 
 #: The folder of its own, with the peers and what was measured last.
 OWN = Path(__file__).resolve().parents[1] / ".bench"
 
 #: Left out where only two minutes are given.
-LONG: tuple[str, ...] = ()
+LONG = ("growth", "crowd")
 
 
 def main() -> int:

@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 from bench_parts import bare
-from bench_parts.commands import CHUNK, Ours
+from bench_parts.commands import Ours
 from bench_parts.errands import Errand
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.ours import cpu_of
+from bench_parts.ours import CHUNK, cpu_of
 from bench_parts.peers.contestant import Peer
 from bench_parts.peers.specs import QUEUES
 

@@ -8,10 +8,8 @@ import tempfile
 import time
 
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.ours import House, check
+from bench_parts.ours import CHUNK, House
 from bench_parts.peers.spooler import Spooler
-
-CHUNK = 100
 
 
 class Ours(Contestant):
@@ -26,25 +24,15 @@ class Ours(Contestant):
         self._house = House(**self._wanted)
         self.settings = self._house.described
         self._house.up()
-        self._launcher = self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
-        self._drain("warm-up", CHUNK)
+        self._launcher = self._house.launcher()
+        self._house.drain(self._launcher, "warm-up", CHUNK, self._task)
 
     def round(self, number: int) -> Figures:
         """A fresh parent."""
         cpu = self._house.cpu()
-        rate = self._drain(f"round-{number}", self._count)
+        rate = self._house.drain(self._launcher, f"round-{number}", self._count, self._task)
         spent = {role: 1000 * (used - cpu[role]) / self._count for role, used in self._house.cpu().items()}
         return {"rate": rate, "CPU ms a task": sum(spent.values()), **{f"of {role}": ms for role, ms in spent.items()}}
-
-    def _drain(self, parent: str, count: int) -> float:
-        ear = self._house.ear(parent)
-        request = {"parent": parent, "count": count, "chunk": CHUNK, "task": self._house.task(**self._task)}
-        self._launcher.ask(**request)
-        ended, events = ear.hear(count)
-        launched = self._launcher.answer()
-        ear.close()
-        check(launched["ids"], events)
-        return count / (ended - launched["began"])
 
     def close(self) -> None:
         """End it."""

@@ -25,7 +25,7 @@ class Idle(Contestant):
         self._house = House(durability="normal")
         self._house.up()
         self._ear = self._house.ear("idle")
-        launcher = self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
+        launcher = self._house.launcher()
         task = self._house.task(command=["sleep", "0.2"])
         launched = launcher.call(parent="idle", count=4, chunk=4, task=task)
         launcher.close()

@@ -7,15 +7,15 @@ import select
 import socket
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench_parts.bare import EVENT, Store, make
 from bench_parts.errands import Errand
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.ours import House
+from bench_parts.ours import Ear, House
 
 #: Opens a pipe, writes a line as soon as it can, and ends, which closes the pipe.
 PROGRAM = ["/bin/sh", "-c", 'exec 9>"$0"; echo >&9']
@@ -52,6 +52,31 @@ class Fifo:
         return at
 
 
+class Samples(NamedTuple):
+    """Launches into an idle home, one after another."""
+
+    house: House
+    launcher: Errand
+    fifo: Fifo
+    gap: float = GAP
+
+    def take(self, parent: str, count: int) -> Figures:
+        """Percentiles of so many."""
+        ear = self.house.ear(parent)
+        task = self.house.task(command=[*PROGRAM, str(self.fifo.path)])
+        starts, ends = zip(*(self._one(ear, parent, task) for _ in range(count)), strict=True)
+        ear.close()
+        return {**_percentiles("start", starts), **_percentiles("told", ends)}
+
+    def _one(self, ear: Ear, parent: str, task: dict[str, object]) -> tuple[float, float]:
+        time.sleep(self.gap)
+        with self.fifo as fifo:
+            self.launcher.ask(parent=parent, count=1, chunk=1, task=task)
+            began, ended = fifo.wait(), fifo.wait()
+            told, _ = ear.hear(1)
+        return began - self.launcher.answer()["began"], told - ended
+
+
 class Ours(Contestant):
     """Launched through the Python front door, told over the socket."""
 
@@ -65,7 +90,7 @@ class Ours(Contestant):
         self.settings = self._house.described
         self._fifo = Fifo(self._house.place.project)
         self._house.up()
-        self._launcher = self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
+        self._launcher = self._house.launcher()
         self._samples("warm-up", 3)
 
     def round(self, number: int) -> Figures:
@@ -73,20 +98,7 @@ class Ours(Contestant):
         return self._samples(f"round-{number}", self._count)
 
     def _samples(self, parent: str, count: int) -> Figures:
-        ear = self._house.ear(parent)
-        command = [*PROGRAM, str(self._fifo.path)]
-        starts, ends = [], []
-        for _ in range(count):
-            time.sleep(self._gap)
-            with self._fifo as fifo:
-                task = self._house.task(command=command)
-                self._launcher.ask(parent=parent, count=1, chunk=1, task=task)
-                began, ended = fifo.wait(), fifo.wait()
-                told, _ = ear.hear(1)
-                starts.append(began - self._launcher.answer()["began"])
-                ends.append(told - ended)
-        ear.close()
-        return {**_percentiles("start", starts), **_percentiles("told", ends)}
+        return Samples(self._house, self._launcher, self._fifo, self._gap).take(parent, count)
 
     #: Between two samples.
     _gap = GAP
@@ -207,7 +219,7 @@ def echo(path: str) -> Callable[..., Any]:
     return send_back
 
 
-def _percentiles(name: str, values: list[float]) -> Figures:
+def _percentiles(name: str, values: Sequence[float]) -> Figures:
     ms = [1000 * value for value in values]
     return {f"{name} p50, ms": median(ms), f"{name} p99, ms": quantiles(ms, n=100, method="inclusive")[98]}
 

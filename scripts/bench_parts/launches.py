@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bench_parts.errands import Errand
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
 from bench_parts.ours import House
 
@@ -25,11 +24,8 @@ class Launches(Contestant):
         self.settings = self._house.described
         self._house.up()
         self._house.run("pause", "bench")
-        self._launchers = [self._launcher() for _ in range(self._size)]
+        self._launchers = [self._house.launcher() for _ in range(self._size)]
         self._ask("warm-up", 10)
-
-    def _launcher(self) -> Errand:
-        return self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
 
     def round(self, number: int) -> Figures:
         """A fresh parent each."""

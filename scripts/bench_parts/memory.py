@@ -19,7 +19,7 @@ class Memory(Contestant):
         self._house = House(durability="normal", default_concurrency=MANY)
         self.settings = self._house.described
         self._house.up()
-        self._launcher = self._house.errand("bench_parts.ours:launcher", str(self._house.place.home))
+        self._launcher = self._house.launcher()
 
     def round(self, number: int) -> Figures:
         """With one worker, then with eight."""

@@ -18,6 +18,9 @@ from bench_parts.errands import Errand
 #: Workers stay, as those of the others do.
 STEADY: Mapping[str, object] = {"default_concurrency": 2, "worker_idle_s": 3600}
 
+#: Tasks that are launched in one transaction, where they are launched in bulk.
+CHUNK = 100
+
 ENDED = "background_task_completed"
 NOOP = "def noop():\n    return None\n"
 
@@ -73,6 +76,20 @@ class House:
         """A launch, in Python's spelling."""
         return {"concurrency_key": "bench", "cwd": str(self.place.project), **said}
 
+    def launcher(self) -> Errand:
+        """A program that launches."""
+        return self.errand("bench_parts.ours:launcher", str(self.place.home))
+
+    def drain(self, launcher: Errand, parent: str, count: int, task: dict[str, object]) -> float:
+        """Tasks a second: so many, launched by the hundred, until a subscriber has the last end."""
+        ear = self.ear(parent)
+        launcher.ask(parent=parent, count=count, chunk=CHUNK, task=self.task(**task))
+        ended, events = ear.hear(count)
+        launched = launcher.answer()
+        ear.close()
+        check(launched["ids"], events)
+        return count / (ended - launched["began"])
+
     def close(self) -> None:
         """End all of it, and delete it."""
         for one in (*self._ears, *self._errands):
@@ -106,6 +123,11 @@ class Ear:
         at = time.monotonic()
         *whole, self._heard = b"".join(pieces).split(b"\n")
         return at, [json.loads(line)["params"] for line in whole]
+
+    def here(self) -> list[dict[str, Any]]:
+        """What has come by now; waits for something."""
+        *whole, self._heard = (self._heard + self._read()).split(b"\n")
+        return [json.loads(line)["params"] for line in whole]
 
     def fileno(self) -> int:
         """To be polled."""
