@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import select
 import time
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ def now() -> int:
 
 def iso(milliseconds: int) -> str:
     """ISO 8601, UTC, with milliseconds and `Z`."""
-    return moment(milliseconds).strftime("%Y-%m-%dT%H:%M:%S.") + f"{milliseconds % 1000:03d}Z"
+    return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 def parse(text: str) -> int:
@@ -39,6 +40,11 @@ def parse(text: str) -> int:
 def moment(milliseconds: int) -> datetime:
     """An aware datetime of milliseconds since 1970."""
     return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
+
+
+@functools.lru_cache(maxsize=256)  # what is told together happened together
+def _second(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def nap(seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sqlite3
+import struct
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -26,8 +27,11 @@ SCHEMA = 3
 #: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
 CHECKPOINT_AT = 8 * 1024 * 1024
 
-#: A writer looks at the log's size once in so many transactions.
+#: A writer looks at the log's length once in so many transactions.
 CHECKPOINT_LOOK = 64
+
+#: The heads of a write-ahead log and of each frame in it: page size and salts, salts (sqlite.org/fileformat2.html, 4.1).
+LOG_HEAD, FRAME_HEAD = struct.Struct(">8xI4x8s8x"), struct.Struct(">8x8s8x")
 
 #: What `seq` and the claim counter jump ahead by when numbers may have been lost that somebody saw: at a
 #: new boot and after a restore. 2^21 such jumps stay below 2^53, the last whole number that JSON readers agree on.
@@ -89,13 +93,15 @@ class Database:
         self._mutex = threading.RLock()
         self._commits = 0
         self._in_write = False
+        self._path = str(home.database)
         with translated(home):
             self._open()
 
     def _open(self) -> None:
         self._boot_seen = False
+        self._synchronous = ""
         self._connection = self._connect()
-        self._file = _file_id(self.home.database)
+        self._file = _file_id(self._path)
         self._transaction = Transaction(self._connection)
         try:
             self._prepare()
@@ -122,7 +128,7 @@ class Database:
 
         SQLite leaves alone, on closing, what lies beside a file that was moved or deleted.
         """
-        found = _file_id(self.home.database)
+        found = _file_id(self._path)
         if found is None:
             raise Temporary(f"The database of {self.home.folder} is gone.")
         if found != self._file:
@@ -133,16 +139,17 @@ class Database:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _migrate(self) -> None:
-        from sqlite_utils import Database as Tables  # 150 ms, paid once in the life of a home
+        from sqlite_utils import Database as Tables  # 150 ms, paid once in the life of a home, outside the gate
 
-        from ipc.migrations import migrations  # before the gate: nobody waits for an import
+        from ipc.migrations import migrations
 
         with self._gate:
+            if self._version() == SCHEMA:  # somebody else was here before us
+                return
             self._connection.execute("PRAGMA journal_mode = WAL")
             with self._begun("FULL"):
-                if self._version() < SCHEMA:  # somebody else may have been here before us
-                    migrations.apply(Tables(self._connection, execute_plugins=False))
-                    self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+                migrations.apply(Tables(self._connection, execute_plugins=False))
+                self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -183,7 +190,7 @@ class Database:
 
     @contextmanager
     def _begun(self, synchronous: str) -> Iterator[None]:
-        self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+        self._sync(synchronous)
         self._connection.execute("BEGIN IMMEDIATE")
         self._in_write = True
         try:
@@ -196,6 +203,11 @@ class Database:
             raise
         finally:
             self._in_write = False
+
+    def _sync(self, synchronous: str) -> None:
+        if synchronous != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+            self._synchronous = synchronous
 
     def _first_of_this_boot(self) -> None:
         """Numbers given before a power loss may be lost with the tail of the log: never give them again."""
@@ -211,8 +223,22 @@ class Database:
         self._boot_seen = True
 
     def _checkpoint_if_long(self) -> None:
-        if self.wal_bytes() >= CHECKPOINT_AT:
+        if self._is_long():
             self._checkpoint("PASSIVE")
+
+    def _is_long(self) -> bool:
+        """Whether the log has grown long since it was begun anew.
+
+        It is begun anew in the same file, whose size says nothing then: whose are the salts at that length?
+        """
+        try:
+            with open(f"{self._path}-wal", "rb", buffering=0) as log:
+                page_size, salts = LOG_HEAD.unpack(log.read(LOG_HEAD.size))
+                frame = page_size + FRAME_HEAD.size
+                log.seek(LOG_HEAD.size + CHECKPOINT_AT // frame * frame)
+                return bool(FRAME_HEAD.unpack(log.read(FRAME_HEAD.size)) == (salts,))
+        except (FileNotFoundError, struct.error):  # shorter than that, or not there
+            return False
 
     def wal_bytes(self) -> int:
         """The size of the write-ahead log, in bytes."""
@@ -260,7 +286,7 @@ class Database:
             self._first_of_this_boot()
             with other.write() as transaction:
                 _outrun(transaction, self._transaction)
-            self._connection.execute("PRAGMA synchronous = FULL")
+            self._sync("FULL")
             with moment("restore.become"):
                 other._connection.backup(self._connection)
             self._boot_seen = False
@@ -364,7 +390,7 @@ def _refuse_headless(path: Path) -> None:
         raise Damaged(_damage(path, "it is empty, but its write-ahead log is not"))
 
 
-def _file_id(path: Path) -> tuple[int, int] | None:
+def _file_id(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)
     except FileNotFoundError:
@@ -390,25 +416,34 @@ _MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
 )
 
 
-@contextmanager
-def translated(place: Home | Path) -> Iterator[None]:
+class translated:  # noqa: N801 (read as a verb; a class, since it stands around every transaction)
     """Say SQLite's errors in this program's classes, with the name of the home, or of the file."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: Home | Path) -> None:
+        self._place = place
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, (sqlite3.Error, OSError)) and (said := _translation(self._place, error)) is not None:
+            raise said from error
+
+
+def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exception | None:
+    """What an error means; None where it says more than we could."""
     path, what = (place, str(place)) if isinstance(place, Path) else (place.database, f"The database in {place.folder}")
-    try:
-        yield
-    except sqlite3.ProgrammingError as error:
-        if "closed" not in str(error):
-            raise
-        raise Temporary(f"{what} was closed meanwhile.") from error
-    except sqlite3.DatabaseError as error:
-        name = getattr(error, "sqlite_errorname", "")
-        found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)
-        if found is None:
-            raise
-        raise found(_damage(path, error) if found is Damaged else f"{what} does not answer ({error}).") from error
-    except OSError as error:
+    if isinstance(error, OSError):
         folder = path.parent if isinstance(place, Path) else f"The home {place.folder}"
-        raise Temporary(f"{folder} cannot be used now: {error.strerror or error}.") from error
+        return Temporary(f"{folder} cannot be used now: {error.strerror or error}.")
+    if isinstance(error, sqlite3.ProgrammingError):
+        return Temporary(f"{what} was closed meanwhile.") if "closed" in str(error) else None
+    name = getattr(error, "sqlite_errorname", "")
+    found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)
+    if found is None:
+        return None
+    return found(_damage(path, error) if found is Damaged else f"{what} does not answer ({error}).")
 
 
 def _damage(path: Path, why: object) -> str:

@@ -114,7 +114,7 @@ class Home:
         It looks at the database itself, so a lost hint costs only a delay.
         """
         try:
-            pipe = os.open(self.folder / f"{role}.wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            pipe = os.open(f"{self.folder}/{role}.wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         except OSError:  # nobody listens
             return False
         try:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipc import clock
-from ipc.database import Database, Row, Transaction
+from ipc.database import Database, Row
 from ipc.errors import InvalidInput
 from ipc.notifications import batch_payload
 from ipc.task import Task
-from ipc.tasks import known_task
+from ipc.tasks import task_of
 
 #: The log's name for a batch, and what subscribers hear it as.
 STORED_BATCH, TOLD_BATCH = "background_tasks_notification", "background_tasks_batch"
@@ -111,7 +111,7 @@ def form_batch(transaction: Transaction, parent: str, most: int) -> bool:
     ends = transaction.all("take_unbatched", {"parent": parent, "most": most})
     if not ends:
         return False
-    tasks = [_ended(transaction, end) for end in ends]
+    tasks = [_ended(end) for end in ends]
     seq = ends[-1]["seq"]
     body = {"taskIds": [end["id"] for end in ends], "source": "background-manager"}
     body |= batch_payload(parent, tasks, all_complete=not more_to_come(transaction, parent, seq))
@@ -132,11 +132,11 @@ def tell(transaction: Transaction, parent: str, body: Mapping[str, Any], seq: in
     return last_seq(transaction)
 
 
-def _ended(transaction: Transaction, end: Row) -> Task:
+def _ended(end: Row) -> Task:
     """The task as it was when it ended."""
     if end["snapshot"] is not None:
         return Task.from_json(json.loads(end["snapshot"]))
-    return known_task(transaction, end["id"])
+    return task_of(end)
 
 
 def _line(row: Row) -> Line:

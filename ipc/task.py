@@ -153,7 +153,13 @@ def camel(name: str) -> str:
     return first + "".join(word.capitalize() for word in rest)
 
 
+#: Types whose values are JSON as they are: most of a task, and so asked for first.
+_ATOMS = frozenset({type(None), str, int, bool, float, TaskStatus})
+
+
 def _plain(value: Any) -> Any:
+    if type(value) in _ATOMS:
+        return value
     if isinstance(value, datetime):
         return clock.iso(round(value.timestamp() * 1000))
     if isinstance(value, tuple):

@@ -30,12 +30,13 @@ class Outbox(NotificationManager):
     def __init__(self, log: Log, config: NotificationConfig) -> None:
         """Form batches in that log."""
         super().__init__(config, clock=clock.monotonic)
+        self.formed = 0
         self._log = log
         self._most = config.max_batch_size
 
     def announce(self, parent: str, tasks: Sequence[Task]) -> None:
         """Form the batch, whole, in one transaction."""
-        self._log.form_batch(parent, self._most)
+        self.formed += self._log.form_batch(parent, self._most)
 
 
 class Flusher(Role):
@@ -117,14 +118,21 @@ class Flusher(Role):
     def _tell(self) -> None:
         """Hand on all that is new in the log: to calls that wait, to subscribers, to the outbox."""
         seen = self._database.changed()
-        while lines := self._log.read(None, self._seq, PAGE):
+        while self._tell_page():
+            pass
+        self._stirred, self._seen = False, seen
+
+    def _tell_page(self) -> bool:
+        """Hand on the next events; whether there may be more, our own batches among them."""
+        formed, lines = self._outbox.formed, self._log.read(None, self._seq, PAGE)
+        if lines:
             self._seq = lines[-1].seq
             self._bus.told(lines)
             self._methods.told(lines)
-            for line in lines:
-                if line.type == "background_task_completed" and line.parent is not None:
-                    self._outbox.notify(_waiting(line.parent))
-        self._stirred, self._seen = False, seen
+        for line in lines:
+            if line.type == "background_task_completed" and line.parent is not None:
+                self._outbox.notify(_waiting(line.parent))
+        return len(lines) == PAGE or self._outbox.formed > formed
 
     def _stir(self) -> None:
         """A call that came over the bus changed something."""

@@ -90,7 +90,7 @@ class Role:
 
     def is_homeless(self) -> bool:
         """Whether the home has been gone for so long that it will not come back."""
-        if self.home.folder.exists():
+        if os.path.exists(self.home.folder):
             self._gone_since = None
             return False
         now = clock.monotonic()

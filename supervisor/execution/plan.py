@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -139,10 +138,11 @@ def program_of(plan: Plan) -> str:
         if not os.access(path, os.X_OK) or os.path.isdir(path):
             raise CannotStart(f"The program {name} may not be run.", 126)
         return path
-    found = shutil.which(name, path=plan.environment.get("PATH", os.defpath))
-    if found is None:
-        raise CannotStart(f"There is no program {name} in the PATH.")
-    return os.path.join(plan.cwd, found)
+    for folder in plan.environment.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(plan.cwd, folder, name)
+        if os.access(path, os.X_OK) and not os.path.isdir(path):
+            return path
+    raise CannotStart(f"There is no program {name} in the PATH.")
 
 
 @functools.cache

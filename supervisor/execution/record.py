@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, replace
 from pathlib import Path
 
 from ipc.claim import Settlement
@@ -28,7 +27,7 @@ class ExitRecord:
 
     def write(self, settlement: Settlement) -> None:
         """Note how a try ended. Raises OSError."""
-        text = json.dumps({**asdict(replace(settlement, outputs=())), "boot": boot_id()})
+        text = json.dumps({**vars(settlement), "outputs": (), "boot": boot_id()})
         with moment("record.write"):
             os.pwrite(self._descriptor, f"{_digest(text)} {len(text.encode())} {text}".encode(), 0)
 

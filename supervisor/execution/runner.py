@@ -22,6 +22,9 @@ from typing import Any
 
 _LENGTH = struct.Struct("!I")
 
+#: Bytes of a message that are read at first; most are shorter.
+_PIECE = 64 * 1024
+
 #: Bytes of a result that are sent on; what is beyond is told to be missing.
 _RESULT_LIMIT = 64 * 1024
 
@@ -29,21 +32,20 @@ _RESULT_LIMIT = 64 * 1024
 def send(channel: socket.socket, document: dict[str, Any], descriptors: list[int] | None = None) -> None:
     """Send one message, with descriptors. Raises OSError."""
     data = json.dumps(document).encode()
-    head = _LENGTH.pack(len(data))
-    if descriptors:
-        socket.send_fds(channel, [head], descriptors)
-    else:
-        channel.sendall(head)
-    channel.sendall(data)
+    message = _LENGTH.pack(len(data)) + data
+    sent = socket.send_fds(channel, [message], descriptors) if descriptors else channel.send(message)
+    if sent < len(message):
+        channel.sendall(message[sent:])
 
 
 def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
     """The next message and its descriptors, or None at the end. Raises OSError."""
-    head, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 3)
-    if len(head) < _LENGTH.size:
+    first, descriptors, _, _ = socket.recv_fds(channel, _PIECE, 3)  # one side speaks at a time: no more than a message
+    if len(first) < _LENGTH.size:
         return None
-    data = _read(channel, _LENGTH.unpack(head)[0])
-    return None if data is None else (json.loads(data), descriptors)
+    data = first[_LENGTH.size :]
+    rest = _read(channel, _LENGTH.unpack_from(first)[0] - len(data))
+    return None if rest is None else (json.loads(data + rest), descriptors)
 
 
 def _read(channel: socket.socket, size: int) -> bytes | None:

@@ -217,7 +217,12 @@ def own_children() -> set[int]:
     """The children of this process, which has one thread; zombies count."""
     if not LINUX:
         return _children(os.getpid())
-    return set(map(int, Path(f"/proc/self/task/{os.getpid()}/children").read_bytes().split()))
+    return _numbers(f"/proc/self/task/{os.getpid()}/children")
+
+
+def _numbers(path: str) -> set[int]:
+    with open(path, "rb", buffering=0) as file:  # asked for after every task
+        return set(map(int, file.read().split()))
 
 
 def _children(pid: int) -> set[int]:
@@ -226,7 +231,7 @@ def _children(pid: int) -> set[int]:
     found: set[int] = set()
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            found.update(map(int, Path(f"/proc/{pid}/task/{thread}/children").read_bytes().split()))
+            found |= _numbers(f"/proc/{pid}/task/{thread}/children")
     except (FileNotFoundError, ProcessLookupError):
         return found
     return found
