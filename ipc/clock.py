@@ -26,6 +26,11 @@ def now() -> int:
     return time.time_ns() // 1_000_000
 
 
+def nanoseconds() -> int:
+    """Nanoseconds since 1970, by the wall clock."""
+    return time.time_ns()
+
+
 def iso(milliseconds: int) -> str:
     """ISO 8601, UTC, with milliseconds and `Z`."""
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ipc import clock
+from ipc.commits import Commits
 from ipc.errors import Damaged, MoveNotAllowed, NewerSchema, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.home import Home
@@ -91,7 +92,7 @@ class Database:
         self.durability = durability
         self._gate = Gate.of(home.lock("gate"))
         self._mutex = threading.RLock()
-        self._commits = 0
+        self._written = 0
         self._in_write = False
         self._path = str(home.database)
         with translated(home):
@@ -106,13 +107,18 @@ class Database:
         try:
             self._prepare()
         except BaseException:
-            self._connection.close()
+            self._shut()
             raise
+
+    def _shut(self) -> None:
+        self._connection.close()
+        self._commits.close()
 
     def _connect(self) -> sqlite3.Connection:
         return _connect(self.home)
 
     def _prepare(self) -> None:
+        self._commits = Commits(self.home.folder / "commits", f"{self._path}-wal", Gate.of(self.home.lock("sync")))
         version = self._version()
         if version > SCHEMA:
             raise NewerSchema(
@@ -132,7 +138,7 @@ class Database:
         if found is None:
             raise Temporary(f"The database of {self.home.folder} is gone.")
         if found != self._file:
-            self._connection.close()
+            self._shut()
             self._open()
 
     def _version(self) -> int:
@@ -153,7 +159,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """One consistent view. Keep it short: the log cannot shrink below a reader."""
+        """One consistent view, which may be told. Keep it short: the log cannot shrink below a reader."""
         with self._mutex, translated(self.home):
             if self._in_write:
                 yield self._transaction
@@ -164,25 +170,44 @@ class Database:
                 yield self._transaction
             finally:
                 self._connection.execute("COMMIT")
+        self.sync()
 
     def write(self, durable: bool = True) -> AbstractContextManager[Transaction]:
         """One transaction of one writer: all of it, or, if anything is raised, nothing.
 
-        `durable` says whether it must outlive a power loss where the durability is "full"; it outlives the death of any
-        process in any case. Raises GateBusy, Temporary, MoveNotAllowed.
+        `durable` says that the caller tells of it: where the durability is "full" it outlives a power loss then. It
+        outlives the death of any process in any case. Raises GateBusy, Unsynced, Temporary, MoveNotAllowed.
         """
         return self._writing(durable)
 
     @contextmanager
     def _writing(self, durable: bool) -> Iterator[Transaction]:
-        synced = durable and self.durability == "full"
         with self._mutex, translated(self.home), self._followed_gate():
             self._first_of_this_boot()
-            with self._begun("FULL" if synced else "NORMAL"):
+            with self._counted(), self._begun("NORMAL"):
                 yield self._transaction
-            self._commits += 1
-            if self._commits % CHECKPOINT_LOOK == 0:
+            self._written += 1
+            if self._written % CHECKPOINT_LOOK == 0:
                 self._checkpoint_if_long()
+        if durable:
+            self.sync()
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        if self.durability != "full":
+            yield
+            return
+        number = self._commits.begin()
+        try:
+            yield
+        finally:
+            self._commits.end(number)
+
+    def sync(self) -> None:
+        """Have all that can be read now outlive a power loss, where the durability is "full". Raises Unsynced, GateBusy."""
+        if self.durability == "full" and not self._in_write:
+            with translated(self.home):
+                self._commits.sync()
 
     def _followed_gate(self) -> Gate:
         self._follow()
@@ -329,9 +354,9 @@ class Database:
         with self._mutex:
             try:
                 with self._gate:
-                    self._connection.close()
+                    self._shut()
             except OSError:  # the home is gone, or closed to us, and the gate with it: nobody is kept out, nor need be
-                self._connection.close()
+                self._shut()
 
 
 def jump(transaction: Transaction) -> None:
@@ -478,8 +503,14 @@ class Inspection(Database):
         """Never."""
         raise AssertionError("an inspection writes nothing")
 
+    def sync(self) -> None:
+        """Who inspects does not vouch for what is there."""
+
     def close(self) -> None:
         """Let go."""
+        self._shut()
+
+    def _shut(self) -> None:
         self._connection.close()
 
 

@@ -99,6 +99,10 @@ class Temporary(BackburnerError):
     rpc_code = -32004
 
 
+class Unsynced(Temporary):
+    """It was written, but the disk did not confirm it: whether it outlives a power loss is not known."""
+
+
 class GateBusy(Temporary):
     """Another process holds the write gate."""
 

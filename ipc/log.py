@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ipc import clock
-from ipc.database import Database, Row
+from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput
 from ipc.notifications import batch_payload
 from ipc.task import Task
@@ -87,7 +87,7 @@ class Log:
 
     def form_batch(self, parent: str, most: int) -> bool:
         """Tell a parent, in one notice, of at most `most` of its ended tasks; False where none waits."""
-        with self.database.write() as transaction:
+        with self.database.write(durable=False) as transaction:
             return form_batch(transaction, parent, most)
 
 

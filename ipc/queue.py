@@ -136,7 +136,7 @@ class Queue(Tasks):
 
         Gives the task's status now, or None where the claim was no longer the one in force: then nothing changed.
         """
-        with self.database.write() as transaction:
+        with self.database.write(durable=False) as transaction:
             status = _settle(transaction, settlement)
             claimed = _claim(transaction, *then) if then else None
             followed = status == TaskStatus.PENDING or transaction.value("any_over") is not None
@@ -152,7 +152,7 @@ class Queue(Tasks):
 
     def decide(self, number: int, claim: int, verdict: TaskStatus, text: str | None, kind: str | None) -> bool:
         """Write a running try's verdict; whether it was the first."""
-        with self.database.write() as transaction:
+        with self.database.write(durable=False) as transaction:
             return _write_verdict(transaction, {"number": number, "claim": claim}, verdict, text, kind)
 
     def verdict(self, id: str, claim: int) -> str | None:
@@ -170,7 +170,7 @@ class Queue(Tasks):
 
     def note_stale(self, number: int, claim: int, idle_ms: int) -> None:
         """Tell, once per attempt, that a try gave no sign of life for so long."""
-        with self.database.write() as transaction:
+        with self.database.write(durable=False) as transaction:
             transaction.run("set_stale", {"number": number, "claim": claim, "idle_ms": idle_ms})
         self.home.wake("flusher")
 
@@ -271,7 +271,7 @@ class Queue(Tasks):
     def promote(self, most: int = 200) -> set[str]:
         """Let those be claimed whose delay or dependency is over, end those that waited too long; their groups."""
         now = clock.now()
-        with self.database.write() as transaction:
+        with self.database.write(durable=False) as transaction:
             late = transaction.all("list_due", {"now": now, "most": most})
             for row in late:
                 _promote(transaction, row, now)

@@ -57,7 +57,7 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 #: Bugs that are planted to show that they are found: file, what stands there, what stands there instead.
 PLANTS = {
-    "unsynced": ("ipc/database.py", '"FULL" if synced else "NORMAL"', '"NORMAL"'),
+    "unsynced": ("ipc/commits.py", "if synced >= wanted:", "if wanted:"),
     "no-jump": ("ipc/database.py", "                    jump(self._transaction)\n", "                    pass\n"),
 }
 
