@@ -16,7 +16,6 @@ from typing import NamedTuple
 from ipc import clock
 from ipc.errors import Unsynced
 from ipc.gate import Gate
-from ipc.moments import moment
 
 _ALL, _ONE = struct.Struct("=qqq"), struct.Struct("=q")
 
@@ -81,8 +80,7 @@ class Commits:
         try:
             log = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                with moment("commits.sync"):
-                    os.fsync(log)
+                os.fsync(log)
             finally:
                 os.close(log)
         except FileNotFoundError:

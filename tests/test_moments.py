@@ -49,6 +49,8 @@ EXCEPTIONS = {
     "supervisor.nursery Nursery._tell send": "goes to ControlLine.send",
     "supervisor.execution.runner send socket.send_fds": "its callers have the moments: runner.order, runner.answer",
     "supervisor.execution.runner send sendall": "as send_fds",
+    "supervisor.execution.runner send send": "as send_fds",
+    "ipc.commits Commits._note os.pwrite": "saves a sync; the commit between two of them has a moment",
 }
 
 
