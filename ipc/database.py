@@ -31,7 +31,7 @@ CHECKPOINT_AT = 8 * 1024 * 1024
 #: A writer looks at the log's length once in so many transactions.
 CHECKPOINT_LOOK = 64
 
-#: The heads of a write-ahead log and of each frame in it: page size and salts, salts (sqlite.org/fileformat2.html, 4.1).
+#: Heads of a write-ahead log (page size, salts) and of each frame in it (salts): sqlite.org/fileformat2.html, 4.1.
 LOG_HEAD, FRAME_HEAD = struct.Struct(">8xI4x8s8x"), struct.Struct(">8x8s8x")
 
 #: What `seq` and the claim counter jump ahead by when numbers may have been lost that somebody saw: at a
@@ -204,7 +204,10 @@ class Database:
             self._commits.end(number)
 
     def sync(self) -> None:
-        """Have all that can be read now outlive a power loss, where the durability is "full". Raises Unsynced, GateBusy."""
+        """Have all that can be read now outlive a power loss, where the durability is "full".
+
+        Raises Unsynced, GateBusy: then nobody knows whether it would.
+        """
         if self.durability == "full" and not self._in_write:
             with translated(self.home):
                 self._commits.sync()
@@ -441,7 +444,7 @@ _MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
 )
 
 
-class translated:  # noqa: N801 (read as a verb; a class, since it stands around every transaction)
+class translated:
     """Say SQLite's errors in this program's classes, with the name of the home, or of the file."""
 
     __slots__ = ("_place",)
