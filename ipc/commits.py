@@ -64,8 +64,10 @@ class Commits:
                 self._note("synced", found.over)
 
     def close(self) -> None:
-        """Let go."""
-        os.close(self._descriptor)
+        """Let go; a second time, too, as a connection may be."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
 
     def _numbers(self) -> Numbers:
         found = os.pread(self._descriptor, _ALL.size, 0)
