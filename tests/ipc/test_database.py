@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ipc import database as module
-from ipc.database import JUMP, SCHEMA, Database
+from ipc.database import CHECKPOINT_AT, CHECKPOINT_LOOK, JUMP, SCHEMA, Database
 from ipc.errors import GateBusy, MoveNotAllowed, NewerSchema, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.home import Home
@@ -247,13 +247,19 @@ with Gate.of(Path(sys.argv[1])):
 """
 
 
-@pytest.mark.parametrize(
-    ("durability", "durable", "synced"), [("full", True, 2), ("full", False, 1), ("normal", True, 1)]
-)
-def test_what_must_outlive_a_power_loss_is_synced_and_only_that(opened, durability, durable, synced):
-    opened.durability = durability
-    with opened.write(durable):
-        assert opened._connection.execute("PRAGMA synchronous").fetchone()[0] == synced
+def test_a_log_that_was_begun_anew_is_long_when_it_has_grown_again_not_when_its_file_is(opened):
+    def write(times: int, size: int) -> bytes:
+        for _ in range(times):
+            with opened.write() as transaction:
+                transaction.run("set_setting", {"name": "x", "value": "v" * size})
+        return Path(f"{opened.home.database}-wal").read_bytes()[16:24]  # its salts differ when it is begun anew
+
+    opened.durability = "normal"
+    first = write(CHECKPOINT_LOOK * 3, 100_000)
+    again = write(CHECKPOINT_LOOK, 10)
+    assert again != first
+    assert opened.wal_bytes() > CHECKPOINT_AT
+    assert write(CHECKPOINT_LOOK * 3, 10) == again
 
 
 @pytest.mark.parametrize("gone", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("away"))])
