@@ -157,7 +157,7 @@ def row_inserter(path: str, synchronous: str, pattern: str) -> Answer:
     tables.append(_row_of(store, "inputs", "task", tables[0].pop("number")))
 
     def insert(count: int) -> dict[str, Any]:
-        began, waits = time.monotonic(), []
+        began, waits, cpu = time.monotonic(), [], time.process_time()
         for _ in range(count):
             before = time.monotonic()
             with store.write() as connection:
@@ -165,7 +165,7 @@ def row_inserter(path: str, synchronous: str, pattern: str) -> Answer:
                 tables[1]["task"] = _insert(connection, "tasks", tables[0])
                 _insert(connection, "inputs", tables[1])
             waits.append(time.monotonic() - before)
-        return {"began": began, "ended": time.monotonic(), "waits": waits}
+        return {"began": began, "ended": time.monotonic(), "waits": waits, "cpu": time.process_time() - cpu}
 
     return insert
 

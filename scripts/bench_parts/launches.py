@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
 from bench_parts.ours import House
 
@@ -31,7 +33,7 @@ class Launches(Contestant):
         """A fresh parent each."""
         return _figures(self._ask(f"round-{number}", self._count), self._count)
 
-    def _ask(self, parent: str, count: int) -> list[dict[str, list[float]]]:
+    def _ask(self, parent: str, count: int) -> list[dict[str, Any]]:
         task = self._house.task(command=["true"])
         for place, one in enumerate(self._launchers):
             one.ask(parent=f"{parent}-{place}", count=count, chunk=1, task=task)
@@ -69,10 +71,12 @@ class RawRows(Contestant):
         self._house.close()
 
 
-def _figures(answers: list[dict[str, list[float]]], count: int) -> Figures:
+def _figures(answers: list[dict[str, Any]], count: int) -> Figures:
     began, ended = min(one["began"] for one in answers), max(one["ended"] for one in answers)
     longest = max(wait for one in answers for wait in one["waits"])
-    return {"rate": count * len(answers) / (ended - began), "longest wait, s": longest}
+    total = count * len(answers)
+    cpu = 1000 * sum(one["cpu"] for one in answers) / total
+    return {"rate": total / (ended - began), "longest wait, s": longest, "CPU ms a launch": cpu}
 
 
 def contestants(size: Size) -> list[Contestant]:

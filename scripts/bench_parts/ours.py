@@ -163,12 +163,13 @@ def launcher(home: str) -> Callable[..., dict[str, object]]:
 
     def launch(parent: str, count: int, chunk: int, task: dict[str, Any]) -> dict[str, object]:
         wanted = {**task, "parent_session_id": parent}
-        ids, waits, began = [], [], time.monotonic()
+        ids, waits, began, cpu = [], [], time.monotonic(), time.process_time()
         for start in range(0, count, chunk):
             before = time.monotonic()
             ids += [one.id for one in manager.launch_many([wanted] * min(chunk, count - start))]
             waits.append(time.monotonic() - before)
-        return {"began": began, "ended": time.monotonic(), "ids": ids, "waits": waits}
+        used = time.process_time() - cpu
+        return {"began": began, "ended": time.monotonic(), "ids": ids, "waits": waits, "cpu": used}
 
     return launch
 

@@ -19,6 +19,7 @@ from outside import ROOT
 
 from bench_parts.errands import Errand
 from bench_parts.harness import Absent, Contestant, Figures
+from bench_parts.ours import cpu_of
 from bench_parts.peers.environment import Postgres, Redis, python, version
 
 #: Seconds between two looks at the file, and until a round that does not end is given up.
@@ -38,6 +39,13 @@ class Spec:
     #: Of its tasks, a share of what others have in a round: it is slow.
     share: float = 1.0
     environment: dict[str, str] = field(default_factory=dict)
+
+
+def _group(pid: int) -> int:
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 class Peer(Contestant):
@@ -84,9 +92,18 @@ class Peer(Contestant):
     def round(self, number: int) -> Figures:
         """A fresh parent."""
         self._signal(signal.SIGCONT)
+        cpu = self._cpu()
         rate = self._drain(f"round-{number}", self._count)
+        spent = 1000 * (self._cpu() - cpu) / self._count
         self._signal(signal.SIGSTOP)
-        return {"rate": rate}
+        return {"rate": rate, "CPU ms a task": spent}
+
+    def _cpu(self) -> float:
+        """Of its workers, its server and the enqueuing program; each but the last leads a group of processes."""
+        assert self._enqueuer is not None, "it was opened"
+        leaders = {one.pid for one in self._processes} | ({self._server.pid} if self._server else set())
+        members = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _group(pid) in leaders]
+        return sum(sum(cpu_of(pid)) for pid in [*members, self._enqueuer.pid])
 
     def _drain(self, parent: str, count: int) -> float:
         assert self._enqueuer is not None, "it was opened"

@@ -121,8 +121,13 @@ class Redis:
         options = f"--port {self.port} --bind 127.0.0.1 --appendonly yes --save --dir {self._folder.name}".split()
         options.insert(options.index("--save") + 1, "")
         self._process = subprocess.Popen(
-            [program("redis-server"), *options], env=libraries(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [program("redis-server"), *options],
+            env=libraries(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
+        self.pid = self._process.pid
         wait_for_port(self.port)
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
@@ -152,7 +157,9 @@ class Postgres:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            start_new_session=True,
         )
+        self.pid = self._process.pid
         wait_for_port(self.port)
         self.url = f"postgresql://bench@127.0.0.1:{self.port}/postgres"
 
