@@ -256,6 +256,8 @@ class BackgroundConfig:
     polling_interval_ms: int = setting(2000, Integer(1, 315_360_000_000))
     stability_threshold: int = setting(3, ONE_OR_MORE)
     min_stability_time_ms: int = setting(10_000, MILLISECONDS)
+    #: How often an agent's output is read for how far it is; 0: never.
+    progress_interval_ms: int = setting(5000, MILLISECONDS)
     stale_timeout_ms: int = setting(2_700_000, MILLISECONDS)
     stale_action: str = setting("notify", OneOf("notify", "fail"))
     #: Per task and stream.

@@ -23,6 +23,7 @@ TYPES = (
     "background_task_completed",
     "background_task_retrying",
     "background_task_stale",
+    "background_task_progress",
     "background_tasks_batch",
     "log_truncated",
 )

@@ -31,6 +31,12 @@ def third_schema(tables: Tables) -> None:
     _run_all(tables, "schema_3")
 
 
+@migrations()
+def fourth_schema(tables: Tables) -> None:
+    """Progress as events."""
+    _run_all(tables, "schema_4")
+
+
 def _run_all(tables: Tables, name: str) -> None:
     """Run a file of statements set apart by blank lines; `executescript` would commit the transaction first."""
     for text in statement(name).split("\n\n"):

@@ -213,7 +213,15 @@ class Queue(Tasks):
             state = state_of(transaction, id, self.home.folder)
             if not transaction.run("set_progress", {"id": id, "text": cut(text, BRIEF_LIMIT)}):
                 raise MoveNotAllowed(f"Task {id} is not running ({state['status']}).")
+        self.home.wake("flusher")
         return self.get(id)
+
+    def note_progress(self, number: int, claim: int, text: str) -> None:
+        """Note how far a running try is, as its worker reads it from its output."""
+        with self.database.write(durable=False) as transaction:
+            values = {"number": number, "claim": claim, "text": cut(text, BRIEF_LIMIT)}
+            transaction.run("note_progress", values)
+        self.home.wake("flusher")
 
     def retry(self, id: str) -> Task:
         """Queue a failed or cancelled task again under its id. Raises NotFound, MoveNotAllowed."""

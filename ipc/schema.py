@@ -98,6 +98,7 @@ EVENTS: Mapping[str, Record] = {
         ),
         _event("background_task_retrying", {"taskId": ID, "attempt": COUNT, "error": WORDS, "errorKind": KIND}),
         _event("background_task_stale", {"taskId": ID, "idleMs": COUNT}),
+        _event("background_task_progress", {"taskId": ID, "progress": Text(max_bytes=BRIEF_LIMIT)}),
         _event(
             "background_tasks_batch",
             {

@@ -150,6 +150,10 @@ def _colour(event: dict[str, Any]) -> str:
     return COLOURS.get(event.get("status", ""), "")
 
 
+def _sign_of_life(event: dict[str, Any]) -> str:
+    return event.get("progress") or f"gave no sign of life for {event['idleMs'] // 1000} s"
+
+
 def _words(event: dict[str, Any]) -> str:
     """An event in a line."""
     task = short(event.get("taskId", ""))
@@ -161,8 +165,8 @@ def _words(event: dict[str, Any]) -> str:
         case "background_task_retrying":
             why = event["error"] or event["errorKind"]
             return f"{task} will be tried again after attempt {event['attempt']}: {why}"
-        case "background_task_stale":
-            return f"{task} gave no sign of life for {event['idleMs'] // 1000} s"
+        case "background_task_stale" | "background_task_progress":
+            return f"{task} {_sign_of_life(event)}"
         case "background_tasks_batch":
             return f"{event['message']}{' All are done.' if event['allComplete'] else ''}"
     return f"events before {event['firstSeq']} are no longer kept"

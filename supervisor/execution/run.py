@@ -12,6 +12,7 @@ from ipc.task import TaskStatus
 from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
 from supervisor.execution.outcome import Outcome, Try, settlement_of
 from supervisor.execution.plan import CannotStart, agent_plan, command_plan, environment_of
+from supervisor.execution.progress import Progress
 from supervisor.execution.runners import Runners
 from supervisor.execution.trees import children_of, descendants_of, end, own_children, who_is_left
 from supervisor.execution.vitals import Vitals
@@ -42,6 +43,8 @@ class Run:
         self._note_pid_at = started + NOTE_PID_AFTER
         self._vitals = Vitals(self.attempt, self._living, queue.config, started)
         self._stale = False
+        rules = self._agent.progress if self._agent else {}
+        self._progress = Progress(self.attempt.files.paths["stdout"], rules, queue.config.progress_interval_ms, started)
 
     def heard(self, _mask: int) -> None:
         """What is watched has become readable."""
@@ -49,7 +52,8 @@ class Run:
 
     def rest(self) -> float:
         """Seconds until it must be looked at, if nothing is heard before."""
-        return max(0.0, min(self._deadline, self._note_pid_at, self._vitals.next_at()) - clock.monotonic())
+        due = min(self._deadline, self._note_pid_at, self._progress.next_at, self._vitals.next_at())
+        return max(0.0, due - clock.monotonic())
 
     def step(self) -> Settlement | None:
         """Do what is due; its settlement once it is over and its tree is gone."""
@@ -58,8 +62,7 @@ class Run:
         return self._go_on(clock.monotonic()) if self._outcome is None else self._conclude(self._outcome)
 
     def _go_on(self, now: float) -> Settlement | None:
-        if now >= self._note_pid_at:
-            self._note_pid()
+        self._note(now)
         if self.look and self._is_decided():
             return self._stop(None)
         if now >= self._vitals.next_at() and (settlement := self._feel_pulse(now)) is not None:
@@ -68,6 +71,18 @@ class Run:
             error = f"It ran longer than {self.claimed.timeout_ms} ms{self.attempt.cause() or '.'}"
             return self._stop(Outcome(error=error, error_kind="timeout"))
         return None
+
+    def _note(self, now: float) -> None:
+        """Write down what people may want to see."""
+        if now >= self._note_pid_at:
+            self._note_pid()
+        if now >= self._progress.next_at:
+            self._note_progress(now)
+
+    def _note_progress(self, now: float) -> None:
+        text = self._progress.look(now)
+        if text is not None:
+            self._queue.note_progress(self.claimed.number, self.claimed.claim, text)
 
     def _note_pid(self) -> None:
         self._note_pid_at = float("inf")
@@ -113,6 +128,7 @@ class Run:
 
     def _conclude(self, outcome: Outcome) -> Settlement:
         """Its first process has ended: the verdict stands; end what is left of the tree."""
+        self._note_progress(clock.monotonic())
         settlement = self._judge(outcome)
         left = self._left()
         if left and self._spares():

@@ -73,4 +73,5 @@ def _last_line(text: str) -> str:
 
 
 def _short(text: str) -> str:
-    return f": {text.strip()[:500]}" if text.strip() else ""
+    words = " ".join(text.split())  # some programs break their lines as for a terminal
+    return f": {words[:500]}" if words else ""

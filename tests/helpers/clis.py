@@ -42,6 +42,7 @@ def furnish(home: Path, url: str) -> dict[str, str]:
     return {
         **ENVIRONMENT,
         "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / ".config"),
         "PATH": path(),
         "ANTHROPIC_BASE_URL": url,
         "OPENAI_BASE_URL": f"{url}/v1",

@@ -98,6 +98,7 @@ def test_the_defaults_are_those_that_are_documented():
         "polling_interval_ms": 2000,
         "stability_threshold": 3,
         "min_stability_time_ms": 10000,
+        "progress_interval_ms": 5000,
         "stale_timeout_ms": 2700000,
         "stale_action": "notify",
         "output_limit_mb": 64,

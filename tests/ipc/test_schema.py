@@ -48,6 +48,7 @@ def busy(queue: Queue) -> Task:
         if claimed is None:
             continue
         queue.note_stale(claimed.number, claimed.claim, 5)
+        queue.note_progress(claimed.number, claimed.claim, "half")
         error = {"error": "no", "error_kind": "failed"} if status_ is not TaskStatus.COMPLETED else {}
         queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status_, **error))
     Log(queue.database).form_batch("me", 5)

@@ -1,0 +1,101 @@
+"""How far an agent is, by the lines of JSON that it writes and its rules; only what was appended is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ipc.rules import document_of, pointer, text_of
+
+#: Bytes that one look reads at most; of an output that grows faster some lines are not counted.
+MOST = 4 * 1024 * 1024
+
+#: The longest message that is told, in characters.
+MESSAGE = 120
+
+
+class Progress:
+    """One try's tool calls, tokens, cost and last message."""
+
+    def __init__(self, path: Path, rules: Mapping[str, Sequence[str]], interval_ms: int, now: float) -> None:
+        """By the rules of its agent: `tool` and `message` name things, `tokens` and `cost` are added up.
+
+        `next_at` (seconds, monotonic) is when to look; never, without rules or with an interval of 0.
+        """
+        self._path = path
+        self._interval = interval_ms / 1000 if rules and interval_ms else float("inf")
+        self.next_at = now + self._interval
+        self._rules = {name: [pointer(rule) for rule in some] for name, some in rules.items()}
+        self._offset = 0
+        self._rest = b""
+        self._calls = 0
+        self._tool = self._message = ""
+        self._sums = {"tokens": 0.0, "cost": 0.0}
+        self._told: str | None = None
+
+    def look(self, now: float) -> str | None:
+        """What there is to tell, where it is something new."""
+        if self.next_at == float("inf"):
+            return None
+        self.next_at = now + self._interval
+        for line in self._lines():
+            if line.lstrip().startswith(b"{"):
+                self._hear(document_of(line.decode(errors="replace")))
+        text = self._text()
+        if not text or text == self._told:
+            return None
+        self._told = text
+        return text
+
+    def _lines(self) -> list[bytes]:
+        *lines, self._rest = (self._rest + self._appended()).split(b"\n")
+        self._rest = self._rest[:MOST]
+        return lines
+
+    def _appended(self) -> bytes:
+        try:
+            with open(self._path, "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size - self._offset > MOST:
+                    self._offset, self._rest = size - MOST, b""
+                file.seek(self._offset)
+                data = file.read(size - self._offset)
+        except FileNotFoundError:
+            return b""
+        self._offset += len(data)
+        return data
+
+    def _hear(self, document: Any) -> None:
+        for tool in self._found("tool", document):
+            self._calls, self._tool = self._calls + 1, _line(tool, 40)
+        for message in self._found("message", document):
+            self._message = _line(message, MESSAGE) or self._message
+        for name in self._sums:
+            self._sums[name] += sum(float(value) for value in self._found(name, document) if _is_number(value))
+
+    def _found(self, name: str, document: Any) -> Iterator[Any]:
+        return (value for rule in self._rules.get(name, ()) for value in rule.values(document))
+
+    def _text(self) -> str:
+        head = "; ".join(self._counts())
+        return ": ".join(filter(None, (head, self._message)))
+
+    def _counts(self) -> Iterator[str]:
+        if self._calls:
+            yield f"{self._calls} tool call{'s' if self._calls > 1 else ''}, last {self._tool}"
+        if self._sums["tokens"]:
+            yield f"{self._sums['tokens']:,.0f} tokens"
+        if self._sums["cost"]:
+            yield f"${self._sums['cost']:.4f}"
+
+
+def _line(value: Any, most: int) -> str:
+    """A value in a line of its own."""
+    text = " ".join((text_of(value) or "").split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

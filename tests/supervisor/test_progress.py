@@ -1,0 +1,85 @@
+"""How far an agent is, by the lines that it writes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from ipc.config import DEFAULT_BACKGROUND_CONFIG
+from supervisor.execution import progress
+from supervisor.execution.progress import Progress
+
+RULES = {"tool": ["jsonl:tool"], "message": ["jsonl:say"], "tokens": ["jsonl:in", "jsonl:out"], "cost": ["jsonl:cost"]}
+TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
+
+
+def write(path: Path, *documents: object, end: str = "\n") -> None:
+    """Append lines of JSON."""
+    with path.open("a") as file:
+        file.write("\n".join(json.dumps(document) for document in documents) + end)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+def test_what_was_appended_is_told_once(path: Path):
+    watched = Progress(path, RULES, 1000, 0.0)
+    assert watched.look(1.0) is None
+    write(path, {"tool": "Bash"}, {"say": "working\non it"})
+    assert watched.look(2.0) == "1 tool call, last Bash: working on it"
+    assert watched.look(3.0) is None
+    write(path, {"tool": "Read"}, {"in": 1000, "out": 234}, {"out": 1, "cost": 0.25, "say": None}, {"cost": 0.5})
+    assert watched.look(4.0) == "2 tool calls, last Read; 1,235 tokens; $0.7500: working on it"
+
+
+def test_half_a_line_is_read_when_it_is_whole(path: Path):
+    watched = Progress(path, RULES, 1000, 0.0)
+    write(path, {"say": "first"}, {"say": "second"}, end="")
+    assert watched.look(1.0) == "first"
+    with path.open("a") as file:
+        file.write("\nnoise {\n\n[1]\n")
+    assert watched.look(2.0) == "second"
+
+
+def test_long_messages_are_cut(path: Path):
+    write(path, {"say": "x" * 1000})
+    found = Progress(path, RULES, 1000, 0.0).look(1.0)
+    assert found is not None and len(found) == progress.MESSAGE and found.endswith("x…")
+
+
+def test_an_output_that_grows_faster_than_it_is_read_is_read_from_where_it_is_now(path: Path, monkeypatch):
+    monkeypatch.setattr(progress, "MOST", 1000)
+    watched = Progress(path, RULES, 1000, 0.0)
+    write(path, {"say": "old"}, *({"x": "y" * 100} for _ in range(50)), {"say": "new"})
+    assert watched.look(1.0) == "new"
+
+
+def test_it_is_looked_at_as_often_as_is_wanted_and_never_without_rules(path: Path):
+    watched = Progress(path, RULES, 1500, 10.0)
+    assert watched.next_at == 11.5
+    watched.look(12.0)
+    assert watched.next_at == 13.5
+    write(path, {"say": "x"})
+    for rules, interval in (({}, 1000), (RULES, 0)):
+        silent = Progress(path, rules, interval, 0.0)
+        assert silent.look(1.0) is None
+        assert silent.next_at == float("inf")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("claude", "1 tool call, last Write; 36 tokens; $"),
+        ("codex", "36 tokens: pong from mock"),
+        ("gemini", "1 tool call, last write_file; 36 tokens: pong from mock"),
+        ("qwen", "1 tool call, last write_file; 36 tokens: pong from mock"),
+    ],
+)
+def test_the_presets_tell_of_tools_tokens_and_messages(name: str, told: str):
+    rules = DEFAULT_BACKGROUND_CONFIG.agent(name).progress
+    found = Progress(TRANSCRIPTS / name / "tool.stdout", rules, 1000, 0.0).look(1.0)
+    assert found is not None and found.startswith(told), found
