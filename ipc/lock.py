@@ -14,6 +14,11 @@ import struct
 import sys
 from pathlib import Path
 
+from ipc import clock
+
+#: Seconds that a dying process may take to drop its locks.
+DYING = 1.0
+
 # struct flock: Linux has type, whence, start, length, pid; macOS has start, length, pid, type, whence.
 _FLOCK = "hhqqi4x" if sys.platform == "linux" else "qqihh"
 
@@ -58,7 +63,10 @@ class Lock:
 
 
 def holder(path: Path) -> int | None:
-    """The process that holds a lock of that file now, or None. Proof, not memory: the kernel answers."""
+    """The process that holds a lock of that file now, or None. Proof, not memory: the kernel answers.
+
+    0 for one in another pid namespace.
+    """
     if path in _held:
         return os.getpid()
     try:
@@ -72,7 +80,18 @@ def holder(path: Path) -> int | None:
 
 
 def holder_of(descriptor: int) -> int | None:
-    """As `holder`, of an open file."""
+    """As `holder`, of an open file.
+
+    One that is just dying has no number any more, and drops the lock in a moment. 0 that stays is somebody whom this
+    process cannot see: in another pid namespace.
+    """
+    until = clock.monotonic() + DYING
+    while (found := _ask_kernel(descriptor)) == 0 and clock.monotonic() < until:
+        clock.nap(0.001)
+    return found
+
+
+def _ask_kernel(descriptor: int) -> int | None:
     asked = (fcntl.F_WRLCK, 0, 0, 0, 0) if sys.platform == "linux" else (0, 0, 0, fcntl.F_WRLCK, 0)
     answer = struct.unpack(_FLOCK, fcntl.fcntl(descriptor, fcntl.F_GETLK, struct.pack(_FLOCK, *asked)))
     kind, pid = (answer[0], answer[4]) if sys.platform == "linux" else (answer[3], answer[2])

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import argparse
 import ast
+import ctypes
 import faulthandler
 import fnmatch
 import itertools
 import random
+import signal
 import sys
 import time
 import traceback
@@ -126,8 +128,23 @@ class Act(NamedTuple):
     idle: Effort
 
 
-def record(scene: str) -> list[Cell]:
-    """Play a scene in peace; the cells that it has."""
+class Record(NamedTuple):
+    """The cells that a scene has, or what was violated in it though nobody was killed."""
+
+    scene: str
+    cells: list[Cell]
+    violation: str = ""
+
+
+def record(scene: str) -> Record:
+    """Play a scene in peace."""
+    try:
+        return Record(scene, _cells(scene))
+    except Violation as error:
+        return Record(scene, [], str(error))
+
+
+def _cells(scene: str) -> list[Cell]:
     house = House()
     try:
         if scene not in FRESH:
@@ -216,10 +233,20 @@ class Stage:
         return self._house
 
 
-def cells_of(scenes: Iterable[str], jobs: int) -> list[Cell]:
-    """All cells of these scenes, in a fixed order."""
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
-        return sorted({cell for cells in pool.map(record, scenes) for cell in cells})
+def stages(jobs: int) -> ProcessPoolExecutor:
+    """Processes that each play in one home at a time, and end with this one."""
+    return ProcessPoolExecutor(jobs, get_context("spawn"), die_with_parent)
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it dies (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+
+
+def records_of(scenes: Iterable[str], jobs: int) -> list[Record]:
+    """All scenes, played in peace."""
+    with stages(jobs) as pool:
+        return list(pool.map(record, scenes))
 
 
 def chunks(cells: list[Cell]) -> Iterator[list[Cell]]:
@@ -268,7 +295,7 @@ def run(cells: list[Cell], jobs: int, verbose: bool) -> list[Act]:
     acts: list[Act] = []
     work = list(chunks(cells))
     random.shuffle(work)
-    with ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
+    with stages(jobs) as pool:
         for future in as_completed([pool.submit(play_chunk, chunk) for chunk in work]):
             acts.append(future.result())
             for outcome in acts[-1].outcomes:
@@ -282,7 +309,8 @@ def main() -> int:
     options = _options()
     began = time.monotonic()
     scenes = [name for name in SCENES if not options.scene or name in options.scene]
-    cells = cells_of(scenes, options.jobs)
+    records = records_of(scenes, options.jobs)
+    cells = sorted({cell for record in records for cell in record.cells})
     print(f"{len(cells)} cells in {len(scenes)} scenes, recorded in {time.monotonic() - began:.0f} s", flush=True)
     explained = bool(options.scene) or tell_unreachable(cells)
     chosen = _chosen(cells, options) * options.repeat
@@ -291,9 +319,10 @@ def main() -> int:
         return 0
     acts = run(chosen, options.jobs, options.verbose or bool(options.cell))
     well = _report(acts, time.monotonic() - began)
-    if not explained:
-        print("a moment is not come to, and nobody knows why: see above")
-    return 0 if well and explained else 1
+    broken = [f"{record.scene} VIOLATED in peace: {record.violation}" for record in records if record.violation]
+    broken += ["a moment is not come to, and nobody knows why: see above"] * (not explained)
+    print(*broken, sep="\n", end="\n" * bool(broken))
+    return 0 if well and not broken else 1
 
 
 def _report(acts: list[Act], seconds: float) -> bool:
@@ -316,7 +345,7 @@ def _report(acts: list[Act], seconds: float) -> bool:
 
 def _tell_idle(acts: list[Act]) -> list[str]:
     """What homes used with nothing to do; those that used too much."""
-    cpu, wakes = max(act.idle.cpu for act in acts), max(act.idle.wakes for act in acts)
+    cpu, wakes = (max((act.idle[part] for act in acts), default=0) for part in (0, 1))
     print(
         f"\nidle for {QUIET:g} s, {len(acts)} homes: a role used at most {cpu * 1000:.1f} ms of CPU, woke {wakes} times"
     )

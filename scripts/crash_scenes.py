@@ -285,6 +285,7 @@ def falling(play: Play) -> None:
     house = play.house
     id = play.launch(("error", "interrupted"), command=play.job("tree"))
     again = play.launch(DONE, ("error", "interrupted"), command=play.job("flaky"), retries=2, concurrencyKey="again")
+    play.interrupted.add(again)
     play.until_runs(id)
     play.arm()
     go_down(play, "--now")

@@ -98,13 +98,14 @@ def _clean(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def serve(listener: socket.socket, life: socket.socket) -> None:
-    """Fork until the maker is gone."""
+    """Fork until the maker is gone; then none of the children is wanted any more."""
     selector = selectors.DefaultSelector()
     selector.register(life, selectors.EVENT_READ, None)
     selector.register(listener, selectors.EVENT_READ, None)
     while True:
         for key, _ in selector.select():
             if key.fileobj is life:
+                _end_all(selector)
                 return
             if key.fileobj is listener:
                 _take_order(listener, selector)
@@ -123,7 +124,7 @@ def _take_order(listener: socket.socket, selector: selectors.BaseSelector) -> No
     for file in files:
         os.close(file)
     selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, line))
-    line.send(f"{pid}\n".encode())
+    _say(line, pid)
 
 
 def _tell_end(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
@@ -131,9 +132,19 @@ def _tell_end(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> N
     _, status = os.waitpid(pid, 0)
     selector.unregister(key.fd)
     os.close(key.fd)
-    with suppress(OSError):  # nobody wants to know
-        line.send(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    _say(line, os.waitstatus_to_exitcode(status))
     line.close()
+
+
+def _end_all(selector: selectors.BaseSelector) -> None:
+    for key in selector.get_map().values():
+        if key.data is not None:
+            signal.pidfd_send_signal(key.fd, signal.SIGKILL)
+
+
+def _say(line: socket.socket, number: int) -> None:
+    with suppress(OSError):  # nobody wants to know
+        line.send(f"{number}\n".encode())
 
 
 def _be(order: dict[str, object], files: list[int]) -> NoReturn:

@@ -28,6 +28,7 @@ SENTENCES: Mapping[str, str] = {
     "clock_set": "the wall clock was set by {by:+g} s; delays stay as long as they are",
     "homeless": "{home} is gone for good; leaving",
     "trouble": "will try again in {rest:g} s: {why}",
+    "unretired": "the nursery {pid} did not make room in {patience:g} s; it is used on, with its old program",
     "nursery_lost": "the nursery went away; starting another",
 }
 

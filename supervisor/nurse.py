@@ -7,6 +7,7 @@ import selectors
 import socket
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ipc import clock
@@ -16,6 +17,7 @@ from ipc.lock import holder
 from supervisor.backoff import Backoff
 from supervisor.children import start_detached
 from supervisor.control_line import ControlLine
+from supervisor.messages import say
 
 #: Seconds that a nursery may take from its start until it listens; it imports everything first.
 START_PATIENCE = 20.0
@@ -23,6 +25,8 @@ START_PATIENCE = 20.0
 #: Seconds that it may take to make room for its successor; one that is stopped stays in office.
 RETIRE_PATIENCE = 5.0
 
+#: Seconds that one whose line is closed may take to end.
+REAP_PATIENCE = 5.0
 
 Heard = Callable[[dict[str, Any]], None]
 
@@ -74,16 +78,23 @@ class Nurse:
         self._send({"leave": True})
 
     def retire(self) -> None:
-        """Have it look after its children until the last has left, and make room for another; returns when there is."""
+        """Have it look after its children until the last has left, and make room for another; returns when there is.
+
+        One that does not (it is stopped, say) is used on, and that is said.
+        """
         self._send({"retire": True})
         deadline = clock.monotonic() + RETIRE_PATIENCE
-        while holder(self._home.lock("nursery")) is not None and clock.monotonic() < deadline:
+        while (pid := holder(self._home.lock("nursery"))) is not None:
+            if clock.monotonic() >= deadline:
+                say("unretired", pid=pid, patience=RETIRE_PATIENCE)
+                return
             clock.nap(0.005)
 
     def reap(self) -> None:
-        """Of a nursery that has left and was this process's child, leave no zombie."""
+        """Of a nursery that has left and was this process's child, leave no zombie; one that stays is init's."""
         if self._started is not None and self.lost:
-            self._started.wait()
+            with suppress(subprocess.TimeoutExpired):
+                self._started.wait(REAP_PATIENCE)
 
     def _send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
         if self._line is not None:

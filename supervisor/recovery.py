@@ -60,8 +60,7 @@ def _settlement(queue: Queue, running: Running, how: str, was_started: bool) -> 
 
 def _left_behind(running: Running, home: Home) -> set[int]:
     """What bears the marks of that try, and what a nursery that was replaced looks after and is none of ours."""
-    retired = {holder(path) for path in home.folder.glob("nursery-*.lock")} - {None}
-    strays = [_strays_of(nursery) for nursery in retired if nursery is not None]
+    strays = [_strays_of(holder(path)) for path in home.folder.glob("nursery-*.lock")]
     return marked(running.claim, home.folder).union(_leader(running, home), *strays)
 
 
@@ -71,16 +70,15 @@ def _leader(running: Running, home: Home) -> set[int]:
     return {pid} if pid is not None and is_marked(pid, running.claim, home.folder) else set()
 
 
-def _strays_of(nursery: int) -> set[int]:
+def _strays_of(nursery: int | None) -> set[int]:
+    if not nursery:  # there is none, or none that can be seen: number 0 is the parent of the system's own
+        return set()
     return {pid for pid in children_of(nursery) if not is_role(pid) and not is_spared(pid)}
 
 
 def _strays(home: Home) -> set[int]:
     """The nursery's children that are none of ours: descendants of a dead worker, whatever their environment says."""
-    nursery = holder(home.lock("nursery"))
-    if nursery is None:
-        return set()
-    return _strays_of(nursery)
+    return _strays_of(holder(home.lock("nursery")))
 
 
 def bury_now(home: Home) -> None:
