@@ -16,6 +16,9 @@ from ipc.identity import Identity
 from ipc.moments import moment
 from supervisor.signals import hold_back, let_through
 
+#: Seconds for what a program has said already, though the one before it took all the time there was.
+TO_READ = 0.2
+
 
 class Watch:
     """A file that becomes readable when a process dies."""
@@ -121,7 +124,7 @@ def _first_line(asked: subprocess.Popen[str] | None, end: float) -> str:
     if asked is None:
         return ""
     try:
-        said, _ = asked.communicate(timeout=max(0.0, end - clock.monotonic()))
+        said, _ = asked.communicate(timeout=max(TO_READ, end - clock.monotonic()))
     except subprocess.TimeoutExpired:
         asked.kill()
         asked.communicate()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ipc.config import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
 from ipc.presets import presets
+from supervisor.children import first_lines
 from tests.supervisor.cli.conftest import Cli
 
 
@@ -29,6 +30,13 @@ def test_agents_are_listed_with_their_versions_where_they_are_installed(cli: Cli
     assert (found["goose"]["tried"], found["goose"]["installed"], found["goose"]["version"]) == (None, None, None)
     lines = cli("agents").out.splitlines()
     assert any(line.split()[:3] == ["goose", "–", "untested"] for line in lines)
+
+
+def test_a_program_that_never_answers_does_not_keep_others_from_being_heard(tmp_path: Path):
+    program(tmp_path / "bin", "deaf", "exec sleep 1000")
+    program(tmp_path / "bin", "quick", "echo quick 1.0")
+    asked = [[str(tmp_path / "bin" / name), "--version"] for name in ("quick", "deaf", "quick", "missing")]
+    assert first_lines(asked, 2.0) == ["quick 1.0", "", "quick 1.0", ""]
 
 
 def test_a_program_that_cannot_say_its_version_is_listed_all_the_same(cli: Cli, tmp_path: Path, monkeypatch):
