@@ -26,6 +26,7 @@ class ControlLine:
         self._selector = selector
         self._heard = heard
         self._rest = b""
+        self._channels: list[socket.socket] = []
         self.closed = False
         selector.register(connection, selectors.EVENT_READ, self._readable)
 
@@ -50,9 +51,15 @@ class ControlLine:
             self._connection.close()
 
     def drop(self) -> None:
-        """Let go of it in a forked child, which shares the selector with its parent: nothing may be unregistered."""
+        """Let go of it in a forked child, which shares the selector with its parent: nothing may be unregistered.
+
+        What came for those that are made after it goes, too: held here, it would keep a worker's line open when both
+        ends of it are dead.
+        """
         self.closed = True
         self._connection.close()
+        for channel in self._channels:
+            channel.close()
 
     def _readable(self, _mask: int) -> None:
         if self.closed:
@@ -66,12 +73,12 @@ class ControlLine:
         if not data:
             self.close()
             return
-        channels = [_received(descriptor) for descriptor in descriptors]
+        self._channels += [_received(descriptor) for descriptor in descriptors]
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
             wants = "spawn" in message and message.get("channel", False)
-            self._heard(message, channels.pop(0) if wants and channels else None)
+            self._heard(message, self._channels.pop(0) if wants and self._channels else None)
 
 
 def _received(descriptor: int) -> socket.socket:
