@@ -19,7 +19,7 @@ from tests.helpers.stage import FOREVER, PATIENCE, Stage, gone, kill, lives, num
 #: Runs until a file appears, then ends with what is in it.
 UNTIL = """
 import os, sys, time
-while not os.path.exists(sys.argv[1]):
+while not (os.path.exists(sys.argv[1]) and os.path.getsize(sys.argv[1])):  # written whole
     time.sleep(0.02)
 print(open(sys.argv[1]).read())
 """
