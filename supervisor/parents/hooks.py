@@ -62,7 +62,7 @@ class Hook:
         """Look in that home, which exists; `kind` is the client's name. Raises BadHome, Temporary, Permanent."""
         home.check()
         Gate.of(home.lock("gate")).patience = PATIENCE
-        self._database = Database(home)  # it tells: what it tells is synced, which costs nothing where nobody else syncs
+        self._database = Database(home)  # synced: it tells; in a home that syncs nothing it costs nothing
         self._question, self._kind = question, kind
         self._inbox = Inbox(self._database, question.session)
 
