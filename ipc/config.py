@@ -39,6 +39,10 @@ BUILT_IN = ("command", "python", "external")
 #: What a template may contain; the session's id only where there is one to go on in.
 PLACEHOLDERS = ("prompt", "prompt_file", "model", "description", "task_id", "parent_session_id", "uuid")
 SESSION_PLACEHOLDER = "session"
+#: What the command that is told of a batch may contain.
+BATCH_PLACEHOLDERS = ("parent_session_id", "message", "seq", "home")
+#: What only the user's own file may say: a checkout that brings a file with it must not choose programs to run.
+OWN = "on_batch"
 #: A placeholder in a template; `${name}` is the shell's.
 PLACEHOLDER = r"(?<!\$)\{([a-z_]+)\}"
 #: The largest configuration file, in bytes.
@@ -98,6 +102,14 @@ class Template(Text):
         unknown = set(re.findall(PLACEHOLDER, str(value))) - set(self._known)
         known = " ".join(f"{{{name}}}" for name in self._known)
         return f"no other placeholders than {known}" if unknown else None
+
+
+class BatchTemplate(Template):
+    """As a template, of what is known of a batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known = BATCH_PLACEHOLDERS
 
 
 class Element(Shape[str | list[str]]):
@@ -276,6 +288,8 @@ class BackgroundConfig:
     retention_days: float = setting(30, DAYS)
     #: Names or patterns of what is stored from the launcher's environment.
     pass_env: tuple[str, ...] = setting((), ListOf(NAME))
+    #: The command that is told of every batch, its JSON on stdin; only in the user's own file.
+    on_batch: tuple[str, ...] = setting((), ListOf(BatchTemplate()))
     #: Limits by concurrency key or pattern.
     model_concurrency: Mapping[str, int] = setting({}, MapOf(COUNT, key=NAME))
     #: The configured agents, by name; those built in are there besides.
@@ -340,7 +354,11 @@ class Document(NamedTuple):
 
     def mistakes(self) -> list[ConfigMistake]:
         """What is wrong with it, taken by itself."""
-        return [_located(mistake, self.source) for mistake in CONFIG.mistakes(self.values)]
+        found = [_located(mistake, self.source) for mistake in CONFIG.mistakes(self.values)]
+        return found + ([_misplaced(self)] if OWN in self.values and not self._is_own() else [])
+
+    def _is_own(self) -> bool:
+        return self.source in map(str, _user_file())
 
     def sets(self, path: Sequence[str]) -> bool:
         """Whether it says anything at this path of keys."""
@@ -395,6 +413,15 @@ def read_file(path: Path) -> Document | ConfigMistake:
         return _syntax_mistake(path, text, str(error))
     except RecursionError:
         return ConfigMistake(str(path), "", "TOML that is not nested so deep")
+
+
+def on_batch() -> tuple[str, ...]:
+    """The command that the user wants told of every batch, read from the user's own file alone; empty: none."""
+    for path in _user_file():
+        found = read_file(path) if path.exists() else None
+        if isinstance(found, Document) and not found.mistakes():
+            return BackgroundConfig.of({OWN: found.values.get(OWN, [])}).on_batch
+    return ()
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
@@ -461,6 +488,13 @@ def _refuse_mistakes(values: Mapping[str, object]) -> None:
 
 def _located(mistake: Mistake, source: str) -> ConfigMistake:
     return ConfigMistake(source, mistake.field, mistake.expected, mistake.got)
+
+
+def _misplaced(document: Document) -> ConfigMistake:
+    own = " or ".join(map(str, _user_file()))
+    return ConfigMistake(
+        document.source, OWN, f"it in the user's own file alone ({own})", described(document.values[OWN])
+    )
 
 
 def _values(configuration: AgentConfig | BackgroundConfig) -> Iterator[tuple[str, Any]]:

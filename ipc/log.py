@@ -27,6 +27,11 @@ class Line:
     parent: str | None
     text: str
 
+    @property
+    def message(self) -> str:
+        """The sentence of a batch; empty for all else."""
+        return str(json.loads(self.text).get("message", ""))
+
 
 class Log:
     """The event log of a home. What is read here was written by the database's triggers."""
@@ -56,6 +61,11 @@ class Log:
         with self.database.read() as transaction:
             return transaction.value("get_cursor", {"parent": parent, "consumer": consumer}) or 0
 
+    def cursors(self, parent: str) -> dict[str, int]:
+        """How far each consumer of a parent's events has read that has acknowledged any, be it number 0."""
+        with self.database.read() as transaction:
+            return cursors(transaction, parent)
+
     def acknowledge(self, parent: str, consumer: str, seq: int) -> int:
         """Move a cursor forward; where it is now. Raises InvalidInput beyond the log's end."""
         with self.database.write(durable=False) as transaction:
@@ -63,6 +73,12 @@ class Log:
             if seq > last:
                 raise InvalidInput(f"seq: the log ends at {last}, {seq} is beyond it.", field="seq")
             return acknowledge(transaction, parent, consumer, seq)
+
+    def dismiss(self, parent: str, consumer: str) -> None:
+        """Forget how far a consumer of a parent's events has read, if it has read any."""
+        if consumer in self.cursors(parent):
+            with self.database.write(durable=False) as transaction:
+                transaction.run("delete_cursor", {"parent": parent, "consumer": consumer})
 
     def truncated(self, parent: str | None, after: int) -> int | None:
         """The first number that is still there, where some after `after` are not; else None."""

@@ -6,14 +6,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from ipc.config import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
+from ipc.config import DEFAULT_BACKGROUND_CONFIG, OWN, BackgroundConfig
 from ipc.database import Database
 
 
 def apply_configuration(database: Database, config: BackgroundConfig, sources: Sequence[Path]) -> None:
     """Make this the configuration in force."""
+    shared = {name: value for name, value in config.to_json().items() if name != OWN}
     values = {
-        "config": json.dumps(config.to_json()),
+        "config": json.dumps(shared),
         "default_concurrency": str(config.default_concurrency),
         "max_workers": str(config.max_workers),
         "sources": json.dumps([str(path) for path in sources]),

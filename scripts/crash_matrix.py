@@ -71,6 +71,9 @@ UNREACHABLE = {
     "salvage.unlink": "as salvage.link, of a salvage that was killed; repeated, it goes on",
     "salvage.rename-back": "as salvage.unlink",
     "graft.copy": "as salvage.link, into a folder that the next one removes",
+    "told.start": "only with on_batch; tests/acceptance/test_on_batch.py kills the flusher while the command runs",
+    "wake.exec": "as told.start",
+    "told.kill": "only for a command of on_batch that does not end",
     "spawn.failed.unlink": "only for a command that cannot be started",
 }
 

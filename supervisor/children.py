@@ -7,8 +7,10 @@ import os
 import select
 import signal
 import subprocess
+import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 
 from ipc import clock
@@ -18,6 +20,7 @@ from supervisor.signals import hold_back, let_through
 
 #: Seconds for what a program has said already, though the one before it took all the time there was.
 TO_READ = 0.2
+STDERR = 2
 
 
 class Watch:
@@ -130,6 +133,28 @@ def _first_line(asked: subprocess.Popen[str] | None, end: float) -> str:
         asked.communicate()
         return ""
     return said.partition("\n")[0]
+
+
+def start_told(
+    command: Sequence[str], said: bytes, environment: Mapping[str, str], cwd: str
+) -> subprocess.Popen[bytes]:
+    """Start a user's program in a session of its own that reads `said`; what it prints goes to our stderr.
+
+    Raises OSError.
+    """
+    with tempfile.TemporaryFile() as file:  # a pipe would have us wait for it
+        file.write(said)
+        file.seek(0)
+        with moment("told.start"):
+            return subprocess.Popen(
+                command, stdin=file, stdout=STDERR, env=dict(environment), cwd=cwd, start_new_session=True
+            )
+
+
+def end_group(pid: int) -> None:
+    """SIGKILL a child that leads a session, and all that stayed in it."""
+    with suppress(ProcessLookupError), moment("told.kill"):
+        os.killpg(pid, signal.SIGKILL)
 
 
 def how(status: int | None) -> str:

@@ -18,6 +18,7 @@ from ipc.registry import Registry
 from ipc.settings import applied_configuration
 from ipc.status import status
 from ipc.task import Task, TaskStatus
+from supervisor.herald import Herald
 from supervisor.role import PARANOIA, Role, nothing
 
 #: Events read from the log in one go.
@@ -73,6 +74,7 @@ class Flusher(Role):
         self._bus = Bus(self.selector, self.home, self._log, self._methods.table())
         self.listen_for_hints("flusher", self._heard)
         self._bus.open()
+        self._herald = Herald(self.selector, self._log)
 
     def turn(self) -> float:
         """Tell what is new, form the batches that are due, answer those that waited long enough."""
@@ -81,13 +83,14 @@ class Flusher(Role):
             return 0.0
         if not self._configured:
             self._configure()
+            self._herald.configure()
         if self._stirred or self._database.changed() != self._seen:
             self._tell()
         if self._outbox.due() == 0.0:
             self._outbox.flush_due()
             self._tell()
         self._methods.expire()
-        rests = (self._outbox.due(), self._methods.due(), PARANOIA)
+        rests = (self._outbox.due(), self._methods.due(), self._herald.turn(), PARANOIA)
         return min(rest for rest in rests if rest is not None)
 
     def farewell(self) -> None:
@@ -95,6 +98,7 @@ class Flusher(Role):
         if self._lock.held:
             self._form_batches(None)
             self._tell()
+            self._herald.leave()
             self._bus.close()
             self._registry.leave(self._number)
             self._database.close()
@@ -129,6 +133,7 @@ class Flusher(Role):
             self._seq = lines[-1].seq
             self._bus.told(lines)
             self._methods.told(lines)
+            self._herald.stir()
         for line in lines:
             if line.type == "background_task_completed" and line.parent is not None:
                 self._outbox.notify(_waiting(line.parent))

@@ -29,6 +29,8 @@ SENTENCES: Mapping[str, str] = {
     "homeless": "{home} is gone for good; leaving",
     "trouble": "will try again in {rest:g} s: {why}",
     "unretired": "the nursery {pid} did not make room in {patience:g} s; it is used on, with its old program",
+    "told_again": "on_batch failed ({how}) for batch {seq}; will try again in {rest:g} s",
+    "told_in_vain": "on_batch failed ({how}) for batch {seq} {tries} times; giving that batch up",
     "nursery_lost": "the nursery went away; starting another",
 }
 

@@ -399,6 +399,7 @@ class Supervisor(Role):
             self.selector.unregister(self._flusher)
             self._flusher.close()
             self._flusher = None
+            self._nurse.sweep()  # a command of on_batch may be left, which the next flusher starts again
 
     # hints and orders
 

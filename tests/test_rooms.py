@@ -23,7 +23,7 @@ ROOMS = {
     "socket": "ipc.bus ipc.client ipc.connection supervisor.control_line supervisor.nurse supervisor.nursery"
     " supervisor.crew supervisor.supervisor supervisor.worker supervisor.readiness supervisor.execution*"
     " supervisor.cli.roles",
-    "subprocess": "supervisor.children supervisor.nurse ipc.control",
+    "subprocess": "supervisor.children supervisor.herald supervisor.nurse ipc.control",
     "multiprocessing": "",
     "os.fork": "supervisor.children",
     "os.kill": "supervisor.execution* ipc.identity ipc.moments ipc.thaw",

@@ -37,6 +37,7 @@ VERBS = {
     "adopt": "listening",
     "install": "parenting",
     "mcp": "parenting",
+    "wake": "waking",
     "hook": "hooking",
     "pause": "limiting",
     "resume": "limiting",

@@ -114,6 +114,7 @@ def test_the_defaults_are_those_that_are_documented():
         "durability": "full",
         "retention_days": 30,
         "pass_env": [],
+        "on_batch": [],
         "model_concurrency": {"opus": 2, "sonnet": 3, "haiku": 5},
         "agents": {},
     }
