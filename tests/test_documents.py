@@ -10,14 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from ipc.config import BackgroundConfig
+from ipc.config import AGENT, BackgroundConfig
 from ipc.methods import PARAMETERS
+from ipc.presets import presets
 from ipc.task import MOVES
 from supervisor.cli.program import VERBS
 from tests.helpers.places import IPC, ROOT, SUPERVISOR, backburner, checkout_only
 
-DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md")
-README, ARCHITECTURE, CHANGELOG, _ = texts = [(ROOT / name).read_text() for name in DOCUMENTS]
+DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/agents.md")
+README, ARCHITECTURE, CHANGELOG, _, AGENTS = texts = [(ROOT / name).read_text() for name in DOCUMENTS]
 
 #: What README's longest documents may not outgrow, in lines.
 LONGEST_README = 190
@@ -99,6 +100,18 @@ def test_every_script_that_is_named_is_there():
 
 def test_the_configuration_in_the_readme_is_one():
     BackgroundConfig.of(tomllib.loads(between(README, "```toml\n", "```")))
+
+
+def test_the_agents_that_are_documented_are_those_that_are_known():
+    shown = re.findall(r"launch --agent ([\w-]+)", AGENTS)
+    assert sorted({*shown, "goose", "cursor-agent"}) == sorted(presets())
+    tables = [tomllib.loads(part) for part in re.findall(r"```toml\n(.*?)```", AGENTS, re.DOTALL)]
+    assert all(BackgroundConfig.of(table) for table in tables)
+
+
+def test_every_setting_of_an_agent_is_documented():
+    listed = re.findall(r"`(\w+)`", between(AGENTS, "| key | says |", "\n\n"))
+    assert set(AGENT.fields) <= set(listed)
 
 
 def test_the_version_has_its_changes():
