@@ -23,6 +23,9 @@ from ipc.restoring import Loaded, Restoring
 from ipc.task import Task
 from ipc.tasks import task_of, whole_rows
 
+#: Seconds that a flusher may take to tell all that waits; one that was stopped is not waited for longer.
+SILENCE = 30.0
+
 #: Tasks read at a time.
 PAGE = 100
 #: How often `clear` cancels what was launched meanwhile.
@@ -76,7 +79,7 @@ class Archive:
 
     def _flush(self) -> None:
         """Form all batches, and have those who are connected told."""
-        with Client(self.home) as client:
+        with Client(self.home, silence=SILENCE) as client:
             try:
                 client.call("flush")
             except (NoSupervisor, Disconnected):

@@ -203,23 +203,25 @@ class Bus:
             raise OverCap(f"One connection holds at most {SUBSCRIPTIONS} subscriptions.")
         answer: dict[str, Any] = {"seq": self._log.last_seq(), "log": self._log.id()}
         types = params.get("types")
+        start = self._start(params, answer["seq"])
         subscription = Subscription(
             connection,
             params["parentSessionId"],
             _consumer(params),
             None if types is None else frozenset(types),
-            self._start(params, answer["seq"]),
+            0 if start is None else start,
+            lost=start is None,
         )
         connection.subscriptions.append(subscription)
         self._audience.setdefault(subscription.parent, {})[subscription] = None
         subscription.lag()
         return answer
 
-    def _start(self, params: dict[str, Any], last: int) -> int:
-        """Where a subscription begins; one that asks for what is beyond the log's end begins there."""
+    def _start(self, params: dict[str, Any], last: int) -> int | None:
+        """Where a subscription begins; None for one whose number this log never gave: it is another one's."""
         parent, after = params["parentSessionId"], params.get("after")
         if after is not None:
-            return min(int(after), last)
+            return int(after) if after <= last else None
         return last if parent == EVERYONE else self._log.cursor(parent, _consumer(params))
 
     def _unsubscribe(self, params: dict[str, Any], call: Call) -> object:
@@ -267,6 +269,9 @@ class Bus:
     def _warn_of_a_gap(self, subscription: Subscription, page: Sequence[Line]) -> None:
         """Say so if what comes next was pruned; asked after the page was read, or pruning might slip in."""
         first = self._log.truncated(subscription.concerned, subscription.cursor)
+        if subscription.lost and first is None:
+            first = 1
+        subscription.lost = False
         if first is None or (page and page[0].seq < first):
             return
         subscription.cursor = max(subscription.cursor, first - 1)

@@ -180,9 +180,12 @@ class Listener:
 class Client:
     """Speaks to the bus of a home, and blocks meanwhile. May be shared by threads."""
 
-    def __init__(self, home: Home, patience: float | None = 0.0) -> None:
-        """Connect when needed; `call` waits up to `patience` seconds for a bus, None: for ever."""
-        self._home, self._patience = home, patience
+    def __init__(self, home: Home, patience: float | None = 0.0, silence: float | None = None) -> None:
+        """Connect when needed; `call` waits up to `patience` seconds for a bus, None: for ever.
+
+        A bus that says nothing for `silence` seconds is one that is gone (None: it may take its time).
+        """
+        self._home, self._patience, self._silence = home, patience, silence
         self._closed = threading.Event()
         self._idle: list[Wire] = []
         self._wires: set[Wire] = set()
@@ -264,7 +267,7 @@ class Client:
         if self._closed.is_set():
             raise Disconnected("The client was closed.")
         try:
-            wire = Wire(self._home.bus)
+            wire = Wire(self._home.bus, self._silence)
         except OSError:
             return None
         self._wires.add(wire)
@@ -280,9 +283,10 @@ class Client:
 class Wire:
     """One blocking connection."""
 
-    def __init__(self, path: str) -> None:
-        """Connect. Raises OSError."""
+    def __init__(self, path: str, silence: float | None = None) -> None:
+        """Connect; who says nothing for `silence` seconds is gone. Raises OSError."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(silence)
         try:
             self._socket.connect(path)
         except OSError:

@@ -81,6 +81,8 @@ class Subscription:
     consumer: str
     types: frozenset[str] | None
     cursor: int
+    #: Whether the client's number is none of this log: it is told so, and then everything.
+    lost: bool = False
     lagging: bool = False
 
     @property

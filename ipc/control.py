@@ -35,6 +35,9 @@ OVERRIDES = "BACKBURNER_OVERRIDES"
 
 #: Seconds a supervisor may take until its bus answers, and between two looks whether it does.
 START_PATIENCE, START_NAP = 30.0, 0.02
+#: Seconds that a bus may take to answer a ping before it is asked again: it may have been stopped.
+SILENCE = 1.0
+
 #: Seconds a flusher may take to follow its supervisor.
 FAREWELL_PATIENCE = 10.0
 
@@ -141,7 +144,7 @@ def restart(home: Home) -> None:
 
 def _server(home: Home) -> int | None:
     """The process that answers on the bus, if any does."""
-    with Client(home) as client:
+    with Client(home, silence=SILENCE) as client:
         try:
             return int(client.call("ping")["pid"])
         except (NoSupervisor, Disconnected):
@@ -212,7 +215,7 @@ def _wait_for_answer(home: Home, pid: int, descriptor: int | None) -> bool:
 
 
 def _answers(home: Home) -> bool:
-    with Client(home) as client:
+    with Client(home, silence=SILENCE) as client:
         try:
             client.call("ping")
         except (NoSupervisor, Disconnected):

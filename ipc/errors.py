@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class BackburnerError(Exception):
     """Something went wrong."""
@@ -109,3 +111,8 @@ class GateBusy(Temporary):
 
 class Disconnected(Temporary):
     """The bus went away."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether the disk is full, or the user's share of it: this may work later."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -6,11 +6,12 @@ import json
 import os
 import uuid
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ipc import clock
 from ipc.config import BUILT_IN, BackgroundConfig
-from ipc.errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent
+from ipc.errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent, is_full
 from ipc.home import Home, sync
 from ipc.moments import moment
 from ipc.task import INPUT_LIMIT, LaunchInput, Task
@@ -70,7 +71,7 @@ class Order:
         return cls(row, _input_row(wanted, said, cwd), wanted.after, wanted.after_any)
 
     def copy_stdin(self, home: Home) -> None:
-        """Copy the file for stdin into the home: what it is now is what will be read. Raises InvalidInput."""
+        """Copy the file for stdin into the home, as it is now. Raises InvalidInput, Temporary."""
         source = self.input["stdin_file"]
         if source is None:
             return
@@ -81,6 +82,8 @@ class Order:
             with moment("launch.stdin.copy"):
                 shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
         except OSError as error:
+            if is_full(error):
+                raise _no_room(home.input(self.input["stdin_file"]), error) from error
             raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
 
     def sync_stdin(self, home: Home) -> None:
@@ -121,6 +124,13 @@ def _refuse_other_work(wanted: LaunchInput, task: Task, where: str) -> None:
         raise InvalidInput(f"{where}prompt: what goes on in a session is a prompt.", field="prompt")
     if wanted.agent not in (None, task.agent):
         raise InvalidInput(f"{where}agent: {wanted.agent} cannot go on in a session of {task.agent}.", field="agent")
+
+
+def _no_room(copy: Path, error: OSError) -> Temporary:
+    """What to say of a copy that did not fit; what there is of it takes no room any more."""
+    with moment("launch.stdin.unlink"):
+        copy.unlink(missing_ok=True)
+    return Temporary(f"The copy of stdinFile does not fit into {copy.parent}: {error.strerror}.")
 
 
 def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> str:

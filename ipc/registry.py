@@ -27,6 +27,7 @@ class Running:
     number: int
     id: str
     claim: int
+    key: str
     slot: Slot
     agent: str
     attempt: int
@@ -101,7 +102,7 @@ def process_of(row: Row) -> Process:
 
 
 def _running(row: Row) -> Running:
-    names = "id claim agent attempt max_attempts interruptions verdict".split()
+    names = "id claim key agent attempt max_attempts interruptions verdict".split()
     owner = None if row["number"] is None else process_of(row)
     slot = Slot(row["grp"], row["slot"])
     return Running(

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from ipc.config import DEFAULT_BACKGROUND_CONFIG, OWN, BackgroundConfig
 from ipc.database import Database
+
+
+class Reload(NamedTuple):
+    """One reading of the files, which has a name of its own, and why it changed nothing, if so."""
+
+    number: str | None
+    why_not: str | None
 
 
 def apply_configuration(database: Database, config: BackgroundConfig, sources: Sequence[Path]) -> None:
@@ -29,3 +38,18 @@ def applied_configuration(database: Database) -> BackgroundConfig:
     with database.read() as transaction:
         text = transaction.value("applied_setting", {"name": "config"})
     return DEFAULT_BACKGROUND_CONFIG if text is None else BackgroundConfig.from_json(json.loads(text))
+
+
+def note_reload(database: Database, why_not: str | None) -> None:
+    """Say that the files were read again, and why they were not applied, for whoever asked for it."""
+    value = json.dumps({"number": str(uuid.uuid4()), "whyNot": why_not})
+    with database.write(durable=False) as transaction:
+        transaction.run("apply_setting", {"name": "reload", "value": value})
+
+
+def last_reload(database: Database) -> Reload:
+    """The last time that the files were read again."""
+    with database.read() as transaction:
+        text = transaction.value("applied_setting", {"name": "reload"})
+    found = {} if text is None else json.loads(text)
+    return Reload(found.get("number"), found.get("whyNot"))

@@ -87,7 +87,7 @@ def _worker(worker: Process, busy: Mapping[int, Running], registry: Registry, si
     running = busy.get(worker.number)
     return {
         "pid": pid,
-        "concurrencyKey": running.slot.group if running else None,
+        "concurrencyKey": running.key if running else None,
         "slot": running.slot.number if running else None,
         "taskId": running.id if running else None,
         "adopted": (registry.started_at("worker", pid) or since) < since,

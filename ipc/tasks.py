@@ -114,31 +114,36 @@ class Tasks:
             raise Ambiguous(f"Several tasks start with {prefix}: {', '.join(ids[:2])} …; give more of the id.")
         return prefix if prefix in ids else str(ids[0])
 
-    def output(self, id: str, stream: Stream, offset: int, limit: int) -> Output:
-        """What a task's last try wrote to one stream, from byte `offset`, at most `limit` bytes. Raises NotFound."""
-        state = self._state(id)
-        if state["claim"] is None:
-            return Output(b"", offset, TaskStatus(state["status"]).ended)
-        piece = self._piece(state, stream, offset, limit)
-        return (
-            piece
-            or self._piece(self._state(id), stream, offset, limit)
-            or Output(b"", offset, state["status"] != "running")
-        )
+    def output(self, id: str, stream: Stream, offset: int, limit: int, claim: int | None = None) -> Output:
+        """What a task's last try wrote to one stream, from byte `offset`, at most `limit` bytes. Raises NotFound.
 
-    def _piece(self, state: Row, stream: Stream, offset: int, limit: int) -> Output | None:
-        """From the database or from the file; None where the file has just gone into the database."""
-        values = {"claim": state["claim"], "stream": stream, "offset": offset, "limit": limit}
+        With a claim, what the try of that claim wrote.
+        """
+        state = self._state(id)
+        wanted = claim or state["claim"]
+        if wanted is None:
+            return Output(b"", offset, TaskStatus(state["status"]).ended)
+        over = state["status"] != "running" or state["claim"] != wanted
+        found = self._piece(wanted, stream, offset, limit) or self._piece(wanted, stream, offset, limit)
+        data, end, size = found or (b"", offset, 0)
+        return Output(data, end, over and end >= size)
+
+    def try_of(self, id: str) -> int | None:
+        """The claim of a task's last try, by which its output is known; None before the first. Raises NotFound."""
+        claim: int | None = self._state(id)["claim"]
+        return claim
+
+    def _piece(self, claim: int, stream: Stream, offset: int, limit: int) -> tuple[bytes, int, int] | None:
+        """From the database or from the file, with its end and the whole size; None where it has just moved between."""
+        values = {"claim": claim, "stream": stream, "offset": offset, "limit": limit}
         with self.database.read() as transaction:
             row = transaction.one("get_output", values)
         if row is not None:
-            end = offset + len(row["data"])
-            return Output(row["data"], end, end >= row["size"])
+            return row["data"], offset + len(row["data"]), row["size"]
         try:
-            data, end, size = _read_at(self.home.output(state["claim"], stream), offset, limit)
+            return _read_at(self.home.output(claim, stream), offset, limit)
         except FileNotFoundError:
             return None
-        return Output(data, end, state["status"] != "running" and end >= size)
 
     def refuse_own_slot(self, ids: Ids) -> None:
         """Refuse to wait, from within a task, for one that waits for the only slot there is: that task has it.

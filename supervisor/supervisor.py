@@ -22,7 +22,7 @@ from ipc.identity import Identity
 from ipc.lock import Lock, holder
 from ipc.queue import Queue
 from ipc.registry import Registry, Running
-from ipc.settings import apply_configuration
+from ipc.settings import apply_configuration, note_reload
 from ipc.thaw import Thaw
 from supervisor.backoff import Backoff
 from supervisor.burial import Burial
@@ -91,7 +91,7 @@ class Supervisor(Role):
         self._flusher: Watch | None = None
         self._flusher_backoff, self._nursery_backoff, self._hiring_backoff = Backoff(), Backoff(), Backoff()
         self._stillborn = 0
-        self._nursery_thaw = Thaw()
+        self._nursery_thaw, self._flusher_thaw = Thaw(), Thaw()
         self._overdue: dict[int, float] = {}
         self._look_at = 0.0
         self._seen = -1
@@ -283,6 +283,7 @@ class Supervisor(Role):
 
     def _look_unless_quiet(self) -> None:
         """Nobody hinted at anything, nobody works, nobody else wrote: then nothing can be new."""
+        self._thaw_flusher()
         version = self._database.changed()
         asked = self._look_at == 0.0
         if asked or version != self._seen or any(hand.slot for hand in self._crew):
@@ -384,6 +385,10 @@ class Supervisor(Role):
                 self._flusher_backoff.note()
                 self._nurse.spawn("flusher")
 
+    def _thaw_flusher(self) -> None:
+        """One that was stopped tells nobody anything: it is continued, and in the end replaced."""
+        self._flusher_thaw.look(holder(self.home.lock("flusher")))
+
     def _living_flusher(self) -> Identity | None:
         pid = holder(self.home.lock("flusher"))
         return Identity.of(pid) if pid else None
@@ -445,8 +450,10 @@ class Supervisor(Role):
             self._config, sources = self._source.read()
         except BadConfiguration as error:
             say("not_reloaded", why=error)
+            note_reload(self._database, str(error))
             return
         self._apply(sources)
+        note_reload(self._database, None)
         say("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
 
     def _hand_over(self, successor: list[str]) -> None:
@@ -492,6 +499,7 @@ class Supervisor(Role):
             departure.told = True
             self._name_the_left()
             self._nurse.dismiss()
+        self._thaw_flusher()
         flusher = self._living_flusher()
         if flusher is not None:
             flusher.signal(signal.SIGTERM)

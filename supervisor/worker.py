@@ -103,6 +103,8 @@ class Worker(Role):
                 self._run = Run(claimed, self._queue, self._runners)
             except CannotStart as refusal:
                 claimed = self._refuse(claimed, refusal)
+            except Temporary as error:
+                self._hold_on(error)
         if self._run is not None:
             self.selector.register(self._run.attempt.watched, selectors.EVENT_READ, self._run.heard)
             return
@@ -147,10 +149,14 @@ class Worker(Role):
             try:
                 return self._queue.settle(settlement, then)[1]
             except Temporary as error:
-                if self.is_homeless():
-                    raise
-                say("trouble", rest=TROUBLE_REST, why=error)
-                clock.nap(TROUBLE_REST)
+                self._hold_on(error)
+
+    def _hold_on(self, error: Temporary) -> None:
+        """Rest before the next try at what stands between one claim and the next. Raises that, if it is for good."""
+        if self.is_homeless():
+            raise error
+        say("trouble", rest=TROUBLE_REST, why=error)
+        clock.nap(TROUBLE_REST)
 
     def _listen(self, _mask: int) -> None:
         try:

@@ -105,8 +105,9 @@ def _so_far(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str
     last = log.last_seq()
     cursor = _start(log, parent, consumer, which["after"])
     concerned = None if parent == EVERYONE else parent
-    if (first := log.truncated(concerned, cursor)) is not None:
-        cursor = max(cursor, first - 1)
+    first = _first_kept(log, concerned, cursor)
+    if first is not None:
+        cursor = max(cursor, first - 1) if cursor <= last else first - 1
         yield from _wanted([_truncated(concerned, first)], which["types"])
     while lines := [line for line in log.read(concerned, cursor, PAGE) if line.seq <= last]:
         for event in _wanted([json.loads(line.text) for line in lines], which["types"]):
@@ -114,6 +115,13 @@ def _so_far(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str
             if which["ack"]:
                 log.acknowledge(parent, consumer, event["seq"])
         cursor = lines[-1].seq
+
+
+def _first_kept(log: Log, concerned: str | None, cursor: int) -> int | None:
+    """The number from which on there is something, where a reader has missed what was before."""
+    if cursor > log.last_seq():  # a number of another log: all of this one is new
+        return log.truncated(concerned, 0) or 1
+    return log.truncated(concerned, cursor)
 
 
 def _start(log: Log, parent: str, consumer: str, after: int | None) -> int:

@@ -11,12 +11,17 @@ from typing import Any
 import click
 
 from ipc.control import OVERRIDES, restart, start, stop
-from ipc.errors import BadConfiguration, NoSupervisor
+from ipc.errors import BadConfiguration, NoSupervisor, Temporary
 from ipc.lock import holder
 from ipc.registry import Registry
+from ipc.settings import last_reload
 from supervisor.cli.desk import Desk
+from supervisor.cli.ends import wait_until
 from supervisor.cli.options import example, say, short
 from supervisor.lookalikes import refuse_lookalikes
+
+#: Seconds that a supervisor may take to read its files again.
+PATIENCE = 30.0
 
 
 @click.command("up", short_help="Run the supervisor.", epilog=example("up", "up --detach"))
@@ -69,12 +74,21 @@ def restart_command(desk: Desk) -> None:
 @click.command("reload", short_help="Apply the configuration files again.", epilog=example("reload"))
 @click.pass_obj
 def reload_command(desk: Desk) -> None:
-    """Apply the configuration files again; running tasks are not touched."""
+    """Apply the configuration files again; returns when they are in force. Running tasks are not touched."""
     desk.refuse_foreign()
+    _refuse_none(desk)
+    _ = desk.sound_config
+    before = last_reload(desk.database)
+    desk.home.wake("supervisor", "reload")
+    if not wait_until(desk, lambda: last_reload(desk.database) != before, PATIENCE, lambda: _refuse_none(desk)):
+        raise Temporary(f"The supervisor of {desk.home.folder} has not read them yet; see {desk.home.log}.")
+    if why_not := last_reload(desk.database).why_not:
+        raise BadConfiguration(why_not)
+
+
+def _refuse_none(desk: Desk) -> None:
     if holder(desk.home.lock("supervisor")) is None:
         raise NoSupervisor(f"No supervisor is running for {desk.home.folder}.")
-    _ = desk.sound_config
-    desk.home.wake("supervisor", "reload")
 
 
 def _overrides() -> dict[str, Any]:

@@ -46,28 +46,33 @@ def output_command(desk: Desk, id: str, follow: bool, stream: Stream, as_json: b
 
 
 class Pipe:
-    """Passes one stream of a task on, each byte once."""
+    """Passes one stream of a task on, each byte once; of a task that is tried again, all of each try."""
 
     def __init__(self, tasks: Tasks, id: str, stream: Stream, sink: BinaryIO) -> None:
         """Begin at the stream's start."""
         self._tasks, self._id, self._stream, self._sink = tasks, id, stream, sink
+        self._try: int | None = None
         self.offset = 0
         self.eof = False
 
     def drain(self) -> bool:
         """Pass on what there is by now; whether there was anything."""
+        before, now = self._try, self._tasks.try_of(self._id)
+        moved = before is not None and self._pass_on()
+        if before != now:  # another try writes to other files
+            self._try, self.offset, self.eof = now, 0, False
+            moved |= self._pass_on()
+        return moved
+
+    def _pass_on(self) -> bool:
         start = self.offset
         while True:
-            piece = self._tasks.output(self._id, self._stream, self.offset, PIECE)
+            piece = self._tasks.output(self._id, self._stream, self.offset, PIECE, self._try)
             self._sink.write(piece.data)
             self.offset, self.eof = piece.offset, piece.eof
             if self.eof or not piece.data:
                 self._sink.flush()
                 return self.offset > start
-
-    def rewind(self) -> None:
-        """Begin again: another try writes to other files."""
-        self.offset, self.eof = 0, False
 
 
 def follow_task(desk: Desk, id: str, pipes: Sequence[Pipe]) -> Task:
@@ -83,15 +88,7 @@ def follow_task(desk: Desk, id: str, pipes: Sequence[Pipe]) -> Task:
                 return task
             rest = FIRST_REST if moved else min(rest * 1.5, LONGEST_REST)
             if watch.rest(rest if task.status is TaskStatus.RUNNING else None):
-                task = _again(desk.tasks, task, pipes)
-
-
-def _again(tasks: Tasks, before: Task, pipes: Sequence[Pipe]) -> Task:
-    task = tasks.get(before.id)
-    if task.attempt > before.attempt > 0:
-        for pipe in pipes:
-            pipe.rewind()
-    return task
+                task = desk.tasks.get(id)
 
 
 def _print_document(tasks: Tasks, id: str, stream: Stream) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from ipc.claim import Claimed
 from ipc.config import AgentConfig, Arguments
 from ipc.environment import is_foreign
+from ipc.errors import Temporary
 from ipc.home import Home
 from supervisor.execution.trees import CLAIM_MARK, HOME_MARK, SPARE_MARK
 
@@ -152,6 +153,10 @@ def _inherited() -> dict[str, str]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-        file.write(text)
+    """Write what a task is to read. Raises Temporary: it is our own home that cannot be written now."""
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+    except OSError as error:
+        raise Temporary(f"{path} cannot be written now: {error.strerror}.") from error

@@ -6,6 +6,7 @@ import os
 import signal
 from pathlib import Path
 
+from ipc.errors import Temporary, is_full
 from ipc.moments import moment
 from supervisor.execution.plan import CannotStart, Plan, program_of
 from supervisor.execution.trees import forget_status
@@ -23,7 +24,7 @@ DEFAULT_SIGNALS = (
 
 
 def spawn(plan: Plan, outputs: list[Path]) -> int:
-    """Start a process in a session of its own; its number. Raises CannotStart.
+    """Start a process in a session of its own; its number. Raises CannotStart, Temporary.
 
     It is the child, after the fork, that makes the output files: they are there if and only if it was started.
     """
@@ -58,6 +59,8 @@ def _spawn(plan: Plan, program: str, outputs: list[Path]) -> int:
         for path in outputs:
             with moment("spawn.failed.unlink"):
                 path.unlink(missing_ok=True)
+        if is_full(error):  # the output files are made with the process
+            raise Temporary(f"{outputs[0].parent} has no room: {error.strerror}.") from error
         raise CannotStart(f"{plan.argv[0]} cannot be started: {error.strerror}.", 126) from error
     forget_status(pid)
     return pid

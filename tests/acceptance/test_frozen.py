@@ -110,3 +110,33 @@ def test_ctrl_z_in_the_middle_of_a_launch_stops_it_only_once_it_lets_the_others_
         os.kill(pid, signal.SIGCONT)
         assert len(shell.stdout.read().split()) == 4000
     assert shell.returncode == 0
+
+
+def stopped_flusher(stage: Stage) -> int:
+    pid = stage.pid_of("flusher")
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: is_stopped(pid), PATIENCE)
+    return pid
+
+
+def test_a_flusher_that_is_stopped_is_continued_and_tells_what_it_has_not_told(stage: Stage):
+    stage.up(**BRISK)
+    pid = stopped_flusher(stage)
+    id = stage.result("true", parentSessionId="p").id
+    assert [batch["tasks"][0]["id"] for batch in stage.batches("p", 1)] == [id]
+    assert (stage.pid_of("flusher"), is_stopped(pid)) == (pid, False)
+
+
+def test_a_flusher_that_is_stopped_keeps_neither_down_nor_up_nor_clear_from_returning(stage: Stage):
+    stage.up(**BRISK)
+    stopped_flusher(stage)
+    stage.down()
+    stage.up(**BRISK)
+    stage.result("true", parentSessionId="p")
+    stopped_flusher(stage)
+    stage.say("clear", "--yes")
+    pid = stopped_flusher(stage)
+    stage.kill("supervisor")
+    stage.up(**BRISK)
+    assert stage.pid_of("flusher") == pid
+    assert stage.result("true").status == "completed"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ipc.database import flaws_of
+from ipc.errors import Temporary
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, gone, lives, settings
@@ -225,3 +226,35 @@ def _command(stage: Stage, *words: str) -> list[str]:
     from ipc.control import program
 
     return program("--home", str(stage.folder), *words)
+
+
+def test_a_task_whose_input_does_not_fit_waits_for_room(cramped: Stage, tmp_path: Path):
+    go, long = tmp_path / "go", "x" * 600_000
+    os.mkfifo(go)
+    cramped.say("limit", "one", "1")
+    first = cramped.launch("cat", str(go), concurrencyKey="one")
+    cramped.pid(first)
+    id = cramped.launch("wc", "-c", stdin=long, concurrencyKey="one", parentSessionId="p")
+    cramped.forget()
+    filler = fill(cramped.folder)
+    with filler.open("r+b") as file:
+        file.truncate(max(0, filler.stat().st_size - 300_000))
+    go.write_text("")
+    eventually(lambda: "cannot be written now: No space left" in cramped.home.log.read_text(), PATIENCE)
+    filler.unlink()
+    task = cramped.until(id)
+    assert (task.status, task.result, task.attempt) == ("completed", "600000", 1)
+    assert len(cramped.ends(id)) == 1
+    cramped.forget()
+
+
+def test_a_copy_of_stdin_that_does_not_fit_is_a_temporary_error_and_leaves_nothing(cramped: Stage, tmp_path: Path):
+    source = tmp_path / "source"
+    source.write_bytes(bytes(2 * SIZE))
+    said = cramped.run("launch", "--stdin", str(source), "--", "cat")
+    assert (said.returncode, "No space left" in said.stderr) == (111, True)
+    assert list((cramped.folder / "input").iterdir()) == []
+    with cramped.client() as client, pytest.raises(Temporary):
+        client.call("launch", command=["cat"], stdinFile=str(source))
+    assert cramped.result("true").status == "completed"
+    cramped.forget()

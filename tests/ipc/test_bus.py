@@ -315,9 +315,29 @@ def test_a_parent_that_is_called_as_everyone_is_heard_once(peer, served):
     assert peer.seqs(2) == [1, 2]
 
 
-def test_beyond_the_logs_end_is_from_now(peer, served):
+@pytest.mark.parametrize("parent", ["p", "*"])
+def test_a_number_of_another_log_is_told_as_lost_and_nothing_is_missed(peer, served, parent):
     served.tell("p")
+    answer = peer.call("subscribe", parentSessionId=parent, after=1000)
+    assert (answer["seq"], answer["log"]) == (1, "log-1")
+    told = peer.hear()
+    assert (told["method"], told["params"]["firstSeq"], told["params"]["seq"]) == ("log_truncated", 1, 0)
+    served.tell("p")
+    assert peer.seqs(2) == [1, 2]
+
+
+def test_a_number_of_another_log_begins_with_what_is_kept(peer, served):
+    for _ in range(3):
+        served.tell("p")
+    served.do(lambda: served.log.prune("p", 2))
     peer.call("subscribe", parentSessionId="p", after=1000)
+    assert peer.hear()["params"]["firstSeq"] == 3
+    assert peer.seqs(1) == [3]
+
+
+def test_the_last_number_of_the_log_is_its_own(peer, served):
+    served.tell("p")
+    peer.call("subscribe", parentSessionId="p", after=1)
     served.tell("p")
     assert peer.seqs(1) == [2]
 

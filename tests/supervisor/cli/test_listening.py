@@ -74,6 +74,17 @@ def test_a_log_that_was_cut_says_where_it_begins(cli: Cli, stage: Stage):
     assert found[0]["firstSeq"] == 2
 
 
+def test_a_number_of_another_log_is_told_as_lost_and_nothing_is_missed(cli: Cli, stage: Stage):
+    stage.ended(parent_session_id="me")
+    found = events(cli("listen", "--parent", "me", "--until-now", "--after", "1000"))
+    assert [event["type"] for event in found] == [
+        "log_truncated",
+        "background_task_started",
+        "background_task_completed",
+    ]
+    assert found[0]["firstSeq"] == 1
+
+
 def test_flushing_needs_a_supervisor(cli: Cli):
     said = cli("flush")
     assert said.code == 4

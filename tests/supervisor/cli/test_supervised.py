@@ -168,6 +168,24 @@ def test_output_is_followed_until_the_task_has_ended(supervised: Path, tmp_path:
     assert said(supervised, "output", "--stderr", id) == ""
 
 
+def test_each_try_is_followed_to_its_last_byte(supervised: Path, tmp_path: Path):
+    (supervised / "config.toml").write_text("retry_base_ms = 0\n")
+    said(supervised, "reload")
+    size = 300_000
+    write = "sys.stdout.write('x' * 300_000 + os.environ['BACKBURNER_ATTEMPT'])"
+    last = f"import sys, os; {write}; sys.stdout.flush(); sys.exit(9)"
+    wait = f"while [ ! -e {tmp_path}/go$BACKBURNER_ATTEMPT ]; do sleep 0.02; done"
+    command = f'echo begin; {wait}; exec {sys.executable} -S -c "{last}"'
+    id = launched(supervised, "--retries", "1", "--", "sh", "-c", command)
+    with started(supervised, "output", "--follow", id) as process:
+        assert process.stdout is not None
+        for attempt in "12":
+            assert process.stdout.readline() == "begin\n"
+            (tmp_path / f"go{attempt}").touch()
+            assert process.stdout.read(size + 1) == "x" * size + attempt
+        assert process.stdout.read() == ""
+
+
 def test_only_the_last_try_is_shown_of_a_task_that_was_tried_again(supervised: Path):
     (supervised / "config.toml").write_text("retry_base_ms = 0\n")
     said(supervised, "reload")
@@ -304,11 +322,24 @@ def test_a_task_launched_while_nothing_runs_is_run_at_the_next_up(home: Path, no
 def test_reload_applies_a_changed_configuration(supervised: Path):
     (supervised / "config.toml").write_text("[model_concurrency]\nopus = 9\n")
     said(supervised, "reload")
-    eventually(lambda: "opus    9" in said(supervised, "status"))
+    assert "opus    9" in said(supervised, "status")
     (supervised / "config.toml").write_text("max_workers = 0\n")
     done = backburner(supervised, "reload")
     assert done.returncode == 100
     assert "max_workers" in done.stderr
+
+
+def test_reload_tells_what_the_supervisor_refuses_of_files_that_it_alone_reads(
+    supervised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "backburner.toml").write_text("max_workers = 0\n")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "backburner.toml").touch()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    done = backburner(supervised, "reload")
+    assert (done.returncode, str(tmp_path / "backburner.toml") in done.stderr) == (100, True)
+    (tmp_path / "backburner.toml").write_text("max_workers = 3\n")
+    said(supervised, "reload")
 
 
 def test_a_supervisor_does_not_start_on_a_broken_configuration(home: Path, no_strays: None):
