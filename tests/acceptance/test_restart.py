@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sqlite3
+import subprocess
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from ipc import control
 from ipc.client import Client
+from ipc.database import SCHEMA
 from ipc.errors import NoSupervisor
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
+from tests.helpers.places import IPC, SUPERVISOR
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, gone, kill, lives, numbers
 
 #: Runs until a file appears, then ends with what is in it.
@@ -177,3 +184,64 @@ def test_two_restarts_in_a_row_leave_nobody_behind(live: Stage):
     assert live.until(id).error_kind == "interrupted"
     eventually(lambda: list(live.folder.glob("nursery-*")) == [], PATIENCE)
     assert os.path.exists(live.folder / "backburner.db")
+
+
+NEWER = '''
+
+@migrations()
+def schema_of_tomorrow(tables: Tables) -> None:
+    """Another column, another table."""
+    tables.execute("ALTER TABLE tasks ADD COLUMN invented TEXT DEFAULT 'tomorrow'")
+    tables.execute("CREATE TABLE inventions (name TEXT PRIMARY KEY) STRICT")
+'''
+
+
+@pytest.fixture
+def newer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs a command of a release of this program that has a newer schema."""
+    root = tmp_path / "newer"
+    for package in (IPC, SUPERVISOR):
+        shutil.copytree(package, root / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    change(root / "ipc" / "database.py", f"SCHEMA = {SCHEMA}\n", f"SCHEMA = {SCHEMA + 1}\n")
+    change(root / "ipc" / "control.py", "sys.path.append(root)", "sys.path.insert(0, root)")
+    with (root / "ipc" / "migrations.py").open("a") as migrations:
+        migrations.write(NEWER)
+    bootstrap = f"import sys; sys.path.insert(0, {str(root)!r}); from supervisor.cli import main; sys.exit(main())"
+
+    def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-P", "-c", bootstrap, "--home", str(home), *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=55, check=False)
+
+    return run
+
+
+def change(path: Path, was: str, becomes: str) -> None:
+    text = path.read_text()
+    assert text.count(was) == 1
+    path.write_text(text.replace(was, becomes))
+
+
+def test_a_release_with_a_newer_schema_takes_over_while_tasks_run_on(
+    stage: Stage, tmp_path: Path, newer: Callable[..., subprocess.CompletedProcess[str]]
+):
+    stage.up(**BRISK, default_concurrency=2)
+    running = [stage.launch(*until(tmp_path / "go"), parentSessionId="p", retries=1) for _ in range(2)]
+    pids = [stage.pid(id) for id in running]
+    waiting = stage.launch("echo", "next", parentSessionId="p")
+    restarted = newer(stage.folder, "restart")
+    assert restarted.returncode == 0, restarted.stderr
+    assert all(map(lives, pids))
+    assert {worker["adopted"] for worker in stage.status()["workers"] if worker["taskId"]} == {True}
+    old = stage.run("list")
+    assert (old.returncode, "upgrade" in old.stderr) == (100, True)
+    (tmp_path / "go").write_text("went")
+    assert [stage.until(id).result for id in running] == ["went"] * 2
+    assert stage.until(waiting).result == "next"
+    launched = newer(stage.folder, "run", "--", "echo", "hi")
+    assert (launched.returncode, launched.stdout) == (0, "hi\n"), launched.stderr
+    assert sum(batch["count"] for batch in stage.batches("p", 3)) == 3
+    assert all(len(stage.ends(id)) == 1 and stage.task(id).attempt == 1 for id in running)
+    with closing(sqlite3.connect(stage.home.database)) as raw:
+        assert raw.execute("PRAGMA user_version").fetchone() == (SCHEMA + 1,)
+        assert raw.execute("SELECT DISTINCT invented FROM tasks").fetchall() == [("tomorrow",)]
+    assert newer(stage.folder, "down").returncode == 0
