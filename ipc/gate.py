@@ -41,7 +41,6 @@ class Gate:
         """Name the gate's file. Use `Gate.of`."""
         self.path = path
         self.patience = PATIENCE
-        self._thaw = Thaw()
         self._masked: set[int | signal.Signals] = set()
         self._mutex = threading.Lock()
         self._descriptor = -1
@@ -78,12 +77,12 @@ class Gate:
         self._mutex.release()
 
     def _wait(self, deadline: float) -> None:
-        rest = FIRST_NAP
+        rest, thaw = FIRST_NAP, Thaw()  # who held it at the last wait has let go of it since
         while not self._try():
             if clock.monotonic() >= deadline:
                 raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
             if rest == LONGEST_NAP:
-                self._thaw.look(holder_of(self._descriptor))
+                thaw.look(holder_of(self._descriptor))
             clock.nap(rest * random.uniform(0.5, 1.5))
             rest = min(rest * 2, LONGEST_NAP)
 

@@ -23,7 +23,7 @@ from ipc.lock import Lock, holder
 from ipc.queue import Queue
 from ipc.registry import Registry, Running
 from ipc.settings import apply_configuration, note_reload
-from ipc.thaw import Thaw
+from ipc.thaw import Thaw, is_stopped
 from supervisor.backoff import Backoff
 from supervisor.burial import Burial
 from supervisor.children import Watch, watch_identity
@@ -386,8 +386,9 @@ class Supervisor(Role):
                 self._nurse.spawn("flusher")
 
     def _thaw_flusher(self) -> None:
-        """One that was stopped tells nobody anything: it is continued, and in the end replaced."""
-        self._flusher_thaw.look(holder(self.home.lock("flusher")))
+        """One that was stopped, and stays so, tells nobody anything: it is continued, and in the end replaced."""
+        pid = holder(self.home.lock("flusher"))
+        self._flusher_thaw.look(pid if pid is not None and is_stopped(pid) else None)
 
     def _living_flusher(self) -> Identity | None:
         pid = holder(self.home.lock("flusher"))

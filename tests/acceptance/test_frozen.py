@@ -19,7 +19,7 @@ from ipc.lock import holder
 from ipc.thaw import is_stopped
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
-from tests.helpers.stage import PATIENCE, Stage, lives
+from tests.helpers.stage import PATIENCE, Stage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is stopped")
 
@@ -62,7 +62,7 @@ def stopped_inside(stage: Stage, pid: int, more: Callable[[], None]) -> bool:
     """Stop a process, and let it go on unless it is inside the gate."""
     more()
     os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: is_stopped(pid) or not lives(pid), PATIENCE)
+    eventually(lambda: is_stopped(pid), PATIENCE)
     if holder(stage.home.lock("gate")) == pid:
         return True
     os.kill(pid, signal.SIGCONT)
