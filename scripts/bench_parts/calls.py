@@ -64,7 +64,7 @@ class BareLoop(Contestant):
 
 def contestants(size: Size) -> list[Contestant]:
     """Ours, the raw limit, and the peers."""
-    count = size.pick(5000, 1000)
+    count = size.pick(3000, 1000)
     ours: list[Contestant] = [Ours("ours", count, {"call": "noop:noop"}, durability="normal")]
     peers = [Peer(spec, count) for spec in QUEUES] if size.peers else []
     return [*ours, BareLoop(count, "NORMAL", 2), *peers]

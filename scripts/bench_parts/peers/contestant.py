@@ -23,7 +23,7 @@ from bench_parts.ours import cpu_of
 from bench_parts.peers.environment import Postgres, Redis, python, version
 
 #: Seconds between two looks at the file, and until a round that does not end is given up.
-NAP, PATIENCE = 0.002, 180.0
+NAP, PATIENCE = 0.002, 120.0
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,7 @@ class Peer(Contestant):
         self._environment = {**os.environ, **places, **path, **self._spec.environment}
         module = f"bench_parts.peers.app_{self._spec.package}"
         self._enqueuer = Errand(f"{module}:enqueuer", environment=self._environment, python=interpreter)
+        self._enqueuer.call(parent="nobody", count=0)  # it has made what the workers need
         for command in self._spec.workers:
             self._processes.append(self._start(command.format(python=interpreter, url=url, module=module)))
         self._drain("warm-up", 20)
