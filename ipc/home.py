@@ -74,11 +74,11 @@ class Home:
 
     def output(self, claim: int, stream: str) -> Path:
         """The file that takes one stream (`stdout`, `stderr`) of one try."""
-        return self.folder / "output" / f"{claim}.{stream}"
+        return self.folder / f"output/{claim}.{stream}"
 
     def input(self, name: str) -> Path:
         """A file with what a task reads."""
-        return self.folder / "input" / name
+        return self.folder / f"input/{name}"
 
     def prepare(self) -> Home:
         """Create what is missing. Raises BadHome, naming the folder, where it may not be used."""

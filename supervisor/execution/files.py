@@ -23,7 +23,7 @@ class Files:
     def __init__(self, home: Home, claim: int) -> None:
         """Touches nothing."""
         self.paths: dict[str, Path] = {stream: home.output(claim, stream) for stream in STREAMS}
-        self._inputs = [home.input(f"{claim}.{kind}") for kind in ("stdin", "prompt")]
+        self._home, self._claim = home, claim
         self._kept: set[str] = set()
 
     def were_made(self) -> bool:
@@ -47,9 +47,9 @@ class Files:
         for stream in self._kept:
             with moment("output.unlink"):
                 self.paths[stream].unlink(missing_ok=True)
-        for path in self._inputs if inputs else ():
+        for kind in ("stdin", "prompt") if inputs else ():
             with moment("input.unlink"):
-                path.unlink(missing_ok=True)
+                self._home.input(f"{self._claim}.{kind}").unlink(missing_ok=True)
 
     def text(self, stream: str) -> str:
         """What was written to a stream, from its start; bad bytes are replaced."""
