@@ -74,7 +74,6 @@ UNREACHABLE = {
     "told.start": "only with on_batch; tests/acceptance/test_on_batch.py kills the flusher while the command runs",
     "wake.exec": "as told.start",
     "told.kill": "only for a command of on_batch that does not end",
-    "spawn.failed.unlink": "only for a command that cannot be started",
 }
 
 

@@ -42,6 +42,16 @@ def fails(play: Play) -> None:
     play.finish()
 
 
+def unstartable(play: Play) -> None:
+    """A script whose interpreter is not there: it ends without having run."""
+    script = play.house.project / "script"
+    script.write_text("#!/nowhere\n")
+    script.chmod(0o700)
+    play.arm()
+    play.launch(("error", "spawn"), command=[str(script)])
+    play.finish()
+
+
 def retries(play: Play) -> None:
     """A task that fails once."""
     play.arm()
@@ -422,6 +432,7 @@ SCENES: dict[str, Scene] = {
     for scene in (
         completes,
         fails,
+        unstartable,
         retries,
         cancelled,
         pending_cancelled,
