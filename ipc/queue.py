@@ -21,6 +21,9 @@ from ipc.settings import applied_configuration
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
 from ipc.tasks import Tasks, find_state, known_task, state_of
 
+#: Tasks that are cancelled in one transaction at most.
+CANCELS = 100
+
 #: Bytes of a hint: far below what a pipe takes in one piece.
 HINT_LIMIT = 400
 
@@ -190,6 +193,19 @@ class Queue(Tasks):
             elif state["verdict"] != TaskStatus.CANCELLED:
                 _rule(transaction, state, TaskStatus.CANCELLED, None, None)
         return self._after(state, id)
+
+    def cancel_all(self, ids: Sequence[str]) -> list[str]:
+        """Cancel those of some tasks that have not ended, many in one transaction; which ones. Raises Temporary."""
+        cancelled: dict[str, Row] = {}
+        for start in range(0, len(ids), CANCELS):
+            with self.database.write() as transaction:
+                states = {id: find_state(transaction, id) for id in ids[start : start + CANCELS]}
+                cancelled |= {id: state for id, state in states.items() if state and _cancel(transaction, state)}
+        for owner in {state["owner"] for state in cancelled.values()} - {None}:
+            wake_process(self.database, owner)
+        self.home.wake("supervisor")
+        self.home.wake("flusher")
+        return list(cancelled)
 
     def complete(self, id: str, result: str | None = None) -> Task:
         """Say from outside that a running task is done. Raises NotFound, MoveNotAllowed."""
@@ -401,6 +417,16 @@ def _settle(transaction: Transaction, settlement: Settlement) -> str | None:
 def _brief(result: str | None) -> str | None:
     short = cut(result, BRIEF_LIMIT)
     return None if short == result else short
+
+
+def _cancel(transaction: Transaction, state: Row) -> bool:
+    """Cancel a task that is pending, or write the verdict on one that runs; whether it is, or will be, cancelled."""
+    if transaction.run("cancel_pending", {"number": state["number"], "now": clock.now()}):
+        return True
+    if state["status"] != TaskStatus.RUNNING or state["verdict"] not in (None, TaskStatus.PENDING):
+        return bool(state["verdict"] == TaskStatus.CANCELLED)
+    _rule(transaction, state, TaskStatus.CANCELLED, None, None)
+    return True
 
 
 def _rule(transaction: Transaction, state: Row, verdict: TaskStatus, text: str | None, kind: str | None) -> None:

@@ -36,7 +36,7 @@ def cancel_unfinished(desk: Desk, parent: str | None) -> list[str]:
     """Write the verdict on all unfinished tasks of a parent, or of all; which ones."""
     if not desk.exists:
         return []
-    return [id for id in desk.queue.unfinished(parent) if cancel_one(desk, id)]
+    return desk.queue.cancel_all(desk.queue.unfinished(parent))
 
 
 def wait_for_ends(desk: Desk, ids: Sequence[str]) -> list[Task]:

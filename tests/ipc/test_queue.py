@@ -289,6 +289,28 @@ def test_a_running_task_is_cancelled_when_its_tree_is_gone_not_before(yard):
     assert yard.settle(claimed, TaskStatus.ERROR, signal=15) == "cancelled"
 
 
+def test_many_are_cancelled_in_few_transactions_each_as_if_by_itself(yard, monkeypatch):
+    ended, external = yard.run(), yard.launch(agent="external", prompt="x")
+    outside = yard.claim("external", owner=None)
+    running, decided = yard.launch(concurrency_key="a"), yard.launch(concurrency_key="b")
+    first, second = yard.claim("a"), yard.claim("b")
+    yard.queue.decide(second.number, second.claim, TaskStatus.ERROR, "no", "failed")
+    pending = [yard.launch() for _ in range(250)]
+    commits = []
+    write = yard.database.write
+    monkeypatch.setattr(yard.database, "write", lambda durable=True: commits.append(1) or write(durable))
+    cancelled = yard.queue.cancel_all([ended, external, running, decided, "bg-unknown", *pending])
+    assert cancelled == [external, running, *pending]
+    assert len(commits) == 3
+    assert outside is not None
+    assert {str(yard.get(id).status) for id in (external, *pending)} == {"cancelled"}
+    assert (yard.get(running).status, yard.get(running).stopping) == ("running", True)
+    assert yard.settle(first) == "cancelled"
+    assert yard.settle(second) == "error"
+    assert yard.get(ended).status == "completed"
+    assert yard.queue.cancel_all([running, *pending]) == []
+
+
 @pytest.mark.parametrize("status", [status for status in TaskStatus if status.ended])
 def test_an_ended_task_keeps_its_status(yard, status):
     id = yard.run(status)
