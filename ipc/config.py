@@ -355,7 +355,8 @@ class Document(NamedTuple):
     def mistakes(self) -> list[ConfigMistake]:
         """What is wrong with it, taken by itself."""
         found = [_located(mistake, self.source) for mistake in CONFIG.mistakes(self.values)]
-        return found + ([_misplaced(self)] if OWN in self.values and not self._is_own() else [])
+        # empty it says nothing: a whole configuration that is handed on has every key
+        return found + ([_misplaced(self)] if self.values.get(OWN) and not self._is_own() else [])
 
     def _is_own(self) -> bool:
         return self.source in map(str, _user_file())
