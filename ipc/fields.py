@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any, TypedDict
 
-from ipc.environment import captured
 from ipc.shape import Record
 from ipc.task import LAUNCH_FIELDS, LaunchInput, camel
 
@@ -47,13 +46,13 @@ class LaunchFields(TypedDict, total=False):
 LAUNCH = Record("LaunchInput", {one.name: LAUNCH_FIELDS[camel(one.name)] for one in fields(LaunchInput)})
 
 
-def launch_input(given: LaunchFields | LaunchInput, where: str, pass_env: Iterable[str]) -> LaunchInput:
-    """Check a launch, and add what it takes from this process: the folder and some variables.
+def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[str, str]) -> LaunchInput:
+    """Check a launch, and add what it takes from this process: the folder and the variables that are kept.
 
     Raises InvalidInput, which names the field within `where`.
     """
     checked = LaunchInput.from_json(given.to_json(), where) if isinstance(given, LaunchInput) else _read(given, where)
-    env = {**captured(os.environ, pass_env), **(checked.env or {})}
+    env = {**kept, **(checked.env or {})}
     here = None if checked.resume else os.getcwd()
     return replace(checked, cwd=checked.cwd or here, env=env)
 

@@ -15,6 +15,7 @@ from ipc.adoption import Adopted, adopt
 from ipc.client import EVERYONE, Client
 from ipc.config import BackgroundConfig, load
 from ipc.ending import wait_until_gone
+from ipc.environment import captured
 from ipc.errors import AlreadyRunning, BackburnerError, InvalidInput, MoveNotAllowed, NotFound
 from ipc.event import TYPES, EventBus
 from ipc.fields import LaunchFields, launch_input
@@ -93,9 +94,8 @@ class BackgroundManager:
     def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> list[Task]:
         """Accept tasks, all or none, in order. Raises as `launch`."""
         places = [f"tasks[{place}]" for place in range(len(launches))] if len(launches) > 1 else [""]
-        wanted = [
-            launch_input(given, where, self._config.pass_env) for given, where in zip(launches, places, strict=True)
-        ]
+        kept = captured(os.environ, self._config.pass_env)
+        wanted = [launch_input(given, where, kept) for given, where in zip(launches, places, strict=True)]
         store = self._store
         ids = [launched.id for launched in store.queue.launch_many(wanted)]
         store.stir()

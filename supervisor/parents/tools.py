@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -11,6 +12,7 @@ from ipc import clock, control
 from ipc.client import AsyncClient
 from ipc.config import load
 from ipc.database import Database
+from ipc.environment import captured
 from ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervisor, NotFound
 from ipc.fields import launch_input
 from ipc.home import Home
@@ -165,7 +167,7 @@ class Office:
         self._callers.note(database)
         queue = Queue(database, config)
         wanted = LaunchInput.from_json({**params, "parentSessionId": parent})
-        return queue.launch(launch_input(wanted, "", config.pass_env))
+        return queue.launch(launch_input(wanted, "", captured(os.environ, config.pass_env)))
 
     async def _list(self, params: dict[str, Any], parent: str) -> Answer:
         return await asyncio.to_thread(self._page, params, parent)
