@@ -15,7 +15,7 @@ from ipc.errors import InvalidInput
 from ipc.identity import Identity
 from ipc.inbox import MODEL
 from ipc.log import acknowledge, cursors, form_batch, last_seq, more_to_come, tell
-from ipc.sessions import is_held, note_session, session_of, stand_alone, succeed
+from ipc.sessions import is_held, note_served, note_session, served_for, session_of, stand_alone, succeed
 from ipc.settings import applied_configuration
 from ipc.shape import Text
 
@@ -54,24 +54,34 @@ def adopt(database: Database, parent: str, heir: str) -> Adopted:
 
 
 def arrive(database: Database, process: Identity, session: str, heir: str) -> None:
-    """A client's process is seen with a session, whose `heir` is another one or itself: make that so.
+    """A client's process goes on in a session: what it was last seen with is adopted, unless a living process has it.
 
-    What the process was last seen with is adopted, and so is who adopted this session before, unless a living
-    process has it. Raises InvalidInput, Temporary.
+    Raises InvalidInput, Temporary.
+    """
+    for former in _formers(database, process) - {session}:
+        if not _is_held(database, former, process):
+            adopt(database, former, session)
+    appear(database, process, session, heir)
+
+
+def appear(database: Database, process: Identity, session: str, heir: str) -> None:
+    """A client's process is seen with a session, which is its own heir from now on.
+
+    Who adopted it before (`heir`, or it is its own) is adopted, unless a living process has that session. Raises
+    InvalidInput, Temporary.
     """
     if heir != session and not _is_held(database, heir, process):
         adopt(database, heir, session)
-    former = _former(database, process)
-    if former not in (None, session) and not _is_held(database, former, process):
-        adopt(database, former, session)
     with database.write(durable=False) as transaction:
         stand_alone(transaction, session)
         note_session(transaction, process, session)
+        note_served(transaction, process, session)
 
 
-def _former(database: Database, process: Identity) -> str | None:
+def _formers(database: Database, process: Identity) -> set[str]:
     with database.read() as transaction:
-        return session_of(transaction, process)
+        found = (session_of(transaction, process), served_for(transaction, process))
+    return {one for one in found if one is not None}
 
 
 def _is_held(database: Database, session: str, process: Identity) -> bool:

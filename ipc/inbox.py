@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from ipc import clock
 from ipc.database import Database
@@ -18,6 +19,8 @@ from ipc.lock import Lock
 MODEL = "model"
 #: Batches that are told in one go, and characters of a task's result, or error, that are shown.
 MOST, SHOWN = 20, 400
+#: Locks among which the parents are divided.
+TURNS = 64
 #: Seconds that one who tells waits for another one who is telling.
 PATIENCE = 1.0
 
@@ -69,14 +72,19 @@ class Inbox:
             return bool(transaction.value("any_waiting", {"parent": self.parent}))
 
 
+def turn_of(parent: str) -> str:
+    """The lock for those who tell a parent's model; few parents share one, and there are not many files."""
+    return f"telling-{crc32(parent.encode(errors='surrogatepass')) % TURNS}"
+
+
 @contextmanager
-def telling(home: Home) -> Iterator[None]:
-    """Be the only one of the home's processes that tells a model something and then acknowledges it.
+def telling(home: Home, parent: str) -> Iterator[None]:
+    """Be the only one of the home's processes that tells a parent's model something and then acknowledges it.
 
     A hook and a server of one session may be asked in the same moment, and what one tells the other must not.
     Raises Temporary where somebody else is telling for too long.
     """
-    lock, until = Lock(home.lock("telling")), clock.monotonic() + PATIENCE
+    lock, until = Lock(home.lock(turn_of(parent))), clock.monotonic() + PATIENCE
     while not lock.acquire():
         if clock.monotonic() >= until:
             raise Temporary(f"Another process of {home.folder} is telling; what is unread is told next time.")

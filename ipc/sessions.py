@@ -6,6 +6,9 @@ from ipc import clock
 from ipc.database import Transaction
 from ipc.identity import Identity
 
+#: After the name of a client's process: what its server knows, which only a hook's word can make good.
+SERVER = " server"
+
 
 def heir_of(transaction: Transaction, parent: str | None) -> str | None:
     """The session that a session's launches and notices go to; it is its own heir unless another adopted it."""
@@ -35,7 +38,19 @@ def note_session(transaction: Transaction, process: Identity, session: str) -> N
     transaction.run("note_session", {"process": process.name, "session": session, "at": clock.now()})
 
 
+def served_for(transaction: Transaction, process: Identity) -> str | None:
+    """The session that a server of the client's launched for, before any hook said in which one the client is."""
+    found: str | None = transaction.value("session_of", {"process": process.name + SERVER})
+    return found
+
+
+def note_served(transaction: Transaction, process: Identity, session: str) -> None:
+    """Remember for which session a server of a client's process launches."""
+    transaction.run("note_session", {"process": process.name + SERVER, "session": session, "at": clock.now()})
+
+
 def is_held(transaction: Transaction, session: str, process: Identity) -> bool:
     """Whether another living process than this one was last seen with a session."""
     names = (row["process"] for row in transaction.all("list_clients_of", {"session": session}))
-    return any(name != process.name and Identity.named(name).alive() is not False for name in names)
+    others = (name for name in names if name != process.name and not name.endswith(SERVER))
+    return any(Identity.named(name).alive() is not False for name in others)

@@ -52,7 +52,7 @@ def _answer(named: str | None, kind: str) -> None:
         asked.arrive()
         if asked.unread() is None:
             return
-        with telling(home):
+        with telling(home, question.session):
             unread = asked.unread()
             if unread is not None:
                 _print(asked.answer(unread))

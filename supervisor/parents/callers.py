@@ -10,7 +10,7 @@ from typing import Any
 from ipc.ancestry import client
 from ipc.database import Database
 from ipc.identity import Identity
-from ipc.sessions import heir_of, note_session, session_of
+from ipc.sessions import heir_of, note_served, served_for, session_of
 
 #: What clients put beside a call: the session's id, or the thread's, as each of them calls it.
 BESIDE = ("sessionId", "threadId")
@@ -46,10 +46,10 @@ class Callers:
         if self._process is None:
             return
         with database.read() as transaction:
-            known = session_of(transaction, self._process)
+            known = session_of(transaction, self._process) or served_for(transaction, self._process)
         if known is None:
             with database.write(durable=False) as transaction:
-                note_session(transaction, self._process, self._started_for)
+                note_served(transaction, self._process, self._started_for)
 
     def _noted(self, transaction: Any) -> str | None:
         return None if self._process is None else session_of(transaction, self._process)

@@ -14,7 +14,7 @@ from ipc.gate import Gate
 from ipc.home import Home
 from ipc.identity import Identity
 from ipc.inbox import Inbox, Unread
-from ipc.sessions import heir_of, session_of
+from ipc.sessions import heir_of, served_for, session_of
 
 #: Seconds that a hook waits for the write gate: what it cannot tell now, the next one tells.
 PATIENCE = 0.5
@@ -41,6 +41,8 @@ class Question:
     going_on: bool = False
     #: Whether it is about a helper of the session's, which is not told the session's notices.
     is_aside: bool = False
+    #: Why a session starts.
+    source: str | None = None
 
     @classmethod
     def of(cls, text: str) -> Question:
@@ -52,7 +54,8 @@ class Question:
         if not (isinstance(event, str) and isinstance(session, str) and session):
             raise ValueError("expected hook_event_name and session_id")
         known = cwd if isinstance(cwd, str) and cwd else None
-        return cls(event, session, known, bool(said.get("stop_hook_active")), bool(said.get("agent_id")))
+        going_on, is_aside = bool(said.get("stop_hook_active")), bool(said.get("agent_id"))
+        return cls(event, session, known, going_on, is_aside, said.get("source"))
 
 
 class Hook:
@@ -77,16 +80,22 @@ class Hook:
         process = client()
         if process is None:
             return
-        heir, former = self._known(process)
-        if former != self._question.session or heir != self._question.session:
-            from ipc.adoption import arrive
+        heir, known = self._known(process)
+        if {heir, *known} != {self._question.session}:
+            from ipc.adoption import appear, arrive
 
-            arrive(self._database, process, self._question.session, heir)
+            come = arrive if self._takes_over() else appear
+            come(self._database, process, self._question.session, heir)
 
-    def _known(self, process: Identity) -> tuple[str, str | None]:
+    def _takes_over(self) -> bool:
+        """Whether another id in the same process means that the session goes on under it."""
+        return self._kind == "claude" or (self._question.event, self._question.source) == ("SessionStart", "clear")
+
+    def _known(self, process: Identity) -> tuple[str, set[str | None]]:
         with self._database.read() as transaction:
             heir = heir_of(transaction, self._question.session)
-            return heir or self._question.session, session_of(transaction, process)
+            known = {session_of(transaction, process), served_for(transaction, process)}
+            return heir or self._question.session, known
 
     def unread(self) -> Unread | None:
         """What the model is to be told now, if it can be told anything at this event. Raises Temporary."""

@@ -63,7 +63,7 @@ class Outgoing:
         """Answer, with the notices if they can be had now; what cannot be told is told with another answer."""
         sent = False
         try:
-            with self._turn():
+            with self._turn(parent):
                 inbox = self._inbox(parent)
                 unread = inbox and inbox.unread()
                 if unread:
@@ -77,8 +77,8 @@ class Outgoing:
             if not sent:
                 self._send(document)
 
-    def _turn(self) -> AbstractContextManager[None]:
-        return nullcontext() if self._office.database is None else telling(self._office.home)
+    def _turn(self, parent: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._office.database is None else telling(self._office.home, parent)
 
     def _inbox(self, parent: str) -> Inbox | None:
         database = self._office.database

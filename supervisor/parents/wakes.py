@@ -59,7 +59,7 @@ class Opencode:
             return
         database = Database(home)
         try:
-            with telling(home):
+            with telling(home, parent):
                 inbox = Inbox(database, parent)
                 unread = inbox.unread()
                 if unread is not None:

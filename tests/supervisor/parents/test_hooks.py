@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from ipc.control import program
+from ipc.home import Home
+from ipc.inbox import turn_of
 from ipc.lock import Lock
 from ipc.moments import WATCH
 from ipc.task import TaskStatus
@@ -135,7 +137,7 @@ def test_killed_while_it_prints_it_has_acknowledged_nothing(yard, monkeypatch, t
 
 def test_while_somebody_else_tells_nothing_is_told_twice(yard, home):
     id = ended(yard)
-    lock = Lock(home / "telling.lock")
+    lock = Lock(Home(home).lock(turn_of("S")))
     assert lock.acquire()
     done = ask({"hook_event_name": "PostToolUse"})
     assert (done.returncode, done.stdout) == (0, "")
@@ -252,6 +254,20 @@ def test_a_session_that_is_resumed_gets_back_what_was_handed_over(yard):
     assert waiting in context("SessionStart", session_id="S", source="resume")
     assert said("UserPromptSubmit", session_id="S") is None
     assert yard.get(yard.launch(parent_session_id="T")).parent_session_id == "S"
+
+
+def test_a_client_with_several_sessions_in_one_process_mixes_none_of_them(yard):
+    """As a server of Codex for an editor; only `clear` says that one goes on as another."""
+    ids = {name: ended(yard, parent_session_id=name) for name in "ST"}
+    for name in "STST":
+        said("UserPromptSubmit", "--client", "codex", session_id=name, stop_hook_active=True)
+    assert context("SessionStart", "--client", "codex", session_id="U", source="startup") is None
+    more = {name: ended(yard, parent_session_id=name) for name in "ST"}
+    told = {name: context("PostToolUse", "--client", "codex", session_id=name) for name in "TS"}
+    assert all(more[name] in told[name] and ids[name] not in told[name] for name in "ST")
+    assert all(more[other] not in told[name] for name, other in ("ST", "TS"))
+    last = ended(yard, parent_session_id="S")
+    assert last in context("SessionStart", "--client", "codex", session_id="V", source="clear")
 
 
 #: A client of its own, that asks twice: once for each session.

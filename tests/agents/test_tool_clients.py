@@ -1,0 +1,86 @@
+"""Other clients of our tools: the Inspector's command line, and twenty at once."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ipc.control import program
+from tests.helpers import clis
+from tests.helpers.clis import needs
+from tests.helpers.stage import Stage
+from tests.helpers.strays import end, strays
+from tests.helpers.tools import client
+
+pytestmark = [pytest.mark.timeout(600), needs("mcp-inspector")]
+
+CLIENTS = 20
+
+
+@pytest.fixture
+def stage(home: Path):
+    with Stage(home) as found:
+        yield found.up(notification_batch_window_ms=10)
+        found.down(now=True)
+        end(strays(home))
+
+
+def inspect(stage: Stage, method: str, *words: str) -> Any:
+    """What the Inspector's command line says that a server of ours answers."""
+    assert clis.FOLDER is not None, "without it the test is skipped"
+    command = [str(clis.FOLDER / "mcp-inspector"), "--cli", *_unmistakable(stage), "--method", method, *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def _unmistakable(stage: Stage) -> list[str]:
+    """Our server as one program without options, which the Inspector would take for its own."""
+    script = stage.folder.parent / "server"
+    script.write_text(f"#!/bin/sh\nexec {shlex.join(program('--home', str(stage.folder), 'mcp'))}\n")
+    script.chmod(0o755)
+    return [str(script)]
+
+
+def use(stage: Stage, name: str, **arguments: Any) -> Any:
+    """Call a tool."""
+    said = [word for key, value in arguments.items() for word in ("--tool-arg", f"{key}={json.dumps(value)}")]
+    return inspect(stage, "tools/call", "--tool-name", name, *said)
+
+
+def test_the_inspector_can_use_every_tool_and_sees_errors(stage: Stage):
+    tools = inspect(stage, "tools/list")["tools"]
+    assert sorted(tool["name"] for tool in tools) == ["cancel", "inbox", "launch", "list", "output", "wait"]
+    launched = use(stage, "launch", command=["sleep", "600"], parentSessionId="ses-1")
+    id = json.loads(launched["content"][0]["text"])["id"]
+    assert json.loads(use(stage, "wait", timeoutMs=10, parentSessionId="ses-1")["content"][0]["text"])["timedOut"]
+    cancelled = use(stage, "cancel", id=id, parentSessionId="ses-1")
+    assert json.loads(cancelled["content"][0]["text"])["status"] == "cancelled"
+    assert f"- {id}" in cancelled["content"][1]["text"]
+    for name, arguments in {"list": {}, "inbox": {}, "output": {"id": id}}.items():
+        assert not use(stage, name, parentSessionId="ses-1", **arguments).get("isError")
+    assert use(stage, "output", id="bg-nothing")["isError"] is True
+
+
+def test_twenty_clients_at_once_are_each_told_of_their_own(stage: Stage):
+    def work(number: int) -> str:
+        with client(str(stage.folder), str(stage.folder.parent), CLAUDE_CODE_SESSION_ID=f"ses-{number}") as tools:
+            tools.greet()
+            launched = [
+                tools.use("launch", command=["echo", str(number)], concurrencyKey=f"key-{number}") for _ in "ab"
+            ]
+            answers = [*launched, tools.use("wait"), tools.use("inbox")]
+            told = "".join(answer.told for answer in answers)
+            ids = [answer.said["id"] for answer in launched]
+            assert [told.count(f"- {id}") for id in ids] == [1, 1]
+            assert told.count("- bg-") == 2
+            return ids[0]
+
+    with ThreadPoolExecutor(CLIENTS) as crowd:
+        assert len(set(crowd.map(work, range(CLIENTS)))) == CLIENTS
