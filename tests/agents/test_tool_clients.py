@@ -50,7 +50,11 @@ def _unmistakable(stage: Stage) -> list[str]:
 
 def use(stage: Stage, name: str, **arguments: Any) -> Any:
     """Call a tool."""
-    said = [word for key, value in arguments.items() for word in ("--tool-arg", f"{key}={json.dumps(value)}")]
+    said = [
+        word
+        for key, value in arguments.items()
+        for word in ("--tool-arg", f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+    ]
     return inspect(stage, "tools/call", "--tool-name", name, *said)
 
 
