@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -18,10 +20,11 @@ from supervisor.cli.program import VERBS
 from tests.helpers.places import IPC, ROOT, SUPERVISOR, backburner, checkout_only
 
 DOCUMENTS = ("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/agents.md")
+RECORDING, DRAWING = ((ROOT / "docs" / name).read_text() for name in ("told.cast", "told.svg"))
 README, ARCHITECTURE, CHANGELOG, _, AGENTS = texts = [(ROOT / name).read_text() for name in DOCUMENTS]
 
 #: What README's longest documents may not outgrow, in lines.
-LONGEST_README = 190
+LONGEST_README = 260
 
 #: What users of others suffer, in rows.
 MOST_PAINS = 75
@@ -107,6 +110,48 @@ def test_the_agents_that_are_documented_are_those_that_are_known():
     assert sorted({*shown, "goose", "cursor-agent"}) == sorted(presets())
     tables = [tomllib.loads(part) for part in re.findall(r"```toml\n(.*?)```", AGENTS, re.DOTALL)]
     assert all(BackgroundConfig.of(table) for table in tables)
+
+
+def test_the_readme_has_a_run_of_five_lines_of_every_agent_that_was_tried():
+    runs = [
+        run.splitlines() for run in re.findall(r"```console\n(\$ backburner launch --agent .*?)```", README, re.DOTALL)
+    ]
+    shown = [run[0].split("--agent ")[1].split()[0] for run in runs]
+    assert sorted([*shown, "goose", "cursor-agent"]) == sorted(presets())
+    assert [run for run in runs if len(run) != 5 or not run[4].startswith("result ")] == []
+
+
+def recording() -> str:
+    """What the recorded terminal shows from its beginning to its end."""
+    head, *events = map(json.loads, RECORDING.splitlines())
+    assert (head["version"], head["width"] > 0, head["height"] > 0) == (2, True, True)
+    times = [when for when, kind, text in events if kind == "o" and isinstance(text, str)]
+    assert len(times) == len(events)
+    assert times == sorted(times)
+    return "".join(text for _, _, text in events).replace("\r", "")
+
+
+def test_the_recording_shows_an_agent_being_told():
+    shown = recording()
+    (launched, after) = shown.split("$ backburner wait -\n")
+    assert "$ backburner install claude --yes" in launched
+    assert "$ claude -p " in launched
+    notice = (
+        r"hook additional context: <background-tasks>\n1 background task completed.*\n- bg-\S+ \[.+\] completed in "
+    )
+    assert re.search(notice, after)
+    assert not re.search(notice, launched)
+
+
+def test_the_recording_has_no_folder_of_the_machine_where_it_was_made():
+    assert set(re.findall(r"(?<![\w.:])/\w+/\w+", recording())) == {"/home/me"}
+
+
+def test_the_drawing_shows_what_was_recorded():
+    texts = [text.text or "" for text in ElementTree.fromstring(DRAWING).iter("{http://www.w3.org/2000/svg}text")]
+    shown = recording()
+    assert [text for text in texts if text not in shown] == []
+    assert "<background-tasks>" in "".join(texts)
 
 
 def test_every_setting_of_an_agent_is_documented():
