@@ -137,7 +137,7 @@ def test_the_old_nursery_leaves_when_its_last_worker_has(live: Stage, tmp_path: 
     nursery = live.pid_of("nursery")
     live.say("restart")
     assert lives(nursery)
-    (tmp_path / "go").write_text("")
+    (tmp_path / "go").write_text("on")
     live.until(id)
     eventually(lambda: not lives(nursery), PATIENCE)
     assert list(live.folder.glob("nursery-*")) == []
