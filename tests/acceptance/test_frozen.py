@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -23,62 +24,59 @@ from tests.helpers.stage import PATIENCE, Stage
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is stopped")
 
-#: Launches tasks that keep each role writing, until it is told to stop.
-BUSY = """
-import sys
-from ipc.config import BackgroundConfig
-from ipc.database import Database
-from ipc.errors import Temporary
-from ipc.home import Home
-from ipc.queue import Queue
-from ipc.task import LaunchInput
-from pathlib import Path
-queue = Queue(Database(Home(Path(sys.argv[1])), "normal"), BackgroundConfig())
-while True:
-    first = queue.launch(LaunchInput(command=("true",), parent_session_id="p"))
-    queue.launch(LaunchInput(command=("true",), parent_session_id="p", after=(first.id,)))
-    print(first.id, flush=True)
-    sys.stdin.readline()
-"""
-
 
 @contextmanager
-def busy(stage: Stage) -> Iterator[Callable[[], None]]:
-    """Another process that launches a little more whenever it is told to."""
-    with subprocess.Popen(
-        [sys.executable, "-c", BUSY, str(stage.folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stdin is not None and process.stdout is not None
-
-        def more() -> None:
-            process.stdin.write("\n")
-            process.stdin.flush()
-
-        yield more
-        process.kill()
+def locked(stage: Stage) -> Iterator[None]:
+    """A stranger has the database's own lock: who writes waits for it, inside the gate."""
+    with closing(sqlite3.connect(stage.home.database, timeout=PATIENCE, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        yield
 
 
-def stopped_inside(stage: Stage, pid: int, more: Callable[[], None]) -> bool:
-    """Stop a process, and let it go on unless it is inside the gate."""
-    more()
-    os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: is_stopped(pid), PATIENCE)
-    if holder(stage.home.lock("gate")) == pid:
-        return True
-    os.kill(pid, signal.SIGCONT)
-    return False
+def with_a_task_to_settle(stage: Stage) -> int:
+    return stage.pid(stage.sleeper(concurrencyKey="dies"))
 
 
-@pytest.mark.parametrize("role", ["supervisor", "worker", "flusher"])
+def with_a_batch_to_form(stage: Stage) -> int:
+    stage.result("true", parentSessionId="p")
+    return 0
+
+
+def with_nothing(_stage: Stage) -> int:
+    return 0
+
+
+#: Per role: what gives it something to write, and what has it write that.
+WRITES: dict[str, tuple[Callable[[Stage], int], Callable[[Stage, int], None]]] = {
+    "supervisor": (with_nothing, lambda stage, _: os.kill(stage.pid_of("supervisor"), signal.SIGHUP)),
+    "worker": (with_a_task_to_settle, lambda _, task: os.kill(task, signal.SIGKILL)),
+    "flusher": (with_a_batch_to_form, lambda _stage, _: None),
+}
+
+
+def stopped_inside(stage: Stage, role: str) -> bool:
+    """Stop a role while it waits inside the gate; whether it came there."""
+    prepare, stir = WRITES[role]
+    task = prepare(stage)
+    pid = stage.status()["workers"][0]["pid"] if role == "worker" else stage.pid_of(role)
+    with locked(stage):
+        stir(stage, task)
+        try:
+            eventually(lambda: holder(stage.home.lock("gate")) == pid, 1)
+        except AssertionError:  # too late: it had written before
+            return False
+        os.kill(pid, signal.SIGSTOP)
+        eventually(lambda: is_stopped(pid), PATIENCE)
+        return holder(stage.home.lock("gate")) == pid
+
+
+@pytest.mark.parametrize("role", WRITES)
 def test_a_role_that_is_stopped_inside_the_gate_keeps_nobody_out_for_five_seconds(stage: Stage, role: str):
-    stage.up(**BRISK, default_concurrency=1, durability="full", worker_idle_s=60)
-    stage.result("true")
-    with busy(stage) as more:
-        pid = stage.status()["workers"][0]["pid"] if role == "worker" else stage.pid_of(role)
-        eventually(lambda: stopped_inside(stage, pid, more), PATIENCE, f"the {role} to be caught inside the gate")
-        began = clock.monotonic()
-        id = stage.launch("echo", "hi", parentSessionId="q", concurrencyKey="q")
-        assert clock.monotonic() - began < GATE_PATIENCE == 5
+    stage.up(**{**BRISK, "notification_batch_window_ms": 300}, worker_idle_s=60)
+    eventually(lambda: stopped_inside(stage, role), PATIENCE, f"the {role} to be caught inside the gate")
+    began = clock.monotonic()
+    id = stage.launch("echo", "hi", parentSessionId="q", concurrencyKey="q")
+    assert clock.monotonic() - began < GATE_PATIENCE == 5
     assert stage.until(id).result == "hi"
     assert stage.batches("q", 1)[0]["allComplete"] is True
 
