@@ -28,14 +28,15 @@ def played(story: Story, **how) -> None:
     asyncio.run(whole())
 
 
-def ours() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("backburner")]
+def ours() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("backburner")}
 
 
 @pytest.fixture(autouse=True)
 def no_threads():
+    before = ours()  # a test of another file may have left one that is still on its way out
     yield
-    eventually(lambda: ours() == [], message="the threads of this test to be gone")
+    eventually(lambda: ours() <= before, message="the threads of this test to be gone")
 
 
 def test_every_method_of_the_manager_is_there():
