@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from concurrent.futures import CancelledError
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import CancelledError, wait
 from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
@@ -30,6 +30,9 @@ T = TypeVar("T")
 
 #: Events that wait for a slow `async for` at most.
 AHEAD = 256
+
+#: Seconds between two looks whether a loop, which has a callback to run, was closed instead.
+LOOK = 1.0
 
 #: Whether this is a callback, which the manager's thread waits for.
 _within: ContextVar[bool] = ContextVar("backburner_within", default=False)
@@ -254,13 +257,25 @@ def _on_loop(callback: AsyncCallback) -> Callback:
     loop = asyncio.get_running_loop()
 
     def call(task: Task) -> None:
-        if loop.is_closed():
-            return
-        done = asyncio.run_coroutine_threadsafe(_called(callback, task), loop)
-        with suppress(CancelledError):  # the loop ended
-            done.result()
+        with suppress(CancelledError):  # the loop ended meanwhile
+            _run_on(loop, _called(callback, task))
 
     return call
+
+
+def _run_on(loop: asyncio.AbstractEventLoop, calling: Coroutine[object, object, None]) -> None:
+    """Have a loop run a coroutine; returns when it has, or when it never will."""
+    try:
+        done = asyncio.run_coroutine_threadsafe(calling, loop)
+    except RuntimeError:  # it is closed
+        calling.close()
+        return
+    while not (done.done() or loop.is_closed()):  # nobody is told when a loop ends
+        wait([done], timeout=LOOK)
+    if done.done():
+        done.result()
+    else:
+        calling.close()
 
 
 async def _called(callback: AsyncCallback, task: Task) -> None:

@@ -9,7 +9,8 @@ from contextlib import aclosing
 
 import pytest
 
-from ipc import AsyncBackgroundManager, BackgroundManager, InvalidInput, TaskStatus
+from ipc import AsyncBackgroundManager, BackgroundManager, InvalidInput, Task, TaskStatus
+from ipc import asyncio_manager as module
 from ipc.home import Home
 from ipc.lock import holder
 from tests.helpers.moment import eventually
@@ -232,6 +233,24 @@ def test_a_loop_that_ends_without_closing_leaves_the_manager_alone(home):
 
     asyncio.run(story())
     asyncio.run(managers[0].close())
+
+
+def test_a_callback_that_its_loop_never_comes_to_keeps_no_thread(monkeypatch):
+    """The loop was closed between the event and the callback."""
+    monkeypatch.setattr(module, "LOOK", 0.01)
+
+    async def made() -> Callable[[Task], object]:
+        return module._on_loop(lambda _task: None)
+
+    loop = asyncio.new_event_loop()
+    call = loop.run_until_complete(made())
+    caller = threading.Thread(target=call, args=(None,), name="backburner-test", daemon=True)
+    caller.start()
+    eventually(lambda: loop._ready, message="the callback to be given to the loop")
+    loop.close()
+    caller.join(PATIENCE)
+    assert not caller.is_alive()
+    call(None)
 
 
 def test_tasks_run_and_batches_come(home, no_strays):
