@@ -47,7 +47,10 @@ class Inbox:
         values = {"parent": self.parent, "consumer": MODEL, "most": MOST}
         with self._database.read() as transaction:
             rows = transaction.all("list_unread", values)
-        return Unread(rows[-1]["seq"], text([json.loads(row["body"]) for row in rows])) if rows else None
+            busy = transaction.value("more_unbatched", {"parent": self.parent, "seq": 0})
+        # what was true when a batch was formed may not be when it is told
+        batches = [json.loads(row["body"]) | {"allComplete": row is rows[-1] and not busy} for row in rows]
+        return Unread(rows[-1]["seq"], text(batches)) if rows else None
 
     def acknowledge(self, seq: int) -> None:
         """Everything up to `seq` was told. Raises Temporary."""

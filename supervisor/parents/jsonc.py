@@ -44,7 +44,8 @@ def add(text: str, path: Sequence[str], key: str | None, value: Any) -> str:
     """
     node = parse(text)
     if node.start == node.end:
-        return text + json.dumps(_wrapped(path, key, value), indent=2, ensure_ascii=False) + "\n"
+        comment = text if not text or text.endswith("\n") else text + "\n"
+        return comment + json.dumps(_wrapped(path, key, value), indent=2, ensure_ascii=False) + "\n"
     for place, name in enumerate(path):
         _expect(node, dict)
         if name not in node.members:

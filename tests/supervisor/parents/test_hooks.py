@@ -114,6 +114,13 @@ def test_failures_are_told_with_their_cause(yard):
     assert "No such file" in told
 
 
+def test_that_nothing_is_left_is_said_of_now_and_not_of_when_the_notice_was_made(yard):
+    ended(yard)
+    yard.log.form_batch("S", 5)
+    yard.launch(parent_session_id="S")
+    assert "is left" not in context("PostToolUse")
+
+
 def test_what_could_not_be_printed_is_not_acknowledged(yard):
     id = ended(yard)
     done = ask({"hook_event_name": "PostToolUse"}, shell='"$@" > /dev/full')

@@ -110,6 +110,11 @@ def test_comments_and_layout_of_the_user_stay_as_they_are(person, client):
     assert [name for name, hooks in events.items() if "hook --client" in str(hooks)]
 
 
+def test_what_is_added_to_a_comment_that_ends_its_file_is_no_part_of_it():
+    text = jsonc.add("// mine", ("mcp",), "backburner", {"enabled": True})
+    assert jsonc.parse(text).value == {"mcp": {"backburner": {"enabled": True}}}
+
+
 def test_what_the_user_changed_since_stays_and_ours_goes(person):
     fill(person, "claude")
     done("claude", "--yes")
