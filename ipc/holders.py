@@ -7,8 +7,13 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from ipc import clock
+
 #: The bytes of a `-shm` file that a connection locks while it reads (sqlite.org/walformat.html, "WAL locks").
 READING = range(123, 128)
+
+#: Further looks at who reads, and the seconds between them.
+LOOKS, LOOK = 5, 0.02
 
 
 def openers(paths: Iterable[Path]) -> list[int]:
@@ -19,12 +24,23 @@ def openers(paths: Iterable[Path]) -> list[int]:
 
 
 def readers(database: Path) -> list[int]:
-    """The processes that are reading a database now: its log cannot be shortened below what they see (Linux)."""
+    """The processes that read a database and do not come to an end: its log cannot be shortened below what they see.
+
+    Linux only. Who reads for a moment, as all of ours do, is not at it at each of some looks.
+    """
     shared = _id(Path(f"{database}-shm"))
     if shared is None or sys.platform != "linux":
         return []
+    found = _reading(shared[1])
+    for _ in range(LOOKS):
+        clock.nap(LOOK)
+        found &= _reading(shared[1])
+    return sorted(found)
+
+
+def _reading(inode: int) -> set[int]:
     lines = Path("/proc/locks").read_text().splitlines()
-    return sorted({pid for line in lines for pid in _reader(line.split(), shared[1])})
+    return {pid for line in lines for pid in _reader(line.split(), inode)}
 
 
 def _reader(words: list[str], inode: int) -> Iterator[int]:

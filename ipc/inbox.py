@@ -47,10 +47,14 @@ class Inbox:
         values = {"parent": self.parent, "consumer": MODEL, "most": MOST}
         with self._database.read() as transaction:
             rows = transaction.all("list_unread", values)
-            busy = transaction.value("more_unbatched", {"parent": self.parent, "seq": 0})
+            if not rows:
+                return None
+            from ipc.log import more_to_come  # who has nothing to tell does without
+
+            busy = more_to_come(transaction, self.parent, 0)
         # what was true when a batch was formed may not be when it is told
         batches = [json.loads(row["body"]) | {"allComplete": row is rows[-1] and not busy} for row in rows]
-        return Unread(rows[-1]["seq"], text(batches)) if rows else None
+        return Unread(rows[-1]["seq"], text(batches))
 
     def acknowledge(self, seq: int) -> None:
         """Everything up to `seq` was told. Raises Temporary."""
