@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import struct
+import threading
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,23 +37,25 @@ class Commits:
     """The commits of one home's database."""
 
     def __init__(self, path: Path, log: str, gate: Gate) -> None:
-        """Count in the file `path`; `log` is the write-ahead log, `gate` lets one process sync it. Raises OSError."""
+        """Count in the file `path`, opened when it is needed; `log` is the write-ahead log, `gate` for who syncs it."""
+        self._path = path
         self._log = log
         self._gate = gate
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._opening = threading.Lock()
+        self._descriptor = -1
 
     def begin(self) -> int:
-        """The holder of the write gate is about to commit: who sees the commit must see that it is not synced."""
+        """The holder of the write gate is about to commit: who sees that must see that it is not synced. Raises OSError."""
         number = max(self._numbers().begun + 1, clock.nanoseconds())  # above all that a lost file may have held
         self._note("begun", number)
         return number
 
     def end(self, number: int) -> None:
-        """What was begun is in the log, or never will be: the next sync covers it."""
+        """What was begun is in the log, or never will be: the next sync covers it. Raises OSError."""
         self._note("over", number)
 
     def sync(self) -> None:
-        """Have all that can be read now outlive a power loss. Raises Unsynced, GateBusy: then nobody knows."""
+        """Have all that can be read now outlive a power loss. Raises Unsynced, GateBusy, OSError: then nobody knows."""
         begun, over, synced = self._numbers()
         wanted = max(begun, over)
         if synced >= wanted:
@@ -69,13 +72,19 @@ class Commits:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _file(self) -> int:
+        with self._opening:
+            if self._descriptor < 0:
+                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            return self._descriptor
+
     def _numbers(self) -> Numbers:
-        found = os.pread(self._descriptor, _ALL.size, 0)
+        found = os.pread(self._file(), _ALL.size, 0)
         return Numbers(*_ALL.unpack(found)) if len(found) == _ALL.size else UNKNOWN
 
     def _note(self, name: str, number: int) -> None:
         """Each number has one writer at a time: the first two the holder of the write gate, the last that of ours."""
-        os.pwrite(self._descriptor, _ONE.pack(number), Numbers._fields.index(name) * _ONE.size)
+        os.pwrite(self._file(), _ONE.pack(number), Numbers._fields.index(name) * _ONE.size)
 
     def _sync_log(self) -> None:
         """Sync the log; what is there no more is in the database, for it is not begun anew before that is synced."""

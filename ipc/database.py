@@ -101,6 +101,7 @@ class Database:
     def _open(self) -> None:
         self._boot_seen = False
         self._synchronous = ""
+        self._commits = Commits(self.home.folder / "commits", f"{self._path}-wal", Gate.of(self.home.lock("sync")))
         self._connection = self._connect()
         self._file = _file_id(self._path)
         self._transaction = Transaction(self._connection)
@@ -118,7 +119,6 @@ class Database:
         return _connect(self.home)
 
     def _prepare(self) -> None:
-        self._commits = Commits(self.home.folder / "commits", f"{self._path}-wal", Gate.of(self.home.lock("sync")))
         version = self._version()
         if version > SCHEMA:
             raise NewerSchema(
@@ -512,9 +512,6 @@ class Inspection(Database):
     def close(self) -> None:
         """Let go."""
         self._shut()
-
-    def _shut(self) -> None:
-        self._connection.close()
 
 
 class Wreck:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from ipc import commits as module
 from ipc.commits import Commits
 from ipc.database import Database
-from ipc.errors import Unsynced
+from ipc.errors import Temporary, Unsynced
 from ipc.gate import Gate
 from ipc.home import Home
 
@@ -144,3 +145,12 @@ def test_numbers_that_are_lost_cost_a_sync_and_nothing_else(tmp_path, syncs):
 
 def test_the_numbers_are_for_their_owner_alone(opened):
     assert stat.S_IMODE((opened.home.folder / "commits").stat().st_mode) == 0o600
+
+
+def test_where_nothing_can_be_counted_nothing_is_promised(home):
+    prepared = Home(home).prepare()
+    (home / "commits").mkdir()
+    with closing(Database(prepared, "full")) as database:
+        for promise in (write, tell):
+            with pytest.raises(Temporary, match=str(home)):
+                promise(database)
