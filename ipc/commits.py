@@ -45,7 +45,7 @@ class Commits:
         self._descriptor = -1
 
     def begin(self) -> int:
-        """The holder of the write gate is about to commit: who sees that must see that it is not synced. Raises OSError."""
+        """The holder of the write gate is about to commit: who sees that must see it unsynced. Raises OSError."""
         number = max(self._numbers().begun + 1, clock.nanoseconds())  # above all that a lost file may have held
         self._note("begun", number)
         return number

@@ -36,39 +36,9 @@ class Order:
         if wanted.cwd is not None and not os.path.isdir(wanted.cwd):
             raise InvalidInput(f"{where}cwd: there is no folder {wanted.cwd}.", field="cwd")
         said = wanted.to_json()
-        text = json.dumps(said, ensure_ascii=False, allow_nan=False)
-        if len(text.encode()) > INPUT_LIMIT:
-            raise InvalidInput(
-                f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).",
-                field="prompt",
-            )
-        agent = agent_of(wanted, config, where)
-        model = wanted.model or _default_model(agent, config)
-        now = clock.now()
-        not_before = now + wanted.delay_ms if wanted.delay_ms else None
-        expires = (not_before or now) + config.max_queue_wait_s * 1000 if config.max_queue_wait_s else None
-        timeout = wanted.timeout_ms if wanted.timeout_ms is not None else _default_timeout(agent, config)
-        row = {
-            "id": wanted.id or f"bg-{uuid.uuid4()}",
-            "parent": wanted.parent_session_id,
-            "message": wanted.parent_message_id,
-            "session": None,
-            "description": wanted.description,
-            "agent": agent,
-            "model": model,
-            "key": wanted.concurrency_key or model or agent,
-            "uniq": wanted.unique_key,
-            "priority": wanted.priority,
-            "queued_at": now,
-            "not_before": not_before,
-            "expires_at": None if expires is None else round(expires),
-            "due_at": _earliest(not_before, expires),
-            "retries": wanted.retries,
-            "max_attempts": wanted.retries + 1,
-            "timeout_ms": timeout or None,
-        }
-        cwd = wanted.cwd or os.getcwd()
-        return cls(row, _input_row(wanted, said, cwd), wanted.after, wanted.after_any)
+        _refuse_too_large(said, where)
+        row = _task_row(wanted, agent_of(wanted, config, where), config)
+        return cls(row, _input_row(wanted, said, wanted.cwd or os.getcwd()), wanted.after, wanted.after_any)
 
     def copy_stdin(self, home: Home) -> None:
         """Copy the file for stdin into the home, as it is now. Raises InvalidInput, Temporary."""
@@ -186,6 +156,47 @@ def _default_model(agent: str, config: BackgroundConfig) -> str | None:
 
 def _default_timeout(agent: str, config: BackgroundConfig) -> int:
     return round((config.agent(agent).timeout_s or config.task_timeout_s) * 1000)
+
+
+def _refuse_too_large(said: dict[str, Any], where: str) -> None:
+    if len(json.dumps(said, ensure_ascii=False, allow_nan=False).encode()) > INPUT_LIMIT:
+        raise InvalidInput(
+            f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).",
+            field="prompt",
+        )
+
+
+def _task_row(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, Any]:
+    model = wanted.model or _default_model(agent, config)
+    return {
+        "id": wanted.id or f"bg-{uuid.uuid4()}",
+        "parent": wanted.parent_session_id,
+        "message": wanted.parent_message_id,
+        "session": None,
+        "description": wanted.description,
+        "agent": agent,
+        "model": model,
+        "key": wanted.concurrency_key or model or agent,
+        "uniq": wanted.unique_key,
+        "priority": wanted.priority,
+        "retries": wanted.retries,
+        "max_attempts": wanted.retries + 1,
+        **_times(wanted, agent, config),
+    }
+
+
+def _times(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, int | None]:
+    now = clock.now()
+    not_before = now + wanted.delay_ms if wanted.delay_ms else None
+    expires = (not_before or now) + config.max_queue_wait_s * 1000 if config.max_queue_wait_s else None
+    timeout = wanted.timeout_ms if wanted.timeout_ms is not None else _default_timeout(agent, config)
+    return {
+        "queued_at": now,
+        "not_before": not_before,
+        "expires_at": None if expires is None else round(expires),
+        "due_at": _earliest(not_before, expires),
+        "timeout_ms": timeout or None,
+    }
 
 
 def _earliest(*moments: float | None) -> int | None:

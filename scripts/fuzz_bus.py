@@ -65,6 +65,23 @@ def ask(method: str, **params: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode() + b"\n"
 
 
+#: Another user's: asks, and prints what it is answered.
+STRANGER = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.settimeout(5)
+try:
+    s.sendall(sys.argv[2].encode() + b"\\n")
+    print(s.recv(1000))
+except OSError as error:
+    print(repr(error))
+"""
+
+#: How it looks to be hung up on.
+REFUSALS = ("b''", "ConnectionResetError(104, 'Connection reset by peer')", "BrokenPipeError(32, 'Broken pipe')")
+
+
 class Fuzzer:
     """One process that sends, on one connection, as fast as it is answered. Counts, and says so at its end."""
 
@@ -237,43 +254,26 @@ class Siege:
         if os.geteuid() != 0:
             print("another user: not tried, that takes root")
             return
-        for path, mode in (
-            (self.place.project, 0o711),
-            (self.place.home, 0o711),
-            (self.place.home / "bus.sock", 0o777),
-        ):
-            path.chmod(mode)
-        program = (
-            "import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.settimeout(5)\n"
-            "try:\n  s.sendall(sys.argv[2].encode() + b'\\n'); print(s.recv(1000))\n"
-            "except OSError as error: print(repr(error))"
-        )
-        words = [
-            "/usr/bin/env",
-            "python3",
-            "-I",
-            "-c",
-            program,
-            str(self.place.home / "bus.sock"),
-            ask("ping").decode().strip(),
-        ]
-        mine = Wire(self.place.home).call("ping")
-        said = subprocess.run(
-            words, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, cwd="/", check=False
-        )
-        refused = said.stdout.strip() in (
-            "b''",
-            "ConnectionResetError(104, 'Connection reset by peer')",
-            "BrokenPipeError(32, 'Broken pipe')",
-        )
-        print(
-            f"another user: {'refused' if refused else 'NOT REFUSED'}",
-            said.stdout.strip() or said.stderr.strip()[-200:],
-        )
-        if not refused or "result" not in mine or "result" not in Wire(self.place.home).call("ping"):
+        before, said = Wire(self.place.home).call("ping"), self._said_to_another()
+        answer = said.stdout.strip()
+        refused = answer in REFUSALS
+        print(f"another user: {'refused' if refused else 'NOT REFUSED'}", answer or said.stderr.strip()[-200:])
+        if not refused or "result" not in before or "result" not in Wire(self.place.home).call("ping"):
             self.problems.append("another user was served, or the owner was not")
-        self.place.project.chmod(0o700)
-        self.place.home.chmod(0o700)
+
+    def _said_to_another(self) -> subprocess.CompletedProcess[str]:
+        """What the bus says to another user, to whom all doors on the way to it are opened."""
+        bus = self.place.home / "bus.sock"
+        for path, mode in ((self.place.project, 0o711), (self.place.home, 0o711), (bus, 0o777)):
+            path.chmod(mode)
+        words = ["/usr/bin/env", "python3", "-I", "-c", STRANGER, str(bus), ask("ping").decode().strip()]
+        try:
+            return subprocess.run(
+                words, user=65534, group=65534, extra_groups=[], capture_output=True, text=True, cwd="/", check=False
+            )
+        finally:
+            for path in (self.place.project, self.place.home):
+                path.chmod(0o700)
 
     def _fuzzer(self, number: int) -> subprocess.Popen[str]:
         words = [
