@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 
 from celery import Celery
 
+from bench_parts.peers.enqueue import one_by_one
 from bench_parts.peers.told import note
 
 app = Celery("bench", broker=os.environ["BENCH_URL"])
@@ -23,10 +23,4 @@ def noop(token: str) -> None:
 def enqueuer() -> Callable[..., dict[str, float]]:
     """Send so many."""
 
-    def enqueue(parent: str, count: int) -> dict[str, float]:
-        began = time.monotonic()
-        for place in range(count):
-            noop.delay(f"{parent}-{place}")
-        return {"began": began}
-
-    return enqueue
+    return one_by_one(noop.delay)

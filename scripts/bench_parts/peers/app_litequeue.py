@@ -10,6 +10,7 @@ from typing import Any
 
 from litequeue import LiteQueue
 
+from bench_parts.peers.enqueue import one_by_one
 from bench_parts.peers.told import note
 
 #: Seconds between two looks at an empty queue: it has no way to wait.
@@ -23,14 +24,7 @@ def _queue() -> Any:
 def enqueuer() -> Callable[..., dict[str, float]]:
     """Put so many."""
     queue = _queue()
-
-    def enqueue(parent: str, count: int) -> dict[str, float]:
-        began = time.monotonic()
-        for place in range(count):
-            queue.put(json.dumps({"call": "noop", "args": [f"{parent}-{place}"]}))
-        return {"began": began}
-
-    return enqueue
+    return one_by_one(lambda token: queue.put(json.dumps({"call": "noop", "args": [token]})))
 
 
 def work() -> None:
