@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,7 @@ Environ = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Member:
-    """An object's member that is to be there; one that is there already is the user's."""
+    """An object's member that is to be there; one that is there already is the user's, or another installation's."""
 
     path: tuple[str, ...]
     key: str
@@ -30,18 +32,21 @@ class Member:
 
     def added(self, text: str) -> str:
         """The text with it. Raises ValueError."""
-        there = jsonc.found(text, (*self.path, self.key)) is not None
-        return text if there else jsonc.add(text, self.path, self.key, self.value)
+        place = (*self.path, self.key)
+        there = jsonc.found(text, place)
+        if there is None:
+            return jsonc.add(text, self.path, self.key, self.value)
+        return jsonc.change(text, place, _renewed(there, self.value))
 
     def removed(self, text: str) -> str:
         """The text without it."""
         place = (*self.path, self.key)
-        return jsonc.remove(text, place) if jsonc.found(text, place) == self.value else text
+        return jsonc.remove(text, place) if _renewed(jsonc.found(text, place), self.value) == self.value else text
 
 
 @dataclass(frozen=True)
 class Element:
-    """A list's element that is to be there, unless one that does the same is."""
+    """A list's element with a hook that is to be there, unless one that does the same is."""
 
     path: tuple[str, ...]
     value: Any
@@ -50,11 +55,16 @@ class Element:
 
     def added(self, text: str) -> str:
         """The text with it. Raises ValueError."""
-        return text if self._places(text) else jsonc.add(text, self.path, None, self.value)
+        places = self._places(text)
+        if not places:
+            return jsonc.add(text, self.path, None, self.value)
+        for place, found in places:
+            text = jsonc.change(text, (*self.path, place), self._renewed(found))
+        return text
 
     def removed(self, text: str) -> str:
         """The text without it."""
-        places = [place for place, found in self._places(text) if found == self.value]
+        places = [place for place, found in self._places(text) if self._renewed(found) == self.value]
         return jsonc.remove(text, (*self.path, places[0])) if places else text
 
     def _places(self, text: str) -> list[tuple[int, Any]]:
@@ -62,6 +72,13 @@ class Element:
         if not isinstance(elements, list):
             return []
         return [(place, found) for place, found in enumerate(elements) if self.mark in str(found)]
+
+    def _renewed(self, element: Any) -> Any:
+        hooks = element.get("hooks") if isinstance(element, dict) else None
+        if not isinstance(hooks, list):
+            return element
+        (ours,) = self.value["hooks"]
+        return {**element, "hooks": [_renewed(hook, ours) for hook in hooks]}
 
 
 @dataclass(frozen=True)
@@ -73,27 +90,76 @@ class Table:
 
     def added(self, text: str) -> str:
         """The text with it. Raises ValueError, where that would be no TOML."""
-        if self._found(text):
+        there = self._found(text)
+        wanted = self.value if there is None else _renewed(there, self.value)
+        if there == wanted:
             return text
-        new = f"{text}{'' if text.endswith(chr(10)) or not text else chr(10)}{self._lines(text)}"
-        tomllib.loads(new)
+        end = "" if text.endswith("\n") or not text else "\n"
+        new = f"{text}{end}{self._lines(text)}" if there is None else self._changed(text, there)
+        if self._found(new) != wanted:
+            raise ValueError(f"[{'.'.join(self.path)}] names another installation, in a form that is not ours")
         return new
 
     def removed(self, text: str) -> str:
         """The text without it."""
-        return text.replace(self._lines("x"), "", 1).replace(self._lines(""), "", 1)
+        there = self._found(text)
+        if there is None or _renewed(there, self.value) != self.value:
+            return text
+        ours = Table(self.path, {name: there[name] for name in self.value})
+        return text.replace(ours._lines("x"), "", 1).replace(ours._lines(""), "", 1)
 
-    def _found(self, text: str) -> bool:
+    def _found(self, text: str) -> Any:
         document: Any = tomllib.loads(text)
         for name in self.path:
             document = document.get(name) if isinstance(document, dict) else None
-        return document is not None
+        return document
+
+    def _changed(self, text: str, there: Mapping[str, Any]) -> str:
+        """The text with our words in the lines that name another installation."""
+        before, header, lines = text.partition(f"[{'.'.join(self.path)}]\n")
+        for name, value in self.value.items():
+            lines = lines.replace(_line(name, there.get(name)), _line(name, value), 1)
+        return before + header + lines
 
     def _lines(self, before: str) -> str:
-        import json
-
-        body = [f"{name} = {json.dumps(value, ensure_ascii=False)}\n" for name, value in self.value.items()]
+        body = [f"{_line(name, value)}\n" for name, value in self.value.items()]
         return "".join([*(["\n"] if before else []), f"[{'.'.join(self.path)}]\n", *body])
+
+
+def _line(name: str, value: Any) -> str:
+    return f"{name} = {json.dumps(value, ensure_ascii=False)}"
+
+
+def _renewed(there: Any, ours: Mapping[str, Any]) -> Any:
+    """What is there, with our command in place of another installation's; what the user made is left as it is."""
+    if not (isinstance(there, dict) and _is_installations(_words(there), _words(ours))):
+        return there
+    return {**there, **{name: ours[name] for name in ("command", "args") if name in ours}}
+
+
+def _words(told: Mapping[str, Any]) -> list[str]:
+    """What a client starts: a shell's words, a list, or a program and its arguments. Nothing where it is neither."""
+    command, more = told.get("command"), told.get("args", [])
+    try:
+        words = [command, *more] if "args" in told else shlex.split(command) if isinstance(command, str) else command
+    except (TypeError, ValueError):
+        return []
+    return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else []
+
+
+def _is_installations(words: Sequence[str], ours: Sequence[str]) -> bool:
+    """Whether they start, in some folder, an installation of this program, for what ours are for."""
+    count, verbs = _starting(words), ours[_starting(ours) :]
+    return count > 0 and list(words[count:]) == list(verbs)
+
+
+def _starting(words: Sequence[str]) -> int:
+    """How many of the words start a certain installation of this program, before they say what for; 0: they do not."""
+    if not (words and os.path.isabs(words[0])):
+        return 0
+    if os.path.basename(words[0]) == NAME:
+        return 1
+    return 3 if list(words[1:3]) == ["-m", NAME] else 0
 
 
 Addition = Member | Element | Table

@@ -55,6 +55,19 @@ def add(text: str, path: Sequence[str], key: str | None, value: Any) -> str:
     return _put(text, node, key, value)
 
 
+def change(text: str, path: Sequence[str | int], value: Any) -> str:
+    """The text with `value` in place of what is at `path`; what is equal in both stays as it is written.
+
+    Raises ValueError.
+    """
+    there = found(text, path)
+    if there == value:
+        return text
+    for place in _shared(there, value):
+        text = change(text, (*path, place), value[place])
+    return text if found(text, path) == value else _replaced(text, path, value)
+
+
 def remove(text: str, path: Sequence[str | int]) -> str:
     """The text without the member or element at `path`, and without what holds nothing else."""
     text = _cut(text, path)
@@ -92,6 +105,23 @@ def _cut(text: str, path: Sequence[str | int]) -> str:
     else:
         start, end = node.start + 1, node.end - 1
     return text[:start] + text[end:]
+
+
+def _shared(there: Any, value: Any) -> Sequence[str | int]:
+    """Where two values that are built alike have parts; nothing where they are not."""
+    if isinstance(there, dict) and isinstance(value, dict) and there.keys() == value.keys():
+        return list(there)
+    alike = isinstance(there, list) and isinstance(value, list) and len(there) == len(value)
+    return range(len(there)) if alike else ()
+
+
+def _replaced(text: str, path: Sequence[str | int], value: Any) -> str:
+    node = parse(text)
+    for name in path:
+        node = node.members[name]
+    is_one_line = "\n" not in text[node.start : node.end]
+    new = json.dumps(value, ensure_ascii=False) if is_one_line else _dumped(value, _indent(text, node.start))
+    return text[: node.start] + new + text[node.end :]
 
 
 def _expect(node: Node, kind: type) -> None:

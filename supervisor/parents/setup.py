@@ -61,7 +61,7 @@ class Setup:
     def add(self, changes: Sequence[Change]) -> None:
         """Make the changes, remembering before each how its file was. Raises Permanent."""
         for change in changes:
-            self._memory.remember(change)
+            self._memory.remember(change, self._before_us(change))
             change.make()
 
     def removals(self) -> list[Change]:
@@ -73,6 +73,16 @@ class Setup:
         for change in changes:
             change.make()
         self._memory.forget()
+
+    def _before_us(self, change: Change) -> bytes | None:
+        """How a file was before the first change of ours, or, where others changed it since, how it is without ours."""
+        if change.before is None or not self._memory.has(change.path):
+            return change.before
+        known, then = self._memory.of(change.path, change.before)
+        if known:
+            return then
+        (file,) = (file for file in self._files if _real(file.path) == change.path)
+        return _edited(change.path, change.before, file.without_ours)
 
     def _removal(self, file: File) -> Change:
         path = _real(file.path)
@@ -92,16 +102,19 @@ class Memory:
         """Keep it in that file."""
         self._path = path
 
-    def remember(self, change: Change) -> None:
-        """Note a change that will be made; a file that was changed by us before was as it was before that."""
-        notes = self._notes()
-        known, then = (False, None) if change.before is None else self.of(change.path, change.before)
-        before = then if known else change.before
-        notes[str(change.path)] = {
-            "before": None if before is None else base64.b64encode(before).decode(),
-            "after": _digest(change.after or b""),
+    def remember(self, change: Change, before: bytes | None) -> None:
+        """Note a change that will be made, and how the file was before us (None: it was not there)."""
+        notes = self._notes() | {
+            str(change.path): {
+                "before": None if before is None else base64.b64encode(before).decode(),
+                "after": _digest(change.after or b""),
+            }
         }
         _replace(self._path, json.dumps(notes, indent=2).encode())
+
+    def has(self, path: Path) -> bool:
+        """Whether a file was changed by us."""
+        return str(path) in self._notes()
 
     def of(self, path: Path, now: bytes) -> tuple[bool, bytes | None]:
         """Whether a file is as we left it; and how it was before us (None: it was not there)."""

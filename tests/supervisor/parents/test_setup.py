@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,102 @@ def test_a_change_is_shown_made_once_and_taken_back_byte_for_byte(person, client
     assert done(client, "--undo") != ""
     assert snapshot(person) == before
     assert done(client, "--undo") == ""
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """Puts the installation that the commands name into another folder; where its program is then."""
+
+    def move(name: str) -> Path:
+        program = tmp_path / name / "bin" / "backburner"
+        program.parent.mkdir(parents=True)
+        program.write_text("#!/bin/sh\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+        return program
+
+    return move
+
+
+def texts(folder: Path) -> str:
+    return "".join(text.decode() for text, _ in snapshot(folder).values())
+
+
+@pytest.mark.parametrize("filled", [False, True], ids=["nothing there", "full of the user's own"])
+@pytest.mark.parametrize("client", CLIENTS)
+def test_an_installation_that_was_moved_is_named_where_it_is_now(person, client, filled, moved):
+    before = fill(person, client) if filled else {}
+    old = moved("old venv")
+    done(client, "--yes")
+    count = texts(person).count(str(old))
+    new = moved("new")
+    shown = done(client, "--yes")
+    assert str(old) in shown and str(new) in shown
+    assert (texts(person).count(str(old)), texts(person).count(str(new))) == (0, count)
+    assert install(client, "--yes").stderr == f"backburner: {client} is set up already\n"
+    assert done(client, "--undo") != ""
+    assert snapshot(person) == before
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_the_layout_of_the_first_installation_is_that_of_the_second(person, client, moved):
+    fill(person, client)
+    old = moved("old")
+    done(client, "--yes")
+    before = texts(person)
+    new = moved("new")
+    done(client, "--yes")
+    assert texts(person) == before.replace(str(old), str(new))
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_others_wrote_between_two_installations_stays_and_all_of_ours_goes(person, client, moved):
+    moved("old")
+    done(client, "--yes")
+    for name in snapshot(person):
+        with (person / name).open("r+") as file:
+            text = file.read()
+            file.seek(0)
+            file.write(f"{text}# since\n" if name.endswith("toml") else jsonc.add(text, (), "since", {"mine": True}))
+    moved("new")
+    done(client, "--yes")
+    assert done(client, "--undo") != ""
+    assert "backburner" not in texts(person)
+    assert texts(person).count("since") == len(snapshot(person))
+
+
+def test_what_the_user_added_to_ours_is_kept_when_the_installation_was_moved(person, moved):
+    old = moved("old")
+    own = {"command": str(old), "args": ["mcp"], "type": "stdio", "env": {"MINE": "1"}}
+    (person / ".claude.json").write_text(json.dumps({"mcpServers": {"backburner": own}}))
+    (person / ".codex").mkdir()
+    (person / ".codex/config.toml").write_text(
+        f'[mcp_servers.backburner]\ncommand = "{old}"  # mine\nargs = ["mcp"]\ntool_timeout_sec = 70'
+    )
+    new = moved("new")
+    done("claude", "--yes")
+    done("codex", "--yes")
+    servers = json.loads((person / ".claude.json").read_text())["mcpServers"]
+    assert servers == {"backburner": {**own, "command": str(new)}}
+    text = (person / ".codex/config.toml").read_text()
+    assert text == f'[mcp_servers.backburner]\ncommand = "{new}"  # mine\nargs = ["mcp"]\ntool_timeout_sec = 70'
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"command": "backburner", "args": ["mcp"]},
+        {"command": "/opt/backburner", "args": ["--home", "/x", "mcp"]},
+        {"command": "/opt/other", "args": ["mcp"]},
+        {"command": 7, "args": 7},
+        ["/opt/backburner", "mcp"],
+    ],
+)
+def test_what_no_installation_of_ours_wrote_is_the_users(person, own):
+    before = json.dumps({"mcpServers": {"backburner": own}})
+    (person / ".claude.json").write_text(before)
+    done("claude", "--yes")
+    assert (person / ".claude.json").read_text() == before
 
 
 @pytest.mark.parametrize("client", ["claude", "gemini"])
