@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import selectors
 import socket
 import subprocess
@@ -17,6 +18,7 @@ from ipc.lock import holder
 from supervisor.backoff import Backoff
 from supervisor.children import start_detached
 from supervisor.control_line import ControlLine
+from supervisor.execution.runner import ROOM
 from supervisor.messages import say
 
 #: Seconds that a nursery may take from its start until it listens; it imports everything first.
@@ -27,6 +29,9 @@ RETIRE_PATIENCE = 5.0
 
 #: Seconds that one whose line is closed may take to end.
 REAP_PATIENCE = 5.0
+
+#: Bytes that the marks of a try take beside the path of the home.
+MARKS_ROOM = 100
 
 Heard = Callable[[dict[str, Any]], None]
 
@@ -57,7 +62,7 @@ class Nurse:
                 raise Temporary(f"The nursery of {self._home.folder} does not answer; see {self._home.log}.")
             if backoff.over() and not self._is_coming():
                 backoff.note()
-                self._started = start_detached(self._command)
+                self._started = start_detached(self._command, self._roomy_environment())
             clock.nap(0.01)
         self._line = ControlLine(connection, self._selector, lambda message, _channel: self._heard(message))
 
@@ -99,6 +104,11 @@ class Nurse:
     def _send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
         if self._line is not None:
             self._line.send(message, channel)
+
+    def _roomy_environment(self) -> dict[str, str]:
+        """Ours, and at its end, where it counts, room for the marks of a try; a runner writes them there."""
+        room = len(os.fsencode(self._home.folder)) + MARKS_ROOM
+        return {**{name: value for name, value in os.environ.items() if name != ROOM}, ROOM: " " * room}
 
     def _is_coming(self) -> bool:
         """Whether a nursery lives that does not listen yet."""

@@ -16,7 +16,7 @@ from supervisor.execution.outcome import Outcome
 from supervisor.execution.plan import CannotStart, Plan, stdin_of
 from supervisor.execution.runners import Runner
 from supervisor.execution.spawn import spawn
-from supervisor.execution.trees import take_status
+from supervisor.execution.trees import MARKS, take_status
 from supervisor.execution.verdict import Said, cause_of, outcome_of, session_of
 
 
@@ -113,7 +113,8 @@ class CallAttempt(Attempt):
         self.runner = runner
         self.watched: socket.socket = runner.channel
         names = ("call", "args", "kwargs", "cwd")
-        order = {name: getattr(claimed, name) for name in names} | {"environment": environment}
+        marks = {name: environment[name] for name in MARKS if name in environment}
+        order = {name: getattr(claimed, name) for name in names} | {"environment": environment, "marks": marks}
         with moment("call.open"):
             descriptors = self._open_files()
         try:

@@ -1,6 +1,6 @@
 """What runs Python callables, in a process of its own: `pkg.mod:func` with JSON in, JSON out.
 
-It stands alone (standard library only), so that another interpreter can run this file: `python runner.py FD`. It speaks
+It stands alone (standard library only), so that another interpreter can run this file: `python runner.py FD PARENT`. It speaks
 over one socket: a length, then JSON; with an order come the descriptors of the call's stdin, stdout and stderr.
 """
 
@@ -27,6 +27,14 @@ _PIECE = 64 * 1024
 
 #: Bytes of a result that are sent on; what is beyond is told to be missing.
 _RESULT_LIMIT = 64 * 1024
+
+#: A variable that only keeps room for the marks of a try in the environment that this process was started with.
+ROOM = "BACKBURNER_ROOM"
+
+_PR_SET_PDEATHSIG = 1
+
+#: Where /proc/self/stat says at which address the environment begins, counted from behind the name (proc_pid_stat(5)).
+_ENV_START = 47
 
 
 def send(channel: socket.socket, document: dict[str, Any], descriptors: list[int] | None = None) -> None:
@@ -58,17 +66,62 @@ def _read(channel: socket.socket, size: int) -> bytes | None:
     return bytes(data)
 
 
+def go_with(parent: int) -> None:
+    """Have the kernel end this process when its parent dies, where it can: nobody else looks after a call."""
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+class Marks:
+    """The marks of the try in hand, written where the kernel shows the environment of this process.
+
+    A fork that executes nothing shows what its forebears were started with: of a call whose worker died nobody would
+    know whose it is.
+    """
+
+    def __init__(self) -> None:
+        """Find the room that was kept free; where there is none (it is no Linux), nothing is shown."""
+        self._place, self._size = _room()
+
+    def show(self, marks: dict[str, str]) -> None:
+        """Have these be in the environment, and no others."""
+        text = b"\0".join(os.fsencode(f"{name}={value}") for name, value in marks.items())
+        if len(text) <= self._size:
+            with open("/proc/self/mem", "wb", buffering=0) as memory:
+                os.pwrite(memory.fileno(), text.ljust(self._size, b"\0"), self._place)
+
+
+def _room() -> tuple[int, int]:
+    """Where the room for marks lies in this process's memory, and its size in bytes; -1 where there is none."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            environment = b"\0" + file.read()
+        with open("/proc/self/stat", "rb") as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except FileNotFoundError:
+        return 0, -1
+    at = environment.find(b"\0" + ROOM.encode() + b"=")
+    return int(fields[_ENV_START]) + at, environment.find(b"\0", at + 1) - at - 1 if at >= 0 else -1
+
+
 def serve(channel: socket.socket, moment: Callable[[str], AbstractContextManager[object]] = nullcontext) -> None:
     """Run calls until the other end hangs up. `moment` surrounds what others see."""
     channel.set_inheritable(False)
     clean = frozenset(sys.modules)
+    marks = Marks()
     folder = None
     while (order := receive(channel)) is not None:
         call, descriptors = order
+        marks.show(call["marks"])
         _redirect(descriptors)
         folder = _enter(call, folder)
         answer = _answer(call)
         _silence()
+        marks.show({})
         answer["threads"] = threading.active_count()
         answer["files"] = _files_of(clean)
         with moment("runner.answer"):
@@ -152,6 +205,7 @@ def _files_of(clean: frozenset[str]) -> list[str]:
 def _main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
+    go_with(int(sys.argv[2]))
     serve(socket.socket(fileno=int(sys.argv[1])))
 
 

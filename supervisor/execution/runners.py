@@ -31,8 +31,10 @@ class Runner:
     def forked(cls) -> Runner:
         """A fork of this process, which must not have opened anything yet."""
         ours, theirs = socket.socketpair()
+        worker = os.getpid()
 
         def be_runner() -> None:
+            protocol.go_with(worker)
             ours.close()
             os.setsid()
             restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
@@ -53,7 +55,7 @@ class Runner:
             with moment("runner.spawn"):
                 pid = os.posix_spawnp(
                     interpreter,
-                    [interpreter, protocol.__file__, "3"],
+                    [interpreter, protocol.__file__, "3", str(os.getpid())],
                     dict(os.environ),
                     file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)],
                     setsid=True,

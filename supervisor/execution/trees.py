@@ -25,6 +25,7 @@ LINUX: bool = sys.platform.startswith("linux")
 CLAIM_MARK = "BACKBURNER_CLAIM"
 HOME_MARK = "BACKBURNER_HOME"
 SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
+MARKS = (CLAIM_MARK, HOME_MARK, SPARE_MARK)
 
 #: What the processes of the nursery are called; its children have its own name until they have one.
 ROLES = ("bb-nursery", "bb-worker", "bb-flusher")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,10 +12,11 @@ from statistics import median
 
 import pytest
 
+from supervisor.execution.trees import children_of
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.rescue import rescue, summary
-from tests.helpers.stage import PATIENCE, Stage, lives
+from tests.helpers.stage import PATIENCE, Stage, kill, lives, numbers
 
 TRIALS = 20
 
@@ -85,3 +88,43 @@ def test_a_killed_nurserys_sixteen_tasks_are_not_disturbed(stage: Stage, pipe: P
     assert all(lives(pid or 0) for pair in before.values() for pid in pair)
     pipe.write_text("x" * 16)
     ended_once(stage, ids)
+
+
+#: Forks, and neither the call nor its fork ever returns.
+STAY = """
+import os, signal
+def stay(file):
+    os.fork()
+    with open(file, "a") as log:
+        log.write(f"{os.getpid()}\\n")
+    while True:
+        signal.pause()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the environment of a fork can be marked on Linux alone")
+@pytest.mark.parametrize("spared", [False, True])
+def test_of_a_call_that_lost_its_worker_and_the_nursery_nothing_is_left(stage: Stage, tmp_path: Path, spared: bool):
+    stage.up(**BRISK)
+    (tmp_path / "stays.py").write_text(STAY)
+    file = tmp_path / "pids"
+    id = stage.launch(call="stays:stay", args=[str(file)], cwd=str(tmp_path), leaveChildren=spared)
+    runner, fork = numbers(file, 2) if stage.pid(id) == numbers(file, 2)[0] else numbers(file, 2)[::-1]
+    stage.kill("nursery")
+    kill(stage.worker_of(id))
+    assert stage.until(id).error_kind == "lost"
+    assert (lives(runner), lives(fork)) == (False, spared)
+    if spared:
+        kill(fork)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death ends a process on Linux alone")
+def test_a_runner_that_was_stopped_goes_with_its_worker_though_the_nursery_is_dead(stage: Stage):
+    stage.up(**BRISK)
+    stage.result(call="time:time")
+    worker = stage.status()["workers"][0]["pid"]
+    (runner,) = children_of(worker)
+    os.kill(runner, signal.SIGSTOP)
+    stage.kill("nursery")
+    kill(worker)
+    eventually(lambda: not lives(runner), PATIENCE, "the end of the runner")
