@@ -10,6 +10,8 @@ from typing import Any
 
 #: What may stand between two tokens.
 _BLANK = re.compile(r"(?:\s|//[^\n]*|/\*.*?\*/)*", re.DOTALL)
+#: What may follow a token on its line and is about it.
+_ASIDE = re.compile(r"(?:[ \t]*(?://[^\n]*|/\*[^\n]*?\*/))*")
 _SCALAR = re.compile(r'"(?:[^"\\]|\\.)*"|[^\s,\]}/]+')
 
 
@@ -69,10 +71,11 @@ def change(text: str, path: Sequence[str | int], value: Any) -> str:
 
 
 def remove(text: str, path: Sequence[str | int]) -> str:
-    """The text without the member or element at `path`, and without what holds nothing else."""
+    """The text without the member or element at `path`, and without what holds nothing else, not even a comment."""
     text = _cut(text, path)
     while path := path[:-1]:
-        if found(text, path) not in ({}, []):
+        node = _at(text, path)
+        if node is None or not isinstance(node.value, (dict, list)) or text[node.start + 1 : node.end - 1].strip():
             break
         text = _cut(text, path)
     return text
@@ -80,31 +83,46 @@ def remove(text: str, path: Sequence[str | int]) -> str:
 
 def found(text: str, path: Sequence[str | int]) -> Any:
     """The value at `path`, or None. Raises ValueError."""
-    node: Node | None = parse(text)
-    for name in path:
-        node = node and node.members.get(name)
+    node = _at(text, path)
     return node.value if node else None
 
 
+def _at(text: str, path: Sequence[str | int]) -> Node | None:
+    node: Node | None = parse(text)
+    for name in path:
+        node = node and node.members.get(name)
+    return node
+
+
 def _cut(text: str, path: Sequence[str | int]) -> str:
-    """The text without a value, its name, and the comma that it needed."""
-    node = parse(text)
-    for name in path[:-1]:
-        if name not in node.members:
-            return text
-        node = node.members[name]
-    if path[-1] not in node.members:
+    """The text without a value, its name, and the comma that it needed; comments stay."""
+    node = _at(text, path[:-1])
+    if node is None or path[-1] not in node.members:
         return text
     names = list(node.members)
     place = names.index(path[-1])
     start, end = node.keys[path[-1]], node.members[path[-1]].end
     if place > 0:
-        start = node.members[names[place - 1]].end
-    elif len(names) > 1:
-        end = node.keys[names[1]]
-    else:
-        start, end = node.start + 1, node.end - 1
-    return text[:start] + text[end:]
+        former = node.members[names[place - 1]].end
+        comma = _skip(text, former)
+        return text[:former] + _joined(text[former:comma] + text[comma + 1 : start].rstrip(), text[end:])
+    if len(names) > 1:
+        return text[:start] + text[_skip(text, end) + 1 :].lstrip()
+    return _emptied(text, node, start, end)
+
+
+def _emptied(text: str, node: Node, start: int, end: int) -> str:
+    """The text without the only member."""
+    rest = text[end:] if node.comma is None else text[end : node.comma - 1] + text[node.comma :]
+    comments, inside = text[node.start + 1 : start].rstrip(), len(rest) - len(text) + node.end - 1
+    return text[: node.start + 1] + _joined(comments, rest if comments or rest[:inside].strip() else rest[inside:])
+
+
+def _joined(comments: str, rest: str) -> str:
+    """Both, with a new line between them where the last comment would otherwise go on."""
+    is_line_over = "\n" in rest[: len(rest) - len(rest.lstrip())]
+    is_open = "//" in comments[comments.rfind("\n") + 1 :]
+    return comments + ("\n" if is_open and not is_line_over else "") + rest
 
 
 def _shared(there: Any, value: Any) -> Sequence[str | int]:
@@ -142,14 +160,18 @@ def _put(text: str, node: Node, key: str | None, value: Any) -> str:
     if not node.members:
         outer = _indent(text, node.start)
         inner = f"{outer}  "
-        return f"{text[: node.start + 1]}\n{inner}{name}{_dumped(value, inner)}\n{outer}{text[node.end - 1 :]}"
+        comments = text[: node.end - 1].rstrip()
+        return f"{comments}\n{inner}{name}{_dumped(value, inner)}\n{outer}{text[node.end - 1 :]}"
     last = list(node.members)[-1]
     indent = _own_line(text, node.keys[last])
-    at = node.members[last].end if node.comma is None else node.comma
-    comma = "," if node.comma is None else ""
+    end = node.members[last].end
+    at = end if node.comma is None else node.comma
+    before = text[:at] + ("," if node.comma is None else "")
     if indent is None:
-        return f"{text[:at]}{comma} {name}{json.dumps(value, ensure_ascii=False)}{text[at:]}"
-    return f"{text[:at]}{comma}\n{indent}{name}{_dumped(value, indent)}{text[at:]}"
+        return f"{before} {name}{json.dumps(value, ensure_ascii=False)}{text[at:]}"
+    aside = _ASIDE.match(text, at)
+    assert aside is not None, "it matches nothing, too"
+    return f"{before}{aside[0]}\n{indent}{name}{_dumped(value, indent)}{text[aside.end() :]}"
 
 
 def _dumped(value: Any, indent: str) -> str:

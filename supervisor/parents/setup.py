@@ -142,11 +142,17 @@ def _addition(file: File) -> Change:
 
 
 def _edited(path: Path, text: bytes, edit: Callable[[str], str]) -> bytes:
+    end = _line_end(text)
     try:
-        found = edit(text.decode())
+        found = edit(text.decode().replace(end, "\n"))
     except (ValueError, RecursionError) as error:
         raise Permanent(f"{path} was left as it is: {error}.") from error
-    return found.encode()
+    return found.replace("\n", end).encode()
+
+
+def _line_end(text: bytes) -> str:
+    """How all lines end; where they end in different ways, every one stays as it is."""
+    return "\r\n" if 0 < text.count(b"\r\n") == text.count(b"\n") else "\n"
 
 
 def _real(path: Path) -> Path:

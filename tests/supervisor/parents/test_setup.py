@@ -200,12 +200,83 @@ def test_what_no_installation_of_ours_wrote_is_the_users(person, own):
 def test_comments_and_layout_of_the_user_stay_as_they_are(person, client):
     fill(person, client)
     done(client, "--yes")
-    text = (person / FILES[client].popitem()[0] if client == "gemini" else person / ".claude/settings.json").read_text()
+    name = ".claude/settings.json" if client == "claude" else ".gemini/settings.json"
+    text = (person / name).read_text()
     for line in ("// mine, since 2024", '\t"theme": "dark", /* not light */', "// keep", '"command": "say done"'):
         assert line in text
     events = jsonc.found(text, ("hooks",))
     assert len(events["Stop"]) == (2 if client == "claude" else 1)
     assert [name for name, hooks in events.items() if "hook --client" in str(hooks)]
+
+
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        ("{\n  // mine\n}\n", '{\n  // mine\n  "k": {\n    "ours": 1\n  }\n}\n'),
+        ("{ // mine\n}", '{ // mine\n  "k": {\n    "ours": 1\n  }\n}'),
+        ("{ /* mine */\n}", '{ /* mine */\n  "k": {\n    "ours": 1\n  }\n}'),
+        ('{"k": { // mine\n}}', '{"k": { // mine\n  "ours": 1\n}}'),
+        ('{\n  "k": {\n    // mine\n  }\n}', '{\n  "k": {\n    // mine\n    "ours": 1\n  }\n}'),
+        ('{"k": {\n  "a": [] // of a\n}}', '{"k": {\n  "a": [], // of a\n  "ours": 1\n}}'),
+        (
+            '{"k": {\n  "a": [] /* of a */ // too\n  // last\n}}',
+            '{"k": {\n  "a": [], /* of a */ // too\n  "ours": 1\n  // last\n}}',
+        ),
+        ('{"k": {"a": "http://x"}} // mine', '{"k": {"a": "http://x", "ours": 1}} // mine'),
+    ],
+)
+def test_no_comment_is_lost_and_none_is_about_something_else_when_ours_comes_and_goes(text, more):
+    assert jsonc.add(text, ("k",), "ours", 1) == more
+    assert jsonc.remove(more, ("k", "ours")) == text
+
+
+def test_of_a_list_of_members_with_a_comma_at_its_end_the_comment_is_still_about_the_last_one():
+    more = jsonc.add('{\n  "a": 1, // of a\n}', (), "ours", 1)
+    assert more == '{\n  "a": 1, // of a\n  "ours": 1\n}'
+    assert jsonc.remove(more, ("ours",)) == '{\n  "a": 1 // of a\n}'
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{"ours": 1, // about ours\n "a": 1}', '{// about ours\n "a": 1}'),
+        ('{"a": 1, // about a\n "ours": 1}', '{"a": 1 // about a\n}'),
+        ('{"ours": 1 // about ours\n}', "{ // about ours\n}"),
+        ('{// about ours\n"ours": 1}', "{// about ours\n}"),
+        ('{"ours": 1, /* c */}', "{ /* c */}"),
+        ('{"a": 1, "ours": 2, "b": 3}', '{"a": 1, "b": 3}'),
+        ('{"ours": 1, "a": "//", "b": 3}', '{"a": "//", "b": 3}'),
+    ],
+)
+def test_what_is_taken_away_leaves_the_comments_beside_it(text, left):
+    assert jsonc.remove(text, ("ours",)) == left
+    assert "ours" not in jsonc.parse(left).value
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_lines_end_as_the_users_do(person, client):
+    fill(person, client)
+    for name in FILES[client]:
+        (person / name).write_bytes((person / name).read_bytes().replace(b"\n", b"\r\n"))
+    before = snapshot(person)
+    done(client, "--yes")
+    after = snapshot(person)
+    assert all(
+        text.count(b"\r\n") == text.count(b"\n") for name, (text, _) in after.items() if b"\n" in before[name][0]
+    )
+    for name in before:  # where the files themselves are not known any more
+        (person / name).write_bytes((person / name).read_bytes() + b"\r\n")
+    done(client, "--undo")
+    assert "backburner" not in texts(person)
+    assert all(text.count(b"\r\n") == text.count(b"\n") for text, _ in snapshot(person).values())
+
+
+def test_lines_that_end_in_different_ways_stay_as_they_are(person):
+    (person / ".claude.json").write_bytes(b'{\r\n  "a": 1,\n  "b": 2\r\n}')
+    done("claude", "--yes")
+    text = (person / ".claude.json").read_bytes()
+    assert text.startswith(b'{\r\n  "a": 1,\n  "b": 2,\n')
+    assert text.endswith(b"\r\n}")
 
 
 def test_what_is_added_to_a_comment_that_ends_its_file_is_no_part_of_it():
