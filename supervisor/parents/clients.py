@@ -171,6 +171,8 @@ class File:
 
     path: Path
     additions: Sequence[Addition]
+    #: Where the client reads the same, too: the user may have gone from one to the other since.
+    elsewhere: Sequence[Path] = ()
 
     def with_ours(self, text: str) -> str:
         """The text with all of it. Raises ValueError."""
@@ -207,10 +209,10 @@ def codex(command: Sequence[str], home: Path, environ: Environ) -> list[File]:
 def opencode(command: Sequence[str], home: Path, environ: Environ) -> list[File]:
     """opencode: the user's configuration; it has no hooks."""
     folder = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "opencode"
-    names = ("opencode.jsonc", "opencode.json")
-    path = next((folder / name for name in names if (folder / name).exists()), folder / "opencode.json")
+    plain, commented = folder / "opencode.json", folder / "opencode.jsonc"
+    path, other = (commented, plain) if commented.exists() else (plain, commented)
     server = {"type": "local", "command": [*command, "mcp"], "enabled": True}
-    return [File(path, [Member(("mcp",), NAME, server)])]
+    return [File(path, [Member(("mcp",), NAME, server)], (other,))]
 
 
 def gemini(command: Sequence[str], home: Path, environ: Environ) -> list[File]:

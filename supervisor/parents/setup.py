@@ -13,9 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipc.errors import Permanent
+from ipc.errors import InvalidInput, Permanent
 from ipc.moments import moment
+from ipc.shape import MapOf, Nullable, Record, Text
 from supervisor.parents.clients import File
+
+_BASE64 = Text(pattern="(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", expected="base64")
+#: How each file was before it was changed (null: it was not there), and what it was changed to, by its digest.
+_NOTES = MapOf(Record("note", {"before": Nullable(_BASE64), "after": Text()}, required=("before", "after")))
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,9 @@ class Setup:
             change.make()
 
     def removals(self) -> list[Change]:
-        """What is to be changed back: a file that nobody changed since is as it was, byte for byte."""
-        return [change for file in self._files if (change := self._removal(file)).before != change.after]
+        """What is to be changed back: a file that nobody changed since is as it was, byte for byte. Raises Permanent."""
+        places = [(file, _real(path)) for file in self._files for path in (file.path, *file.elsewhere)]
+        return [change for file, path in places if (change := self._removal(file, path)).before != change.after]
 
     def remove(self, changes: Sequence[Change]) -> None:
         """Change them back, and forget how they were. Raises Permanent."""
@@ -84,8 +90,7 @@ class Setup:
         (file,) = (file for file in self._files if _real(file.path) == change.path)
         return _edited(change.path, change.before, file.without_ours)
 
-    def _removal(self, file: File) -> Change:
-        path = _real(file.path)
+    def _removal(self, file: File, path: Path) -> Change:
         now = _read(path)
         if now is None:
             return Change(path, None, None)
@@ -130,7 +135,13 @@ class Memory:
 
     def _notes(self) -> dict[str, Any]:
         found = _read(self._path)
-        notes: dict[str, Any] = {} if found is None else json.loads(found)
+        try:
+            notes: dict[str, Any] = {} if found is None else _NOTES.check(json.loads(found))
+        except (ValueError, RecursionError, InvalidInput) as error:
+            raise Permanent(
+                f"{self._path} is damaged, so how the files were before is not known ({error}). Delete it: then --undo"
+                " takes out what was added, and leaves the rest as it is now."
+            ) from None
         return notes
 
 

@@ -196,6 +196,85 @@ def test_what_no_installation_of_ours_wrote_is_the_users(person, own):
     assert (person / ".claude.json").read_text() == before
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "\xff",
+        "[" * 9999,
+        '{"/x": 1}',
+        '{"/x": {}}',
+        '{"/x": {"before": 1, "after": ""}}',
+        '{"/x": {"before": "a", "after": ""}}',
+    ],
+)
+def test_a_damaged_memory_is_named_with_what_to_do_and_nothing_is_changed(person, text):
+    fill(person, "claude")
+    done("claude", "--yes")
+    after = snapshot(person)
+    (memory,) = (person / ".local").rglob("install-claude.json")
+    memory.write_text(text, encoding="latin-1")
+    found = install("claude", "--undo")
+    assert found.returncode == 100
+    assert f"{memory} is damaged" in found.stderr
+    assert "Delete it" in found.stderr
+    assert "Traceback" not in found.stderr
+    assert snapshot(person) == after
+    memory.unlink()
+    done("claude", "--undo")
+    assert "backburner" not in texts(person)
+
+
+def test_a_damaged_memory_is_found_before_a_file_is_changed(person):
+    memory = person / ".local/state/backburner/install-claude.json"
+    memory.parent.mkdir(parents=True)
+    memory.write_text("{")
+    before = fill(person, "claude")
+    assert install("claude", "--yes").returncode == 100
+    assert snapshot(person) == before
+
+
+def renamed(plain: Path, commented: Path) -> None:
+    plain.rename(commented)
+
+
+def written_anew(plain: Path, commented: Path) -> None:
+    commented.write_text("{ // mine\n}")
+
+
+def copied(plain: Path, commented: Path) -> None:
+    commented.write_bytes(plain.read_bytes())
+
+
+def moved_on(plain: Path, commented: Path) -> None:
+    plain.unlink()
+    commented.write_text("{ // mine\n}")
+
+
+def deleted(plain: Path, commented: Path) -> None:
+    plain.unlink()
+
+
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("switch", [renamed, written_anew, copied, moved_on, deleted])
+def test_whichever_of_its_files_the_user_went_on_with_undo_takes_ours_out(person, switch, filled):
+    folder = person / ".config/opencode"
+    folder.mkdir(parents=True)
+    plain, commented = folder / "opencode.json", folder / "opencode.jsonc"
+    if filled:
+        plain.write_text('{"theme": "dark"}')
+    done("opencode", "--yes")
+    switch(plain, commented)
+    done("opencode", "--undo")
+    assert "backburner" not in texts(person)
+    assert texts(person).count("mine") == (switch in (written_anew, moved_on))
+    if plain.exists():
+        assert plain.read_text() == '{"theme": "dark"}'
+    assert done("opencode", "--undo") == ""
+
+
 @pytest.mark.parametrize("client", ["claude", "gemini"])
 def test_comments_and_layout_of_the_user_stay_as_they_are(person, client):
     fill(person, client)
