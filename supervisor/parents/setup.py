@@ -70,7 +70,7 @@ class Setup:
             change.make()
 
     def removals(self) -> list[Change]:
-        """What is to be changed back: a file that nobody changed since is as it was, byte for byte. Raises Permanent."""
+        """What is changed back: a file that nobody changed since is as it was, byte for byte. Raises Permanent."""
         places = [(file, _real(path)) for file in self._files for path in (file.path, *file.elsewhere)]
         return [change for file, path in places if (change := self._removal(file, path)).before != change.after]
 
