@@ -11,7 +11,7 @@ from ipc.presets import preset, presets
 from supervisor.execution.verdict import Said, failed, outcome_of
 
 TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
-GOOD, BAD = ("ok", "tool"), ("401", "429", "500")
+GOOD, BAD = ("ok", "tool", "patch"), ("401", "429", "500")
 RECORDED = sorted((path.parent.name, path.stem) for path in TRANSCRIPTS.glob("*/*.stdout"))
 TRIED = [name for name in presets() if preset(name).get("tried")]
 

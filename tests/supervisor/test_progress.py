@@ -71,15 +71,16 @@ def test_it_is_looked_at_as_often_as_is_wanted_and_never_without_rules(path: Pat
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "mode", "told"),
     [
-        ("claude", "1 tool call, last Write; 36 tokens; $"),
-        ("codex", "36 tokens: pong from mock"),
-        ("gemini", "1 tool call, last write_file; 36 tokens: pong from mock"),
-        ("qwen", "1 tool call, last write_file; 36 tokens: pong from mock"),
+        ("claude", "tool", "1 tool call, last Write; 36 tokens; $0.0003: pong from mock"),
+        ("codex", "tool", "1 tool call, last /bin/bash -lc 'printf hello > a.txt'; 36 tokens: pong from mock"),
+        ("codex", "patch", "2 tool calls, last file_change; 54 tokens: pong from mock"),
+        ("gemini", "tool", "1 tool call, last write_file; 36 tokens: pong from mock"),
+        ("opencode", "tool", "1 tool call, last write; 36 tokens; $0.0064: pong from mock"),
+        ("qwen", "tool", "1 tool call, last write_file; 36 tokens: pong from mock"),
     ],
 )
-def test_the_presets_tell_of_tools_tokens_and_messages(name: str, told: str):
+def test_the_presets_tell_of_tools_tokens_cost_and_messages(name: str, mode: str, told: str):
     rules = DEFAULT_BACKGROUND_CONFIG.agent(name).progress
-    found = Progress(TRANSCRIPTS / name / "tool.stdout", rules, 1000, 0.0).look(1.0)
-    assert found is not None and found.startswith(told), found
+    assert Progress(TRANSCRIPTS / name / f"{mode}.stdout", rules, 1000, 0.0).look(1.0) == told
