@@ -9,6 +9,7 @@ from ipc.config import OWN_SESSION, AgentConfig
 from ipc.rules import pick, read
 from supervisor.children import signal_name
 from supervisor.execution.outcome import Outcome
+from supervisor.execution.wording import cause, plain
 
 _PLAIN = AgentConfig()
 
@@ -30,12 +31,12 @@ def outcome_of(status: int, said: Said, agent: AgentConfig | None) -> Outcome:
         error = f"It was ended by {signal_name(-code)}."
         return Outcome(error=error, error_kind="signal", signal=-code, session=session)
     if code > 0:
-        cause = cause_of(said, rules) or _last_line(said.stderr)
-        return Outcome(error=f"exit code {code}{cause}", error_kind="exit", exit_code=code, session=session)
+        why = cause_of(said, rules) or _last_line(said.stderr)
+        return Outcome(error=f"exit code {code}{why}", error_kind="exit", exit_code=code, session=session)
     flaw = _flaw(said, rules)
     if flaw is not None:
-        error = flaw + (cause_of(said, rules) or _last_line(said.stderr) or _last_line(said.stdout))
-        return Outcome(error=error, error_kind="failed", exit_code=0, session=session)
+        why = cause_of(said, rules) or _last_line(said.stderr) or _last_line(said.stdout) or "."
+        return Outcome(error=flaw + why, error_kind="failed", exit_code=0, session=session)
     return Outcome(result=read(rules.result, said.stdout), exit_code=0, session=session)
 
 
@@ -48,11 +49,10 @@ def session_of(said: Said, rules: AgentConfig) -> str | None:
 
 def _flaw(said: Said, rules: AgentConfig) -> str | None:
     """Why an exit code of 0 is not believed."""
-    failure = next((rule for rule in rules.failed_if if failed(rule, said)), None)
-    if failure is not None:
-        return f"It says that it failed ({failure})"
+    if any(failed(rule, said) for rule in rules.failed_if):
+        return "It says that it failed"
     if read(rules.result, said.stdout) is None:  # who says nothing where its answer should be has not done its work
-        return f"It ended well, but its output has no {rules.result}"
+        return "It ended well, but without an answer"
     return None
 
 
@@ -65,13 +65,8 @@ def failed(rule: str, said: Said) -> bool:
 
 def cause_of(said: Said, rules: AgentConfig) -> str:
     """The first of the agent's words for what went wrong, as the end of a sentence."""
-    return next((cause for rule in rules.error if (cause := _short(read(rule, *said[:2]) or ""))), "")
+    return next((words for rule in rules.error if (words := cause(plain(read(rule, *said[:2]) or "")))), "")
 
 
 def _last_line(text: str) -> str:
-    return _short(text.rstrip().rpartition("\n")[2])
-
-
-def _short(text: str) -> str:
-    words = " ".join(text.split())  # some programs break their lines as for a terminal
-    return f": {words[:500]}" if words else ""
+    return cause(text.rstrip().rpartition("\n")[2])

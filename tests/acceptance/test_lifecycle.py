@@ -895,7 +895,7 @@ def test_an_agent_whose_answer_is_missing_has_failed(stage: Stage):
     stage.up(**BRISK, agents={"mute": {"command": ["echo", "no json"], "result": "json:result"}})
     task = stage.until(stage.say("launch", "--agent", "mute", "hello").strip())
     assert (task.status, task.error_kind) == ("error", "failed")
-    assert "json:result" in (task.error or "")
+    assert task.error == "It ended well, but without an answer: no json"
 
 
 def test_a_folder_over_the_socket_is_the_homes_and_must_exist(live: Stage):

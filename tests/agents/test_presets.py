@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from ipc.config import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
+from ipc.config import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, AgentConfig, BackgroundConfig
 from ipc.presets import preset, presets
-from supervisor.execution.verdict import Said, failed, outcome_of
+from supervisor.execution.verdict import Said, cause_of, failed, outcome_of
 
 TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
 BAD = ("401", "429", "500")
@@ -29,6 +30,8 @@ CAUSES = {
     "429": ("429", "rate limit reached"),
     "500": ("500", "internal server error", "high demand"),
 }
+#: What is for those who write rules, not for those who read a cause.
+RAW = re.compile(r"[{}\\]|jsonl?\+?:|std(?:out|err)~")
 
 
 def said(name: str, mode: str) -> Said:
@@ -45,7 +48,7 @@ def test_a_preset_is_a_configuration_without_mistakes(name: str):
 
 
 def test_an_agent_that_was_tried_has_a_transcript_of_an_end_and_of_each_failure():
-    wanted = {(name, mode) for name in TRIED for mode in ("ok", "401")}
+    wanted = {(name, mode) for name in TRIED for mode in ("ok", *BAD)}
     assert wanted <= set(RECORDED)
     assert {name for name, _ in RECORDED} == set(TRIED)
 
@@ -68,7 +71,26 @@ def test_a_failure_is_none_whatever_the_exit_code_says_and_has_a_cause(name: str
     outcome = outcome_of(code << 8, said(name, mode), agent)
     assert outcome.error_kind == ("exit" if code else "failed")
     assert any(word in (outcome.error or "") for word in CAUSES[mode]), outcome.error
-    assert "{" not in (outcome.error or "").split("API Error")[0], "a person reads this"
+    assert not RAW.search(outcome.error or ""), outcome.error
+
+
+def test_an_agent_that_tries_again_until_the_clock_ends_it_has_said_why():
+    agent = DEFAULT_BACKGROUND_CONFIG.agent("opencode")
+    assert cause_of(said("opencode", "retrying"), agent) == ": AI_APICallError: mock: rate limit reached"
+
+
+@pytest.mark.parametrize(
+    ("stdout", "error"),
+    [
+        ('{"bad": true}', 'It says that it failed: {"bad": true}'),
+        ("PANIC", "It says that it failed: PANIC"),
+        ('{"other": 1}', 'It ended well, but without an answer: {"other": 1}'),
+        ("", "It ended well, but without an answer."),
+    ],
+)
+def test_a_failure_behind_exit_code_0_is_told_in_the_agents_words_and_not_in_rules(stdout: str, error: str):
+    agent = AgentConfig(result="json:answer", failed_if=("json:bad", "stdout~(?s)PANIC.*"))
+    assert outcome_of(0, Said(stdout, ""), agent).error == error
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def path() -> str:
 def furnish(home: Path, url: str) -> dict[str, str]:
     """Write the settings of a user who has nothing but the model at `url`; the environment to go with them.
 
-    Tries are limited there where only a user's own settings can: Codex and Gemini.
+    Tries are limited there where only a user's own settings can: Codex, Gemini and Qwen.
     """
     (home / ".codex").mkdir(parents=True)
     (home / ".codex" / "config.toml").write_text(CODEX.format(url=url))
@@ -67,7 +67,7 @@ request_max_retries = 1
 stream_max_retries = 1
 """
 GEMINI = {"security": {"auth": {"selectedType": "gemini-api-key"}}, "general": {"maxAttempts": 2}}
-QWEN = {"security": {"auth": {"selectedType": "openai"}}}
+QWEN = {"security": {"auth": {"selectedType": "openai"}}, "model": {"generationConfig": {"maxRetries": 0}}}
 ENVIRONMENT = {
     "ANTHROPIC_API_KEY": "k",
     "OPENAI_API_KEY": "k",
