@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from ipc import clock, control
 from ipc.client import AsyncClient
 from ipc.config import load
 from ipc.database import Database
+from ipc.ending import wait_until_gone
 from ipc.environment import captured
 from ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervisor, NotFound
 from ipc.fields import launch_input
@@ -30,15 +32,22 @@ WAIT, LONGEST_WAIT = 45_000, 49_000
 PIECE, SHOWN = 30_000, 400
 #: Seconds that a call waits for a bus that a new supervisor opens.
 PATIENCE = 10.0
+#: Seconds that a wait looks for a bus that went away, where no supervisor lives that would open one.
+RETURN = 2.0
+#: What a model is told that waits for what nobody starts.
+DOWN = (
+    "No supervisor runs for {home}: what is pending is not started. Do not wait again before there is one: the user"
+    " starts it (backburner up --detach), or the next `launch` does."
+)
 
 INSTRUCTIONS = """\
 Run work in the background and go on meanwhile. `launch` returns at once with a task's id; each task waits for a slot
 of its model or key, runs, and ends as completed, error or cancelled.
 You need not poll. When tasks of yours have ended, the next result of any of these tools ends with a block
 <background-tasks> that says what ended, how, and with which result; it is told once. If you have other work, do it,
-or end your turn. If you can do nothing else before they end, call `wait`; when it comes back with timedOut, call it
-again. `output` reads all that a task wrote, `cancel` ends it with all its processes, `list` shows your tasks, `inbox`
-shows what you were not told yet. A task goes on when your turn, your client or this server ends."""
+or end your turn. If you can do nothing else before they end, call `wait`; when it comes back with timedOut and without
+a note, call it again. `output` reads all that a task wrote, `cancel` ends it with all its processes, `list` shows your
+tasks, `inbox` shows what you were not told yet. A task goes on when your turn, your client or this server ends."""
 
 
 class Tool(NamedTuple):
@@ -198,13 +207,37 @@ class Office:
     async def _wait(self, params: dict[str, Any], parent: str) -> Answer:
         ids = await asyncio.to_thread(self._awaited, params, parent)
         asked = params.get("timeoutMs")
-        until = clock.monotonic() + min(WAIT if asked is None else asked, LONGEST_WAIT) / 1000
-        while ids:
-            answer = await self._ask("wait", until, ids=ids, any=bool(params.get("any")))
-            if answer is not None:
-                tasks = [_told(self._queue().get(task["id"])) for task in answer["tasks"]]
-                return {"tasks": tasks, "timedOut": answer["timedOut"]}
-        return {"tasks": [], "timedOut": False}
+        wanted: dict[str, Any] = {"ids": ids, "any": bool(params.get("any"))}
+        if ids:
+            await self._rest(clock.monotonic() + min(WAIT if asked is None else asked, LONGEST_WAIT) / 1000, wanted)
+        return await asyncio.to_thread(self._known, **wanted)
+
+    async def _rest(self, until: float, wanted: Mapping[str, Any]) -> None:
+        """Until they have ended or the time is over. It starts no supervisor: the user may just have taken one down."""
+        patience = 0.0 if self._is_down() else RETURN
+        while True:
+            left = max(0.0, until - clock.monotonic())
+            try:
+                return await self._ask("wait", min(left, patience), **wanted, timeoutMs=round(left * 1000))
+            except Disconnected:
+                patience = RETURN  # at a restart another bus comes
+            except NoSupervisor:
+                if left == 0 or self._is_down():
+                    return None
+
+    def _known(self, ids: Sequence[str], any: bool) -> Answer:
+        """Which of them have ended, and whether that is enough."""
+        found = [task for id in ids if (task := self._look(id)) is not None]
+        ended = [task for task in found if task.status.ended]
+        is_over = len(ended) == len(found) or (any and bool(ended))
+        why = {} if is_over or not self._is_down() else {"note": DOWN.format(home=self.home.folder)}
+        return {"tasks": [_told(task) for task in ended], "timedOut": not is_over, **why}
+
+    def _look(self, id: str) -> Task | None:
+        try:
+            return self._queue().get(id)
+        except NotFound:  # cleared meanwhile
+            return None
 
     def _awaited(self, params: dict[str, Any], parent: str) -> list[str]:
         if params.get("ids"):
@@ -215,10 +248,23 @@ class Office:
     async def _cancel(self, params: dict[str, Any], parent: str) -> Answer:
         id = await asyncio.to_thread(lambda: self._queue().find(params["id"]))
         while True:
-            answer = await self._ask("cancel", None, id=id)
-            task = await asyncio.to_thread(lambda: self._queue().get(id))
-            if answer is not None or task.status.ended:
+            task = await self._cancelled(id)
+            if task.status.ended:
                 return _told(task)
+
+    async def _cancelled(self, id: str) -> Task:
+        """The task after a try to cancel it. A call that is given up ends only the waiting."""
+        if self._is_down():
+            await asyncio.to_thread(self._end, id)
+        else:
+            with suppress(Disconnected, NoSupervisor):
+                await self._ask("cancel", PATIENCE, id=id)
+        return await asyncio.to_thread(lambda: self._queue().get(id))
+
+    def _end(self, id: str) -> None:
+        queue = self._queue()
+        queue.cancel(id)
+        wait_until_gone(queue, [id])
 
     async def _inbox(self, params: dict[str, Any], parent: str) -> Answer:
         """What is unread stands at the end of the answer, as of every answer."""
@@ -229,22 +275,18 @@ class Office:
         ids = [] if queue is None else queue.unfinished(parent)
         return {"parentSessionId": parent, "unfinished": [_told(queue.get(id)) for id in ids] if queue else []}
 
-    async def _ask(self, method: str, until: float | None, **params: Any) -> Answer | None:
-        """Ask the bus; None where it went away before it answered. A call that is cancelled only hangs up."""
-        await self._supervise()
-        if until is not None:
-            params["timeoutMs"] = max(0, round((until - clock.monotonic()) * 1000))
-        async with AsyncClient(self.home, patience=PATIENCE) as client:
-            try:
-                answer: Answer = await client.call(method, **params)
-            except (Disconnected, NoSupervisor):
-                return None
-        return answer
+    async def _ask(self, method: str, patience: float, **params: Any) -> None:
+        """Ask the bus, if it is there within so many seconds. Raises Disconnected, NoSupervisor."""
+        async with AsyncClient(self.home, patience=patience) as client:
+            await client.call(method, **params)
+
+    def _is_down(self) -> bool:
+        return holder(self.home.lock("supervisor")) is None
 
     async def _supervise(self) -> None:
         """Have a supervisor run."""
         async with self._starting:
-            if holder(self.home.lock("supervisor")) is None:
+            if self._is_down():
                 await asyncio.to_thread(self._start)
 
     def _start(self) -> None:

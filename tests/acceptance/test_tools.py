@@ -181,7 +181,22 @@ def test_a_home_and_a_supervisor_come_with_the_first_launch_and_not_before(stage
             home.forget()
 
 
-def test_a_wait_goes_on_when_the_supervisor_is_killed_and_another_one_is_started(live: Stage, tmp_path):
+def test_a_wait_goes_on_over_a_restart_of_the_supervisor(live: Stage, tmp_path):
+    with client(str(live.folder), str(tmp_path)) as tools:
+        tools.greet()
+        id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
+        live.until(id, "running")
+        call = tools.start("wait", parentSessionId="me")
+        assert tools.use("list", parentSessionId="other").said["tasks"] == []  # by now it waits
+        live.say("restart")
+        live.kill("flusher")
+        (tmp_path / "go").touch()
+        found = tools.used(call)
+        assert [task["id"] for task in found.said["tasks"]] == [id]
+        assert f"- {id}" in found.told
+
+
+def test_a_wait_finds_the_supervisor_that_was_started_after_another_one_was_killed(live: Stage, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.greet()
         id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
@@ -189,10 +204,37 @@ def test_a_wait_goes_on_when_the_supervisor_is_killed_and_another_one_is_started
         call = tools.start("wait", parentSessionId="me")
         live.kill("supervisor")
         live.kill("flusher")
+        live.up()
         (tmp_path / "go").touch()
-        found = tools.used(call)
-        assert [task["id"] for task in found.said["tasks"]] == [id]
-        assert f"- {id}" in found.told
+        found = [
+            tools.used(call),
+            tools.use("wait", ids=[id], parentSessionId="me"),
+        ]  # the first may have been too soon
+        assert [task["id"] for task in found[-1].said["tasks"]] == [id]
+        assert "".join(one.told for one in found).count(f"- {id}") == 1
+
+
+def test_a_wait_starts_no_supervisor_that_was_taken_down_and_says_so(stage: Stage, tmp_path):
+    stage.up(shutdown_grace_s=0, max_workers=1)
+    with client(str(stage.folder), str(tmp_path)) as tools:
+        tools.greet()
+        running = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
+        stage.until(running, "running")
+        waiting = launch(tools, "me", "true", after=[running])
+        call = tools.start("wait", parentSessionId="me")
+        assert tools.use("list", parentSessionId="other").said["tasks"] == []  # by now it waits
+        stage.down()
+        found = tools.used(call).said
+        assert (found["tasks"], found["timedOut"]) == ([], True)
+        assert found["note"].startswith(f"No supervisor runs for {stage.folder}")
+        (tmp_path / "go").touch()
+        stage.until(running)
+        found = tools.use("wait", ids=[running, waiting], parentSessionId="me").said
+        assert ([task["id"] for task in found["tasks"]], found["timedOut"]) == ([running], True)
+        assert "note" in found
+        assert "note" not in tools.use("wait", ids=[running], parentSessionId="me").said
+        assert tools.use("cancel", id=waiting, parentSessionId="me").said["status"] == "cancelled"
+        assert stage.status()["supervisor"] is None
 
 
 def test_what_a_killed_server_did_not_deliver_the_next_one_tells(live: Stage, tmp_path):
