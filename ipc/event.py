@@ -88,8 +88,9 @@ class EventBus:
 
     def dispatch(self, type: str, payload: Payload) -> None:
         """Call the handlers, oldest first; one that raises is logged and changes nothing for the others."""
-        self._tell(type, payload)
-        self._tell(EVERY, {"type": type, **payload})
+        if self._handlers:
+            self._tell(type, payload)
+            self._tell(EVERY, {"type": type, **payload})
 
     def _tell(self, type: str, payload: Payload) -> None:
         with self._lock:

@@ -23,6 +23,8 @@ INTERNAL_ERROR = -32603
 
 Id = str | int | float | None
 
+_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
 
 class RpcError(BackburnerError):
     """The message was refused."""
@@ -235,7 +237,3 @@ def _error(error: object, id: Id) -> RpcError:
 def _line(document: dict[str, Any]) -> bytes:
     # A lone surrogate, as in a file name that is no UTF-8, leaves as the JSON escape that stands for it.
     return (_text({"jsonrpc": "2.0", **document}) + "\n").encode("utf-8", "backslashreplace")
-
-
-def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 from ipc import clock
 from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput
-from ipc.notifications import batch_payload
-from ipc.task import Task
-from ipc.tasks import task_of
+from ipc.notifications import SOURCE, batch_totals
+
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 #: The log's name for a batch, and what subscribers hear it as.
 STORED_BATCH, TOLD_BATCH = "background_tasks_notification", "background_tasks_batch"
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One event, ready to be sent: `text` is the whole of it as a JSON object."""
 
     seq: int
@@ -127,12 +124,11 @@ def form_batch(transaction: Transaction, parent: str, most: int) -> bool:
     ends = transaction.all("take_unbatched", {"parent": parent, "most": most})
     if not ends:
         return False
-    tasks = [_ended(end) for end in ends]
     seq = ends[-1]["seq"]
-    body = {"taskIds": [end["id"] for end in ends], "source": "background-manager"}
-    body |= batch_payload(parent, tasks, all_complete=not more_to_come(transaction, parent, seq))
-    body.pop("parentSessionId")
-    tell(transaction, parent, body, seq)
+    noted = {"taskIds": [end["id"] for end in ends], "source": SOURCE}
+    totals = batch_totals([end["status"] for end in ends], all_complete=not more_to_come(transaction, parent, seq))
+    briefs = ", ".join(end["brief"] for end in ends)
+    tell(transaction, parent, f'{_json(noted)[:-1]}, "tasks": [{briefs}], {_json(totals)[1:]}', seq)
     return True
 
 
@@ -141,31 +137,15 @@ def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:
     return bool(transaction.value("more_unbatched", {"parent": parent, "seq": seq}))
 
 
-def tell(transaction: Transaction, parent: str, body: Mapping[str, Any], seq: int) -> int:
-    """Put a batch into a parent's log; its ends up to `seq` have been told by that. The batch's number."""
-    values = {"seq": seq, "parent": parent, "at": clock.now(), "body": json.dumps(body, ensure_ascii=False)}
-    transaction.run("form_batch", values)
+def tell(transaction: Transaction, parent: str, body: str, seq: int) -> int:
+    """Put a batch, a JSON object, into a parent's log; its ends up to `seq` have been told by that. Its number."""
+    transaction.run("form_batch", {"seq": seq, "parent": parent, "at": clock.now(), "body": body})
     return last_seq(transaction)
 
 
-def _ended(end: Row) -> Task:
-    """The task as it was when it ended."""
-    if end["snapshot"] is not None:
-        return Task.from_json(json.loads(end["snapshot"]))
-    return task_of(end)
-
-
 def _line(row: Row) -> Line:
-    type_, body = row["type"], row["body"]
+    seq, type_, at, parent, body = row
     if type_ == STORED_BATCH:
-        type_, body = TOLD_BATCH, _told(body)
-    head = {"seq": row["seq"], "type": type_, "at": clock.iso(row["at"]), "parentSessionId": row["parent"]}
-    return Line(row["seq"], type_, row["parent"], f"{json.dumps(head)[:-1]}, {body[1:]}")
-
-
-def _told(body: str) -> str:
-    """A batch as subscribers hear it: without what only the log notes."""
-    found: dict[str, Any] = json.loads(body)
-    return json.dumps(
-        {name: value for name, value in found.items() if name not in ("taskIds", "source")}, ensure_ascii=False
-    )
+        type_ = TOLD_BATCH
+    head = f'{{"seq": {seq}, "type": {_json(type_)}, "at": "{clock.iso(at)}", "parentSessionId": {_json(parent)}'
+    return Line(seq, type_, parent, f"{head}, {body[1:]}")

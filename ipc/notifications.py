@@ -201,19 +201,20 @@ def create_notification_manager(
 
 def batch_payload(parent: str, tasks: Sequence[Task], all_complete: bool) -> dict[str, Any]:
     """All that a batch tells, in the shape of the event `background_tasks_batch`."""
-    completed, failed, cancelled = (
-        sum(task.status is status for task in tasks)
-        for status in (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED)
-    )
+    totals = batch_totals([task.status for task in tasks], all_complete)
+    return {"parentSessionId": parent, "tasks": [task.brief() for task in tasks], **totals}
+
+
+def batch_totals(statuses: Sequence[str], all_complete: bool) -> dict[str, Any]:
+    """What a batch tells of its tasks taken together, which ended so."""
+    completed, failed, cancelled = map(statuses.count, (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED))
     return {
-        "parentSessionId": parent,
-        "tasks": [task.brief() for task in tasks],
-        "count": len(tasks),
+        "count": len(statuses),
         "completedCount": completed,
         "failedCount": failed,
         "cancelledCount": cancelled,
         "allComplete": all_complete,
-        "message": format_batch_notification(len(tasks), completed, failed),
+        "message": format_batch_notification(len(statuses), completed, failed),
     }
 
 

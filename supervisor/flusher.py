@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable, Sequence
 
@@ -158,6 +159,7 @@ class Flusher(Role):
         return status(self._database, self._queue.config)
 
 
+@functools.lru_cache(256)
 def _waiting(parent: str) -> Task:
     """What the outbox needs to know of an ended task: that it is one, and whose. The rest is read when it is told."""
     return Task(

@@ -9,6 +9,7 @@ import pytest
 
 from ipc.errors import InvalidInput
 from ipc.task import TaskStatus
+from ipc.tasks import Filter
 from tests.helpers.yard import Yard
 
 
@@ -83,6 +84,24 @@ def test_a_batch_holds_at_most_so_many_ends_oldest_first(yard):
     assert [batch["count"] for batch in batches(yard)] == [5, 2]
     assert [batch["allComplete"] for batch in batches(yard)] == [False, True]
     assert yard.log.unbatched() == {}
+
+
+def test_a_batch_tells_of_each_task_what_lists_show(yard):
+    plain = yard.run(parent_session_id="ses-1")
+    words = {"description": "two\nlines \u2028 of ünïcödé \U0001f525", "metadata": {"\"deep\"": [1.5, None, {"é": 2**53 - 1}]}}
+    asked = {"after": (plain,), "priority": 3, "retries": 2, "timeout_ms": 1500, "unique_key": "one", **words}
+    id = yard.launch(parent_session_id="ses-1", parent_message_id="m", model="big", concurrency_key="command", **asked)
+    yard.queue.promote()
+    yard.settle(yard.start(id), result="é" * 3000, session="s", leftovers=2, exit_code=0)
+    yard.launch(parent_session_id="ses-1", delay_ms=60_000)
+    yard.queue.cancel(yard.queue.unfinished("ses-1")[0])
+    bad = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    shown = [task.brief() for task in yard.queue.whole(Filter(parent="ses-1"))]
+    yard.queue.retry(bad)
+    yard.log.form_batch("ses-1", 5)
+    told = batches(yard)[0]["tasks"]
+    assert told == shown
+    assert [list(task) for task in told] == [list(task) for task in shown]
 
 
 def test_a_batch_counts_each_way_of_ending(yard):
