@@ -331,7 +331,7 @@ class BackgroundConfig:
         """How an agent is run. Raises UnknownAgent, which names those there are."""
         if name in self.agents:
             return self.agents[name]
-        if name not in self.agent_names:
+        if name not in BUILT_IN and name not in self.agent_names:
             raise UnknownAgent(f"There is no agent {name!r}; there are {', '.join(self.agent_names)}.")
         return _base(name)
 

@@ -27,7 +27,8 @@ FOREIGN = (
 def captured(environ: Mapping[str, str], pass_env: Iterable[str] = ()) -> dict[str, str]:
     """What is stored with a task unasked: the usual names, and those that match `pass_env`."""
     wanted = (*KEPT, *pass_env)
-    return {name: value for name, value in inherited(environ).items() if _matches(name, wanted)}
+    names = [name for name in environ if _matches(name, wanted)]  # of all others the value is not even read
+    return inherited({name: environ[name] for name in names})
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

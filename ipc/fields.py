@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import Any, TypedDict
 
 from ipc.shape import Record
@@ -51,13 +51,13 @@ def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[st
 
     Raises InvalidInput, which names the field within `where`.
     """
-    checked = LaunchInput.from_json(given.to_json(), where) if isinstance(given, LaunchInput) else _read(given, where)
-    env = {**kept, **(checked.env or {})}
-    here = None if checked.resume else os.getcwd()
-    return replace(checked, cwd=checked.cwd or here, env=env)
+    said = _said(given, where)
+    here = None if said.get("resume") else os.getcwd()
+    return LaunchInput(**{**said, "cwd": said.get("cwd") or here, "env": {**kept, **(said.get("env") or {})}})
 
 
-def _read(given: LaunchFields, where: str) -> LaunchInput:
+def _said(given: LaunchFields | LaunchInput, where: str) -> dict[str, Any]:
+    if isinstance(given, LaunchInput):
+        return vars(LaunchInput.from_json(given.to_json(), where))
     values: dict[str, Any] = LAUNCH.check(given, where)
-    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-    return LaunchInput(**(values | lists))
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,21 +15,48 @@ from ipc.config import BUILT_IN, BackgroundConfig
 from ipc.errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent, is_full
 from ipc.home import Home, sync
 from ipc.moments import moment
-from ipc.task import INPUT_LIMIT, LaunchInput, Task
+from ipc.task import INPUT_LIMIT, LaunchInput, Task, TaskStatus
+
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+#: What a task's row says of its tries before there was one.
+_UNTRIED = {
+    "status": TaskStatus.PENDING,
+    "attempt": 0,
+    "leftovers": 0,
+    "result_truncated": 0,
+    **dict.fromkeys(
+        "started_at completed_at result error error_kind exit_code signal pid slot progress verdict".split()
+    ),
+}
 
 
 @dataclass
 class Order:
     """A launch, checked and filled in: what goes into the two tables, and what it comes after.
 
-    `doomed` is set where it can never run, since a task that it comes after had ended badly.
+    What came of it is set when it is accepted: `existing` is the task that was there already; `blocked` says that it
+    waits for others, `doomed` that it can never run, since one of those had ended badly; `group` how its group is.
     """
 
     row: dict[str, Any]
     input: dict[str, Any]
     after: tuple[str, ...]
     after_any: tuple[str, ...]
+    existing: str | None = None
+    blocked: bool = False
     doomed: bool = False
+    group: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The task's."""
+        return self.existing or str(self.row["id"])
+
+    @property
+    def accepted(self) -> dict[str, Any]:
+        """The task as `task_rows` shows it before anything happened to it."""
+        return {**_UNTRIED, **self.row, **self.input, **self.group, "blocked": self.blocked}
 
     @classmethod
     def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
@@ -159,7 +187,7 @@ def _default_timeout(agent: str, config: BackgroundConfig) -> int:
 
 
 def _refuse_too_large(said: dict[str, Any], where: str) -> None:
-    if len(json.dumps(said, ensure_ascii=False, allow_nan=False).encode()) > INPUT_LIMIT:
+    if len(_json(said).encode()) > INPUT_LIMIT:
         raise InvalidInput(
             f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).",
             field="prompt",
@@ -229,4 +257,4 @@ def _digest(said: dict[str, Any]) -> str:
 
 
 def _dumped(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)
+    return None if value is None else _json(value)

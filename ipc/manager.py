@@ -97,11 +97,11 @@ class BackgroundManager:
         kept = captured(os.environ, self._config.pass_env)
         wanted = [launch_input(given, where, kept) for given, where in zip(launches, places, strict=True)]
         store = self._store
-        ids = [launched.id for launched in store.queue.launch_many(wanted)]
+        accepted = store.queue.accept(wanted)
         store.stir()
         if self._config.autostart and holder(self._home.lock("supervisor")) is None:
             self.start()
-        return [store.queue.get(id) for id in ids]
+        return accepted
 
     # looking
 

@@ -19,7 +19,7 @@ from ipc.registry import Running, wake_process
 from ipc.sessions import heir_of
 from ipc.settings import applied_configuration
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
-from ipc.tasks import Tasks, find_state, known_task, state_of
+from ipc.tasks import Tasks, find_state, known_task, state_of, state_of_group
 
 #: Tasks that are cancelled in one transaction at most.
 CANCELS = 100
@@ -56,21 +56,45 @@ class Queue(Tasks):
 
         Raises InvalidInput, UnknownAgent, NotFound (`after`, `resume`), MoveNotAllowed (`resume`), OverCap, Temporary.
         """
+        return [Launched(order.id, order.existing is not None) for order in self._launch(wanted)]
+
+    def accept(self, wanted: Sequence[LaunchInput]) -> list[Task]:
+        """As `launch_many`: the tasks as they were accepted, or as one is now that was there already."""
+        orders = self._launch(wanted)
+        new = {order.id: order.accepted for order in orders if not (order.existing or order.doomed)}
+        tasks = {task.id: task for task in self._seen([*new.values()])}
+        return [tasks.get(order.id) or self.get(order.id) for order in orders]
+
+    def _launch(self, wanted: Sequence[LaunchInput]) -> list[Order]:
         try:
             orders = self._orders(wanted, self.config)
         except UnknownAgent:
             orders = self._orders(wanted, self._with_applied_agents())
+        self._copy_stdins(orders)
+        with self.database.write() as transaction:
+            self._place(transaction, orders)
+            for order in orders:
+                self._accept(transaction, order)
+        self.home.wake("supervisor", _hint({order.row["grp"] for order in orders}))
+        if any(order.doomed for order in orders):
+            self.home.wake("flusher")
+        return orders
+
+    def _copy_stdins(self, orders: list[Order]) -> None:
         for order in orders:
             order.copy_stdin(self.home)
             if self.database.durability == "full":
                 order.sync_stdin(self.home)
-        with self.database.write() as transaction:
-            limits = self._current_limits(transaction)
-            launched = [self._accept(transaction, order, limits) for order in orders]
-        self.home.wake("supervisor", _hint({order.row["grp"] for order in orders if "grp" in order.row}))
-        if any(order.doomed for order in orders):
-            self.home.wake("flusher")
-        return launched
+
+    def _place(self, transaction: Transaction, orders: list[Order]) -> None:
+        """Say whose the tasks are and in which group they wait; each parent and key is looked up once."""
+        limits = self._current_limits(transaction)
+        heirs = {parent: heir_of(transaction, parent) for parent in {order.row["parent"] for order in orders}}
+        groups = {key: assign(transaction, limits, key) for key in {order.row["key"] for order in orders}}
+        states = {group: state_of_group(transaction, group) for group in groups.values()}
+        for order in orders:
+            order.row |= {"parent": heirs[order.row["parent"]], "grp": groups[order.row["key"]]}
+            order.group = states[order.row["grp"]]
 
     def _orders(self, wanted: Sequence[LaunchInput], config: BackgroundConfig) -> list[Order]:
         many = len(wanted) > 1
@@ -96,23 +120,20 @@ class Queue(Tasks):
             self._limits, self._limits_version = load_limits(transaction, self.config), version
         return self._limits
 
-    def _accept(self, transaction: Transaction, order: Order, limits: Limits) -> Launched:
-        order.row["parent"] = heir_of(transaction, order.row["parent"])
-        existing = _existing(transaction, order)
-        if existing is not None:
-            return Launched(existing, True)
+    def _accept(self, transaction: Transaction, order: Order) -> None:
+        order.existing = _existing(transaction, order)
+        if order.existing is not None:
+            return
         self._refuse_over_cap(transaction, order)
         blockers = blockers_of(transaction, order.after, order.after_any)
-        group = assign(transaction, limits, order.row["key"])
-        ready = order.row["not_before"] is None and not blockers
-        order.row |= {"grp": group, "ready": ready}
+        order.blocked = bool(blockers)
+        order.row["ready"] = order.row["not_before"] is None and not blockers
         number = transaction.insert("insert_task", order.row)
         keep_input(transaction, number, order.input)
         depend(transaction, number, blockers)
         if any(blocker["over"] and not blocker["well"] and not blocker["any_end"] for blocker in blockers):
             order.doomed = True
             _end_pending(transaction, number, "dependency", "A task that it comes after had already ended badly.")
-        return Launched(order.row["id"], False)
 
     def _refuse_over_cap(self, transaction: Transaction, order: Order) -> None:
         cap, parent = self.config.max_tasks_per_parent, order.row["parent"]

@@ -24,6 +24,7 @@ FINITE = 1.7976931348623157e308
 DEPTH = 100
 #: How much of a wrong value, or of its name, a message shows, in characters.
 SHOWN = 60
+_PLAIN = re.compile(rf"[\w-]{{1,{SHOWN}}}")
 #: How many mistakes one message names.
 NAMED = 5
 #: A whole number of more bits is not shown.
@@ -71,8 +72,7 @@ def _described_scalar(value: float | None) -> str:
 def dotted(field: str, key: object) -> str:
     """The name of `key` within `field`; a key that is not a plain word is quoted as TOML would."""
     text = str(key) if isinstance(key, str) else described(key)
-    plain = bool(text) and all(letter.isalnum() or letter in "_-" for letter in text)
-    name = text if plain and len(text) <= SHOWN else described(text)
+    name = text if _PLAIN.fullmatch(text) else described(text)
     return f"{field}.{name}" if field else name
 
 

@@ -252,8 +252,9 @@ class LaunchInput:
 
     def to_json(self) -> dict[str, Any]:
         """The socket's shape, without what was not said."""
-        said = ((name, _plain(getattr(self, attribute))) for attribute, name in _LAUNCH_NAMES)
-        return {name: value for name, value in said if value not in (None, [])}
+        said = vars(self)
+        given = ((name, said[attribute]) for attribute, name in _LAUNCH_NAMES if said[attribute] is not None)
+        return {name: _plain(value) for name, value in given if value not in ((), [])}
 
 
 _LAUNCH_NAMES = tuple((entry.name, camel(entry.name)) for entry in fields(LaunchInput))

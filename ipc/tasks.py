@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from ipc import clock
 from ipc.config import BackgroundConfig
-from ipc.database import Database, Row, Transaction
+from ipc.database import Database, Row, Transaction, Values
 from ipc.errors import Ambiguous, MoveNotAllowed, NotFound
 from ipc.lock import holder
 from ipc.task import Task, TaskStatus
@@ -72,7 +73,7 @@ class Tasks:
             row = row_of(transaction, id)
         if row is None:
             raise NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
-        return self._task(row)
+        return self._seen([said_of(row)])[0]
 
     def list(self, which: Filter) -> Page:
         """Tasks, newest first, without their inputs."""
@@ -81,7 +82,7 @@ class Tasks:
         tasks: list[Task] = []
         while True:
             rows = self._rows(which, before, min(left, CHUNK))
-            tasks += map(self._task, rows)
+            tasks += self._seen([said_of(row) for row in rows])
             left -= len(rows)
             if len(rows) < min(left + len(rows), CHUNK):
                 return Page(tasks, None)
@@ -176,17 +177,20 @@ class Tasks:
         with self.database.read() as transaction:
             return state_of(transaction, id, self.home.folder)
 
-    def _task(self, row: Row) -> Task:
-        return replace(task_of(row), waiting_for=self._waiting_for(row))
+    def _seen(self, rows: Sequence[Values]) -> Found:
+        """Tasks from what `task_rows` says of them, with what they wait for."""
+        waits = any(row["status"] == TaskStatus.PENDING for row in rows)
+        supervised = waits and holder(self.home.lock("supervisor")) is not None
+        return [_task(row, self._waiting_for(row, supervised)) for row in rows]
 
-    def _waiting_for(self, row: Row) -> str | None:
+    def _waiting_for(self, row: Values, supervised: bool) -> str | None:
         if row["status"] != TaskStatus.PENDING:
             return None
         if not row["ready"]:
             return "dependency" if row["blocked"] else "delay"
         if row["paused"]:
             return "paused"
-        if holder(self.home.lock("supervisor")) is None:
+        if not supervised:
             return "supervisor"
         if row["full"]:
             return "slot"
@@ -222,6 +226,13 @@ def state_of(transaction: Transaction, id: str, folder: object) -> Row:
     if row is None:
         raise NotFound(f"There is no task {id} in {folder}.", field="id")
     return row
+
+
+def state_of_group(transaction: Transaction, group: str) -> Values:
+    """What pending tasks of a group wait for, which is there."""
+    row = transaction.one("state_of_group", {"grp": group})
+    assert row is not None, "its group is ensured before anything waits in it"
+    return said_of(row)
 
 
 def _list_statement(which: Filter) -> str:
@@ -267,24 +278,33 @@ def _seek(descriptor: int, offset: int, whence: int, size: int) -> int:
 
 def task_of(row: Row) -> Task:
     """A task from its row in `task_rows`, but for what it waits for."""
-    keys = row.keys()
+    return _task(said_of(row), None)
+
+
+def said_of(row: Row) -> Values:
+    """A row's values by name: the row itself would go over its columns for each."""
+    return dict(zip(row.keys(), row, strict=True))
+
+
+def _task(said: Values, waiting_for: str | None) -> Task:
     found: dict[str, Any] = {
-        **{name: row[name] for name in _SAME},
-        "parent_session_id": row["parent"],
-        "parent_message_id": row["message"],
-        "session_id": row["session"],
-        "concurrency_key": row["key"],
-        "unique_key": row["uniq"],
-        "status": TaskStatus(row["status"]),
-        "stopping": row["verdict"] is not None,
-        "result_truncated": bool(row["result_truncated"]),
-        "prompt": row["prompt"] if "prompt" in keys else None,
-        "kwargs": _loaded(row["kwargs"]) if "kwargs" in keys else None,
-        "args": _tuple(row["args"]) if "args" in keys else None,
-        "command": _tuple(row["command"]),
-        "after": _tuple(row["after"]) or (),
-        "metadata": _loaded(row["metadata"]) or {},
-        **{name: None if row[name] is None else clock.moment(row[name]) for name in _TIMES},
+        **{name: said[name] for name in _SAME},
+        "parent_session_id": said["parent"],
+        "parent_message_id": said["message"],
+        "session_id": said["session"],
+        "concurrency_key": said["key"],
+        "unique_key": said["uniq"],
+        "status": TaskStatus(said["status"]),
+        "stopping": said["verdict"] is not None,
+        "waiting_for": waiting_for,
+        "result_truncated": bool(said["result_truncated"]),
+        "prompt": said.get("prompt"),
+        "kwargs": _loaded(said.get("kwargs")),
+        "args": _tuple(said.get("args")),
+        "command": _tuple(said["command"]),
+        "after": _tuple(said["after"]) or (),
+        "metadata": _loaded(said["metadata"]) or {},
+        **{name: None if said[name] is None else clock.moment(said[name]) for name in _TIMES},
     }
     return Task(**found)
 

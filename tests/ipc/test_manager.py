@@ -85,6 +85,41 @@ def test_a_launch_is_pending_and_outlives_its_manager(home):
     assert (found.prompt, found.parent_message_id, found.description) == ("Refactor the parser", "msg-1", "parser")
 
 
+def test_a_launch_answers_with_the_task_as_it_is_shown_then(manager, home):
+    with Yard(home) as yard:
+        yard.groups.pause("stopped", True)
+        ended = yard.run(TaskStatus.ERROR)
+    first = manager.launch(command=["true"])
+    words = {
+        "description": "ünïcödé",
+        "metadata": {"deep": [1.5, None]},
+        "parent_session_id": "ses-1",
+        "unique_key": "one",
+    }
+    call = {
+        "call": "m:f",
+        "args": (1, ("a",)),
+        "kwargs": {"b": {"c": 2}},
+        "priority": 3,
+        "retries": 2,
+        "timeout_ms": 1500,
+    }
+    launched = manager.launch_many(
+        [
+            {**call, **words, "parent_message_id": "m"},
+            {"command": ["true"], "unique_key": "one"},
+            {"agent": "external", "prompt": "by hand", "model": "big", "delay_ms": 60_000},
+            {"command": ["true"], "after": [first.id], "delay_ms": 60_000},
+            {"command": ["true"], "after": [ended]},
+            {"command": ["true"], "concurrency_key": "stopped"},
+        ]
+    )
+    assert launched == [manager.get_task(task.id) for task in launched]
+    assert launched[1] == launched[0]
+    waiting = ["supervisor", "supervisor", "delay", "dependency", None, "paused"]
+    assert [task.waiting_for for task in launched] == waiting
+
+
 def test_a_launch_stores_its_folder_and_the_usual_variables(manager, home, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setenv("SECRET", "hidden")
