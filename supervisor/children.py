@@ -100,9 +100,9 @@ def _be_the_child(child: Callable[[], None]) -> NoReturn:
 
 def start_detached(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a program of ours in a session of its own, with this process's stderr."""
-    nothing = subprocess.DEVNULL
+    null = subprocess.DEVNULL
     with moment("nursery.start"):
-        return subprocess.Popen(command, stdin=nothing, stdout=nothing, start_new_session=True, cwd="/", env=environment)
+        return subprocess.Popen(command, stdin=null, stdout=null, start_new_session=True, cwd="/", env=environment)
 
 
 def first_lines(commands: Sequence[Sequence[str]], patience: float) -> list[str]:

@@ -1,7 +1,7 @@
 """What runs Python callables, in a process of its own: `pkg.mod:func` with JSON in, JSON out.
 
-It stands alone (standard library only), so that another interpreter can run this file: `python runner.py FD PARENT`. It speaks
-over one socket: a length, then JSON; with an order come the descriptors of the call's stdin, stdout and stderr.
+It stands alone (standard library only), so that another interpreter can run this file: `python runner.py FD PARENT`. It
+speaks over one socket: a length, then JSON; with an order come the descriptors of the call's stdin, stdout and stderr.
 """
 
 from __future__ import annotations

@@ -88,7 +88,10 @@ def test_a_batch_holds_at_most_so_many_ends_oldest_first(yard):
 
 def test_a_batch_tells_of_each_task_what_lists_show(yard):
     plain = yard.run(parent_session_id="ses-1")
-    words = {"description": "two\nlines \u2028 of ünïcödé \U0001f525", "metadata": {"\"deep\"": [1.5, None, {"é": 2**53 - 1}]}}
+    words = {
+        "description": "two\nlines \u2028 of ünïcödé \U0001f525",
+        "metadata": {'"deep"': [1.5, None, {"é": 2**53 - 1}]},
+    }
     asked = {"after": (plain,), "priority": 3, "retries": 2, "timeout_ms": 1500, "unique_key": "one", **words}
     id = yard.launch(parent_session_id="ses-1", parent_message_id="m", model="big", concurrency_key="command", **asked)
     yard.queue.promote()
