@@ -18,8 +18,12 @@ from supervisor.messages import say
 EVERYONE, CONSUMER = "*", "on_batch"
 #: Events read at a time.
 PAGE = 256
-#: Seconds that the command may take; between two tries, doubled from the first to the last; and how many there are.
-PATIENCE, FIRST_REST, LAST_REST, TRIES = 60.0, 1.0, 300.0, 10
+#: Seconds that the command may take; and between two tries, doubled from the first to the last.
+PATIENCE, FIRST_REST, LAST_REST = 60.0, 1.0, 300.0
+#: Failures of one batch that the log tells of; after them it is silent until the batch is told.
+TOLD = 10
+#: Enough of them to come from the first rest to the last; more would in the end be no number any more.
+DOUBLINGS = 16
 
 
 class Herald:
@@ -36,7 +40,7 @@ class Herald:
         self.configure()
 
     def configure(self) -> None:
-        """Read the user's file; a command that is new there hears of what comes from now on."""
+        """Read the user's file; a command that is new there hears of what comes from now on, one that failed now."""
         self._command = on_batch()
         if not self._command:
             self._log.dismiss(EVERYONE, CONSUMER)
@@ -44,6 +48,7 @@ class Herald:
             self._log.acknowledge(EVERYONE, CONSUMER, self._log.last_seq())
         if self._process is None:
             self._waiting.clear()
+            self._tries, self._due = 0, 0.0
             self._looked = self._log.cursor(EVERYONE, CONSUMER)
         self._more = bool(self._command)
 
@@ -117,15 +122,16 @@ class Herald:
 
     def _failed(self, line: Line, how: str) -> None:
         self._tries += 1
-        if self._tries >= TRIES:
-            say("told_in_vain", how=how, seq=line.seq, tries=self._tries)
-            self._done(line)
-            return
-        rest = min(LAST_REST, FIRST_REST * 2 ** (self._tries - 1))
-        say("told_again", how=how, seq=line.seq, rest=rest)
+        rest = rest_after(self._tries)
+        if self._tries < TOLD:
+            say("told_again", how=how, seq=line.seq, rest=rest)
+        elif self._tries == TOLD:
+            say("told_in_vain", how=how, seq=line.seq, tries=self._tries, rest=LAST_REST)
         self._due = clock.monotonic() + rest
 
     def _done(self, line: Line) -> None:
+        if self._tries >= TOLD:
+            say("told_at_last", seq=line.seq, tries=self._tries)
         self._log.acknowledge(EVERYONE, CONSUMER, line.seq)
         self._waiting.popleft()
         self._tries, self._due = 0, 0.0
@@ -135,6 +141,11 @@ class Herald:
             self._selector.unregister(self._watch)
             self._watch.close()
         self._process = self._watch = None
+
+
+def rest_after(tries: int) -> float:
+    """Seconds from a batch's failure number `tries` to its next try."""
+    return min(LAST_REST, FIRST_REST * 2.0 ** min(tries - 1, DOUBLINGS))
 
 
 def filled(template: str, words: dict[str, str]) -> str:

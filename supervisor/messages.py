@@ -30,7 +30,9 @@ SENTENCES: Mapping[str, str] = {
     "trouble": "will try again in {rest:g} s: {why}",
     "unretired": "the nursery {pid} did not make room in {patience:g} s; it is used on, with its old program",
     "told_again": "on_batch failed ({how}) for batch {seq}; will try again in {rest:g} s",
-    "told_in_vain": "on_batch failed ({how}) for batch {seq} {tries} times; giving that batch up",
+    "told_in_vain": "on_batch failed ({how}) for batch {seq} {tries} times; it is tried on without a word,"
+    " at least every {rest:g} s, and those after it wait",
+    "told_at_last": "on_batch was told of batch {seq} after {tries} failures",
     "nursery_lost": "the nursery went away; starting another",
 }
 

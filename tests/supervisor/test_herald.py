@@ -1,0 +1,112 @@
+"""A command of the user's is told of a batch until it succeeds, however often it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from selectors import DefaultSelector
+
+import pytest
+
+from supervisor import herald
+from supervisor.herald import CONSUMER, EVERYONE, Herald
+from tests.helpers.moment import eventually
+from tests.helpers.yard import Yard
+
+#: Notes that it was called; fails while its file says that it has not failed often enough.
+SCRIPT = """\
+#!/bin/sh
+echo called >> "$1/calls"
+[ "$(wc -l < "$1/calls")" -gt "$(cat "$1/failures")" ]
+"""
+LONG = 10_000.0
+
+
+@pytest.fixture
+def yard(home) -> Iterator[Yard]:
+    with Yard(home) as found:
+        yield found
+
+
+@pytest.fixture
+def ear(tmp_path: Path) -> Path:
+    """A folder with a command, which the user's configuration names."""
+    script = tmp_path / "script"
+    script.write_text(SCRIPT)
+    script.chmod(0o755)
+    path = Path(os.environ["XDG_CONFIG_HOME"]) / "backburner" / "config.toml"
+    path.parent.mkdir(parents=True)
+    path.write_text(f"on_batch = {json.dumps([str(script), str(tmp_path)])}\n")
+    return tmp_path
+
+
+def fail(ear: Path, times: int) -> None:
+    (ear / "failures").write_text(str(times))
+
+
+def calls(ear: Path) -> int:
+    path = ear / "calls"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def batch(yard: Yard) -> None:
+    yard.run(parent_session_id="P")
+    yard.log.form_batch("P", 5)
+
+
+def until_told(yard: Yard, crier: Herald) -> None:
+    """Take turns until all is told."""
+    crier.stir()
+
+    def told() -> bool:
+        crier.turn()
+        return yard.log.cursor(EVERYONE, CONSUMER) == yard.log.last_seq()
+
+    eventually(told, 50)
+
+
+def test_a_command_that_fails_twenty_times_is_told_at_last_and_the_log_is_not_full_of_it(
+    yard, ear, monkeypatch, capsys
+):
+    monkeypatch.setattr(herald, "LAST_REST", 0.0)
+    fail(ear, 20)
+    crier = Herald(DefaultSelector(), yard.log)
+    batch(yard)
+    until_told(yard, crier)
+    assert calls(ear) == 21
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == herald.TOLD + 1
+    assert "10 times; it is tried on without a word" in lines[-2]
+    assert "after 20 failures" in lines[-1]
+
+
+def test_what_failed_often_the_next_flusher_goes_on_with(yard, ear, monkeypatch):
+    monkeypatch.setattr(herald, "LAST_REST", 0.0)
+    fail(ear, 15)
+    crier = Herald(DefaultSelector(), yard.log)
+    batch(yard)
+    crier.stir()
+    eventually(lambda: (crier.turn(), calls(ear) >= 12)[1], 50)
+    crier.leave()
+    until_told(yard, Herald(DefaultSelector(), yard.log))
+    assert calls(ear) >= 16
+
+
+def test_a_command_that_was_mended_is_tried_at_once(yard, ear, monkeypatch):
+    monkeypatch.setattr(herald, "FIRST_REST", LONG)
+    monkeypatch.setattr(herald, "LAST_REST", LONG)
+    fail(ear, 1)
+    crier = Herald(DefaultSelector(), yard.log)
+    batch(yard)
+    crier.stir()
+    eventually(lambda: (crier.turn() or 0.0) > herald.PATIENCE, 50, "it to rest")
+    crier.configure()
+    until_told(yard, crier)
+    assert calls(ear) == 2
+
+
+@pytest.mark.parametrize(("tries", "rest"), [(1, 1.0), (2, 2.0), (9, 256.0), (10, 300.0), (11, 300.0), (10**6, 300.0)])
+def test_tries_come_later_and_later_up_to_a_bound(tries, rest):
+    assert herald.rest_after(tries) == rest
