@@ -398,9 +398,9 @@ def _claimed(row: Row, given: Row | None) -> Claimed:
         session=row["session"] if given["resumes"] else None,
         slot=Slot(row["grp"], row["slot"]),
         command=tuple(json.loads(given["command"])) if given["command"] else None,
-        args=tuple(json.loads(given["args"] or "[]")),
-        kwargs=json.loads(given["kwargs"] or "{}"),
-        env=json.loads(given["env"] or "{}"),
+        args=tuple(json.loads(given["args"])) if given["args"] else (),
+        kwargs=json.loads(given["kwargs"]) if given["kwargs"] else {},
+        env=json.loads(given["env"]) if given["env"] else {},
         leave_children=None if given["leave_children"] is None else bool(given["leave_children"]),
     )
 

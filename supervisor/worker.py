@@ -91,10 +91,9 @@ class Worker(Role):
         if not self.home.is_usable() and not self.is_homeless():
             return TROUBLE_REST  # what the task wrote is there: it can be read when the home is back
         settlement = run.step()
-        if settlement is None:
-            return min(run.rest(), PARANOIA if self._leaving else LONG)
-        self._conclude(run, settlement)
-        return 0.0
+        if settlement is not None:
+            self._conclude(run, settlement)
+        return LONG if self._run is None else min(self._run.rest(), PARANOIA if self._leaving else LONG)
 
     def _take(self, claimed: Claimed | None) -> None:
         """Start what was claimed; with nothing, give the slot back."""

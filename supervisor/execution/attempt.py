@@ -114,11 +114,11 @@ class CallAttempt(Attempt):
         self.watched: socket.socket = runner.channel
         names = ("call", "args", "kwargs", "cwd")
         marks = {name: environment[name] for name in MARKS if name in environment}
-        order = {name: getattr(claimed, name) for name in names} | {"environment": environment, "marks": marks}
+        order = {name: getattr(claimed, name) for name in names} | {"marks": marks}
         with moment("call.open"):
             descriptors = self._open_files()
         try:
-            runner.begin(order, descriptors)
+            runner.begin(order, environment, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)

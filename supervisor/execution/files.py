@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from io import FileIO
 from pathlib import Path
 
 from ipc.home import Home, sync
@@ -58,6 +59,8 @@ class Files:
     def tail(self, stream: str) -> str:
         """The last 4 KiB of a stream."""
         try:
+            if not os.stat(self.paths[stream]).st_size:
+                return ""
             with open(self.paths[stream], "rb") as file:
                 file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
                 return file.read().decode(errors="replace")
@@ -66,11 +69,29 @@ class Files:
 
     def size(self) -> int:
         """Bytes written so far, to both streams."""
-        return sum(path.stat().st_size for path in self.paths.values() if path.exists())
+        return sum(map(_size, self.paths.values()))
 
     def _read(self, stream: str, limit: int) -> bytes | None:
         try:
-            with open(self.paths[stream], "rb") as file:
-                return file.read(limit)
+            if not os.stat(self.paths[stream]).st_size:  # most write nothing, to stderr at least
+                return b""
+            with open(self.paths[stream], "rb", buffering=0) as file:
+                return _read_up_to(file, limit)
         except FileNotFoundError:
             return None
+
+
+def _size(path: Path) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _read_up_to(file: FileIO, limit: int) -> bytes:
+    """The start of a file, in as many bytes as there are: room for the limit would be made anew each time."""
+    size = min(os.fstat(file.fileno()).st_size, limit)
+    pieces = bytearray()
+    while len(pieces) < size and (piece := file.read(size - len(pieces))):
+        pieces += piece
+    return bytes(pieces)

@@ -14,7 +14,7 @@ from supervisor.execution.outcome import Outcome, Try, settlement_of
 from supervisor.execution.plan import CannotStart, agent_plan, command_plan, environment_of
 from supervisor.execution.progress import Progress
 from supervisor.execution.runners import Runners
-from supervisor.execution.trees import children_of, descendants_of, end, own_children, who_is_left
+from supervisor.execution.trees import descendants_of, end, own_children, who_is_left
 from supervisor.execution.vitals import Vitals
 
 #: Seconds after which a task's process is noted for people to see; most are over before.
@@ -52,7 +52,7 @@ class Run:
 
     def rest(self) -> float:
         """Seconds until it must be looked at, if nothing is heard before."""
-        due = min(self._deadline, self._note_pid_at, self._progress.next_at, self._vitals.next_at())
+        due = min(self._deadline, self._note_pid_at, self._progress.next_at, self._vitals.next_at)
         return max(0.0, due - clock.monotonic())
 
     def step(self) -> Settlement | None:
@@ -65,7 +65,7 @@ class Run:
         self._note(now)
         if self.look and self._is_decided():
             return self._stop(None)
-        if now >= self._vitals.next_at() and (settlement := self._feel_pulse(now)) is not None:
+        if now >= self._vitals.next_at and (settlement := self._feel_pulse(now)) is not None:
             return settlement
         if now >= self._deadline:
             error = f"It ran longer than {self.claimed.timeout_ms} ms{self.attempt.cause() or '.'}"
@@ -167,7 +167,7 @@ class Run:
         return who_is_left(self._members)
 
     def _runner_has_children(self) -> bool:
-        return isinstance(self.attempt, CallAttempt) and bool(children_of(self.attempt.pid))
+        return isinstance(self.attempt, CallAttempt) and self.attempt.runner.has_children
 
     def _living(self) -> set[int]:
         return self._members() | {self.attempt.pid}

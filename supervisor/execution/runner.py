@@ -23,7 +23,7 @@ from typing import Any
 _LENGTH = struct.Struct("!I")
 
 #: Bytes of a message that are read at first; most are shorter.
-_PIECE = 64 * 1024
+_PIECE = 4096
 
 #: Bytes of a result that are sent on; what is beyond is told to be missing.
 _RESULT_LIMIT = 64 * 1024
@@ -113,15 +113,16 @@ def serve(channel: socket.socket, moment: Callable[[str], AbstractContextManager
     channel.set_inheritable(False)
     clean = frozenset(sys.modules)
     marks = Marks()
-    folder = None
+    surroundings = Surroundings()
     while (order := receive(channel)) is not None:
         call, descriptors = order
         marks.show(call["marks"])
         _redirect(descriptors)
-        folder = _enter(call, folder)
+        surroundings.enter(call["cwd"], call["environment"])
         answer = _answer(call)
         _silence()
         marks.show({})
+        answer["children"] = _has_children()
         answer["threads"] = threading.active_count()
         answer["files"] = _files_of(clean)
         with moment("runner.answer"):
@@ -145,19 +146,36 @@ def _silence() -> None:
     os.close(nowhere)
 
 
-def _enter(call: dict[str, Any], before: str | None) -> str:
-    """Make the call's folder and environment this process's; of another folder's modules keep none."""
-    folder: str = call["cwd"]
-    os.environ.clear()
-    os.environ.update(call["environment"])
-    os.chdir(folder)
-    if before != folder:
-        if before is not None:
-            sys.path.remove(before)
-            _forget_modules(before)
+class Surroundings:
+    """The folder and the environment of the call in hand."""
+
+    def __init__(self) -> None:
+        """No call was there yet."""
+        self._folder: str | None = None
+        self._environment: dict[str, str] = {}
+
+    def enter(self, folder: str, changes: dict[str, str | None]) -> None:
+        """Make them this process's; `changes` says what differs from the last call's environment, whatever that did."""
+        self._assume(changes)
+        os.chdir(folder)
+        if folder == self._folder:
+            return
+        if self._folder is not None:
+            sys.path.remove(self._folder)
+            _forget_modules(self._folder)
         sys.path.insert(0, folder)
         importlib.invalidate_caches()
-    return folder
+        self._folder = folder
+
+    def _assume(self, changes: dict[str, str | None]) -> None:
+        if os.environ != self._environment:  # it set some itself, or is the first
+            os.environ.clear()
+            os.environ.update(self._environment)
+        for name, value in changes.items():
+            if value is None:
+                del os.environ[name], self._environment[name]
+            else:
+                os.environ[name] = self._environment[name] = value
 
 
 def _forget_modules(folder: str) -> None:
@@ -198,8 +216,19 @@ def _sentence(error: BaseException) -> str:
 
 def _files_of(clean: frozenset[str]) -> list[str]:
     """The files of modules that calls have loaded: when one changes on disk, this process is out of date."""
-    loaded = (module for name, module in list(sys.modules.items()) if name not in clean)
+    loaded = (sys.modules[name] for name in sys.modules.keys() - clean)
     return sorted({file for module in loaded if (file := getattr(module, "__file__", None))})
+
+
+def _has_children() -> bool:
+    """Whether the call left any, dead or alive; true where that cannot be asked (macOS)."""
+    if not hasattr(os, "waitid"):
+        return True
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 def _main() -> None:

@@ -25,7 +25,9 @@ class Runner:
         self.pid = pid
         self.channel = channel
         self.spent = False
+        self.has_children = False
         self._seen: dict[str, tuple[int, int]] = {}
+        self._environment: dict[str, str] = {}
 
     @classmethod
     def forked(cls) -> Runner:
@@ -68,11 +70,13 @@ class Runner:
             theirs.close()
         return cls(pid, ours)
 
-    def begin(self, order: dict[str, object], descriptors: list[int]) -> None:
+    def begin(self, order: dict[str, object], environment: dict[str, str], descriptors: list[int]) -> None:
         """Have it run a call. One that died since the last call is told of by `answer`."""
+        changes = _differences(self._environment, environment)  # most of it is as it was for the last call
+        self._environment = environment
         try:
             with moment("runner.order"):
-                protocol.send(self.channel, order, descriptors)
+                protocol.send(self.channel, {**order, "environment": changes}, descriptors)
         except OSError:
             self.spent = True
 
@@ -86,6 +90,7 @@ class Runner:
             self.spent = True
             return None
         self.spent |= found[0]["threads"] > 1
+        self.has_children = found[0]["children"]
         for file in found[0]["files"]:
             self._seen.setdefault(file, _look(file))
         return found[0]
@@ -130,6 +135,12 @@ class Runners:
         if found := self._runners.pop(interpreter, None):
             found.channel.close()
             found.end()
+
+
+def _differences(before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
+    """What must be set, and what unset (None), to come from one environment to the other."""
+    gone = dict.fromkeys(before.keys() - after.keys())
+    return gone | {name: value for name, value in after.items() if before.get(name) != value}
 
 
 def _look(file: str) -> tuple[int, int]:

@@ -222,8 +222,19 @@ def own_children() -> set[int]:
 
 
 def _numbers(path: str) -> set[int]:
-    with open(path, "rb", buffering=0) as file:  # asked for after every task
-        return set(map(int, file.read().split()))
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # asked for after every task: no file object
+    try:
+        return set(map(int, _all_of(descriptor).split()))
+    finally:
+        os.close(descriptor)
+
+
+def _all_of(descriptor: int) -> bytes:
+    """What there is to read; the kernel makes such files up to a page at a time."""
+    found = b""
+    while piece := os.read(descriptor, 4096):
+        found += piece
+    return found
 
 
 def _children(pid: int) -> set[int]:

@@ -284,7 +284,7 @@ def test_a_launch_on_a_terminal_says_how_many_are_ahead(supervised: Path):
         terminal.see(r"queued for opus: 1 of 1 running, 1 ahead")
     lines = said(supervised, "list", "--status", "pending").splitlines()
     assert "slot" in lines[1]
-    said(supervised, "cancel", *ids)
+    said(supervised, "cancel", *reversed(ids))  # or the second had its turn
 
 
 def test_what_still_runs_after_down_is_named_and_goes_on(home: Path, no_strays: None):
