@@ -125,6 +125,24 @@ def test_a_session_that_was_cleared_is_told_under_its_new_id(desk, stage, tmp_pa
         assert times_told(three_more(claude), [*ids, *again]) == [[0, 1, 1]] * 3
 
 
+@pytest.mark.parametrize("word", ["/clear", "/compact"])
+def test_what_ended_before_a_conversation_is_cleared_or_compacted_is_told_after_it(desk, stage, tmp_path, word):
+    with desk.claude() as claude:
+        ready(claude)
+        ids = launch(claude, stage, tmp_path / "one", tmp_path / "two")
+        session = claude.session
+        finish(stage, ids[:1], tmp_path / "one")
+        claude.hear(word, Say("In short: two tasks were started."))
+        assert (claude.session == session) is (word == "/compact")
+        assert any(line.get("subtype") == "compact_boundary" for line in claude.lines) is (word == "/compact")
+        finish(stage, ids[1:], tmp_path / "two")
+        assert times_told(three_more(claude), ids) == [[1, 1]] * 3
+        again = launch(claude, stage, tmp_path / "three")
+        assert stage.task(again[0]).parent_session_id == claude.session
+        finish(stage, again, tmp_path / "three")
+        assert times_told(three_more(claude), [*ids, *again]) == [[1, 1, 1]] * 3
+
+
 @pytest.mark.parametrize("how", ["resume", "continue", "fork"])
 def test_a_conversation_that_is_taken_up_again_is_told(desk, stage, tmp_path, how):
     with desk.claude() as claude:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -74,7 +75,7 @@ def _use(call: Call, given: dict[str, Any]) -> dict[str, Any]:
 
 def _envelope(request: Request, content: list[Any], stop: str | None) -> dict[str, Any]:
     return {
-        "id": "msg_mock",
+        "id": f"msg_{uuid.uuid4().hex}",  # whoever compacts a conversation counts its messages by them
         "type": "message",
         "role": "assistant",
         "model": request.model,
