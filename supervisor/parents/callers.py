@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -11,11 +11,13 @@ from ipc.ancestry import client
 from ipc.database import Database
 from ipc.identity import Identity
 from ipc.sessions import heir_of, note_served, served_for, session_of
+from ipc.task import LAUNCH_FIELDS
 
 #: What clients put beside a call: the session's id, or the thread's, as each of them calls it.
 BESIDE = ("sessionId", "threadId")
 #: The variable in which a client tells what it starts which session it was in then.
 VARIABLE = "CLAUDE_CODE_SESSION_ID"
+_SESSION = LAUNCH_FIELDS["parentSessionId"]
 
 
 class Callers:
@@ -23,7 +25,7 @@ class Callers:
 
     def __init__(self, environ: Mapping[str, str], cwd: str) -> None:
         """`environ` and `cwd` are what the client started the server with."""
-        self._started_for = environ.get(VARIABLE) or f"cwd:{cwd}"
+        self._started_for = _first([environ.get(VARIABLE)]) or f"cwd:{cwd}"
 
     @cached_property
     def _process(self) -> Identity | None:
@@ -34,7 +36,7 @@ class Callers:
 
         A client may go on in another session than it started the server for, without a word; its hooks know.
         """
-        told = said or next((str(beside[name]) for name in BESIDE if beside and beside.get(name)), None)
+        told = said or _first([(beside or {}).get(name) for name in BESIDE])
         if database is None:
             return told or self._started_for
         with database.read() as transaction:
@@ -53,6 +55,11 @@ class Callers:
 
     def _noted(self, transaction: Any) -> str | None:
         return None if self._process is None else session_of(transaction, self._process)
+
+
+def _first(found: Iterable[object]) -> str | None:
+    """The first that can be one session's id."""
+    return next((one for one in found if isinstance(one, str) and _SESSION.missed(one) is None), None)
 
 
 def here(environ: Mapping[str, str] = os.environ) -> Callers:

@@ -111,11 +111,11 @@ def _server(office: Office, out: Outgoing) -> Server[Any]:
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         assert context.request_id is not None, "a call is a request"
-        arguments = params.arguments or {}
         try:
-            parent = await asyncio.to_thread(office.parent, arguments, context.meta)
+            checked = office.check(params.name, params.arguments or {})
+            parent = await asyncio.to_thread(office.parent, checked, context.meta)
             out.expect(context.request_id, parent)
-            return _result(await office.call(params.name, arguments, parent))
+            return _result(await office.call(params.name, checked, parent))
         except asyncio.CancelledError:
             out.forget(context.request_id)
             raise

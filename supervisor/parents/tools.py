@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ipc import clock, control
-from ipc.client import AsyncClient
+from ipc.client import EVERYONE, AsyncClient
 from ipc.config import load
 from ipc.database import Database
 from ipc.ending import wait_until_gone
@@ -21,7 +21,7 @@ from ipc.home import Home
 from ipc.lock import holder
 from ipc.methods import PARAMETERS
 from ipc.queue import Launched, Queue
-from ipc.shape import Integer, Nullable, Record, Schema, Shape
+from ipc.shape import Integer, ListOf, Nullable, Record, Schema, Shape
 from ipc.task import LAUNCH_FIELDS, LaunchInput, Task, TaskStatus
 from ipc.tasks import Filter, Stream
 from supervisor.parents.callers import Callers
@@ -73,8 +73,9 @@ def _given(shape: Shape[Any]) -> Shape[Any]:
 _PARENT = {"parentSessionId": LAUNCH_FIELDS["parentSessionId"]}
 _WHO = {"parentSessionId": "your session's id; found by itself where your client tells it"}
 
-_WAITING = {**PARAMETERS["wait"].fields, "timeoutMs": Nullable(Integer(0))}
 _WHICH = {"id": PARAMETERS["get"].fields["id"]}
+_SOME = Nullable(ListOf(_WHICH["id"], non_empty=True))
+_WAITING = {**PARAMETERS["wait"].fields, **_PARENT, "ids": _SOME, "timeoutMs": Nullable(Integer(0))}
 _OUTPUT = {name: shape for name, shape in PARAMETERS["output"].fields.items() if name != "encoding"}
 
 TOOLS: Mapping[str, Tool] = {
@@ -107,8 +108,8 @@ TOOLS: Mapping[str, Tool] = {
         {"offset": "byte to begin at", "limit": f"bytes at most; {PIECE} by default", **_WHO},
     ),
     "wait": Tool(
-        "Wait until tasks have ended: those with these ids, or all of yours; with `any` until one of them has. Returns"
-        " those that have ended; `timedOut` says that some have not: call it again.",
+        "Wait until tasks have ended: those with these `ids`, or, without any, all of yours; with `any` until one of"
+        " them has. Returns those that have ended; `timedOut` says that some have not: call it again.",
         Record("wait", _WAITING),
         {"timeoutMs": f"{WAIT} by default, {LONGEST_WAIT} at most", **_WHO},
     ),
@@ -144,16 +145,19 @@ class Office:
             self._open()
         return self._opened
 
-    def parent(self, arguments: Mapping[str, Any], beside: Mapping[str, Any] | None) -> str:
-        """The session that calls. Raises BadHome, Temporary, Permanent."""
-        said = arguments.get("parentSessionId")
-        return self._callers.parent(said if isinstance(said, str) and said != "*" else None, beside, self.database)
-
-    async def call(self, name: str, arguments: Mapping[str, Any], parent: str) -> Answer:
-        """Use a tool on behalf of a session. Raises BackburnerError."""
+    def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """What a tool is to be used with. Raises InvalidInput."""
         if name not in TOOLS:
             raise InvalidInput(f"There is no tool {name}; there are {', '.join(TOOLS)}.")
-        params = TOOLS[name].params.check(dict(arguments))
+        return TOOLS[name].params.check(dict(arguments))
+
+    def parent(self, params: Mapping[str, Any], beside: Mapping[str, Any] | None) -> str:
+        """The session that calls. Raises BadHome, Temporary, Permanent."""
+        said = params.get("parentSessionId")
+        return self._callers.parent(None if said == EVERYONE else said, beside, self.database)
+
+    async def call(self, name: str, params: dict[str, Any], parent: str) -> Answer:
+        """Use a tool, with what was checked, on behalf of a session. Raises BackburnerError."""
         work: Mapping[str, Callable[[dict[str, Any], str], Awaitable[Answer]]] = {
             "launch": self._launch,
             "list": self._list,
@@ -184,7 +188,7 @@ class Office:
     def _page(self, params: dict[str, Any], parent: str) -> Answer:
         if self.database is None:
             return {"tasks": [], "next": None}
-        status, everybody = params.get("status"), params.get("parentSessionId") == "*"
+        status, everybody = params.get("status"), params.get("parentSessionId") == EVERYONE
         which = Filter(
             status=None if status is None else TaskStatus(status),
             parent=None if everybody else parent,

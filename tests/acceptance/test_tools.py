@@ -140,7 +140,21 @@ def test_tasks_of_others_are_listed_only_if_they_are_asked_for(tools, me):
         ("cancel", {"id": "bg-nothing"}, "no task"),
         ("wait", {"ids": ["bg-nothing"]}, "no task"),
         ("wait", {"timeoutMs": "long"}, "timeoutMs: expected a whole number"),
+        ("wait", {"ids": []}, "ids: expected a non-empty list"),
         ("list", {"status": "asleep"}, "status: expected"),
+        ("inbox", {"parentSessionId": ["x"]}, "parentSessionId: expected"),
+        ("inbox", {"parentSessionId": ""}, "parentSessionId: expected"),
+        ("inbox", {"parentSessionId": "x" * 2000}, "parentSessionId: expected"),
+        *(
+            (name, {"parentSessionId": "*", **more}, "parentSessionId: expected a name other than *")
+            for name, more in {
+                "launch": {"command": ["true"]},
+                "wait": {},
+                "inbox": {},
+                "output": {"id": "bg-1"},
+                "cancel": {"id": "bg-1"},
+            }.items()
+        ),
         ("inbox", {"id": "x"}, "id: expected"),
         ("refactor", {}, "There is no tool refactor; there are launch"),
     ],
@@ -155,6 +169,20 @@ def test_the_session_is_taken_from_what_the_client_puts_beside_the_call(tools, m
     assert found.said["parentSessionId"] == me
     assert tools.use("launch", {"threadId": me}, command=["true"]).said["parentSessionId"] == me
     tools.use("wait", {"threadId": me})
+
+
+@pytest.mark.parametrize("told", ["*", "", 7, ["x"], {"x": 1}, "x" * 2000, "\0", None])
+def test_what_can_be_no_session_beside_the_call_is_none(tools, shared, told):
+    folder = f"cwd:{shared.folder.parent}"
+    assert tools.use("inbox", {"sessionId": told}).said["parentSessionId"] == folder
+    assert tools.use("inbox", {"sessionId": told, "threadId": "t"}).said["parentSessionId"] == "t"
+
+
+@pytest.mark.parametrize("told", ["*", "x" * 2000])
+def test_what_can_be_no_session_in_the_environment_is_none(shared, told):
+    with client(str(shared.folder), str(shared.folder.parent), CLAUDE_CODE_SESSION_ID=told) as tools:
+        tools.greet()
+        assert tools.use("inbox").said["parentSessionId"] == f"cwd:{shared.folder.parent}"
 
 
 def test_the_session_is_the_folder_where_nobody_tells_it(tools, shared):
