@@ -85,7 +85,7 @@ class Flusher(Role):
         if not self._configured:
             self._configure()
             self._herald.configure()
-        if self._stirred or self._database.changed() != self._seen:
+        if self._stirred or self._is_changed():
             self._tell()
         if self._outbox.due() == 0.0:
             self._outbox.flush_due()
@@ -120,12 +120,16 @@ class Flusher(Role):
             for _ in range(count):
                 self._outbox.notify(_waiting(parent))
 
+    def _is_changed(self) -> bool:
+        """Whether there may be news of which no hint came; the first time after a hint there may be always."""
+        seen, self._seen = self._seen, self._database.changed()
+        return seen != self._seen
+
     def _tell(self) -> None:
         """Hand on all that is new in the log: to calls that wait, to subscribers, to the outbox."""
-        seen = self._database.changed()
         while self._tell_page():
             pass
-        self._stirred, self._seen = False, seen
+        self._stirred = False
 
     def _tell_page(self) -> bool:
         """Hand on the next events; whether there may be more, our own batches among them."""
