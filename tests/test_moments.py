@@ -50,7 +50,6 @@ EXCEPTIONS = {
     "supervisor.execution.runner send socket.send_fds": "its callers have the moments: runner.order, runner.answer",
     "supervisor.execution.runner send sendall": "as send_fds",
     "supervisor.execution.runner send send": "as send_fds",
-    "supervisor.execution.runner Marks.show os.pwrite": "its own memory; what is started by it has runner.order before",
     "ipc.commits Commits._note os.pwrite": "saves a sync; the commit between two of them has a moment",
 }
 

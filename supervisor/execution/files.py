@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
@@ -23,13 +24,13 @@ class Files:
 
     def __init__(self, home: Home, claim: int) -> None:
         """Touches nothing."""
-        self.paths: dict[str, Path] = {stream: home.output(claim, stream) for stream in STREAMS}
+        self.paths = {stream: home.output_name(claim, stream) for stream in STREAMS}
         self._home, self._claim = home, claim
         self._kept: set[str] = set()
 
     def were_made(self) -> bool:
         """Whether the try's process was ever there: it makes its output files itself, between fork and exec."""
-        return self.paths["stdout"].exists()
+        return os.path.exists(self.paths["stdout"])
 
     def small(self) -> tuple[tuple[str, bytes], ...]:
         """What was written, of the streams that are small enough to go into the database."""
@@ -41,13 +42,13 @@ class Files:
     def sync(self) -> None:
         """Have what stays a file outlive a power loss."""
         for stream in set(STREAMS) - self._kept:
-            sync(self.paths[stream])
+            sync(Path(self.paths[stream]))
 
     def forget(self, inputs: bool) -> None:
         """Unlink what is in the database now and, with `inputs`, what the try was given to read."""
         for stream in self._kept:
-            with moment("output.unlink"):
-                self.paths[stream].unlink(missing_ok=True)
+            with suppress(FileNotFoundError), moment("output.unlink"):
+                os.unlink(self.paths[stream])
         for kind in ("stdin", "prompt") if inputs else ():
             with moment("input.unlink"):
                 self._home.input(f"{self._claim}.{kind}").unlink(missing_ok=True)
@@ -81,7 +82,7 @@ class Files:
             return None
 
 
-def _size(path: Path) -> int:
+def _size(path: str) -> int:
     try:
         return os.stat(path).st_size
     except FileNotFoundError:

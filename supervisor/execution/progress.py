@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from ipc.rules import document_of, pointer, text_of
@@ -19,7 +18,7 @@ MESSAGE = 120
 class Progress:
     """One try's tool calls, tokens, cost and last message."""
 
-    def __init__(self, path: Path, rules: Mapping[str, Sequence[str]], interval_ms: int, now: float) -> None:
+    def __init__(self, path: str, rules: Mapping[str, Sequence[str]], interval_ms: int, now: float) -> None:
         """By the rules of its agent: `tool` and `message` name things, `tokens` and `cost` are added up.
 
         `next_at` (seconds, monotonic) is when to look; never, without rules or with an interval of 0.

@@ -7,6 +7,7 @@ speaks over one socket: a length, then JSON; with an order come the descriptors 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib
 import json
 import os
@@ -69,8 +70,6 @@ def _read(channel: socket.socket, size: int) -> bytes | None:
 def go_with(parent: int) -> None:
     """Have the kernel end this process when its parent dies, where it can: nobody else looks after a call."""
     if sys.platform == "linux":
-        import ctypes
-
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
@@ -89,10 +88,9 @@ class Marks:
 
     def show(self, marks: dict[str, str]) -> None:
         """Have these be in the environment, and no others."""
-        text = b"\0".join(os.fsencode(f"{name}={value}") for name, value in marks.items())
-        if len(text) <= self._size:
-            with open("/proc/self/mem", "wb", buffering=0) as memory:
-                os.pwrite(memory.fileno(), text.ljust(self._size, b"\0"), self._place)
+        if self._size > 0:
+            text = "\0".join([f"{name}={value}" for name, value in marks.items()])
+            ctypes.memmove(self._place, os.fsencode(text).ljust(self._size, b"\0"), self._size)
 
 
 def _room() -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
+from contextlib import suppress
 
 from ipc.errors import Temporary, is_full
 from ipc.moments import moment
@@ -23,7 +23,7 @@ DEFAULT_SIGNALS = (
 )
 
 
-def spawn(plan: Plan, outputs: list[Path]) -> int:
+def spawn(plan: Plan, outputs: list[str]) -> int:
     """Start a process in a session of its own; its number. Raises CannotStart, Temporary.
 
     It is the child, after the fork, that makes the output files: they are there if and only if it was started.
@@ -38,11 +38,11 @@ def spawn(plan: Plan, outputs: list[Path]) -> int:
         os.chdir("/")
 
 
-def _spawn(plan: Plan, program: str, outputs: list[Path]) -> int:
+def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
         (os.POSIX_SPAWN_OPEN, 0, plan.stdin, os.O_RDONLY, 0),
-        *((os.POSIX_SPAWN_OPEN, target, str(path), flags, 0o600) for target, path in enumerate(outputs, 1)),
+        *((os.POSIX_SPAWN_OPEN, target, path, flags, 0o600) for target, path in enumerate(outputs, 1)),
     ]
     try:
         with moment("task.spawn"):
@@ -57,10 +57,10 @@ def _spawn(plan: Plan, program: str, outputs: list[Path]) -> int:
             )
     except OSError as error:
         for path in outputs:
-            with moment("spawn.failed.unlink"):
-                path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError), moment("spawn.failed.unlink"):
+                os.unlink(path)
         if is_full(error):  # the output files are made with the process
-            raise Temporary(f"{outputs[0].parent} has no room: {error.strerror}.") from error
+            raise Temporary(f"{os.path.dirname(outputs[0])} has no room: {error.strerror}.") from error
         raise CannotStart(f"{plan.argv[0]} cannot be started: {error.strerror}.", 126) from error
     forget_status(pid)
     return pid

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from pathlib import Path
 
 from ipc.config import BackgroundConfig
 from supervisor.execution.attempt import Attempt
@@ -33,7 +34,7 @@ class Vitals:
 
     @cached_property
     def _caps(self) -> list[Cap]:
-        return [Cap(path, self._limit, self._began) for path in self._attempt.files.paths.values()]
+        return [Cap(Path(path), self._limit, self._began) for path in self._attempt.files.paths.values()]
 
     @property
     def _limit(self) -> int:

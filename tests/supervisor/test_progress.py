@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_what_was_appended_is_told_once(path: Path):
-    watched = Progress(path, RULES, 1000, 0.0)
+    watched = Progress(str(path), RULES, 1000, 0.0)
     assert watched.look(1.0) is None
     write(path, {"tool": "Bash"}, {"say": "working\non it"})
     assert watched.look(2.0) == "1 tool call, last Bash: working on it"
@@ -37,7 +37,7 @@ def test_what_was_appended_is_told_once(path: Path):
 
 
 def test_half_a_line_is_read_when_it_is_whole(path: Path):
-    watched = Progress(path, RULES, 1000, 0.0)
+    watched = Progress(str(path), RULES, 1000, 0.0)
     write(path, {"say": "first"}, {"say": "second"}, end="")
     assert watched.look(1.0) == "first"
     with path.open("a") as file:
@@ -47,19 +47,19 @@ def test_half_a_line_is_read_when_it_is_whole(path: Path):
 
 def test_long_messages_are_cut(path: Path):
     write(path, {"say": "x" * 1000})
-    found = Progress(path, RULES, 1000, 0.0).look(1.0)
+    found = Progress(str(path), RULES, 1000, 0.0).look(1.0)
     assert found is not None and len(found) == progress.MESSAGE and found.endswith("x…")
 
 
 def test_an_output_that_grows_faster_than_it_is_read_is_read_from_where_it_is_now(path: Path, monkeypatch):
     monkeypatch.setattr(progress, "MOST", 1000)
-    watched = Progress(path, RULES, 1000, 0.0)
+    watched = Progress(str(path), RULES, 1000, 0.0)
     write(path, {"say": "old"}, *({"x": "y" * 100} for _ in range(50)), {"say": "new"})
     assert watched.look(1.0) == "new"
 
 
 def test_it_is_looked_at_as_often_as_is_wanted_and_never_without_rules(path: Path):
-    watched = Progress(path, RULES, 1500, 10.0)
+    watched = Progress(str(path), RULES, 1500, 10.0)
     assert watched.next_at == 11.5
     watched.look(12.0)
     assert watched.next_at == 13.5
