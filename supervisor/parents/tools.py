@@ -47,7 +47,10 @@ You need not poll. When tasks of yours have ended, the next result of any of the
 <background-tasks> that says what ended, how, and with which result; it is told once. If you have other work, do it,
 or end your turn. If you can do nothing else before they end, call `wait`; when it comes back with timedOut and without
 a note, call it again. `output` reads all that a task wrote, `cancel` ends it with all its processes, `list` shows your
-tasks, `inbox` shows what you were not told yet. A task goes on when your turn, your client or this server ends."""
+tasks, `inbox` shows what you were not told yet. A task goes on when your turn, your client or this server ends.
+Where an answer calls your session `cwd:…`, your client does not tell which session you are: all sessions in this
+folder share one inbox, and what one is told, another is not. If there may be others, make up an id once and give it as
+`parentSessionId` in every call."""
 
 
 class Tool(NamedTuple):
@@ -71,7 +74,9 @@ def _given(shape: Shape[Any]) -> Shape[Any]:
 
 
 _PARENT = {"parentSessionId": LAUNCH_FIELDS["parentSessionId"]}
-_WHO = {"parentSessionId": "your session's id; found by itself where your client tells it"}
+_WHO = {
+    "parentSessionId": "your session's id; found by itself where your client tells it, else it is `cwd:` and the folder"
+}
 
 _WHICH = {"id": PARAMETERS["get"].fields["id"]}
 _SOME = Nullable(ListOf(_WHICH["id"], non_empty=True))

@@ -189,6 +189,23 @@ def test_the_session_is_the_folder_where_nobody_tells_it(tools, shared):
     assert tools.use("inbox").said["parentSessionId"] == f"cwd:{shared.folder.parent}"
 
 
+def test_sessions_of_one_folder_that_nobody_names_share_an_inbox_and_are_told_how_not_to(shared, tmp_path):
+    home = str(shared.folder)
+    with client(home, str(tmp_path)) as one, client(home, str(tmp_path)) as other:
+        assert "share one inbox" in one.greet()["instructions"]
+        other.greet()
+        id = one.use("launch", command=["true"]).said["id"]
+        shared.until(id)
+        told = other.use("inbox")
+        assert f"- {id}" in told.told
+        assert told.said["parentSessionId"] == f"cwd:{tmp_path}"
+        assert one.use("inbox").told == ""
+        own = one.use("launch", command=["true"], parentSessionId=f"mine in {tmp_path}").said["id"]
+        shared.until(own)
+        assert other.use("inbox").told == ""
+        assert f"- {own}" in one.use("inbox", parentSessionId=f"mine in {tmp_path}").told
+
+
 def test_a_home_and_a_supervisor_come_with_the_first_launch_and_not_before(stage: Stage, tmp_path):
     """As Claude Code starts it: in the project's folder, with the session's id in the environment."""
     folder = tmp_path / "project"
