@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -115,7 +116,10 @@ class Hook:
 
 
 def home_of(named: str | None, question: Question, environ: Mapping[str, str]) -> Home | None:
-    """The home that is meant, if there is one: the session's folder's, else its project's. Raises BadHome."""
-    folders = [question.cwd, *(environ.get(f"{name}_PROJECT_DIR") for name in ("CLAUDE", "GEMINI"))]
+    """The home that is meant, if there is one: the session's folder's, else its project's.
+
+    A client that does not tell the session's folder starts us in it. Raises BadHome, FileNotFoundError.
+    """
+    folders = [question.cwd or os.getcwd(), *(environ.get(f"{name}_PROJECT_DIR") for name in ("CLAUDE", "GEMINI"))]
     homes = [Home.find(named, Path(folder)) for folder in folders if folder]
     return next((home for home in homes if home.database.exists()), None)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ipc import clock, control
 from ipc.client import EVERYONE, AsyncClient
-from ipc.config import load
+from ipc.config import BackgroundConfig, load, read
 from ipc.database import Database
 from ipc.ending import wait_until_gone
 from ipc.environment import captured
@@ -307,11 +307,15 @@ class Office:
     def _queue(self) -> Queue:
         if self.database is None:
             raise NotFound(f"There are no tasks in {self.home.folder}.", field="id")
-        return Queue(self.database, load(self.home))
+        return Queue(self.database, self._usable())
 
     def _open(self) -> Database:
-        self._opened = Database(self.home.prepare(), load(self.home).durability)
+        self._opened = Database(self.home.prepare(), self._usable().durability)
         return self._opened
+
+    def _usable(self) -> BackgroundConfig:
+        """What is sound of the configuration: only a launch needs all of it."""
+        return read(self.home).config
 
 
 def _told(task: Task) -> Answer:

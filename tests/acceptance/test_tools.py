@@ -194,16 +194,35 @@ def test_sessions_of_one_folder_that_nobody_names_share_an_inbox_and_are_told_ho
     with client(home, str(tmp_path)) as one, client(home, str(tmp_path)) as other:
         assert "share one inbox" in one.greet()["instructions"]
         other.greet()
-        id = one.use("launch", command=["true"]).said["id"]
+        argv, own = [*UNTIL, str(tmp_path / "go")], f"mine in {tmp_path}"
+        id = one.use("launch", command=argv).said["id"]
+        mine = one.use("launch", command=argv, parentSessionId=own).said["id"]
+        (tmp_path / "go").touch()
         shared.until(id)
+        shared.until(mine)
         told = other.use("inbox")
-        assert f"- {id}" in told.told
         assert told.said["parentSessionId"] == f"cwd:{tmp_path}"
+        assert f"- {id}" in told.told and mine not in told.told
         assert one.use("inbox").told == ""
-        own = one.use("launch", command=["true"], parentSessionId=f"mine in {tmp_path}").said["id"]
-        shared.until(own)
-        assert other.use("inbox").told == ""
-        assert f"- {own}" in one.use("inbox", parentSessionId=f"mine in {tmp_path}").told
+        assert f"- {mine}" in one.use("inbox", parentSessionId=own).told
+
+
+@pytest.mark.parametrize("place", ["backburner.toml", ".backburner/config.toml"])
+def test_with_a_broken_configuration_only_a_launch_is_refused(stage: Stage, place):
+    folder = stage.folder.parent
+    stage.up()
+    with client(str(stage.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
+        tools.greet()
+        id = tools.use("launch", command=["echo", "hi"]).said["id"]
+        stage.until(id)
+    (folder / place).write_text("max_workers = [")
+    with client(str(stage.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
+        tools.greet()
+        assert [task["id"] for task in tools.use("list").said["tasks"]] == [id]
+        assert tools.use("inbox").said["unfinished"] == []
+        assert tools.use("wait", ids=[id]).said["timedOut"] is False
+        assert tools.use("output", id=id).said["data"] == "hi\n"
+        assert f"{folder / place}:1: " in tools.refusal("launch", command=["true"])
 
 
 def test_a_home_and_a_supervisor_come_with_the_first_launch_and_not_before(stage: Stage, tmp_path):

@@ -199,6 +199,18 @@ def test_the_homes_are_sought_from_the_sessions_folder_and_from_its_project(yard
     assert id in context("PostToolUse", cwd=str(tmp_path))
 
 
+@pytest.mark.parametrize("cwd", [None, "", 7])
+def test_a_question_without_a_folder_is_about_the_one_it_is_asked_in(yard, home, monkeypatch, cwd):
+    question = json.dumps({"session_id": "S", "hook_event_name": "PostToolUse", "cwd": cwd})
+    monkeypatch.delenv("BACKBURNER_HOME")
+    first = ended(yard)
+    assert first in ask(question, "--home", str(home)).stdout
+    second = ended(yard)
+    assert ask(question).stdout == ""
+    monkeypatch.chdir(home.parent)
+    assert second in ask(question).stdout
+
+
 @pytest.mark.parametrize("trouble", ["foreign", "damaged", "newer"])
 def test_a_home_that_cannot_be_used_is_no_failure(yard, home, trouble):
     ended(yard)
