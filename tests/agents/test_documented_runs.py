@@ -1,0 +1,75 @@
+"""The runs that the documents show, made again with the real agents: they print what stands there, but for ids."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.clis import furnish, needs
+from tests.helpers.model import Model, Say
+from tests.helpers.places import ROOT
+from tests.helpers.stage import Stage
+
+#: Those on Node.js take half a minute to start on a machine with something else to do.
+PATIENCE = 240.0
+pytestmark = pytest.mark.timeout(600)
+
+DOCUMENTS = ("README.md", "docs/agents.md")
+SHOWN = re.compile(r"```console\n(\$ backburner launch --agent (\S+) .*?)```", re.DOTALL)
+#: Tasks' and agents' own: they are new each time.
+IDS = re.compile(r"(bg-)?\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bses_\w+|\b01[0-9a-z]{24}\b")
+
+
+def runs() -> dict[str, list[str]]:
+    """What the documents show of each agent."""
+    found: dict[str, list[str]] = {}
+    for document in DOCUMENTS:
+        for run, name in SHOWN.findall((ROOT / document).read_text()):
+            found.setdefault(name, []).append(run)
+    return found
+
+
+RUNS = runs()
+AGENTS = [pytest.param(name, marks=[needs(name), pytest.mark.xdist_group(name)], id=name) for name in RUNS]
+
+
+@pytest.fixture
+def project(supervisor_of_a_user: Stage) -> Path:
+    """Where a user stands who types what is shown."""
+    return supervisor_of_a_user.folder.parent
+
+
+@pytest.fixture
+def supervisor_of_a_user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+    """A supervisor in the environment of a user whose agents talk to a model that says pong."""
+    with Model(Say("pong")) as model, Stage(home) as stage:
+        environment = furnish(tmp_path / "person", model.url)
+        ours = str(Path(sys.executable).parent)
+        for name, value in (environment | {"PATH": f"{ours}{os.pathsep}{environment['PATH']}"}).items():
+            monkeypatch.setenv(name, value)
+        yield stage.up()
+        stage.down(now=True)
+
+
+def typed(run: str, project: Path) -> str:
+    """What a terminal shows when the commands of a run are typed."""
+    commands = re.findall(r"^\$ (.*)", run, re.MULTILINE)
+    return "".join(f"$ {command}\n{printed(command, project)}" for command in commands)
+
+
+def printed(command: str, project: Path) -> str:
+    """What a command prints, on either stream."""
+    both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return str(subprocess.run(["bash", "-c", command], cwd=project, timeout=PATIENCE, check=True, **both).stdout)
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_what_is_shown_of_an_agent_is_what_it_prints(name: str, project: Path):
+    for run in RUNS[name]:
+        assert IDS.sub("ID", typed(run, project)) == IDS.sub("ID", run)
