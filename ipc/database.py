@@ -7,7 +7,6 @@ import os
 import sqlite3
 import struct
 import threading
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
@@ -374,6 +373,8 @@ def _outrun(transaction: Transaction, living: Transaction) -> None:
         ahead = max(0, living.value(last) - transaction.value(last))
         transaction.run(name, {"by": ahead + JUMP})
     if transaction.setting("log") != living.setting("log"):
+        import uuid  # most who open a home make none
+
         transaction.run("set_setting", {"name": "log", "value": str(uuid.uuid4())})
 
 

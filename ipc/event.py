@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -105,4 +104,6 @@ def _call(handler: Handler, payload: Payload) -> None:
     try:
         handler(payload)
     except Exception:
+        import logging  # most never need it
+
         logging.getLogger("backburner").exception("a handler of events failed")

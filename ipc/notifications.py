@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -179,6 +178,8 @@ class NotificationManager:
             try:
                 self.flush_due()
             except Exception:
+                import logging  # most never need it
+
                 logging.getLogger("backburner").exception("a batch could not be announced")
 
     def _window_ended(self) -> bool:

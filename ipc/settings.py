@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -42,6 +41,8 @@ def applied_configuration(database: Database) -> BackgroundConfig:
 
 def note_reload(database: Database, why_not: str | None) -> None:
     """Say that the files were read again, and why they were not applied, for whoever asked for it."""
+    import uuid  # for the few who reload
+
     value = json.dumps({"number": str(uuid.uuid4()), "whyNot": why_not})
     with database.write(durable=False) as transaction:
         transaction.run("apply_setting", {"name": "reload", "value": value})

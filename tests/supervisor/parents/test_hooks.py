@@ -312,7 +312,8 @@ def test_the_libraries_of_the_command_line_are_not_loaded_for_it(yard, home):
     code = (
         "import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(sys.argv[1].encode()))\n"
         "from supervisor.cli import main; main(['hook'])\n"
-        "print(sorted({'click', 'sqlite_utils', 'psutil', 'mcp', 'asyncio', 'subprocess'} & set(sys.modules)))"
+        "heavy = {'click', 'sqlite_utils', 'psutil', 'mcp', 'asyncio', 'subprocess', 'logging', 'uuid'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     question = json.dumps({"session_id": "S", "hook_event_name": "PostToolUse", "cwd": str(Path.cwd())})
     root = str(Path(program()[-1].split("root = '")[1].split("'")[0]))
