@@ -60,8 +60,7 @@ DAYS = Number(0, 3_650)
 NAME = Text(non_empty=True)
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigMistake:
+class ConfigMistake(NamedTuple):
     """One mistake: in which file (or "flags", or ""), at which dotted key, and what was expected there."""
 
     file: str

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import random
 import signal
 import threading
 from pathlib import Path
@@ -83,7 +82,7 @@ class Gate:
                 raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
             if rest == LONGEST_NAP:
                 thaw.look(holder_of(self._descriptor))
-            clock.nap(rest * random.uniform(0.5, 1.5))
+            clock.nap(rest * _uneven())
             rest = min(rest * 2, LONGEST_NAP)
 
     def _try(self) -> bool:
@@ -109,6 +108,13 @@ class Gate:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+
+def _uneven() -> float:
+    """From 0.5 to 1.5, so that those who wait do not come together."""
+    import random  # who need not wait does without
+
+    return random.uniform(0.5, 1.5)
 
 
 def _forget_all() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Transaction
 from ipc.limits import Limits
 
 
-@dataclass(frozen=True)
-class Group:
+class Group(NamedTuple):
     """A limit group as it is now. `limit` 0 means: no limit of its own."""
 
     name: str
@@ -20,8 +19,7 @@ class Group:
     paused: bool
 
 
-@dataclass(frozen=True)
-class Head:
+class Head(NamedTuple):
     """The first waiting task of a group: its number, whether it is done outside, and how many wait, itself included."""
 
     number: int

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipc import clock
-from ipc.claim import Claimed, Settlement, Slot
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.groups import assign, load_limits
 from ipc.launch import Order, follow_up
 from ipc.limits import Limits
-from ipc.registry import Running, wake_process
 from ipc.sessions import heir_of
 from ipc.settings import applied_configuration
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
 from ipc.tasks import Tasks, find_state, known_task, state_of, state_of_group
+
+if TYPE_CHECKING:  # a launch needs none of them
+    from ipc.claim import Claimed, Settlement, Slot
+    from ipc.registry import Running
 
 #: Tasks that are cancelled in one transaction at most.
 CANCELS = 100
@@ -28,8 +30,7 @@ CANCELS = 100
 HINT_LIMIT = 400
 
 
-@dataclass(frozen=True)
-class Launched:
+class Launched(NamedTuple):
     """An accepted task, or the one that was there already."""
 
     id: str
@@ -222,8 +223,7 @@ class Queue(Tasks):
             with self.database.write() as transaction:
                 states = {id: find_state(transaction, id) for id in ids[start : start + CANCELS]}
                 cancelled |= {id: state for id, state in states.items() if state and _cancel(transaction, state)}
-        for owner in {state["owner"] for state in cancelled.values()} - {None}:
-            wake_process(self.database, owner)
+        self._wake({state["owner"] for state in cancelled.values()})
         self.home.wake("supervisor")
         self.home.wake("flusher")
         return list(cancelled)
@@ -281,11 +281,17 @@ class Queue(Tasks):
 
     def _after(self, state: Row, id: str) -> Task:
         """Tell those concerned that a verdict was written, and answer with the task as it is now."""
-        if state["owner"] is not None:
-            wake_process(self.database, state["owner"])
+        self._wake({state["owner"]})
         self.home.wake("supervisor")
         self.home.wake("flusher")
         return self.get(id)
+
+    def _wake(self, owners: set[int | None]) -> None:
+        from ipc.registry import wake_process
+
+        for owner in owners:
+            if owner is not None:
+                wake_process(self.database, owner)
 
     def interrupt(self, running: Running, requeue: bool) -> bool:
         """Have a running try ended because the supervisor goes down; back to the queue where it may be run again."""
@@ -389,6 +395,8 @@ def _claim(transaction: Transaction, slot: Slot, owner: int | None) -> Claimed |
 
 
 def _claimed(row: Row, given: Row | None) -> Claimed:
+    from ipc.claim import Claimed, Slot
+
     assert given is not None, "every task has its input"
     names = "number id claim attempt max_attempts interruptions agent parent model description timeout_ms".split()
     plain = "cwd call stdin stdin_file prompt".split()
@@ -455,6 +463,8 @@ def _rule(transaction: Transaction, state: Row, verdict: TaskStatus, text: str |
     if not _write_verdict(transaction, {"number": state["number"], "claim": state["claim"]}, verdict, text, kind):
         raise MoveNotAllowed(f"The task is already being ended ({state['verdict']}).")
     if state["agent"] == "external":
+        from ipc.claim import Settlement
+
         settle_verdict = Settlement(number=state["number"], claim=state["claim"], status=verdict)
         _settle(transaction, settle_verdict)
 
@@ -483,6 +493,8 @@ def _promote(transaction: Transaction, row: Row, now: int) -> None:
 
 def _time_out(transaction: Transaction, row: Row) -> None:
     """Work done outside has no worker that looks at the clock."""
+    from ipc.claim import Settlement
+
     again = row["attempt"] < row["max_attempts"]
     error = f"No verdict within {row['timeout_ms']} ms."
     status = TaskStatus.PENDING if again else TaskStatus.ERROR

@@ -13,8 +13,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 #: A rule that points into JSON.
 POINTER = r"(?:json|jsonl|jsonl\+):[^\[\]]+(?:\[[^=\[\]]+=[^\[\]]*\])*"
@@ -23,8 +22,7 @@ _PARTS = re.compile(r"(json|jsonl|jsonl\+):([^\[\]]+)(.*)", re.DOTALL)
 _CONDITION = re.compile(r"\[([^=]+)=([^\]]*)\]")
 
 
-@dataclass(frozen=True)
-class Pointer:
+class Pointer(NamedTuple):
     """Where something is told in a JSON document of a certain kind."""
 
     kind: str

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ipc import clock
 from ipc.database import Transaction
-from ipc.identity import Identity
+
+if TYPE_CHECKING:
+    from ipc.identity import Identity
 
 #: After the name of a client's process: what its server knows, which only a hook's word can make good.
 SERVER = " server"
@@ -51,6 +55,8 @@ def note_served(transaction: Transaction, process: Identity, session: str) -> No
 
 def is_held(transaction: Transaction, session: str, process: Identity) -> bool:
     """Whether another living process than this one was last seen with a session."""
+    from ipc.identity import Identity
+
     names = (row["process"] for row in transaction.all("list_clients_of", {"session": session}))
     others = (name for name in names if name != process.name and not name.endswith(SERVER))
     return any(Identity.named(name).alive() is not False for name in others)

@@ -5,9 +5,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Generic, SupportsInt, TypeVar, cast
+from typing import Any, Generic, NamedTuple, SupportsInt, TypeVar, cast
 
 from ipc.errors import InvalidInput
 
@@ -31,8 +30,7 @@ NAMED = 5
 BITS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
+class Mistake(NamedTuple):
     """One thing that is wrong: where (dotted), what was expected there, and what was found instead."""
 
     field: str

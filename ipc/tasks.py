@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 from ipc import clock
 from ipc.config import BackgroundConfig
@@ -25,8 +25,7 @@ NEWEST = 2**62
 CHUNK = 1000
 
 
-@dataclass(frozen=True)
-class Filter:
+class Filter(NamedTuple):
     """Which tasks a list shows. `cursor` is a page's `next`; `limit` None means all."""
 
     status: TaskStatus | None = None
@@ -36,16 +35,14 @@ class Filter:
     cursor: str | None = None
 
 
-@dataclass(frozen=True)
-class Page:
+class Page(NamedTuple):
     """Tasks, newest first, and where the next page starts."""
 
     tasks: list[Task]
     next: str | None
 
 
-@dataclass(frozen=True)
-class Output:
+class Output(NamedTuple):
     """A piece of what a task wrote; `offset` is where the next piece starts, `eof` whether nothing more can come."""
 
     data: bytes

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -44,7 +43,7 @@ def check_files(desk: Desk, as_json: bool) -> int:
     here = Path.cwd()
     mistakes = check(desk.home, here)
     if as_json:
-        print_json([asdict(mistake) for mistake in mistakes])
+        print_json([mistake._asdict() for mistake in mistakes])
     else:
         for mistake in mistakes:
             print(mistake)
