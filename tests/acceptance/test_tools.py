@@ -6,17 +6,21 @@ import asyncio
 import json
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 from mcp import ClientSession, StdioServerParameters
 from mcp.client.stdio import stdio_client
+from mcp.types import CallToolResult
 
 from ipc.control import program
 from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage
 from tests.helpers.tools import Client, client
 
+#: So many at once.
+CLIENTS = 20
 #: What a task runs that a test lets go on, by making the file.
 UNTIL = ("sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; echo done')
 
@@ -326,25 +330,56 @@ def test_answers_that_leave_in_the_same_moment_tell_a_notice_once(tools, shared,
     assert [told.count(f"- {id}") for id in ids] == [1, 1, 1]
 
 
-def test_the_tools_serve_the_sdks_own_client(shared: Stage, me: str):
+@asynccontextmanager
+async def official(shared: Stage, me: str) -> AsyncIterator[ClientSession]:
+    """The SDK's own client, of that session."""
     command, *words = program("--home", str(shared.folder), "mcp")
     server = StdioServerParameters(command=command, args=words, env={**os.environ, "CLAUDE_CODE_SESSION_ID": me})
+    async with stdio_client(server) as streams, ClientSession(*streams) as session:
+        await session.initialize()
+        yield session
 
+
+def told(result: CallToolResult) -> str:
+    """What a session is told besides the answer to a call that must succeed."""
+    assert not result.is_error, result
+    return "\n".join(part.text for part in result.content[1:])
+
+
+def test_the_tools_serve_the_sdks_own_client(shared: Stage, me: str):
     async def talk() -> None:
-        async with stdio_client(server) as streams, ClientSession(*streams) as session:
-            await session.initialize()
+        async with official(shared, me) as session:
             assert len((await session.list_tools()).tools) == 6
             launched = await session.call_tool("launch", {"command": ["echo", "hello"]})
-            id = json.loads(launched.content[0].text)["id"]
-            texts = [part.text for part in launched.content[1:]]
+            id, heard = json.loads(launched.content[0].text)["id"], told(launched)
             for name, arguments in {"wait": {}, "list": {}, "output": {"id": id}, "inbox": {}}.items():
-                result = await session.call_tool(name, arguments)
-                assert not result.is_error
-                texts += [part.text for part in result.content[1:]]
-            assert "\n".join(texts).count(f"- {id}") == 1
+                heard += told(await session.call_tool(name, arguments))
+            assert heard.count(f"- {id}") == 1
             assert (await session.call_tool("cancel", {"id": id})).is_error
 
     asyncio.run(talk())
+
+
+@pytest.mark.timeout(300)
+def test_twenty_of_the_sdks_clients_at_once_are_each_told_of_their_own_once(shared: Stage, me: str):
+    async def talk(number: int) -> str:
+        async with official(shared, f"{me}-{number}") as session:
+            task = {"command": ["echo", str(number)], "concurrencyKey": f"{me}-{number}"}
+            launched = await asyncio.gather(*(session.call_tool("launch", task) for _ in "ab"))
+            ids = [json.loads(result.content[0].text)["id"] for result in launched]
+            waited, timed_out = [], True
+            while timed_out:
+                waited.append(await session.call_tool("wait", {"ids": ids}))
+                timed_out = json.loads(waited[-1].content[0].text)["timedOut"]
+            heard = "".join(map(told, [*launched, *waited, await session.call_tool("inbox", {})]))
+            assert [heard.count(f"- {id}") for id in ids] == [1, 1]
+            assert heard.count("- bg-") == 2
+            return ids[0]
+
+    async def crowd() -> list[str]:
+        return await asyncio.gather(*map(talk, range(CLIENTS)))
+
+    assert len(set(asyncio.run(crowd()))) == CLIENTS
 
 
 def test_without_its_library_it_says_how_to_install_it(stage: Stage, tmp_path, monkeypatch):

@@ -1,11 +1,10 @@
-"""Other clients of our tools: the Inspector's command line, and twenty at once."""
+"""Another client of our tools: the Inspector's command line."""
 
 from __future__ import annotations
 
 import json
 import shlex
 import subprocess
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,8 @@ from tests.helpers import clis
 from tests.helpers.clis import needs
 from tests.helpers.stage import Stage
 from tests.helpers.strays import end, strays
-from tests.helpers.tools import client
 
 pytestmark = [pytest.mark.timeout(600), needs("mcp-inspector")]
-
-CLIENTS = 20
 
 
 @pytest.fixture
@@ -70,21 +66,3 @@ def test_the_inspector_can_use_every_tool_and_sees_errors(stage: Stage):
     for name, arguments in {"list": {}, "inbox": {}, "output": {"id": id}}.items():
         assert not use(stage, name, parentSessionId="ses-1", **arguments).get("isError")
     assert use(stage, "output", id="bg-nothing")["isError"] is True
-
-
-def test_twenty_clients_at_once_are_each_told_of_their_own(stage: Stage):
-    def work(number: int) -> str:
-        with client(str(stage.folder), str(stage.folder.parent), CLAUDE_CODE_SESSION_ID=f"ses-{number}") as tools:
-            tools.greet()
-            launched = [
-                tools.use("launch", command=["echo", str(number)], concurrencyKey=f"key-{number}") for _ in "ab"
-            ]
-            answers = [*launched, tools.use("wait"), tools.use("inbox")]
-            told = "".join(answer.told for answer in answers)
-            ids = [answer.said["id"] for answer in launched]
-            assert [told.count(f"- {id}") for id in ids] == [1, 1]
-            assert told.count("- bg-") == 2
-            return ids[0]
-
-    with ThreadPoolExecutor(CLIENTS) as crowd:
-        assert len(set(crowd.map(work, range(CLIENTS)))) == CLIENTS
