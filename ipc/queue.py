@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ipc import clock
@@ -408,9 +409,16 @@ def _claimed(row: Row, given: Row | None) -> Claimed:
         command=tuple(json.loads(given["command"])) if given["command"] else None,
         args=tuple(json.loads(given["args"])) if given["args"] else (),
         kwargs=json.loads(given["kwargs"]) if given["kwargs"] else {},
-        env=json.loads(given["env"]) if given["env"] else {},
+        env=_env_of(given["env"]) if given["env"] else {},
         leave_children=None if given["leave_children"] is None else bool(given["leave_children"]),
     )
+
+
+@lru_cache(64)
+def _env_of(text: str) -> dict[str, str | None]:
+    """A launcher's environment; that of its tasks is one and the same text. It is only read."""
+    found: dict[str, str | None] = json.loads(text)
+    return found
 
 
 def _settle(transaction: Transaction, settlement: Settlement) -> str | None:

@@ -126,7 +126,8 @@ class Worker(Role):
         self._run = None
         self._note(settlement)
         files = run.attempt.files
-        whole = replace(settlement, outputs=files.small())
+        outputs = files.small()
+        whole = replace(settlement, outputs=outputs) if outputs else settlement
         if self._database.durability == "full":
             files.sync()
         claimed = self._settle(whole)

@@ -140,7 +140,7 @@ def program_of(plan: Plan) -> str:
             raise CannotStart(f"The program {name} may not be run.", 126)
         return path
     for folder in plan.environment.get("PATH", os.defpath).split(os.pathsep):
-        path = os.path.join(plan.cwd, folder, name)
+        path = f"{folder}/{name}" if folder.startswith("/") else os.path.join(plan.cwd, folder, name)
         if os.access(path, os.X_OK) and not os.path.isdir(path):
             return path
     raise CannotStart(f"There is no program {name} in the PATH.")

@@ -136,7 +136,8 @@ class Run:
         elif left:
             self._fix(settlement)
             self._end()
-        return replace(settlement, leftovers=len(left - {self.attempt.pid}))
+        leftovers = len(left - {self.attempt.pid})
+        return replace(settlement, leftovers=leftovers) if leftovers else settlement
 
     def _stop(self, outcome: Outcome | None) -> Settlement:
         """End a tree on somebody's verdict (None: it is written), or on our own, unless somebody was first."""

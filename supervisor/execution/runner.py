@@ -47,14 +47,24 @@ def send(channel: socket.socket, document: dict[str, Any], descriptors: list[int
         channel.sendall(message[sent:])
 
 
-def receive(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
-    """The next message and its descriptors, or None at the end. Raises OSError."""
-    first, descriptors, _, _ = socket.recv_fds(channel, _PIECE, 3)  # one side speaks at a time: no more than a message
+def receive_order(channel: socket.socket) -> tuple[dict[str, Any], list[int]] | None:
+    """The next order and its descriptors, or None at the end. Raises OSError."""
+    first, descriptors, _, _ = socket.recv_fds(channel, _PIECE, 3)
+    order = _whole(first, channel)
+    return None if order is None else (order, descriptors)
+
+
+def receive_answer(channel: socket.socket) -> dict[str, Any] | None:
+    """The next answer, or None at the end. Raises OSError."""
+    return _whole(channel.recv(_PIECE), channel)
+
+
+def _whole(first: bytes, channel: socket.socket) -> dict[str, Any] | None:
+    """A message whose beginning is there; one side speaks at a time, so nothing follows it."""
     if len(first) < _LENGTH.size:
         return None
-    data = first[_LENGTH.size :]
-    rest = _read(channel, _LENGTH.unpack_from(first)[0] - len(data))
-    return None if rest is None else (json.loads(data + rest), descriptors)
+    rest = _read(channel, _LENGTH.unpack_from(first)[0] + _LENGTH.size - len(first))
+    return None if rest is None else json.loads(first[_LENGTH.size :] + rest)
 
 
 def _read(channel: socket.socket, size: int) -> bytes | None:
@@ -112,7 +122,7 @@ def serve(channel: socket.socket, moment: Callable[[str], AbstractContextManager
     clean = frozenset(sys.modules)
     marks = Marks()
     surroundings = Surroundings()
-    while (order := receive(channel)) is not None:
+    while (order := receive_order(channel)) is not None:
         call, descriptors = order
         marks.show(call["marks"])
         _redirect(descriptors)

@@ -83,17 +83,17 @@ class Runner:
     def answer(self) -> dict[str, object] | None:
         """What a call came to, or None where the runner hung up instead."""
         try:
-            found = protocol.receive(self.channel)
+            found = protocol.receive_answer(self.channel)
         except OSError:
             found = None
         if found is None:
             self.spent = True
             return None
-        self.spent |= found[0]["threads"] > 1
-        self.has_children = found[0]["children"]
-        for file in found[0]["files"]:
+        self.spent |= found["threads"] > 1
+        self.has_children = found["children"]
+        for file in found["files"]:
             self._seen.setdefault(file, _look(file))
-        return found[0]
+        return found
 
     def end(self) -> int:
         """The wait status of a runner that hung up; one that only closed its line is of no use any more."""
@@ -140,7 +140,7 @@ class Runners:
 def _differences(before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
     """What must be set, and what unset (None), to come from one environment to the other."""
     gone = dict.fromkeys(before.keys() - after.keys())
-    return gone | {name: value for name, value in after.items() if before.get(name) != value}
+    return gone | dict(after.items() - before.items())
 
 
 def _look(file: str) -> tuple[int, int]:
