@@ -68,7 +68,8 @@ class Run:
         if now >= self._vitals.next_at and (settlement := self._feel_pulse(now)) is not None:
             return settlement
         if now >= self._deadline:
-            error = f"It ran longer than {self.claimed.timeout_ms} ms{self.attempt.cause() or '.'}"
+            why = self.attempt.cause()
+            error = f"It ran longer than {self.claimed.timeout_ms} ms" + (f"; its last error{why}" if why else ".")
             return self._stop(Outcome(error=error, error_kind="timeout"))
         return None
 

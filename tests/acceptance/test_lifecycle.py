@@ -803,6 +803,9 @@ session = "json:session_id"
 command = ["cat"]
 stdin = "{prompt}"
 result = "jsonl:result"
+[agents.stubborn]
+command = ["sh", "-c", 'echo "$0" >&2; exec sleep 1000', "{prompt}"]
+error = ["stderr~no .*"]
 """
 
 
@@ -843,6 +846,14 @@ def test_an_agents_answer_is_read_from_its_json(agents: Stage):
 def test_an_exit_code_that_lies_is_found_out(agents: Stage, prompt: str):
     task = asked(agents, "--agent", "judge", prompt)
     assert (task.status, task.error_kind, task.exit_code) == ("error", "failed", 0)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "why"), [("no key\nno answer\nagain", "; its last error: no answer"), ("again", ".")]
+)
+def test_an_agent_that_the_clock_ends_has_said_last_what_is_wrong(agents: Stage, prompt: str, why: str):
+    task = asked(agents, "--agent", "stubborn", "--timeout", "3s", prompt)
+    assert (task.error_kind, task.error) == ("timeout", f"It ran longer than 3000 ms{why}")
 
 
 def test_an_agent_that_streams_is_taken_at_its_last_word(agents: Stage):

@@ -165,6 +165,16 @@ def test_a_refusal_by_the_provider_is_an_error_with_a_cause(room: Room, status: 
     assert any(cause in (task.error or "") for cause in CAUSES[status]), task.error
 
 
+@needs("opencode")
+@pytest.mark.xdist_group("opencode")
+@pytest.mark.parametrize("room", ["opencode"], indirect=True)
+def test_an_agent_that_is_to_come_again_much_later_is_ended_by_the_clock_with_a_cause(room: Room):
+    room.model.now(Fail(429, retry_after=3600))
+    task = room.ask("ping", timeoutMs=60_000)
+    assert (task.status, task.error_kind) == ("error", "timeout")
+    assert "rate limit reached" in (task.error or "")
+
+
 @every_agent
 def test_an_agent_that_waits_for_its_model_is_cancelled_without_a_trace(room: Room):
     room.model.now(Hang())

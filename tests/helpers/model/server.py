@@ -127,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.asked().closing.wait()
             self.close_connection = True
         elif isinstance(turn, Fail):
-            self._answer(turn.status, dialect.refusal(turn.status))
+            self._answer(turn.status, dialect.refusal(turn.status), turn.retry_after)
         elif request.stream:
             self._stream(dialect, request, turn)
         else:
@@ -158,9 +158,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(f"{head}data: {data}\n\n".encode())
         self.wfile.flush()
 
-    def _answer(self, status: int, body: dict[str, Any] | None) -> None:
+    def _answer(self, status: int, body: dict[str, Any] | None, retry_after: int | None = None) -> None:
         raw = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
         self.send_response(status)
+        if retry_after is not None:
+            self.send_header("Retry-After", str(retry_after))
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw)))
         self.end_headers()

@@ -37,9 +37,10 @@ class Slow:
 
 @dataclass(frozen=True)
 class Fail:
-    """Refuse, with an HTTP status: 401, 429, 500."""
+    """Refuse, with an HTTP status: 401, 429, 500; where it says so, until so many seconds have passed."""
 
     status: int
+    retry_after: int | None = None
 
 
 @dataclass(frozen=True)
