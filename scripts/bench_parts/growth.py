@@ -12,8 +12,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.latency import Fifo, Samples
+from bench_parts.latency import Samples
 from bench_parts.ours import House
+from bench_parts.timing import Fifo
 
 CALL: dict[str, object] = {"call": "noop:noop"}
 COMMAND: dict[str, object] = {"command": ["true"]}

@@ -3,53 +3,23 @@
 from __future__ import annotations
 
 import os
-import select
 import socket
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from bench_parts.bare import EVENT, Store, make
 from bench_parts.errands import Errand
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
 from bench_parts.ours import Ear, House
+from bench_parts.peers.idle import IdlePeer, IdleSpooler
+from bench_parts.peers.specs import QUEUES
+from bench_parts.timing import GAP, PROGRAM, Fifo, percentiles
 
-#: Opens a pipe, writes a line as soon as it can, and ends, which closes the pipe.
-PROGRAM = ["/bin/sh", "-c", 'exec 9>"$0"; echo >&9']
-
-#: Seconds between two samples: whatever follows the end of a task is over.
-GAP = 0.01
-
-
-class Fifo:
-    """Tells when the program had its first instruction, and when it ended."""
-
-    def __init__(self, folder: Path) -> None:
-        """Make the pipe."""
-        self.path = folder / "told.fifo"
-        os.mkfifo(self.path)
-
-    def __enter__(self) -> Fifo:
-        """Be there for one sample."""
-        self._descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        """Leave, so that the end of one sample is not taken for that of the next."""
-        os.close(self._descriptor)
-
-    def wait(self) -> float:
-        """When something was written or, after that, when the program ended. Raises TimeoutError."""
-        poll = select.poll()
-        poll.register(self._descriptor, select.POLLIN)
-        if not poll.poll(60_000):
-            raise TimeoutError("the program was not started in a minute")
-        at = time.monotonic()
-        os.read(self._descriptor, 64)
-        return at
+#: Does the same as the program that is launched.
+CALL = "def told(path):\n    with open(path, 'wb', 0) as file:\n        file.write(b'\\n')\n"
 
 
 class Samples(NamedTuple):
@@ -60,13 +30,17 @@ class Samples(NamedTuple):
     fifo: Fifo
     gap: float = GAP
 
+    def said(self) -> dict[str, object]:
+        """What is launched."""
+        return {"command": [*PROGRAM, str(self.fifo.path)]}
+
     def take(self, parent: str, count: int) -> Figures:
         """Percentiles of so many."""
         ear = self.house.ear(parent)
-        task = self.house.task(command=[*PROGRAM, str(self.fifo.path)])
+        task = self.house.task(**self.said())
         starts, ends = zip(*(self._one(ear, parent, task) for _ in range(count)), strict=True)
         ear.close()
-        return {**_percentiles("start", starts), **_percentiles("told", ends)}
+        return {**percentiles("start", starts), **percentiles("told", ends)}
 
     def _one(self, ear: Ear, parent: str, task: dict[str, object]) -> tuple[float, float]:
         time.sleep(self.gap)
@@ -75,6 +49,14 @@ class Samples(NamedTuple):
             began, ended = fifo.wait(), fifo.wait()
             told, _ = ear.hear(1)
         return began - self.launcher.answer()["began"], told - ended
+
+
+class CallSamples(Samples):
+    """The same of Python callables."""
+
+    def said(self) -> dict[str, object]:
+        """A call that does what the program does."""
+        return {"call": "told:told", "args": [str(self.fifo.path)]}
 
 
 class Ours(Contestant):
@@ -89,6 +71,7 @@ class Ours(Contestant):
         self._house = House(**self._wanted)
         self.settings = self._house.described
         self._fifo = Fifo(self._house.place.project)
+        (self._house.place.project / "told.py").write_text(CALL)
         self._house.up()
         self._launcher = self._house.launcher()
         self._samples("warm-up", 3)
@@ -98,7 +81,10 @@ class Ours(Contestant):
         return self._samples(f"round-{number}", self._count)
 
     def _samples(self, parent: str, count: int) -> Figures:
-        return Samples(self._house, self._launcher, self._fifo, self._gap).take(parent, count)
+        return self._kind(self._house, self._launcher, self._fifo, self._gap).take(parent, count)
+
+    #: What is launched.
+    _kind: type[Samples] = Samples
 
     #: Between two samples.
     _gap = GAP
@@ -106,6 +92,12 @@ class Ours(Contestant):
     def close(self) -> None:
         """End it."""
         self._house.close()
+
+
+class Calls(Ours):
+    """The same of Python callables."""
+
+    _kind = CallSamples
 
 
 class NewWorker(Ours):
@@ -142,7 +134,7 @@ class Bare(Contestant):
         starts = [self._spawned() for _ in range(self._count)]
         told = [_timed(self._tell) for _ in range(self._count)]
         synced = [_timed(lambda: _commit(self._synced)) for _ in range(self._count)]
-        return {**_percentiles("start", starts), **_percentiles("told", told), **_percentiles("synced commit", synced)}
+        return {**percentiles("start", starts), **percentiles("told", told), **percentiles("synced commit", synced)}
 
     def _spawned(self) -> float:
         time.sleep(GAP)
@@ -219,28 +211,35 @@ def echo(path: str) -> Callable[..., Any]:
     return send_back
 
 
-def _percentiles(name: str, values: Sequence[float]) -> Figures:
-    ms = [1000 * value for value in values]
-    return {f"{name} p50, ms": median(ms), f"{name} p99, ms": quantiles(ms, n=100, method="inclusive")[98]}
-
-
 def contestants(size: Size) -> list[Contestant]:
-    """Warm slots, new workers, synced, and the bare limits."""
+    """Warm slots, new workers, synced, the bare limits, and what peers need from a launch to a start."""
     count = size.pick(100, 20)
-    return [
+    found: list[Contestant] = [
         Ours(count, "normal", durability="normal"),
         Bare(count),
+        Calls(count, "call", durability="normal"),
         Ours(count, "full", durability="full"),
         NewWorker(size.pick(20, 5), "new worker", durability="normal", worker_idle_s=0.1),
     ]
+    peers = [IdleSpooler(count), *(IdlePeer(spec, count) for spec in QUEUES)]
+    return [*found, *peers] if size.peers else found
 
 
 def _goals() -> tuple[Goal, ...]:
     def at_most(what: str, ours: str, bound: float, *against: str, enough: float | None = None) -> Goal:
         return Goal(what, f"{ours}, ms", bound, tuple(f"{one}, ms" for one in against), False, enough)
 
+    def best_at_most(what: str, ours: str, *peers: str) -> tuple[Goal, ...]:
+        def at(percentile: str) -> Goal:
+            best = tuple(f"{peer}/start {percentile}, ms" for peer in peers)
+            return Goal(f"{what}, {percentile}", f"{ours}/start {percentile}, ms", 0.5, best, False, joined=min)
+
+        return at("p50"), at("p99")
+
     synced = "bare/synced commit"
     return (
+        *best_at_most("launch to first instruction against task-spooler", "normal", "task-spooler"),
+        *best_at_most("launch to call against the best queue", "call", *(spec.name for spec in QUEUES)),
         at_most("launch to first instruction, p99", "normal/start p99", 3.0, "bare/start p99", enough=10.0),
         at_most("the same with a new worker, p50", "new worker/start p50", 60.0),
         at_most("end to its event, p50", "normal/told p50", 3.0, "bare/told p50"),

@@ -107,6 +107,11 @@ class Peer(Contestant):
         return sum(sum(cpu_of(pid)) for pid in [*members, self._enqueuer.pid])
 
     def _drain(self, parent: str, count: int) -> float:
+        began, calls = self._calls(parent, count)
+        return count / (max(calls) - began)
+
+    def _calls(self, parent: str, count: int) -> tuple[float, list[float]]:
+        """Enqueue so many: when that began, and when each was called."""
         assert self._enqueuer is not None, "it was opened"
         self._told.write_bytes(b"")
         enqueued = self._enqueuer.call(parent=parent, count=count)
@@ -118,7 +123,7 @@ class Peer(Contestant):
         lines = [line.split() for line in self._told.read_text().splitlines()]
         if sorted(token for _, token in lines) != sorted(f"{parent}-{place}" for place in range(count)):
             raise RuntimeError(f"{self.name} lost or repeated a call")
-        return count / (max(float(at) for at, _ in lines) - enqueued["began"])
+        return enqueued["began"], [float(at) for at, _ in lines]
 
     def _signal(self, number: signal.Signals) -> None:
         for one in self._processes:

@@ -39,13 +39,16 @@ class Spooler(Contestant):
         )
         return done.stdout
 
+    def _put(self, *command: str) -> None:
+        words = [self._program, "-n", *command]
+        quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+        os.waitpid(os.posix_spawn(self._program, words, self._environment, file_actions=quiet), 0)
+
     def round(self, number: int) -> Figures:
         """Put all, wait for the last two."""
-        words = [self._program, "-n", "true"]
-        quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
         began = time.monotonic()
         for _ in range(self._count):
-            os.waitpid(os.posix_spawn(self._program, words, self._environment, file_actions=quiet), 0)
+            self._put("true")
         while " queued " in (listed := self._do("-l")) or " running " in listed:
             time.sleep(0.002)
         return {"rate": self._count / (time.monotonic() - began)}

@@ -1,0 +1,54 @@
+"""Peers with nothing else to do: from the sending of one task to its start, one after another."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+
+from bench_parts.harness import Figures
+from bench_parts.peers.contestant import Peer
+from bench_parts.peers.spooler import Spooler
+from bench_parts.timing import GAP, PROGRAM, Fifo, percentiles
+
+#: Samples of a round that do not count: who was stopped comes to its senses.
+FIRST = 3
+
+
+class IdleSpooler(Spooler):
+    """From the start of its client, by which alone a command is sent, to the command's first instruction."""
+
+    def open(self) -> None:
+        """Start its server. Raises Absent."""
+        super().open()
+        assert self._folder is not None, "it was just made"
+        self._fifo = Fifo(Path(self._folder.name))
+
+    def round(self, number: int) -> Figures:
+        """So many, one after another."""
+        return percentiles("start", [self._one() for _ in range(self._count)])
+
+    def _one(self) -> float:
+        time.sleep(GAP)
+        with self._fifo as fifo:
+            began = time.monotonic()
+            self._put(*PROGRAM, str(fifo.path))
+            started = fifo.wait()
+            fifo.wait()
+        return started - began
+
+
+class IdlePeer(Peer):
+    """From the sending of a call to the call: no program is started, which favours it."""
+
+    def round(self, number: int) -> Figures:
+        """So many, one after another."""
+        self._signal(signal.SIGCONT)
+        waits = [self._one(f"round-{number}-{place}") for place in range(FIRST + self._count)]
+        self._signal(signal.SIGSTOP)
+        return percentiles("start", waits[FIRST:])
+
+    def _one(self, parent: str) -> float:
+        time.sleep(GAP)
+        began, calls = self._calls(parent, 1)
+        return calls[0] - began
