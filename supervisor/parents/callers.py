@@ -15,6 +15,8 @@ from ipc.task import LAUNCH_FIELDS
 
 #: What clients put beside a call: the session's id, or the thread's, as each of them calls it.
 BESIDE = ("sessionId", "threadId")
+#: What a client with hooks puts beside a call.
+HOOKED = "claudecode/toolUseId"
 #: The variable in which a client tells what it starts which session it was in then.
 VARIABLE = "CLAUDE_CODE_SESSION_ID"
 _SESSION = LAUNCH_FIELDS["parentSessionId"]
@@ -42,6 +44,16 @@ class Callers:
         with database.read() as transaction:
             found = told or self._noted(transaction) or self._started_for
             return heir_of(transaction, found) or found
+
+    def is_told_by_hook(self, beside: Mapping[str, Any] | None, database: Database | None) -> bool:
+        """Whether a hook of the client comes right after this call and tells what is unread.
+
+        It knows whether the session itself has called or a helper of it, which must not be told; we do not.
+        """
+        if database is None or HOOKED not in (beside or {}):
+            return False
+        with database.read() as transaction:
+            return self._noted(transaction) is not None
 
     def note(self, database: Database) -> None:
         """Have a hook that comes later know for whom this client launched before, where none has come yet."""

@@ -43,11 +43,12 @@ DOWN = (
 INSTRUCTIONS = """\
 Run work in the background and go on meanwhile. `launch` returns at once with a task's id; each task waits for a slot
 of its model or key, runs, and ends as completed, error or cancelled.
-You need not poll. When tasks of yours have ended, the next result of any of these tools ends with a block
-<background-tasks> that says what ended, how, and with which result; it is told once. If you have other work, do it,
-or end your turn. If you can do nothing else before they end, call `wait`; when it comes back with timedOut and without
-a note, call it again. `output` reads all that a task wrote, `cancel` ends it with all its processes, `list` shows your
-tasks, `inbox` shows what you were not told yet. A task goes on when your turn, your client or this server ends.
+You need not poll. When tasks of yours have ended, the next result of any of these tools ends with, or is followed by,
+a block <background-tasks> that says what ended, how, and with which result; it is told once. If you have other work,
+do it, or end your turn. If you can do nothing else before they end, call `wait`; when it comes back with timedOut and
+without a note, call it again. `output` reads all that a task wrote, `cancel` ends it with all its processes, `list`
+shows your tasks, `inbox` shows what you were not told yet. A task goes on when your turn, your client or this server
+ends.
 Where an answer calls your session `cwd:…`, your client does not tell which session you are: all sessions in this
 folder share one inbox, and what one is told, another is not. If there may be others, make up an id once and give it as
 `parentSessionId` in every call."""
@@ -160,6 +161,10 @@ class Office:
         """The session that calls. Raises BadHome, Temporary, Permanent."""
         said = params.get("parentSessionId")
         return self._callers.parent(None if said == EVERYONE else said, beside, self.database)
+
+    def is_told_by_hook(self, beside: Mapping[str, Any] | None) -> bool:
+        """Whether what is unread is told after a call, not with its answer. Raises BadHome, Temporary, Permanent."""
+        return self._callers.is_told_by_hook(beside, self.database)
 
     async def call(self, name: str, params: dict[str, Any], parent: str) -> Answer:
         """Use a tool, with what was checked, on behalf of a session. Raises BackburnerError."""

@@ -211,6 +211,30 @@ def test_sessions_of_one_folder_that_nobody_names_share_an_inbox_and_are_told_ho
         assert f"- {mine}" in one.use("inbox", parentSessionId=own).told
 
 
+def test_where_a_hook_of_the_client_tells_after_each_call_the_answer_leaves_it_to_it(live: Stage, tmp_path):
+    """As Claude Code does it: only its hook knows whether the session has called or a helper of it."""
+    beside = {"claudecode/toolUseId": "toolu_1"}
+
+    def hook(**more: str) -> str:
+        question = {"session_id": "me", "hook_event_name": "PostToolUse", "cwd": str(tmp_path), **more}
+        return live.say("hook", stdin=json.dumps(question))
+
+    with client(str(live.folder), str(tmp_path), CLAUDE_CODE_SESSION_ID="me") as tools:
+        tools.greet()
+        first = tools.use("launch", beside, command=[*UNTIL, str(tmp_path / "go")]).said["id"]
+        (tmp_path / "go").touch()
+        live.until(first)
+        assert f"- {first}" in tools.use("inbox", beside).told  # nobody else would tell it
+        assert hook() == ""
+        second = tools.use("launch", beside, command=["true"]).said["id"]
+        live.until(second)
+        assert tools.use("inbox", beside).told == hook(agent_id="helper") == ""
+        assert f"- {second}" in hook()
+        third = tools.use("launch", beside, command=["true"]).said["id"]
+        live.until(third)
+        assert f"- {third}" in tools.use("inbox").told
+
+
 @pytest.mark.parametrize("place", ["backburner.toml", ".backburner/config.toml"])
 def test_with_a_broken_configuration_only_a_launch_is_refused(stage: Stage, place):
     folder = stage.folder.parent

@@ -106,6 +106,21 @@ def test_it_is_told_once_though_supervisor_flusher_and_server_are_killed_in_betw
         assert times_told(three_more(claude), ids) == [[1, 1]] * 3
 
 
+def test_a_helper_that_uses_our_tools_takes_nothing_that_its_session_is_to_be_told(desk, stage, tmp_path):
+    with desk.claude() as claude:
+        ready(claude)
+        ids = launch(claude, stage, tmp_path / "one")
+        helper = Call("Agent", {"description": "look", "prompt": "look", "subagent_type": "general-purpose"})
+        touch = Call("Bash", {"command": f"touch {tmp_path}/one"})
+        wait = Call("mcp__backburner__wait", {"ids": ids})
+        inbox = Call("mcp__backburner__inbox")
+        asked = claude.hear("go", helper, touch, wait, inbox, Say("looked"), Say("well"))
+        of_helper = [request for request in asked if not request.says("started; I will be told")]
+        assert of_helper[-1].says('"unfinished": []')
+        assert times_told(of_helper, ids) == [[0]] * len(of_helper)
+        assert times_told(three_more(claude), ids) == [[1]] * 3
+
+
 def test_a_session_that_was_cleared_is_told_under_its_new_id(desk, stage, tmp_path):
     with desk.claude() as claude:
         ready(claude)
