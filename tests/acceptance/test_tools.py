@@ -16,7 +16,7 @@ from mcp.types import CallToolResult
 
 from ipc.control import program
 from tests.helpers.moment import eventually
-from tests.helpers.stage import PATIENCE, Stage
+from tests.helpers.stage import PATIENCE, Stage, gone, kill
 from tests.helpers.tools import Client, client
 
 #: So many at once.
@@ -327,6 +327,21 @@ def test_a_wait_starts_no_supervisor_that_was_taken_down_and_says_so(stage: Stag
         assert "note" not in tools.use("wait", ids=[running], parentSessionId="me").said
         assert tools.use("cancel", id=waiting, parentSessionId="me").said["status"] == "cancelled"
         assert stage.status()["supervisor"] is None
+
+
+@pytest.mark.parametrize("killed", [False, True], ids=["its worker lives", "its worker was killed"])
+def test_what_runs_on_without_a_supervisor_can_be_cancelled_without_one(stage: Stage, tmp_path, killed):
+    stage.up(shutdown_grace_s=0)
+    id = stage.sleeper(parentSessionId="me")
+    pid, worker = stage.pid(id), stage.worker_of(id)
+    stage.kill("supervisor")
+    if killed:
+        kill(worker)
+    with client(str(stage.folder), str(tmp_path)) as tools:
+        tools.greet()
+        assert tools.use("cancel", id=id, parentSessionId="me").said["status"] == "cancelled"
+    assert gone([pid])
+    assert stage.status()["supervisor"] is None
 
 
 def test_what_a_killed_server_did_not_deliver_the_next_one_tells(live: Stage, tmp_path):
