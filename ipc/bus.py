@@ -258,13 +258,13 @@ class Bus:
 
     def _read_page(self, subscription: Subscription) -> bool:
         """Send as much of the log's next page as there is room for. Whether there may be more."""
-        page = self._log.read(subscription.concerned, subscription.cursor, PAGE)
+        page, is_all = self._log.page(subscription.concerned, subscription.cursor, PAGE)
         self._warn_of_a_gap(subscription, page)
         for line in page:
             if subscription.connection.full:
                 return True
             subscription.pass_on(line, frames.encode_notification(line.type, line.text))
-        return len(page) == PAGE
+        return not is_all
 
     def _warn_of_a_gap(self, subscription: Subscription, page: Sequence[Line]) -> None:
         """Say so if what comes next was pruned; asked after the page was read, or pruning might slip in."""

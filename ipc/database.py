@@ -37,6 +37,9 @@ LOG_HEAD, FRAME_HEAD = struct.Struct(">8xI4x8s8x"), struct.Struct(">8x8s8x")
 #: new boot and after a restore. 2^21 such jumps stay below 2^53, the last whole number that JSON readers agree on.
 JUMP = 2**32
 
+#: More bytes than there are.
+ENDLESS = 2**62
+
 Row = sqlite3.Row
 Values = Mapping[str, Any]
 
@@ -60,6 +63,17 @@ class Transaction:
     def all(self, name: str, values: Values | None = None) -> list[Row]:
         """All rows of a statement."""
         return self._connection.execute(statement(name), values or {}).fetchall()
+
+    def some(self, name: str, values: Values, room: int) -> tuple[list[Row], bool]:
+        """The first rows of a statement, until they fill so many bytes, at least one; and whether that is all."""
+        rows: list[Row] = []
+        with closing(self._connection.execute(statement(name), values)) as cursor:
+            for row in cursor:
+                rows.append(row)
+                room -= sum(len(value) for value in row if isinstance(value, str | bytes))
+                if room <= 0:
+                    return rows, False
+        return rows, True
 
     def value(self, name: str, values: Values | None = None) -> Any:
         """The first column of the first row, or None."""

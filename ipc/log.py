@@ -6,11 +6,14 @@ import json
 from typing import NamedTuple
 
 from ipc import clock
-from ipc.database import Database, Row, Transaction
+from ipc.database import ENDLESS, Database, Row, Transaction
 from ipc.errors import InvalidInput
 from ipc.notifications import SOURCE, batch_totals
 
 _json = json.JSONEncoder(ensure_ascii=False).encode
+
+#: Bytes after which a page, a list and a batch end: of so many at a time those are who tell thousands.
+ROOM = 1024 * 1024
 
 #: The log's name for a batch, and what subscribers hear it as.
 STORED_BATCH, TOLD_BATCH = "background_tasks_notification", "background_tasks_batch"
@@ -49,9 +52,14 @@ class Log:
 
     def read(self, parent: str | None, after: int, limit: int) -> list[Line]:
         """At most `limit` events after `after`, of one parent or (None) of all, in order."""
+        return self.page(parent, after, limit, ENDLESS)[0]
+
+    def page(self, parent: str | None, after: int, limit: int, room: int = ROOM) -> tuple[list[Line], bool]:
+        """As `read`, but no more when they fill so many bytes; and whether that is all there is."""
         name = "read_events" if parent is None else "read_events_of_parent"
         with self.database.read() as transaction:
-            return [_line(row) for row in transaction.all(name, {"parent": parent, "after": after, "most": limit})]
+            rows, fit = transaction.some(name, {"parent": parent, "after": after, "most": limit}, room)
+        return [_line(row) for row in rows], fit and len(rows) < limit
 
     def cursor(self, parent: str, consumer: str) -> int:
         """Up to where that consumer has acknowledged that parent's events; 0 at first."""
@@ -98,8 +106,8 @@ class Log:
         with self.database.read() as transaction:
             return int(transaction.value("count_unbatched"))
 
-    def form_batch(self, parent: str, most: int) -> bool:
-        """Tell a parent, in one notice, of at most `most` of its ended tasks; False where none waits."""
+    def form_batch(self, parent: str, most: int) -> int:
+        """Tell a parent, in one notice, of at most `most` of its ended tasks (fewer large ones); of how many."""
         with self.database.write(durable=False) as transaction:
             return form_batch(transaction, parent, most)
 
@@ -119,17 +127,17 @@ def acknowledge(transaction: Transaction, parent: str, consumer: str, seq: int) 
     return int(transaction.value("set_cursor", {"parent": parent, "consumer": consumer, "seq": seq}))
 
 
-def form_batch(transaction: Transaction, parent: str, most: int) -> bool:
-    """Tell a parent, in one notice, of at most `most` of its ended tasks; False where none waits."""
-    ends = transaction.all("take_unbatched", {"parent": parent, "most": most})
+def form_batch(transaction: Transaction, parent: str, most: int) -> int:
+    """Tell a parent, in one notice, of at most `most` of its ended tasks (fewer large ones); of how many."""
+    ends, _ = transaction.some("take_unbatched", {"parent": parent, "most": most}, ROOM)
     if not ends:
-        return False
+        return 0
     seq = ends[-1]["seq"]
     noted = {"taskIds": [end["id"] for end in ends], "source": SOURCE}
     totals = batch_totals([end["status"] for end in ends], all_complete=not more_to_come(transaction, parent, seq))
     briefs = ", ".join(end["brief"] for end in ends)
     tell(transaction, parent, f'{_json(noted)[:-1]}, "tasks": [{briefs}], {_json(totals)[1:]}', seq)
-    return True
+    return len(ends)
 
 
 def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:

@@ -19,7 +19,7 @@ from ipc.clock import monotonic
 from ipc.connection import Call
 from ipc.errors import BackburnerError, NotFound
 from ipc.home import Home
-from ipc.log import Line
+from ipc.log import ROOM, Line
 from ipc.queue import Queue
 from ipc.shape import Flag, Integer, ListOf, Nullable, OneOf, Record, Text
 from ipc.status import version
@@ -261,6 +261,7 @@ class Methods:
                 model=params.get("model"),
                 limit=params.get("limit") or PAGE,
                 cursor=params.get("cursor"),
+                room=ROOM,
             )
         )
         return {"tasks": [task.brief() for task in page.tasks], "next": page.next}

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from ipc import clock
 from ipc.config import BackgroundConfig
-from ipc.database import Database, Row, Transaction, Values
+from ipc.database import ENDLESS, Database, Row, Transaction, Values
 from ipc.errors import Ambiguous, MoveNotAllowed, NotFound
 from ipc.lock import holder
 from ipc.task import Task, TaskStatus
@@ -26,13 +26,14 @@ CHUNK = 1000
 
 
 class Filter(NamedTuple):
-    """Which tasks a list shows. `cursor` is a page's `next`; `limit` None means all."""
+    """Which tasks a list shows. `cursor` is a page's `next`; `limit` None: all; a page fills about `room` bytes."""
 
     status: TaskStatus | None = None
     parent: str | None = None
     model: str | None = None
     limit: int | None = PAGE
     cursor: str | None = None
+    room: int = ENDLESS
 
 
 class Page(NamedTuple):
@@ -78,13 +79,14 @@ class Tasks:
         left = NEWEST if which.limit is None else which.limit
         tasks: list[Task] = []
         while True:
-            rows = self._rows(which, before, min(left, CHUNK))
+            most = min(left, CHUNK)
+            rows, fit = self._rows(which, before, most)
             tasks += self._seen([said_of(row) for row in rows])
             left -= len(rows)
-            if len(rows) < min(left + len(rows), CHUNK):
+            if fit and len(rows) < most:
                 return Page(tasks, None)
             before = rows[-1]["number"]
-            if left <= 0:
+            if left <= 0 or not fit:
                 return Page(tasks, str(before))
 
     def whole(self, which: Filter) -> Found:
@@ -165,10 +167,10 @@ class Tasks:
         with self.database.read() as transaction:
             return [row["id"] for row in transaction.all("list_unfinished_ids", {"parent": parent})]
 
-    def _rows(self, which: Filter, before: int, most: int) -> Rows:
+    def _rows(self, which: Filter, before: int, most: int) -> tuple[Rows, bool]:
         values = {"status": which.status, "parent": which.parent, "model": which.model, "before": before, "most": most}
         with self.database.read() as transaction:
-            return transaction.all(_list_statement(which), values)
+            return transaction.some(_list_statement(which), values, which.room)
 
     def _state(self, id: str) -> Row:
         with self.database.read() as transaction:

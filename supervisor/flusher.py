@@ -37,8 +37,11 @@ class Outbox(NotificationManager):
         self._most = config.max_batch_size
 
     def announce(self, parent: str, tasks: Sequence[Task]) -> None:
-        """Form the batch, whole, in one transaction."""
-        self.formed += self._log.form_batch(parent, self._most)
+        """Form the batch, whole, in one transaction; of large tasks several smaller ones."""
+        left = len(tasks)
+        while left > 0 and (told := self._log.form_batch(parent, self._most)):
+            self.formed += 1
+            left -= told
 
 
 class Flusher(Role):
@@ -133,7 +136,8 @@ class Flusher(Role):
 
     def _tell_page(self) -> bool:
         """Hand on the next events; whether there may be more, our own batches among them."""
-        formed, lines = self._outbox.formed, self._log.read(None, self._seq, PAGE)
+        formed = self._outbox.formed
+        lines, is_all = self._log.page(None, self._seq, PAGE)
         if lines:
             self._seq = lines[-1].seq
             self._bus.told(lines)
@@ -142,7 +146,7 @@ class Flusher(Role):
         for line in lines:
             if line.type == "background_task_completed" and line.parent is not None:
                 self._outbox.notify(_waiting(line.parent))
-        return len(lines) == PAGE or self._outbox.formed > formed
+        return not is_all or self._outbox.formed > formed
 
     def _stir(self) -> None:
         """A call that came over the bus changed something."""

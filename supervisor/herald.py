@@ -79,8 +79,8 @@ class Herald:
             self._let_go()
 
     def _look(self) -> None:
-        lines = self._log.read(None, self._looked, PAGE)
-        self._more = len(lines) == PAGE
+        lines, is_all = self._log.page(None, self._looked, PAGE)
+        self._more = not is_all
         self._looked = lines[-1].seq if lines else self._looked
         self._waiting.extend(line for line in lines if line.type == TOLD_BATCH)
 

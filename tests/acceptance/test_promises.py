@@ -205,3 +205,13 @@ def test_launchers_that_come_all_at_once_are_all_served(live: Stage):
     assert sum(batch["count"] for batch in live.batches("p", 120)) == 120
     seqs = [event["seq"] for event in live.events("p")]
     assert all(first < second for first, second in pairwise(seqs))
+
+
+# large tasks
+
+
+def test_of_tasks_with_much_to_tell_each_is_told_once(live: Stage):
+    much = {"x": "y" * 700_000}
+    ids = [live.launch("true", metadata=much, parentSessionId="large", concurrencyKey="large") for _ in range(5)]
+    told = [task["id"] for batch in live.batches("large", len(ids)) for task in batch["tasks"]]
+    assert sorted(told) == sorted(ids)

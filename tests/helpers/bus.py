@@ -52,11 +52,12 @@ class MemoryLog:
         self.lines = [line for line in self.lines if line.seq > seq]
         self.pruned[parent] = seq
 
-    def read(self, parent: str | None, after: int, limit: int) -> list[Line]:
+    def page(self, parent: str | None, after: int, limit: int) -> tuple[list[Line], bool]:
         self.pages += 1
         lines = list(self.lines)
         concerned = (line for line in lines if line.seq > after and parent in (None, line.parent))
-        return [line for line, _ in zip(concerned, range(limit), strict=False)]
+        found = [line for line, _ in zip(concerned, range(limit), strict=False)]
+        return found, len(found) < limit
 
     def cursor(self, parent: str, consumer: str) -> int:
         return self.cursors.get((parent, consumer), 0)

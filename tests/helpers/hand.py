@@ -93,8 +93,8 @@ class Hands:
         """Pause or resume."""
         return self._groups.pause(key, paused)
 
-    def batch(self, parent: str, most: int) -> bool:
-        """Tell a parent."""
+    def batch(self, parent: str, most: int) -> int:
+        """Tell a parent; of how many tasks."""
         return self._log.form_batch(parent, most)
 
     def look(self, after: int) -> dict[str, Any]:

@@ -441,7 +441,7 @@ def test_a_log_that_was_pruned_altogether_is_told_once(peer, served, log):
 
 def test_a_log_that_cannot_be_read_ends_the_connection_and_no_more(connect, log, caplog, monkeypatch):
     peer = connect()
-    monkeypatch.setattr(log, "read", lambda *arguments: 1 / 0)
+    monkeypatch.setattr(log, "page", lambda *arguments: 1 / 0)
     peer.call("subscribe", parentSessionId="p")
     assert peer.hear()["error"]["code"] == -32004
     assert peer.hear() == {}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipc.errors import InvalidInput
+from ipc.log import ROOM
 from ipc.task import TaskStatus
 from ipc.tasks import Filter
 from tests.helpers.yard import Yard
@@ -79,11 +80,32 @@ def test_a_cursor_goes_forward_only_and_never_beyond_the_end(yard):
 def test_a_batch_holds_at_most_so_many_ends_oldest_first(yard):
     ids = [yard.run(parent_session_id="ses-1") for _ in range(7)]
     assert yard.log.unbatched()["ses-1"][0] == 7
-    assert [yard.log.form_batch("ses-1", 5) for _ in range(3)] == [True, True, False]
+    assert [yard.log.form_batch("ses-1", 5) for _ in range(3)] == [5, 2, 0]
     assert [[task["id"] for task in batch["tasks"]] for batch in batches(yard)] == [ids[:5], ids[5:]]
     assert [batch["count"] for batch in batches(yard)] == [5, 2]
     assert [batch["allComplete"] for batch in batches(yard)] == [False, True]
     assert yard.log.unbatched() == {}
+
+
+def test_a_batch_of_large_tasks_ends_where_it_has_grown_long(yard):
+    ids = [yard.run(parent_session_id="ses-1", metadata={"x": "y" * (ROOM // 2)}) for _ in range(3)]
+    assert [yard.log.form_batch("ses-1", 5) for _ in range(3)] == [2, 1, 0]
+    assert [[task["id"] for task in batch["tasks"]] for batch in batches(yard)] == [ids[:2], ids[2:]]
+    assert [batch["allComplete"] for batch in batches(yard)] == [False, True]
+
+
+def test_a_page_of_large_events_ends_early_and_says_that_there_are_more(yard):
+    for _ in range(3):
+        yard.run(parent_session_id="ses-1", metadata={"x": "y" * (ROOM * 2 // 3)})
+        yard.log.form_batch("ses-1", 1)
+    after, told = 0, 0
+    is_all = False
+    while not is_all:
+        page, is_all = yard.log.page("ses-1", after, 100)
+        assert sum(len(line.text) for line in page) < 2 * ROOM
+        told += sum(line.type == "background_tasks_batch" for line in page)
+        after = page[-1].seq
+    assert told == 3
 
 
 def test_a_batch_tells_of_each_task_what_lists_show(yard):

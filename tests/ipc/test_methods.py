@@ -13,7 +13,7 @@ from ipc.claim import Settlement, Slot
 from ipc.config import DEFAULT_BACKGROUND_CONFIG
 from ipc.database import Database
 from ipc.home import Home
-from ipc.log import Log
+from ipc.log import ROOM, Log
 from ipc.methods import PARAMETERS, Methods, Surroundings, _decoded
 from ipc.queue import Queue
 from ipc.registry import Registry
@@ -150,6 +150,15 @@ def test_list_pages_newest_first_and_brief(world, peer):
     assert "prompt" not in first["tasks"][0]
     assert peer.call("list", status="running", parentSessionId="p")["tasks"] == []
     assert len(peer.call("list", status=None, limit=None)["tasks"]) == 5
+
+
+def test_a_list_of_large_tasks_comes_in_pages_that_fit_into_memory(world, peer):
+    ids = [world.launch(metadata={"x": "y" * (ROOM // 2)}) for _ in range(5)]
+    pages = [peer.call("list", limit=1000)]
+    while pages[-1]["next"] is not None:
+        pages.append(peer.call("list", limit=1000, cursor=pages[-1]["next"]))
+    assert [task["id"] for page in pages for task in page["tasks"]] == ids[::-1]
+    assert [len(page["tasks"]) for page in pages] == [2, 2, 1]
 
 
 def test_a_pending_task_is_cancelled_at_once(world, peer):

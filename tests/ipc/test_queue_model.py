@@ -525,7 +525,7 @@ class Machine(RuleBasedStateMachine):
     def batch(self, who: int, parent: str | None, most: int) -> None:
         waiting = [entry for entry in self.model.outbox if entry[0] == parent]
         told, left = waiting[:most], waiting[most:]
-        assert self.ask(who, "batch", parent, most) is bool(told)
+        assert self.ask(who, "batch", parent, most) == len(told)
         if told:
             busy = any(task.unfinished and task.parent == parent for task in self.model.tasks.values())
             ends = tuple((id, status) for _, id, status in told)
