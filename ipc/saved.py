@@ -207,11 +207,12 @@ def _refuse_hollow(found: Mapping[str, Any], status: TaskStatus, name: str) -> N
 
 
 def _row(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
-    lost = status is TaskStatus.RUNNING
-    kept = cut(found.get("result"), RESULT_LIMIT)
-    attempt, most = found.get("attempt", 0), found.get("maxAttempts", 1)
-    row = {
-        "number": None,
+    return {"number": None, **_order_of(found), **_course_of(found, status), **_end_of(found, status)}
+
+
+def _order_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a task was launched as."""
+    return {
         "id": found["id"],
         "parent": found.get("parentSessionId"),
         "message": found.get("parentMessageId"),
@@ -221,16 +222,34 @@ def _row(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
         "model": found.get("model"),
         "key": found.get("concurrencyKey") or found.get("model") or found["agent"],
         "uniq": found.get("uniqueKey"),
-        "status": TaskStatus.ERROR if lost else status,
         "priority": found.get("priority", 0),
+        "timeout_ms": found.get("timeoutMs") or None,
+    }
+
+
+def _course_of(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
+    """When what happened to it, and how often it was tried."""
+    attempt, most = found.get("attempt", 0), found.get("maxAttempts", 1)
+    not_before = _milliseconds(found.get("notBefore"))
+    return {
         "queued_at": _milliseconds(found["queuedAt"]),
         "started_at": _milliseconds(found.get("startedAt")),
         "completed_at": _end(found, status),
-        "not_before": _milliseconds(found.get("notBefore")),
+        "not_before": not_before,
+        "due_at": not_before if status is TaskStatus.PENDING else None,
         "attempt": attempt,
         "retries": found.get("retries", max(0, most - 1)),
         "max_attempts": most,
-        "timeout_ms": found.get("timeoutMs") or None,
+        "progress": found.get("progress"),
+    }
+
+
+def _end_of(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
+    """How it ended; what ran when it was saved is lost."""
+    lost = status is TaskStatus.RUNNING
+    kept = cut(found.get("result"), RESULT_LIMIT)
+    return {
+        "status": TaskStatus.ERROR if lost else status,
         "result": None if lost else kept,
         "result_truncated": found.get("resultTruncated", False) or kept != found.get("result"),
         "error": LOST if lost else found.get("error"),
@@ -238,9 +257,7 @@ def _row(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
         "exit_code": found.get("exitCode"),
         "signal": found.get("signal"),
         "leftovers": found.get("leftovers", 0),
-        "progress": found.get("progress"),
     }
-    return row | {"due_at": row["not_before"] if status is TaskStatus.PENDING else None}
 
 
 def _end(found: Mapping[str, Any], status: TaskStatus) -> int | None:

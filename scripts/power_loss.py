@@ -3,30 +3,22 @@
     scripts/power-loss [--cuts N] [--seconds N] [--seed S]
 
 How, and how honest it is. A supervisor with durability = "full" and its launchers, subscriber and tasks run under
-strace,
-which records every call that changes a file, its bytes, and every fsync, of all processes, in one order; nothing of
-ours can
-bypass it, as it could a preloaded library. The books of what was acknowledged and told are written by the same
-processes, so
-they stand in that same order. At a point of the record (a cut) the files are made anew as POSIX promises them,
-strictly: content only
-as far as it was synced, names only as far as their folder was (power_trace.py). At every second cut, instead, chance
-decides for each write and name that was not safe whether it is there, which is what disks really do.
+strace, which records every call that changes a file, its bytes, and every fsync, of all processes, in one order;
+nothing of ours can bypass it, as it could a preloaded library. The books of what was acknowledged and told are written
+by the same processes, so they stand in that same order. At a point of the record (a cut) the files are made anew as
+POSIX promises them, strictly: content only as far as it was synced, names only as far as their folder was
+(power_trace.py). At every second cut, instead, chance decides for each write and name that was not safe whether it is
+there, which is what disks really do.
 
-Each cut's files are then looked at: is the database sound, is every launch there that was acknowledged before the
-cut, is every
-end and batch there that was told before it, with the same number, and is every long output whole whose task was told
-to have
-ended well. On the cut where most was forgotten of what somebody had seen (starts and claims need not be synced) a
-second run is recorded, with the boot id of another boot, and cut again in the same ways; on
-one
-of those cuts a third run goes to its end. Over all three no number means two events and no claim was given twice.
+Each cut's files are then looked at: is the database sound, is every launch there that was acknowledged before the cut,
+is every end and batch there that was told before it, with the same number, and is every long output whole whose task
+was told to have ended well. On the cut where most was forgotten of what somebody had seen (starts and claims need not
+be synced) a second run is recorded, with the boot id of another boot, and cut again in the same ways; on one of those
+cuts a third run goes to its end. Over all three no number means two events and no claim was given twice.
 
 What it does not show: a disk that lies about its syncs, sectors torn within one write, and the folder of the home
-itself, which
-counts as old. The tree is a copy in which only the place of the boot id differs: a simulated loss does not boot the
-machine.
-Needs strace (Linux); exit 77 without it.
+itself, which counts as old. The tree is a copy in which only the place of the boot id differs: a simulated loss does
+not boot the machine. Needs strace (Linux); exit 77 without it.
 
     scripts/power-loss --plant unsynced|no-jump      with a bug planted in the copy: it must be found (exit 0 if it is)
 """
