@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import importlib
+import itertools
 import json
 import os
 import signal
@@ -31,6 +32,10 @@ _RESULT_LIMIT = 64 * 1024
 
 #: A variable that only keeps room for the marks of a try in the environment that this process was started with.
 ROOM = "BACKBURNER_ROOM"
+
+#: A name among the modules: before it stands what was loaded before the first call. To look through all that would
+#: write to every page it lies on, and make it this process's own.
+BEFORE = "backburner.before"
 
 _PR_SET_PDEATHSIG = 1
 
@@ -119,7 +124,7 @@ def _room() -> tuple[int, int]:
 def serve(channel: socket.socket, moment: Callable[[str], AbstractContextManager[object]] = nullcontext) -> None:
     """Run calls until the other end hangs up. `moment` surrounds what others see."""
     channel.set_inheritable(False)
-    clean = frozenset(sys.modules)
+    sys.modules[BEFORE] = sys
     marks = Marks()
     surroundings = Surroundings()
     while (order := receive_order(channel)) is not None:
@@ -132,7 +137,7 @@ def serve(channel: socket.socket, moment: Callable[[str], AbstractContextManager
         marks.show({})
         answer["children"] = _has_children()
         answer["threads"] = threading.active_count()
-        answer["files"] = _files_of(clean)
+        answer["files"] = _files_of_calls()
         with moment("runner.answer"):
             send(channel, answer)
 
@@ -222,10 +227,10 @@ def _sentence(error: BaseException) -> str:
     return text.rpartition("\n")[2] if len(text) > 4096 else text
 
 
-def _files_of(clean: frozenset[str]) -> list[str]:
+def _files_of_calls() -> list[str]:
     """The files of modules that calls have loaded: when one changes on disk, this process is out of date."""
-    loaded = (sys.modules[name] for name in sys.modules.keys() - clean)
-    return sorted({file for module in loaded if (file := getattr(module, "__file__", None))})
+    loaded = itertools.takewhile(lambda entry: entry[0] != BEFORE, reversed(sys.modules.items()))
+    return sorted({file for _, module in loaded if (file := getattr(module, "__file__", None))})
 
 
 def _has_children() -> bool:
