@@ -9,6 +9,9 @@ from typing import Any
 #: The longest cause that is told, and the longest text that is looked at for one, in characters.
 LONGEST, MOST = 500, 10_000
 
+#: So many covers around each other are looked into: no provider has as many, and a stack has an end.
+DEEPEST = 20
+
 #: Where providers say what is wrong and with which status, and what they put around it.
 MESSAGES = ("message", "detail")
 STATUSES = ("code", "statusCode", "status_code", "status")
@@ -45,13 +48,13 @@ def _document(text: str, begin: int) -> tuple[Any, int]:
         return None, begin + 1
 
 
-def _words(document: Any) -> str:
+def _words(document: Any, deep: int = 0) -> str:
     """Its status and its message, which may hold JSON itself; empty where it says nothing."""
-    if not isinstance(document, dict):
+    if not isinstance(document, dict) or deep > DEEPEST:
         return ""
     message = _first(document, MESSAGES, str)
     if not message:
-        return next((words for name in COVERS if (words := _words(document.get(name)))), "")
+        return next((words for name in COVERS if (words := _words(document.get(name), deep + 1))), "")
     said, status = plain(message), _first(document, STATUSES, int)
     return said if status is None or str(status) in said else f"{status} {said}"
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from supervisor.execution.wording import LONGEST, cause, plain
+from supervisor.execution.wording import LONGEST, MOST, cause, plain
 
 #: As Google's errors come: an error is the message of an error.
 WITHIN = json.dumps({"error": {"code": 429, "message": "out of quota"}}, indent=1)
@@ -33,6 +33,12 @@ def test_json_in_a_text_is_told_by_its_message_and_its_status(text: str, words: 
 )
 def test_what_says_nothing_stays_as_it_is(text: str):
     assert plain(text) == text
+
+
+@pytest.mark.parametrize("depth", [700, 999])
+def test_what_is_covered_too_often_stays_as_it_is_and_breaks_nothing(depth: int):
+    text = '{"error":' * depth + '{"message":"no"}' + "}" * depth
+    assert plain(text[:MOST]) == text[:MOST]
 
 
 def test_a_cause_is_one_short_line_or_nothing():
