@@ -45,15 +45,17 @@ class Callers:
             found = told or self._noted(transaction) or self._started_for
             return heir_of(transaction, found) or found
 
-    def is_told_by_hook(self, beside: Mapping[str, Any] | None, database: Database | None) -> bool:
-        """Whether a hook of the client comes right after this call and tells what is unread.
+    def is_told_by_hook(self, parent: str, beside: Mapping[str, Any] | None, database: Database | None) -> bool:
+        """Whether a hook of the client comes right after this call and tells that session what is unread.
 
-        It knows whether the session itself has called or a helper of it, which must not be told; we do not.
+        It tells only the client's own session, which a call need not be for; and it knows whether that session itself
+        has called or a helper of it, which must not be told: we do not.
         """
         if database is None or HOOKED not in (beside or {}):
             return False
         with database.read() as transaction:
-            return self._noted(transaction) is not None
+            noted = self._noted(transaction)
+            return noted is not None and parent in (noted, heir_of(transaction, noted))
 
     def note(self, database: Database) -> None:
         """Have a hook that comes later know for whom this client launched before, where none has come yet."""

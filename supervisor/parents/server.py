@@ -114,7 +114,7 @@ def _server(office: Office, out: Outgoing) -> Server[Any]:
         try:
             checked = office.check(params.name, params.arguments or {})
             parent = await asyncio.to_thread(office.parent, checked, context.meta)
-            if not await asyncio.to_thread(office.is_told_by_hook, context.meta):
+            if not await asyncio.to_thread(office.is_told_by_hook, parent, context.meta):
                 out.expect(context.request_id, parent)
             return _result(await office.call(params.name, checked, parent))
         except asyncio.CancelledError:

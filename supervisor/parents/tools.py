@@ -162,9 +162,9 @@ class Office:
         said = params.get("parentSessionId")
         return self._callers.parent(None if said == EVERYONE else said, beside, self.database)
 
-    def is_told_by_hook(self, beside: Mapping[str, Any] | None) -> bool:
-        """Whether what is unread is told after a call, not with its answer. Raises BadHome, Temporary, Permanent."""
-        return self._callers.is_told_by_hook(beside, self.database)
+    def is_told_by_hook(self, parent: str, beside: Mapping[str, Any] | None) -> bool:
+        """Whether that session is told after a call, not with its answer. Raises BadHome, Temporary, Permanent."""
+        return self._callers.is_told_by_hook(parent, beside, self.database)
 
     async def call(self, name: str, params: dict[str, Any], parent: str) -> Answer:
         """Use a tool, with what was checked, on behalf of a session. Raises BackburnerError."""
