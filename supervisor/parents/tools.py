@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from ipc import clock, control
-from ipc.client import EVERYONE, AsyncClient
+from ipc.client import EVERYONE, AsyncClient, Naps
 from ipc.config import BackgroundConfig, load, read
 from ipc.database import Database
 from ipc.ending import wait_until_gone
@@ -228,16 +228,18 @@ class Office:
 
     async def _rest(self, until: float, wanted: Mapping[str, Any]) -> None:
         """Until they have ended or the time is over. It starts no supervisor: the user may just have taken one down."""
-        patience = 0.0 if self._is_down() else RETURN
+        patience, naps = 0.0 if self._is_down() else RETURN, Naps()
         while True:
             left = max(0.0, until - clock.monotonic())
             try:
                 return await self._ask("wait", min(left, patience), **wanted, timeoutMs=round(left * 1000))
             except Disconnected:
-                patience = RETURN  # at a restart another bus comes
+                patience, is_lost = RETURN, False  # at a restart another bus comes
             except NoSupervisor:
-                if left == 0 or self._is_down():
-                    return None
+                is_lost = self._is_down()
+            if is_lost or left == 0:
+                return None
+            await asyncio.sleep(min(left, naps.next()))  # a bus may hang up at once, again and again
 
     def _known(self, ids: Sequence[str], any: bool) -> Answer:
         """Which of them have ended, and whether that is enough."""

@@ -16,15 +16,18 @@ from supervisor.parents.callers import Callers
 from supervisor.parents.tools import Office
 from tests.helpers.yard import Yard
 
+#: The time as it is.
+PASSING = clock.monotonic
 #: Milliseconds after which clients give a call up.
 CLIENTS_PATIENCE = 60_000
 
 
 class Bus:
-    """A bus that notes what it is asked for; it breaks as often as a test wants, each time half a minute later."""
+    """A bus that notes what it is asked for; it breaks as often as a test wants, each time some seconds later."""
 
     asked: list[int]
     breaks: int
+    later: float
 
     def __init__(self, home: object, patience: float) -> None:
         """As a client is made."""
@@ -39,7 +42,7 @@ class Bus:
         """Answer at once, or break."""
         self.asked.append(params["timeoutMs"])
         if len(self.asked) <= self.breaks:
-            Clock.now += 30.0
+            Clock.now += self.later
             raise Disconnected("The bus went away.")
 
 
@@ -51,7 +54,7 @@ class Clock:
 
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bus]]:
-    found = type("Bus", (Bus,), {"asked": [], "breaks": 0})
+    found = type("Bus", (Bus,), {"asked": [], "breaks": 0, "later": 30.0})
     monkeypatch.setattr(tools, "AsyncClient", found)
     monkeypatch.setattr(Clock, "now", 1000.0)
     monkeypatch.setattr(clock, "monotonic", lambda: Clock.now)
@@ -82,3 +85,16 @@ def test_a_wait_whose_bus_breaks_asks_the_next_one_only_for_what_is_left(home, b
     bus.breaks = 2
     assert wait(home, timeoutMs=10**9)["timedOut"] is True
     assert bus.asked == [49_000, 19_000, 0]
+
+
+def test_a_wait_whose_bus_breaks_always_ends_in_time(home, bus):
+    bus.breaks = 1000
+    assert wait(home, timeoutMs=10**9)["timedOut"] is True
+    assert bus.asked == [49_000, 19_000, 0]
+
+
+def test_a_wait_does_not_turn_where_a_bus_hangs_up_at_once(home, bus, monkeypatch):
+    monkeypatch.setattr(clock, "monotonic", PASSING)
+    bus.breaks, bus.later = 1000, 0.0
+    assert wait(home, timeoutMs=500)["timedOut"] is True
+    assert len(bus.asked) < 50
