@@ -97,11 +97,11 @@ class BackgroundManager:
         kept = captured(os.environ, self._config.pass_env)
         wanted = [launch_input(given, where, kept) for given, where in zip(launches, places, strict=True)]
         store = self._store
-        accepted = store.queue.accept(wanted)
+        orders = store.queue.accept(wanted)
         store.stir()
         if self._config.autostart and holder(self._home.lock("supervisor")) is None:
             self.start()
-        return accepted
+        return store.queue.accepted(orders)  # not before: they would wait for a supervisor that runs now
 
     # looking
 

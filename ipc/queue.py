@@ -58,16 +58,16 @@ class Queue(Tasks):
 
         Raises InvalidInput, UnknownAgent, NotFound (`after`, `resume`), MoveNotAllowed (`resume`), OverCap, Temporary.
         """
-        return [Launched(order.id, order.existing is not None) for order in self._launch(wanted)]
+        return [Launched(order.id, order.existing is not None) for order in self.accept(wanted)]
 
-    def accept(self, wanted: Sequence[LaunchInput]) -> list[Task]:
-        """As `launch_many`: the tasks as they were accepted, or as one is now that was there already."""
-        orders = self._launch(wanted)
+    def accepted(self, orders: Sequence[Order]) -> list[Task]:
+        """The tasks as they were accepted, or as one is now that was there already; what they wait for is looked at."""
         new = {order.id: order.accepted for order in orders if not (order.existing or order.doomed)}
         tasks = {task.id: task for task in self._seen([*new.values()])}
         return [tasks.get(order.id) or self.get(order.id) for order in orders]
 
-    def _launch(self, wanted: Sequence[LaunchInput]) -> list[Order]:
+    def accept(self, wanted: Sequence[LaunchInput]) -> list[Order]:
+        """As `launch_many`, for who wants to have the tasks of it."""
         try:
             orders = self._orders(wanted, self.config)
         except UnknownAgent:

@@ -634,6 +634,7 @@ def test_a_supervisor_that_cannot_come_up_says_why(home, no_strays):
 def test_autostart_starts_a_supervisor_with_the_first_launch(home, no_strays):
     with BackgroundManager(config={"autostart": True}) as manager:
         task = manager.launch(command=["true"])
+        assert (task.status, task.waiting_for) == (TaskStatus.PENDING, None)
         assert manager.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.COMPLETED
         manager.stop(now=True)
 
