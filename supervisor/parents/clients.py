@@ -103,7 +103,7 @@ class Table:
     def removed(self, text: str) -> str:
         """The text without it."""
         there = self._found(text)
-        if there is None or _renewed(there, self.value) != self.value:
+        if _renewed(there, self.value) != self.value or there.keys() != self.value.keys():
             return text
         ours = Table(self.path, {name: there[name] for name in self.value})
         return text.replace(ours._lines("x"), "", 1).replace(ours._lines(""), "", 1)

@@ -408,6 +408,18 @@ def test_a_file_that_is_not_as_expected_is_left_as_it_is_and_named(person, clien
     assert snapshot(person) == before
 
 
+@pytest.mark.parametrize(
+    "text", ["[mcp_servers.backburner]\ncommand = '/x/backburner mcp'\n", "mcp_servers.backburner = 'mine'\n"]
+)
+def test_a_table_that_is_not_in_our_form_is_left_to_the_user(person, text):
+    path = person / ".codex/config.toml"
+    path.parent.mkdir()
+    path.write_text(text)
+    before = snapshot(person)
+    assert done("codex", "--undo") == ""
+    assert snapshot(person) == before
+
+
 def test_a_link_to_a_file_stays_a_link(person):
     (person / "dotfiles").mkdir()
     (person / "dotfiles" / "claude.json").write_text(PLAIN)
