@@ -42,13 +42,15 @@ class Herald:
     def configure(self) -> None:
         """Read the user's file; a command that is new there hears of what comes from now on, one that failed now."""
         self._command = on_batch()
+        goes_on = bool(self._command) and CONSUMER in self._log.cursors(EVERYONE)
         if not self._command:
             self._log.dismiss(EVERYONE, CONSUMER)
-        elif CONSUMER not in self._log.cursors(EVERYONE):
+        elif not goes_on:
             self._log.acknowledge(EVERYONE, CONSUMER, self._log.last_seq())
         if self._process is None:
-            self._waiting.clear()
             self._tries, self._due = 0, 0.0
+        if self._process is None or not goes_on:  # what one comes to that was taken away concerns nobody
+            self._waiting.clear()
             self._looked = self._log.cursor(EVERYONE, CONSUMER)
         self._more = bool(self._command)
 
@@ -111,14 +113,16 @@ class Herald:
             children.end_group(self._process.pid)
             code = self._process.wait()
         self._let_go()
-        self._judge(self._waiting[0], code)
+        self._judge(code)
         return 0.0
 
-    def _judge(self, line: Line, code: int) -> None:
-        if code:
-            self._failed(line, f"exit code {code}" if code > 0 else children.signal_name(-code))
+    def _judge(self, code: int) -> None:
+        if not self._waiting:
+            self._tries, self._due = 0, 0.0
+        elif code:
+            self._failed(self._waiting[0], f"exit code {code}" if code > 0 else children.signal_name(-code))
         else:
-            self._done(line)
+            self._done(self._waiting[0])
 
     def _failed(self, line: Line, how: str) -> None:
         self._tries += 1

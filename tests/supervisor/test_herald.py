@@ -15,10 +15,11 @@ from supervisor.herald import CONSUMER, EVERYONE, Herald
 from tests.helpers.moment import eventually
 from tests.helpers.yard import Yard
 
-#: Notes that it was called; fails while its file says that it has not failed often enough.
+#: Notes that it was called, and waits while it is held; fails while its file says that it has not failed often enough.
 SCRIPT = """\
 #!/bin/sh
 echo called >> "$1/calls"
+while [ -e "$1/hold" ]; do sleep 0.05; done
 [ "$(wc -l < "$1/calls")" -gt "$(cat "$1/failures")" ]
 """
 LONG = 10_000.0
@@ -36,10 +37,15 @@ def ear(tmp_path: Path) -> Path:
     script = tmp_path / "script"
     script.write_text(SCRIPT)
     script.chmod(0o755)
-    path = Path(os.environ["XDG_CONFIG_HOME"]) / "backburner" / "config.toml"
-    path.parent.mkdir(parents=True)
-    path.write_text(f"on_batch = {json.dumps([str(script), str(tmp_path)])}\n")
+    name(ear=tmp_path)
     return tmp_path
+
+
+def name(ear: Path | None) -> None:
+    """Have the user's configuration name that command, or none."""
+    path = Path(os.environ["XDG_CONFIG_HOME"]) / "backburner" / "config.toml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"on_batch = {json.dumps([str(ear / 'script'), str(ear)] if ear else [])}\n")
 
 
 def fail(ear: Path, times: int) -> None:
@@ -103,6 +109,31 @@ def test_a_command_that_was_mended_is_tried_at_once(yard, ear, monkeypatch):
     crier.stir()
     eventually(lambda: (crier.turn() or 0.0) > herald.PATIENCE, 50, "it to rest")
     crier.configure()
+    until_told(yard, crier)
+    assert calls(ear) == 2
+
+
+@pytest.mark.parametrize("how", ["when it has ended", "while it runs"])
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_command_taken_away_while_it_runs_and_named_again_hears_of_nothing_old(yard, ear, how, failures):
+    fail(ear, failures)
+    (ear / "hold").touch()
+    crier = Herald(DefaultSelector(), yard.log)
+    batch(yard)
+    batch(yard)
+    crier.stir()
+    eventually(lambda: (crier.turn(), calls(ear) == 1)[1], 50)
+    name(ear=None)
+    crier.configure()
+    if how == "when it has ended":
+        (ear / "hold").unlink()
+        eventually(lambda: crier.turn() is None, 50)
+        assert CONSUMER not in yard.log.cursors(EVERYONE)
+    batch(yard)
+    name(ear=ear)
+    crier.configure()
+    (ear / "hold").unlink(missing_ok=True)
+    batch(yard)
     until_told(yard, crier)
     assert calls(ear) == 2
 
