@@ -20,7 +20,7 @@ from ipc.moments import moment
 EVERYONE = "*"
 
 #: With more than this waiting to be sent to a client, no more of its requests are read, in bytes.
-FULL = 256 * 1024
+FULL = 64 * 1024
 #: With less than this, more is read from the log: half of `FULL`, so that a page is seldom read twice.
 LOW = FULL // 2
 #: What is read from a socket at a time, in bytes.

@@ -6,8 +6,9 @@ import base64
 import codecs
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
@@ -17,7 +18,7 @@ from ipc.adoption import adopt
 from ipc.bus import ACK, LATER, SUBSCRIBE, UNSUBSCRIBE, Method
 from ipc.clock import monotonic
 from ipc.connection import Call
-from ipc.errors import BackburnerError, NotFound
+from ipc.errors import BackburnerError, NotFound, Temporary
 from ipc.home import Home
 from ipc.log import ROOM, Line
 from ipc.queue import Queue
@@ -35,6 +36,8 @@ MOST_OUTPUT = 1024 * 1024
 CHARACTER = 4
 
 ENDED = frozenset({"background_task_completed"})
+#: Tasks that calls wait for at most, each counted for each call: a hundred bytes each.
+MOST_WAITED = 100_000
 #: What says that a task does not run any more.
 STOPPED = ENDED | {"background_task_retrying"}
 
@@ -114,23 +117,23 @@ class _Waiter:
 
     call: Call
     types: frozenset[str]
+    #: All its tasks, in the order in which they were asked for, and those that it still waits for.
+    ids: Sequence[str]
     open: set[str]
-    #: Makes the answer; True says that the time was up.
-    result: Callable[[bool], object]
+    #: Makes the answer of the tasks it does not wait for any more; True says that the time was up.
+    result: Callable[[list[str], bool], object]
     any: bool = False
-    ended: set[str] = field(default_factory=set)
 
     @property
     def over(self) -> bool:
-        return not self.open or (self.any and bool(self.ended))
+        return not self.open or (self.any and len(self.open) < len(self.ids))
 
-    def saw(self, id: str) -> None:
-        self.open.discard(id)
-        self.ended.add(id)
+    def answer(self, timed_out: bool) -> object:
+        return self.result([id for id in self.ids if id not in self.open], timed_out)
 
     def finish(self, timed_out: bool) -> None:
         try:
-            self.call.answer(self.result(timed_out))
+            self.call.answer(self.answer(timed_out))
         except BackburnerError as error:
             self.call.fail(error)
 
@@ -144,11 +147,17 @@ class _Waiters:
         self._deadlines: list[tuple[float, int, _Waiter]] = []
         self._numbers = count()
         self._timed = 0
+        self._waited = 0
+
+    def have_room(self, tasks: int) -> bool:
+        """Whether a call may wait for so many tasks; one alone may for any number."""
+        return not self._waited or self._waited + tasks <= MOST_WAITED
 
     def add(self, waiter: _Waiter, timeout: float | None) -> None:
+        self._waited += len(waiter.ids)
         for id in waiter.open:
             self._by_task.setdefault(id, set()).add(waiter)
-        waiter.call.when_closed(partial(self._forget, waiter, frozenset(waiter.open), timeout is not None))
+        waiter.call.when_closed(partial(self._forget, waiter, timeout is not None))
         if timeout is not None:
             self._timed += 1
             heappush(self._deadlines, (self._clock() + timeout, next(self._numbers), waiter))
@@ -159,7 +168,7 @@ class _Waiters:
         id = json.loads(line.text)["taskId"]
         for waiter in list(self._by_task.get(id, ())):
             if line.type in waiter.types:
-                waiter.saw(id)
+                waiter.open.discard(id)
                 if waiter.over:
                     waiter.finish(False)
 
@@ -172,12 +181,13 @@ class _Waiters:
         while self.due() == 0:
             heappop(self._deadlines)[2].finish(True)
 
-    def _forget(self, waiter: _Waiter, ids: frozenset[str], timed: bool) -> None:
-        for id in ids:
-            waiters = self._by_task[id]
+    def _forget(self, waiter: _Waiter, timed: bool) -> None:
+        self._waited -= len(waiter.ids)
+        for id in waiter.ids:
+            waiters = self._by_task.get(id, set())
             waiters.discard(waiter)
             if not waiters:
-                del self._by_task[id]
+                self._by_task.pop(id, None)
         if timed:
             self._timed -= 1
             self._compact()
@@ -267,26 +277,27 @@ class Methods:
         return {"tasks": [task.brief() for task in page.tasks], "next": page.next}
 
     def _wait(self, params: dict[str, Any], call: Call) -> object:
-        tasks = [self._queue.get(id) for id in self._awaited(params)]
-        ended = {task.id for task in tasks if task.status.ended}
-        result = partial(self._waited, [task.id for task in tasks], ended)
-        still = {task.id for task in tasks} - ended
-        waiter = _Waiter(call, ENDED, still, result, bool(params.get("any")), ended)
+        ids, unfinished = self._awaited(params)
+        waiter = _Waiter(call, ENDED, ids, unfinished, self._waited, bool(params.get("any")))
         timeout = params.get("timeoutMs")
         if waiter.over or timeout == 0:
-            return result(not waiter.over)
+            return waiter.answer(not waiter.over)
+        if not self._waiters.have_room(len(ids)):
+            raise Temporary("Too many calls wait for too many tasks; wait for fewer, or listen to the events.")
         self._waiters.add(waiter, None if timeout is None else timeout / 1000)
         return LATER
 
-    def _awaited(self, params: dict[str, Any]) -> list[str]:
-        """The tasks named and the parent's unfinished ones; of neither, all that are unfinished."""
-        ids, parent = params.get("ids"), params.get("parentSessionId")
-        unfinished = [] if parent is None and ids is not None else self._queue.unfinished(parent)
-        return list(dict.fromkeys([*(ids or ()), *unfinished]))
+    def _awaited(self, params: dict[str, Any]) -> tuple[Sequence[str], set[str]]:
+        """The tasks named and the parent's unfinished ones (of neither, all that are unfinished); those unfinished."""
+        named, parent = params.get("ids"), params.get("parentSessionId")
+        others = [] if parent is None and named is not None else self._queue.unfinished(parent)
+        going_on = {*others, *self._queue.going_on(named or ())}
+        ids = tuple(map(sys.intern, dict.fromkeys([*(named or ()), *others])))  # many may wait for the same
+        return ids, {id for id in ids if id in going_on}
 
-    def _waited(self, ids: list[str], ended: set[str], timed_out: bool) -> dict[str, Any]:
+    def _waited(self, ids: list[str], timed_out: bool) -> dict[str, Any]:
         """Those that have ended, in the order in which they were asked for."""
-        found = [self._still_there(id) for id in ids if id in ended]
+        found = [self._still_there(id) for id in ids]
         return {"tasks": [task.brief() for task in found if task is not None], "timedOut": timed_out}
 
     def _still_there(self, id: str) -> Task | None:
@@ -302,8 +313,12 @@ class Methods:
         self._around.poke()
         if task.status is not TaskStatus.RUNNING:
             return task.to_json()
-        self._waiters.add(_Waiter(call, STOPPED, {id}, lambda _: self._queue.get(id).to_json()), None)
+        answer = partial(self._stopped, id)
+        self._waiters.add(_Waiter(call, STOPPED, (id,), {id}, answer), None)
         return LATER
+
+    def _stopped(self, id: str, _ids: list[str], _timed_out: bool) -> object:
+        return self._queue.get(id).to_json()
 
     def _retry(self, params: dict[str, Any], call: Call) -> object:
         return self._moved(self._queue.retry(params["id"]))

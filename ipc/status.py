@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,7 @@ def blank(home: Home) -> Document:
     }
 
 
+@functools.cache
 def version() -> str:
     """The version of this program."""
     from importlib.metadata import PackageNotFoundError

@@ -162,6 +162,12 @@ class Tasks:
                     f"never end. Give it another key (--key), or allow two: backburner limit '{group}' 2."
                 )
 
+    def going_on(self, ids: Sequence[str]) -> Ids:
+        """Those of some tasks that have not ended. Raises NotFound."""
+        with self.database.read() as transaction:
+            states = {id: state_of(transaction, id, self.home.folder)["status"] for id in ids}
+        return [id for id, status in states.items() if not TaskStatus(status).ended]
+
     def unfinished(self, parent: str | None = None) -> Ids:
         """Ids of the pending and running tasks of one parent, or of all, oldest first."""
         with self.database.read() as transaction:

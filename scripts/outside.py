@@ -220,9 +220,18 @@ class Wire:
         """Connect; every wait ends after `patience` seconds with TimeoutError, which is an OSError."""
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(patience)
-        self.socket.connect(str(home / "bus.sock"))
+        self._connect(str(home / "bus.sock"), time.monotonic() + patience)
         self._unread = b""
         self._number = 0
+
+    def _connect(self, path: str, until: float) -> None:
+        while True:
+            try:
+                return self.socket.connect(path)
+            except BlockingIOError:  # more are at the door than it has room for
+                if time.monotonic() > until:
+                    raise
+                nap(0.01)
 
     def close(self) -> None:
         """Hang up."""

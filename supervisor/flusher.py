@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from ipc import clock
 from ipc.bus import Bus
 from ipc.database import Database
+from ipc.errors import Temporary
 from ipc.home import Home
 from ipc.lock import Lock
-from ipc.log import Log
+from ipc.log import Line, Log
 from ipc.methods import Methods, Surroundings
 from ipc.notifications import NotificationConfig, NotificationManager
 from ipc.queue import Queue
@@ -20,7 +21,7 @@ from ipc.settings import applied_configuration
 from ipc.status import status
 from ipc.task import Task, TaskStatus
 from supervisor.herald import Herald
-from supervisor.role import PARANOIA, Role, nothing
+from supervisor.role import PARANOIA, Role, keep_memory, nothing
 
 #: Events read from the log in one go.
 PAGE = 256
@@ -65,6 +66,7 @@ class Flusher(Role):
         if not self._lock.acquire():
             self.finish()
             return
+        keep_memory()
         self._database = Database(self.home, "normal")
         self._log = Log(self._database)
         self._queue = Queue(self._database, applied_configuration(self._database))
@@ -88,7 +90,8 @@ class Flusher(Role):
         if not self._configured:
             self._configure()
             self._herald.configure()
-        if self._stirred or self._is_changed():
+        self._stirred = self._is_changed() or self._stirred
+        if self._stirred:
             self._tell()
         if self._outbox.due() == 0.0:
             self._outbox.flush_due()
@@ -143,10 +146,20 @@ class Flusher(Role):
             self._bus.told(lines)
             self._methods.told(lines)
             self._herald.stir()
+        self._note_ends(lines)
+        return not is_all or self._outbox.formed > formed
+
+    def _note_ends(self, lines: Sequence[Line]) -> None:
+        """Have the outbox know of all ends, though a batch could not be formed just now: it is tried again then."""
+        trouble = None
         for line in lines:
             if line.type == "background_task_completed" and line.parent is not None:
-                self._outbox.notify(_waiting(line.parent))
-        return not is_all or self._outbox.formed > formed
+                try:
+                    self._outbox.notify(_waiting(line.parent))
+                except Temporary as error:
+                    trouble = error
+        if trouble is not None:
+            raise trouble
 
     def _stir(self) -> None:
         """A call that came over the bus changed something."""

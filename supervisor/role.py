@@ -52,7 +52,6 @@ class Role:
     def run(self) -> None:
         """Live: boot, turn and rest until done, say farewell."""
         name_process(self.name)
-        keep_memory()
         self._signals = Signals(self.selector, self.signals())
         let_through()
         self.boot()
@@ -132,7 +131,10 @@ def name_process(name: str) -> None:
 
 
 def keep_memory() -> None:
-    """Give little memory back between two tasks, where the C library can be told so (glibc: mallopt(3))."""
+    """Give little memory back between two tasks, where the C library can be told so (glibc: mallopt(3)).
+
+    For who works on the database alone: large blocks are always given back then, and made anew.
+    """
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
         libc.mallopt(_M_TRIM_THRESHOLD, KEPT)
 

@@ -26,7 +26,7 @@ from supervisor.execution.record import ExitRecord
 from supervisor.execution.run import Run
 from supervisor.execution.runners import Runners
 from supervisor.messages import say
-from supervisor.role import PARANOIA, TROUBLE_REST, Role, become_subreaper
+from supervisor.role import PARANOIA, TROUBLE_REST, Role, become_subreaper, keep_memory
 
 #: Seconds of rest while only the runner, the supervisor or a signal can bring news.
 LONG = 3600.0
@@ -56,6 +56,7 @@ class Worker(Role):
         """Fork the runner while nothing is open yet, then open the database and report for work."""
         become_subreaper()
         self._runners = Runners()
+        keep_memory()
         self._database = Database(self.home, "normal")
         self._queue = Queue(self._database, applied_configuration(self._database))
         self._configure()

@@ -7,7 +7,6 @@ speaks over one socket: a length, then JSON; with an order come the descriptors 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib
 import itertools
 import json
@@ -85,7 +84,10 @@ def _read(channel: socket.socket, size: int) -> bytes | None:
 def go_with(parent: int) -> None:
     """Have the kernel end this process when its parent dies, where it can: nobody else looks after a call."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        with contextlib.suppress(ImportError):
+            import ctypes
+
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
         if os.getppid() != parent:
             os._exit(1)
 
@@ -104,6 +106,8 @@ class Marks:
     def show(self, marks: dict[str, str]) -> None:
         """Have these be in the environment, and no others."""
         if self._size > 0:
+            import ctypes
+
             text = "\0".join([f"{name}={value}" for name, value in marks.items()])
             ctypes.memmove(self._place, os.fsencode(text).ljust(self._size, b"\0"), self._size)
 
@@ -111,14 +115,16 @@ class Marks:
 def _room() -> tuple[int, int]:
     """Where the room for marks lies in this process's memory, and its size in bytes; -1 where there is none."""
     try:
+        import ctypes  # noqa: F401 (not every interpreter has it)
+
         with open("/proc/self/environ", "rb") as file:
             environment = b"\0" + file.read()
         with open("/proc/self/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except FileNotFoundError:
+            start = int(file.read().rpartition(b")")[2].split()[_ENV_START])
+    except (ImportError, OSError, IndexError):  # or the system shows it otherwise
         return 0, -1
     at = environment.find(b"\0" + ROOM.encode() + b"=")
-    return int(fields[_ENV_START]) + at, environment.find(b"\0", at + 1) - at - 1 if at >= 0 else -1
+    return start + at, environment.find(b"\0", at + 1) - at - 1 if start and at >= 0 else -1
 
 
 def serve(channel: socket.socket, moment: Callable[[str], AbstractContextManager[object]] = nullcontext) -> None:
@@ -181,14 +187,13 @@ class Surroundings:
         self._folder = folder
 
     def _assume(self, changes: dict[str, str | None]) -> None:
-        if os.environ != self._environment:  # it set some itself, or is the first
-            os.environ.clear()
-            os.environ.update(self._environment)
         for name, value in changes.items():
             if value is None:
-                del os.environ[name], self._environment[name]
+                del self._environment[name]
             else:
-                os.environ[name] = self._environment[name] = value
+                self._environment[name] = value
+        os.environ.clear()
+        os.environ.update(self._environment)
 
 
 def _forget_modules(folder: str) -> None:

@@ -52,7 +52,7 @@ class MemoryLog:
         self.lines = [line for line in self.lines if line.seq > seq]
         self.pruned[parent] = seq
 
-    def page(self, parent: str | None, after: int, limit: int) -> tuple[list[Line], bool]:
+    def page(self, parent: str | None, after: int, limit: int, room: int = 0) -> tuple[list[Line], bool]:
         self.pages += 1
         lines = list(self.lines)
         concerned = (line for line in lines if line.seq > after and parent in (None, line.parent))

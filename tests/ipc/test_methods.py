@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from ipc import methods
 from ipc.claim import Settlement, Slot
 from ipc.config import DEFAULT_BACKGROUND_CONFIG
 from ipc.database import Database
@@ -159,6 +160,15 @@ def test_a_list_of_large_tasks_comes_in_pages_that_fit_into_memory(world, peer):
         pages.append(peer.call("list", limit=1000, cursor=pages[-1]["next"]))
     assert [task["id"] for page in pages for task in page["tasks"]] == ids[::-1]
     assert [len(page["tasks"]) for page in pages] == [2, 2, 1]
+
+
+def test_calls_do_not_wait_for_more_tasks_than_there_is_room_for(world, peer, monkeypatch):
+    monkeypatch.setattr(methods, "MOST_WAITED", 5)
+    for _ in range(3):
+        world.launch(parent_session_id="p")
+    peer.ask("wait", parentSessionId="p")
+    assert peer.call("wait", parentSessionId="p")["code"] == -32004
+    assert peer.call("wait", parentSessionId="p", timeoutMs=0)["timedOut"]
 
 
 def test_a_pending_task_is_cancelled_at_once(world, peer):
