@@ -20,6 +20,7 @@ HERALD = """\
 #!/bin/sh
 hold=; [ ! -e "$1/hold" ] || hold=1
 echo "$2|$3|$BACKBURNER_HOME" >> "$1/words"
+env > "$1/environment"
 cat >> "$1/told"; echo >> "$1/told"
 [ -z "$hold" ] || exec sleep 600
 [ ! -e "$1/fail" ] || { rm "$1/fail"; exit 3; }
@@ -77,6 +78,14 @@ def test_every_batch_from_then_on_is_told_once_with_its_json(stage: Stage, ear: 
     third = run(stage)
     until_told(stage, ear, *ids, third)
     assert len(told(ear)) == 3
+
+
+def test_the_command_has_nothing_in_its_environment_that_is_said_to_our_processes(stage: Stage, ear: Path):
+    stage.up(notification_batch_window_ms=10)
+    until_told(stage, ear, run(stage))
+    lines = (ear / "environment").read_text().splitlines()
+    assert [line for line in lines if line.startswith("BACKBURNER_")] == [f"BACKBURNER_HOME={stage.folder}"]
+    assert any(line.startswith("PATH=") for line in lines)
 
 
 def test_what_failed_is_told_again(stage: Stage, ear: Path):
