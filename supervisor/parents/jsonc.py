@@ -96,6 +96,7 @@ def _at(text: str, path: Sequence[str | int]) -> Node | None:
 
 def _cut(text: str, path: Sequence[str | int]) -> str:
     """The text without a value, its name, and the comma that it needed; comments stay."""
+    text = _without_comments_within(text, path)
     node = _at(text, path[:-1])
     if node is None or path[-1] not in node.members:
         return text
@@ -107,8 +108,22 @@ def _cut(text: str, path: Sequence[str | int]) -> str:
         comma = _skip(text, former)
         return text[:former] + _joined(text[former:comma] + text[comma + 1 : start].rstrip(), text[end:])
     if len(names) > 1:
-        return text[:start] + text[_skip(text, end) + 1 :].lstrip()
+        comma = _skip(text, end)
+        comments, rest = text[end:comma].strip(), text[comma + 1 :]
+        return text[:start] + (_joined(comments, rest) if comments else rest.lstrip())
     return _emptied(text, node, start, end)
+
+
+def _without_comments_within(text: str, path: Sequence[str | int]) -> str:
+    """The text with the comments between a member's name and its value behind the value."""
+    node = _at(text, path[:-1])
+    if node is None or path[-1] not in node.members or isinstance(path[-1], int):
+        return text
+    name, value = _SCALAR.match(text, node.keys[path[-1]]), node.members[path[-1]]
+    assert name is not None, "it was read"
+    colon = _skip(text, name.end())
+    comments = (text[name.end() : colon] + text[colon + 1 : value.start]).rstrip()
+    return text[: value.end] + _joined(comments, text[value.end :])
 
 
 def _emptied(text: str, node: Node, start: int, end: int) -> str:

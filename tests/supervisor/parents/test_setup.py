@@ -332,6 +332,23 @@ def test_what_is_taken_away_leaves_the_comments_beside_it(text, left):
     assert "ours" not in jsonc.parse(left).value
 
 
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ('{"k": [] /* mine */, "b": 1}', '{/* mine */ "b": 1}'),
+        ('{"k": [] // mine\n, "b": 1}', '{// mine\n "b": 1}'),
+        ('{\n  "k": [] /* mine */, // too\n  "b": 1\n}', '{\n  /* mine */ // too\n  "b": 1\n}'),
+        ('{"k": /* mine */ [], "b": 1}', '{/* mine */ "b": 1}'),
+        ('{"k": // mine\n []}', "{ // mine\n}"),
+        ('{"a": 1, "k" /* mine */: /* too */ []}', '{"a": 1 /* mine */ /* too */}'),
+        ('{"a": 1, "k": // mine\n [], "b": 1}', '{"a": 1 // mine\n, "b": 1}'),
+    ],
+)
+def test_of_the_users_empty_list_that_goes_with_ours_every_comment_stays(text, left):
+    assert jsonc.remove(jsonc.add(text, ("k",), None, "ours"), ("k", 0)) == left
+    assert "k" not in jsonc.parse(left).value
+
+
 @pytest.mark.parametrize("client", CLIENTS)
 def test_lines_end_as_the_users_do(person, client):
     fill(person, client)
