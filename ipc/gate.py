@@ -23,8 +23,11 @@ from ipc.thaw import Thaw
 #: Seconds a writer waits for the gate: longer than any transaction of ours, shorter than a person's patience.
 PATIENCE = 5.0
 
-#: Seconds between two tries: from the length of a short transaction up to that of a synced one.
-FIRST_NAP, LONGEST_NAP = 0.00005, 0.0005
+#: Seconds between two tries: from the length of a short transaction up to where sixteen that wait look up often enough.
+FIRST_NAP, LONGEST_NAP = 0.00005, 0.002
+
+#: Seconds after which a writer looks at who holds the gate: longer than a queue of many takes.
+LONG = 0.1
 
 #: What a terminal stops a process with.
 JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
@@ -77,10 +80,12 @@ class Gate:
 
     def _wait(self, deadline: float) -> None:
         rest, thaw = FIRST_NAP, Thaw()  # who held it at the last wait has let go of it since
+        began = clock.monotonic()
         while not self._try():
-            if clock.monotonic() >= deadline:
+            now = clock.monotonic()
+            if now >= deadline:
                 raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
-            if rest == LONGEST_NAP:
+            if now - began >= LONG:
                 thaw.look(holder_of(self._descriptor))
             clock.nap(rest * _uneven())
             rest = min(rest * 2, LONGEST_NAP)
