@@ -263,10 +263,10 @@ class Office:
 
     async def _cancel(self, params: dict[str, Any], parent: str) -> Answer:
         id = await asyncio.to_thread(lambda: self._queue().find(params["id"]))
-        while True:
-            task = await self._cancelled(id)
-            if task.status.ended:
-                return _told(task)
+        naps = Naps()
+        while not (task := await self._cancelled(id)).status.ended:
+            await asyncio.sleep(naps.next())  # as in a wait
+        return _told(task)
 
     async def _cancelled(self, id: str) -> Task:
         """The task after a try to cancel it. A call that is given up ends only the waiting."""
