@@ -16,7 +16,7 @@ from selectors import EVENT_READ, BaseSelector
 from typing import Any, Final, NamedTuple
 
 from ipc import clock, frames
-from ipc.connection import EVERYONE, FULL, Call, Connection, Subscription
+from ipc.connection import EVERYONE, LOW, Call, Connection, Subscription
 from ipc.errors import BackburnerError, InvalidInput, OverCap, Temporary
 from ipc.event import TYPES
 from ipc.frames import Request, RpcError
@@ -258,7 +258,7 @@ class Bus:
 
     def _read_page(self, subscription: Subscription) -> bool:
         """Send as much of the log's next page as there is room for. Whether there may be more."""
-        page, is_all = self._log.page(subscription.concerned, subscription.cursor, PAGE, FULL)
+        page, is_all = self._log.page(subscription.concerned, subscription.cursor, PAGE, LOW)
         self._warn_of_a_gap(subscription, page)
         for line in page:
             if subscription.connection.full:

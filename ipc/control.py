@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ipc import clock
 from ipc.client import Client, Naps
+from ipc.environment import of_nobody
 from ipc.errors import (
     AlreadyRunning,
     BackburnerError,
@@ -183,9 +184,8 @@ def _usher(home: Home, overrides: Mapping[str, object] | None) -> subprocess.Pop
 
 def _environment(home: Home, overrides: Mapping[str, object] | None) -> dict[str, str]:
     """The caller's, without what would make the supervisor take itself for a part of a task."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BACKBURNER_")}
     said = {} if overrides is None else {OVERRIDES: json.dumps(overrides)}
-    return {**kept, "BACKBURNER_HOME": str(home.folder), **said}
+    return {**of_nobody(os.environ), "BACKBURNER_HOME": str(home.folder), **said}
 
 
 def _read_number(usher: subprocess.Popen[bytes]) -> int:

@@ -36,6 +36,11 @@ def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if not is_foreign(name) and _storable(name + value)}
 
 
+def of_nobody(environ: Mapping[str, str]) -> dict[str, str]:
+    """All of an environment but what we say to our own processes: who has it is no part of a task, nor a role."""
+    return {name: value for name, value in environ.items() if not name.startswith("BACKBURNER_")}
+
+
 def is_foreign(name: str) -> bool:
     """Whether a variable speaks of somebody else: a task has it only if its launch said so."""
     return _matches(name, FOREIGN)

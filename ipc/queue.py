@@ -414,7 +414,7 @@ def _claimed(row: Row, given: Row | None) -> Claimed:
     )
 
 
-@lru_cache(64)
+@lru_cache(8)  # each may be a megabyte
 def _env_of(text: str) -> dict[str, str | None]:
     """A launcher's environment; that of its tasks is one and the same text. It is only read."""
     found: dict[str, str | None] = json.loads(text)

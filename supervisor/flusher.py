@@ -90,7 +90,7 @@ class Flusher(Role):
         if not self._configured:
             self._configure()
             self._herald.configure()
-        self._stirred = self._is_changed() or self._stirred
+        self._stirred = self._stirred or self._is_changed()
         if self._stirred:
             self._tell()
         if self._outbox.due() == 0.0:

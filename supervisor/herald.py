@@ -6,11 +6,11 @@ import os
 import re
 import subprocess
 from collections import deque
-from pathlib import Path
 from selectors import EVENT_READ, BaseSelector
 
 from ipc import clock
 from ipc.config import BATCH_PLACEHOLDERS, on_batch
+from ipc.environment import of_nobody
 from ipc.log import TOLD_BATCH, Line, Log
 from supervisor import children
 from supervisor.messages import say
@@ -92,10 +92,9 @@ class Herald:
         known = (line.parent or "", line.message, str(line.seq), str(home.folder))
         words = {f"{{{name}}}": word for name, word in zip(BATCH_PLACEHOLDERS, known, strict=True)}
         command = [filled(element, words) for element in self._command]
+        environment = {**of_nobody(os.environ), "BACKBURNER_HOME": str(home.folder)}
         try:
-            self._process = children.start_told(
-                command, line.text.encode(), environment(home.folder), str(home.folder.parent)
-            )
+            self._process = children.start_told(command, line.text.encode(), environment, str(home.folder.parent))
         except OSError as error:
             self._failed(line, error.strerror or str(error))
             return
@@ -152,12 +151,6 @@ class Herald:
 def rest_after(tries: int) -> float:
     """Seconds from a batch's failure number `tries` to its next try."""
     return min(LAST_REST, FIRST_REST * 2.0 ** min(tries - 1, DOUBLINGS))
-
-
-def environment(home: Path) -> dict[str, str]:
-    """Ours, without what the supervisor says to its own processes."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BACKBURNER_")}
-    return {**kept, "BACKBURNER_HOME": str(home)}
 
 
 def filled(template: str, words: dict[str, str]) -> str:

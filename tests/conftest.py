@@ -16,6 +16,7 @@ import pytest
 from tests.helpers.commands import backburner
 from tests.helpers.moment import eventually
 from tests.helpers.strays import described, end, strays
+from tests.helpers.yard import Yard
 
 # A suite that is started in the background has Ctrl-C ignored, and all that it starts would have it, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -81,3 +82,10 @@ def supervised(home: Path, no_strays: None) -> Iterator[Path]:
     assert started.returncode == 0, started.stderr
     yield home
     backburner(home, "down", "--now")
+
+
+@pytest.fixture
+def yard(home: Path) -> Iterator[Yard]:
+    """The database of this test's home, with hands to launch, claim and settle; no process of ours."""
+    with Yard(home) as found:
+        yield found

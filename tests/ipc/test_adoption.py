@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from tests.helpers.commands import backburner
 from tests.helpers.yard import MANY, Yard
 
 BATCH = "background_tasks_batch"
-
-
-@pytest.fixture
-def yard(home) -> Iterator[Yard]:
-    with Yard(home) as found:
-        yield found
 
 
 def notices(yard: Yard, parent: str, after: int = 0) -> list[dict]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,12 +11,6 @@ from ipc.log import ROOM
 from ipc.task import TaskStatus
 from ipc.tasks import Filter
 from tests.helpers.yard import Yard
-
-
-@pytest.fixture
-def yard(home) -> Iterator[Yard]:
-    with Yard(home) as found:
-        yield found
 
 
 def batches(yard: Yard, parent: str = "ses-1") -> list[dict]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -18,12 +17,6 @@ from ipc import (
     save_background_state,
 )
 from tests.helpers.yard import Yard
-
-
-@pytest.fixture
-def yard(home) -> Iterator[Yard]:
-    with Yard(home) as found:
-        yield found
 
 
 def test_no_task_is_no_state(home):

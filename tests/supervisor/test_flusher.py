@@ -17,12 +17,6 @@ ENDS = 45
 
 
 @pytest.fixture
-def yard(home) -> Iterator[Yard]:
-    with Yard(home) as found:
-        yield found
-
-
-@pytest.fixture
 def flusher(yard: Yard) -> Iterator[Flusher]:
     """One that has begun, in this process."""
     found = Flusher(yard.home)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from selectors import DefaultSelector
 
@@ -23,12 +22,6 @@ while [ -e "$1/hold" ]; do sleep 0.05; done
 [ "$(wc -l < "$1/calls")" -gt "$(cat "$1/failures")" ]
 """
 LONG = 10_000.0
-
-
-@pytest.fixture
-def yard(home) -> Iterator[Yard]:
-    with Yard(home) as found:
-        yield found
 
 
 @pytest.fixture

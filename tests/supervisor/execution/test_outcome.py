@@ -2,21 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-
 from ipc.config import BackgroundConfig
 from ipc.task import TaskStatus
 from supervisor.execution.outcome import MOST_INTERRUPTIONS, Outcome, Try, backoff, interrupted, settlement_of
 from tests.helpers.yard import Yard
-
-
-@pytest.fixture
-def yard(home: Path) -> Iterator[Yard]:
-    with Yard(home) as yard:
-        yield yard
 
 
 def test_a_task_whose_worker_dies_each_time_before_it_starts_is_not_tried_for_ever(yard: Yard):

@@ -18,12 +18,6 @@ BESIDE = {"claudecode/toolUseId": "toolu_1"}
 
 
 @pytest.fixture
-def yard(home: Path) -> Iterator[Yard]:
-    with Yard(home) as found:
-        yield found
-
-
-@pytest.fixture
 def tools(yard: Yard, home: Path) -> Iterator[Client]:
     """The tools of a session whose hooks were seen."""
     assert hook(home) == ""

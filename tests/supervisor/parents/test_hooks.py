@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,6 @@ from ipc.task import TaskStatus
 from tests.helpers.yard import Yard
 
 Done = subprocess.CompletedProcess[str]
-
-
-@pytest.fixture
-def yard(home) -> Iterator[Yard]:
-    with Yard(home) as found:
-        yield found
 
 
 def ask(question: Mapping[str, Any] | str, *words: str, shell: str = "") -> Done:
