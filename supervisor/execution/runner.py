@@ -32,8 +32,7 @@ _RESULT_LIMIT = 64 * 1024
 #: A variable that only keeps room for the marks of a try in the environment that this process was started with.
 ROOM = "BACKBURNER_ROOM"
 
-#: A name among the modules: before it stands what was loaded before the first call. To look through all that would
-#: write to every page it lies on, and make it this process's own.
+#: A name among the modules: before it stands what was loaded before the first call.
 BEFORE = "backburner.before"
 
 _PR_SET_PDEATHSIG = 1
@@ -234,7 +233,8 @@ def _sentence(error: BaseException) -> str:
 
 def _files_of_calls() -> list[str]:
     """The files of modules that calls have loaded: when one changes on disk, this process is out of date."""
-    loaded = itertools.takewhile(lambda entry: entry[0] != BEFORE, reversed(sys.modules.items()))
+    known = list(sys.modules.items())  # at once: a thread that the call left may be importing
+    loaded = itertools.takewhile(lambda entry: entry[0] != BEFORE, reversed(known))
     return sorted({file for _, module in loaded if (file := getattr(module, "__file__", None))})
 
 
