@@ -14,6 +14,7 @@ from ipc.config import BackgroundConfig
 from ipc.database import Database, Row
 from ipc.ending import wait_until_gone
 from ipc.errors import Disconnected, MoveNotAllowed, NoSupervisor, Temporary
+from ipc.groups import publish_all
 from ipc.log import Log
 from ipc.moments import moment
 from ipc.pruning import STEP, Pruned, Pruning
@@ -93,6 +94,7 @@ class Archive:
     def _cancel_all(self) -> None:
         while self._cancel_waiting() == STEP:
             continue
+        publish_all(self.database)
         running = [one.id for one in Registry(self.database).running() if self._cancel(one.id)]
         wait_until_gone(self._queue, running)
 
@@ -137,7 +139,11 @@ class Archive:
     # writing and reading files
 
     def export(self, seed: bool = False) -> Iterator[str]:
-        """All tasks as one JSON document, in pieces; with `seed` as the seed's background-manager.json."""
+        """All tasks as one JSON document, in pieces; with `seed` as the seed's background-manager.json.
+
+        What workers hold is published first. Raises HeldByWorker.
+        """
+        publish_all(self.database)
         if seed:
             return saved.seed_pieces(self.tasks())
         return saved.pieces(self._log.id(), (self._whole(row) for row in self._rows()))

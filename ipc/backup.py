@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ipc import clock
-from ipc.claim import Settlement
+from ipc.claim import Attempted, Rescued, Settlement
 from ipc.config import DEFAULT_BACKGROUND_CONFIG
 from ipc.database import Database, Wreck, flaws_of
 from ipc.errors import AlreadyRunning, Damaged, InvalidInput, MoveNotAllowed, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.graft import graft
+from ipc.groups import taking_one_at_a_time
 from ipc.holders import openers
 from ipc.home import Home
 from ipc.lock import Lock, holder
@@ -56,7 +57,8 @@ def back_up(database: Database, file: Path, replacing: bool) -> int:
     if os.path.lexists(file) and not replacing:
         raise InvalidInput(f"{file} exists; to replace it: backburner backup --force {file}", field="FILE")
     with _beside(file) as draft:
-        database.copy_to(draft)
+        with taking_one_at_a_time(database):
+            database.copy_to(draft)
         _check(draft, Permanent)
         _put(draft, file)
     return file.stat().st_size
@@ -206,12 +208,16 @@ def _settle_lost(database: Database, why: str) -> int:
     """Have nothing run and nobody live; how many tasks ran."""
     registry, queue = Registry(database), Queue(database, DEFAULT_BACKGROUND_CONFIG)
     running = registry.running()
-    for one in running:
-        end = Settlement(number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=why, error_kind="lost")
-        queue.settle(end)
+    held = [one for holder_ in registry.holders() for one in queue.held_by(holder_.process.number)]
+    queue.rescue([_lost(one, why, None) for one in running] + [_lost(one, why, one.group) for one in held])
     for process in [process for role in ROLES for process in registry.processes(role)]:
         registry.leave(process.number)
-    return len(running)
+    return len(running) + len(held)
+
+
+def _lost(one: Attempted, why: str, group: str | None) -> Rescued:
+    end = Settlement(number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=why, error_kind="lost")
+    return Rescued(one.number, one.claim, end, group, clock.now())
 
 
 # saving

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import struct
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ipc.moments import moment
 from ipc.sql import statement
 
 #: The schema this program writes; `PRAGMA user_version` of a home.
-SCHEMA = 4
+SCHEMA = 5
 
 #: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
 CHECKPOINT_AT = 8 * 1024 * 1024
@@ -88,9 +88,16 @@ class Transaction:
         """Run an insertion; the new row's number."""
         return self._connection.execute(statement(name), values or {}).lastrowid or 0
 
-    def many(self, name: str, values: Iterator[Values] | list[dict[str, Any]]) -> None:
-        """Run a statement once per set of values."""
-        self._connection.executemany(statement(name), values)
+    def many(self, name: str, values: Iterator[Values] | list[dict[str, Any]]) -> int:
+        """Run a statement once per set of values; return how many rows it changed."""
+        return self._connection.executemany(statement(name), values).rowcount
+
+    def tuples(self, name: str, values: Values) -> Generator[tuple[Any, ...]]:
+        """Yield the rows of a statement as plain tuples, read as they are asked for."""
+        cursor = self._connection.execute(statement(name), values)
+        cursor.row_factory = None
+        with closing(cursor):
+            yield from cursor
 
 
 class Database:

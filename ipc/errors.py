@@ -101,6 +101,10 @@ class Temporary(BackburnerError):
     rpc_code = -32004
 
 
+class HeldByWorker(Temporary):
+    """The task is about to run, and the worker that holds it does not answer; try again later."""
+
+
 class Unsynced(Temporary):
     """It was written, but the disk did not confirm it: whether it outlives a power loss is not known."""
 

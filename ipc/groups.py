@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
+from ipc import clock
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Transaction
 from ipc.limits import Limits
+from ipc.publication import Publication
+from ipc.registry import wake_process
 
 
 class Group(NamedTuple):
@@ -58,30 +63,107 @@ class Groups:
             row = transaction.one("count_ready", {"grp": group, "most": most})
         return None if row is None else Head(row["number"], row["agent"] == "external", row["ready"])
 
-    def configure(self) -> None:
-        """Apply the configured limits, and put every key's tasks into its group."""
-        with self.database.write() as transaction:
+    def configure(self) -> set[int]:
+        """Apply the configured limits, and put every key's tasks into its group.
+
+        While workers hold tasks nothing changes: return these workers, which were asked to publish them. Workers take
+        one task at a time until it is done, so the next tries come to an end.
+        """
+
+        def configure(transaction: Transaction) -> None:
             transaction.run("forget_configured")
             for name, most in self.config.model_concurrency.items():
                 transaction.run("configure_group", {"name": name, "most": most})
-            regroup(transaction, self.config)
+
+        holders = self._change_limits(configure)
+        for owner in holders:
+            wake_process(self.database, owner)
+        return holders
 
     def limit(self, key: str, most: int | None) -> str:
-        """Set a limit that lasts over restarts (0: unlimited, None: as configured); the group that it is for."""
-        with self.database.write() as transaction:
+        """Set a limit that lasts over restarts (0: unlimited, None: as configured); return the group that it is for.
+
+        Raises HeldByWorker.
+        """
+
+        def limit(transaction: Transaction) -> None:
             transaction.run("set_live_limit", {"name": key, "live": most, "default": self.config.default_concurrency})
-            regroup(transaction, self.config)
-            group = load_limits(transaction, self.config).group(key)
+
+        publication = Publication(self.database)
+        while holders := self._change_limits(limit):
+            publication.wait_for(holders)
         self.home.wake("supervisor", "limits")
-        return group
+        return self.limits().group(key)
+
+    def _change_limits(self, change: Callable[[Transaction], None]) -> set[int]:
+        """Change limits and regroup in one transaction, if no worker holds a task; else return the workers that do."""
+        with self.database.write() as transaction:
+            holders = request_held(transaction, None)
+            transaction.run("set_single", {"grp": None, "single": bool(holders)})
+            if not holders:
+                change(transaction)
+                regroup(transaction, self.config)
+        return holders
 
     def pause(self, key: str, paused: int) -> str:
-        """Stop (1) or go on with (0) giving out a key's group; the group."""
+        """Stop (1) or resume (0) giving out a key's group; return the group.
+
+        When a pause returns, no task of the group starts any more. Raises HeldByWorker: it is paused then, but a task
+        that a worker holds may still start.
+        """
         with self.database.write() as transaction:
             group = ensure(transaction, load_limits(transaction, self.config), key)
             transaction.run("pause_group", {"name": group, "paused": paused})
+            holders = request_held(transaction, group) if paused else set()
         self.home.wake("supervisor", "limits")
+        if holders:
+            wait_until_published(self.database, group)
         return group
+
+
+def wait_until_published(database: Database, group: str | None) -> None:
+    """Return when no worker holds a task of a group (None: of any). Raises HeldByWorker.
+
+    While tasks are ready and may be started, workers take others: pause the group first, or see `taking_one_at_a_time`.
+    """
+    publication = Publication(database)
+    while holders := _holders(database, group):
+        publication.wait_for(holders)
+
+
+@contextmanager
+def taking_one_at_a_time(database: Database) -> Iterator[None]:
+    """Have no worker hold a task meanwhile. Raises HeldByWorker.
+
+    If this process dies, workers go on taking one task at a time until limits are applied again: that is only slower.
+    """
+    _set_single(database, 1)
+    try:
+        wait_until_published(database, None)
+        yield
+    finally:
+        _set_single(database, 0)
+
+
+def publish_all(database: Database) -> None:
+    """Return after a moment at which no worker held a task. Raises HeldByWorker."""
+    with taking_one_at_a_time(database):
+        return
+
+
+def _holders(database: Database, group: str | None) -> set[int]:
+    with database.write(durable=False) as transaction:
+        return request_held(transaction, group)
+
+
+def _set_single(database: Database, single: int) -> None:
+    with database.write(durable=False) as transaction:
+        transaction.run("set_single", {"grp": None, "single": single})
+
+
+def request_held(transaction: Transaction, group: str | None) -> set[int]:
+    """Ask the workers that hold tasks of a group (None: of any) to publish them; return their numbers."""
+    return {row["owner"] for row in transaction.all("request_held_of_group", {"grp": group, "now": clock.now()})}
 
 
 def ensure(transaction: Transaction, limits: Limits, key: str) -> str:

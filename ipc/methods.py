@@ -18,9 +18,10 @@ from ipc.adoption import adopt
 from ipc.bus import ACK, LATER, SUBSCRIBE, UNSUBSCRIBE, Method
 from ipc.clock import monotonic
 from ipc.connection import Call
-from ipc.errors import BackburnerError, NotFound, Temporary
+from ipc.errors import BackburnerError, HeldByWorker, NotFound, Temporary
 from ipc.home import Home
 from ipc.log import ROOM, Line
+from ipc.publication import TIMEOUT
 from ipc.queue import Queue
 from ipc.shape import Flag, Integer, ListOf, Nullable, OneOf, Record, Text
 from ipc.status import version
@@ -38,6 +39,8 @@ CHARACTER = 4
 ENDED = frozenset({"background_task_completed"})
 #: Tasks that calls wait for at most, each counted for each call: a hundred bytes each.
 MOST_WAITED = 100_000
+#: Seconds until a call about a task that a worker holds is tried again; the worker's publication mostly comes earlier.
+RETRY_AFTER = 0.005
 #: What says that a task does not run any more.
 STOPPED = ENDED | {"background_task_retrying"}
 
@@ -199,6 +202,45 @@ class _Waiters:
             heapify(self._deadlines)
 
 
+class _Held:
+    """The calls about tasks that a worker holds: they are tried again until it has published them."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._calls: list[tuple[float, Call, Callable[[], object]]] = []
+
+    def attempt(self, call: Call, handle: Callable[[], object]) -> object:
+        """Return the answer, or LATER if it has to be tried again."""
+        try:
+            return handle()
+        except HeldByWorker:
+            self._calls.append((self._clock() + TIMEOUT, call, handle))
+            return LATER
+
+    def due(self) -> float | None:
+        return RETRY_AFTER if self._calls else None
+
+    def retry(self) -> None:
+        calls, self._calls = self._calls, []
+        for deadline, call, handle in calls:
+            if not call.closed:
+                self._retry(deadline, call, handle)
+
+    def _retry(self, deadline: float, call: Call, handle: Callable[[], object]) -> None:
+        try:
+            answer = handle()
+        except HeldByWorker as error:
+            if self._clock() < deadline:
+                self._calls.append((deadline, call, handle))
+            else:
+                call.fail(error)
+        except BackburnerError as error:
+            call.fail(error)
+        else:
+            if answer is not LATER:
+                call.answer(answer)
+
+
 class Methods:
     """The table of methods, and the calls in it that wait."""
 
@@ -206,6 +248,7 @@ class Methods:
         """Serve this queue; `clock` gives seconds that never go back."""
         self._queue, self._home, self._around = queue, home, around
         self._waiters = _Waiters(clock)
+        self._held = _Held(clock)
 
     def table(self) -> dict[str, Method]:
         """What to give to the Bus."""
@@ -235,11 +278,12 @@ class Methods:
 
     def due(self) -> float | None:
         """Seconds until a call has waited long enough, 0 if one has; None when none has a limit."""
-        return self._waiters.due()
+        return min((due for due in (self._waiters.due(), self._held.due()) if due is not None), default=None)
 
     def expire(self) -> None:
-        """Answer the calls that have waited long enough."""
+        """Answer the calls that have waited long enough, and try those again that wait for a worker."""
         self._waiters.expire()
+        self._held.retry()
 
     def _launch(self, params: dict[str, Any], call: Call) -> object:
         launched = self._queue.launch_many([self._input(params)])[0]
@@ -307,8 +351,10 @@ class Methods:
             return None
 
     def _cancel(self, params: dict[str, Any], call: Call) -> object:
-        """Answered when the tree is gone: then the end is told."""
-        id = params["id"]
+        """Answer when the tree is gone: then the end is in the log."""
+        return self._held.attempt(call, lambda: self._try_cancel(params["id"], call))
+
+    def _try_cancel(self, id: str, call: Call) -> object:
         task = self._queue.cancel(id)
         self._around.poke()
         if task.status is not TaskStatus.RUNNING:
@@ -324,13 +370,13 @@ class Methods:
         return self._moved(self._queue.retry(params["id"]))
 
     def _complete(self, params: dict[str, Any], call: Call) -> object:
-        return self._moved(self._queue.complete(params["id"], params.get("result")))
+        return self._held.attempt(call, lambda: self._moved(self._queue.complete(params["id"], params.get("result"))))
 
     def _fail(self, params: dict[str, Any], call: Call) -> object:
-        return self._moved(self._queue.fail(params["id"], params["error"]))
+        return self._held.attempt(call, lambda: self._moved(self._queue.fail(params["id"], params["error"])))
 
     def _progress(self, params: dict[str, Any], call: Call) -> object:
-        return self._moved(self._queue.progress(params["id"], params["text"]))
+        return self._held.attempt(call, lambda: self._moved(self._queue.progress(params["id"], params["text"])))
 
     def _moved(self, task: Task) -> dict[str, Any]:
         self._around.poke()

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipc import clock
+from ipc import claiming, clock
+from ipc.claim import Held
+from ipc.claiming import HELD
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction
 from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.groups import assign, load_limits
 from ipc.launch import Order, follow_up
 from ipc.limits import Limits
+from ipc.publication import TIMEOUT, Publication
 from ipc.sessions import heir_of
 from ipc.settings import applied_configuration
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
 from ipc.tasks import Tasks, find_state, known_task, state_of, state_of_group
 
 if TYPE_CHECKING:  # a launch needs none of them
-    from ipc.claim import Claimed, Settlement, Slot
+    from ipc.claim import Claimed, Rescued, Settlement, Slot, Step, Taken
     from ipc.registry import Running
 
 #: Tasks that are cancelled in one transaction at most.
@@ -46,6 +48,8 @@ class Queue(Tasks):
         super().__init__(database, config)
         self._limits = Limits(config.default_concurrency, config.model_concurrency, {})
         self._limits_version = -1
+        #: Seconds to wait for a worker that holds a task; a process that serves others sets 0.
+        self.publication_timeout = TIMEOUT
 
     # launching
 
@@ -150,26 +154,67 @@ class Queue(Tasks):
     # running
 
     def claim(self, slot: Slot, owner: int | None) -> Claimed | None:
-        """Start a try at the group's next task in that slot; None if there is none, or the slot may not be used now."""
-        with self.database.write(durable=False) as transaction:
-            claimed = _claim(transaction, slot, owner)
-        if claimed is not None:
-            self.home.wake("flusher")
-        return claimed
+        """Start an attempt at the next task of the slot's group; None if there is none, or the slot may not be used.
 
-    def settle(self, settlement: Settlement, then: tuple[Slot, int] | None = None) -> tuple[str | None, Claimed | None]:
-        """End a try and, with a slot and an owner, claim the next task of the group in the same transaction.
+        An owner of None claims work that is done outside, a worker all else.
+        """
+        taken = self.take(slot, owner, 1)
+        return taken[0].claimed() if taken else None
 
-        Gives the task's status now, or None where the claim was no longer the one in force: then nothing changed.
+    def take(self, slot: Slot, owner: int | None, count: int) -> list[Taken]:
+        """Start the next task of the slot's group and hold up to `count` - 1 of those behind it; return them in order.
+
+        The count of running tasks and the claim are one transaction: two workers can never exceed the limit.
         """
         with self.database.write(durable=False) as transaction:
-            status = _settle(transaction, settlement)
-            claimed = _claim(transaction, *then) if then else None
+            taken = claiming.take(transaction, slot, owner, count)
+        if taken:
+            self.home.wake("flusher")
+        return taken
+
+    def advance(self, step: Step) -> list[Taken]:
+        """Publish what became of the tasks that a worker has taken, and take more; one transaction.
+
+        Return what was taken, in order.
+        """
+        with self.database.write(durable=False) as transaction:
+            retried = TaskStatus.PENDING in claiming.end(transaction, step.ended, step.owner)
+            if step.current is not None and not step.current.current:
+                claiming.start(transaction, step.current, step.owner)
+            returned = [(one.number, one.claim) for one in step.returned]
+            claiming.require(claiming.give_back(transaction, returned), len(returned))
+            taken = claiming.take(transaction, step.slot, step.owner, step.count) if step.count else []
+            followed = retried or bool(returned) or transaction.value("any_over") is not None
+        self.home.wake("flusher")
+        if followed:
+            self.home.wake("supervisor")
+        return taken
+
+    def settle(self, settlement: Settlement) -> str | None:
+        """End an attempt; return its task's status, or None where its claim is no longer in force: nothing changed."""
+        with self.database.write(durable=False) as transaction:
+            status = claiming.settle(transaction, settlement)
             followed = status == TaskStatus.PENDING or transaction.value("any_over") is not None
         self.home.wake("flusher")
         if followed:
             self.home.wake("supervisor")
-        return status, claimed
+        return status
+
+    def held_by(self, owner: int) -> list[Held]:
+        """Return the tasks that a worker holds, in order."""
+        with self.database.read() as transaction:
+            return [Held(*row) for row in transaction.tuples("list_held", {"owner": owner})]
+
+    def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
+        """Settle what a dead worker had taken, in order, in one transaction; return the statuses.
+
+        Nothing happens to a task whose claim is no longer in force: its status is None.
+        """
+        with self.database.write(durable=False) as transaction:
+            statuses = [claiming.rescue(transaction, one) for one in attempts]
+        self.home.wake("flusher")
+        self.home.wake("supervisor")
+        return statuses
 
     def note_pid(self, number: int, claim: int, pid: int | None) -> None:
         """Tell who the first process of a try is, for people to see; nothing is decided on it."""
@@ -205,54 +250,87 @@ class Queue(Tasks):
     def cancel(self, id: str) -> Task:
         """Cancel a task: at once if it is pending, else by a verdict that its worker carries out.
 
-        Raises NotFound, MoveNotAllowed if it has ended.
+        Raises NotFound, MoveNotAllowed if it has ended, HeldByWorker.
         """
-        with self.database.write() as transaction:
-            state = state_of(transaction, id, self.home.folder)
+
+        def cancel(transaction: Transaction, state: Row) -> None:
             if state["status"] == TaskStatus.PENDING:
                 transaction.run("cancel_pending", {"number": state["number"], "now": clock.now()})
             elif state["status"] != TaskStatus.RUNNING:
                 raise MoveNotAllowed(f"Task {id} has already ended ({state['status']}).")
             elif state["verdict"] != TaskStatus.CANCELLED:
                 _rule(transaction, state, TaskStatus.CANCELLED, None, None)
-        return self._after(state, id)
+
+        return self._after(self._change(id, cancel), id)
 
     def cancel_all(self, ids: Sequence[str]) -> list[str]:
-        """Cancel those of some tasks that have not ended, many in one transaction; which ones. Raises Temporary."""
-        cancelled: dict[str, Row] = {}
+        """Cancel those of some tasks that have not ended, many in one transaction; return which.
+
+        Raises Temporary, HeldByWorker.
+        """
+        cancelled: dict[str, int | None] = {}
         for start in range(0, len(ids), CANCELS):
-            with self.database.write() as transaction:
-                states = {id: find_state(transaction, id) for id in ids[start : start + CANCELS]}
-                cancelled |= {id: state for id, state in states.items() if state and _cancel(transaction, state)}
-        self._wake({state["owner"] for state in cancelled.values()})
+            some = ids[start : start + CANCELS]
+            publication = Publication(self.database, self.publication_timeout)
+            while some:
+                done, holders = self._cancel_some(some)
+                cancelled |= done
+                some = [id for id in some if id not in done] if holders else []
+                if some:
+                    publication.wait_for(holders)
+        self._wake({owner for owner in cancelled.values() if owner is not None})
         self.home.wake("supervisor")
         self.home.wake("flusher")
         return list(cancelled)
 
+    def _cancel_some(self, ids: Sequence[str]) -> tuple[dict[str, int | None], set[int]]:
+        """Return the owners of the tasks that are cancelled or will be, and the workers that hold others."""
+        with self.database.write() as transaction:
+            states = {id: find_state(transaction, id) for id in ids}
+            known = {id: state for id, state in states.items() if state is not None}
+            holders = {state["owner"] for state in known.values() if _request_if_held(transaction, state)}
+            done = {id: state["owner"] for id, state in known.items() if _cancel(transaction, state)}
+        return done, holders
+
     def complete(self, id: str, result: str | None = None) -> Task:
-        """Say from outside that a running task is done. Raises NotFound, MoveNotAllowed."""
+        """Record that a running task has completed. Raises NotFound, MoveNotAllowed, HeldByWorker."""
         return self._end_from_outside(id, TaskStatus.COMPLETED, result, None)
 
     def fail(self, id: str, error: str) -> Task:
-        """Say from outside that a running task has failed. Raises NotFound, MoveNotAllowed."""
+        """Record that a running task has failed. Raises NotFound, MoveNotAllowed, HeldByWorker."""
         return self._end_from_outside(id, TaskStatus.ERROR, error, "failed")
 
     def _end_from_outside(self, id: str, verdict: TaskStatus, text: str | None, kind: str | None) -> Task:
-        with self.database.write() as transaction:
-            state = state_of(transaction, id, self.home.folder)
+        def rule(transaction: Transaction, state: Row) -> None:
             if state["status"] != TaskStatus.RUNNING:
                 raise MoveNotAllowed(f"Task {id} is not running ({state['status']}).")
             _rule(transaction, state, verdict, text, kind)
-        return self._after(state, id)
+
+        return self._after(self._change(id, rule), id)
 
     def progress(self, id: str, text: str) -> Task:
-        """Note how far a running task is. Raises NotFound, MoveNotAllowed."""
-        with self.database.write(durable=False) as transaction:
-            state = state_of(transaction, id, self.home.folder)
+        """Record how far a running task is. Raises NotFound, MoveNotAllowed, HeldByWorker."""
+
+        def note(transaction: Transaction, state: Row) -> None:
             if not transaction.run("set_progress", {"id": id, "text": cut(text, BRIEF_LIMIT)}):
                 raise MoveNotAllowed(f"Task {id} is not running ({state['status']}).")
+
+        self._change(id, note)
         self.home.wake("flusher")
         return self.get(id)
+
+    def _change(self, id: str, change: Callable[[Transaction, Row], None]) -> Row:
+        """Change a task in a transaction, once no worker holds it; return the state it was in."""
+        publication = Publication(self.database, self.publication_timeout)
+        while True:
+            with self.database.write() as transaction:
+                state = state_of(transaction, id, self.home.folder)
+                held = _request_if_held(transaction, state)
+                if not held:
+                    change(transaction, state)
+            if not held:
+                return state
+            publication.wait_for({state["owner"]})
 
     def note_progress(self, number: int, claim: int, text: str) -> None:
         """Note how far a running try is, as its worker reads it from its output."""
@@ -282,17 +360,16 @@ class Queue(Tasks):
 
     def _after(self, state: Row, id: str) -> Task:
         """Tell those concerned that a verdict was written, and answer with the task as it is now."""
-        self._wake({state["owner"]})
+        self._wake({state["owner"]} - {None})
         self.home.wake("supervisor")
         self.home.wake("flusher")
         return self.get(id)
 
-    def _wake(self, owners: set[int | None]) -> None:
+    def _wake(self, owners: set[int]) -> None:
         from ipc.registry import wake_process
 
         for owner in owners:
-            if owner is not None:
-                wake_process(self.database, owner)
+            wake_process(self.database, owner)
 
     def interrupt(self, running: Running, requeue: bool) -> bool:
         """Have a running try ended because the supervisor goes down; back to the queue where it may be run again."""
@@ -383,77 +460,11 @@ def _blocker(transaction: Transaction, id: str, any_end: bool) -> dict[str, Any]
     return {"blocker": row["number"], "any_end": any_end, "over": status.ended, "well": status is TaskStatus.COMPLETED}
 
 
-def _claim(transaction: Transaction, slot: Slot, owner: int | None) -> Claimed | None:
-    place = {"grp": slot.group, "slot": slot.number}
-    number = transaction.value("next_claimable", {**place, "external": owner is None})
-    if number is None:
-        return None
-    claim = transaction.value("next_claim")
-    values = {**place, "number": number, "claim": claim, "owner": owner, "now": clock.now()}
-    row = transaction.one("claim_task", values)
-    assert row is not None, "the row was pending in this very transaction"
-    return _claimed(row, transaction.one("get_input", {"task": number}))
-
-
-def _claimed(row: Row, given: Row | None) -> Claimed:
-    from ipc.claim import Claimed, Slot
-
-    assert given is not None, "every task has its input"
-    names = "number id claim attempt max_attempts interruptions agent parent model description timeout_ms".split()
-    plain = "cwd call stdin stdin_file prompt".split()
-    return Claimed(
-        **{name: row[name] for name in names},
-        **{name: given[name] for name in plain},
-        session=row["session"] if given["resumes"] else None,
-        slot=Slot(row["grp"], row["slot"]),
-        command=tuple(json.loads(given["command"])) if given["command"] else None,
-        args=tuple(json.loads(given["args"])) if given["args"] else (),
-        kwargs=json.loads(given["kwargs"]) if given["kwargs"] else {},
-        env=_env_of(given["env"]) if given["env"] else {},
-        leave_children=None if given["leave_children"] is None else bool(given["leave_children"]),
-    )
-
-
-@lru_cache(8)  # each may be a megabyte
-def _env_of(text: str) -> dict[str, str | None]:
-    """A launcher's environment; that of its tasks is one and the same text. It is only read."""
-    found: dict[str, str | None] = json.loads(text)
-    return found
-
-
-def _settle(transaction: Transaction, settlement: Settlement) -> str | None:
-    kept = cut(settlement.result, RESULT_LIMIT)
-    row = transaction.one(
-        "settle_task",
-        {
-            "number": settlement.number,
-            "claim": settlement.claim,
-            "status": settlement.status,
-            "result": kept,
-            "result_truncated": kept != settlement.result,
-            "brief": _brief(kept),
-            "error": cut(settlement.error, RESULT_LIMIT),
-            "error_kind": settlement.error_kind,
-            "exit_code": settlement.exit_code,
-            "signal": settlement.signal,
-            "leftovers": settlement.leftovers,
-            "session": cut(settlement.session, BRIEF_LIMIT),
-            "not_before": settlement.not_before,
-            "unused": settlement.unused,
-            "now": clock.now(),
-        },
-    )
-    if row is None:
-        return None
-    for stream, data in settlement.outputs:
-        values = {"claim": settlement.claim, "stream": stream, "task": settlement.number, "data": data}
-        transaction.run("insert_output", values)
-    return str(row["status"])
-
-
-def _brief(result: str | None) -> str | None:
-    short = cut(result, BRIEF_LIMIT)
-    return None if short == result else short
+def _request_if_held(transaction: Transaction, state: Row) -> bool:
+    """Return True for a task that its worker holds, after asking for it."""
+    if state["ready"] != HELD:
+        return False
+    return transaction.run("request_held", {"number": state["number"], "now": clock.now()}) == 1
 
 
 def _cancel(transaction: Transaction, state: Row) -> bool:
@@ -474,14 +485,14 @@ def _rule(transaction: Transaction, state: Row, verdict: TaskStatus, text: str |
         from ipc.claim import Settlement
 
         settle_verdict = Settlement(number=state["number"], claim=state["claim"], status=verdict)
-        _settle(transaction, settle_verdict)
+        claiming.settle(transaction, settle_verdict)
 
 
 def _write_verdict(
     transaction: Transaction, claim: dict[str, int], verdict: TaskStatus, text: str | None, kind: str | None
 ) -> bool:
     kept = cut(text, RESULT_LIMIT)
-    brief = _brief(kept) if verdict is TaskStatus.COMPLETED else None
+    brief = claiming.brief(kept) if verdict is TaskStatus.COMPLETED else None
     values = {**claim, "verdict": verdict, "text": kept, "kind": kind, "brief": brief, "truncated": kept != text}
     return transaction.run("write_verdict", values) == 1
 
@@ -506,7 +517,7 @@ def _time_out(transaction: Transaction, row: Row) -> None:
     again = row["attempt"] < row["max_attempts"]
     error = f"No verdict within {row['timeout_ms']} ms."
     status = TaskStatus.PENDING if again else TaskStatus.ERROR
-    _settle(
+    claiming.settle(
         transaction,
         Settlement(number=row["number"], claim=row["claim"], status=status, error=error, error_kind="timeout"),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ipc import clock
 from ipc.claim import Slot
@@ -38,6 +39,13 @@ class Running:
     owner: Process | None
 
 
+class Holder(NamedTuple):
+    """A worker that holds tasks; `requested` says that another process waits for it to publish them."""
+
+    process: Process
+    requested: bool
+
+
 class Registry:
     """The table of processes."""
 
@@ -67,6 +75,7 @@ class Registry:
     def strike_out_dead(self) -> None:
         """Strike out the dead that no running task refers to any more."""
         owners = {running.owner.number for running in self.running() if running.owner}
+        owners |= {holder.process.number for holder in self.holders()}
         for role in ("supervisor", "flusher", "worker"):
             for process in self.processes(role):
                 if process.number not in owners and process.identity.alive() is False:
@@ -82,6 +91,12 @@ class Registry:
         with self.database.read() as transaction:
             value = transaction.value("process_since", {"role": role, "pid": pid})
             return None if value is None else int(value)
+
+    def holders(self) -> list[Holder]:
+        """Return the workers that hold tasks."""
+        with self.database.read() as transaction:
+            rows = transaction.all("list_holders")
+        return [Holder(process_of(row), row["requested"] is not None) for row in rows]
 
     def running(self) -> list[Running]:
         """All running tasks."""

@@ -9,7 +9,7 @@ from ipc.registry import Registry, Running
 from supervisor.children import how
 from supervisor.crew import Hand
 from supervisor.nurse import Nurse
-from supervisor.recovery import bury
+from supervisor.recovery import remove_files, rescue
 
 #: Of so many dead it is known how they died, until that is told of their tasks.
 MOST_STATUSES = 1000
@@ -51,6 +51,8 @@ class Burial:
             held = [one for one in registry.running() if one.owner and one.owner.number == hand.owner]
             self.add(held)
             free += [] if held else [hand]
+            if not held and hand.owner is not None:
+                remove_files(registry.database.home, hand.owner)
             self._gone.pop()
         return free
 
@@ -75,7 +77,7 @@ class Burial:
         for ticket in ready:
             for running in self._waiting[ticket]:
                 pid = running.owner.identity.pid if running.owner else 0
-                bury(queue, running, how(self._statuses.get(pid)))
+                rescue(queue, running, how(self._statuses.get(pid)))
                 self._statuses.pop(pid, None)
             del self._waiting[ticket]
         self._swept.clear()

@@ -70,6 +70,7 @@ class Flusher(Role):
         self._database = Database(self.home, "normal")
         self._log = Log(self._database)
         self._queue = Queue(self._database, applied_configuration(self._database))
+        self._queue.publication_timeout = 0.0  # this process serves others meanwhile
         self._configure()
         self._registry = Registry(self._database)
         self._number = self._registry.register("flusher")

@@ -16,6 +16,7 @@ SENTENCES: Mapping[str, str] = {
     "died": "{role} {pid} died ({how})",
     "rescued": "task {id}: its worker {pid} died; now {status}",
     "killing": "worker {pid} did not end task {id} in time; killing it",
+    "silent": "worker {pid} does not publish what it holds; killing it",
     "reloaded": "configuration applied from {sources}",
     "not_reloaded": "configuration not applied: {why}",
     "stopping": "going down: {running} still running, waiting up to {grace:g} s",

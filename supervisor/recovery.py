@@ -1,21 +1,24 @@
-"""What becomes of tasks whose owner died: bury the tree, then settle. Rescue rests on proof of death, never on age."""
+"""Rescuing the tasks of dead workers: end their trees, then settle. Rescue rests on proof of death, never on age."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
-from ipc.claim import Settlement
-from ipc.database import Database
+from ipc import clock
+from ipc.claim import Held, Rescued, Settlement
+from ipc.database import Database, boot_id
 from ipc.home import Home
 from ipc.lock import Lock, holder
 from ipc.moments import moment
 from ipc.queue import Queue
-from ipc.registry import Registry, Running
+from ipc.registry import Process, Registry, Running
 from ipc.settings import applied_configuration
 from supervisor.execution.files import Files
-from supervisor.execution.outcome import Outcome, Try, interrupted, settlement_of
-from supervisor.execution.record import path_of, recorded
+from supervisor.execution.journal import Entry, entries_by_claim, noted_settlement, outcome_of_end
+from supervisor.execution.outcome import Outcome, interrupted, settlement_of
+from supervisor.execution.output_files import was_opened
 from supervisor.execution.trees import children_of, is_marked, is_role, is_spared, kill_all, marked
 from supervisor.messages import say
 
@@ -27,47 +30,151 @@ def is_dead(running: Running) -> bool:
     return running.owner is None or running.owner.identity.alive() is False
 
 
-def bury(queue: Queue, running: Running, how: str) -> str | None:
-    """End what is left of a dead worker's task and settle it; the status it has now.
+def rescue(queue: Queue, running: Running, how: str) -> str | None:
+    """End what is left of a dead worker's tasks and settle them; return the status of the one that ran.
 
-    A verdict that was written counts, then the exit record. What was never started goes back to the queue; what may
-    have been, and may have had side effects, only if its launcher asked for retries.
+    A verdict that was written counts, then the end in the worker's journal. What was not started goes back to the queue;
+    what may have been started, and may have had side effects, is run again only if its launcher asked for retries.
     """
-    kill_all(lambda: _left_behind(running, queue.home) - {os.getpid()})
-    files = Files(queue.home, running.claim)
-    settlement = _settlement(queue, running, how, files.were_made())
-    status, _ = queue.settle(replace(settlement, outputs=files.small()))
-    files.forget(inputs=True)
-    if running.owner is not None:
-        with moment("dead.record.unlink"):
-            path_of(queue.home, running.owner.number).unlink(missing_ok=True)
-    pid = running.owner.identity.pid if running.owner else None
-    say("rescued", id=running.id, pid=pid, status=status)
+    owner = running.owner
+    held = queue.held_by(owner.number) if owner is not None else []
+    status, *_ = _rescue(queue, Lost(owner, how, running, held))
     return status
 
 
-def _settlement(queue: Queue, running: Running, how: str, was_started: bool) -> Settlement:
-    known = recorded(queue.home, running.owner.number, running.claim) if running.owner else None
-    if known is not None:
-        return known
-    one = Try(running.number, running.claim, running.attempt, running.max_attempts, running.interruptions)
-    pid = running.owner.identity.pid if running.owner else "unknown"
-    if running.verdict is None and not was_started:
-        return interrupted(one, f"Its worker (pid {pid}) died ({how}) before it was started.")
-    error = f"Its worker (pid {pid}) died ({how}) while it ran."
-    return settlement_of(one, Outcome(error=error, error_kind="lost"), queue.config)
+def rescue_held(queue: Queue, owner: Process, how: str) -> None:
+    """Settle what a dead worker holds whose running task was settled before."""
+    _rescue(queue, Lost(owner, how, None, queue.held_by(owner.number)))
 
 
-def _left_behind(running: Running, home: Home) -> set[int]:
-    """What bears the marks of that try, and what a nursery that was replaced looks after and is none of ours."""
+class Lost(NamedTuple):
+    """What a dead worker had: how it died, its running task, and the tasks that it held."""
+
+    owner: Process | None
+    how: str
+    running: Running | None
+    held: Sequence[Held]
+
+    @property
+    def attempts(self) -> list[Running | Held]:
+        """All of them, in the order in which they ran or would have run."""
+        return [*([] if self.running is None else [self.running]), *self.held]
+
+    @property
+    def agent(self) -> str:
+        """What ran them: one agent runs all tasks of a series."""
+        return self.running.agent if self.running is not None else ""
+
+    @property
+    def pid(self) -> int | str:
+        """The worker's process, for people to read."""
+        return self.owner.identity.pid if self.owner is not None else "unknown"
+
+
+def _rescue(queue: Queue, lost: Lost) -> list[str | None]:
+    home, attempts = queue.home, lost.attempts
+    claims = {one.claim for one in attempts}
+    leader = lost.running.pid if lost.running is not None else None
+    kill_all(lambda: _left_behind(claims, leader, home) - {os.getpid()})
+    record = _Record(queue, lost)
+    rescued = [record.of(one) for one in attempts]
+    statuses = queue.rescue(rescued)
+    for one, status in zip(attempts, statuses, strict=True):
+        Files(home, one.claim).forget(inputs=True)
+        say("rescued", id=one.id, pid=lost.pid, status=status)
+    if lost.owner is not None:
+        remove_files(home, lost.owner.number)
+    return statuses
+
+
+class _Record:
+    """What is known of how far the tasks of a dead worker had come."""
+
+    def __init__(self, queue: Queue, lost: Lost) -> None:
+        self._queue, self._lost = queue, lost
+        self._same_boot = lost.owner is not None and lost.owner.identity.boot == boot_id()
+        self._entries = entries_by_claim(queue.home, lost.owner.number) if lost.owner and self._same_boot else {}
+
+    def of(self, one: Running | Held) -> Rescued:
+        """Return one attempt with its settlement."""
+        entries = self._entries.get(one.claim, [])
+        files = Files(self._queue.home, one.claim)
+        started = self._was_started(one, entries, files)
+        if started and not any(entry.kind != "s" for entry in entries):
+            self._adopt_outputs(files)
+        settlement = self._settlement(one, entries, started)
+        if settlement is not None:
+            settlement = settlement._replace(outputs=(*settlement.outputs, *files.small()))
+        if isinstance(one, Running):
+            return Rescued(one.number, one.claim, settlement)
+        started_at = entries[0].at // 1000 if entries else clock.now()
+        return Rescued(one.number, one.claim, settlement, one.group, started_at)
+
+    def _was_started(self, one: Running | Held, entries: Sequence[Entry], files: Files) -> bool:
+        if not self._same_boot and self._lost.owner is not None:  # what was not synced may be missing
+            return True
+        if self._lost.agent == "python":
+            return bool(entries)
+        if len(entries) == 1:
+            assert self._lost.owner is not None, "its journal was read"
+            return files.were_made() or was_opened(self._queue.home, self._lost.owner.number)
+        return bool(entries) or files.were_made()
+
+    def _settlement(self, one: Running | Held, entries: Sequence[Entry], started: bool) -> Settlement | None:
+        config = self._queue.config
+        for entry in reversed(entries):
+            if entry.kind != "s":
+                document = entry.document
+                outcome = outcome_of_end(document)
+                return noted_settlement(document) or settlement_of(one, outcome, config, entry.at // 1000)
+        if started or (isinstance(one, Running) and one.verdict is not None):
+            error = f"Its worker (pid {self._lost.pid}) died ({self._lost.how}) while it ran."
+            return settlement_of(one, Outcome(error=error, error_kind="lost"), config)
+        if isinstance(one, Held):
+            return None
+        return interrupted(one, f"Its worker (pid {self._lost.pid}) died ({self._lost.how}) before it was started.")
+
+    def _adopt_outputs(self, files: Files) -> None:
+        """What the task that ran has written so far lies in files of its worker, unless it was watched by itself."""
+        owner = self._lost.owner
+        if owner is None or files.were_made():
+            return
+        folder = self._queue.home.folder / "output"
+        pattern = f"worker-{owner.number}-*" if self._lost.agent == "python" else f"command-{owner.number}"
+        for stream, path in files.paths.items():
+            found = list(folder.glob(f"{pattern}.{stream}"))
+            if len(found) == 1:
+                with moment("dead.output.rename"):
+                    found[0].rename(path)
+
+
+def remove_files(home: Home, owner: int) -> None:
+    """Delete the journal and the output files of a worker that is gone and has nothing unsettled."""
+    folder = home.folder / "output"
+    found = [*folder.glob(f"worker-{owner}.*"), *folder.glob(f"worker-{owner}-*"), *folder.glob(f"command-{owner}.*")]
+    for path in found:
+        with moment("dead.file.unlink"):
+            path.unlink(missing_ok=True)
+
+
+def remove_stale_files(home: Home, workers: Collection[int]) -> None:
+    """Delete the files of workers that are not registered any more."""
+    for path in (home.folder / "output").glob("[cw]*-*"):
+        kind, _, rest = path.name.partition("-")
+        number = rest.partition(".")[0].partition("-")[0]
+        if kind in ("worker", "command") and number.isdecimal() and int(number) not in workers:
+            with moment("stale.file.unlink"):
+                path.unlink(missing_ok=True)
+
+
+def _left_behind(claims: set[int], leader: int | None, home: Home) -> set[int]:
+    """Return what bears the marks of these attempts, and what a nursery that was replaced looks after and is not ours.
+
+    The first process of the running task is one of them also where its children are meant to live on.
+    """
     strays = [_strays_of(holder(path)) for path in home.folder.glob("nursery-*.lock")]
-    return marked(running.claim, home.folder).union(_leader(running, home), *strays)
-
-
-def _leader(running: Running, home: Home) -> set[int]:
-    """The task's first process: it goes also where its children are meant to live on."""
-    pid = running.pid
-    return {pid} if pid is not None and is_marked(pid, running.claim, home.folder) else set()
+    leaders = {leader} if leader is not None and is_marked(leader, claims, home.folder) else set[int]()
+    return marked(claims, home.folder).union(leaders, *strays)
 
 
 def _strays_of(nursery: int | None) -> set[int]:
@@ -81,7 +188,7 @@ def _strays(home: Home) -> set[int]:
     return _strays_of(holder(home.lock("nursery")))
 
 
-def bury_now(home: Home) -> None:
+def rescue_all(home: Home) -> None:
     """With no supervisor: settle what no living worker has. A supervisor, or somebody doing the same, goes first."""
     lock = Lock(home.lock("supervisor"))
     if not lock.acquire():
@@ -92,7 +199,10 @@ def bury_now(home: Home) -> None:
         kill_all(lambda: _strays(home))
         for running in Registry(database).running():
             if is_dead(running):
-                bury(queue, running, "unseen")
+                rescue(queue, running, "unseen")
+        for worker in Registry(database).holders():
+            if worker.process.identity.alive() is False:
+                rescue_held(queue, worker.process, "unseen")
     finally:
         database.close()
         lock.release()

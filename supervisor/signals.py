@@ -17,16 +17,17 @@ class Signals:
     def __init__(self, selector: selectors.BaseSelector, actions: Mapping[signal.Signals, Callable[[], None]]) -> None:
         """Have `selector` wake when one of these arrives."""
         self._actions = dict(actions)
-        self._reader, writer = os.pipe()
-        for end in (self._reader, writer):
+        self.reader, writer = os.pipe()
+        for end in (self.reader, writer):
             os.set_blocking(end, False)
         for number in actions:
             signal.signal(number, _wake)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
-        selector.register(self._reader, selectors.EVENT_READ, self._arrived)
+        selector.register(self.reader, selectors.EVENT_READ, lambda _mask: self.handle())
 
-    def _arrived(self, _mask: int) -> None:
-        for number in dict.fromkeys(os.read(self._reader, 4096)):
+    def handle(self) -> None:
+        """React to the signals that have arrived since the last time."""
+        for number in dict.fromkeys(os.read(self.reader, 4096)):
             if number in self._actions:
                 self._actions[signal.Signals(number)]()
 

@@ -21,7 +21,7 @@ from ipc.home import Home
 from ipc.identity import Identity
 from ipc.lock import Lock, holder
 from ipc.queue import Queue
-from ipc.registry import Registry, Running
+from ipc.registry import Process, Registry, Running
 from ipc.settings import apply_configuration, note_reload
 from ipc.thaw import Thaw, is_stopped
 from supervisor.backoff import Backoff
@@ -34,7 +34,7 @@ from supervisor.housekeeping import Housekeeping
 from supervisor.messages import say
 from supervisor.nurse import Nurse
 from supervisor.readiness import Watchdog, notify
-from supervisor.recovery import is_dead
+from supervisor.recovery import is_dead, remove_stale_files, rescue_held
 from supervisor.role import PARANOIA, Role
 from supervisor.wall import WallClock
 
@@ -52,6 +52,9 @@ MOST_STILLBORN = 5
 
 #: Seconds until it is looked at what became of an order to the nursery; its answer wakes us earlier.
 ORDERED_REST = 0.5
+
+#: Seconds between two tries to apply limits while workers hold tasks; each is asked to publish them.
+HELD_REST = 0.005
 
 #: Seconds between two looks whether the flusher has said its farewell; its death wakes us earlier.
 FAREWELL_REST = 0.2
@@ -71,6 +74,7 @@ class Departure:
 
     deadline: float
     at_once: bool = False
+    requeue: bool = False
     told: bool = False
 
 
@@ -93,10 +97,12 @@ class Supervisor(Role):
         self._stillborn = 0
         self._nursery_thaw, self._flusher_thaw = Thaw(), Thaw()
         self._overdue: dict[int, float] = {}
+        self._silent: dict[Process, float] = {}
         self._look_at = 0.0
         self._seen = -1
         self._due: int | None = 0
         self._counted = False
+        self._limits_applied = False
         self._recovered = False
         self._orders: list[str] = []
         self._hints = b""
@@ -136,6 +142,7 @@ class Supervisor(Role):
         self._housekeeping = Housekeeping(self._database)
         self._dispatch = Dispatch(self._crew, self._groups, self._queue, self._hire)
         self._registry.strike_out_dead()
+        remove_stale_files(self.home, {process.number for process in self._registry.processes("worker")})
         self._number = self._registry.register("supervisor")
 
     def _apply(self, sources: list[Path]) -> None:
@@ -143,7 +150,7 @@ class Supervisor(Role):
         self._queue.config = self._groups.config = self._config
         self._database.durability = self._config.durability
         apply_configuration(self._database, self._config, sources)
-        self._groups.configure()
+        self._limits_applied = not self._groups.configure()
         self._counted = False
         for hand in self._crew:
             hand.tell({"configure": True})
@@ -177,12 +184,18 @@ class Supervisor(Role):
             return 0.0
         self._mind_clock()
         self._bury()
+        self._apply_limits()
         if not self._counted:
             self._recount()
         self._counted = False  # until this turn is over: one that fails half-way may leave the slots miscounted
         rest = self._do_turn()
         self._counted = True
         return rest
+
+    def _apply_limits(self) -> None:
+        """Regroup as configured, once no worker holds a task."""
+        if not self._limits_applied and not self._groups.configure():
+            self._limits_applied, self._counted = True, False
 
     def _mind_clock(self) -> None:
         """Somebody set the wall clock: nothing comes earlier or later for it."""
@@ -264,11 +277,17 @@ class Supervisor(Role):
 
     def _rest(self) -> float:
         now = clock.monotonic()
-        rests = [PARANOIA, self._watchdog.rest(), *(at - now for at in self._overdue.values())]
+        rests = [
+            PARANOIA,
+            self._watchdog.rest(),
+            *(at - now for at in (*self._overdue.values(), *self._silent.values())),
+        ]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)
         if self._births or self._burial:
             rests.append(ORDERED_REST)
+        if not self._limits_applied:
+            rests.append(HELD_REST)
         backoffs = [self._hiring_backoff] + [self._flusher_backoff] * (self._flusher is None)
         rests += [backoff.rest() for backoff in backoffs if not backoff.over()]
         rests += [hand.idle_since + self._config.worker_idle_s - now for hand in self._crew if hand.idle]
@@ -302,9 +321,26 @@ class Supervisor(Role):
         self._enforce(running)
         lost = [one for one in running if is_dead(one) and self._burial.lacks(one) and self._crew_lacks(one)]
         self._burial.add(lost)
+        self._look_at_holders(running)
 
     def _crew_lacks(self, running: Running) -> bool:
         return running.owner is None or self._crew.of_owner(running.owner.number) is None
+
+    def _look_at_holders(self, running: list[Running]) -> None:
+        """A worker that does not publish what it holds, though asked to, is killed; what a dead one held is settled."""
+        owners = {one.owner.number for one in running if one.owner is not None}
+        now = clock.monotonic()
+        silent = {}
+        for holder_ in self._registry.holders():
+            if holder_.process.number not in owners and holder_.process.identity.alive() is False:
+                rescue_held(self._queue, holder_.process, "unseen")
+            elif holder_.requested:
+                silent[holder_.process] = self._silent.get(holder_.process, now + self._patience())
+        self._silent = silent
+        for process, at in silent.items():
+            if at <= now:
+                say("silent", pid=process.identity.pid)
+                process.identity.signal(signal.SIGKILL)
 
     def _enforce(self, running: list[Running]) -> None:
         """A worker that has not carried out a verdict in time is killed; its task is settled as every dead worker's."""
@@ -472,9 +508,8 @@ class Supervisor(Role):
         if self._departure is None:
             self._departure = self._start_leaving()
         if now and not self._departure.at_once:
-            self._departure.at_once = True
+            self._departure.at_once, self._departure.requeue = True, requeue
             self._departure.deadline = clock.monotonic() + 2 * self._patience()
-            self._interrupt_all(requeue)
 
     def _start_leaving(self) -> Departure:
         notify("STOPPING=1")
@@ -486,14 +521,16 @@ class Supervisor(Role):
 
     def _interrupt_all(self, requeue: bool) -> None:
         for running in self._registry.running():
-            if running.owner is not None:
+            if running.owner is not None and running.verdict is None:
                 self._queue.interrupt(running, requeue)
                 running.owner.identity.signal(signal.SIGUSR1)
-        self._look_at = 0.0
+                self._look_at = 0.0
 
     def _depart(self, departure: Departure) -> float:
         """Wait for the workers, then for the flusher, then go."""
         now = clock.monotonic()
+        if departure.at_once:
+            self._interrupt_all(departure.requeue)  # what a worker held may have become running since
         if len(self._crew) and now < departure.deadline:
             return max(0.0, min(departure.deadline - now, self._rest()))
         if not departure.told:

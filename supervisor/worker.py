@@ -1,17 +1,18 @@
-"""The worker: claim, run, settle; the transaction that settles a task claims the next of the same group."""
+"""The worker: take tasks, run them, publish how they ended; the transaction that publishes takes the next ones."""
 
 from __future__ import annotations
 
 import json
+import os
+import select
 import selectors
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from ipc import clock
-from ipc.claim import Claimed, Settlement, Slot
+from ipc.claim import Ended, Settlement, Slot, Step, Taken
 from ipc.database import Database
 from ipc.errors import Temporary
 from ipc.home import Home
@@ -19,14 +20,19 @@ from ipc.moments import moment
 from ipc.queue import Queue
 from ipc.registry import Registry
 from ipc.settings import applied_configuration
-from supervisor.execution.files import Files
-from supervisor.execution.outcome import Outcome, Try, settlement_of
-from supervisor.execution.plan import CannotStart
-from supervisor.execution.record import ExitRecord
+from supervisor.execution import run
+from supervisor.execution.attempt import Attempt
+from supervisor.execution.files import STREAMS, Files
+from supervisor.execution.journal import Journal, settlement_document
+from supervisor.execution.outcome import Outcome, settlement_of
+from supervisor.execution.pace import LOOK_AFTER, Pace
+from supervisor.execution.plan import CannotStart, Environments, inherited
 from supervisor.execution.run import Run
-from supervisor.execution.runners import Runners
+from supervisor.execution.runners import Runner, Runners
+from supervisor.execution.series import CallSeries, CommandSeries, CommandTools, Series
+from supervisor.execution.trees import watch_own_children
 from supervisor.messages import say
-from supervisor.role import PARANOIA, TROUBLE_REST, Role, become_subreaper, keep_memory
+from supervisor.role import PARANOIA, TROUBLE_REST, Role, become_subreaper, keep_memory, nothing
 
 #: Seconds of rest while only the runner, the supervisor or a signal can bring news.
 LONG = 3600.0
@@ -38,7 +44,7 @@ class Worker(Role):
     name = "bb-worker"
 
     def __init__(self, home: Home, channel: socket.socket) -> None:
-        """Work for whoever holds the other end of `channel`."""
+        """Work for the process at the other end of `channel`."""
         super().__init__(home)
         self._channel = channel
         self._heard = b""
@@ -46,36 +52,57 @@ class Worker(Role):
         self._chained = True
         self._leaving = False
         self._configured = False
+        self._requested = False
+        self._pace = Pace()
+        #: What runs in the slot: tasks in series, or one that is watched by itself.
+        self._series: Series | None = None
         self._run: Run | None = None
+        self._current: Taken | None = None
+        self._began = self._look_at = 0.0
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """SIGUSR1: look whether a verdict was written. SIGTERM: leave after this task."""
-        return {signal.SIGTERM: self._leave, signal.SIGINT: self._leave, signal.SIGUSR1: self._look}
+        """SIGUSR1: publish, and look for a verdict. SIGTERM: leave after this task. SIGIO: of a lease that was broken."""
+        return {
+            signal.SIGTERM: self._leave,
+            signal.SIGINT: self._leave,
+            signal.SIGUSR1: self._look,
+            signal.SIGCHLD: nothing,
+            signal.SIGIO: nothing,
+        }
 
     def boot(self) -> None:
         """Fork the runner while nothing is open yet, then open the database and report for work."""
         become_subreaper()
-        self._runners = Runners()
+        self._runners = Runners(self._meet_runner, self._part_from_runner)
         keep_memory()
         self._database = Database(self.home, "normal")
         self._queue = Queue(self._database, applied_configuration(self._database))
-        self._configure()
         self._registry = Registry(self._database)
         self._owner = self._registry.register("worker")
-        self._record = ExitRecord(self.home, self._owner)
+        self._journal = Journal(self.home, self._owner)
+        self._tools = CommandTools(self.home, self._owner, self._journal, self._wait_for_child)
+        self._tools.has_strays = self._has_strays
+        self._children = watch_own_children()
+        self._expected_children = b""
+        self._poll = select.poll()
+        self._poll.register(self._signals.reader, select.POLLIN)
+        self._configure()
+        self._meet_runner(self._runners.own)
         self._channel.setblocking(False)
-        self.selector.register(self._channel, selectors.EVENT_READ, self._listen)
+        self._register(self._channel, self._listen)
         self._say({"hello": self._owner})
 
     def turn(self) -> float:
         """Begin what was given out, or see how it goes."""
         if not self._configured:
             self._configure()
-        if self._run is None and self._slot is not None:
+        if self._series is None and self._run is None and self._slot is not None:
             fresh = self._runners.are_fresh()
-            self._take(self._queue.claim(self._slot, self._owner) if fresh else None)
+            self._begin(self._queue.take(self._slot, self._owner, self._first_count()) if fresh else [])
             if self._slot is not None:
                 self._say({"busy": True})
+        if self._series is not None:
+            return self._follow(self._series)
         return LONG if self._run is None else self._watch(self._run)
 
     def abandon(self) -> None:
@@ -83,72 +110,69 @@ class Worker(Role):
         self._leave()
 
     def farewell(self) -> None:
-        """Strike oneself out. The runners see their lines closed, and end."""
+        """Deregister, with nothing unsettled. The runners see their channels closed, and end."""
         self._registry.leave(self._owner)
-        self._record.remove()
+        self._journal.remove()
+        self._tools.remove()
+        for path in self.home.folder.glob(f"output/worker-{self._owner}-*"):
+            with moment("worker.output.unlink"):
+                path.unlink(missing_ok=True)
         self._database.close()
 
-    def _watch(self, run: Run) -> float:
-        if not self.home.is_usable() and not self.is_homeless():
-            return TROUBLE_REST  # what the task wrote is there: it can be read when the home is back
-        settlement = run.step()
-        if settlement is not None:
-            self._conclude(run, settlement)
-        return LONG if self._run is None else min(self._run.rest(), PARANOIA if self._leaving else LONG)
+    # taking tasks
 
-    def _take(self, claimed: Claimed | None) -> None:
-        """Start what was claimed; with nothing, give the slot back."""
-        while claimed is not None and self._run is None:
-            try:
-                self._run = Run(claimed, self._queue, self._runners)
-            except CannotStart as refusal:
-                claimed = self._refuse(claimed, refusal)
-            except Temporary as error:
-                self._hold_on(error)
-        if self._run is not None:
-            self.selector.register(self._run.attempt.watched, selectors.EVENT_READ, self._run.heard)
-            return
+    def _first_count(self) -> int:
+        return self._pace.count if self._chained and not self._leaving else 1
+
+    def _next_count(self) -> int:
+        """How many tasks to take in the transaction that publishes; 0 where the slot is given back."""
+        goes_on = self._chained and not self._leaving and self._runners.are_fresh()
+        return self._pace.count if goes_on else 0
+
+    def _begin(self, taken: list[Taken]) -> None:
+        """Run what was taken; with nothing, give the slot back."""
+        self._requested = False
+        while taken:
+            if taken[0].task.is_plain:
+                self._begin_series(taken)
+                return
+            self._current = taken[0]
+            taken = self._begin_alone(taken[0])
+            if self._run is not None:
+                return
         self._slot = None
         if self._leaving or not self._runners.are_fresh():
             self.finish()
         else:
             self._say({"idle": True})
 
-    def _refuse(self, claimed: Claimed, refusal: CannotStart) -> Claimed | None:
-        """Settle what could not be started; the next task."""
-        Files(self.home, claimed.claim).forget(inputs=True)
-        outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
-        return self._settle(settlement_of(Try.of(claimed), outcome, self._queue.config))
-
-    def _conclude(self, run: Run, settlement: Settlement) -> None:
-        self.selector.unregister(run.attempt.watched)
-        run.attempt.close()
-        run.trim()
-        self._run = None
-        self._note(settlement)
-        files = run.attempt.files
-        outputs = files.small()
-        whole = replace(settlement, outputs=outputs) if outputs else settlement
-        if self._database.durability == "full":
-            files.sync()
-        claimed = self._settle(whole)
-        files.forget(inputs=run.claimed.stdin is not None or run.claimed.prompt is not None)
-        self._take(claimed)
-
-    def _note(self, settlement: Settlement) -> None:
-        """Put the end on record, in case this process dies before it is settled; on a full disk it must do without."""
-        try:
-            self._record.write(settlement)
-        except OSError as error:
-            say("unrecorded", why=error)
-
-    def _settle(self, settlement: Settlement) -> Claimed | None:
-        """Settle, whatever stands in the way for now: the result is kept until it is written."""
-        goes_on = self._chained and not self._leaving and self._slot is not None and self._runners.are_fresh()
-        then = (self._slot, self._owner) if goes_on and self._slot is not None else None
+    def _begin_alone(self, one: Taken) -> list[Taken]:
+        """Start a task that is watched by itself; return the next ones if it cannot be started."""
+        claimed = one.claimed()
         while True:
             try:
-                return self._queue.settle(settlement, then)[1]
+                self._watch_alone(run.start(claimed, self._queue, self._runners, self._journal), 0.0)
+            except CannotStart as refusal:
+                Files(self.home, one.claim).forget(inputs=True)
+                return self._publish([self._refused(one, refusal)], self._next_count())
+            except Temporary as error:
+                self._hold_on(error)
+            else:
+                return []
+
+    def _refused(self, one: Taken, refusal: CannotStart) -> Ended:
+        outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
+        return Ended(one, one.started_at, settlement_of(one, outcome, self._queue.config))
+
+    def _publish(self, ended: list[Ended], count: int) -> list[Taken]:
+        assert self._slot is not None, "what has ended had a slot"
+        return self._advance(Step(self._slot, self._owner, ended=ended, count=count))
+
+    def _advance(self, step: Step) -> list[Taken]:
+        """Publish, whatever stands in the way for now: the results are kept until they are written."""
+        while True:
+            try:
+                return self._queue.advance(step)
             except Temporary as error:
                 self._hold_on(error)
 
@@ -159,6 +183,148 @@ class Worker(Role):
         say("trouble", rest=TROUBLE_REST, why=error)
         clock.nap(TROUBLE_REST)
 
+    # tasks in series
+
+    def _begin_series(self, taken: list[Taken]) -> None:
+        agent = taken[0].task.agent
+        self._began = clock.monotonic()
+        self._look_at = self._began + LOOK_AFTER[agent]
+        if agent == "command":
+            self._series = CommandSeries(self._tools, taken, self._queue.config)
+            return
+        try:
+            runner = self._runners.get(self._interpreter())
+        except CannotStart as refusal:
+            self._begin(self._publish([self._refused(one, refusal) for one in taken], self._next_count()))
+        else:
+            self._series = CallSeries(self.home, runner, self._journal, taken, self._queue.config)
+
+    def _interpreter(self) -> str:
+        return self._queue.config.agent("python").interpreter
+
+    def _follow(self, series: Series) -> float:
+        """See how a series goes; return for how many seconds nothing need be done."""
+        try:
+            series.advance(self._look_at)
+        except Temporary as error:
+            self._publish_series(series)
+            self._hold_on(error)
+            return 0.0
+        now = clock.monotonic()
+        if not series.waiting:
+            self._finish_series(series, [])
+        elif isinstance(series, CallSeries) and series.is_stranded:
+            self._finish_series(series, series.lose_runner())
+        elif series.has_leftovers or self._requested or self._leaving:
+            self._isolate(series)
+        elif series.is_urgent or now >= self._look_at:
+            self._look_at_series(series, now)
+        return max(0.0, self._look_at - clock.monotonic()) if self._series is series else 0.0
+
+    def _look_at_series(self, series: Series, now: float) -> None:
+        """It takes longer than expected: publish what has ended; what has run for a while is watched by itself."""
+        look_after = LOOK_AFTER[series.waiting[0].task.agent]
+        if series.running_for() >= look_after / 2 or len(series.waiting) == 1:
+            self._isolate(series)
+        else:
+            self._publish_series(series)
+            self._look_at = now + look_after
+
+    def _publish_series(self, series: Series, returned: list[Taken] | None = None) -> None:
+        """Write what has ended; the task that runs becomes the running one of the slot."""
+        assert self._slot is not None, "a series has a slot"
+        current = series.mark_started()
+        if series.ended or returned or not current.current:
+            self._advance(Step(self._slot, self._owner, series.ended, current, returned or []))
+        series.forget_ended()
+
+    def _isolate(self, series: Series) -> None:
+        """Watch the task that runs by itself; what is held behind it goes back to the queue."""
+        self._requested = False
+        self._pace.reset()
+        returned = series.take_back()
+        if not series.waiting:
+            self._finish_series(series, returned)
+            return
+        self._publish_series(series, returned)
+        age = series.running_for()
+        attempt = series.attempt()
+        if attempt is not None:
+            series.close()
+            self._current, self._series = series.waiting[0], None
+            self._watch_alone(attempt, age)
+
+    def _finish_series(self, series: Series, returned: list[Taken]) -> None:
+        """All of it is over: publish it, and take more."""
+        assert self._slot is not None, "a series has a slot"
+        if not returned and series.ended:
+            self._pace.note(series.ended[0].taken.task.agent, len(series.ended), clock.monotonic() - self._began)
+        step = Step(self._slot, self._owner, series.ended, None, returned, self._next_count())
+        taken = self._advance(step)
+        self._series = None
+        self._journal.start_over()
+        series.close()
+        self._begin(taken)
+
+    def _wait_for_child(self, seconds: float) -> bool:
+        for descriptor, _ in self._poll.poll(max(0.0, seconds) * 1000):
+            if descriptor != self._signals.reader:
+                return False
+            self._signals.handle()
+        return not (self._requested or self._leaving)
+
+    def _has_strays(self) -> bool:
+        children = self._children()
+        if children == self._expected_children:
+            return False
+        if set(map(int, children.split())) - self._runners.pids() - run.spared:
+            return True
+        self._expected_children = children
+        return False
+
+    # a task that is watched by itself
+
+    def _watch_alone(self, attempt: Attempt, age: float) -> None:
+        watched = self._run = Run(attempt, self._queue, self._runners, age)
+        watched.look = True  # a verdict may have been written when this worker was woken for the last time
+        if attempt.watched is not None:
+            self.selector.register(attempt.watched, selectors.EVENT_READ, watched.heard)
+
+    def _watch(self, watched: Run) -> float:
+        if not self.home.is_usable() and not self.is_homeless():
+            return TROUBLE_REST  # what the task wrote is there: it can be read when the home is back
+        settlement = watched.step()
+        if settlement is not None:
+            self._conclude(watched, settlement)
+            return 0.0
+        return min(watched.rest(), PARANOIA if self._leaving else LONG)
+
+    def _conclude(self, watched: Run, settlement: Settlement) -> None:
+        assert self._current is not None, "it was taken"
+        if watched.attempt.watched is not None:
+            self.selector.unregister(watched.attempt.watched)
+        watched.attempt.close()
+        watched.trim()
+        self._run = None
+        self._note(settlement)
+        files = watched.attempt.files
+        whole = settlement._replace(outputs=(*settlement.outputs, *files.small()))
+        if self._database.durability == "full":
+            files.sync()
+        taken = self._publish([Ended(self._current, self._current.started_at, whole)], self._next_count())
+        files.forget(inputs=True)
+        self._journal.start_over()
+        self._begin(taken)
+
+    def _note(self, settlement: Settlement) -> None:
+        """Note the end, in case this process dies before it is settled; on a full disk it must do without."""
+        try:
+            self._journal.note_end(settlement.claim, settlement_document(settlement))
+        except OSError as error:
+            say("unrecorded", why=error)
+
+    # the supervisor
+
     def _listen(self, _mask: int) -> None:
         try:
             data = self._channel.recv(65536)
@@ -167,7 +333,7 @@ class Worker(Role):
         except OSError:
             data = b""
         if not data:  # the supervisor is gone
-            self.selector.unregister(self._channel)
+            self._unregister(self._channel)
             self._leave()
         *lines, self._heard = (self._heard + data).split(b"\n")
         for line in lines:
@@ -191,15 +357,60 @@ class Worker(Role):
             return
 
     def _configure(self) -> None:
-        self._queue.config = applied_configuration(self._database)
-        self._database.durability = self._queue.config.durability
+        before, config = self._queue.config, applied_configuration(self._database)
+        self._queue.config = config
+        self._database.durability = config.durability
+        self._tools.environments = Environments(self.home, config.agent("command").env)
+        if config.agent("python").env != before.agent("python").env:  # a runner is told once what calls begin with
+            self._runners.own.retired = True
         self._configured = True
 
     def _leave(self) -> None:
         self._leaving = True
-        if self._run is None:
+        if self._run is None and self._series is None:
             self.finish()
 
     def _look(self) -> None:
+        self._requested = True
         if self._run is not None:
             self._run.look = True
+
+    # runners
+
+    def _meet_runner(self, runner: Runner) -> None:
+        """Tell a new runner what it needs, and listen to it."""
+        prefix = f"{self.home.folder}/output/worker-{self._owner}-{runner.pid}"
+        for stream in STREAMS:
+            os.close(os.open(f"{prefix}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        hello = {
+            "outputs": prefix,
+            "claims": f"{self.home.folder}/output",
+            "home": str(self.home.folder),
+            "environment": {**inherited(), **self._queue.config.agent("python").env},
+            "inherited": dict(os.environ),
+        }
+        runner.start(hello, self._journal.descriptor)
+        self._register(runner.channel, lambda _mask: self._read_runner(runner))
+
+    def _part_from_runner(self, runner: Runner) -> None:
+        self._unregister(runner.channel)
+
+    def _read_runner(self, runner: Runner) -> None:
+        runner.read()
+        if runner.hung_up:
+            self._unregister(runner.channel)
+        if runner.blocked:
+            say("trouble", rest=TROUBLE_REST, why="a runner cannot write its journal")
+            clock.nap(TROUBLE_REST)
+            runner.resume()
+        if self._run is not None:
+            self._run.heard(0)
+
+    def _register(self, channel: socket.socket, callback: Callable[[int], None]) -> None:
+        self.selector.register(channel, selectors.EVENT_READ, callback)
+        self._poll.register(channel, select.POLLIN)
+
+    def _unregister(self, channel: socket.socket) -> None:
+        if channel in self.selector.get_map():
+            self.selector.unregister(channel)
+            self._poll.unregister(channel)

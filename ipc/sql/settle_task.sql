@@ -1,6 +1,6 @@
 -- End a try, by its claim alone. A verdict that was written before counts instead of what is given.
 UPDATE tasks SET status = coalesce(verdict, :status),
-  completed_at = CASE WHEN coalesce(verdict, :status) <> 'pending' THEN :now END,
+  completed_at = CASE WHEN coalesce(verdict, :status) <> 'pending' THEN :ended_at END,
   result = CASE WHEN verdict IS NULL THEN :result WHEN verdict = 'completed' THEN verdict_text END,
   result_truncated = CASE WHEN verdict IS NULL THEN :result_truncated ELSE result_truncated END,
   brief = CASE WHEN verdict IS NULL THEN :brief ELSE brief END,

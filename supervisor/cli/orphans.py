@@ -13,8 +13,16 @@ def settle_orphans(desk: Desk, ids: Collection[str]) -> None:
     """End what is left of those among these tasks, and settle them: a verdict was written, somebody has to."""
     if holder(desk.home.lock("supervisor")) is not None:
         return
-    from supervisor.recovery import bury_now, is_dead
+    from supervisor.recovery import is_dead, rescue_all
 
     running = [one for one in Registry(desk.database).running() if one.id in ids]
     if any(is_dead(one) for one in running):
-        bury_now(desk.home)
+        rescue_all(desk.home)
+
+
+def settle_held(desk: Desk) -> None:
+    """Settle what dead workers hold, where no supervisor lives to do it."""
+    if holder(desk.home.lock("supervisor")) is None:
+        from supervisor.recovery import rescue_all
+
+        rescue_all(desk.home)

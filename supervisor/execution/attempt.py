@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-import socket
 from abc import ABC, abstractmethod
+from contextlib import suppress
 
 from ipc.claim import Claimed
 from ipc.config import AgentConfig
@@ -12,18 +13,23 @@ from ipc.home import Home
 from ipc.moments import moment
 from supervisor.children import Watch, signal_name, watch
 from supervisor.execution.files import Files
+from supervisor.execution.journal import Entry, Journal, outcome_of_end
 from supervisor.execution.outcome import Outcome
-from supervisor.execution.plan import CannotStart, Plan, stdin_of
+from supervisor.execution.plan import CannotStart, Plan, order_file, stdin_of
+from supervisor.execution.runner import Order
 from supervisor.execution.runners import Runner
 from supervisor.execution.spawn import spawn
-from supervisor.execution.trees import MARKS, take_status
+from supervisor.execution.trees import take_status
 from supervisor.execution.verdict import Said, cause_of, outcome_of, session_of
 
 
 class Attempt(ABC):
-    """A try that was started. `watched` becomes readable when there is news of it."""
+    """An attempt that was started. `watched` becomes readable when there is news of it.
 
-    watched: Watch | socket.socket
+    Where it is None, news come with the runner's channel, or there is news already.
+    """
+
+    watched: Watch | None = None
 
     def __init__(self, claimed: Claimed, home: Home) -> None:
         """Remember what is tried."""
@@ -40,9 +46,10 @@ class Attempt(ABC):
     def outcome(self) -> Outcome | None:
         """What it came to, or None while it goes on."""
 
-    @abstractmethod
     def close(self) -> None:
-        """Let go of what was watched."""
+        """Stop watching."""
+        if self.watched is not None:
+            self.watched.close()
 
     @abstractmethod
     def so_far(self) -> Outcome:
@@ -60,15 +67,28 @@ class Attempt(ABC):
 class ProcessAttempt(Attempt):
     """A command or an agent: a process tree."""
 
-    def __init__(self, claimed: Claimed, home: Home, plan: Plan, agent: AgentConfig | None) -> None:
-        """Start it. Raises CannotStart."""
+    def __init__(self, claimed: Claimed, home: Home, pid: int, agent: AgentConfig | None = None) -> None:
+        """Watch a child that was started for it."""
         super().__init__(claimed, home)
-        self._agent = agent
-        self._session = plan.session
-        self._pid = spawn(plan, list(self.files.paths.values()))
-        found = watch(self._pid)
-        assert found is not None, "a child that was not reaped can be watched"
-        self.watched: Watch = found
+        self._pid, self._agent = pid, agent
+        self._session: str | None = None
+        self._status: int | None = None
+
+    @classmethod
+    def start(cls, claimed: Claimed, home: Home, plan: Plan, agent: AgentConfig | None) -> ProcessAttempt:
+        """Start its process. Raises CannotStart, Temporary."""
+        attempt = cls(claimed, home, spawn(plan, list(Files(home, claimed.claim).paths.values())), agent)
+        attempt._session = plan.session
+        attempt.watched = watch(attempt._pid)
+        return attempt
+
+    @classmethod
+    def running(cls, claimed: Claimed, home: Home, pid: int, status: int | None) -> ProcessAttempt:
+        """Watch a command that runs already; with a wait status, one that has ended."""
+        attempt = cls(claimed, home, pid)
+        attempt._status = status
+        attempt.watched = watch(pid) if status is None else None
+        return attempt
 
     @property
     def pid(self) -> int:
@@ -77,7 +97,7 @@ class ProcessAttempt(Attempt):
 
     def outcome(self) -> Outcome | None:
         """What its exit means."""
-        status = take_status(self._pid)
+        status = take_status(self._pid) if self._status is None else self._status
         if status is None:
             return None
         return outcome_of(status, self._said(), self._agent)
@@ -97,31 +117,44 @@ class ProcessAttempt(Attempt):
     def _said(self) -> Said:
         return Said(self.files.text("stdout"), self.files.tail("stderr"), self._session)
 
-    def close(self) -> None:
-        """Stop watching."""
-        self.watched.close()
-
 
 class CallAttempt(Attempt):
-    """A Python callable in a runner."""
+    """A Python callable in a runner, which notes in the worker's journal how it goes."""
 
-    def __init__(self, claimed: Claimed, home: Home, runner: Runner, environment: dict[str, str]) -> None:
-        """Have the runner start it. Raises CannotStart."""
+    def __init__(
+        self, claimed: Claimed, home: Home, runner: Runner, journal: Journal, ended: Entry | None = None
+    ) -> None:
+        """Watch a call that the runner has, or will have next; `ended` is the entry of its end if that was read.
+
+        What it writes goes to files of its own from now on. Raises OSError.
+        """
         super().__init__(claimed, home)
+        self.runner, self._journal, self._ended = runner, journal, ended
+        for stream, path in self.files.paths.items():
+            with suppress(FileExistsError), moment("call.link"):
+                os.link(f"{runner.outputs}.{stream}", path)
+
+    @classmethod
+    def start(cls, claimed: Claimed, home: Home, runner: Runner, journal: Journal) -> CallAttempt:
+        """Have an idle runner start a call. Raises CannotStart, Temporary."""
         if not os.path.isdir(claimed.cwd):
             raise CannotStart(f"The folder {claimed.cwd} cannot be used.", 1)
-        self.runner = runner
-        self.watched: socket.socket = runner.channel
-        names = ("call", "args", "kwargs", "cwd")
-        marks = {name: environment[name] for name in MARKS if name in environment}
-        order = {name: getattr(claimed, name) for name in names} | {"marks": marks}
-        with moment("call.open"):
-            descriptors = self._open_files()
-        try:
-            runner.begin(order, environment, descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
+        order = Order(
+            claim=claimed.claim,
+            attempt=claimed.attempt,
+            id=claimed.id,
+            parent=claimed.parent,
+            call=claimed.call or "",
+            args=json.dumps(claimed.args),
+            kwargs=json.dumps(claimed.kwargs),
+            cwd=claimed.cwd,
+            env=json.dumps(claimed.env),
+            stdin=None if claimed.stdin is claimed.stdin_file is None else stdin_of(claimed, home, claimed.stdin),
+            leave_children=bool(claimed.leave_children),
+        )
+        attempt = cls(claimed, home, runner, journal)
+        runner.send(order, lambda data: order_file(claimed, home, data))
+        return attempt
 
     @property
     def pid(self) -> int:
@@ -129,28 +162,29 @@ class CallAttempt(Attempt):
         return self.runner.pid
 
     def outcome(self) -> Outcome | None:
-        """What the call gave back, or how its runner died."""
-        answer = self.runner.answer()
-        if answer is None:
-            return self._death()
-        if "error" in answer:
-            return Outcome(error=str(answer["error"]), error_kind="failed")
-        return Outcome(result=str(answer["result"]))
+        """Return what the journal says of its end, or how its runner died; None while it goes on."""
+        entry = self._ended or self._end_entry()
+        if entry is None:
+            return death_of(self.runner) if self.runner.hung_up else None
+        self.runner.has_children = entry.kind == "x"
+        document = entry.document
+        for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked when the call was over
+            with suppress(FileNotFoundError), moment("call.unlink"):
+                os.unlink(self.files.paths[stream])
+        return outcome_of_end(document)
+
+    def _end_entry(self) -> Entry | None:
+        found = [*self._journal.read(), *self.runner.take_entries()]
+        return next((entry for entry in found if entry.claim == self.claimed.claim and entry.kind != "s"), None)
 
     def so_far(self) -> Outcome:
         """A call that has not returned has no result."""
         return Outcome()
 
-    def close(self) -> None:
-        """The runner stays."""
 
-    def _death(self) -> Outcome:
-        code = os.waitstatus_to_exitcode(self.runner.end())
-        if code < 0:
-            return Outcome(error=f"The call was ended by {signal_name(-code)}.", error_kind="signal", signal=-code)
-        return Outcome(error=f"The call ended its process with exit code {code}.", error_kind="exit", exit_code=code)
-
-    def _open_files(self) -> list[int]:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        stdin = os.open(stdin_of(self.claimed, self.home, self.claimed.stdin), os.O_RDONLY | os.O_CLOEXEC)
-        return [stdin, *(os.open(path, flags, 0o600) for path in self.files.paths.values())]
+def death_of(runner: Runner) -> Outcome:
+    """Return how a runner ended in the middle of a call."""
+    code = os.waitstatus_to_exitcode(runner.end())
+    if code < 0:
+        return Outcome(error=f"The call was ended by {signal_name(-code)}.", error_kind="signal", signal=-code)
+    return Outcome(error=f"The call ended its process with exit code {code}.", error_kind="exit", exit_code=code)

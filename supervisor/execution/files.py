@@ -49,7 +49,7 @@ class Files:
         for stream in self._kept:
             with suppress(FileNotFoundError), moment("output.unlink"):
                 os.unlink(self.paths[stream])
-        for kind in ("stdin", "prompt") if inputs else ():
+        for kind in ("stdin", "prompt", "order") if inputs else ():
             with moment("input.unlink"):
                 self._home.input(f"{self._claim}.{kind}").unlink(missing_ok=True)
 

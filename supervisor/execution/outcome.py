@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from ipc import clock
-from ipc.claim import Claimed, Settlement
+from ipc.claim import Attempted, Settlement
 from ipc.config import BackgroundConfig
 from ipc.task import TaskStatus
 
@@ -14,38 +14,25 @@ from ipc.task import TaskStatus
 MOST_INTERRUPTIONS = 5
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a try came to. `error_kind` None means that it went well."""
+class Outcome(NamedTuple):
+    """How an attempt went. `error_kind` None means that it went well."""
 
     result: str | None = None
     error: str | None = None
     error_kind: str | None = None
     exit_code: int | None = None
     signal: int | None = None
-    leftovers: int = 0
     session: str | None = None
     outputs: tuple[tuple[str, bytes], ...] = ()
 
 
-@dataclass(frozen=True)
-class Try:
-    """Which try it was: what a settlement must name, and what a retry depends on."""
+def settlement_of(
+    one: Attempted, outcome: Outcome, config: BackgroundConfig, ended_at: int | None = None
+) -> Settlement:
+    """Return the end, or the next attempt with its delay: random up to a bound that doubles ("full jitter", AWS 2015).
 
-    number: int
-    claim: int
-    attempt: int
-    max_attempts: int
-    interruptions: int
-
-    @classmethod
-    def of(cls, claimed: Claimed) -> Try:
-        """The try that a claim began."""
-        return cls(claimed.number, claimed.claim, claimed.attempt, claimed.max_attempts, claimed.interruptions)
-
-
-def settlement_of(one: Try, outcome: Outcome, config: BackgroundConfig) -> Settlement:
-    """The end, or the next try with its delay: random up to a bound that doubles ("full jitter", AWS 2015)."""
+    `ended_at` is in milliseconds since 1970; None means now.
+    """
     plain = Settlement(
         number=one.number,
         claim=one.claim,
@@ -55,17 +42,16 @@ def settlement_of(one: Try, outcome: Outcome, config: BackgroundConfig) -> Settl
         error_kind=outcome.error_kind,
         exit_code=outcome.exit_code,
         signal=outcome.signal,
-        leftovers=outcome.leftovers,
         session=outcome.session,
         outputs=outcome.outputs,
+        ended_at=ended_at,
     )
     if outcome.error_kind is None:
         return plain
     if one.attempt < one.max_attempts:
-        return replace(
-            plain, status=TaskStatus.PENDING, result=None, not_before=clock.now() + backoff(one.attempt, config)
-        )
-    return replace(plain, status=TaskStatus.ERROR, result=None)
+        not_before = clock.now() + backoff(one.attempt, config)
+        return plain._replace(status=TaskStatus.PENDING, result=None, not_before=not_before)
+    return plain._replace(status=TaskStatus.ERROR, result=None)
 
 
 def backoff(attempt: int, config: BackgroundConfig) -> int:
@@ -74,7 +60,7 @@ def backoff(attempt: int, config: BackgroundConfig) -> int:
     return round(random.uniform(0, bound))
 
 
-def interrupted(one: Try, why: str) -> Settlement:
+def interrupted(one: Attempted, why: str) -> Settlement:
     """Back to the queue: it was claimed and never started, so the attempt does not count."""
     if one.interruptions + 1 >= MOST_INTERRUPTIONS:
         error = f"{why} It was interrupted {one.interruptions + 1} times before it started."

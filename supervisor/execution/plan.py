@@ -9,12 +9,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipc.claim import Claimed
+from ipc.claim import Claimed, Taken, decoded_environment
 from ipc.config import AgentConfig, Arguments
 from ipc.environment import is_foreign
 from ipc.errors import Temporary
 from ipc.home import Home
 from supervisor.execution.trees import CLAIM_MARK, HOME_MARK, SPARE_MARK
+
+#: Launchers' environments that are kept; each may be a megabyte.
+KEPT_ENVIRONMENTS = 8
 
 
 class CannotStart(Exception):
@@ -41,11 +44,7 @@ class Plan:
 
 def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
     """The supervisor's environment without what misleads, then the agent's, then the launcher's, then our marks."""
-    found = {**_inherited(), **given}
-    for name, value in claimed.env.items():
-        kept = os.environ.get(name) if value is None else value
-        if kept is not None:
-            found[name] = kept
+    found = with_stored({**inherited(), **given}, claimed.env)
     found |= {
         HOME_MARK: str(home.folder),
         CLAIM_MARK: str(claimed.claim),
@@ -118,6 +117,13 @@ def fill(template: str, words: Mapping[str, str]) -> str:
     return found + rest
 
 
+def order_file(claimed: Claimed, home: Home, order: bytes) -> str:
+    """Write an order that is too large for a runner's queue to a file; return its path. Raises Temporary."""
+    path = home.input(f"{claimed.claim}.order")
+    _write_private(path, order.decode())
+    return str(path)
+
+
 def stdin_of(claimed: Claimed, home: Home, text: str | None) -> str:
     """The file that a task reads."""
     if claimed.stdin_file is not None:
@@ -129,26 +135,66 @@ def stdin_of(claimed: Claimed, home: Home, text: str | None) -> str:
     return str(file)
 
 
-def program_of(plan: Plan) -> str:
-    """The program's file, found in the task's own PATH and folder. Raises CannotStart."""
-    name = plan.argv[0]
+class Environments:
+    """The environments of plain commands. Tasks of one launcher share all but the marks of the attempt."""
+
+    def __init__(self, home: Home, given: Mapping[str, str]) -> None:
+        """Begin each with what a task inherits and with `given`, the configured part."""
+        self._home, self._given = os.fsencode(home.folder), given
+        self._known: dict[str | None, dict[bytes, bytes]] = {}
+
+    def of(self, taken: Taken) -> dict[bytes, bytes]:
+        """Return the environment of an attempt, encoded as posix_spawn takes it."""
+        task = taken.task
+        found = self._common(task.env).copy()
+        found[CLAIM_MARK.encode()] = b"%d" % taken.claim
+        found[b"BACKBURNER_TASK_ID"] = task.id.encode()
+        found[b"BACKBURNER_ATTEMPT"] = b"%d" % task.attempt
+        if task.parent is not None:
+            found[b"BACKBURNER_PARENT_SESSION_ID"] = task.parent.encode()
+        return found
+
+    def _common(self, text: str | None) -> dict[bytes, bytes]:
+        if text not in self._known:
+            if len(self._known) >= KEPT_ENVIRONMENTS:
+                self._known.clear()
+            found = with_stored({**inherited(), **self._given}, decoded_environment(text) if text else {})
+            encoded = {os.fsencode(name): os.fsencode(value) for name, value in found.items()}
+            self._known[text] = encoded | {HOME_MARK.encode(): self._home}
+        return self._known[text]
+
+
+def with_stored(found: dict[str, str], stored: Mapping[str, str | None]) -> dict[str, str]:
+    """Add a launcher's stored environment, in place; null stands for the supervisor's own value."""
+    for name, value in stored.items():
+        kept = os.environ.get(name) if value is None else value
+        if kept is not None:
+            found[name] = kept
+    return found
+
+
+def program_of(name: str, cwd: str, path: str | None) -> str:
+    """Return the program's file, found in the task's own PATH and folder. Raises CannotStart."""
     if "/" in name:
-        path = os.path.join(plan.cwd, name)
-        if not os.path.exists(path):
-            raise CannotStart(f"There is no program {name}.")
-        if not os.access(path, os.X_OK) or os.path.isdir(path):
-            raise CannotStart(f"The program {name} may not be run.", 126)
-        return path
-    for folder in plan.environment.get("PATH", os.defpath).split(os.pathsep):
-        path = f"{folder}/{name}" if folder.startswith("/") else os.path.join(plan.cwd, folder, name)
-        if os.access(path, os.X_OK) and not os.path.isdir(path):
-            return path
+        return _program_at(name, os.path.join(cwd, name))
+    for folder in (os.defpath if path is None else path).split(os.pathsep):
+        file = f"{folder}/{name}" if folder.startswith("/") else os.path.join(cwd, folder, name)
+        if os.access(file, os.X_OK) and not os.path.isdir(file):
+            return file
     raise CannotStart(f"There is no program {name} in the PATH.")
 
 
+def _program_at(name: str, path: str) -> str:
+    if not os.path.exists(path):
+        raise CannotStart(f"There is no program {name}.")
+    if not os.access(path, os.X_OK) or os.path.isdir(path):
+        raise CannotStart(f"The program {name} may not be run.", 126)
+    return path
+
+
 @functools.cache
-def _inherited() -> dict[str, str]:
-    """What a task has from this worker, whose own environment never changes."""
+def inherited() -> dict[str, str]:
+    """Return what a task inherits from this worker, whose own environment never changes."""
     return {name: value for name, value in os.environ.items() if not is_foreign(name)}
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 
 from ipc import clock
 from ipc.claim import Claimed, Settlement
+from ipc.config import AgentConfig
 from ipc.queue import Queue
 from ipc.task import TaskStatus
 from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
-from supervisor.execution.outcome import Outcome, Try, settlement_of
-from supervisor.execution.plan import CannotStart, agent_plan, command_plan, environment_of
+from supervisor.execution.journal import Journal
+from supervisor.execution.outcome import Outcome, settlement_of
+from supervisor.execution.plan import CannotStart, agent_plan, command_plan
 from supervisor.execution.progress import Progress
 from supervisor.execution.runners import Runners
 from supervisor.execution.trees import descendants_of, end, own_children, who_is_left
@@ -21,24 +22,23 @@ from supervisor.execution.vitals import Vitals
 NOTE_PID_AFTER = 0.05
 
 #: Descendants of this worker that are meant to live on, from whichever task.
-_spared: set[int] = set()
+spared: set[int] = set()
 
 
 class Run:
     """A try that is under way. `look` asks it to see whether a verdict was written."""
 
-    def __init__(self, claimed: Claimed, queue: Queue, runners: Runners) -> None:
-        """Start it. Raises CannotStart."""
-        self.claimed = claimed
+    def __init__(self, attempt: Attempt, queue: Queue, runners: Runners, age: float = 0.0) -> None:
+        """Watch an attempt that was started `age` seconds ago."""
+        claimed = self.claimed = attempt.claimed
+        self.attempt = attempt
         self.look = False
         self._queue = queue
         self._runners = runners
-        self._news = False
+        self._news = attempt.watched is None
         self._outcome: Outcome | None = None
-        known = claimed.agent in queue.config.agent_names
-        self._agent = queue.config.agent(claimed.agent) if known else None
-        self.attempt = self._start()
-        started = clock.monotonic()
+        self._agent = agent_of(claimed, queue)
+        started = clock.monotonic() - age
         self._deadline = started + claimed.timeout_ms / 1000 if claimed.timeout_ms else float("inf")
         self._note_pid_at = started + NOTE_PID_AFTER
         self._vitals = Vitals(self.attempt, self._living, queue.config, started)
@@ -109,20 +109,6 @@ class Run:
     def _ends_when_stable(self) -> bool:
         return self._agent is not None and self._agent.completion == "stable"
 
-    def _start(self) -> Attempt:
-        claimed, home = self.claimed, self._queue.home
-        agent = self._agent
-        if claimed.agent == "command":
-            plan = command_plan(claimed, home, agent.env if agent else {})
-            return ProcessAttempt(claimed, home, plan, None)
-        if claimed.agent == "python":
-            runner = self._runners.get(agent.interpreter if agent else "")
-            environment = environment_of(claimed, home, agent.env if agent else {}, bool(claimed.leave_children))
-            return CallAttempt(claimed, home, runner, environment)
-        if agent is None:
-            raise CannotStart(f"There is no agent {claimed.agent} in the supervisor's configuration.")
-        return ProcessAttempt(claimed, home, agent_plan(claimed, home, agent), agent)
-
     def _is_decided(self) -> bool:
         self.look = False
         return self._queue.verdict(self.claimed.id, self.claimed.claim) is not None
@@ -133,25 +119,25 @@ class Run:
         settlement = self._judge(outcome)
         left = self._left()
         if left and self._spares():
-            _spared.update(left)
+            spared.update(left)
         elif left:
             self._fix(settlement)
             self._end()
         leftovers = len(left - {self.attempt.pid})
-        return replace(settlement, leftovers=leftovers) if leftovers else settlement
+        return settlement._replace(leftovers=leftovers) if leftovers else settlement
 
     def _stop(self, outcome: Outcome | None) -> Settlement:
         """End a tree on somebody's verdict (None: it is written), or on our own, unless somebody was first."""
-        settlement = replace(self._judge(outcome or Outcome()), session=self.attempt.session())
+        settlement = self._judge(outcome or Outcome())._replace(session=self.attempt.session())
         if outcome is not None:
             self._fix(settlement)
         if isinstance(self.attempt, CallAttempt):
-            self.attempt.runner.spent = True
+            self.attempt.runner.retired = True
         self._end()
         return settlement
 
     def _judge(self, outcome: Outcome) -> Settlement:
-        return settlement_of(Try.of(self.claimed), outcome, self._queue.config)
+        return settlement_of(self.claimed, outcome, self._queue.config)
 
     def _fix(self, settlement: Settlement) -> None:
         """Write the verdict before the tree is ended, so that a crash meanwhile does not change it."""
@@ -164,7 +150,7 @@ class Run:
 
     def _left(self) -> set[int]:
         """Who is left of the tree; nobody, usually, and that costs one small file to know."""
-        if not (own_children() - self._runners.pids() - _spared) and not self._runner_has_children():
+        if not (own_children() - self._runners.pids() - spared) and not self._runner_has_children():
             return set()
         return who_is_left(self._members)
 
@@ -175,7 +161,7 @@ class Run:
         return self._members() | {self.attempt.pid}
 
     def _members(self) -> set[int]:
-        return descendants_of(os.getpid()) - self._runners.pids() - _spared
+        return descendants_of(os.getpid()) - self._runners.pids() - spared
 
     def trim(self) -> None:
         """Bring the output down to its cap, once nobody writes it any more."""
@@ -183,3 +169,21 @@ class Run:
 
     def _end(self) -> None:
         end(self._members, self._queue.config.kill_grace_s)
+
+
+def start(claimed: Claimed, queue: Queue, runners: Runners, journal: Journal) -> Attempt:
+    """Start an attempt that is watched by itself. Raises CannotStart, Temporary."""
+    home, agent = queue.home, agent_of(claimed, queue)
+    if claimed.agent == "command":
+        return ProcessAttempt.start(claimed, home, command_plan(claimed, home, agent.env if agent else {}), None)
+    if claimed.agent == "python":
+        runner = runners.get(agent.interpreter if agent else "")
+        return CallAttempt.start(claimed, home, runner, journal)
+    if agent is None:
+        raise CannotStart(f"There is no agent {claimed.agent} in the supervisor's configuration.")
+    return ProcessAttempt.start(claimed, home, agent_plan(claimed, home, agent), agent)
+
+
+def agent_of(claimed: Claimed, queue: Queue) -> AgentConfig | None:
+    """Return the configuration of a task's agent, or None if there is none."""
+    return queue.config.agent(claimed.agent) if claimed.agent in queue.config.agent_names else None

@@ -20,6 +20,7 @@ DEFAULT_SIGNALS = (
     signal.SIGQUIT,
     signal.SIGTERM,
     signal.SIGCHLD,
+    signal.SIGIO,
 )
 
 
@@ -33,7 +34,7 @@ def spawn(plan: Plan, outputs: list[str]) -> int:
     except OSError as error:
         raise CannotStart(f"The folder {plan.cwd} cannot be used: {error.strerror}.", 1) from error
     try:
-        return _spawn(plan, program_of(plan), outputs)
+        return _spawn(plan, program_of(plan.argv[0], plan.cwd, plan.environment.get("PATH")), outputs)
     finally:
         os.chdir("/")
 

@@ -58,8 +58,8 @@ def descendants_of(pid: int) -> set[int]:
     return {one for one in found if not _is_zombie(one)}
 
 
-def marked(claim: int, home: Path) -> set[int]:
-    """The processes whose environment says that they belong to that try, but for those that may outlive it.
+def marked(claims: set[int], home: Path) -> set[int]:
+    """Return the processes whose environment says that they belong to these attempts, but for those that may outlive it.
 
     Whoever was born while they were looked at is looked at, too: its parent may have died before it was its turn.
     """
@@ -67,15 +67,16 @@ def marked(claim: int, home: Path) -> set[int]:
     found: set[int] = set()
     for _ in range(LOOKS):
         new = set(_all_processes()) - seen
-        found |= {pid for pid in new if is_marked(pid, claim, home) and not is_spared(pid)}
+        found |= {pid for pid in new if is_marked(pid, claims, home) and not is_spared(pid)}
         seen |= new
     return found
 
 
-def is_marked(pid: int, claim: int, home: Path) -> bool:
-    """Whether a process's environment says that it belongs to that try."""
+def is_marked(pid: int, claims: set[int], home: Path) -> bool:
+    """Return True if a process's environment says that it belongs to one of these attempts."""
     found = _environment(pid)
-    return found.get(CLAIM_MARK) == str(claim) and found.get(HOME_MARK) == str(home)
+    claim = found.get(CLAIM_MARK, "")
+    return claim.isdecimal() and int(claim) in claims and found.get(HOME_MARK) == str(home)
 
 
 def cpu_seconds(pids: set[int]) -> float:
@@ -219,6 +220,14 @@ def own_children() -> set[int]:
     if not LINUX:
         return _children(os.getpid())
     return _numbers(f"/proc/self/task/{os.getpid()}/children")
+
+
+def watch_own_children() -> Callable[[], bytes]:
+    """Return a function that returns the numbers of this process's children, zombies included, by one system call."""
+    if not LINUX:
+        return lambda: b" ".join(b"%d" % pid for pid in sorted(own_children()))
+    descriptor = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
+    return lambda: os.pread(descriptor, 4096, 0)
 
 
 def _numbers(path: str) -> set[int]:

@@ -64,7 +64,8 @@ class Hands:
     def settle(self, how: dict[str, Any], then: list[Any] | None) -> tuple[str | None, dict[str, Any] | None]:
         """End a try and, where told to, begin the next."""
         settlement = Settlement(**{**how, "status": TaskStatus(how["status"])})
-        status, claimed = self._queue.settle(settlement, None if then is None else (Slot(then[0], then[1]), then[2]))
+        status = self._queue.settle(settlement)
+        claimed = None if then is None else self._queue.claim(Slot(then[0], then[1]), then[2])
         return status, _brief(claimed)
 
     def decide(self, number: int, claim: int, verdict: str, kind: str | None) -> bool:

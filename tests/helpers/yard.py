@@ -65,7 +65,7 @@ class Yard:
         """End a try; the status that its task has now."""
         if status is TaskStatus.ERROR:
             more = {"error": "It failed.", "error_kind": "failed", **more}
-        return self.queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status, **more))[0]
+        return self.queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status, **more))
 
     def run(self, status: TaskStatus = TaskStatus.COMPLETED, **said: Any) -> str:
         """Launch a task, run it at once, and have it end so; its id."""

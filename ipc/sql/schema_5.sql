@@ -1,0 +1,59 @@
+-- The fifth schema: tasks that a worker holds behind the one that runs in its slot.
+
+-- The claim under which a worker will run the task; the task is still pending, `ready` is 2 and `owner` is that worker.
+ALTER TABLE tasks ADD COLUMN held INTEGER CHECK ((held IS NOT NULL) = (ready = 2))
+  CHECK (held IS NULL OR (status = 'pending' AND owner IS NOT NULL));
+
+-- Since when another process waits for the worker to publish what it holds.
+ALTER TABLE tasks ADD COLUMN requested INTEGER CHECK (requested IS NULL OR held IS NOT NULL);
+
+-- 1 while a change of the group waits for held tasks: workers take one task at a time.
+ALTER TABLE groups ADD COLUMN single INTEGER NOT NULL DEFAULT 0;
+
+CREATE INDEX tasks_held ON tasks (owner, number) WHERE ready = 2;
+
+DROP TRIGGER move_refused;
+
+CREATE TRIGGER move_refused BEFORE UPDATE OF status ON tasks
+WHEN NOT (OLD.ready = 2 AND NEW.status = 'completed') AND NOT EXISTS (SELECT 1 FROM moves WHERE was = OLD.status AND becomes = NEW.status)
+BEGIN
+  SELECT RAISE(ABORT, 'illegal move');
+END;
+
+-- A held task belongs to its worker: only a statement that also ends the holding may change what is decided on.
+CREATE TRIGGER held_refused BEFORE UPDATE OF status, ready, owner, grp ON tasks WHEN OLD.ready = 2 AND NEW.held IS NOT NULL
+BEGIN
+  SELECT RAISE(ABORT, 'held by its worker');
+END;
+
+CREATE TRIGGER held_kept BEFORE DELETE ON tasks WHEN OLD.ready = 2
+BEGIN
+  SELECT RAISE(ABORT, 'held by its worker');
+END;
+
+DROP TRIGGER task_ended;
+
+CREATE TRIGGER task_ended AFTER UPDATE OF status ON tasks WHEN NEW.completed_at IS NOT NULL AND OLD.ready <> 2
+BEGIN
+  INSERT INTO events (type, at, parent, body) VALUES (
+    'background_task_completed', NEW.completed_at, NEW.parent,
+    json_object('taskId', NEW.id, 'sessionId', NEW.session, 'status', NEW.status,
+      'result', coalesce(NEW.brief, NEW.result), 'error', NEW.error, 'errorKind', NEW.error_kind));
+  INSERT INTO outbox (seq, parent, task, at)
+    SELECT last_insert_rowid(), NEW.parent, NEW.number, NEW.completed_at WHERE NEW.parent IS NOT NULL;
+  UPDATE dependencies SET over = 1, well = (NEW.status = 'completed') WHERE blocker = NEW.number;
+END;
+
+-- A held task that ran and completed makes both of its moves in one update.
+CREATE TRIGGER task_ran AFTER UPDATE OF status ON tasks WHEN OLD.ready = 2 AND NEW.completed_at IS NOT NULL
+BEGIN
+  INSERT INTO events (type, at, parent, body) VALUES
+    ('background_task_started', NEW.started_at, NEW.parent,
+      json_object('taskId', NEW.id, 'sessionId', NEW.session, 'attempt', NEW.attempt)),
+    ('background_task_completed', NEW.completed_at, NEW.parent,
+      json_object('taskId', NEW.id, 'sessionId', NEW.session, 'status', NEW.status,
+        'result', coalesce(NEW.brief, NEW.result), 'error', NEW.error, 'errorKind', NEW.error_kind));
+  INSERT INTO outbox (seq, parent, task, at)
+    SELECT last_insert_rowid(), NEW.parent, NEW.number, NEW.completed_at WHERE NEW.parent IS NOT NULL;
+  UPDATE dependencies SET over = 1, well = 1 WHERE blocker = NEW.number;
+END;

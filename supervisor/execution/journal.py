@@ -1,0 +1,173 @@
+"""The journal of a worker: what was started and how it ended, noted as it happens.
+
+Lines: `s CLAIM US` before the first instruction of an attempt, then `e CLAIM US JSON CRC` when its process tree is gone,
+or `x CLAIM US JSON CRC` when its first process has ended and others are left; US is microseconds since 1970. Each line
+is one write(2) to a file opened with O_APPEND, without a sync: it outlives the death of any process, not of the machine.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+from zlib import crc32
+
+from ipc.claim import Settlement
+from ipc.home import Home
+from ipc.moments import moment
+from ipc.task import TaskStatus
+from supervisor.execution.outcome import Outcome
+from supervisor.execution.runner import end_line, start_line
+
+#: Bytes after which a journal whose entries are all settled is started over.
+LONG = 1024 * 1024
+
+_PIECE = 1 << 20
+
+
+class Entry(NamedTuple):
+    """One line. `kind` is s, e or x; `at` is in microseconds since 1970; `text` is JSON that says how it ended."""
+
+    kind: str
+    claim: int
+    at: int
+    text: bytes = b""
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """How the attempt ended."""
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+
+class Journal:
+    """The journal of one worker, named by its number in the registry."""
+
+    def __init__(self, home: Home, owner: int) -> None:
+        """Create it. Raises OSError."""
+        self.path = path_of(home, owner)
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
+        self.descriptor = os.open(self.path, flags, 0o600)
+        self._offset = 0
+
+    def note_start(self, claim: int) -> int:
+        """Note that an attempt is about to start; return when, in microseconds since 1970. Raises OSError."""
+        at = time.time_ns() // 1000
+        with moment("journal.start"):
+            self._append(start_line(claim, at))
+        return at
+
+    def note_end(self, claim: int, document: dict[str, Any]) -> int:
+        """Note how an attempt ended; return when, in microseconds since 1970. Raises OSError."""
+        at = time.time_ns() // 1000
+        with moment("journal.end"):
+            self._append(end_line("e", claim, at, document))
+        return at
+
+    def _append(self, line: bytes) -> None:
+        """Write one line, wholly or not at all."""
+        written = os.write(self.descriptor, line)
+        if written < len(line):  # the disk is full: the next line must not continue this one
+            os.ftruncate(self.descriptor, os.fstat(self.descriptor).st_size - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def read(self) -> list[Entry]:
+        """Return the entries since the last call, the worker's own included."""
+        data = b""
+        while piece := os.pread(self.descriptor, _PIECE, self._offset + len(data)):
+            data += piece
+            if len(piece) < _PIECE:
+                break
+        end = data.rfind(b"\n") + 1
+        self._offset += end
+        return entries(data[:end])
+
+    def start_over(self) -> None:
+        """Empty it if it is long. Everything in it must be settled, and nothing may be running."""
+        if self._offset > LONG:
+            with moment("journal.truncate"):
+                os.ftruncate(self.descriptor, 0)
+            self._offset = 0
+
+    def remove(self) -> None:
+        """Delete it: the worker leaves, with nothing unsettled."""
+        os.close(self.descriptor)
+        with moment("journal.unlink"):
+            self.path.unlink(missing_ok=True)
+
+
+def entries(data: bytes) -> list[Entry]:
+    """Return the entries of whole lines; what is torn is left out."""
+    return [entry for line in data.split(b"\n") if (entry := _entry(line)) is not None]
+
+
+def _entry(line: bytes) -> Entry | None:
+    if line[:2] == b"s ":
+        words = line.split(b" ")
+        whole = len(words) == 3 and words[1].isdigit() and words[2].isdigit()
+        return Entry("s", int(words[1]), int(words[2])) if whole else None
+    text, _, checksum = line.rpartition(b" ")
+    if line[:2] not in (b"e ", b"x ") or checksum != b"%08x" % crc32(text):
+        return None
+    kind, claim, at, document = text.split(b" ", 3)
+    return Entry(kind.decode(), int(claim), int(at), document)
+
+
+def entries_by_claim(home: Home, owner: int) -> dict[int, list[Entry]]:
+    """Return the entries of a dead worker's journal by claim, in order; none if there is no journal."""
+    try:
+        data = path_of(home, owner).read_bytes()
+    except FileNotFoundError:
+        return {}
+    found: dict[int, list[Entry]] = {}
+    for entry in entries(data[: data.rfind(b"\n") + 1]):
+        found.setdefault(entry.claim, []).append(entry)
+    return found
+
+
+def path_of(home: Home, owner: int) -> Path:
+    """Return the path of a worker's journal."""
+    return home.folder / "output" / f"worker-{owner}.journal"
+
+
+def end_of(outcome: Outcome) -> dict[str, Any]:
+    """Return the JSON document of an outcome."""
+    found: dict[str, Any] = {
+        "result": outcome.result,
+        "error": outcome.error,
+        "errorKind": outcome.error_kind,
+        "exitCode": outcome.exit_code,
+        "signal": outcome.signal,
+    }
+    for stream, data in outcome.outputs:
+        found[stream] = data.decode("latin-1")
+    return found
+
+
+def outcome_of_end(document: dict[str, Any]) -> Outcome:
+    """Return the outcome that a JSON document describes."""
+    outputs = tuple((name, document[name].encode("latin-1")) for name in ("stdout", "stderr") if name in document)
+    return Outcome(
+        result=document.get("result"),
+        error=document.get("error"),
+        error_kind=document.get("errorKind"),
+        exit_code=document.get("exitCode"),
+        signal=document.get("signal"),
+        outputs=outputs,
+    )
+
+
+def settlement_document(settlement: Settlement) -> dict[str, Any]:
+    """Return the JSON document of an attempt that was watched by itself and is wholly judged."""
+    return {"settlement": settlement._replace(outputs=())._asdict()}
+
+
+def noted_settlement(document: dict[str, Any]) -> Settlement | None:
+    """Return the settlement in a JSON document, or None if it holds an outcome."""
+    fields = document.get("settlement")
+    if fields is None:
+        return None
+    return Settlement(**{**fields, "status": TaskStatus(fields["status"]), "outputs": ()})

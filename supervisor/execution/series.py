@@ -1,0 +1,341 @@
+"""Tasks of one slot that a worker has taken together and runs one after the other."""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+
+from ipc import clock
+from ipc.claim import Ended, Taken
+from ipc.config import BackgroundConfig
+from ipc.errors import Temporary, is_full
+from ipc.home import Home
+from ipc.moments import moment
+from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt, death_of
+from supervisor.execution.files import SMALL, Files
+from supervisor.execution.journal import Entry, Journal, end_of, outcome_of_end
+from supervisor.execution.outcome import Outcome, interrupted, settlement_of
+from supervisor.execution.output_files import OutputFiles
+from supervisor.execution.plan import CannotStart, Environments, program_of
+from supervisor.execution.runner import Order
+from supervisor.execution.runners import Runner
+from supervisor.execution.spawn import DEFAULT_SIGNALS
+from supervisor.execution.trees import forget_status, take_status
+from supervisor.execution.verdict import Said, outcome_of
+from supervisor.messages import say
+
+#: Waits at most so many seconds for the end of a child; False if something else wants the worker's attention.
+WaitForChild = Callable[[float], bool]
+
+#: How a command that wrote nothing and exited with 0 has ended.
+_SILENT = Outcome(result="", exit_code=0)
+
+_MILLISECOND = 1000
+
+
+class Series(ABC):
+    """Tasks in the order in which they run.
+
+    `waiting` are those that have not ended: the first one runs, or runs next. `ended` are those whose end is in the
+    journal and not in the database.
+    """
+
+    def __init__(self, taken: list[Taken], config: BackgroundConfig) -> None:
+        """Run these, in order."""
+        self.waiting = taken
+        self.ended: list[Ended] = []
+        #: Whether the first process of the task that runs has ended and others of its tree are left.
+        self.has_leftovers = False
+        #: Whether what has ended must be published now: it could not be noted.
+        self.is_urgent = False
+        self._config = config
+        #: When the task that runs was started, in microseconds since 1970; 0 if none runs.
+        self._running_since = 0
+
+    @abstractmethod
+    def advance(self, until: float) -> None:
+        """Note what has ended, and start what comes next; return by `until` (seconds, monotonic). Raises Temporary."""
+
+    @abstractmethod
+    def take_back(self) -> list[Taken]:
+        """Return the tasks that were not started and now will not be; the first stays if it has the slot."""
+
+    @abstractmethod
+    def attempt(self) -> Attempt | None:
+        """Return the attempt that runs, or is about to, to be watched by itself; None if it is not under way yet."""
+
+    def close(self) -> None:
+        """Let go of what was used."""
+
+    def forget_ended(self) -> None:
+        """What has ended is published."""
+        self.ended, self.is_urgent = [], False
+
+    def running_for(self) -> float:
+        """Return for how many seconds the first task has been running; 0 if none runs."""
+        return (clock.now() * _MILLISECOND - self._running_since) / 1e6 if self._running_since else 0.0
+
+    def mark_started(self) -> Taken:
+        """Return the first task, with the time of its start set."""
+        first = self.waiting[0]
+        if not first.current:
+            first.started_at = self._running_since // _MILLISECOND or clock.now()
+        return first
+
+    def _end(self, at: int, outcome: Outcome) -> None:
+        """The first task has ended, at `at` (microseconds since 1970)."""
+        first = self.mark_started()
+        ended_at = at // _MILLISECOND
+        self.ended.append(Ended(first, first.started_at, settlement_of(first, outcome, self._config, ended_at)))
+        del self.waiting[0]
+        self._running_since = 0
+
+
+class CallSeries(Series):
+    """Python callables in the worker's runner, which takes them from a queue and notes in the journal what it does."""
+
+    def __init__(
+        self, home: Home, runner: Runner, journal: Journal, taken: list[Taken], config: BackgroundConfig
+    ) -> None:
+        """Hand them to the runner."""
+        super().__init__(taken, config)
+        self._home, self._runner, self._journal = home, runner, journal
+        self._unsent = list(taken)
+        self._left_behind: Entry | None = None
+        self._send()
+
+    def _send(self) -> None:
+        while self._unsent and self._runner.send(order_of(self._unsent[0]), _no_file):
+            del self._unsent[0]
+
+    def advance(self, until: float) -> None:
+        """Read what the runner has noted."""
+        for entry in self._journal.read():
+            self._note(entry)
+        for entry in self._runner.take_entries():
+            self._note(entry)
+            self.is_urgent = True
+        self._send()
+
+    def _note(self, entry: Entry) -> None:
+        if not self.waiting or self.waiting[0].claim != entry.claim:  # of an earlier task, noted by this worker
+            return
+        if entry.kind == "s":
+            self._running_since = entry.at
+        elif entry.kind == "e":
+            self._end(entry.at, outcome_of_end(entry.document))
+        else:
+            self._left_behind, self.has_leftovers = entry, True
+
+    def take_back(self) -> list[Taken]:
+        """Take out of the queue what the runner has not received."""
+        claims = {one.claim for one in self._unsent} | set(self._runner.take_back())
+        self._unsent = []
+        self.advance(0.0)
+        back = [one for one in self.waiting if one.claim in claims]
+        if back and back[0].current and not self._runner.retired:
+            self._unsent = [back.pop(0)]
+            self._send()
+        self.waiting = [one for one in self.waiting if one not in back]
+        return back
+
+    @property
+    def is_stranded(self) -> bool:
+        """Return True if the runner has died or takes no more orders, and left nothing to be ended."""
+        return (self._runner.hung_up or self._runner.retired) and not self.has_leftovers
+
+    def lose_runner(self) -> list[Taken]:
+        """End what a runner had begun that has died or takes no more; return what goes back to the queue."""
+        back = self.take_back()
+        if self.waiting and self._running_since:
+            self._end(clock.now() * _MILLISECOND, death_of(self._runner))
+        back = self.waiting + back
+        self.waiting = []
+        for one in back:
+            if one.current:
+                why = "Its runner ended before it was started."
+                self.ended.append(Ended(one, one.started_at, interrupted(one, why)))
+        return [one for one in back if not one.current]
+
+    def attempt(self) -> Attempt:
+        """Watch the call that runs; its output goes to files of its own."""
+        return CallAttempt(self.waiting[0].claimed(), self._home, self._runner, self._journal, self._left_behind)
+
+
+class CommandSeries(Series):
+    """Commands, which the worker starts itself, one when the other has ended."""
+
+    def __init__(self, tools: CommandTools, taken: list[Taken], config: BackgroundConfig) -> None:
+        """Run these with the tools of the worker."""
+        super().__init__(taken, config)
+        self._tools = tools
+        self._pid = 0
+        self._status: int | None = None
+        self._programs: dict[tuple[str, str, bytes | None], str] = {}
+
+    def advance(self, until: float) -> None:
+        """Run one after the other until the time is up, one leaves processes behind, or something else happens."""
+        self._start_next()
+        while self._pid and self._status is None:
+            status = take_status(self._pid)
+            if status is None:
+                left = until - clock.monotonic()
+                if left <= 0 or not self._tools.wait_for_child(left):
+                    return
+            elif self._tools.has_strays():
+                self._status, self.has_leftovers = status, True
+            else:
+                self._conclude(status)
+                self._start_next()
+
+    def _start_next(self) -> None:
+        while self.waiting and not self._pid and not self.is_urgent:
+            try:
+                self._start(self.waiting[0])
+            except CannotStart as refusal:
+                outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
+                self._end(clock.now() * _MILLISECOND, outcome)
+
+    def _start(self, one: Taken) -> None:
+        tools, task = self._tools, one.task
+        argv = json.loads(task.command or "[]")
+        try:
+            os.chdir(task.cwd)
+        except OSError as error:
+            raise CannotStart(f"The folder {task.cwd} cannot be used: {error.strerror}.", 1) from error
+        environment = tools.environments.of(one)
+        program = self._program(argv[0], task.cwd, environment.get(b"PATH"))
+        tools.files.arm()
+        try:
+            at = tools.journal.note_start(one.claim)
+            with moment("series.spawn"):
+                self._pid = os.posix_spawn(
+                    program,
+                    argv,
+                    environment,
+                    file_actions=tools.actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=DEFAULT_SIGNALS,
+                )
+        except OSError as error:
+            if is_full(error):
+                raise Temporary(f"{tools.home.folder} has no room: {error.strerror}.") from error
+            raise CannotStart(f"{argv[0]} cannot be started: {error.strerror}.", 126) from error
+        forget_status(self._pid)
+        self._running_since = at
+
+    def _program(self, name: str, cwd: str, path: bytes | None) -> str:
+        key = name, cwd, path
+        found = self._programs.get(key)
+        if found is None:
+            found = self._programs[key] = program_of(name, cwd, None if path is None else os.fsdecode(path))
+        return found
+
+    def _conclude(self, status: int) -> None:
+        """Judge the command whose tree is gone, and note its end."""
+        sizes = self._tools.files.sizes()
+        self._pid = 0
+        if max(sizes) > SMALL:
+            self._conclude_large(status)
+            return
+        if status == 0 and sizes == (0, 0):
+            self._note_end(_SILENT)
+        else:
+            stdout, stderr = self._tools.files.read(sizes)
+            said = Said(stdout.decode(errors="replace"), stderr[-4096:].decode(errors="replace"))
+            written = tuple((stream, data) for stream, data in (("stdout", stdout), ("stderr", stderr)) if data)
+            self._note_end(outcome_of(status, said, None)._replace(outputs=written))
+        self._tools.files.clear(sizes)
+
+    def _conclude_large(self, status: int) -> None:
+        files = self._give_files(self.waiting[0])
+        said = Said(files.text("stdout"), files.tail("stderr"))
+        outcome = outcome_of(status, said, None)._replace(outputs=files.small())
+        if self._config.durability == "full":
+            files.sync()
+        self._note_end(outcome)
+        files.forget(inputs=False)
+
+    def _note_end(self, outcome: Outcome) -> None:
+        try:
+            at = self._tools.journal.note_end(self.waiting[0].claim, end_of(outcome))
+        except OSError as error:
+            say("unrecorded", why=error)
+            at, self.is_urgent = clock.now() * _MILLISECOND, True
+        self._end(at, outcome)
+
+    def _give_files(self, one: Taken) -> Files:
+        files = Files(self._tools.home, one.claim)
+        self._tools.files.give_to(list(files.paths.values()))
+        return files
+
+    def take_back(self) -> list[Taken]:
+        """Return all but the one that runs or has the slot."""
+        stays = 1 if self._pid or (self.waiting and self.waiting[0].current) else 0
+        back, self.waiting = self.waiting[stays:], self.waiting[:stays]
+        return back
+
+    def attempt(self) -> Attempt | None:
+        """Watch the command that runs; its output files become its own."""
+        if not self._pid:
+            return None
+        one = self.waiting[0]
+        self._give_files(one)
+        return ProcessAttempt.running(one.claimed(), self._tools.home, self._pid, self._status)
+
+    def close(self) -> None:
+        """Leave the folder of the last command."""
+        os.chdir("/")
+
+
+class CommandTools:
+    """What a worker keeps to run commands in series."""
+
+    def __init__(self, home: Home, owner: int, journal: Journal, wait_for_child: WaitForChild) -> None:
+        """Create the output files. Raises OSError."""
+        self.home, self.journal, self.wait_for_child = home, journal, wait_for_child
+        self._owner = owner
+        self.environments = Environments(home, {})
+        #: Whether this worker has children besides the one that just ended and those that are meant to live on.
+        self.has_strays: Callable[[], bool] = lambda: True
+
+    @cached_property
+    def files(self) -> OutputFiles:
+        """The output files; made for the first command."""
+        return OutputFiles(self.home, self._owner)
+
+    @cached_property
+    def actions(self) -> list[tuple[int, ...]]:
+        """What posix_spawn does in the child."""
+        return self.files.actions(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+
+    def remove(self) -> None:
+        """Delete the files: the worker leaves."""
+        if "files" in self.__dict__:
+            self.files.remove()
+
+
+def order_of(one: Taken) -> Order:
+    """Return what a runner needs to run a plain call."""
+    task = one.task
+    return Order(
+        one.claim,
+        task.attempt,
+        task.id,
+        task.parent,
+        task.call or "",
+        task.args,
+        task.kwargs,
+        task.cwd,
+        task.env,
+        None,
+        False,
+    )
+
+
+def _no_file(_order: bytes) -> str:
+    raise AssertionError("a plain call is small")
