@@ -19,7 +19,10 @@ import threading
 import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, NamedTuple
+from zlib import crc32
+from time import time_ns
+import select
 
 _LENGTH = struct.Struct("!I")
 
@@ -126,25 +129,98 @@ def _room() -> tuple[int, int]:
     return start + at, environment.find(b"\0", at + 1) - at - 1 if start and at >= 0 else -1
 
 
-def serve(channel: socket.socket, moment: Callable[[str], AbstractContextManager[object]] = nullcontext) -> None:
-    """Run calls until the other end hangs up. `moment` surrounds what others see."""
-    channel.set_inheritable(False)
-    sys.modules[BEFORE] = sys
-    marks = Marks()
-    surroundings = Surroundings()
-    while (order := receive_order(channel)) is not None:
-        call, descriptors = order
-        marks.show(call["marks"])
-        _redirect(descriptors)
-        surroundings.enter(call["cwd"], call["environment"])
-        answer = _answer(call)
-        _silence()
-        marks.show({})
-        answer["children"] = _has_children()
-        answer["threads"] = threading.active_count()
-        answer["files"] = _files_of_calls()
-        with moment("runner.answer"):
-            send(channel, answer)
+
+class Order(NamedTuple):
+    claim: int
+    attempt: int
+    id: str
+    parent: str | None
+    call: str
+    args: str | None
+    kwargs: str | None
+    cwd: str
+    env: str | None
+    stdin: str | None
+    leave_children: bool
+
+
+def start_line(claim, us):
+    return b"s %d %d\n" % (claim, us)
+
+
+def end_line(kind, claim, us, document):
+    text = b"%s %d %d %s" % (kind.encode(), claim, us, json.dumps(document).encode())
+    return b"%s %08x\n" % (text, crc32(text))
+
+
+def serve(channel, queue, moment=nullcontext):
+    first, (journal,), _, _ = socket.recv_fds(channel, 1 << 16, 1)
+    hello = _whole(first, channel)
+    base, folder = hello["environment"], hello["claims"]
+    def reopen(target):
+        fd = os.open(hello["outputs"] + (".stdout" if target == 1 else ".stderr"), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        os.dup2(fd, target); os.close(fd)
+    reopen(1); reopen(2)
+    n = os.open("/dev/null", os.O_RDONLY); os.dup2(n, 0); os.close(n)
+    poll = select.poll(); poll.register(channel, select.POLLIN); poll.register(queue, select.POLLIN)
+    ran = False
+    pid = os.getpid()
+    while True:
+        try:
+            data = queue.recv(1 << 17, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            if ran:
+                channel.send(b"i\n")
+                ran = False
+            for fd, mask in poll.poll():
+                if fd == channel.fileno() and not channel.recv(100):
+                    return
+            continue
+        if not data:
+            return
+        found = json.loads(data)
+        if isinstance(found, str):
+            found = json.loads(open(found).read())
+        o = Order(*found)
+        ran = True
+        os.write(journal, start_line(o.claim, time_ns() // 1000))
+        env = dict(base)
+        for k, v in json.loads(o.env or "{}").items():
+            v = hello["inherited"].get(k) if v is None else v
+            if v is not None: env[k] = v
+        env.update(BACKBURNER_HOME=hello["home"], BACKBURNER_CLAIM=str(o.claim), BACKBURNER_TASK_ID=o.id, BACKBURNER_ATTEMPT=str(o.attempt))
+        if o.parent is not None: env["BACKBURNER_PARENT_SESSION_ID"] = o.parent
+        os.environ.clear(); os.environ.update(env)
+        if o.stdin:
+            n = os.open(o.stdin, os.O_RDONLY); os.dup2(n, 0); os.close(n)
+        try:
+            os.chdir(o.cwd)
+            if o.cwd not in sys.path: sys.path.insert(0, o.cwd)
+            document = {"result": json.dumps(_resolve(o.call)(*json.loads(o.args or "[]"), **json.loads(o.kwargs or "{}")), ensure_ascii=False, allow_nan=False)[:_RESULT_LIMIT + 1]}
+        except BaseException as error:
+            traceback.print_exc()
+            document = {"error": _sentence(error), "errorKind": "failed"}
+        if os.getpid() != pid: os._exit(0)
+        for st in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError): st.flush()
+        alone = not _has_children()
+        kept = []
+        for target, name in ((1, "stdout"), (2, "stderr")):
+            st = os.fstat(target)
+            if st.st_nlink == 1 and st.st_size == 0: continue
+            if st.st_nlink == 1 and st.st_size <= 32768 and alone:
+                document[name] = os.pread(target, st.st_size, 0).decode("latin-1"); os.ftruncate(target, 0)
+                continue
+            own = hello["outputs"] + "." + name
+            if st.st_nlink == 1: os.rename(own, f"{folder}/{o.claim}.{name}")
+            else: os.unlink(own)
+            reopen(target); kept.append(name)
+        if kept: document["kept"] = kept
+        os.write(journal, end_line("e" if alone else "x", o.claim, time_ns() // 1000, document))
+        if not alone or threading.active_count() > 1:
+            channel.send(b"r\n")
+            while channel.recv(100): pass
+            return
 
 
 def _redirect(descriptors: list[int]) -> None:
@@ -252,8 +328,8 @@ def _has_children() -> bool:
 def _main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
         signal.signal(number, signal.SIG_DFL)
-    go_with(int(sys.argv[2]))
-    serve(socket.socket(fileno=int(sys.argv[1])))
+    go_with(int(sys.argv[3]))
+    serve(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2])))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,83 +18,77 @@ from supervisor.signals import let_through, restore_default
 
 
 class Runner:
-    """A process for callables: a fork of the clean worker, or another interpreter."""
-
-    def __init__(self, pid: int, channel: socket.socket) -> None:
-        """Use `forked` or `of`."""
+    def __init__(self, pid, channel, sender, receiver):
         forget_status(pid)
-        self.pid = pid
-        self.channel = channel
-        self.spent = False
-        self.has_children = False
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._environment: dict[str, str] = {}
+        self.pid, self.channel, self.sender, self.receiver = pid, channel, sender, receiver
+        self.retired = self.hung_up = self.blocked = self.has_children = False
+        self.outputs = ""
+        self._rest = b""
+        self._lines = []
 
     @classmethod
-    def forked(cls) -> Runner:
-        """A fork of this process, which must not have opened anything yet."""
+    def forked(cls):
         ours, theirs = socket.socketpair()
+        sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         worker = os.getpid()
-
         def be_runner() -> None:
             protocol.go_with(worker)
-            ours.close()
+            ours.close(); sender.close()
             os.setsid()
             restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
             signal.set_wakeup_fd(-1)
             let_through()
             name_process("bb-runner")
-            protocol.serve(theirs, moment)
-
+            protocol.serve(theirs, receiver, moment)
         pid = fork(be_runner)
         theirs.close()
-        return cls(pid, ours)
+        return cls(pid, ours, sender, receiver)
 
-    @classmethod
-    def of(cls, interpreter: str) -> Runner:
-        """Another Python. Raises CannotStart."""
-        ours, theirs = socket.socketpair()
-        try:
-            with moment("runner.spawn"):
-                pid = os.posix_spawnp(
-                    interpreter,
-                    [interpreter, protocol.__file__, "3", str(os.getpid())],
-                    dict(os.environ),
-                    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)],
-                    setsid=True,
-                    setsigmask=(),
-                    setsigdef=DEFAULT_SIGNALS,
-                )
-        except OSError as error:
-            raise CannotStart(f"The interpreter {interpreter} cannot be started: {error.strerror}.") from error
-        finally:
-            theirs.close()
-        return cls(pid, ours)
+    def start(self, hello, journal):
+        self.outputs = hello["outputs"]
+        protocol.send(self.channel, hello, [journal])
+        self.channel.setblocking(False)
 
-    def begin(self, order: dict[str, object], environment: dict[str, str], descriptors: list[int]) -> None:
-        """Have it run a call. One that died since the last call is told of by `answer`."""
-        changes = _differences(self._environment, environment)  # most of it is as it was for the last call
-        self._environment = environment
+    def send(self, order, fallback):
+        data = json.dumps(order).encode()
+        if len(data) > 65536:
+            data = json.dumps(fallback(data)).encode()
         try:
-            with moment("runner.order"):
-                protocol.send(self.channel, {**order, "environment": changes}, descriptors)
+            self.sender.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return False
+        return True
+
+    def take_back(self):
+        claims = []
+        while True:
+            try:
+                data = self.receiver.recv(1 << 17, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return claims
+            found = json.loads(data)
+            claims.append((json.loads(open(found).read()) if isinstance(found, str) else found)[0])
+
+    def read(self):
+        try:
+            data = self.channel.recv(65536)
+        except BlockingIOError:
+            return
         except OSError:
-            self.spent = True
+            data = b""
+        if not data:
+            self.hung_up = self.retired = True
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if line == b"r": self.retired = True
+            if line == b"f": self.blocked = True
 
-    def answer(self) -> dict[str, object] | None:
-        """What a call came to, or None where the runner hung up instead."""
-        try:
-            found = protocol.receive_answer(self.channel)
-        except OSError:
-            found = None
-        if found is None:
-            self.spent = True
-            return None
-        self.spent |= found["threads"] > 1
-        self.has_children = found["children"]
-        for file in found["files"]:
-            self._seen.setdefault(file, _look(file))
-        return found
+    def take_entries(self):
+        return []
+
+    def resume(self):
+        self.blocked = False
+        self.channel.send(b".")
 
     def end(self) -> int:
         """The wait status of a runner that hung up; one that only closed its line is of no use any more."""
@@ -104,48 +99,15 @@ class Runner:
             _, status = os.waitpid(self.pid, 0)
         return status
 
-    def is_fresh(self) -> bool:
-        """Whether it may run another call: nothing was left in it, and its modules are as they are on disk."""
-        return not self.spent and all(_look(file) == seen for file, seen in self._seen.items())
 
 
 class Runners:
-    """One runner per interpreter; that of this interpreter is forked at once, before anything is open."""
-
-    def __init__(self) -> None:
-        """Fork the first."""
-        self._runners = {"": Runner.forked()}
-
-    def get(self, interpreter: str) -> Runner:
-        """The runner for that interpreter (`""`: this one). Raises CannotStart."""
-        if interpreter and not (interpreter in self._runners and self._runners[interpreter].is_fresh()):
-            self._drop(interpreter)
-            self._runners[interpreter] = Runner.of(interpreter)
-        return self._runners[interpreter]
-
-    def are_fresh(self) -> bool:
-        """Whether this worker can still run whatever comes: its own fork cannot be made anew."""
-        return self._runners[""].is_fresh()
-
-    def pids(self) -> set[int]:
-        """The runners' processes that are to live on."""
-        return {runner.pid for runner in self._runners.values() if not runner.spent}
-
-    def _drop(self, interpreter: str) -> None:
-        if found := self._runners.pop(interpreter, None):
-            found.channel.close()
-            found.end()
-
-
-def _differences(before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
-    """What must be set, and what unset (None), to come from one environment to the other."""
-    gone = dict.fromkeys(before.keys() - after.keys())
-    return gone | dict(after.items() - before.items())
-
-
-def _look(file: str) -> tuple[int, int]:
-    try:
-        found = os.stat(file)
-    except OSError:
-        return (0, 0)
-    return (found.st_mtime_ns, found.st_size)
+    def __init__(self, meet, part):
+        self.own = Runner.forked()
+    def get(self, interpreter):
+        if interpreter: raise CannotStart("no other interpreters yet")
+        return self.own
+    def are_fresh(self):
+        return not self.own.retired
+    def pids(self):
+        return set() if self.own.retired else {self.own.pid}
