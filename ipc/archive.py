@@ -94,7 +94,6 @@ class Archive:
     def _cancel_all(self) -> None:
         while self._cancel_waiting() == STEP:
             continue
-        publish_all(self.database)
         running = [one.id for one in Registry(self.database).running() if self._cancel(one.id)]
         wait_until_gone(self._queue, running)
 

@@ -12,7 +12,7 @@ from ipc.claim import Ended, ReadyTask, Rescued, Settlement, Slot, Taken
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
 
 if TYPE_CHECKING:
-    from ipc.database import Transaction, Values
+    from ipc.database import Transaction
 
 #: The value of `ready` of a task that a worker holds.
 HELD = 2
@@ -28,7 +28,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
     if allowed is None:
         return []
     if count > 1:
-        count = _fair_share(transaction, slot.group, count, allowed)
+        count = 1 if allowed["single"] else _fair_share(transaction, slot.group, count, allowed["limit"])
     tasks = _next_tasks(transaction, slot.group, count)
     if not tasks or (tasks[0].agent == "external") != (owner is None):
         return []
@@ -43,11 +43,9 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
     return taken
 
 
-def _fair_share(transaction: Transaction, group: str, count: int, allowed: Values) -> int:
+def _fair_share(transaction: Transaction, group: str, count: int, limit: int) -> int:
     """Leave half of what is ready to the other slots of the group, if it may have others."""
-    if allowed["single"]:
-        return 1
-    if allowed["limit"] == 1:
+    if limit == 1:
         return count
     ready: int = transaction.value("count_ready_up_to", {"grp": group, "most": 2 * count})
     return max(1, min(count, ready // 2))

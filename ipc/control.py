@@ -21,7 +21,6 @@ from ipc.errors import (
     BackburnerError,
     Disconnected,
     InvalidInput,
-    MoveNotAllowed,
     NoSupervisor,
     Permanent,
     Temporary,
@@ -73,6 +72,10 @@ _LOGGED = re.compile(r"\d{4}-\d\d-\d\dT")
 _ERRORS: Mapping[int, type[BackburnerError]] = {
     error.exit_code: error for error in (InvalidInput, Permanent, Temporary)
 }
+
+
+#: The command that settles what dead workers had; for our own processes.
+RESCUE = "_rescue"
 
 
 def program(*arguments: str) -> list[str]:
@@ -152,15 +155,16 @@ def _server(home: Home) -> int | None:
             return None
 
 
-def cancel(home: Home, id: str) -> None:
-    """End the tree of a task whose supervisor and worker are dead, and settle it. Raises Temporary."""
-    command = program("--home", str(home.folder), "cancel", id)
+def rescue(home: Home) -> None:
+    """Settle what dead workers had, where no supervisor lives to do it: by a process of its own. Raises Temporary."""
+    command = program(RESCUE, str(home.folder))
     with moment("caller.start"):
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment(home, None)
         )
-    if done.returncode not in (0, MoveNotAllowed.exit_code):
-        raise Temporary(f"Task {id} was not ended: {_last_words(done.stderr.decode(errors='replace'))}")
+    if done.returncode:
+        words = _last_words(done.stderr.decode(errors="replace"))
+        raise Temporary(f"The tasks of dead workers in {home.folder} were not settled: {words}")
 
 
 def _refuse_second(home: Home) -> None:

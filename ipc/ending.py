@@ -26,8 +26,8 @@ def wait_until_gone(queue: Queue, ids: Collection[str]) -> None:
     with Client(queue.home) as client:
         while left := [one for one in _running(queue) if one.claim in claims]:
             abandoned = [] if _is_supervised(queue) else [one for one in left if _is_abandoned(one)]
-            for one in abandoned:
-                control.cancel(queue.home, one.id)
+            if abandoned:
+                control.rescue(queue.home)
             if not abandoned:
                 _rest(client, left, naps)
 

@@ -16,7 +16,7 @@ from ipc.client import EVERYONE, Client
 from ipc.config import BackgroundConfig, load
 from ipc.ending import wait_until_gone
 from ipc.environment import captured
-from ipc.errors import AlreadyRunning, BackburnerError, InvalidInput, MoveNotAllowed, NotFound
+from ipc.errors import AlreadyRunning, BackburnerError, HeldByWorker, InvalidInput, MoveNotAllowed, NotFound
 from ipc.event import TYPES, EventBus
 from ipc.fields import LaunchFields, launch_input
 from ipc.follow import Events
@@ -293,7 +293,11 @@ class BackgroundManager:
 
     def _decide(self, verdict: Callable[[], Task]) -> bool:
         try:
-            verdict()
+            try:
+                verdict()
+            except HeldByWorker:  # it may be dead, and no supervisor alive
+                control.rescue(self._home)
+                verdict()
         except (NotFound, MoveNotAllowed):
             return False
         self._store.stir()

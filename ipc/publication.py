@@ -38,7 +38,7 @@ class Publication:
     def wait_for(self, owners: Collection[int]) -> None:
         """Wake the workers, then wait a little before the next try.
 
-        Raises HeldByWorker when the time is up, or when a worker is dead and no supervisor lives to rescue it.
+        Raises HeldByWorker when the time is up, or when a worker is dead and no supervisor lives to rescue its tasks.
         """
         alive = [wake_process(self._database, owner) for owner in owners]
         waited = clock.monotonic() - self._began

@@ -33,8 +33,8 @@ def is_dead(running: Running) -> bool:
 def rescue(queue: Queue, running: Running, how: str) -> str | None:
     """End what is left of a dead worker's tasks and settle them; return the status of the one that ran.
 
-    A verdict that was written counts, then the end in the worker's journal. What was not started goes back to the queue;
-    what may have been started, and may have had side effects, is run again only if its launcher asked for retries.
+    A verdict that was written counts, then the end in the worker's journal. What was not started goes back to the
+    queue; what may have been started, and may have had side effects, is run again only if its launcher asked for it.
     """
     owner = running.owner
     held = queue.held_by(owner.number) if owner is not None else []

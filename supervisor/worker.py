@@ -61,7 +61,7 @@ class Worker(Role):
         self._began = self._look_at = 0.0
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """SIGUSR1: publish, and look for a verdict. SIGTERM: leave after this task. SIGIO: of a lease that was broken."""
+        """SIGUSR1: publish, and look for a verdict. SIGTERM: leave after this task. SIGIO comes with a broken lease."""
         return {
             signal.SIGTERM: self._leave,
             signal.SIGINT: self._leave,
@@ -197,7 +197,7 @@ class Worker(Role):
         except CannotStart as refusal:
             self._begin(self._publish([self._refused(one, refusal) for one in taken], self._next_count()))
         else:
-            self._series = CallSeries(self.home, runner, self._journal, taken, self._queue.config)
+            self._series = CallSeries(runner, self._journal, taken, self._queue.config)
 
     def _interpreter(self) -> str:
         return self._queue.config.agent("python").interpreter

@@ -5,7 +5,12 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supervisor.cli.desk import Desk
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -14,6 +19,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["_nursery"]:
             return _nurse(words[1])
+        if words[:1] == ["_rescue"]:
+            return _rescue(words[1])
         if words[:1] == ["hook"] and not {"-h", "--help"} & set(words):
             return _hook(words[1:], arguments is None)
         return _leave(_run_alone(words)) if arguments is None else _run(words)
@@ -25,6 +32,14 @@ def _nurse(folder: str) -> int:
     from supervisor.cli.roles import be_nursery
 
     be_nursery(folder)
+    return 0
+
+
+def _rescue(folder: str) -> int:
+    from ipc.home import Home
+    from supervisor.recovery import rescue_all
+
+    rescue_all(Home.find(folder))
     return 0
 
 
@@ -70,13 +85,21 @@ def _run(words: list[str]) -> int:
         return code_of(error, desk)
 
 
-def _obey(words: list[str], desk: object) -> int:
+def _obey(words: list[str], desk: Desk) -> int:
+    from ipc.errors import HeldByWorker
     from supervisor.cli.program import program
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a task's text must never break a list
-    answer = program.main(words, prog_name="backburner", standalone_mode=False, obj=desk)
+    run: Callable[[], object] = partial(program.main, words, prog_name="backburner", standalone_mode=False, obj=desk)
+    try:
+        answer = run()
+    except HeldByWorker:
+        from supervisor.recovery import rescue_all
+
+        rescue_all(desk.home)  # the worker may be dead, and no supervisor alive
+        answer = run()
     return answer if isinstance(answer, int) else 0
 
 

@@ -18,11 +18,3 @@ def settle_orphans(desk: Desk, ids: Collection[str]) -> None:
     running = [one for one in Registry(desk.database).running() if one.id in ids]
     if any(is_dead(one) for one in running):
         rescue_all(desk.home)
-
-
-def settle_held(desk: Desk) -> None:
-    """Settle what dead workers hold, where no supervisor lives to do it."""
-    if holder(desk.home.lock("supervisor")) is None:
-        from supervisor.recovery import rescue_all
-
-        rescue_all(desk.home)

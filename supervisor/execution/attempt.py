@@ -121,24 +121,23 @@ class ProcessAttempt(Attempt):
 class CallAttempt(Attempt):
     """A Python callable in a runner, which notes in the worker's journal how it goes."""
 
-    def __init__(
-        self, claimed: Claimed, home: Home, runner: Runner, journal: Journal, ended: Entry | None = None
-    ) -> None:
+    def __init__(self, claimed: Claimed, runner: Runner, journal: Journal, ended: Entry | None = None) -> None:
         """Watch a call that the runner has, or will have next; `ended` is the entry of its end if that was read.
 
         What it writes goes to files of its own from now on. Raises OSError.
         """
-        super().__init__(claimed, home)
+        super().__init__(claimed, journal.home)
         self.runner, self._journal, self._ended = runner, journal, ended
         for stream, path in self.files.paths.items():
             with suppress(FileExistsError), moment("call.link"):
                 os.link(f"{runner.outputs}.{stream}", path)
 
     @classmethod
-    def start(cls, claimed: Claimed, home: Home, runner: Runner, journal: Journal) -> CallAttempt:
+    def start(cls, claimed: Claimed, runner: Runner, journal: Journal) -> CallAttempt:
         """Have an idle runner start a call. Raises CannotStart, Temporary."""
         if not os.path.isdir(claimed.cwd):
             raise CannotStart(f"The folder {claimed.cwd} cannot be used.", 1)
+        home = journal.home
         order = Order(
             claim=claimed.claim,
             attempt=claimed.attempt,
@@ -152,7 +151,7 @@ class CallAttempt(Attempt):
             stdin=None if claimed.stdin is claimed.stdin_file is None else stdin_of(claimed, home, claimed.stdin),
             leave_children=bool(claimed.leave_children),
         )
-        attempt = cls(claimed, home, runner, journal)
+        attempt = cls(claimed, runner, journal)
         runner.send(order, lambda data: order_file(claimed, home, data))
         return attempt
 

@@ -178,7 +178,7 @@ def start(claimed: Claimed, queue: Queue, runners: Runners, journal: Journal) ->
         return ProcessAttempt.start(claimed, home, command_plan(claimed, home, agent.env if agent else {}), None)
     if claimed.agent == "python":
         runner = runners.get(agent.interpreter if agent else "")
-        return CallAttempt.start(claimed, home, runner, journal)
+        return CallAttempt.start(claimed, runner, journal)
     if agent is None:
         raise CannotStart(f"There is no agent {claimed.agent} in the supervisor's configuration.")
     return ProcessAttempt.start(claimed, home, agent_plan(claimed, home, agent), agent)

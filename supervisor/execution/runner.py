@@ -129,7 +129,6 @@ def _room() -> tuple[int, int]:
     return start + at, environment.find(b"\0", at + 1) - at - 1 if start and at >= 0 else -1
 
 
-
 class Order(NamedTuple):
     claim: int
     attempt: int
@@ -157,12 +156,24 @@ def serve(channel, queue, moment=nullcontext):
     first, (journal,), _, _ = socket.recv_fds(channel, 1 << 16, 1)
     hello = _whole(first, channel)
     base, folder = hello["environment"], hello["claims"]
+
     def reopen(target):
-        fd = os.open(hello["outputs"] + (".stdout" if target == 1 else ".stderr"), os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        os.dup2(fd, target); os.close(fd)
-    reopen(1); reopen(2)
-    n = os.open("/dev/null", os.O_RDONLY); os.dup2(n, 0); os.close(n)
-    poll = select.poll(); poll.register(channel, select.POLLIN); poll.register(queue, select.POLLIN)
+        fd = os.open(
+            hello["outputs"] + (".stdout" if target == 1 else ".stderr"),
+            os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC,
+            0o600,
+        )
+        os.dup2(fd, target)
+        os.close(fd)
+
+    reopen(1)
+    reopen(2)
+    n = os.open("/dev/null", os.O_RDONLY)
+    os.dup2(n, 0)
+    os.close(n)
+    poll = select.poll()
+    poll.register(channel, select.POLLIN)
+    poll.register(queue, select.POLLIN)
     ran = False
     pid = os.getpid()
     while True:
@@ -187,39 +198,65 @@ def serve(channel, queue, moment=nullcontext):
         env = dict(base)
         for k, v in json.loads(o.env or "{}").items():
             v = hello["inherited"].get(k) if v is None else v
-            if v is not None: env[k] = v
-        env.update(BACKBURNER_HOME=hello["home"], BACKBURNER_CLAIM=str(o.claim), BACKBURNER_TASK_ID=o.id, BACKBURNER_ATTEMPT=str(o.attempt))
-        if o.parent is not None: env["BACKBURNER_PARENT_SESSION_ID"] = o.parent
-        os.environ.clear(); os.environ.update(env)
+            if v is not None:
+                env[k] = v
+        env.update(
+            BACKBURNER_HOME=hello["home"],
+            BACKBURNER_CLAIM=str(o.claim),
+            BACKBURNER_TASK_ID=o.id,
+            BACKBURNER_ATTEMPT=str(o.attempt),
+        )
+        if o.parent is not None:
+            env["BACKBURNER_PARENT_SESSION_ID"] = o.parent
+        os.environ.clear()
+        os.environ.update(env)
         if o.stdin:
-            n = os.open(o.stdin, os.O_RDONLY); os.dup2(n, 0); os.close(n)
+            n = os.open(o.stdin, os.O_RDONLY)
+            os.dup2(n, 0)
+            os.close(n)
         try:
             os.chdir(o.cwd)
-            if o.cwd not in sys.path: sys.path.insert(0, o.cwd)
-            document = {"result": json.dumps(_resolve(o.call)(*json.loads(o.args or "[]"), **json.loads(o.kwargs or "{}")), ensure_ascii=False, allow_nan=False)[:_RESULT_LIMIT + 1]}
+            if o.cwd not in sys.path:
+                sys.path.insert(0, o.cwd)
+            document = {
+                "result": json.dumps(
+                    _resolve(o.call)(*json.loads(o.args or "[]"), **json.loads(o.kwargs or "{}")),
+                    ensure_ascii=False,
+                    allow_nan=False,
+                )[: _RESULT_LIMIT + 1]
+            }
         except BaseException as error:
             traceback.print_exc()
             document = {"error": _sentence(error), "errorKind": "failed"}
-        if os.getpid() != pid: os._exit(0)
+        if os.getpid() != pid:
+            os._exit(0)
         for st in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError): st.flush()
+            with contextlib.suppress(OSError, ValueError):
+                st.flush()
         alone = not _has_children()
         kept = []
         for target, name in ((1, "stdout"), (2, "stderr")):
             st = os.fstat(target)
-            if st.st_nlink == 1 and st.st_size == 0: continue
+            if st.st_nlink == 1 and st.st_size == 0:
+                continue
             if st.st_nlink == 1 and st.st_size <= 32768 and alone:
-                document[name] = os.pread(target, st.st_size, 0).decode("latin-1"); os.ftruncate(target, 0)
+                document[name] = os.pread(target, st.st_size, 0).decode("latin-1")
+                os.ftruncate(target, 0)
                 continue
             own = hello["outputs"] + "." + name
-            if st.st_nlink == 1: os.rename(own, f"{folder}/{o.claim}.{name}")
-            else: os.unlink(own)
-            reopen(target); kept.append(name)
-        if kept: document["kept"] = kept
+            if st.st_nlink == 1:
+                os.rename(own, f"{folder}/{o.claim}.{name}")
+            else:
+                os.unlink(own)
+            reopen(target)
+            kept.append(name)
+        if kept:
+            document["kept"] = kept
         os.write(journal, end_line("e" if alone else "x", o.claim, time_ns() // 1000, document))
         if not alone or threading.active_count() > 1:
             channel.send(b"r\n")
-            while channel.recv(100): pass
+            while channel.recv(100):
+                pass
             return
 
 

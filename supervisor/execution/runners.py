@@ -31,15 +31,18 @@ class Runner:
         ours, theirs = socket.socketpair()
         sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         worker = os.getpid()
+
         def be_runner() -> None:
             protocol.go_with(worker)
-            ours.close(); sender.close()
+            ours.close()
+            sender.close()
             os.setsid()
             restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
             signal.set_wakeup_fd(-1)
             let_through()
             name_process("bb-runner")
             protocol.serve(theirs, receiver, moment)
+
         pid = fork(be_runner)
         theirs.close()
         return cls(pid, ours, sender, receiver)
@@ -80,8 +83,10 @@ class Runner:
             self.hung_up = self.retired = True
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            if line == b"r": self.retired = True
-            if line == b"f": self.blocked = True
+            if line == b"r":
+                self.retired = True
+            if line == b"f":
+                self.blocked = True
 
     def take_entries(self):
         return []
@@ -100,14 +105,17 @@ class Runner:
         return status
 
 
-
 class Runners:
     def __init__(self, meet, part):
         self.own = Runner.forked()
+
     def get(self, interpreter):
-        if interpreter: raise CannotStart("no other interpreters yet")
+        if interpreter:
+            raise CannotStart("no other interpreters yet")
         return self.own
+
     def are_fresh(self):
         return not self.own.retired
+
     def pids(self):
         return set() if self.own.retired else {self.own.pid}

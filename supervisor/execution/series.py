@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from functools import cached_property
+from typing import Any
 
 from ipc import clock
 from ipc.claim import Ended, Taken
@@ -67,7 +68,7 @@ class Series(ABC):
     def attempt(self) -> Attempt | None:
         """Return the attempt that runs, or is about to, to be watched by itself; None if it is not under way yet."""
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 (most have nothing to let go of)
         """Let go of what was used."""
 
     def forget_ended(self) -> None:
@@ -97,12 +98,10 @@ class Series(ABC):
 class CallSeries(Series):
     """Python callables in the worker's runner, which takes them from a queue and notes in the journal what it does."""
 
-    def __init__(
-        self, home: Home, runner: Runner, journal: Journal, taken: list[Taken], config: BackgroundConfig
-    ) -> None:
+    def __init__(self, runner: Runner, journal: Journal, taken: list[Taken], config: BackgroundConfig) -> None:
         """Hand them to the runner."""
         super().__init__(taken, config)
-        self._home, self._runner, self._journal = home, runner, journal
+        self._runner, self._journal = runner, journal
         self._unsent = list(taken)
         self._left_behind: Entry | None = None
         self._send()
@@ -162,7 +161,7 @@ class CallSeries(Series):
 
     def attempt(self) -> Attempt:
         """Watch the call that runs; its output goes to files of its own."""
-        return CallAttempt(self.waiting[0].claimed(), self._home, self._runner, self._journal, self._left_behind)
+        return CallAttempt(self.waiting[0].claimed(), self._runner, self._journal, self._left_behind)
 
 
 class CommandSeries(Series):
@@ -309,7 +308,7 @@ class CommandTools:
         return OutputFiles(self.home, self._owner)
 
     @cached_property
-    def actions(self) -> list[tuple[int, ...]]:
+    def actions(self) -> list[tuple[Any, ...]]:
         """What posix_spawn does in the child."""
         return self.files.actions(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 

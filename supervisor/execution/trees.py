@@ -59,7 +59,7 @@ def descendants_of(pid: int) -> set[int]:
 
 
 def marked(claims: set[int], home: Path) -> set[int]:
-    """Return the processes whose environment says that they belong to these attempts, but for those that may outlive it.
+    """Return the processes whose environment says that they belong to these attempts, but for those that may live on.
 
     Whoever was born while they were looked at is looked at, too: its parent may have died before it was its turn.
     """
