@@ -62,7 +62,7 @@ def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyT
 
 
 def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
-    """Make a taken task the running one of its slot."""
+    """Make a taken task the running one of its slot; the caller marks it as such when this is committed."""
     values = {
         "number": taken.number,
         "claim": taken.claim,
@@ -71,7 +71,6 @@ def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
         "started_at": taken.started_at,
     }
     require(transaction.run("start_task", values), 1)
-    taken.current = True
 
 
 def end(transaction: Transaction, ended: Sequence[Ended], owner: int | None) -> list[str | None]:

@@ -185,6 +185,8 @@ class Queue(Tasks):
             claiming.require(claiming.give_back(transaction, returned), len(returned))
             taken = claiming.take(transaction, step.slot, step.owner, step.count) if step.count else []
             followed = retried or bool(returned) or transaction.value("any_over") is not None
+        if step.current is not None:
+            step.current.current = True
         self.home.wake("flusher")
         if followed:
             self.home.wake("supervisor")

@@ -213,7 +213,7 @@ class Worker(Role):
         now = clock.monotonic()
         if not series.waiting:
             self._finish_series(series, [])
-        elif isinstance(series, CallSeries) and series.is_stranded:
+        elif series.is_stranded:
             self._finish_series(series, series.lose_runner())
         elif series.has_leftovers or self._requested or self._leaving:
             self._isolate(series)

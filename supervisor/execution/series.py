@@ -15,7 +15,7 @@ from ipc.config import BackgroundConfig
 from ipc.errors import Temporary, is_full
 from ipc.home import Home
 from ipc.moments import moment
-from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt, death_of
+from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
 from supervisor.execution.files import SMALL, Files
 from supervisor.execution.journal import Entry, Journal, end_of, outcome_of_end
 from supervisor.execution.outcome import Outcome, interrupted, settlement_of
@@ -52,6 +52,8 @@ class Series(ABC):
         self.has_leftovers = False
         #: Whether what has ended must be published now: it could not be noted.
         self.is_urgent = False
+        #: Whether what is left will not be run: its runner is gone, or takes no more.
+        self.is_stranded = False
         self._config = config
         #: When the task that runs was started, in microseconds since 1970; 0 if none runs.
         self._running_since = 0
@@ -63,6 +65,10 @@ class Series(ABC):
     @abstractmethod
     def take_back(self) -> list[Taken]:
         """Return the tasks that were not started and now will not be; the first stays if it has the slot."""
+
+    def lose_runner(self) -> list[Taken]:
+        """Return what will not be run, if the series is stranded."""
+        return []
 
     @abstractmethod
     def attempt(self) -> Attempt | None:
@@ -118,6 +124,7 @@ class CallSeries(Series):
             self._note(entry)
             self.is_urgent = True
         self._send()
+        self._note_state()
 
     def _note(self, entry: Entry) -> None:
         if not self.waiting or self.waiting[0].claim != entry.claim:  # of an earlier task, noted by this worker
@@ -141,16 +148,15 @@ class CallSeries(Series):
         self.waiting = [one for one in self.waiting if one not in back]
         return back
 
-    @property
-    def is_stranded(self) -> bool:
-        """Return True if the runner has died or takes no more orders, and left nothing to be ended."""
-        return (self._runner.hung_up or self._runner.retired) and not self.has_leftovers
+    def _note_state(self) -> None:
+        """A runner that died in the middle of a call may have left processes; one that takes no more has not begun."""
+        if self._runner.hung_up and self._running_since:
+            self.has_leftovers = True
+        self.is_stranded = self._runner.retired and not self._running_since
 
     def lose_runner(self) -> list[Taken]:
-        """End what a runner had begun that has died or takes no more; return what goes back to the queue."""
+        """Return what the runner has not begun and will not begin; what has the slot is interrupted."""
         back = self.take_back()
-        if self.waiting and self._running_since:
-            self._end(clock.now() * _MILLISECOND, death_of(self._runner))
         back = self.waiting + back
         self.waiting = []
         for one in back:
