@@ -22,7 +22,18 @@ from typing import Any
 import trial_task
 from chaos_check import ENDED, STARTED
 from outside import ROOT, nap
-from trial_home import HERE, Feedback, Line, Subscriber, Tail, TrialHome, call_fields, command_fields, launch_fields
+from trial_home import (
+    HERE,
+    Feedback,
+    Line,
+    Subscriber,
+    Tail,
+    TrialHome,
+    call_fields,
+    command_fields,
+    exit_on_sigterm,
+    launch_fields,
+)
 
 _SLOTS = 2
 _ATTEMPTS = 3
@@ -454,6 +465,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def main() -> int:
     """Return 0 if every bound holds."""
+    exit_on_sigterm()
     options = parse(sys.argv[1:])
     print(f"seed {options.seed}", flush=True)
     bench = Bench(options)

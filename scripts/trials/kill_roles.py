@@ -21,7 +21,7 @@ from chaos_plants import PATCHES, plant
 from kill_checks import Evidence, lost_tasks, violations
 from kill_load import LIMITS, Controls, Launcher, Verdicts
 from outside import ROOT, Wire, nap, send, wait_for
-from trial_home import Feedback, Subscriber, Tail, TrialHome
+from trial_home import Feedback, Subscriber, Tail, TrialHome, exit_on_sigterm
 
 #: The roles, by the names of their processes without `bb-`, and how often each is killed beside the others.
 ROLES = {"worker": 30, "runner": 28, "flusher": 16, "supervisor": 14, "nursery": 12}
@@ -242,6 +242,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 def main() -> int:
     """Return 0 if there was no violation, or, with a planted bug, if there was one."""
+    exit_on_sigterm()
     options = parse(sys.argv[1:])
     print(f"seed {options.seed}", flush=True)
     begun = time.monotonic()

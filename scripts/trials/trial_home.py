@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,11 @@ _ACKNOWLEDGE_EVERY = 50
 
 #: Seconds between two lines of feedback.
 _FEEDBACK_S = 0.8
+
+
+def exit_on_sigterm() -> None:
+    """Let SIGTERM end the trial with an exception, so that no supervisor stays behind."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 class Line(NamedTuple):
