@@ -1,0 +1,179 @@
+"""The checks of the trials in scripts/trials: sound evidence passes, and each flaw is reported by its own check."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.places import ROOT
+
+sys.path += [str(ROOT / "scripts"), str(ROOT / "scripts" / "trials")]
+
+import bounds
+import trial_task
+from chaos_check import BATCH_STORED, BATCH_TOLD, ENDED, STARTED
+from kill_checks import Evidence, violations
+from trial_home import Delivered, Line, Tail
+
+Edit = Callable[[Evidence], object]
+
+
+def lines(*texts: str) -> list[Line]:
+    return [Line.parse(text) for text in texts]
+
+
+def start(id: str, claim: int, attempt: int = 1, key: str = "single") -> Line:
+    return Line("start", 0.0, (id, str(claim), str(attempt), "4711", key))
+
+
+def end(id: str, claim: int, attempt: int = 1, key: str = "single") -> Line:
+    return start(id, claim, attempt, key)._replace(word="end")
+
+
+def task(**more: object) -> dict[str, object]:
+    plain = {"status": "completed", "attempt": 1, "interruptions": 0, "claim": 1, "result": "bg-1 1", "error": None}
+    return {**plain, "error_kind": None, **more}
+
+
+def sound() -> Evidence:
+    """Evidence of one task that was launched, started, completed and reported."""
+    evidence = Evidence(
+        lines=[*lines("launched 0 bg-1 0 0"), start("bg-1", 1), end("bg-1", 1)],
+        tasks={"bg-1": task()},
+        events=[
+            {"seq": 1, "type": STARTED, "taskId": "bg-1"},
+            {"seq": 2, "type": ENDED, "taskId": "bg-1", "status": "completed"},
+            {"seq": 3, "type": BATCH_STORED, "taskIds": ["bg-1"]},
+        ],
+        held=0,
+        delivered=[Delivered(0, 1, STARTED, "bg-1"), Delivered(0, 2, ENDED, "bg-1"), Delivered(0, 3, BATCH_TOLD, None)],
+        outputs={"bg-1": "bg-1 1\n"},
+    )
+    evidence.kills["worker"] = 100
+    return evidence
+
+
+def reported(evidence: Evidence) -> set[str]:
+    return {text.partition(":")[0] for text in violations(evidence)}
+
+
+def test_sound_evidence_has_no_violation():
+    assert list(violations(sound())) == []
+
+
+FLAWS: dict[str, tuple[str, Edit]] = {
+    "a task is missing": ("accepted", lambda e: e.lines.extend(lines("launched 0 bg-2 0 0"))),
+    "a task was never accepted": ("accepted", lambda e: e.tasks.update({"bg-2": task(result="bg-2 1")})),
+    "a task has not ended": ("accepted", lambda e: e.tasks["bg-1"].update(status="running")),
+    "a second start without retries": ("starts", lambda e: e.lines.append(start("bg-1", 2, 2))),
+    "a claim started twice": ("claims", lambda e: e.lines.append(start("bg-2", 1))),
+    "an attempt started twice": ("claims", lambda e: e.lines.append(start("bg-1", 2))),
+    "an end logged twice": ("ends", lambda e: e.events.append({**e.events[1], "seq": 4})),
+    "an end in no batch": ("batches", lambda e: e.events.pop()),
+    "an event never delivered": ("delivery", lambda e: e.delivered.pop(0)),
+    "an event delivered twice": ("delivery", lambda e: e.delivered.insert(1, e.delivered[0])),
+    "events delivered out of order": ("delivery", lambda e: e.delivered.reverse()),
+    "an end delivered under two numbers": ("delivery", lambda e: e.delivered.append(Delivered(0, 4, ENDED, "bg-1"))),
+    "an attempt without a started event": ("attempts", lambda e: e.tasks["bg-1"].update(attempt=2)),
+    "completed without a last line": ("outcomes", lambda e: e.lines.pop()),
+    "the result of another claim": ("outcomes", lambda e: e.tasks["bg-1"].update(result="bg-1 9")),
+    "an error that no kill explains": ("outcomes", lambda e: e.tasks["bg-1"].update(status="error", error_kind="exit")),
+    "the output of another task": ("outputs", lambda e: e.outputs.update({"bg-1": "bg-2 1\n"})),
+    "an output with one line too many": ("outputs", lambda e: e.outputs.update({"bg-1": "bg-1 0\nbg-1 1\n"})),
+    "the error of another task": ("texts", lambda e: e.tasks["bg-1"].update(error="bg-2 failed")),
+    "a cancelled task that completed": ("verdicts", lambda e: e.lines.extend(lines("cancel 0 bg-1"))),
+    "a start after the verdict": ("verdicts", lambda e: e.lines.insert(1, Line("complete", 0.0, ("bg-1",)))),
+    "a start while paused": ("pauses", lambda e: e.lines.insert(0, Line("paused", 0.0, ("single",)))),
+    "too many lost tasks": ("lost", lambda e: e.tasks["bg-1"].update(status="error", error_kind="lost")),
+    "a held task": ("remains", lambda e: setattr(e, "held", 1)),
+}
+
+
+@pytest.mark.parametrize("flaw", FLAWS)
+def test_each_flaw_is_reported(flaw: str):
+    check, edit = FLAWS[flaw]
+    evidence = sound()
+    edit(evidence)
+    assert check in reported(evidence)
+
+
+def test_granted_retry_may_start_again():
+    evidence = sound()
+    evidence.lines[0] = Line("launched", 0.0, ("bg-1", "1", "0"))
+    evidence.lines += [start("bg-1", 2, 2), end("bg-1", 2, 2)]
+    assert "starts" not in reported(evidence)
+
+
+def crowd(*texts: Line) -> set[str]:
+    evidence = sound()
+    evidence.lines += texts
+    return reported(evidence) & {"limits"}
+
+
+def test_limit_check_reports_tasks_that_overlap():
+    assert crowd(start("bg-2", 2), start("bg-3", 3), end("bg-2", 2), end("bg-3", 3)) == {"limits"}
+
+
+def test_limit_check_accepts_tasks_that_follow_each_other():
+    assert crowd(start("bg-2", 2), end("bg-2", 2), start("bg-3", 3), end("bg-3", 3)) == set()
+
+
+def test_limit_check_accepts_what_a_raised_limit_allows():
+    [raised] = lines("limit 0 single 2")
+    assert crowd(raised, start("bg-2", 2), start("bg-3", 3), end("bg-2", 2), end("bg-3", 3)) == set()
+
+
+def test_limit_check_accepts_the_surplus_when_a_limit_is_lowered():
+    raised, lowered = lines("limit 0 single 2", "limit 0 single 1")
+    assert crowd(raised, start("bg-2", 2), start("bg-3", 3), lowered, end("bg-2", 2), end("bg-3", 3)) == set()
+
+
+def test_limit_check_counts_processes_that_live_on_without_a_last_line():
+    scan, alive = lines("scan 0 1", "alive 0 2:single")
+    assert crowd(start("bg-2", 2), start("bg-3", 3), scan, end("bg-3", 3), alive) == {"limits"}
+
+
+def test_limit_check_ignores_killed_tasks_that_were_not_seen_again():
+    assert crowd(start("bg-2", 2), start("bg-3", 3), end("bg-3", 3)) == set()
+
+
+def test_command_and_call_write_the_same_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    marks = {"BACKBURNER_TASK_ID": "bg-1", "BACKBURNER_CLAIM": "7", "BACKBURNER_ATTEMPT": "2", "SIEGE_KEY": "single"}
+    for name, value in marks.items():
+        monkeypatch.setenv(name, value)
+    by_command, by_call = tmp_path / "command", tmp_path / "call"
+    printed = subprocess.run(trial_task.command(by_command), capture_output=True, text=True, check=True).stdout
+    assert trial_task.call(str(by_call)) == printed.strip() == "bg-1 7"
+    written = [[(line.word, line.id, line.claim, line.attempt, line.key) for line in read(by_command)]]
+    written += [[(line.word, line.id, line.claim, line.attempt, line.key) for line in read(by_call)]]
+    assert written == [[("start", "bg-1", 7, 2, "single"), ("end", "bg-1", 7, 2, "single")]] * 2
+
+
+def read(journal: Path) -> list[Line]:
+    return list(Tail(journal).new_lines())
+
+
+def test_tail_leaves_a_line_that_is_not_finished(tmp_path: Path):
+    journal = tmp_path / "journal"
+    tail = Tail(journal)
+    journal.write_text("scan 0 1\nscan 0")
+    assert [line.words for line in tail.new_lines()] == [("1",)]
+    with journal.open("a") as file:
+        file.write(" 2\n")
+    assert [line.words for line in tail.new_lines()] == [("2",)]
+
+
+@pytest.mark.parametrize(
+    ("samples", "within"), [([1.0] * 19 + [200.0], False), ([1.0] * 99 + [200.0], True), ([], False)]
+)
+def test_bound_holds_at_its_quantile(samples: list[float], within: bool):
+    assert bounds.Result(samples, 100.0).is_within is within
+
+
+def test_crowded_yields_starts_beside_another_task():
+    texts = [start("bg-2", 2), start("bg-3", 3)._replace(at=5.0), end("bg-2", 2), end("bg-3", 3), start("bg-4", 4)]
+    assert list(bounds._crowded(texts)) == [5.0]
