@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 
 import pytest
 
 from ipc import clock
 from ipc.errors import Ambiguous, InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
-from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, TaskStatus
-from ipc.tasks import Filter
+from ipc.lock import Lock
+from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus
+from ipc.tasks import SUPERVISED_FOR, Filter
+from tests.helpers.moment import eventually
 from tests.helpers.yard import Yard
 
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
@@ -133,6 +136,28 @@ def test_a_launch_that_cannot_be_meant_is_refused_by_its_field(yard, said, field
         yard.queue.launch(LaunchInput(**said))
     assert refusal.value.field == field
     assert yard.queue.unfinished() == []
+
+
+def test_answer_to_a_launch_is_the_task_as_it_is_stored(yard):
+    first = yard.launch()
+    given = [
+        LaunchInput(command=("a", "b"), env={"A": "1"}, metadata={"a": 1}, priority=3, parent_session_id="ses-1"),
+        LaunchInput(call="m:f", args=(1, "a"), kwargs={"b": None}, timeout_ms=5, retries=2, unique_key="u"),
+        LaunchInput(agent="external", prompt="p", delay_ms=9000, after=(first,), description="d"),
+    ]
+    answer = yard.queue.accepted(yard.queue.accept(given))
+    assert answer == [yard.get(task.id) for task in answer]
+    assert all(vars(task).keys() == {field.name for field in fields(Task)} for task in answer)
+
+
+def test_supervisor_that_starts_is_seen_at_once_and_its_end_soon(yard):
+    id = yard.launch()
+    lock = Lock(yard.home.lock("supervisor"))
+    assert yard.get(id).waiting_for == "supervisor"
+    assert lock.acquire()
+    assert yard.get(id).waiting_for is None
+    lock.release()
+    assert eventually(lambda: yard.get(id).waiting_for == "supervisor", SUPERVISED_FOR + 5)
 
 
 # claiming
