@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -139,6 +140,16 @@ def test_an_exception_undoes_the_whole_transaction(opened):
         assert transaction.setting("x") is None
 
 
+def test_failed_commit_leaves_nothing_and_releases_the_gate(opened):
+    with pytest.raises(AssertionError, match="FOREIGN KEY"), opened.write() as transaction:
+        opened._connection.execute("PRAGMA defer_foreign_keys = ON")
+        transaction.run("set_setting", {"name": "x", "value": "1"})
+        transaction.run("insert_output", {"claim": 1, "stream": "stdout", "task": 99, "data": b""})
+    assert not opened._connection.in_transaction
+    with opened.write() as transaction:
+        assert transaction.setting("x") is None
+
+
 HOLDER = """
 import sys; from pathlib import Path
 from ipc.database import Database; from ipc.home import Home
@@ -165,6 +176,32 @@ def test_the_gate_lets_one_writer_in_and_names_it(opened, holder, home):
     gate.patience = 0.1
     with pytest.raises(GateBusy, match=str(holder.pid)), opened.write():
         pass
+
+
+def test_refused_writer_blocks_no_other_thread(opened, holder, home):
+    Gate.of(Home(home).lock("gate")).patience = 0.1
+    with pytest.raises(GateBusy), opened.write():
+        pass
+    Gate.of(Home(home).lock("gate")).patience = 10
+    holder.kill()
+    other = threading.Thread(target=_write_setting, args=(opened,), daemon=True)
+    other.start()
+    other.join(30)
+    with opened.read() as transaction:
+        assert transaction.setting("x") == "thread"
+
+
+def _write_setting(database: Database) -> None:
+    with database.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "thread"})
+
+
+def test_write_inside_a_database_that_was_replaced_goes_to_the_new_one(opened, home):
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "old"})
+    shutil.rmtree(home)
+    with closing(Database(Home(home).prepare())), opened.write() as transaction:
+        assert transaction.setting("x") is None
 
 
 def test_readers_do_not_wait_at_the_gate(opened, holder):
