@@ -119,6 +119,10 @@ class Element(Shape[str | list[str]]):
     def __init__(self, *more: str) -> None:
         self._one, self._some = Template(*more), ListOf(Template(*more), non_empty=True)
 
+    def fits(self, value: object) -> bool:
+        """Return True if the text, or the list, is valid."""
+        return isinstance(value, str | list | tuple) and self._shape_of(value).fits(value)
+
     def wrong(self, value: object, field: str) -> Iterator[Mistake]:
         """As its kind says."""
         if isinstance(value, str | list | tuple):

@@ -100,6 +100,76 @@ class Transaction:
             yield from cursor
 
 
+class _Write:
+    """The context manager of one write transaction. A stack of generators would take a tenth of a launch."""
+
+    __slots__ = ("_database", "_durable", "_number")
+
+    def __init__(self, database: Database, durable: bool) -> None:
+        self._database = database
+        self._durable = durable
+        self._number = 0  # in the group commit; 0 while it is not counted there
+
+    def __enter__(self) -> Transaction:
+        database = self._database
+        with translated(database.home):
+            database._mutex.acquire()
+            try:
+                self._begin()
+            except BaseException:
+                database._mutex.release()
+                raise
+        return database._transaction
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        database = self._database
+        with translated(database.home):
+            try:
+                self._finish(error)
+            finally:
+                database._mutex.release()
+        if error is not None:
+            raise_translated(database.home, error)
+        elif self._durable:
+            database.sync()
+
+    def _begin(self) -> None:
+        database = self._database
+        database._follow()
+        database._gate.acquire()
+        try:
+            database._first_of_this_boot()
+            if database.durability == "full":
+                self._number = database._commits.begin()
+            database._begin("NORMAL")
+        except BaseException:
+            self._leave_gate()
+            raise
+
+    def _finish(self, error: BaseException | None) -> None:
+        database = self._database
+        try:
+            if error is not None:
+                database._roll_back()
+                return
+            database._commit()
+            self._end()
+            database._note_commit()
+        finally:
+            self._leave_gate()
+
+    def _leave_gate(self) -> None:
+        try:
+            self._end()
+        finally:
+            self._database._gate.release()
+
+    def _end(self) -> None:
+        if self._number:
+            number, self._number = self._number, 0
+            self._database._commits.end(number)
+
+
 class Database:
     """One process's connection to a home's database. Threads may share it; a fork may not carry it."""
 
@@ -173,7 +243,7 @@ class Database:
             if self._version() == SCHEMA:  # somebody else was here before us
                 return
             self._connection.execute("PRAGMA journal_mode = WAL")
-            with self._begun("FULL"):
+            with self._synced_transaction():
                 migrations.apply(Tables(self._connection, execute_plugins=False))
                 self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
 
@@ -198,30 +268,7 @@ class Database:
         `durable` says that the caller tells of it: where the durability is "full" it outlives a power loss then. It
         outlives the death of any process in any case. Raises GateBusy, Unsynced, Temporary, MoveNotAllowed.
         """
-        return self._writing(durable)
-
-    @contextmanager
-    def _writing(self, durable: bool) -> Iterator[Transaction]:
-        with self._mutex, translated(self.home), self._followed_gate():
-            self._first_of_this_boot()
-            with self._counted(), self._begun("NORMAL"):
-                yield self._transaction
-            self._written += 1
-            if self._written % CHECKPOINT_LOOK == 0:
-                self._checkpoint_if_long()
-        if durable:
-            self.sync()
-
-    @contextmanager
-    def _counted(self) -> Iterator[None]:
-        if self.durability != "full":
-            yield
-            return
-        number = self._commits.begin()
-        try:
-            yield
-        finally:
-            self._commits.end(number)
+        return _Write(self, durable)
 
     def sync(self) -> None:
         """Have all that can be read now outlive a power loss, where the durability is "full".
@@ -232,25 +279,35 @@ class Database:
             with translated(self.home):
                 self._commits.sync()
 
-    def _followed_gate(self) -> Gate:
-        self._follow()
-        return self._gate
-
     @contextmanager
-    def _begun(self, synchronous: str) -> Iterator[None]:
+    def _synced_transaction(self) -> Iterator[None]:
+        """Write something rare under the gate, synced at its commit."""
+        self._begin("FULL")
+        try:
+            yield
+        except BaseException:
+            self._roll_back()
+            raise
+        self._commit()
+
+    def _begin(self, synchronous: str) -> None:
         self._sync(synchronous)
         self._connection.execute("BEGIN IMMEDIATE")
         self._in_write = True
+
+    def _commit(self) -> None:
         try:
-            yield
             with moment("database.commit"):
                 self._connection.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._roll_back()
             raise
-        finally:
-            self._in_write = False
+        self._in_write = False
+
+    def _roll_back(self) -> None:
+        self._in_write = False
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
 
     def _sync(self, synchronous: str) -> None:
         if synchronous != self._synchronous:
@@ -262,7 +319,7 @@ class Database:
         if self._boot_seen:
             return
         boot = boot_id()
-        with self._begun("FULL"):
+        with self._synced_transaction():
             known = self._transaction.setting("boot")
             if known != boot:
                 if known is not None:
@@ -270,8 +327,10 @@ class Database:
                 self._transaction.run("set_setting", {"name": "boot", "value": boot})
         self._boot_seen = True
 
-    def _checkpoint_if_long(self) -> None:
-        if self._is_long():
+    def _note_commit(self) -> None:
+        """Look at the length of the log once in `CHECKPOINT_LOOK` commits."""
+        self._written += 1
+        if self._written % CHECKPOINT_LOOK == 0 and self._is_long():
             self._checkpoint("PASSIVE")
 
     def _is_long(self) -> bool:
@@ -330,14 +389,16 @@ class Database:
 
         The log keeps its name only where it is this one's. `other` is of no use afterwards. Raises GateBusy, Temporary.
         """
-        with self._mutex, translated(self.home), self._followed_gate():
-            self._first_of_this_boot()
-            with other.write() as transaction:
-                _outrun(transaction, self._transaction)
-            self._sync("FULL")
-            with moment("restore.become"):
-                other._connection.backup(self._connection)
-            self._boot_seen = False
+        with self._mutex, translated(self.home):
+            self._follow()
+            with self._gate:
+                self._first_of_this_boot()
+                with other.write() as transaction:
+                    _outrun(transaction, self._transaction)
+                self._sync("FULL")
+                with moment("restore.become"):
+                    other._connection.backup(self._connection)
+                self._boot_seen = False
 
     def take_in(self, wreck: Wreck) -> dict[str, int]:
         """Copy what can be read of a damaged database into this one, which is new.
@@ -347,7 +408,7 @@ class Database:
         """
         with self._mutex, translated(self.home), self._gate:
             self._connection.execute("PRAGMA foreign_keys = OFF")
-            with self._begun("FULL"):
+            with self._synced_transaction():
                 log = self._transaction.setting("log")
                 counts = {table: _pour(wreck, table, self._connection) for table in TABLES}
                 for name in MENDING:
@@ -477,8 +538,14 @@ class translated:
     def __enter__(self) -> None: ...
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, (sqlite3.Error, OSError)) and (said := _translation(self._place, error)) is not None:
-            raise said from error
+        if error is not None:
+            raise_translated(self._place, error)
+
+
+def raise_translated(place: Home | Path, error: BaseException) -> None:
+    """Raise this program's error for an error of SQLite or of the system. Return for any other."""
+    if isinstance(error, (sqlite3.Error, OSError)) and (meaning := _translation(place, error)) is not None:
+        raise meaning from error
 
 
 def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exception | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -25,10 +26,22 @@ FOREIGN = (
 
 
 def captured(environ: Mapping[str, str], pass_env: Iterable[str] = ()) -> dict[str, str]:
-    """What is stored with a task unasked: the usual names, and those that match `pass_env`."""
-    wanted = (*KEPT, *pass_env)
-    names = [name for name in environ if _matches(name, wanted)]  # of all others the value is not even read
-    return inherited({name: environ[name] for name in names})
+    """Return the variables that are stored with every task: the usual ones and those that match `pass_env`."""
+    patterns = (*KEPT, *pass_env)
+    # CPython keeps os.environ in this dict, encoded: comparing it takes 3 us, decoding 50 variables 40 us.
+    encoded = getattr(environ, "_data", None)
+    if isinstance(encoded, dict):
+        return dict(_captured_encoded(tuple(encoded.items()), patterns))
+    return _captured(environ, patterns)
+
+
+@lru_cache(2)  # the same environment comes with every launch of a process
+def _captured_encoded(variables: tuple[tuple[bytes, bytes], ...], patterns: tuple[str, ...]) -> dict[str, str]:
+    return _captured({os.fsdecode(name): os.fsdecode(value) for name, value in variables}, patterns)
+
+
+def _captured(environ: Mapping[str, str], patterns: tuple[str, ...]) -> dict[str, str]:
+    return inherited({name: value for name, value in environ.items() if _matches(name, patterns)})
 
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:

@@ -47,17 +47,19 @@ LAUNCH = Record("LaunchInput", {one.name: LAUNCH_FIELDS[camel(one.name)] for one
 
 
 def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[str, str]) -> LaunchInput:
-    """Check a launch, and add what it takes from this process: the folder and the variables that are kept.
+    """Check a launch and add what it inherits from this process: the working directory and the variables in `kept`.
 
     Raises InvalidInput, which names the field within `where`.
     """
-    said = _said(given, where)
-    here = None if said.get("resume") else os.getcwd()
-    return LaunchInput(**{**said, "cwd": said.get("cwd") or here, "env": {**kept, **(said.get("env") or {})}})
+    values = _checked(given, where)
+    if not values.get("cwd") and not values.get("resume"):
+        values["cwd"] = os.getcwd()
+    values["env"] = {**kept, **(values.get("env") or {})}
+    return LaunchInput(**values)
 
 
-def _said(given: LaunchFields | LaunchInput, where: str) -> dict[str, Any]:
+def _checked(given: LaunchFields | LaunchInput, where: str) -> dict[str, Any]:
     if isinstance(given, LaunchInput):
-        return vars(LaunchInput.from_json(given.to_json(), where))
+        return dict(vars(LaunchInput.from_json(given.to_json(), where)))
     values: dict[str, Any] = LAUNCH.check(given, where)
     return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -7,7 +7,9 @@ writing transaction and each checkpoint therefore happens under this lock.
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import functools
 import os
 import signal
 import threading
@@ -43,7 +45,7 @@ class Gate:
         """Name the gate's file. Use `Gate.of`."""
         self.path = path
         self.patience = PATIENCE
-        self._masked: set[int | signal.Signals] = set()
+        self._unmasked: set[int | signal.Signals] | None = None
         self._mutex = threading.Lock()
         self._descriptor = -1
 
@@ -54,28 +56,39 @@ class Gate:
             return _gates.setdefault(path, cls(path))
 
     def __enter__(self) -> Self:
-        """Wait for the gate. Raises GateBusy, naming the holder, after `patience` seconds."""
-        deadline = clock.monotonic() + self.patience
-        if not self._mutex.acquire(timeout=self.patience):
-            raise GateBusy(f"Another thread holds the write gate {self.path}.")
-        try:
-            # Ctrl-Z inside the gate would keep everybody out until `fg`
-            self._masked = signal.pthread_sigmask(signal.SIG_BLOCK, JOB_CONTROL)
-            self._wait(deadline)
-        except BaseException:
-            self._leave()
-            raise
+        """Acquire the gate. Raises as `acquire`."""
+        self.acquire()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Open the gate for the next."""
+        """Release the gate."""
+        self.release()
+
+    def acquire(self) -> None:
+        """Wait for the gate. Raises GateBusy, naming the holder, after `patience` seconds."""
+        deadline = clock.monotonic() + self.patience
+        if not self._mutex.acquire(timeout=self.patience):
+            raise GateBusy(f"Another thread holds the write gate {self.path}.")
+        try:
+            if _has_terminal():  # Ctrl-Z inside the gate would block every other writer until `fg`
+                self._unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, JOB_CONTROL)
+            if not self._try():
+                self._wait(deadline)
+        except BaseException:
+            self._leave()
+            raise
+
+    def release(self) -> None:
+        """Open the gate for the next writer."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         self._leave()
 
     def _leave(self) -> None:
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._masked)
+        if self._unmasked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._unmasked)
+            self._unmasked = None
         self._mutex.release()
 
     def _wait(self, deadline: float) -> None:
@@ -115,6 +128,19 @@ class Gate:
             self._descriptor = -1
 
 
+@functools.cache
+def _has_terminal() -> bool:
+    """Return True if this process has a controlling terminal, which could stop it.
+
+    A process that acquires one later is not noticed. If it is stopped inside the gate, the next writer continues it.
+    """
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.ENOENT)
+    return True
+
+
 def _uneven() -> float:
     """From 0.5 to 1.5, so that those who wait do not come together."""
     import random  # who need not wait does without
@@ -123,6 +149,7 @@ def _uneven() -> float:
 
 
 def _forget_all() -> None:
+    _has_terminal.cache_clear()  # the child may move to another session
     for gate in _gates.values():
         gate.forget()
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +58,27 @@ class Order:
         """The task as `task_rows` shows it before anything happened to it."""
         return {**_UNTRIED, **self.row, **self.input, **self.group, "blocked": self.blocked}
 
+    @property
+    def needs_supervisor(self) -> bool:
+        """Return True if the supervisor has to be notified of the task.
+
+        A full group needs no notification: the worker that settles a task there claims the next one or reports that it
+        is idle, and the supervisor sees every worker that dies, every raised limit and every resumed key. Only the time
+        at which a task becomes due is not noticed by any of them.
+        """
+        waits = self.group["full"] or self.group["paused"]
+        return not waits or self.row["due_at"] is not None
+
     @classmethod
     def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
         """Check a launch, fill in defaults; `where` goes before a field's name. Raises InvalidInput, UnknownAgent."""
         if wanted.cwd is not None and not os.path.isdir(wanted.cwd):
             raise InvalidInput(f"{where}cwd: there is no folder {wanted.cwd}.", field="cwd")
-        said = wanted.to_json()
-        _refuse_too_large(said, where)
-        row = _task_row(wanted, agent_of(wanted, config, where), config)
-        return cls(row, _input_row(wanted, said, wanted.cwd or os.getcwd()), wanted.after, wanted.after_any)
+        task = _task_row(wanted, agent_of(wanted, config, where), config)
+        given = _input_row(wanted, wanted.cwd or os.getcwd())
+        if _may_be_too_large(wanted, task, given):
+            _refuse_too_large(wanted, where)
+        return cls(task, given, wanted.after, wanted.after_any)
 
     def copy_stdin(self, home: Home) -> None:
         """Copy the file for stdin into the home, as it is now. Raises InvalidInput, Temporary."""
@@ -75,7 +87,7 @@ class Order:
             return
         import shutil  # only a launch with a file pays for it
 
-        self.input["stdin_file"] = uuid.uuid4().hex
+        self.input["stdin_file"] = os.urandom(16).hex()
         try:
             with moment("launch.stdin.copy"):
                 shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
@@ -186,18 +198,31 @@ def _default_timeout(agent: str, config: BackgroundConfig) -> int:
     return round((config.agent(agent).timeout_s or config.task_timeout_s) * 1000)
 
 
-def _refuse_too_large(said: dict[str, Any], where: str) -> None:
-    if len(_json(said).encode()) > INPUT_LIMIT:
+def _may_be_too_large(wanted: LaunchInput, task: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Return False if the input is far below the limit: a character takes at most 6 bytes of JSON."""
+    texts = [value for value in (wanted.cwd, *task.values(), *given.values()) if isinstance(value, str)]
+    return sum(map(len, texts)) > INPUT_LIMIT // 8
+
+
+def _refuse_too_large(wanted: LaunchInput, where: str) -> None:
+    if len(_json(wanted.to_json()).encode()) > INPUT_LIMIT:
         raise InvalidInput(
             f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).",
             field="prompt",
         )
 
 
+def _new_id() -> str:
+    """Return `bg-` and a random UUID, version 4 (RFC 9562). The import of `uuid` would take 2 ms of a launch."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"bg-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
 def _task_row(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, Any]:
     model = wanted.model or _default_model(agent, config)
     return {
-        "id": wanted.id or f"bg-{uuid.uuid4()}",
+        "id": wanted.id or _new_id(),
         "parent": wanted.parent_session_id,
         "message": wanted.parent_message_id,
         "session": None,
@@ -232,15 +257,18 @@ def _earliest(*moments: float | None) -> int | None:
     return min(given) if given else None
 
 
-def _input_row(wanted: LaunchInput, said: dict[str, Any], cwd: str) -> dict[str, Any]:
-    listed = {name: _dumped(said.get(name)) for name in ("command", "metadata", "env", "args", "kwargs")}
+def _input_row(wanted: LaunchInput, cwd: str) -> dict[str, Any]:
     return {
-        **listed,
-        "digest": _digest(said) if wanted.id else None,
+        "command": _list_text(wanted.command),
+        "metadata": _object_text(wanted.metadata),
+        "env": None if wanted.env is None else _environment_text(tuple(wanted.env.items())),
+        "args": _list_text(wanted.args),
+        "kwargs": _object_text(wanted.kwargs),
+        "digest": _digest(wanted.to_json()) if wanted.id else None,
         "cwd": os.path.abspath(cwd),
         "leave_children": wanted.leave_children,
         "call": wanted.call,
-        "after": _dumped([*wanted.after, *wanted.after_any] or None),
+        "after": _list_text((*wanted.after, *wanted.after_any)),
         "stdin_file": wanted.stdin_file,
         "stdin": wanted.stdin,
         "prompt": wanted.prompt,
@@ -256,5 +284,14 @@ def _digest(said: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
-def _dumped(value: Any) -> str | None:
-    return None if value is None else _json(value)
+def _list_text(values: tuple[Any, ...] | None) -> str | None:
+    return _json(values) if values else None
+
+
+def _object_text(values: Mapping[str, Any] | None) -> str | None:
+    return None if values is None else _json(dict(values))
+
+
+@lru_cache(8)  # each may be a megabyte; a process launches most of its tasks with the same variables
+def _environment_text(variables: tuple[tuple[str, str | None], ...]) -> str:
+    return _json(dict(variables))

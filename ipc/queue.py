@@ -11,7 +11,7 @@ from ipc import claiming, clock
 from ipc.claim import Held
 from ipc.claiming import HELD
 from ipc.config import BackgroundConfig
-from ipc.database import Database, Row, Transaction
+from ipc.database import Database, Row, Transaction, Values
 from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.groups import assign, load_limits
 from ipc.launch import Order, follow_up
@@ -20,7 +20,7 @@ from ipc.publication import TIMEOUT, Publication
 from ipc.sessions import heir_of
 from ipc.settings import applied_configuration
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
-from ipc.tasks import Tasks, find_state, known_task, state_of, state_of_group
+from ipc.tasks import Tasks, find_state, known_task, said_of, state_of, state_of_group
 
 if TYPE_CHECKING:  # a launch needs none of them
     from ipc.claim import Claimed, Rescued, Settlement, Slot, Step, Taken
@@ -71,7 +71,7 @@ class Queue(Tasks):
         return [tasks.get(order.id) or self.get(order.id) for order in orders]
 
     def accept(self, wanted: Sequence[LaunchInput]) -> list[Order]:
-        """As `launch_many`, for who wants to have the tasks of it."""
+        """Like `launch_many`, but return the accepted orders."""
         try:
             orders = self._orders(wanted, self.config)
         except UnknownAgent:
@@ -81,7 +81,8 @@ class Queue(Tasks):
             self._place(transaction, orders)
             for order in orders:
                 self._accept(transaction, order)
-        self.home.wake("supervisor", _hint({order.row["grp"] for order in orders}))
+        if groups := {order.row["grp"] for order in orders if order.needs_supervisor}:
+            self.home.wake("supervisor", _hint(groups))
         if any(order.doomed for order in orders):
             self.home.wake("flusher")
         return orders
@@ -93,14 +94,19 @@ class Queue(Tasks):
                 order.sync_stdin(self.home)
 
     def _place(self, transaction: Transaction, orders: list[Order]) -> None:
-        """Say whose the tasks are and in which group they wait; each parent and key is looked up once."""
-        limits = self._current_limits(transaction)
-        heirs = {parent: heir_of(transaction, parent) for parent in {order.row["parent"] for order in orders}}
-        groups = {key: assign(transaction, limits, key) for key in {order.row["key"] for order in orders}}
-        states = {group: state_of_group(transaction, group) for group in groups.values()}
+        """Set the session and the limit group of each task; each pair of session and key is looked up once."""
+        pairs = {(order.row["parent"], order.row["key"]) for order in orders}
+        places = {(parent, key): self._place_of(transaction, parent, key) for parent, key in pairs}
         for order in orders:
-            order.row |= {"parent": heirs[order.row["parent"]], "grp": groups[order.row["key"]]}
-            order.group = states[order.row["grp"]]
+            order.group = places[order.row["parent"], order.row["key"]]
+            order.row["parent"], order.row["grp"] = order.group["parent"], order.group["grp"]
+
+    def _place_of(self, transaction: Transaction, parent: str | None, key: str) -> Values:
+        row = transaction.one("place_task", {"parent": parent, "key": key})
+        if row is not None:
+            return said_of(row)
+        group = assign(transaction, self._current_limits(transaction), key)
+        return {"parent": heir_of(transaction, parent), "grp": group, **state_of_group(transaction, group)}
 
     def _orders(self, wanted: Sequence[LaunchInput], config: BackgroundConfig) -> list[Order]:
         many = len(wanted) > 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from itertools import islice
 from typing import Any, Generic, NamedTuple, SupportsInt, TypeVar, cast
 
@@ -82,9 +83,15 @@ class Shape(Generic[T]):
 
     def check(self, value: object, field: str = "") -> T:
         """The value in its normal form. Raises InvalidInput, which names `field` or a field within it."""
+        if self.fits(value):
+            return self.normal(value)
         if found := list(islice(self.wrong(value, field), NAMED + 1)):
             raise refusal(found)
         return self.normal(value)
+
+    def fits(self, value: object) -> bool:
+        """Return True if `wrong` would yield nothing. Most values are valid, and need no explanation."""
+        return self.missed(value) is None
 
     def mistakes(self, value: object, field: str = "") -> list[Mistake]:
         """Everything that is wrong with the value."""
@@ -128,7 +135,7 @@ class Text(Shape[str]):
         size = utf8_size(value)
         if size is None or "\0" in value:
             return "text without NUL characters and lone surrogates"
-        return None if self._fits(value, size) else self.expected
+        return None if self._is_allowed(value, size) else self.expected
 
     def normal(self, value: object) -> str:
         return str(value)
@@ -143,10 +150,14 @@ class Text(Shape[str]):
             schema["pattern"] = f"^(?:{self.pattern})$"
         return schema
 
-    def _fits(self, value: str, size: int) -> bool:
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        return re.compile(self.pattern or "")
+
+    def _is_allowed(self, value: str, size: int) -> bool:
         long = self.max_bytes is not None and size > self.max_bytes
         empty = self.non_empty and not value
-        return not long and not empty and (self.pattern is None or bool(re.fullmatch(self.pattern, value)))
+        return not long and not empty and (self.pattern is None or bool(self._compiled.fullmatch(value)))
 
     def _in_words(self) -> str:
         words = "non-empty text" if self.non_empty else "text"
@@ -234,6 +245,9 @@ class ListOf(Shape[list[T]]):
         fits = isinstance(value, (list, tuple)) and (bool(value) or not self.non_empty)
         return None if fits else self.expected
 
+    def fits(self, value: object) -> bool:
+        return self.missed(value) is None and all(map(self.shape.fits, cast(Iterable[object], value)))
+
     def wrong(self, value: object, field: str) -> Iterator[Mistake]:
         yield from super().wrong(value, field)
         items = value if isinstance(value, (list, tuple)) else ()
@@ -258,6 +272,11 @@ class MapOf(Shape[dict[str, T]]):
 
     def missed(self, value: object) -> str | None:
         return None if isinstance(value, Mapping) else self.expected
+
+    def fits(self, value: object) -> bool:
+        if not isinstance(value, Mapping):
+            return False
+        return all(self.key.fits(key) and self.shape_of(key).fits(item) for key, item in value.items())
 
     def wrong(self, value: object, field: str) -> Iterator[Mistake]:
         yield from super().wrong(value, field)
@@ -314,6 +333,9 @@ class Nullable(Shape[T | None]):
     def missed(self, value: object) -> str | None:
         return None if value is None else self.shape.missed(value)
 
+    def fits(self, value: object) -> bool:
+        return value is None or self.shape.fits(value)
+
     def normal(self, value: object) -> T | None:
         return None if value is None else self.shape.normal(value)
 
@@ -335,6 +357,15 @@ class Record(Shape[dict[str, Any]]):
 
     def missed(self, value: object) -> str | None:
         return None if isinstance(value, Mapping) else self.expected
+
+    def fits(self, value: object) -> bool:
+        if not isinstance(value, Mapping):
+            return False
+        for key, item in value.items():
+            shape = self.fields.get(key) if isinstance(key, str) else None
+            if shape is None or not shape.fits(item):
+                return False
+        return all(name in value for name in self.required)
 
     def wrong(self, value: object, field: str) -> Iterator[Mistake]:
         if not isinstance(value, Mapping):
@@ -380,7 +411,7 @@ def entries(value: object) -> Iterable[tuple[object, object]]:
 def utf8_size(text: str) -> int | None:
     """How many bytes the text has as UTF-8; None when a lone surrogate makes it none."""
     try:
-        return len(text.encode())
+        return len(text) if text.isascii() else len(text.encode())
     except UnicodeEncodeError:
         return None
 

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, Literal, NamedTuple
 
 from ipc import clock
@@ -23,6 +24,8 @@ PAGE = 100
 NEWEST = 2**62
 #: Rows that one transaction reads at most, so that no reader holds the write-ahead log for long.
 CHUNK = 1000
+#: Seconds for which a supervisor that was found running is not looked up again.
+SUPERVISED_FOR = 0.05
 
 
 class Filter(NamedTuple):
@@ -64,6 +67,8 @@ class Tasks:
         self.database = database
         self.home = database.home
         self.config = config
+        self._supervisor_lock = self.home.lock("supervisor")
+        self._supervised_until = 0.0
 
     def get(self, id: str) -> Task:
         """One task, whole. Raises NotFound."""
@@ -185,8 +190,15 @@ class Tasks:
     def _seen(self, rows: Sequence[Values]) -> Found:
         """Tasks from what `task_rows` says of them, with what they wait for."""
         waits = any(row["status"] == TaskStatus.PENDING for row in rows)
-        supervised = waits and holder(self.home.lock("supervisor")) is not None
+        supervised = waits and self._is_supervised()
         return [_task(row, self._waiting_for(row, supervised)) for row in rows]
+
+    def _is_supervised(self) -> bool:
+        """Return True if a supervisor is running, or was within `SUPERVISED_FOR`. One that starts is seen at once."""
+        now = clock.monotonic()
+        if now >= self._supervised_until and holder(self._supervisor_lock) is not None:
+            self._supervised_until = now + SUPERVISED_FOR
+        return now < self._supervised_until
 
     def _waiting_for(self, row: Values, supervised: bool) -> str | None:
         if row["status"] != TaskStatus.PENDING:
@@ -293,7 +305,7 @@ def said_of(row: Row) -> Values:
 
 def _task(said: Values, waiting_for: str | None) -> Task:
     found: dict[str, Any] = {
-        **{name: said[name] for name in _SAME},
+        **dict(zip(_SAME, _same(said), strict=True)),
         "parent_session_id": said["parent"],
         "parent_message_id": said["message"],
         "session_id": said["session"],
@@ -311,7 +323,7 @@ def _task(said: Values, waiting_for: str | None) -> Task:
         "metadata": _loaded(said["metadata"]) or {},
         **{name: None if said[name] is None else clock.moment(said[name]) for name in _TIMES},
     }
-    return Task(**found)
+    return Task.of_all(found)
 
 
 def _with_input(task: Task, row: Row) -> Task:
@@ -322,6 +334,7 @@ _SAME = (
     "id description agent model call cwd priority attempt max_attempts timeout_ms result error error_kind "
     "exit_code signal pid slot leftovers progress resumes"
 ).split()
+_same = itemgetter(*_SAME)
 _TIMES = ("queued_at", "started_at", "completed_at", "not_before")
 
 

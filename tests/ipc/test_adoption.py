@@ -147,7 +147,7 @@ def test_nonsense_is_refused(yard, parent, heir, field):
 def test_killed_at_its_commit_it_has_happened_or_not_and_nothing_is_lost(yard, home, monkeypatch, tmp_path, edge):
     ids = [batched(yard, "P"), yard.run(parent_session_id="P")]
     running = yard.start(yard.launch(parent_session_id="P"))
-    ordered(tmp_path, f"command database.commit@Database._writing<adopt {edge}")
+    ordered(tmp_path, f"command database.commit@_Write._finish<_Write.__exit__<adopt {edge}")
     monkeypatch.setenv(WATCH, str(tmp_path))
     assert backburner(home, "adopt", "--from", "P", "--to", "Q").returncode == -9
     assert (told(yard, "Q") == []) is (edge == "before")

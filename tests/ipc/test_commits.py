@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 from collections.abc import Callable
 from contextlib import closing
@@ -110,6 +111,19 @@ def test_what_was_rolled_back_is_synced_once_and_no_more(opened, syncs):
     tell(opened)
     tell(opened)
     assert len(syncs) == 1
+
+
+def test_transaction_that_cannot_begin_is_counted_as_over(opened, syncs):
+    opened._connection.execute("PRAGMA busy_timeout = 0")
+    with closing(sqlite3.connect(opened.home.database, isolation_level=None)) as stranger:
+        stranger.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Temporary, match="locked"):
+            write(opened)
+        stranger.execute("ROLLBACK")
+    for _ in range(3):
+        tell(opened)
+    assert len(syncs) == 1
+    write(opened)
 
 
 def test_a_failed_sync_is_said_to_leave_the_state_unknown_and_is_tried_again(opened, monkeypatch):

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -29,14 +30,14 @@ STATEMENTS = sorted(path for path in (IPC / "sql").glob("*.sql") if not path.ste
 
 #: What never grows with the number of tasks or events, and is in every transaction or every turn of somebody's loop.
 HOT = """
-    any_over any_running any_unbatched any_unsettled cancel_pending count_ready count_ready_up_to count_unfinished end_held
-    end_pending give_back hold_task list_held list_holders list_ready may_use_slot request_held request_held_of_group start_task take_claims
-    find_ids first_event_after forget_over free_slot get_digest get_output get_task holder_of_unique
-    insert_dependency keep_snapshot last_id last_seq list_due list_over list_running list_tasks list_tasks_of_parent
-    list_unfinished_ids list_unfinished_tasks list_unwell_tasks list_waiting_groups make_ready more_unbatched
-    move_pending move_running newest_event next_due note_pid old_events old_tasks read_events
-    read_events_of_parent retry_task set_progress set_stale settle_task state_of state_of_group take_unbatched
-    truncated_to waits_for_mine write_verdict
+    any_over any_running any_unbatched any_unsettled cancel_pending count_ready count_ready_up_to count_unfinished
+    end_held end_pending find_ids first_event_after forget_over free_slot get_digest get_output get_task give_back
+    hold_task holder_of_unique insert_dependency keep_snapshot last_id last_seq list_due list_held list_holders
+    list_over list_ready list_running list_tasks list_tasks_of_parent list_unfinished_ids list_unfinished_tasks
+    list_unwell_tasks list_waiting_groups make_ready may_use_slot more_unbatched move_pending move_running
+    newest_event next_due note_pid old_events old_tasks place_task read_events read_events_of_parent request_held
+    request_held_of_group retry_task set_progress set_stale settle_task start_task state_of state_of_group take_claims
+    take_unbatched truncated_to waits_for_mine write_verdict
 """.split()
 
 #: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
@@ -140,6 +141,16 @@ def test_an_exception_undoes_the_whole_transaction(opened):
         assert transaction.setting("x") is None
 
 
+def test_failed_commit_leaves_nothing_and_releases_the_gate(opened):
+    with pytest.raises(AssertionError, match="FOREIGN KEY"), opened.write() as transaction:
+        opened._connection.execute("PRAGMA defer_foreign_keys = ON")
+        transaction.run("set_setting", {"name": "x", "value": "1"})
+        transaction.run("insert_output", {"claim": 1, "stream": "stdout", "task": 99, "data": b""})
+    assert not opened._connection.in_transaction
+    with opened.write() as transaction:
+        assert transaction.setting("x") is None
+
+
 HOLDER = """
 import sys; from pathlib import Path
 from ipc.database import Database; from ipc.home import Home
@@ -166,6 +177,32 @@ def test_the_gate_lets_one_writer_in_and_names_it(opened, holder, home):
     gate.patience = 0.1
     with pytest.raises(GateBusy, match=str(holder.pid)), opened.write():
         pass
+
+
+def test_refused_writer_blocks_no_other_thread(opened, holder, home):
+    Gate.of(Home(home).lock("gate")).patience = 0.1
+    with pytest.raises(GateBusy), opened.write():
+        pass
+    Gate.of(Home(home).lock("gate")).patience = 10
+    holder.kill()
+    other = threading.Thread(target=_write_setting, args=(opened,), daemon=True)
+    other.start()
+    other.join(30)
+    with opened.read() as transaction:
+        assert transaction.setting("x") == "thread"
+
+
+def _write_setting(database: Database) -> None:
+    with database.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "thread"})
+
+
+def test_write_inside_a_database_that_was_replaced_goes_to_the_new_one(opened, home):
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "old"})
+    shutil.rmtree(home)
+    with closing(Database(Home(home).prepare())), opened.write() as transaction:
+        assert transaction.setting("x") is None
 
 
 def test_readers_do_not_wait_at_the_gate(opened, holder):

@@ -16,7 +16,6 @@ from ipc import clock
 from ipc.errors import GateBusy
 from ipc.gate import Gate
 from ipc.thaw import LAST_CHANCE, SUSPICION
-from tests.helpers.moment import eventually
 from tests.helpers.places import ROOT
 
 #: Takes the gate and stops inside it; with `stubborn` it stops again whenever it is continued.
@@ -105,7 +104,59 @@ def test_a_forked_child_does_not_hold_its_parents_gate(path: Path):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_stop_by_the_terminal_waits_until_the_gate_is_open(path: Path):
-    with Gate.of(path):
-        assert signal.SIGTSTP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    eventually(lambda: signal.SIGTSTP not in signal.pthread_sigmask(signal.SIG_BLOCK, ()), 1, "the mask to be lifted")
+#: Prints whether a stop by the terminal is blocked inside the gate and after it. With `terminal` the process acquires
+#: the terminal on its standard input; with `child` a forked child does so, after its parent used the gate without one.
+MASKED = """
+import fcntl, os, signal, sys, termios
+sys.path.append(sys.argv[1])
+from pathlib import Path
+from ipc.gate import Gate
+gate = Gate.of(Path(sys.argv[2]))
+masked = lambda: signal.SIGTSTP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+if "child" in sys.argv:
+    with gate:
+        pass
+    if os.fork():
+        os.wait()
+        sys.exit()
+    os.setsid()
+if "none" not in sys.argv:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+with gate:
+    inside = masked()
+print(inside, masked(), flush=True)
+"""
+
+
+@pytest.fixture
+def terminal() -> Iterator[int]:
+    """A terminal that controls no process yet."""
+    near, far = os.openpty()
+    yield far
+    os.close(near)
+    os.close(far)
+
+
+def masked(path: Path, terminal: int, how: str) -> str:
+    command = [sys.executable, "-c", MASKED, str(ROOT), str(path), how]
+    return subprocess.run(
+        command, stdin=terminal, stdout=subprocess.PIPE, text=True, start_new_session=True, timeout=30, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("how", ["terminal", "child"])
+def test_stop_by_the_terminal_waits_until_the_gate_is_open(path: Path, terminal: int, how: str):
+    assert masked(path, terminal, how) == "True False\n"
+
+
+def test_process_without_a_terminal_keeps_its_signal_mask(path: Path, terminal: int):
+    assert masked(path, terminal, "none") == "False False\n"
+
+
+def test_refused_thread_leaves_the_gate_usable(path: Path):
+    gate = Gate(path)
+    gate.patience = 0.05
+    with holder(path), pytest.raises(GateBusy), gate:
+        pass
+    with gate:
+        assert path.exists()

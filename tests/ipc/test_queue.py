@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 
 import pytest
 
 from ipc import clock
+from ipc.adoption import adopt
 from ipc.errors import Ambiguous, InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
-from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, TaskStatus
-from ipc.tasks import Filter
+from ipc.home import Home
+from ipc.lock import Lock
+from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus
+from ipc.tasks import SUPERVISED_FOR, Filter
+from tests.helpers.moment import eventually
 from tests.helpers.yard import Yard
 
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
@@ -133,6 +139,107 @@ def test_a_launch_that_cannot_be_meant_is_refused_by_its_field(yard, said, field
         yard.queue.launch(LaunchInput(**said))
     assert refusal.value.field == field
     assert yard.queue.unfinished() == []
+
+
+def test_tasks_of_one_launch_go_to_their_own_keys_and_sessions(home):
+    with Yard(home, model_concurrency={"a*": 1}) as yard:
+        adopt(yard.database, "old", "new")
+        pairs = [("a1", "old"), ("b", "old"), ("a1", None), ("a1", "ses-1"), ("b", "old")]
+        for _ in range(2):  # the keys are unknown at first
+            given = [LaunchInput(command=("x",), concurrency_key=key, parent_session_id=of) for key, of in pairs]
+            tasks = [yard.get(launched.id) for launched in yard.queue.launch_many(given)]
+            found = [(task.concurrency_key, task.parent_session_id) for task in tasks]
+            assert found == [("a1", "new"), ("b", "new"), ("a1", None), ("a1", "ses-1"), ("b", "new")]
+        assert {(group.name, group.pending) for group in yard.groups.all()} == {("a*", 6), ("b", 4)}
+
+
+def test_key_is_usable_again_after_its_idle_group_was_deleted(yard):
+    yard.run(concurrency_key="k")
+    with yard.database.write() as transaction:
+        transaction.run("delete_idle_groups", {"most": 9})
+    yard.start(yard.launch(concurrency_key="k"), "k")
+
+
+def test_answer_to_a_launch_is_the_task_as_it_is_stored(yard):
+    first = yard.launch()
+    given = [
+        LaunchInput(command=("a", "b"), env={"A": "1"}, metadata={"a": 1}, priority=3, parent_session_id="ses-1"),
+        LaunchInput(call="m:f", args=(1, "a"), kwargs={"b": None}, timeout_ms=5, retries=2, unique_key="u"),
+        LaunchInput(agent="external", prompt="p", delay_ms=9000, after=(first,), description="d"),
+    ]
+    answer = yard.queue.accepted(yard.queue.accept(given))
+    assert answer == [yard.get(task.id) for task in answer]
+    assert all(vars(task).keys() == {field.name for field in fields(Task)} for task in answer)
+
+
+def test_supervisor_that_starts_is_seen_at_once_and_its_end_soon(yard):
+    id = yard.launch()
+    lock = Lock(yard.home.lock("supervisor"))
+    assert yard.get(id).waiting_for == "supervisor"
+    assert lock.acquire()
+    assert yard.get(id).waiting_for is None
+    lock.release()
+    assert eventually(lambda: yard.get(id).waiting_for == "supervisor", SUPERVISED_FOR + 5)
+
+
+# notifying the supervisor
+
+
+@pytest.fixture
+def hints(home) -> Iterator[Callable[[], bytes]]:
+    """Return what the supervisor was sent since the last call."""
+    pipe = os.open(Home(home).prepare().folder / "supervisor.wake", os.O_RDWR | os.O_NONBLOCK)
+
+    def read() -> bytes:
+        os.write(pipe, b"|")
+        return os.read(pipe, 65536).removesuffix(b"|")
+
+    yield read
+    os.close(pipe)
+
+
+def test_supervisor_is_notified_of_a_task_that_may_start(yard, hints):
+    yard.launch(concurrency_key="a")
+    assert hints() == b'["a"]\n'
+    yard.queue.launch_many([LaunchInput(command=("x",), concurrency_key=key) for key in "bab"])
+    assert hints() == b'["a", "b"]\n'
+
+
+@pytest.fixture
+def full(home) -> Iterator[Yard]:
+    """A queue whose group `command` has one slot, in use."""
+    with Yard(home, default_concurrency=1) as yard:
+        yard.start(yard.launch())
+        yield yard
+
+
+def test_supervisor_is_not_notified_of_a_task_in_a_full_group(full, hints):
+    full.launch()
+    assert hints() == b""
+    full.queue.launch_many([LaunchInput(command=("x",), model=model) for model in (None, "opus")])
+    assert hints() == b'["opus"]\n'
+
+
+def test_supervisor_is_not_notified_of_a_task_of_a_paused_key(yard, hints):
+    yard.groups.pause("command", 1)
+    assert hints() == b"limits\n"
+    yard.launch()
+    assert hints() == b""
+    yard.groups.pause("command", 0)
+    assert hints() == b"limits\n"
+
+
+def test_supervisor_is_notified_of_a_due_time_though_the_group_is_full(full, hints):
+    full.launch(delay_ms=1000)
+    assert hints() == b'["command"]\n'
+
+
+def test_supervisor_is_notified_of_an_expiry_though_the_group_is_full(home, hints):
+    with Yard(home, default_concurrency=1, max_queue_wait_s=9) as yard:
+        yard.start(yard.launch())
+        hints()
+        yard.launch()
+        assert hints() == b'["command"]\n'
 
 
 # claiming

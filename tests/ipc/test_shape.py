@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ipc.config import Element
 from ipc.errors import InvalidInput
 from ipc.shape import (
     DEPTH,
@@ -24,8 +25,10 @@ from ipc.shape import (
     Number,
     OneOf,
     Record,
+    Shape,
     Text,
 )
+from ipc.task import LAUNCH
 
 TASK = Record(
     "LaunchInput",
@@ -251,3 +254,35 @@ def test_whatever_comes_is_either_refused_with_a_field_or_taken(value):
         assert TASK.mistakes(value)
     else:
         assert TASK.check(checked) == checked
+
+
+#: Values that some fields of a launch accept and others refuse.
+SAMPLES: list[object] = [
+    *("go", "", "*", "m:f", "a=b", "a\0b", "\ud800", "\xe9" * 600, "bg-1", b"x", object()),
+    *(None, True, 0, 3.0, 1.5, -1, 5000, 10**400, float("nan")),
+    *([], (), ["a"], [""], [1], [["a"]], [float("nan")], {"a"}),
+    *({}, {"A": "b"}, {"A": None}, {"A=B": "c"}, {"": "c"}, {1: "c"}, {"a": {"b": [object()]}}),
+]
+
+
+@given(st.dictionaries(st.sampled_from([*LAUNCH.fields, "other", 1]), st.sampled_from(SAMPLES), max_size=3))
+def test_fast_check_of_a_launch_agrees_with_its_explanation(value):
+    assert LAUNCH.fits(value) == (not LAUNCH.mistakes(value))
+
+
+@pytest.mark.parametrize("value", SAMPLES, ids=range(len(SAMPLES)))
+def test_fast_check_agrees_with_the_explanation_for_every_shape(value):
+    shapes = [TASK, TASK.fields["env"], Element(), ListOf(Text(), non_empty=True), *LAUNCH.fields.values()]
+    assert [shape.fits(value) for shape in shapes] == [not shape.mistakes(value) for shape in shapes]
+
+
+def test_fast_check_refuses_a_value_without_a_required_field():
+    assert not TASK.fits({"priority": 1})
+    assert TASK.fits({"prompt": "go", "priority": 1})
+
+
+def test_shape_with_its_own_explanation_has_its_own_fast_check():
+    def all_below(shape: type[Shape]) -> set[type[Shape]]:
+        return {shape}.union(*map(all_below, shape.__subclasses__()))
+
+    assert [shape for shape in all_below(Shape) if "wrong" in vars(shape) and "fits" not in vars(shape)] == []
