@@ -25,8 +25,9 @@ from supervisor.execution.plan import CannotStart
 from supervisor.execution.record import ExitRecord
 from supervisor.execution.run import Run
 from supervisor.execution.runners import Runners
+from supervisor.file_watch import FALLBACK_POLL
 from supervisor.messages import say
-from supervisor.role import PARANOIA, TROUBLE_REST, Role, become_subreaper, keep_memory
+from supervisor.role import TROUBLE_REST, Role, become_subreaper, keep_memory
 
 #: Seconds of rest while only the runner, the supervisor or a signal can bring news.
 LONG = 3600.0
@@ -94,7 +95,7 @@ class Worker(Role):
         settlement = run.step()
         if settlement is not None:
             self._conclude(run, settlement)
-        return LONG if self._run is None else min(self._run.rest(), PARANOIA if self._leaving else LONG)
+        return LONG if self._run is None else min(self._run.rest(), FALLBACK_POLL if self._leaving else LONG)
 
     def _take(self, claimed: Claimed | None) -> None:
         """Start what was claimed; with nothing, give the slot back."""
