@@ -14,7 +14,7 @@ from typing import Any
 
 from ipc import clock
 from ipc.config import BackgroundConfig
-from ipc.database import Database
+from ipc.database import Database, refuse_older_processes
 from ipc.errors import AlreadyRunning, BadConfiguration
 from ipc.groups import Groups
 from ipc.home import Home
@@ -118,6 +118,7 @@ class Supervisor(Role):
         self._config, sources = self._source.read()
         self.home.prepare()
         if not self._lock.acquire():
+            refuse_older_processes(self.home)
             raise AlreadyRunning(f"A supervisor (pid {holder(self._lock.path)}) already runs in {self.home.folder}.")
         say("up", pid=os.getpid(), home=self.home.folder)
         self._open()

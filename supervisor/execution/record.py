@@ -10,8 +10,8 @@ import json
 import os
 from pathlib import Path
 
+from ipc.boot import boot_id
 from ipc.claim import Settlement
-from ipc.database import boot_id
 from ipc.home import Home
 from ipc.moments import moment
 from ipc.task import TaskStatus
