@@ -13,7 +13,7 @@ from pathlib import Path
 from ipc import clock
 from ipc.claim import Attempted, Rescued, Settlement
 from ipc.config import DEFAULT_BACKGROUND_CONFIG
-from ipc.database import Database, Wreck, flaws_of
+from ipc.database import Copy, Database, Wreck, flaws_of
 from ipc.errors import AlreadyRunning, Damaged, InvalidInput, MoveNotAllowed, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.graft import graft
@@ -131,7 +131,7 @@ def restore(home: Home, file: Path, replacing: bool) -> int:
     _refuse_other(file)
     with _quiet(home), _scratch(home) as scratch, ExitStack() as closing:
         _copy(file, scratch.database)
-        copy = Database(scratch)
+        copy = Copy(scratch)
         closing.callback(copy.close)
         database = Database(home)
         closing.callback(database.close)

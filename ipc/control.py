@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ipc import clock
 from ipc.client import Client, Naps
+from ipc.database import refuse_older_processes
 from ipc.environment import of_nobody
 from ipc.errors import (
     AlreadyRunning,
@@ -130,12 +131,13 @@ def _dismiss(home: Home) -> None:
 def restart(home: Home) -> None:
     """Have the supervisor become a new one, of this program, while its tasks run on; return when its bus answers.
 
-    Nothing is refused meanwhile: launches are accepted, subscribers reconnect. Raises NoSupervisor; Permanent, with
-    the last words of a successor that did not come up; Temporary where it takes longer than 30 seconds.
+    Nothing is refused meanwhile: launches are accepted, subscribers reconnect. Raises NoSupervisor; OlderProcesses;
+    Permanent, with the error of a successor that did not come up; Temporary where it takes longer than 30 seconds.
     """
     pid, flusher, told = holder(home.lock("supervisor")), holder(home.lock("flusher")), _size(home.log)
     if pid is None:
         raise NoSupervisor(f"No supervisor is running for {home.folder}.")
+    refuse_older_processes(home)
     home.wake("supervisor", f"restart {json.dumps(program('--home', str(home.folder), 'up'))}")
     until = clock.monotonic() + START_PATIENCE
     with _watched(pid) as descriptor:
@@ -170,6 +172,7 @@ def rescue(home: Home) -> None:
 def _refuse_second(home: Home) -> None:
     pid = holder(home.lock("supervisor"))
     if pid is not None:
+        refuse_older_processes(home)
         raise AlreadyRunning(f"A supervisor already runs for {home.folder} (pid {pid}).")
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import sqlite3
 import struct
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ipc import clock
+from ipc.boot import boot_id
 from ipc.commits import Commits
-from ipc.errors import Damaged, MoveNotAllowed, NewerSchema, Permanent, Temporary
+from ipc.errors import Damaged, MoveNotAllowed, NewerSchema, Temporary
 from ipc.gate import Gate
 from ipc.home import Home
+from ipc.migration_lock import FIRST_LIVE, migration_lock, refuse_living
 from ipc.moments import moment
 from ipc.sql import statement
 
@@ -174,9 +175,9 @@ class Database:
     """One process's connection to a home's database. Threads may share it; a fork may not carry it."""
 
     def __init__(self, home: Home, durability: str = "full") -> None:
-        """Open the home's database, making or migrating it where that is needed.
+        """Open the home's database, creating or migrating it if necessary.
 
-        Raises NewerSchema, Permanent (not a database), Temporary (locked, full, unreadable now).
+        Raises NewerSchema, OlderProcesses, Permanent (not a database), Temporary (locked, full, unreadable now).
         """
         self.home = home
         self.durability = durability
@@ -240,12 +241,17 @@ class Database:
         from ipc.migrations import migrations
 
         with self._gate:
-            if self._version() == SCHEMA:  # somebody else was here before us
+            version = self._version()
+            if version == SCHEMA:  # another process was faster
                 return
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            with self._synced_transaction():
-                migrations.apply(Tables(self._connection, execute_plugins=False))
-                self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+            with migration_lock(self.home, version, self._registered) if version else nullcontext():
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                with self._synced_transaction():
+                    migrations.apply(Tables(self._connection, execute_plugins=False))
+                    self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _registered(self) -> list[dict[str, Any]]:
+        return [dict(row) for row in self._transaction.all("list_registered")]
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -460,26 +466,6 @@ def _outrun(transaction: Transaction, living: Transaction) -> None:
         transaction.run("set_setting", {"name": "log", "value": str(uuid.uuid4())})
 
 
-@functools.cache
-def boot_id() -> str:
-    """What names this run of the kernel: it differs after every boot."""
-    linux = Path("/proc/sys/kernel/random/boot_id")
-    if linux.exists():
-        return linux.read_text().strip()
-    return _macos_boot_id()
-
-
-def _macos_boot_id() -> str:
-    import ctypes
-
-    buffer = ctypes.create_string_buffer(64)
-    size = ctypes.c_size_t(len(buffer))
-    library = ctypes.CDLL(None)
-    if library.sysctlbyname(b"kern.bootsessionuuid", buffer, ctypes.byref(size), None, 0) != 0:
-        raise Permanent("This system does not tell its boot id.")
-    return buffer.value.decode()
-
-
 def _connect(home: Home) -> sqlite3.Connection:
     _create_private(home.database)
     _refuse_headless(home.database)
@@ -586,6 +572,13 @@ class Inspection(Database):
         with translated(self.home):
             return self._version()
 
+    def refuse_older_processes(self) -> None:
+        """Raise OlderProcesses if processes live here that a restart with this program could not take over."""
+        with translated(self.home):
+            version = self._version()
+            if 0 < version < FIRST_LIVE:
+                refuse_living(self.home, version, self._registered())
+
     def flaws(self) -> list[str]:
         """What SQLite finds wrong with the file, at most ten sentences. Raises Damaged, Temporary."""
         with self._mutex, translated(self.home):
@@ -601,6 +594,20 @@ class Inspection(Database):
     def close(self) -> None:
         """Let go."""
         self._shut()
+
+
+class Copy(Database):
+    """A copy of a database: no process uses it, whichever are registered in it."""
+
+    def _registered(self) -> list[dict[str, Any]]:
+        return []
+
+
+def refuse_older_processes(home: Home) -> None:
+    """Raise OlderProcesses if processes of an older release live in a home that has a database."""
+    if home.database.exists():
+        with closing(Inspection(home)) as found:
+            found.refuse_older_processes()
 
 
 class Wreck:

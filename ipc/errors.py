@@ -90,6 +90,10 @@ class NewerSchema(Permanent):
     """The database was written by a newer backburner; upgrade this one."""
 
 
+class OlderProcesses(Permanent):
+    """Processes of an older backburner still use the state directory; stop them first."""
+
+
 class Damaged(Permanent):
     """The database is damaged."""
 

@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipc.database import boot_id
+from ipc.boot import boot_id
 from ipc.moments import moment
 
 

@@ -26,6 +26,11 @@ class Thaw:
         self._since = 0.0
         self._continued = 0.0
 
+    @property
+    def suspects(self) -> bool:
+        """Return True if the last `look` was given a process."""
+        return self._holder is not None
+
     def look(self, holder: int | None) -> None:
         """Take note of who holds the gate now; continue or end it when it has been stopped for too long."""
         now = clock.monotonic()

@@ -111,7 +111,7 @@ class Machine:
         (self.place.project / "given.txt").write_text("given by file\n")
         if plant:
             self.place.patch(*PLANTS[plant])
-        self.place.patch("ipc/database.py", BOOT_ID, str(self.place.project / "boot_id"))
+        self.place.patch("ipc/boot.py", BOOT_ID, str(self.place.project / "boot_id"))
         self.boot()
 
     def boot(self) -> None:

@@ -21,7 +21,7 @@ from ipc.settings import applied_configuration
 from ipc.status import status
 from ipc.task import Task, TaskStatus
 from supervisor.herald import Herald
-from supervisor.role import PARANOIA, Role, keep_memory, nothing
+from supervisor.role import Role, keep_memory, nothing
 
 #: Events read from the log in one go.
 PAGE = 256
@@ -98,7 +98,7 @@ class Flusher(Role):
             self._outbox.flush_due()
             self._tell()
         self._methods.expire()
-        rests = (self._outbox.due(), self._methods.due(), self._herald.turn(), PARANOIA)
+        rests = (self._outbox.due(), self._methods.due(), self._herald.turn(), self.file_watch.rest())
         return min(rest for rest in rests if rest is not None)
 
     def farewell(self) -> None:

@@ -9,6 +9,7 @@ from ipc.config import BackgroundConfig
 from ipc.database import CHECKPOINT_AT, Database
 from ipc.holders import readers
 from ipc.pruning import Pruning
+from supervisor.file_watch import FALLBACK_POLL
 from supervisor.messages import say
 
 #: Seconds between two rounds of pruning, and until the first one after the start.
@@ -35,13 +36,18 @@ class Housekeeping:
         self._named = False
 
     def turn(self, config: BackgroundConfig, forward: int) -> float:
-        """Do one small thing, if one is due; in how many seconds the next one is.
+        """Do one small step if it is due, and return the seconds until the next one.
 
         By `forward` milliseconds the wall clock was set forward: nothing is older for it.
         """
-        if self._database.wal_bytes() >= CHECKPOINT_AT:
+        is_long = self._database.wal_bytes() >= CHECKPOINT_AT
+        if is_long:
             self._database.checkpoint()
         self._name_who_pins()
+        rest = self._prune(config, forward)
+        return min(rest, FALLBACK_POLL) if is_long else rest  # nothing wakes us when the last reader finishes
+
+    def _prune(self, config: BackgroundConfig, forward: int) -> float:
         now = clock.monotonic()
         if now < self._next:
             return self._next - now

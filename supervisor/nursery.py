@@ -19,8 +19,9 @@ from ipc.lock import Lock
 from ipc.moments import moment
 from supervisor.children import fork
 from supervisor.control_line import ControlLine
-from supervisor.execution.trees import children_of, is_spared, kill_all, take_statuses
-from supervisor.role import PARANOIA, Role, become_subreaper, nothing
+from supervisor.execution.trees import children_of, is_spared, kill_all, take_statuses, take_stopped
+from supervisor.file_watch import WATCHED_POLL
+from supervisor.role import Role, become_subreaper, nothing
 from supervisor.signals import restore_default
 
 #: Builds a role in a fresh child: the channel is what came with the order, or None.
@@ -63,7 +64,7 @@ class Nursery(Role):
             self._leave()
         if self._leaving and not self._children:
             self.finish()
-        return 60 * PARANOIA
+        return WATCHED_POLL
 
     def abandon(self) -> None:
         """Leave when the last child has."""
@@ -116,6 +117,8 @@ class Nursery(Role):
                 self._children.discard(pid)
                 self._tell({"died": pid, "status": status})
                 self._sweep_unasked()
+        for pid in take_stopped() & self._children:
+            self._tell({"stopped": pid})
 
     def _sweep(self) -> None:
         """A child that is neither worker nor flusher is a stray of a worker that died."""

@@ -7,8 +7,9 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from ipc import clock
+from ipc.boot import boot_id
 from ipc.claim import Held, Rescued, Settlement
-from ipc.database import Database, boot_id
+from ipc.database import Database
 from ipc.home import Home
 from ipc.lock import Lock, holder
 from ipc.moments import moment

@@ -12,11 +12,9 @@ from collections.abc import Callable
 from ipc import clock
 from ipc.errors import Temporary
 from ipc.home import Home
+from supervisor.file_watch import FileWatch
 from supervisor.messages import say
 from supervisor.signals import Signals, let_through
-
-#: Seconds after which a role looks at the database though nobody woke it: a hint may be lost, a row is not.
-PARANOIA = 2.0
 
 #: Seconds until the next try after a disk was full or the gate was shut.
 TROUBLE_REST = 0.5
@@ -46,6 +44,7 @@ class Role:
         """Prepare to run in that home."""
         self.home = home
         self.selector = selectors.DefaultSelector()
+        self.file_watch = FileWatch(self.selector, home, self.database_changed)
         self.done = False
         self._gone_since: float | None = None
 
@@ -90,8 +89,14 @@ class Role:
         """Rest until something happens, at most `rest` seconds."""
         if self.done:
             return
-        for key, mask in self.selector.select(rest):
+        events = self.selector.select(rest)
+        if events:
+            self.file_watch.note_activity()
+        for key, mask in events:
             key.data(mask)
+
+    def database_changed(self) -> None:
+        """React to a change that the file watch reported. The turn that follows looks at the database."""
 
     def is_homeless(self) -> bool:
         """Whether the home has been gone for so long that it will not come back."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from ipc import clock
 from ipc.config import BackgroundConfig
-from ipc.database import Database
+from ipc.database import Database, refuse_older_processes
 from ipc.errors import AlreadyRunning, BadConfiguration
 from ipc.groups import Groups
 from ipc.home import Home
@@ -30,12 +30,13 @@ from supervisor.children import Watch, watch_identity
 from supervisor.crew import Crew, Hand
 from supervisor.dispatch import Dispatch
 from supervisor.execution.trees import children_of, take_statuses
+from supervisor.file_watch import FALLBACK_POLL
 from supervisor.housekeeping import Housekeeping
 from supervisor.messages import say
 from supervisor.nurse import Nurse
 from supervisor.readiness import Watchdog, notify
 from supervisor.recovery import is_dead, remove_stale_files, rescue_held
-from supervisor.role import PARANOIA, Role
+from supervisor.role import Role
 from supervisor.wall import WallClock
 
 #: Seconds beyond `kill_grace_s` after which a worker that has not carried out a verdict is killed.
@@ -121,6 +122,7 @@ class Supervisor(Role):
         self._config, sources = self._source.read()
         self.home.prepare()
         if not self._lock.acquire():
+            refuse_older_processes(self.home)
             raise AlreadyRunning(f"A supervisor (pid {holder(self._lock.path)}) already runs in {self.home.folder}.")
         say("up", pid=os.getpid(), home=self.home.folder)
         self._open()
@@ -275,11 +277,10 @@ class Supervisor(Role):
 
     def _rest(self) -> float:
         now = clock.monotonic()
-        rests = [
-            PARANOIA,
-            self._watchdog.rest(),
-            *(at - now for at in (*self._overdue.values(), *self._silent.values())),
-        ]
+        if self._is_waiting():
+            self._look_at = min(self._look_at, now + FALLBACK_POLL)
+        deadlines = (*self._overdue.values(), *self._silent.values())
+        rests = [self._look_at - now, self._watchdog.rest(), *(at - now for at in deadlines)]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)
         if self._births or self._burial:
@@ -287,9 +288,14 @@ class Supervisor(Role):
         if not self._limits_applied:
             rests.append(HELD_REST)
         backoffs = [self._hiring_backoff] + [self._flusher_backoff] * (self._flusher is None)
+        backoffs += [self._nursery_backoff] * self._nurse.lost
         rests += [backoff.rest() for backoff in backoffs if not backoff.over()]
         rests += [hand.idle_since + self._config.worker_idle_s - now for hand in self._crew if hand.idle]
         return max(0.0, min(rests))
+
+    def _is_waiting(self) -> bool:
+        """Return True if a change may come that is not a commit: a task's time, a worker's death, a stopped flusher."""
+        return self._due is not None or self._flusher_thaw.suspects or any(hand.slot for hand in self._crew)
 
     def _promote(self) -> None:
         """Let those wait no longer whose time has come or whose dependency is over."""
@@ -307,11 +313,11 @@ class Supervisor(Role):
             self._seen = version
             self._look()
         else:
-            self._look_at = clock.monotonic() + PARANOIA
+            self._schedule_look()
 
     def _look(self) -> None:
         """See the whole truth; hints only make it come sooner."""
-        self._look_at = clock.monotonic() + PARANOIA
+        self._schedule_look()
         take_statuses()  # of a nursery that this process started before it became another program
         self._due = 0
         running = self._registry.running()
@@ -320,6 +326,13 @@ class Supervisor(Role):
         lost = [one for one in running if is_dead(one) and self._burial.lacks(one) and self._crew_lacks(one)]
         self._burial.add(lost)
         self._look_at_holders(running)
+
+    def _schedule_look(self) -> None:
+        self._look_at = clock.monotonic() + self.file_watch.rest()
+
+    def database_changed(self) -> None:
+        """Look at the database in the turn that follows."""
+        self._look_at = min(self._look_at, clock.monotonic())
 
     def _crew_lacks(self, running: Running) -> bool:
         return running.owner is None or self._crew.of_owner(running.owner.number) is None
@@ -385,6 +398,8 @@ class Supervisor(Role):
     def _heard_from_nursery(self, message: dict[str, Any]) -> None:
         if "spawned" in message:
             self._born(message)
+        elif "stopped" in message:
+            self.database_changed()
         else:
             self._burial.heard(message)
 

@@ -31,8 +31,9 @@ from supervisor.execution.run import Run
 from supervisor.execution.runners import Runner, Runners
 from supervisor.execution.series import CallSeries, CommandSeries, CommandTools, Series
 from supervisor.execution.trees import watch_own_children
+from supervisor.file_watch import FALLBACK_POLL
 from supervisor.messages import say
-from supervisor.role import PARANOIA, TROUBLE_REST, Role, become_subreaper, keep_memory, nothing
+from supervisor.role import TROUBLE_REST, Role, become_subreaper, keep_memory, nothing
 
 #: Seconds of rest while only the runner, the supervisor or a signal can bring news.
 LONG = 3600.0
@@ -297,7 +298,7 @@ class Worker(Role):
         if settlement is not None:
             self._conclude(watched, settlement)
             return 0.0
-        return min(watched.rest(), PARANOIA if self._leaving else LONG)
+        return min(watched.rest(), FALLBACK_POLL if self._leaving else LONG)
 
     def _conclude(self, watched: Run, settlement: Settlement) -> None:
         assert self._current is not None, "it was taken"

@@ -64,7 +64,7 @@ def _with_database(database: Inspection) -> list[Finding]:
     if version > SCHEMA:
         what = f"The database has schema {version}, this program knows {SCHEMA}."
         return [*found, Finding("schema", what, "It was written by a newer backburner.", "upgrade backburner")]
-    if version == 0:
+    if version < SCHEMA:  # what follows reads with the statements of this one
         return found
     around = work.Work(database, applied_configuration(database))
     return [

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ipc.database import SCHEMA, Inspection
-from ipc.errors import BadHome
+from ipc.errors import BadHome, OlderProcesses
 from ipc.holders import readers
 from ipc.home import Home
 from supervisor.doctor.finding import NOTE, Finding
@@ -73,13 +73,18 @@ def check_integrity(database: Inspection) -> Iterator[Finding]:
     for flaw in database.flaws():
         what, why = f"{database.home.database} is damaged: {flaw}", "What cannot be read is lost, and more may follow."
         yield Finding("integrity", what, why, "backburner down && backburner salvage")
-    version = database.version()
-    if version < SCHEMA:
-        what, why = (
-            f"The database has schema {version}, this program {SCHEMA}.",
-            "The next command brings it up to date.",
-        )
-        yield Finding("schema", what, why, "backburner restart", NOTE)
+    if database.version() < SCHEMA:
+        yield _older_schema(database)
+
+
+def _older_schema(database: Inspection) -> Finding:
+    try:
+        database.refuse_older_processes()
+    except OlderProcesses as error:
+        what, _, remedy = str(error).partition(". First: ")
+        return Finding("schema", what, "This release cannot use it meanwhile.", remedy)
+    what = f"The database has schema {database.version()}, this program {SCHEMA}."
+    return Finding("schema", what, "It will be migrated.", "backburner restart", NOTE)
 
 
 def check_log_size(database: Inspection) -> Iterator[Finding]:

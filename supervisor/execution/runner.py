@@ -11,18 +11,17 @@ import importlib
 import itertools
 import json
 import os
+import select
 import signal
 import socket
 import struct
 import sys
 import threading
 import traceback
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
+from time import time_ns
 from typing import Any, NamedTuple
 from zlib import crc32
-from time import time_ns
-import select
 
 _LENGTH = struct.Struct("!I")
 

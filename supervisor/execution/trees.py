@@ -215,6 +215,22 @@ def take_statuses() -> dict[int, int]:
     return found
 
 
+def take_stopped() -> set[int]:
+    """Return the children that a signal has stopped since the last call (on macOS none: Python has no waitid there)."""
+    stopped: set[int] = set()
+    while LINUX and (pid := _stopped_child()) is not None:
+        stopped.add(pid)
+    return stopped
+
+
+def _stopped_child() -> int | None:
+    try:
+        found = os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return None if found is None else found.si_pid
+
+
 def own_children() -> set[int]:
     """The children of this process, which has one thread; zombies count."""
     if not LINUX:

@@ -1,0 +1,171 @@
+"""An idle home: nothing polls, and whatever happens is noticed all the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ipc import clock
+from ipc.client import Client
+from ipc.event import Event
+from ipc.home import Home
+from ipc.thaw import is_stopped
+from supervisor.file_watch import FALLBACK_POLL, WATCHED_POLL
+from tests.acceptance.conftest import BRISK
+from tests.helpers.moment import eventually
+from tests.helpers.stage import PATIENCE, Stage, gone
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify and /proc")
+
+#: Seconds in which everything below must be noticed: far below the poll of a role that trusts its watch.
+SOON = WATCHED_POLL / 4
+
+#: Has a process find no inotify instance left, as if the user had used up all of them.
+NO_INOTIFY = """
+import ctypes, errno
+
+class Library(ctypes.CDLL):
+    def __getattr__(self, name):
+        return refuse if name == "inotify_init1" else super().__getattr__(name)
+
+def refuse(*_):
+    ctypes.set_errno(errno.EMFILE)
+    return -1
+
+ctypes.CDLL = Library
+"""
+
+
+@pytest.fixture
+def unwatched(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """A home whose roles get no inotify instance."""
+    (tmp_path / "sitecustomize.py").write_text(NO_INOTIFY)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    stage.up(**BRISK)
+    monkeypatch.delenv("PYTHONPATH")
+    return stage
+
+
+@pytest.fixture
+def silent() -> Iterator[None]:
+    """Have this process commit without waking any role; ask for it after the home, which needs hints to go down."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Home, "wake", lambda *_: False)
+        yield
+
+
+def rest(stage: Stage) -> None:
+    """Wait until neither role has run for longer than one that polls would rest."""
+    for role in ("supervisor", "flusher"):
+        pid = stage.pid_of(role)
+        eventually(lambda pid=pid, seen=[-1, 0.0]: _is_resting(pid, seen), PATIENCE, f"the {role} to rest")
+
+
+def _is_resting(pid: int, seen: list[float]) -> bool:
+    if (count := switches(pid)) != seen[0]:
+        seen[:] = count, clock.monotonic()
+    return clock.monotonic() - seen[1] > 1.5 * FALLBACK_POLL
+
+
+def switches(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("voluntary_ctxt_switches")))
+
+
+def has_inotify(pid: int) -> bool:
+    return any(os.readlink(path) == "anon_inode:inotify" for path in Path(f"/proc/{pid}/fd").iterdir())
+
+
+class Subscriber(threading.Thread):
+    """Receives the events of one parent."""
+
+    def __init__(self, stage: Stage, parent: str) -> None:
+        super().__init__(daemon=True)
+        self.client = Client(stage.home)
+        self.received: list[Event] = []
+        self._parent = parent
+
+    def run(self) -> None:
+        for event in self.client.events(self._parent, after=0):
+            self.received.append(event)
+
+    def close(self) -> None:
+        self.client.close()
+        self.join()
+
+
+@pytest.fixture
+def subscribe() -> Iterator[Callable[[Stage], Subscriber]]:
+    """Subscribe to the events of parent `p`, of which there is one."""
+    with ExitStack() as stack:
+
+        def start(stage: Stage) -> Subscriber:
+            stage.result("true", parentSessionId="p")
+            subscriber = Subscriber(stage, "p")
+            stack.callback(subscriber.close)
+            subscriber.start()
+            eventually(lambda: subscriber.received, PATIENCE, "the first event")
+            return subscriber
+
+        yield start
+
+
+def paused_task(stage: Stage) -> str:
+    """Launch a task that no supervisor will start."""
+    stage.say("pause", "paused")
+    return stage.launch("true", concurrencyKey="paused", parentSessionId="p")
+
+
+def expect_end(subscriber: Subscriber, id: str) -> None:
+    eventually(lambda: [event for event in subscriber.received if event.data.get("taskId") == id], SOON, "its event")
+
+
+def test_commit_without_a_hint_is_noticed_by_an_idle_supervisor(live: Stage, silent: None):
+    rest(live)
+    id = live.launch("echo", "hi")
+    eventually(lambda: live.task(id).result == "hi", SOON, "the task to run")
+
+
+def test_commit_without_a_hint_is_noticed_by_an_idle_flusher(live: Stage, silent: None, subscribe):
+    subscriber, id = subscribe(live), paused_task(live)
+    rest(live)
+    live.queue.cancel(id)
+    expect_end(subscriber, id)
+
+
+def test_without_inotify_commits_without_a_hint_are_noticed_by_polling(unwatched: Stage, silent: None, subscribe):
+    subscriber, id = subscribe(unwatched), paused_task(unwatched)
+    for pid in map(unwatched.pid_of, ("supervisor", "flusher")):
+        before = switches(pid)
+        eventually(lambda pid=pid, before=before: switches(pid) >= before + 4, SOON, "it to poll")
+        assert not has_inotify(pid)
+    unwatched.queue.cancel(id)
+    expect_end(subscriber, id)
+    id = unwatched.launch("echo", "hi")
+    eventually(lambda: unwatched.task(id).result == "hi", SOON, "the task to run")
+
+
+def test_idle_roles_leave_when_their_home_was_recreated(live: Stage):
+    rest(live)
+    old = [live.pid_of(role) for role in ("supervisor", "flusher")]
+    live.forget()
+    shutil.rmtree(live.folder)
+    live.folder.mkdir(0o700)
+    live.up(**BRISK)
+    eventually(lambda: gone(old), SOON)
+
+
+def test_stopped_flusher_of_an_idle_home_is_continued(live: Stage):
+    rest(live)
+    pid = live.pid_of("flusher")
+    os.kill(pid, signal.SIGSTOP)
+    eventually(lambda: is_stopped(pid), PATIENCE)
+    eventually(lambda: not is_stopped(pid), SOON)

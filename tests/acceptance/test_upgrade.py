@@ -1,0 +1,58 @@
+"""The commands of this release in a home of release 0.1."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ipc.database import SCHEMA
+from ipc.errors import OlderProcesses, Permanent
+from tests.acceptance.conftest import BRISK
+from tests.helpers.older import OLD_SCHEMA, create_older_home, process, register, schema_of
+from tests.helpers.stage import Stage
+
+
+@pytest.fixture
+def older(stage: Stage) -> Stage:
+    create_older_home(stage.home)
+    return stage
+
+
+def test_up_migrates_a_home_in_which_nothing_runs(older: Stage):
+    older.up(**BRISK)
+    assert schema_of(older.home) == SCHEMA
+    statuses = {task["id"]: task["status"] for task in json.loads(older.say("list", "--json"))}
+    assert (statuses["bg-completed"], statuses["bg-cancelled"]) == ("completed", "cancelled")
+    assert older.until("bg-pending").status == "completed"
+    assert older.until("bg-waiting").status == "completed"
+    assert older.until("bg-running").status == "completed"  # it had no output file: it was never started
+    assert older.events("p", 2)[0]["seq"] == 3
+
+
+@pytest.mark.parametrize("words", [["up"], ["up", "--detach"], ["restart"], ["list"], ["launch", "--", "true"]])
+def test_command_names_the_processes_to_stop_and_changes_nothing(older: Stage, words: list[str]):
+    with process(older.home, "supervisor", "nursery") as supervisor, process(older.home) as worker:
+        register(older.home, "supervisor", supervisor)
+        register(older.home, "worker", worker)
+        refused = older.run(*words)
+        assert refused.returncode == Permanent.exit_code == OlderProcesses.exit_code
+        assert f"supervisor {supervisor}, nursery {supervisor}, worker {worker}" in refused.stderr
+        assert "First: backburner down" in refused.stderr
+    assert schema_of(older.home) == OLD_SCHEMA
+
+
+def test_up_names_what_a_supervisor_left(older: Stage):
+    with process(older.home, "flusher") as flusher, process(older.home) as worker:
+        register(older.home, "worker", worker)
+        refused = older.run("up")
+        assert refused.returncode == Permanent.exit_code
+        assert f"First: kill {flusher} {worker} " in refused.stderr
+    assert schema_of(older.home) == OLD_SCHEMA
+
+
+def test_doctor_names_the_older_processes(older: Stage):
+    with process(older.home, "nursery") as nursery:
+        found = {one["check"]: one for one in json.loads(older.run("doctor", "--json").stdout)["findings"]}
+    assert f"nursery {nursery}" in found["schema"]["what"]
+    assert schema_of(older.home) == OLD_SCHEMA
