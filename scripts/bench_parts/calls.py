@@ -70,13 +70,18 @@ def contestants(size: Size) -> list[Contestant]:
     return [*ours, BareLoop(count, "NORMAL", 2), *peers]
 
 
+#: The ratio to the rate of a peer that is to be reached; 1.8 to all others.
+BOUNDS = {"litequeue": 1.05}
+
 SECTION = Section(
     "calls",
     "Python callables (no-op), two slots, launched in bulk while drained, all ends told, tasks/s",
     contestants,
     (
-        Goal("calls against the bare loop", "ours/rate", 0.5, ("bare loop/rate",)),
-        Goal("calls against the best peer", "ours/rate", 1.2, tuple(f"{one.name}/rate" for one in QUEUES), joined=max),
-        *(Goal(f"calls against {one.name}", "ours/rate", 1.2, (f"{one.name}/rate",)) for one in QUEUES),
+        Goal("calls against the bare loop", "ours/rate", 0.6, ("bare loop/rate",)),
+        *(
+            Goal(f"calls against {one.name}", "ours/rate", BOUNDS.get(one.name, 1.8), (f"{one.name}/rate",))
+            for one in QUEUES
+        ),
     ),
 )

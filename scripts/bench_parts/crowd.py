@@ -116,6 +116,6 @@ SECTION = Section(
         Goal("commands of a crowd", "crowd/commands", 0.8, ("few/commands",)),
         Goal("calls of a crowd", "crowd/calls", 0.8, ("few/calls",)),
         Goal("wait of a launch, p99, s", "crowd/launch p99, s", LONGEST, at_least=False),
-        Goal("age of an event when it is read, p99, s", "crowd/event p99, s", LONGEST, at_least=False),
+        Goal("age of an event when it is read, p99, s", "crowd/event p99, s", 0.2, at_least=False),
     ),
 )

@@ -190,9 +190,11 @@ def contestants(size: Size) -> list[Contestant]:
 
 
 def _goals() -> tuple[Goal, ...]:
-    rates = [Goal(f"{one}, grown", f"grown/{one}", 0.9, (f"empty/{one}",)) for one in ("commands", "calls", "launches")]
+    rates = [
+        Goal(f"{one}, grown", f"grown/{one}", 0.95, (f"empty/{one}",)) for one in ("commands", "calls", "launches")
+    ]
     waits = [
-        Goal(f"{what}, grown", f"grown/{one}, ms", 1 / 0.9, (f"empty/{one}, ms",), at_least=False)
+        Goal(f"{what}, grown", f"grown/{one}, ms", 1 / 0.95, (f"empty/{one}, ms",), at_least=False)
         for what, one in (("launch to first instruction", "start"), ("end to its event", "told"))
     ]
     return (*rates, *waits, Goal("start and rescue, later by s", "start/later, s", 0.5, at_least=False))
