@@ -143,8 +143,8 @@ class Flusher(Role):
         lines, is_all = self._log.page(None, self._seq, PAGE)
         if lines:
             self._seq = lines[-1].seq
-            self._bus.told(lines)
-            self._methods.told(lines)
+            self._bus.publish(lines)
+            self._methods.observe(lines)
             self._herald.stir()
         self._note_ends(lines)
         return not is_all or self._outbox.formed > formed
