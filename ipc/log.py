@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ipc import clock
@@ -117,6 +118,11 @@ class Log:
         with self.database.write(durable=False) as transaction:
             return form_batch(transaction, parent, most)
 
+    def form_batches(self, ends: Mapping[str, int], most: int) -> int:
+        """Form the batches of so many ended tasks per parent, in one transaction; return how many were formed."""
+        with self.database.write(durable=False) as transaction:
+            return sum(_form_until(transaction, parent, count, most) for parent, count in ends.items())
+
 
 def last_seq(transaction: Transaction) -> int:
     """The last number that was given."""
@@ -144,6 +150,14 @@ def form_batch(transaction: Transaction, parent: str, most: int) -> int:
     briefs = ",".join(end["brief"] for end in ends)
     tell(transaction, parent, f'{_json(noted)[:-1]},"tasks":[{briefs}],{_json(totals)[1:]}', seq)
     return len(ends)
+
+
+def _form_until(transaction: Transaction, parent: str, count: int, most: int) -> int:
+    """Form batches of a parent until `count` tasks are in one or no task waits; return how many were formed."""
+    formed = 0
+    while count > 0 and (size := form_batch(transaction, parent, most)):
+        count, formed = count - size, formed + 1
+    return formed
 
 
 def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:

@@ -166,6 +166,16 @@ def test_a_batch_of_large_tasks_ends_where_it_has_grown_long(yard):
     assert [batch["allComplete"] for batch in batches(yard)] == [False, True]
 
 
+def test_batches_of_many_sessions_are_formed_together(yard):
+    ids = {parent: [yard.run(parent_session_id=parent) for _ in range(7)] for parent in ("ses-1", "ses-2")}
+    large = [yard.run(parent_session_id="ses-3", metadata={"x": "y" * (ROOM // 2)}) for _ in range(3)]
+    assert yard.log.form_batches({"ses-1": 5, "ses-2": 7, "ses-3": 3, "ses-4": 1}, 5) == 5
+    formed = {n: [[task["id"] for task in batch["tasks"]] for batch in batches(yard, f"ses-{n}")] for n in (1, 2, 3, 4)}
+    one, two = ids.values()
+    assert formed == {1: [one[:5]], 2: [two[:5], two[5:]], 3: [large[:2], large[2:]], 4: []}
+    assert yard.log.unbatched().keys() == {"ses-1"}
+
+
 def test_a_page_of_large_events_ends_early_and_says_that_there_are_more(yard):
     for _ in range(3):
         yard.run(parent_session_id="ses-1", metadata={"x": "y" * (ROOM * 2 // 3)})
