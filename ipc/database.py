@@ -22,7 +22,7 @@ from ipc.moments import moment
 from ipc.sql import statement
 
 #: The schema this program writes; `PRAGMA user_version` of a home.
-SCHEMA = 4
+SCHEMA = 5
 
 #: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
 CHECKPOINT_AT = 8 * 1024 * 1024

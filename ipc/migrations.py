@@ -37,6 +37,12 @@ def fourth_schema(tables: Tables) -> None:
     _run_all(tables, "schema_4")
 
 
+@migrations()
+def fifth_schema(tables: Tables) -> None:
+    """Drop the column that names a task's batch."""
+    _run_all(tables, "schema_5")
+
+
 def _run_all(tables: Tables, name: str) -> None:
     """Run a file of statements set apart by blank lines; `executescript` would commit the transaction first."""
     for text in statement(name).split("\n\n"):
