@@ -120,4 +120,5 @@ def _caught_up(transaction: Transaction, parent: str, consumer: str) -> bool:
 def _tell_again(transaction: Transaction, parent: str, is_last: bool, body: str) -> int:
     """Put a batch into a parent's log, as it was but for `allComplete`; its number."""
     complete = is_last and not more_to_come(transaction, parent, 0)
-    return tell(transaction, parent, json.dumps(json.loads(body) | {"allComplete": complete}, ensure_ascii=False), 0)
+    again = json.loads(body) | {"allComplete": complete}
+    return tell(transaction, parent, json.dumps(again, ensure_ascii=False, separators=(",", ":")), 0)

@@ -123,16 +123,14 @@ class Bus:
                 Path(self._home.bus).unlink(missing_ok=True)
         self._close_spare()
 
-    def told(self, lines: Iterable[Line]) -> None:
-        """Pass on lines that are new in the log, in order and without a gap."""
-        concerned: dict[Connection, None] = {}
-        for line in lines:
-            frame = b""
-            for subscription in self._listening(line):
-                frame = frame or frames.encode_notification(line.type, line.text)
-                self._pass_on(subscription, line, frame)
-                concerned[subscription.connection] = None
-        for connection in concerned:
+    def publish(self, lines: Iterable[Line]) -> None:
+        """Send events that are new in the log to their subscribers, in order and without a gap."""
+        receivers: dict[Connection, None] = {}
+        for line in lines if self._audience else ():
+            for subscription in self._subscribers(line):
+                self._deliver(subscription, line)
+                receivers[subscription.connection] = None
+        for connection in receivers:
             connection.settle()
         self._resume()
 
@@ -243,18 +241,18 @@ class Bus:
             raise InvalidInput("What everyone is told cannot be acknowledged.", field="parentSessionId")
         return {"seq": self._log.acknowledge(parent, _consumer(params), params["seq"])}
 
-    def _listening(self, line: Line) -> Iterator[Subscription]:
+    def _subscribers(self, line: Line) -> Iterator[Subscription]:
         yield from self._audience.get(EVERYONE, ())
         if line.parent is not None and line.parent != EVERYONE:
             yield from self._audience.get(line.parent, ())
 
-    def _pass_on(self, subscription: Subscription, line: Line, frame: bytes) -> None:
+    def _deliver(self, subscription: Subscription, line: Line) -> None:
         if subscription.lagging or line.seq <= subscription.cursor:
             return
         if subscription.connection.full:
             subscription.lag()
         else:
-            subscription.pass_on(line, frame)
+            subscription.deliver(line)
 
     def _read_page(self, subscription: Subscription) -> bool:
         """Send as much of the log's next page as there is room for. Whether there may be more."""
@@ -263,7 +261,7 @@ class Bus:
         for line in page:
             if subscription.connection.full:
                 return True
-            subscription.pass_on(line, frames.encode_notification(line.type, line.text))
+            subscription.deliver(line)
         return not is_all
 
     def _warn_of_a_gap(self, subscription: Subscription, page: Sequence[Line]) -> None:

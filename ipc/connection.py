@@ -95,11 +95,11 @@ class Subscription:
         self.lagging = True
         self.connection.lagging.append(self)
 
-    def pass_on(self, line: Line, frame: bytes) -> None:
-        """Take a line, and send it if its type is wanted."""
+    def deliver(self, line: Line) -> None:
+        """Move the cursor to an event, and queue its frame if the type was subscribed to."""
         self.cursor = line.seq
         if self.types is None or line.type in self.types:
-            self.connection.queue(frame)
+            self.connection.queue(line.frame)
 
 
 class Server(Protocol):

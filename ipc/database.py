@@ -76,6 +76,18 @@ class Transaction:
                     return rows, False
         return rows, True
 
+    def page(self, name: str, values: Values, room: int) -> tuple[list[Any], bool]:
+        """Like `some`, but return plain tuples and count the last column's bytes only."""
+        rows: list[Any] = []
+        with closing(self._connection.execute(statement(name), values)) as cursor:
+            cursor.row_factory = None
+            for row in cursor:
+                rows.append(row)
+                room -= len(row[-1])
+                if room <= 0:
+                    return rows, False
+        return rows, True
+
     def value(self, name: str, values: Values | None = None) -> Any:
         """The first column of the first row, or None."""
         row = self.one(name, values)

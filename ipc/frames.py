@@ -23,6 +23,9 @@ INTERNAL_ERROR = -32603
 
 Id = str | int | float | None
 
+#: What encloses the params of a notification; a method's name cannot contain the first.
+_PARAMS, _END = b',"params":', b"}\n"
+
 _text = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
@@ -161,6 +164,11 @@ def encode_error(id: Id, error: BackburnerError) -> bytes:
 def encode_notification(method: str, params_text: str) -> bytes:
     """Tell; `params_text` is one JSON object, without a newline, and goes as it is."""
     return f'{{"jsonrpc":"2.0","method":{_text(method)},"params":{params_text}}}\n'.encode()
+
+
+def notification_params(frame: bytes) -> str:
+    """Return the params of a frame that `encode_notification` could have made, as JSON."""
+    return frame[frame.index(_PARAMS) + len(_PARAMS) : -len(_END)].decode()
 
 
 def _object(line: bytes) -> dict[str, Any]:

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from ipc import clock
-from ipc.database import ENDLESS, Database, Row, Transaction
+from ipc.database import ENDLESS, Database, Transaction
 from ipc.errors import InvalidInput
+from ipc.frames import notification_params
 from ipc.notifications import SOURCE, batch_totals
 
-_json = json.JSONEncoder(ensure_ascii=False).encode
+_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 #: Bytes after which a page, a list and a batch end: of so many at a time those are who tell thousands.
 ROOM = 1024 * 1024
 
-#: The log's name for a batch, and what subscribers hear it as.
-STORED_BATCH, TOLD_BATCH = "background_tasks_notification", "background_tasks_batch"
+#: The type of a batch, as subscribers receive it.
+BATCH = "background_tasks_batch"
 
 
 class Line(NamedTuple):
-    """One event, ready to be sent: `text` is the whole of it as a JSON object."""
+    """One event of the log; `frame` is the notification that its subscribers receive."""
 
     seq: int
     type: str
     parent: str | None
-    text: str
+    frame: bytes
+
+    @property
+    def text(self) -> str:
+        """The event as a JSON object."""
+        return notification_params(self.frame)
 
     @property
     def message(self) -> str:
@@ -55,11 +62,11 @@ class Log:
         return self.page(parent, after, limit, ENDLESS)[0]
 
     def page(self, parent: str | None, after: int, limit: int, room: int = ROOM) -> tuple[list[Line], bool]:
-        """As `read`, but no more when they fill so many bytes; and whether that is all there is."""
+        """Like `read`, but stop after `room` bytes; also return True if there are no further events."""
         name = "read_events" if parent is None else "read_events_of_parent"
         with self.database.read() as transaction:
-            rows, fit = transaction.some(name, {"parent": parent, "after": after, "most": limit}, room)
-        return [_line(row) for row in rows], fit and len(rows) < limit
+            rows, fit = transaction.page(name, {"parent": parent, "after": after, "most": limit}, room)
+        return [Line._make(row) for row in rows], fit and len(rows) < limit
 
     def cursor(self, parent: str, consumer: str) -> int:
         """Up to where that consumer has acknowledged that parent's events; 0 at first."""
@@ -111,6 +118,11 @@ class Log:
         with self.database.write(durable=False) as transaction:
             return form_batch(transaction, parent, most)
 
+    def form_batches(self, ends: Mapping[str, int], most: int) -> int:
+        """Form the batches of so many ended tasks per parent, in one transaction; return how many were formed."""
+        with self.database.write(durable=False) as transaction:
+            return sum(_form_until(transaction, parent, count, most) for parent, count in ends.items())
+
 
 def last_seq(transaction: Transaction) -> int:
     """The last number that was given."""
@@ -135,9 +147,17 @@ def form_batch(transaction: Transaction, parent: str, most: int) -> int:
     seq = ends[-1]["seq"]
     noted = {"taskIds": [end["id"] for end in ends], "source": SOURCE}
     totals = batch_totals([end["status"] for end in ends], all_complete=not more_to_come(transaction, parent, seq))
-    briefs = ", ".join(end["brief"] for end in ends)
-    tell(transaction, parent, f'{_json(noted)[:-1]}, "tasks": [{briefs}], {_json(totals)[1:]}', seq)
+    briefs = ",".join(end["brief"] for end in ends)
+    tell(transaction, parent, f'{_json(noted)[:-1]},"tasks":[{briefs}],{_json(totals)[1:]}', seq)
     return len(ends)
+
+
+def _form_until(transaction: Transaction, parent: str, count: int, most: int) -> int:
+    """Form batches of a parent until `count` tasks are in one or no task waits; return how many were formed."""
+    formed = 0
+    while count > 0 and (size := form_batch(transaction, parent, most)):
+        count, formed = count - size, formed + 1
+    return formed
 
 
 def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:
@@ -149,11 +169,3 @@ def tell(transaction: Transaction, parent: str, body: str, seq: int) -> int:
     """Put a batch, a JSON object, into a parent's log; its ends up to `seq` have been told by that. Its number."""
     transaction.run("form_batch", {"seq": seq, "parent": parent, "at": clock.now(), "body": body})
     return last_seq(transaction)
-
-
-def _line(row: Row) -> Line:
-    seq, type_, at, parent, body = row
-    if type_ == STORED_BATCH:
-        type_ = TOLD_BATCH
-    head = f'{{"seq": {seq}, "type": {_json(type_)}, "at": "{clock.iso(at)}", "parentSessionId": {_json(parent)}'
-    return Line(seq, type_, parent, f"{head}, {body[1:]}")

@@ -165,8 +165,13 @@ class _Waiters:
             self._timed += 1
             heappush(self._deadlines, (self._clock() + timeout, next(self._numbers), waiter))
 
-    def told(self, line: Line) -> None:
-        if line.type not in STOPPED or not self._by_task:
+    @property
+    def tasks(self) -> int:
+        """The number of tasks that calls wait for."""
+        return len(self._by_task)
+
+    def observe(self, line: Line) -> None:
+        if line.type not in STOPPED:
             return
         id = json.loads(line.text)["taskId"]
         for waiter in list(self._by_task.get(id, ())):
@@ -271,10 +276,10 @@ class Methods:
         }
         return {name: Method(PARAMETERS[name], handler) for name, handler in handlers.items()}
 
-    def told(self, lines: Iterable[Line]) -> None:
-        """Look at what is new in the log: some calls may be waiting for it."""
-        for line in lines:
-            self._waiters.told(line)
+    def observe(self, lines: Iterable[Line]) -> None:
+        """Answer the calls that have waited for one of these events."""
+        for line in lines if self._waiters.tasks else ():
+            self._waiters.observe(line)
 
     def due(self) -> float | None:
         """Seconds until a call has waited long enough, 0 if one has; None when none has a limit."""

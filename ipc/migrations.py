@@ -39,7 +39,7 @@ def fourth_schema(tables: Tables) -> None:
 
 @migrations()
 def fifth_schema(tables: Tables) -> None:
-    """Tasks that are held."""
+    """Add held tasks; drop the column that names a task's batch."""
     _run_all(tables, "schema_5")
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any
 
 from ipc.clock import monotonic
@@ -32,17 +33,76 @@ class NotificationConfig:
             raise InvalidInput("A batch holds at least 1 task.", field="max_batch_size")
 
 
+@dataclass(slots=True)
+class _Window:
+    """The ended tasks of one parent that are in no batch yet, and when their batch is due."""
+
+    deadline: float
+    count: int
+
+
+class BatchWindow:
+    """Decides when batches are due: as soon as one is full, or when its parent's window ends. Not thread-safe."""
+
+    def __init__(self, config: NotificationConfig, clock: Clock) -> None:
+        """Start without open windows; `clock` returns seconds and is never set back."""
+        self._length, self._size, self._clock = config.batch_window_ms / 1000, config.max_batch_size, clock
+        #: Ordered by deadline: all windows have the same length, and a new one goes to the end.
+        self._windows: dict[str, _Window] = {}
+
+    def add(self, parent: str, count: int = 1) -> int:
+        """Count ended tasks of a parent; return how many of those that wait fill whole batches."""
+        window = self._windows.get(parent)
+        if window is None:
+            window = self._windows[parent] = _Window(self._clock() + self._length, 0)
+        window.count += count
+        return window.count - window.count % self._size
+
+    def remove(self, parent: str, count: int) -> None:
+        """Stop counting tasks that are in a batch now; those that remain wait for a new window."""
+        window = self._windows.pop(parent, None)
+        if window is not None and window.count > count:
+            self.add(parent, window.count - count)
+
+    def restart(self, parent: str) -> None:
+        """Give a parent a new window: its batch could not be formed."""
+        self.remove(parent, 0)
+
+    def close(self, parent: str) -> None:
+        """Forget a parent: all of its ended tasks are in batches."""
+        self._windows.pop(parent, None)
+
+    def clear(self) -> None:
+        """Forget all parents."""
+        self._windows.clear()
+
+    def due(self) -> float | None:
+        """Return the seconds until the next window ends, 0 if one has, or None if no task waits."""
+        for window in self._windows.values():
+            return max(0.0, window.deadline - self._clock())
+        return None
+
+    def ended(self) -> dict[str, int]:
+        """Return the parents whose window has ended, and how many tasks of each wait."""
+        now = self._clock()
+        ended = takewhile(lambda item: item[1].deadline <= now, self._windows.items())
+        return {parent: window.count for parent, window in ended}
+
+    def waiting(self) -> dict[str, int]:
+        """Return how many ended tasks of each parent wait for a batch."""
+        return {parent: window.count for parent, window in self._windows.items()}
+
+
 @dataclass
 class _Parent:
-    """What one parent is still to be told, and by when; and its tasks that are known not to have ended."""
+    """The ended tasks of one parent that are in no batch yet, and its tasks that are known not to have ended."""
 
     waiting: list[Task] = field(default_factory=list)
-    deadline: float | None = None
     unfinished: set[str] = field(default_factory=set)
 
 
 class NotificationManager:
-    """Gathers the ends of tasks per parent; the only place that decides when a batch is formed.
+    """Collects ended tasks per parent and forms a batch whenever `BatchWindow` says that one is due.
 
     Without `clock` a thread of its own closes the windows. With one there is no thread: whoever owns the
     clock waits for `due()` seconds and calls `flush_due()`.
@@ -59,6 +119,7 @@ class NotificationManager:
         self._event_bus = event_bus or EventBus()
         self._clock = clock or monotonic
         self._driven = clock is not None
+        self._window = BatchWindow(self._config, self._clock)
         self._parents: dict[str, _Parent] = {}
         self._changed = threading.Condition()
         self._timer: threading.Thread | None = None
@@ -84,22 +145,27 @@ class NotificationManager:
 
     def flush_all(self) -> None:
         """Form the batches of all parents now."""
-        self._flush_until(float("inf"))
+        with self._changed:
+            waiting = self._window.waiting()
+        self._flush(waiting)
 
     def flush_due(self) -> None:
         """Form the batches of the parents whose window has ended."""
-        self._flush_until(self._clock())
+        with self._changed:
+            ended = self._window.ended()
+        self._flush(ended)
 
     def clear(self) -> None:
         """Forget all that waits, untold, and all that was known of tasks."""
         with self._changed:
             self._parents.clear()
+            self._window.clear()
             self._changed.notify_all()
 
     def due(self) -> float | None:
         """Seconds until the next window ends, 0 if one has; None when nothing waits."""
         with self._changed:
-            return self._rest()
+            return self._window.due()
 
     def announce(self, parent: str, tasks: Sequence[Task]) -> None:
         """Form one batch. What raises here is not lost: the tasks wait for another window."""
@@ -108,7 +174,7 @@ class NotificationManager:
         self._event_bus.dispatch("background_tasks_notification", _receipt(batch))
 
     def _remember(self, parent: str, task: Task) -> bool:
-        """Queue an ended task, note an unfinished one. Whether a batch is full."""
+        """Queue an ended task, or note an unfinished one; return True if a batch is full."""
         with self._changed:
             known = self._parents.setdefault(parent, _Parent())
             if not task.status.ended:
@@ -116,12 +182,11 @@ class NotificationManager:
                 return False
             known.unfinished.discard(task.id)
             known.waiting.append(task)
-            self._open_window(known)
-            return len(known.waiting) >= self._config.max_batch_size
+            full = self._window.add(parent)
+            self._start_timer()
+            return full > 0
 
-    def _open_window(self, known: _Parent) -> None:
-        if known.deadline is None:
-            known.deadline = self._clock() + self._config.batch_window_ms / 1000
+    def _start_timer(self) -> None:
         if self._timer is None and not self._driven:
             self._timer = threading.Thread(target=self._keep_time, name="notifications", daemon=True)
             self._timer.start()
@@ -132,15 +197,11 @@ class NotificationManager:
             known = self._parents.get(parent, _Parent())
             tasks = known.waiting[: self._config.max_batch_size]
             del known.waiting[: len(tasks)]
-            if not known.waiting:
-                self._close_window(parent, known)
+            self._window.remove(parent, len(tasks))
+            if not known.waiting and not known.unfinished:
+                self._parents.pop(parent, None)
+            self._changed.notify_all()
             return tasks
-
-    def _close_window(self, parent: str, known: _Parent) -> None:
-        known.deadline = None
-        if not known.unfinished:
-            self._parents.pop(parent, None)
-        self._changed.notify_all()
 
     def _announce(self, parent: str, tasks: list[Task]) -> None:
         try:
@@ -149,28 +210,19 @@ class NotificationManager:
             with self._changed:
                 known = self._parents.setdefault(parent, _Parent())
                 known.waiting[:0] = tasks
-                known.deadline = None
-                self._open_window(known)
+                self._window.add(parent, len(tasks))
+                self._window.restart(parent)
+                self._start_timer()
             raise
 
-    def _flush_until(self, moment: float) -> None:
-        with self._changed:
-            ended = [
-                parent
-                for parent, known in self._parents.items()
-                if known.deadline is not None and known.deadline <= moment
-            ]
-        for parent in ended:
+    def _flush(self, parents: Iterable[str]) -> None:
+        for parent in parents:
             self.flush_parent(parent)
 
     def _all_complete(self, parent: str) -> bool:
         with self._changed:
             known = self._parents.get(parent, _Parent())
             return not known.waiting and not known.unfinished
-
-    def _rest(self) -> float | None:
-        deadlines = [known.deadline for known in self._parents.values() if known.deadline is not None]
-        return max(0.0, min(deadlines) - self._clock()) if deadlines else None
 
     def _keep_time(self) -> None:
         """The life of the timer thread: it goes when nothing waits, and the next notice starts another."""
@@ -184,7 +236,7 @@ class NotificationManager:
 
     def _window_ended(self) -> bool:
         with self._changed:
-            while rest := self._rest():
+            while rest := self._window.due():
                 self._changed.wait(rest)
             if rest is None:
                 self._timer = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ipc.config import BackgroundConfig
-from ipc.database import Database, Row
+from ipc.database import Database, Row, Transaction
 from ipc.moments import moment
 
 #: Rows that one transaction deletes at most.
@@ -56,7 +56,7 @@ class Walk:
         return [row for row in found if self._may_go(row)]
 
     def _may_go(self, row: Row) -> bool:
-        if not row["told"]:
+        if not row["deletable"]:
             self.held.add(row["parent"])
         return row["parent"] not in self.held
 
@@ -80,41 +80,50 @@ class Pruning:
             yield from part()
 
     def _events(self) -> Iterator[None]:
-        """Told events that are old enough."""
+        """Delete events that are old enough, and with each batch the tasks that it reports."""
         walk = Walk()
         while not walk.over:
             values = {"after": walk.after, "ancient": self._ancient, "most": STEP}
             with self._database.read() as transaction:
                 rows = transaction.all("old_events", values)
-            gone = walk.take(rows, self._before)
-            if gone:
-                self._forget_events(gone)
+            for part in _portions(walk.take(rows, self._before)):
+                self._forget_events(part)
+                yield
             yield
 
     def _forget_events(self, gone: list[Row]) -> None:
+        seqs = json.dumps([row["seq"] for row in gone])
         ends = {row["parent"]: row["seq"] for row in gone if row["parent"] is not None}
         ends["*"] = gone[-1]["seq"]
         with self._database.write(durable=False) as transaction:
-            deleted = transaction.run("delete_events", {"seqs": json.dumps([row["seq"] for row in gone])})
+            tasks = self._delete(transaction, transaction.all("batched_tasks", {"seqs": seqs}))
+            deleted = transaction.run("delete_events", {"seqs": seqs})
             for parent, seq in ends.items():
                 transaction.run("note_truncation", {"parent": parent, "seq": seq})
         self.done.events += deleted
+        self._clean_up(tasks)
 
     def _tasks(self) -> Iterator[None]:
-        """Tasks that ended long ago and of which everything was told; then their files."""
-        place = {"from": 0, "after": 0, "before": self._before, "most": STEP}
+        """Delete tasks that ended long ago and that no batch takes along."""
+        place = {"from": 0, "after": 0, "before": self._before, "ancient": self._ancient, "most": STEP}
         while rows := self._read("old_tasks", place):
             place |= {"from": rows[-1]["completed_at"], "after": rows[-1]["number"]}
-            self._forget_tasks({row["number"]: row for row in rows})
+            with self._database.write(durable=False) as transaction:
+                tasks = self._delete(transaction, rows)
+            self._clean_up(tasks)
             yield
 
-    def _forget_tasks(self, rows: dict[int, Row]) -> None:
-        values = {"numbers": json.dumps(list(rows)), "before": self._before}
-        with self._database.write(durable=False) as transaction:
-            gone = [row["number"] for row in transaction.all("delete_tasks", values)]
-        self.done.tasks += len(gone)
-        for number in gone:
-            self._unlink(self._files(rows[number]))
+    def _delete(self, transaction: Transaction, tasks: list[Row]) -> list[Row]:
+        """Delete those of these tasks that are still old enough; return them."""
+        by_number = {task["number"]: task for task in tasks}
+        values = {"numbers": json.dumps(list(by_number)), "before": self._before}
+        return [by_number[row["number"]] for row in transaction.all("delete_tasks", values)]
+
+    def _clean_up(self, tasks: list[Row]) -> None:
+        """Count deleted tasks and unlink their files; what a crash leaves behind, `_orphans` finds."""
+        self.done.tasks += len(tasks)
+        for task in tasks:
+            self._unlink(self._files(task))
 
     def _files(self, row: Row) -> Iterator[Path]:
         if row["claim"] is not None:
@@ -124,10 +133,10 @@ class Pruning:
 
     def _names(self) -> Iterator[None]:
         """Groups and keys that no unfinished task is in; a launch makes them again."""
-        yield from self._repeat(lambda: self._delete("delete_idle_groups"))
-        yield from self._repeat(lambda: self._delete("delete_idle_keys"))
+        yield from self._repeat(lambda: self._delete_idle("delete_idle_groups"))
+        yield from self._repeat(lambda: self._delete_idle("delete_idle_keys"))
 
-    def _delete(self, name: str) -> int:
+    def _delete_idle(self, name: str) -> int:
         with self._database.write(durable=False) as transaction:
             return transaction.run(name, {"most": STEP})
 
@@ -190,6 +199,20 @@ class Orphans:
         """Clear those that belong to these tasks."""
         owners = {str(row["claim"]) for row in rows} | {row["stdin_file"] for row in rows}
         self._files = {path: owner for path, owner in self._files.items() if owner not in owners}
+
+
+def _portions(events: list[Row]) -> Iterator[list[Row]]:
+    """Split events so that each part, and the tasks that its batches report, are `STEP` rows or one event."""
+    part: list[Row] = []
+    room = STEP
+    for event in events:
+        room -= 1 + event["tasks"]
+        if part and room < 0:
+            yield part
+            part, room = [], STEP - 1 - event["tasks"]
+        part.append(event)
+    if part:
+        yield part
 
 
 def _old_files(folder: Path, before: int) -> Iterator[tuple[Path, str]]:

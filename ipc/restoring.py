@@ -131,7 +131,7 @@ def _carried(task: Saved, known: Row | None) -> Saved:
     """With what its predecessor has and a Task does not show."""
     if known is None:
         return task
-    row = {name: known[name] for name in ("number", "claim", "retries", "told")}
+    row = {name: known[name] for name in ("number", "claim", "retries")}
     given = {name: known[name] for name in ("env", "stdin", "stdin_file", "leave_children")}
     after_any = tuple(json.loads(known["after_any"]))
     return replace(task, row={**task.row, **row}, input={**task.input, **given}, after_any=after_any)
@@ -144,7 +144,6 @@ def _insert(transaction: Transaction, task: Saved, limits: Limits) -> int:
     blockers = _blockers(transaction, task) if pending else []
     row = {
         "claim": None,
-        "told": None,
         **task.row,
         "grp": assign(transaction, limits, task.row["key"]),
         "ready": pending and task.row["not_before"] is None and not blockers,

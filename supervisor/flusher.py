@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import signal
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 
 from ipc import clock
 from ipc.bus import Bus
@@ -14,35 +15,16 @@ from ipc.home import Home
 from ipc.lock import Lock
 from ipc.log import Line, Log
 from ipc.methods import Methods, Surroundings
-from ipc.notifications import NotificationConfig, NotificationManager
+from ipc.notifications import BatchWindow, NotificationConfig
 from ipc.queue import Queue
 from ipc.registry import Registry
 from ipc.settings import applied_configuration
 from ipc.status import status
-from ipc.task import Task, TaskStatus
 from supervisor.herald import Herald
 from supervisor.role import Role, keep_memory, nothing
 
-#: Events read from the log in one go.
+#: Events read from the log in one go, and sessions whose batches are formed in one transaction.
 PAGE = 256
-
-
-class Outbox(NotificationManager):
-    """Decides when a batch is due; what it tells is then read from the database, which knows what was not told yet."""
-
-    def __init__(self, log: Log, config: NotificationConfig) -> None:
-        """Form batches in that log."""
-        super().__init__(config, clock=clock.monotonic)
-        self.formed = 0
-        self._log = log
-        self._most = config.max_batch_size
-
-    def announce(self, parent: str, tasks: Sequence[Task]) -> None:
-        """Form the batch, whole, in one transaction; of large tasks several smaller ones."""
-        left = len(tasks)
-        while left > 0 and (told := self._log.form_batch(parent, self._most)):
-            self.formed += 1
-            left -= told
 
 
 class Flusher(Role):
@@ -55,6 +37,7 @@ class Flusher(Role):
         super().__init__(home)
         self._lock = Lock(home.lock("flusher"))
         self._stirred = True
+        self._configured = False
         self._seen = -1
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
@@ -89,16 +72,16 @@ class Flusher(Role):
             self.finish()
             return 0.0
         if not self._configured:
-            self._configure()
             self._herald.configure()
+            self._configure()
         self._stirred = self._stirred or self._is_changed()
         if self._stirred:
             self._tell()
-        if self._outbox.due() == 0.0:
-            self._outbox.flush_due()
+        if ended := self._window.ended():
+            self._form(dict(islice(ended.items(), PAGE)))
             self._tell()
         self._methods.expire()
-        rests = (self._outbox.due(), self._methods.due(), self._herald.turn(), self.file_watch.rest())
+        rests = (self._window.due(), self._methods.due(), self._herald.turn(), self.file_watch.rest())
         return min(rest for rest in rests if rest is not None)
 
     def farewell(self) -> None:
@@ -117,15 +100,13 @@ class Flusher(Role):
             self._configured = False
 
     def _configure(self) -> None:
-        self._configured = True
+        """Apply the configuration and start all windows over; what fails here is tried again in the next turn."""
         config = self._queue.config = applied_configuration(self._database)
         self._database.durability = config.durability
-        self._outbox = Outbox(
-            self._log, NotificationConfig(config.notification_batch_window_ms, config.notification_max_batch)
-        )
-        for parent, (count, _) in self._log.unbatched().items():
-            for _ in range(count):
-                self._outbox.notify(_waiting(parent))
+        batches = NotificationConfig(config.notification_batch_window_ms, config.notification_max_batch)
+        self._window = BatchWindow(batches, clock.monotonic)
+        self._form(self._count({parent: count for parent, (count, _) in self._log.unbatched().items()}))
+        self._configured = True
 
     def _is_changed(self) -> bool:
         """Whether there may be news of which no hint came; the first time after a hint there may be always."""
@@ -139,28 +120,38 @@ class Flusher(Role):
         self._stirred = False
 
     def _tell_page(self) -> bool:
-        """Hand on the next events; whether there may be more, our own batches among them."""
-        formed = self._outbox.formed
+        """Publish the next page of events; return True if there may be more, such as the batches formed here."""
         lines, is_all = self._log.page(None, self._seq, PAGE)
-        if lines:
-            self._seq = lines[-1].seq
-            self._bus.told(lines)
-            self._methods.told(lines)
-            self._herald.stir()
-        self._note_ends(lines)
-        return not is_all or self._outbox.formed > formed
+        if not lines:
+            return False
+        self._seq = lines[-1].seq
+        full = self._count(_ends(lines))
+        self._bus.publish(lines)
+        self._methods.observe(lines)
+        self._herald.stir()
+        return self._form(full) > 0 or not is_all
 
-    def _note_ends(self, lines: Sequence[Line]) -> None:
-        """Have the outbox know of all ends, though a batch could not be formed just now: it is tried again then."""
-        trouble = None
-        for line in lines:
-            if line.type == "background_task_completed" and line.parent is not None:
-                try:
-                    self._outbox.notify(_waiting(line.parent))
-                except Temporary as error:
-                    trouble = error
-        if trouble is not None:
-            raise trouble
+    def _count(self, ends: Mapping[str, int]) -> dict[str, int]:
+        """Count ended tasks per parent; return those that fill whole batches."""
+        full = {parent: self._window.add(parent, count) for parent, count in ends.items()}
+        return {parent: count for parent, count in full.items() if count}
+
+    def _form(self, ends: Mapping[str, int]) -> int:
+        """Form the batches of so many ended tasks per parent; return how many were formed.
+
+        Raises Temporary: No batch was formed, and the tasks wait for another window.
+        """
+        if not ends:
+            return 0
+        try:
+            formed = self._log.form_batches(ends, self._queue.config.notification_max_batch)
+        except Temporary:
+            for parent in ends:
+                self._window.restart(parent)
+            raise
+        for parent, count in ends.items():
+            self._window.remove(parent, count)
+        return formed
 
     def _stir(self) -> None:
         """A call that came over the bus changed something."""
@@ -176,20 +167,13 @@ class Flusher(Role):
         for one in self._log.unbatched() if parent is None else [parent]:
             while self._log.form_batch(one, most):
                 pass
+            self._window.close(one)
 
     def _status(self) -> dict[str, object]:
         return status(self._database, self._queue.config)
 
 
-@functools.lru_cache(256)
-def _waiting(parent: str) -> Task:
-    """What the outbox needs to know of an ended task: that it is one, and whose. The rest is read when it is told."""
-    return Task(
-        id="",
-        agent="",
-        concurrency_key="",
-        cwd="",
-        status=TaskStatus.COMPLETED,
-        queued_at=clock.moment(0),
-        parent_session_id=parent,
-    )
+def _ends(lines: Sequence[Line]) -> dict[str, int]:
+    """Count the ended tasks of each parent."""
+    parents = Counter(line.parent for line in lines if line.type == "background_task_completed")
+    return {parent: count for parent, count in parents.items() if parent is not None}

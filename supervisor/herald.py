@@ -11,7 +11,7 @@ from selectors import EVENT_READ, BaseSelector
 from ipc import clock
 from ipc.config import BATCH_PLACEHOLDERS, on_batch
 from ipc.environment import of_nobody
-from ipc.log import TOLD_BATCH, Line, Log
+from ipc.log import BATCH, Line, Log
 from supervisor import children
 from supervisor.messages import say
 
@@ -85,7 +85,7 @@ class Herald:
         lines, is_all = self._log.page(None, self._looked, PAGE)
         self._more = not is_all
         self._looked = lines[-1].seq if lines else self._looked
-        self._waiting.extend(line for line in lines if line.type == TOLD_BATCH)
+        self._waiting.extend(line for line in lines if line.type == BATCH)
 
     def _start(self, line: Line) -> None:
         home = self._log.database.home

@@ -1,4 +1,14 @@
--- The fifth schema: tasks that a worker holds behind the one that runs in its slot.
+-- The fifth schema: tasks that a worker holds behind the one that runs in its slot; a task no longer names its batch.
+
+DROP TRIGGER batch_formed;
+
+ALTER TABLE tasks DROP COLUMN told;
+
+CREATE TRIGGER batch_formed INSTEAD OF INSERT ON batches
+BEGIN
+  INSERT INTO events (type, at, parent, body) VALUES ('background_tasks_notification', NEW.at, NEW.parent, NEW.body);
+  DELETE FROM outbox WHERE parent = NEW.parent AND seq <= NEW.seq;
+END;
 
 -- The claim under which a worker will run the task; the task is still pending, `ready` is 2 and `owner` is that worker.
 ALTER TABLE tasks ADD COLUMN held INTEGER CHECK ((held IS NOT NULL) = (ready = 2))

@@ -1,5 +1,5 @@
 -- The oldest ends of a parent that are in no batch yet: how each ended, and its brief, as `Task.brief` has it.
-SELECT o.seq, t.id, coalesce(json_extract(o.snapshot, '$.status'), t.status) AS status, coalesce(o.snapshot, json_object(
+SELECT o.seq, t.id, coalesce(json_extract(o.snapshot, '$.status'), t.status) AS status, coalesce(json(o.snapshot), json_object(
   'id', t.id, 'agent', t.agent, 'concurrencyKey', t.key, 'cwd', i.cwd, 'status', t.status,
   'queuedAt', strftime('%Y-%m-%dT%H:%M:%fZ', t.queued_at / 1000.0, 'unixepoch'),
   'parentSessionId', t.parent, 'parentMessageId', t.message, 'sessionId', t.session, 'description', t.description,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, cast
 
 from ipc.bus import Bus, Method
 from ipc.errors import InvalidInput
+from ipc.frames import encode_notification
 from ipc.home import Home
 from ipc.log import Line, Log
 
@@ -44,7 +45,8 @@ class MemoryLog:
     def append(self, parent: str | None, type: str = "background_task_started", **data: Any) -> Line:
         self._seq += 1
         head = {"seq": self._seq, "type": type, "at": AT, "parentSessionId": parent}
-        line = Line(self._seq, type, parent, json.dumps(head | data, ensure_ascii=False))
+        frame = encode_notification(type, json.dumps(head | data, ensure_ascii=False))
+        line = Line(self._seq, type, parent, frame)
         self.lines.append(line)
         return line
 
@@ -121,7 +123,7 @@ class Served:
 
         def append() -> int:
             line = self.log.append(parent, type, **data)
-            self.bus.told([line])
+            self.bus.publish([line])
             return line.seq
 
         return self.do(append)

@@ -6,14 +6,16 @@ import base64
 import json
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
 
 from ipc import clock
 from ipc.archive import Archive
-from ipc.errors import InvalidInput, NotFound
-from ipc.pruning import DAY, ORPHAN_AGE
+from ipc.database import Transaction
+from ipc.errors import InvalidInput, NotFound, Temporary
+from ipc.pruning import DAY, ORPHAN_AGE, STEP
 from ipc.task import Task, TaskStatus
 from tests.helpers.commands import backburner
 from tests.helpers.yard import Yard
@@ -103,6 +105,74 @@ def test_a_task_goes_after_its_last_event(yard, archive, days):
     assert archive.prune().tasks == 1
 
 
+def test_a_retried_task_goes_with_the_batch_of_its_last_end(yard, archive, days):
+    id = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    yard.log.form_batch("ses-1", 5)
+    first = yard.log.last_seq()
+    days(0.1)
+    yard.queue.retry(id)
+    yard.settle(yard.start(id))
+    yard.log.form_batch("ses-1", 5)
+    yard.log.acknowledge("ses-1", "default", first)
+    days(31)
+    assert archive.prune().events == first
+    assert known(yard, id) == [True]
+    yard.log.acknowledge("ses-1", "default", yard.log.last_seq())
+    assert archive.prune().tasks == 1
+
+
+def test_a_task_that_is_retried_before_its_batch_goes_stays(yard, archive, days):
+    id = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    told(yard)
+    days(31)
+    write, calls = yard.database.write, []
+
+    def racing(durable: bool = True):
+        calls.append(durable)
+        if len(calls) == 1:
+            yard.queue.retry(id)
+        return write(durable)
+
+    yard.database.write = racing
+    assert archive.prune().tasks == 0
+    assert yard.get(id).status is TaskStatus.PENDING
+
+
+def test_a_batch_and_its_tasks_are_deleted_together_or_not_at_all(yard, archive, days, monkeypatch):
+    id = yard.run(parent_session_id="ses-1")
+    told(yard)
+    days(31)
+    run = Transaction.run
+
+    def refused(transaction: Transaction, name: str, values=None) -> int:
+        if name == "note_truncation":
+            raise Temporary("The disk is full.")
+        return run(transaction, name, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "run", refused)
+        with pytest.raises(Temporary):
+            archive.prune()
+    assert known(yard, id) == [True]
+    assert len(yard.told("ses-1")) == 3
+    assert archive.prune().tasks == 1
+
+
+def test_an_imported_task_goes_when_nothing_is_left_of_its_session(yard, archive, days, elsewhere):
+    imported = [yard.run(parent_session_id=parent) for parent in ("ses-1", "ses-2")]
+    Archive(elsewhere.database, elsewhere.config).load(document(archive))
+    there = Archive(elsewhere.database, elsewhere.config)
+    days(31)
+    elsewhere.run(parent_session_id="ses-2")
+    told(elsewhere, "ses-2")
+    assert there.prune().tasks == 1
+    assert known(elsewhere, *imported) == [False, True]
+    days(270)
+    elsewhere.run(parent_session_id="ses-2")
+    there.prune()
+    assert known(elsewhere, *imported) == [False, False]
+
+
 def test_a_task_stays_while_its_end_is_in_no_batch(yard, archive, days):
     id = yard.run(parent_session_id="ses-1")
     yard.log.acknowledge("ses-1", "default", 2)
@@ -178,6 +248,27 @@ def test_many_are_forgotten_in_small_transactions(yard, archive, days):
     yard.database.write = counted
     assert archive.prune().tasks == 450
     assert len(sizes) >= 6
+
+
+def test_tasks_of_many_batches_are_deleted_in_small_transactions(yard, archive, days):
+    for _ in range(450):
+        yard.queue.cancel(yard.launch(parent_session_id="ses-1"))
+    told(yard)
+    days(31)
+    raw, sizes = yard.database._connection, []
+    write = yard.database.write
+
+    @contextmanager
+    def measured(durable: bool = True):
+        before = raw.total_changes
+        with write(durable) as transaction:
+            yield transaction
+        sizes.append(raw.total_changes - before)
+
+    yard.database.write = measured
+    done = archive.prune()
+    assert (done.tasks, done.events) == (450, 540)
+    assert max(sizes) <= 2 * STEP
 
 
 def test_the_files_of_a_task_go_with_it(yard, archive, days, tmp_path):

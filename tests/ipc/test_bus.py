@@ -387,7 +387,7 @@ def test_a_subscription_can_be_ended(peer, served):
 def test_what_is_told_a_second_time_is_passed_on_once(peer, served, log):
     peer.call("subscribe", parentSessionId="p")
     seq = served.tell("p")
-    served.do(lambda: served.bus.told(log.lines))
+    served.do(lambda: served.bus.publish(log.lines))
     served.tell("p")
     assert peer.seqs(2) == [seq, seq + 1]
 
@@ -396,7 +396,7 @@ def test_a_line_that_was_read_from_the_log_before_it_was_told_is_passed_on_once(
     line = log.append("p")
     peer.call("subscribe", parentSessionId="p", after=0)
     assert peer.seqs(1) == [1]
-    served.do(lambda: served.bus.told([line]))
+    served.do(lambda: served.bus.publish([line]))
     served.tell("p")
     assert peer.seqs(1) == [2]
 

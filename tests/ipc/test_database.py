@@ -15,12 +15,17 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from sqlite_utils import Database as Tables
 
+from ipc import clock
 from ipc import database as module
+from ipc.archive import Archive
 from ipc.database import CHECKPOINT_AT, CHECKPOINT_LOOK, JUMP, SCHEMA, Database
 from ipc.errors import GateBusy, MoveNotAllowed, NewerSchema, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.home import Home
+from ipc.migrations import migrations
+from ipc.pruning import DAY
 from ipc.task import MOVES, TaskStatus
 from tests.helpers.moment import eventually
 from tests.helpers.places import IPC, ROOT
@@ -57,6 +62,42 @@ def raw(opened: Database, home: Path) -> Iterator[sqlite3.Connection]:
     """A look into the file past all of our code."""
     with closing(sqlite3.connect(home / "backburner.db", isolation_level=None)) as connection:
         yield connection
+
+
+#: Tasks of a home of schema 4: one that a batch reports, one that ended since, and a pending one.
+SCHEMA_4_TASKS = (
+    """INSERT INTO tasks (number, id, parent, agent, key, grp, ready, queued_at, retries, max_attempts)
+    SELECT value, 'bg-' || value, 'ses-1', 'command', 'k', 'k', 1, :at, 0, 1 FROM json_each('[1, 2, 3]')""",
+    "INSERT INTO inputs (task, cwd, command) SELECT number, '/', '[\"true\"]' FROM tasks",
+    "UPDATE tasks SET status = 'running', slot = number, claim = number, started_at = :at WHERE number < 3",
+    "UPDATE tasks SET status = 'completed', slot = NULL, completed_at = :at WHERE number = 1",
+    "INSERT INTO batches (seq, parent, at, body) SELECT seq, parent, :at, :body FROM outbox",
+    "UPDATE tasks SET status = 'completed', slot = NULL, completed_at = :at WHERE number = 2",
+)
+
+
+def home_of_schema_4(home: Home) -> None:
+    """Create the database of a home as an earlier version left it 40 days ago."""
+    at = clock.now() - 40 * DAY
+    body = {"taskIds": ["bg-1"], "source": "x", "tasks": [{"id": "bg-1", "completedAt": clock.iso(at)}], "count": 1}
+    values = {"at": at, "body": json.dumps(body)}
+    with closing(sqlite3.connect(home.database, isolation_level=None)) as raw:
+        raw.execute("PRAGMA journal_mode = WAL")
+        migrations.apply(Tables(raw), stop_before="fifth_schema")
+        for statement in SCHEMA_4_TASKS:
+            raw.execute(statement, values)
+        raw.execute("PRAGMA user_version = 4")
+
+
+def all_rows(home: Home) -> dict[str, list[dict]]:
+    """Return the rows of each table, without the column that schema 5 drops."""
+    with closing(sqlite3.connect(home.database)) as raw:
+        tables = Tables(raw)
+        names = set(tables.table_names()) - {"_sqlite_migrations"}
+        return {
+            name: [{key: value for key, value in row.items() if key != "told"} for row in tables[name].rows]
+            for name in names
+        }
 
 
 def plan(raw: sqlite3.Connection, path: Path) -> list[str]:
@@ -117,6 +158,28 @@ def test_the_files_are_their_owners_alone(opened, home):
     modes = {path.name: path.stat().st_mode & 0o777 for path in home.iterdir() if path.name.startswith("backburner.db")}
     assert set(modes.values()) == {0o600}
     assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_home_of_schema_4_keeps_all_its_rows(home):
+    old = Home(home).prepare()
+    home_of_schema_4(old)
+    before = all_rows(old)
+    with closing(Database(old, "normal")):
+        assert all_rows(old) == before
+    assert [len(before[name]) for name in ("tasks", "inputs", "events", "outbox")] == [3, 3, 5, 1]
+
+
+def test_a_migrated_home_reports_and_prunes_old_and_new_ends(home):
+    home_of_schema_4(Home(home).prepare())
+    with Yard(home) as yard:
+        assert yard.log.form_batch("ses-1", 5) == 1
+        lines = yard.log.read("ses-1", 0, 99)
+        batches = [json.loads(line.text) for line in lines if line.type == "background_tasks_batch"]
+        assert [[task["id"] for task in batch["tasks"]] for batch in batches] == [["bg-1"], ["bg-2"]]
+        yard.log.acknowledge("ses-1", "default", batches[0]["seq"])
+        archive = Archive(yard.database, yard.config)
+        assert archive.prune().tasks == 1
+        assert [task.id for task in archive.tasks()] == ["bg-2", "bg-3"]
 
 
 def test_a_newer_schema_is_refused(opened, raw, home):

@@ -3,14 +3,67 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from ipc import clock
 from ipc.errors import InvalidInput
 from ipc.log import ROOM
 from ipc.task import TaskStatus
 from ipc.tasks import Filter
 from tests.helpers.yard import Yard
+
+#: Text that an encoder or a search in the JSON could get wrong.
+AWKWARD = (
+    'control \x01\x1f\x7f "quoted" \\ / \b\f\n\r\t end',
+    "\u2028 ünïcödé \U0001f525",
+    '],"source":"background-manager","tasks":[{"id":"forged"}]',
+    '{"taskIds": ["x"], "source": "y", "tasks": [',
+    ',"params":{"seq":1}}',
+)
+
+#: The body of a batch as earlier versions stored it.
+OLD_BATCH = {
+    "taskIds": ["bg-1", '],"source":"x","tasks":['],
+    "source": "background-manager",
+    "tasks": [{"id": "bg-1", "description": text} for text in (*AWKWARD, "\udcff \0")],
+    "count": 1,
+    "message": "1 background task completed successfully.",
+}
+
+#: Milliseconds since 1970, from the year 1000 to the year 9999.
+TIMES = (-30610224000000, -1, 0, 1, 999, 1764360000123, 253402300799999)
+
+
+def insert_events(yard: Yard, *events: tuple[str, int, str | None, str]) -> None:
+    with closing(sqlite3.connect(yard.home.database)) as raw, raw:
+        raw.executemany("INSERT INTO events (type, at, parent, body) VALUES (?, ?, ?, ?)", events)
+
+
+def stored_events(yard: Yard) -> list[tuple]:
+    with closing(sqlite3.connect(yard.home.database)) as raw:
+        return raw.execute("SELECT seq, type, at, parent, body FROM events ORDER BY seq").fetchall()
+
+
+def encoded(seq: int, type: str, at: int, parent: str | None, body: str) -> bytes:
+    """Encode an event as the JSON module does."""
+    if type == "background_tasks_notification":
+        type = "background_tasks_batch"
+        kept = {name: value for name, value in json.loads(body).items() if name not in ("taskIds", "source")}
+        body = json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
+    head = {"seq": seq, "type": type, "at": clock.iso(at), "parentSessionId": parent}
+    params = f"{json.dumps(head, ensure_ascii=False)[:-1]}, {body[1:]}"
+    frame = f'{{"jsonrpc":"2.0","method":"{type}","params":{params}}}\n'
+    return frame.encode("utf-8", "backslashreplace")
+
+
+def check_frames(yard: Yard, parent: str | None) -> None:
+    """Compare the frames of all events, read by session and without one."""
+    expected = [encoded(*event) for event in stored_events(yard)]
+    for one in (None, parent):
+        assert [line.frame for line in yard.log.read(one, 0, 999)] == expected
 
 
 def batches(yard: Yard, parent: str = "ses-1") -> list[dict]:
@@ -36,6 +89,32 @@ def test_an_event_is_one_line_of_json_with_its_number_type_time_and_parent(yard)
         event = json.loads(line.text)
         assert (event["seq"], event["type"], event["parentSessionId"]) == (line.seq, line.type, "ses-1")
         assert event["at"].endswith("Z")
+
+
+@pytest.mark.parametrize("parent", [None, "", "*", "ses-\0-1", *AWKWARD])
+def test_frames_are_the_bytes_of_the_json_encoder(yard, parent):
+    bodies = [json.dumps({"taskId": "bg-1", "error": text}) for text in ("", "\udcff \0", *AWKWARD)]
+    insert_events(yard, *(("background_task_completed", at, parent, body) for at in TIMES for body in bodies))
+    check_frames(yard, parent)
+
+
+@pytest.mark.parametrize("layout", [None, (",", ":")], ids=["earlier versions", "compact"])
+def test_frames_of_batches_omit_ids_and_source_whatever_the_layout(yard, layout):
+    text = json.dumps(OLD_BATCH, separators=layout, ensure_ascii=False)
+    body = text.encode("utf-8", "backslashreplace").decode()
+    insert_events(yard, ("background_tasks_notification", 1, "ses-1", body))
+    check_frames(yard, "ses-1")
+    assert list(json.loads(yard.log.read(None, 0, 9)[0].text))[4:] == ["tasks", "count", "message"]
+
+
+def test_frames_of_new_batches_are_the_bytes_of_the_json_encoder(yard):
+    for text in AWKWARD:
+        id = yard.launch(parent_session_id="ses-1", description=text, metadata={text: text})
+        yard.settle(yard.start(id), result=text)
+    failed = yard.run(TaskStatus.ERROR, parent_session_id="ses-1", description=AWKWARD[2])
+    yard.queue.retry(failed)  # its end is kept as a snapshot
+    yard.log.form_batch("ses-1", 9)
+    check_frames(yard, "ses-1")
 
 
 def test_a_start_tells_the_attempt(yard):
@@ -85,6 +164,16 @@ def test_a_batch_of_large_tasks_ends_where_it_has_grown_long(yard):
     assert [yard.log.form_batch("ses-1", 5) for _ in range(3)] == [2, 1, 0]
     assert [[task["id"] for task in batch["tasks"]] for batch in batches(yard)] == [ids[:2], ids[2:]]
     assert [batch["allComplete"] for batch in batches(yard)] == [False, True]
+
+
+def test_batches_of_many_sessions_are_formed_together(yard):
+    ids = {parent: [yard.run(parent_session_id=parent) for _ in range(7)] for parent in ("ses-1", "ses-2")}
+    large = [yard.run(parent_session_id="ses-3", metadata={"x": "y" * (ROOM // 2)}) for _ in range(3)]
+    assert yard.log.form_batches({"ses-1": 5, "ses-2": 7, "ses-3": 3, "ses-4": 1}, 5) == 5
+    formed = {n: [[task["id"] for task in batch["tasks"]] for batch in batches(yard, f"ses-{n}")] for n in (1, 2, 3, 4)}
+    one, two = ids.values()
+    assert formed == {1: [one[:5]], 2: [two[:5], two[5:]], 3: [large[:2], large[2:]], 4: []}
+    assert yard.log.unbatched().keys() == {"ses-1"}
 
 
 def test_a_page_of_large_events_ends_early_and_says_that_there_are_more(yard):

@@ -58,8 +58,8 @@ class World:
     def tell(self) -> None:
         """What the flusher does when it is poked."""
         lines = self.log.read(None, self._told, 1000)
-        self.served.bus.told(lines)
-        self.methods.told(lines)
+        self.served.bus.publish(lines)
+        self.methods.observe(lines)
         self._told = lines[-1].seq if lines else self._told
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from ipc.errors import InvalidInput
 from ipc.event import EventBus
 from ipc.notifications import (
+    BatchWindow,
     NotificationConfig,
     NotificationManager,
     batch_payload,
@@ -71,6 +72,11 @@ def clock():
 @pytest.fixture
 def manager(clock):
     return NotificationManager(clock=clock)
+
+
+@pytest.fixture
+def window(clock):
+    return BatchWindow(NotificationConfig(), clock)
 
 
 @pytest.fixture
@@ -302,6 +308,50 @@ def test_batch_payload_is_pure():
     tasks = [a_task("1"), a_task("2")]
     assert batch_payload("p", tasks, False) == batch_payload("p", tasks, False)
     assert batch_payload("p", tasks, False)["allComplete"] is False
+
+
+def test_window_counts_the_tasks_that_fill_whole_batches(window):
+    assert [window.add("p", count) for count in (4, 1, 7)] == [0, 5, 10]
+    assert window.add("q") == 0
+
+
+def test_tasks_left_over_after_a_batch_wait_for_a_new_window(window, clock):
+    window.add("p", 7)
+    clock.now += 0.75
+    window.remove("p", 5)
+    assert (window.waiting(), window.due()) == ({"p": 2}, 1.0)
+    window.remove("p", 2)
+    assert (window.waiting(), window.due()) == ({}, None)
+
+
+def test_a_restarted_window_ends_after_the_others(window, clock):
+    window.add("p", 3)
+    clock.now += 0.5
+    window.add("q")
+    window.restart("p")
+    clock.now += 1.0
+    assert window.ended() == {"q": 1, "p": 3}
+    window.restart("q")
+    assert (window.ended(), window.due()) == ({"p": 3}, 0.0)
+    window.close("p")
+    assert (window.ended(), window.due()) == ({}, 1.0)
+
+
+@given(st.lists(st.tuples(st.sampled_from("pqr"), st.integers(0, 4), st.floats(0, 0.75))))
+def test_windows_end_one_length_after_they_started(steps):
+    clock = Hand()
+    window, deadlines = BatchWindow(NotificationConfig(), clock), {}
+    for parent, count, seconds in steps:
+        clock.now += seconds
+        if count:
+            window.add(parent, count)
+            deadlines.setdefault(parent, clock.now + 1.0)
+        elif parent in deadlines:
+            window.restart(parent)
+            deadlines[parent] = clock.now + 1.0
+        ended = {parent for parent, deadline in deadlines.items() if deadline <= clock.now}
+        assert set(window.ended()) == ended
+        assert window.due() == (max(0.0, min(deadlines.values()) - clock.now) if deadlines else None)
 
 
 @pytest.mark.parametrize("field", ["batch_window_ms", "max_batch_size"])

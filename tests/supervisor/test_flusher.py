@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from ipc.config import BackgroundConfig
 from ipc.errors import Temporary
 from ipc.log import Log
+from ipc.settings import apply_configuration
 from supervisor.flusher import Flusher
+from tests.helpers.moment import eventually
 from tests.helpers.yard import Yard
 
 ENDS = 45
@@ -38,14 +41,76 @@ def fail_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     monkeypatch.setattr(Log, method, refused)
 
 
-def test_no_end_is_forgotten_though_a_batch_could_not_be_formed(yard: Yard, flusher: Flusher, monkeypatch):
-    ids = [yard.run(parent_session_id="P") for _ in range(ENDS)]
-    fail_once(monkeypatch, "form_batch")
+def batches(yard: Yard, parent: str = "P") -> list[list[str]]:
+    """Return the task IDs of each batch."""
+    lines = [line for line in yard.log.read(parent, 0, 1000) if line.type == "background_tasks_batch"]
+    return [[task["id"] for task in json.loads(line.text)["tasks"]] for line in lines]
+
+
+def formed(yard: Yard, flusher: Flusher, count: int) -> list[list[str]]:
+    """Let the flusher work until so many tasks are in batches; return their IDs by batch."""
+
+    def found() -> list[list[str]] | None:
+        flusher.turn()
+        by_batch = batches(yard)
+        return by_batch if sum(map(len, by_batch)) >= count else None
+
+    return eventually(found) or []
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_no_end_is_forgotten_if_batches_cannot_be_formed(yard: Yard, flusher: Flusher, monkeypatch, more: int):
+    ids = [yard.run(parent_session_id="P") for _ in range(ENDS + more)]
+    fail_once(monkeypatch, "form_batches")
     with pytest.raises(Temporary):
         flusher.turn()
-    flusher._outbox.flush_all()
-    batches = [json.loads(line.text) for line in yard.log.read("P", 0, 1000) if line.type == "background_tasks_batch"]
-    assert [task["id"] for batch in batches for task in batch["tasks"]] == ids
+    assert batches(yard) == []
+    assert [id for batch in formed(yard, flusher, ENDS + more) for id in batch] == ids
+
+
+def test_no_end_is_forgotten_if_a_due_batch_cannot_be_formed(yard: Yard, flusher: Flusher, monkeypatch):
+    ids = [yard.run(parent_session_id="P") for _ in range(2)]
+    flusher.turn()
+    fail_once(monkeypatch, "form_batches")
+    with pytest.raises(Temporary):
+        formed(yard, flusher, 2)
+    assert formed(yard, flusher, 2) == [ids]
+
+
+def test_full_batches_of_all_sessions_are_one_transaction(yard: Yard, flusher: Flusher, monkeypatch):
+    calls: list[dict[str, int]] = []
+    form_batches = Log.form_batches
+    monkeypatch.setattr(
+        Log, "form_batches", lambda log, ends, most: calls.append(ends) or form_batches(log, ends, most)
+    )
+    for parent in ("P", "Q"):
+        for _ in range(7):
+            yard.run(parent_session_id=parent)
+    flusher.turn()
+    assert calls == [{"P": 5, "Q": 5}]
+    assert [len(batch) for batch in batches(yard)] == [5]
+    assert flusher._window.waiting() == {"P": 2, "Q": 2}
+
+
+def test_flushed_tasks_do_not_fill_the_next_batch(yard: Yard, flusher: Flusher):
+    for _ in range(4):
+        yard.run(parent_session_id="P")
+    flusher._flush("P")
+    yard.run(parent_session_id="P")
+    flusher._stirred = True
+    flusher.turn()
+    assert [len(batch) for batch in batches(yard)] == [4]
+    assert flusher._window.waiting() == {"P": 1}
+
+
+def test_a_lower_maximum_forms_the_batches_that_are_full_now(yard: Yard, flusher: Flusher):
+    for _ in range(4):
+        yard.run(parent_session_id="P")
+    flusher.turn()
+    apply_configuration(yard.database, BackgroundConfig.of({"notification_max_batch": 2}), ())
+    flusher._heard(b"configure\n")
+    flusher.turn()
+    assert [len(batch) for batch in batches(yard)] == [2, 2]
 
 
 def test_what_could_not_be_read_is_told_in_the_next_turn(yard: Yard, flusher: Flusher, monkeypatch):
