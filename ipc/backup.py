@@ -14,10 +14,10 @@ from ipc import clock
 from ipc.claim import Attempted, Rescued, Settlement
 from ipc.config import DEFAULT_BACKGROUND_CONFIG
 from ipc.database import Copy, Database, Wreck, flaws_of
-from ipc.errors import AlreadyRunning, Damaged, InvalidInput, MoveNotAllowed, Permanent, Temporary
+from ipc.errors import AlreadyRunning, Damaged, HeldByWorker, InvalidInput, MoveNotAllowed, Permanent, Temporary
 from ipc.gate import Gate
 from ipc.graft import graft
-from ipc.groups import taking_one_at_a_time
+from ipc.groups import taking_one_at_a_time, wait_until_published
 from ipc.holders import openers
 from ipc.home import Home
 from ipc.lock import Lock, holder
@@ -58,6 +58,8 @@ def back_up(database: Database, file: Path, replacing: bool) -> int:
         raise InvalidInput(f"{file} exists; to replace it: backburner backup --force {file}", field="FILE")
     with _beside(file) as draft:
         with taking_one_at_a_time(database):
+            with suppress(HeldByWorker):  # held tasks are copied as they are then, and a restore finds them lost
+                wait_until_published(database, None)
             database.copy_to(draft)
         _check(draft, Permanent)
         _put(draft, file)
@@ -208,7 +210,7 @@ def _settle_lost(database: Database, why: str) -> int:
     """Have nothing run and nobody live; how many tasks ran."""
     registry, queue = Registry(database), Queue(database, DEFAULT_BACKGROUND_CONFIG)
     running = registry.running()
-    held = [one for holder_ in registry.holders() for one in queue.held_by(holder_.process.number)]
+    held = queue.all_held()
     queue.rescue([_lost(one, why, None) for one in running] + [_lost(one, why, one.group) for one in held])
     for process in [process for role in ROLES for process in registry.processes(role)]:
         registry.leave(process.number)

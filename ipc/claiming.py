@@ -113,7 +113,7 @@ def _end_values(one: Ended) -> dict[str, object]:
         "number": settlement.number,
         "claim": settlement.claim,
         "started_at": one.started_at,
-        "ended_at": settlement.ended_at,
+        "ended_at": settlement.ended_at or clock.now(),
         "result": kept,
         "result_truncated": kept != settlement.result,
         "brief": brief(kept),

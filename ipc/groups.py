@@ -90,8 +90,12 @@ class Groups:
             transaction.run("set_live_limit", {"name": key, "live": most, "default": self.config.default_concurrency})
 
         publication = Publication(self.database)
-        while holders := self._change_limits(limit):
-            publication.wait_for(holders)
+        try:
+            while holders := self._change_limits(limit):
+                publication.wait_for(holders)
+        except BaseException:
+            _set_single(self.database, 0)
+            raise
         self.home.wake("supervisor", "limits")
         return self.limits().group(key)
 
@@ -99,7 +103,7 @@ class Groups:
         """Change limits and regroup in one transaction, if no worker holds a task; else return the workers that do."""
         with self.database.write() as transaction:
             holders = request_held(transaction, None)
-            transaction.run("set_single", {"grp": None, "single": bool(holders)})
+            transaction.run("set_single", {"single": bool(holders)})
             if not holders:
                 change(transaction)
                 regroup(transaction, self.config)
@@ -133,13 +137,12 @@ def wait_until_published(database: Database, group: str | None) -> None:
 
 @contextmanager
 def taking_one_at_a_time(database: Database) -> Iterator[None]:
-    """Have no worker hold a task meanwhile. Raises HeldByWorker.
+    """Have workers hold no further tasks meanwhile.
 
-    If this process dies, workers go on taking one task at a time until limits are applied again: that is only slower.
+    If this process dies, workers take one task at a time until limits are applied again: that is only slower.
     """
     _set_single(database, 1)
     try:
-        wait_until_published(database, None)
         yield
     finally:
         _set_single(database, 0)
@@ -148,7 +151,7 @@ def taking_one_at_a_time(database: Database) -> Iterator[None]:
 def publish_all(database: Database) -> None:
     """Return after a moment at which no worker held a task. Raises HeldByWorker."""
     with taking_one_at_a_time(database):
-        return
+        wait_until_published(database, None)
 
 
 def _holders(database: Database, group: str | None) -> set[int]:
@@ -158,7 +161,7 @@ def _holders(database: Database, group: str | None) -> set[int]:
 
 def _set_single(database: Database, single: int) -> None:
     with database.write(durable=False) as transaction:
-        transaction.run("set_single", {"grp": None, "single": single})
+        transaction.run("set_single", {"single": single})
 
 
 def request_held(transaction: Transaction, group: str | None) -> set[int]:

@@ -213,6 +213,11 @@ class Queue(Tasks):
         with self.database.read() as transaction:
             return [Held(*row) for row in transaction.tuples("list_held", {"owner": owner})]
 
+    def all_held(self) -> list[Held]:
+        """Return the tasks that workers hold, whether the registry knows these workers or not."""
+        with self.database.read() as transaction:
+            return [Held(*row) for row in transaction.tuples("list_all_held", {})]
+
     def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
         """Settle what a dead worker had taken, in order, in one transaction; return the statuses.
 
@@ -276,28 +281,29 @@ class Queue(Tasks):
 
         Raises Temporary, HeldByWorker.
         """
-        cancelled: dict[str, int | None] = {}
+        cancelled: list[str] = []
         for start in range(0, len(ids), CANCELS):
             some = ids[start : start + CANCELS]
             publication = Publication(self.database, self.publication_timeout)
             while some:
                 done, holders = self._cancel_some(some)
-                cancelled |= done
+                cancelled += done
                 some = [id for id in some if id not in done] if holders else []
                 if some:
                     publication.wait_for(holders)
-        self._wake({owner for owner in cancelled.values() if owner is not None})
-        self.home.wake("supervisor")
-        self.home.wake("flusher")
-        return list(cancelled)
+        return list(dict.fromkeys(cancelled))
 
-    def _cancel_some(self, ids: Sequence[str]) -> tuple[dict[str, int | None], set[int]]:
-        """Return the owners of the tasks that are cancelled or will be, and the workers that hold others."""
+    def _cancel_some(self, ids: Sequence[str]) -> tuple[list[str], set[int]]:
+        """Return the tasks that are cancelled or will be, and the workers that hold others."""
         with self.database.write() as transaction:
             states = {id: find_state(transaction, id) for id in ids}
             known = {id: state for id, state in states.items() if state is not None}
             holders = {state["owner"] for state in known.values() if _request_if_held(transaction, state)}
-            done = {id: state["owner"] for id, state in known.items() if _cancel(transaction, state)}
+            done = [id for id, state in known.items() if _cancel(transaction, state)]
+        if done:
+            self._wake({known[id]["owner"] for id in done} - {None})
+            self.home.wake("supervisor")
+            self.home.wake("flusher")
         return done, holders
 
     def complete(self, id: str, result: str | None = None) -> Task:

@@ -17,8 +17,8 @@ ALTER TABLE tasks ADD COLUMN held INTEGER CHECK ((held IS NOT NULL) = (ready = 2
 -- Since when another process waits for the worker to publish what it holds.
 ALTER TABLE tasks ADD COLUMN requested INTEGER CHECK (requested IS NULL OR held IS NOT NULL);
 
--- 1 while a change of the group waits for held tasks: workers take one task at a time.
-ALTER TABLE groups ADD COLUMN single INTEGER NOT NULL DEFAULT 0;
+-- 1 while a process waits until no task is held: workers take one task at a time.
+INSERT INTO counters VALUES ('single', 0);
 
 CREATE INDEX tasks_held ON tasks (owner, number) WHERE ready = 2;
 
@@ -30,8 +30,10 @@ BEGIN
   SELECT RAISE(ABORT, 'illegal move');
 END;
 
--- A held task belongs to its worker: only a statement that also ends the holding may change what is decided on.
-CREATE TRIGGER held_refused BEFORE UPDATE OF status, ready, owner, grp ON tasks WHEN OLD.ready = 2 AND NEW.held IS NOT NULL
+-- A held task belongs to its worker: only a statement that also ends the holding may change what is decided on. It starts
+-- the task, returns it or completes it; a task that fails or is cancelled is running or returned before.
+CREATE TRIGGER held_refused BEFORE UPDATE OF status, ready, owner, grp, held ON tasks
+WHEN OLD.ready = 2 AND (NEW.held IS NOT NULL OR NEW.status IN ('error', 'cancelled'))
 BEGIN
   SELECT RAISE(ABORT, 'held by its worker');
 END;

@@ -1,2 +1,2 @@
--- Whether workers take one task at a time of a group (or, null, of any).
-UPDATE groups SET single = :single WHERE (:grp IS NULL OR name = :grp) AND single <> :single
+-- Whether workers take one task at a time.
+UPDATE counters SET value = :single WHERE name = 'single' AND value <> :single

@@ -287,13 +287,6 @@ def test_work_done_outside_is_for_the_supervisor_alone(yard):
     assert yard.claim("command", owner=None) is None
 
 
-def test_settling_claims_the_next_of_the_group_in_one_transaction(yard):
-    first, second = yard.launch(), yard.launch()
-    claimed = yard.start(first)
-    status, following = yard.queue.settle(_done(claimed), (claimed.slot, yard.owner))
-    assert (status, following.id, following.slot) == ("completed", second, claimed.slot)
-
-
 def _done(claimed, status=TaskStatus.COMPLETED, **more):
     from ipc.claim import Settlement
 

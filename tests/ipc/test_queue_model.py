@@ -41,6 +41,9 @@ NAMES = ("x", "y")
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
 BEGINNING = 1_700_000_000_000
 ENDED = ("completed", "error", "cancelled")
+#: What a publication does with tasks that have not ended: all go back, the first runs on and the others go back, or
+#: the first runs on and the others stay held.
+RESTS = ("back", "runs", "held")
 
 
 @dataclass
@@ -67,6 +70,10 @@ class Model:
     interruptions: int = 0
     claim: int | None = None
     slot: int | None = None
+    held: int | None = None  # the claim under which a worker holds it
+    owner: int | None = None
+    taker: int = 0  # which of the two processes took it
+    requested: bool = False
     verdict: tuple[str, str | None, str | None] | None = None
     result: str | None = None
     error: str | None = None
@@ -98,6 +105,7 @@ class Home:
         self.outbox: list[tuple[str, str, str]] = []  # parent, id, how it ended
         self.claims: set[int] = set()
         self.numbers = itertools.count(1)
+        self.single = False
 
     # limits
 
@@ -176,7 +184,7 @@ class Home:
     # moves
 
     def end(self, task: Model, status: str, *, kind: str | None = None) -> None:
-        task.status, task.kind, task.ready, task.due = status, kind, False, None
+        task.status, task.kind, task.ready, task.due, task.owner = status, kind, False, None, None
         self.events.append(("background_task_completed", task.id, status, kind))
         if task.parent is not None:
             self.outbox.append((task.parent, task.id, status))
@@ -190,15 +198,57 @@ class Home:
             return None
         if most and (slot >= most or len(running) >= most):
             return None
-        waiting = [
-            task for task in self.tasks.values() if task.status == "pending" and task.ready and task.group == group
-        ]
-        head = min(waiting, key=lambda task: (-task.priority, task.number), default=None)
+        head = next(iter(self.waiting(group)), None)
         return head if head is not None and (head.agent == "external") == outside else None
 
-    def start(self, task: Model, slot: int, claim: int) -> None:
+    def waiting(self, group: str) -> list[Model]:
+        """The tasks of a group that may be taken, in order."""
+        found = (task for task in self.tasks.values() if task.group == group)
+        ready = (task for task in found if task.status == "pending" and task.ready and task.held is None)
+        return sorted(ready, key=lambda task: (-task.priority, task.number))
+
+    def series(self, group: str, slot: int, count: int) -> list[Model]:
+        """What a worker gets that takes up to `count` tasks."""
+        if self.claimable(group, slot, False) is None:
+            return []
+        waiting = self.waiting(group)
+        share = 1 if self.single else count if self.limit(group) == 1 else max(1, min(count, len(waiting) // 2))
+        return list(itertools.takewhile(lambda task: task.agent != "external", waiting[:share]))
+
+    def held_by(self, owner: int | None) -> list[Model]:
+        held = (task for task in self.tasks.values() if task.held is not None and task.owner == owner)
+        return sorted(held, key=lambda task: task.held or 0)
+
+    def give_claim(self, claim: int) -> None:
         assert claim not in self.claims and claim > max(self.claims, default=0), "a claim was given twice"
         self.claims.add(claim)
+
+    def hold(self, task: Model, claim: int, owner: int) -> None:
+        self.give_claim(claim)
+        task.held, task.owner, task.due = claim, owner, None
+
+    def give_back(self, task: Model) -> str:
+        task.held, task.owner, task.requested, task.due = None, None, False, task.expires or None
+        return "pending"
+
+    def request(self, group: str | None = None) -> bool:
+        """Ask for the held tasks of a group, or for all; return True if there are any."""
+        held = [task for task in self.tasks.values() if task.held is not None and group in (None, task.group)]
+        for task in held:
+            task.requested = True
+        return bool(held)
+
+    def shift(self, by: int) -> None:
+        for task in self.tasks.values():
+            if task.due is not None or (task.status == "pending" and (task.held is not None or not task.ready)):
+                task.due = None if task.due is None else task.due + by
+                task.not_before = None if task.not_before is None else task.not_before + by
+                task.expires += by if task.expires else 0
+
+    def start(self, task: Model, slot: int, claim: int) -> None:
+        if task.held is None:
+            self.give_claim(claim)
+        task.held, task.requested = None, False
         task.status, task.slot, task.claim, task.error, task.kind = "running", slot, claim, None, None
         task.attempt += 1
         task.due = self.now + task.timeout if task.agent == "external" and task.timeout else None
@@ -217,7 +267,7 @@ class Home:
             task.result = told if status == "completed" else None
         else:
             task.result = how.get("result")
-        task.slot, task.verdict = None, None
+        task.slot, task.verdict, task.owner = None, None, None
         if status == "pending":
             task.status, task.not_before, task.due = "pending", how.get("not_before"), how.get("not_before")
             task.ready = task.not_before is None
@@ -235,9 +285,15 @@ class Home:
         return True
 
     def say(self, act: str, task: Model) -> str:
-        refused = "MoveNotAllowed!"
         if act == "retry":
             return self.retry(task)
+        if task.held is not None:
+            task.requested = True
+            return "HeldByWorker!"
+        return self.decide(act, task)
+
+    def decide(self, act: str, task: Model) -> str:
+        refused = "MoveNotAllowed!"
         if act == "cancel" and task.status == "pending":
             self.end(task, "cancelled", kind=task.kind)
             return "cancelled"
@@ -307,6 +363,7 @@ class Machine(RuleBasedStateMachine):
         self.seq = 0
         self.other = 1
         self.stale: list[tuple[int, int]] = []
+        self.owners = itertools.count(100)
 
     @initialize()
     def open(self) -> None:
@@ -346,6 +403,9 @@ class Machine(RuleBasedStateMachine):
 
     @rule(who=who, drawn=documents)
     def launch(self, who: int, drawn: list[dict[str, Any]]) -> None:
+        self.launch_all(who, drawn)
+
+    def launch_all(self, who: int, drawn: list[dict[str, Any]]) -> None:
         documents = [self.document(one) for one in drawn]
         expected = self.model_at_next(lambda: self.model.launch(documents))
         answer = self.ask(who, "launch", documents)
@@ -426,6 +486,8 @@ class Machine(RuleBasedStateMachine):
     )
     def settle(self, who: int, place: int, how: str, goes_on: bool) -> None:
         task = self.pick(place, "running")
+        if self.model.held_by(task.owner):
+            return  # its worker publishes the whole series
         words = self.settlement(task.number, task.claim or 0, how)
         slot = task.slot or 0
         status = self.model_at_next(lambda: self.model.settle(task, words))
@@ -448,14 +510,161 @@ class Machine(RuleBasedStateMachine):
         found |= {"result": "done"} if how == "completed" else {"error": how}
         return found | ({"not_before": self.model.now + 700} if how == "later" else {})
 
+    @rule(who=who, place=st.integers(0, 9), count=st.integers(2, 4), key=st.sampled_from((*KEYS, None)))
+    def take(self, who: int, place: int, count: int, key: str | None) -> None:
+        if key is not None:
+            common = {"parentSessionId": None, "priority": 0, "retries": place % 2}
+            self.launch_all(who, [{"concurrencyKey": key, **common}] * (2 * count))
+        places = itertools.product(sorted({task.group for task in self.model.tasks.values()}), range(3))
+        found = [place for place in places if len(self.model.series(*place, count)) > 1] or [("one", 0)]
+        group, slot = found[place % len(found)]
+        expected = self.model.series(group, slot, count)
+        owner = next(self.owners)
+        self.took_series(expected, self.ask(who, "take", group, slot, owner, count), who, (slot, owner))
+
+    def took_series(self, expected: list[Model], taken: list[Any], who: int, place: tuple[int, int]) -> None:
+        slot, owner = place
+        assert [one["id"] for one in taken] == [task.id for task in expected]
+        for task, one in zip(expected, taken, strict=True):
+            task.taker, first = who, task is expected[0]
+            self.stale.append((task.number, one["claim"]))
+            if first:
+                self.model.start(task, slot, one["claim"])
+                task.owner = owner
+            else:
+                self.model.hold(task, one["claim"], owner)
+
+    holding = precondition(lambda self: any(task.held for task in self.model.tasks.values()))
+
+    def pick_series(self, place: int) -> list[Model]:
+        """A running task, and those that its worker holds behind it."""
+        owners = sorted({task.owner or 0 for task in self.model.tasks.values() if task.held is not None})
+        owner = owners[place % len(owners)]
+        running = next(one for one in self.model.tasks.values() if one.status == "running" and one.owner == owner)
+        return [running, *self.model.held_by(owner)]
+
+    outcomes = st.lists(st.sampled_from(("completed", "completed", "failed", "again", "later")), max_size=4)
+
+    @holding
+    @rule(place=st.integers(0, 3), outcomes=outcomes, rest=st.sampled_from(RESTS), count=st.integers(0, 4))
+    def publish(self, place: int, outcomes: list[str], rest: str, count: int) -> None:
+        series = self.pick_series(place)
+        owner, group, slot = series[0].owner or 0, series[0].group, series[0].slot or 0
+        ended, left = series[: len(outcomes)], series[len(outcomes) :]
+        current, returned = self.split(left, rest)
+        what = {
+            "ended": [self.settlement_next(one, how) for one, how in zip(ended, outcomes, strict=False)],
+            "current": current and (current.held or current.claim),
+            "returned": [one.held for one in returned],
+            "count": 0 if current else count,
+        }
+        expected = self.model_at_next(lambda: self.published(what, ended, current, returned))
+        taken = self.ask(series[0].taker, "publish", [group, slot], owner, what)
+        self.took_series(expected, taken, series[0].taker, (slot, owner))
+
+    def split(self, left: list[Model], rest: str) -> tuple[Model | None, list[Model]]:
+        """Of the tasks that have not ended: the one that runs, and those that go back."""
+        if left and (rest != "back" or left[0].status == "running"):
+            return left[0], [] if rest == "held" else left[1:]
+        return None, left
+
+    def settlement_next(self, task: Model, how: str) -> dict[str, Any]:
+        return self.model_at_next(lambda: self.settlement(task.number, task.held or task.claim or 0, how))
+
+    def published(
+        self, what: dict[str, Any], ended: list[Model], current: Model | None, returned: list[Model]
+    ) -> list[Model]:
+        slot, group = (ended or [current])[0].slot or 0, (ended or [current])[0].group  # type: ignore[union-attr]
+        for task, how in zip(ended, what["ended"], strict=True):
+            if task.held is not None:
+                self.model.start(task, slot, task.held)
+            self.model.settle(task, how)
+        if current is not None and current.held is not None:
+            self.model.start(current, slot, current.held)
+        for task in returned:
+            self.model.give_back(task)
+        return self.model.series(group, slot, what["count"]) if what["count"] else []
+
+    @holding
+    @rule(who=who, place=st.integers(0, 3), outcomes=outcomes, begun=st.booleans())
+    def rescue(self, who: int, place: int, outcomes: list[str], begun: bool) -> None:
+        series = self.pick_series(place)
+        hows: list[str | None] = [*(outcomes if begun and outcomes else ["unused"]), *[None] * 4]
+        attempts = [self.rescued(one, how) for one, how in zip(series, hows, strict=False)]
+        expected = self.model_at_next(
+            lambda: [self.saved(one, made["how"]) for one, made in zip(series, attempts, strict=True)]
+        )
+        assert self.ask(who, "rescue", attempts) == expected
+
+    def rescued(self, task: Model, how: str | None) -> dict[str, Any]:
+        return {
+            "number": task.number,
+            "claim": task.held or task.claim,
+            "group": task.group if task.held is not None else None,
+            "how": how and self.settlement_next(task, how),
+        }
+
+    def saved(self, task: Model, how: dict[str, Any] | None) -> str:
+        if how is None:
+            return self.model.give_back(task)
+        if task.held is not None:
+            self.model.start(task, 0, task.held)
+        return self.model.settle(task, how)
+
+    @holding
+    @rule(who=who, place=st.integers(0, 9), act=st.sampled_from(("cancel", "complete", "fail", "progress", "retry")))
+    def ask_for_a_held_task(self, who: int, place: int, act: str) -> None:
+        held = [task for task in self.model.tasks.values() if task.held is not None]
+        task = held[place % len(held)]
+        task.requested = task.requested or act != "retry"
+        answer = self.ask(who, "progress", task.id) if act == "progress" else self.ask(who, "say", act, task.id)
+        assert answer == ("MoveNotAllowed!" if act == "retry" else "HeldByWorker!")
+
+    @precondition(lambda self: self.model.tasks)
+    @rule(who=who, places=st.lists(st.integers(0, 9), max_size=3))
+    def cancel_all(self, who: int, places: list[int]) -> None:
+        tasks = list({(task := self.pick(place)).id: task for place in places}.values())
+        expected = self.model_at_next(lambda: [task.id for task in tasks if self.cancelled(task)])
+        answer = self.ask(who, "cancel_all", [task.id for task in tasks])
+        assert answer == ("HeldByWorker!" if any(task.held for task in tasks) else expected)
+
+    def cancelled(self, task: Model) -> bool:
+        if task.status == "running" and task.verdict is not None and task.verdict[0] not in ("pending", "cancelled"):
+            return False
+        return self.model.say("cancel", task) in ("running", "cancelled")
+
+    @holding
+    @rule(who=who)
+    def cancel_waiting(self, who: int) -> None:
+        waiting = [task for task in self.model.tasks.values() if task.status == "pending" and task.held is None]
+        for task in waiting:
+            self.model.end(task, "cancelled", kind=task.kind)
+        assert self.ask(who, "cancel_waiting") == len(waiting)
+
+    @rule(who=who, by=st.sampled_from((-700, 700, 60_000)))
+    def set_the_clock(self, who: int, by: int) -> None:
+        self.model.shift(by)
+        self.ask(who, "shift", by)
+
+    @rule(who=who)
+    def configure(self, who: int) -> None:
+        owners = sorted({task.owner for task in self.model.tasks.values() if task.held is not None})
+        self.model.single = self.model.request()
+        assert self.ask(who, "configure") == owners
+
     @precondition(lambda self: self.stale)
-    @rule(who=who, place=st.integers(0, 9), verdict=st.booleans())
-    def an_old_claim_changes_nothing(self, who: int, place: int, verdict: bool) -> None:
+    @rule(who=who, place=st.integers(0, 9), way=st.sampled_from(("decide", "settle", "rescue", "return")))
+    def an_old_claim_changes_nothing(self, who: int, place: int, way: str) -> None:
         number, claim = self.stale[place % len(self.stale)]
-        if any(task.claim == claim and task.status == "running" for task in self.model.tasks.values()):
+        if any(claim == (task.held or task.claim) and task.unfinished for task in self.model.tasks.values()):
             return
-        if verdict:
+        if way == "decide":
             assert self.ask(who, "decide", number, claim, "cancelled", None) is False
+        elif way != "settle":
+            how = self.settlement(number, claim, "completed") if way == "rescue" else None
+            group = next(task.group for task in self.model.tasks.values() if task.number == number)
+            attempt = {"number": number, "claim": claim, "group": group, "how": how}
+            assert self.ask(who, "rescue", [attempt]) == [None]
         else:
             assert self.ask(who, "settle", self.settlement(number, claim, "completed"), None) == [None, None]
 
@@ -503,12 +712,17 @@ class Machine(RuleBasedStateMachine):
         """Lower a limit below what runs; then nothing is to be had, whichever slot is asked for."""
         group = self.pick(place, "running").group
         most = max(1, len(self.model.running(group)) - fewer)
-        self.limit(who, group, most)
+        if not self.limit(who, group, most):
+            return
         self.the_other_process_sees_the_same()
         for slot in range(most):
             self.claim_in(1 - who, group, slot, False)
 
-    def limit(self, who: int, key: str, most: Any) -> None:
+    def limit(self, who: int, key: str, most: Any) -> bool:
+        self.model.single = False
+        if self.model.request():
+            assert self.ask(who, "limit", key, most) == "HeldByWorker!"
+            return False
         self.model.live = {name: value for name, value in self.model.live.items() if name != key}
         self.model.live |= {} if most is None else {key: most}
         assert self.ask(who, "limit", key, most) == self.model.group(key)
@@ -516,11 +730,13 @@ class Machine(RuleBasedStateMachine):
             group = self.model.group(task.key)
             if task.unfinished and group != task.group:
                 task.group, task.slot = group, None  # the slot is whichever was free: `agrees` looks it up
+        return True
 
     def pause(self, who: int, key: str, paused: int) -> None:
         group = self.model.group(key)
         self.model.paused = self.model.paused | {group} if paused else self.model.paused - {group}
-        assert self.ask(who, "pause", key, paused) == group
+        held = paused and self.model.request(group)
+        assert self.ask(who, "pause", key, paused) == ("HeldByWorker!" if held else group)
 
     def batch(self, who: int, parent: str | None, most: int) -> None:
         waiting = [entry for entry in self.model.outbox if entry[0] == parent]
@@ -543,6 +759,13 @@ class Machine(RuleBasedStateMachine):
         for task in self.model.tasks.values():
             self.agrees(task, seen["tasks"][task.id])
         self.nobody_shares_a_slot()
+        self.held_rows_agree(seen)
+
+    def held_rows_agree(self, seen: dict[str, Any]) -> None:
+        held = {task.id: task for task in self.model.tasks.values() if task.held is not None}
+        assert seen["held"] == {id: [task.held, task.owner, task.requested] for id, task in held.items()}
+        assert seen["stray"] == 0
+        assert seen["pending"] == Counter(task.group for task in self.model.tasks.values() if task.status == "pending")
 
     def agrees(self, task: Model, row: dict[str, Any]) -> None:
         if task.status == "running" and task.slot is None:
