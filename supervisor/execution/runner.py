@@ -183,7 +183,8 @@ def serve(channel, queue, moment=nullcontext):
             found = json.loads(open(found).read())
         o = Order(*found)
         ran = True
-        os.write(journal, start_line(o.claim, time_ns() // 1000))
+        with moment("runner.start"):
+            os.write(journal, start_line(o.claim, time_ns() // 1000))
         env = dict(base)
         for k, v in json.loads(o.env or "{}").items():
             v = hello["inherited"].get(k) if v is None else v
@@ -212,11 +213,14 @@ def serve(channel, queue, moment=nullcontext):
                 document[name] = os.pread(target, st.st_size, 0).decode("latin-1"); os.ftruncate(target, 0)
                 continue
             own = hello["outputs"] + "." + name
-            if st.st_nlink == 1: os.rename(own, f"{folder}/{o.claim}.{name}")
-            else: os.unlink(own)
+            if st.st_nlink == 1:
+                with moment("runner.rename"): os.rename(own, f"{folder}/{o.claim}.{name}")
+            else:
+                with moment("runner.unlink"): os.unlink(own)
             reopen(target); kept.append(name)
         if kept: document["kept"] = kept
-        os.write(journal, end_line("e" if alone else "x", o.claim, time_ns() // 1000, document))
+        with moment("runner.end"):
+            os.write(journal, end_line("e" if alone else "x", o.claim, time_ns() // 1000, document))
         if not alone or threading.active_count() > 1:
             channel.send(b"r\n")
             while channel.recv(100): pass

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from ipc import clock
+from ipc.claim import Ended, Slot, Step
 from ipc.errors import Ambiguous, InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, TaskStatus
 from ipc.tasks import Filter
@@ -180,11 +181,15 @@ def test_work_done_outside_is_for_the_supervisor_alone(yard):
     assert yard.claim("command", owner=None) is None
 
 
-def test_settling_claims_the_next_of_the_group_in_one_transaction(yard):
+def test_publishing_an_end_takes_the_next_task_in_the_same_transaction(yard):
     first, second = yard.launch(), yard.launch()
-    claimed = yard.start(first)
-    status, following = yard.queue.settle(_done(claimed), (claimed.slot, yard.owner))
-    assert (status, following.id, following.slot) == ("completed", second, claimed.slot)
+    slot = Slot("command", 0)
+    (taken,) = yard.queue.take(slot, yard.owner, 1)
+    assert taken.task.id == first
+    ended = Ended(taken, taken.started_at, _done(taken))
+    (following,) = yard.queue.advance(Step(slot, yard.owner, [ended], count=1))
+    assert (yard.get(first).status, yard.get(second).status) == ("completed", "running")
+    assert (following.task.id, following.slot) == (second, slot)
 
 
 def _done(claimed, status=TaskStatus.COMPLETED, **more):
