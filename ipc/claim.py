@@ -204,6 +204,7 @@ class Held(NamedTuple):
     max_attempts: int
     interruptions: int
     group: str
+    agent: str
 
 
 class Rescued(NamedTuple):

@@ -156,9 +156,15 @@ def rescue(transaction: Transaction, one: Rescued) -> str | None:
         return None if one.settlement is None else settle(transaction, one.settlement)
     if one.settlement is None:
         return TaskStatus.PENDING if give_back(transaction, [(one.number, one.claim)]) else None
-    slot = transaction.value("free_slot", {"grp": one.group})
+    slot = free_slot(transaction, one.group)
     values = {"number": one.number, "claim": one.claim, "slot": slot, "owner": None, "started_at": one.started_at}
     return settle(transaction, one.settlement) if transaction.run("start_task", values) else None
+
+
+def free_slot(transaction: Transaction, group: str) -> int:
+    """Return the lowest slot of a group that no running task has."""
+    slot: int = transaction.value("free_slot", {"grp": group})
+    return slot
 
 
 def give_back(transaction: Transaction, held: Iterable[tuple[int, int]]) -> int:

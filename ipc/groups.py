@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ipc import clock
+from ipc.claiming import free_slot
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Transaction
 from ipc.limits import Limits
@@ -200,17 +201,18 @@ def regroup(transaction: Transaction, config: BackgroundConfig) -> None:
     for row in transaction.all("list_keys"):
         group = limits.group(row["name"])
         if group != row["grp"]:
-            _move(transaction, {"key": row["name"], "was": row["grp"], "grp": group, "most": limits.limit(group)})
+            values = {"key": row["name"], "was": row["grp"], "grp": group, "most": limits.limit(group)}
+            _move(transaction, values)
     transaction.run("forget_empty_groups")
     for row in transaction.all("list_groups"):
         transaction.run("set_most", {"name": row["name"], "most": limits.limit(row["name"])})
     transaction.run("bump_limits")
 
 
-def _move(transaction: Transaction, values: dict[str, str | int]) -> None:
+def _move(transaction: Transaction, values: dict[str, Any]) -> None:
     transaction.run("ensure_group", values)
     transaction.run("move_key", values)
     transaction.run("move_pending", values)
     for row in transaction.all("list_running_of_key", values):
-        free = transaction.value("free_slot", values)
-        transaction.run("move_running", {**values, "number": row["number"], "slot": free})
+        slot = free_slot(transaction, values["grp"])
+        transaction.run("move_running", {**values, "number": row["number"], "slot": slot})

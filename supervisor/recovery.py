@@ -34,8 +34,8 @@ def is_dead(running: Running) -> bool:
 def rescue(queue: Queue, running: Running, how: str) -> str | None:
     """End what is left of a dead worker's tasks and settle them; return the status of the one that ran.
 
-    A verdict that was written counts, then the end in the worker's journal. What was not started goes back to the
-    queue; what may have been started, and may have had side effects, is run again only if its launcher asked for it.
+    A verdict that was written counts, then the end in the journal. What was not started goes back to the queue;
+    what may have been started, and may have had side effects, is run again only if its launcher asked for retries.
     """
     owner = running.owner
     held = queue.held_by(owner.number) if owner is not None else []
@@ -60,11 +60,6 @@ class Lost(NamedTuple):
     def attempts(self) -> list[Running | Held]:
         """All of them, in the order in which they ran or would have run."""
         return [*([] if self.running is None else [self.running]), *self.held]
-
-    @property
-    def agent(self) -> str:
-        """What ran them: one agent runs all tasks of a series."""
-        return self.running.agent if self.running is not None else ""
 
     @property
     def pid(self) -> int | str:
@@ -100,9 +95,9 @@ class _Record:
         """Return one attempt with its settlement."""
         entries = self._entries.get(one.claim, [])
         files = Files(self._queue.home, one.claim)
-        started = self._was_started(one, entries, files)
-        if started and not any(entry.kind != "s" for entry in entries):
-            self._adopt_outputs(files)
+        started = self._may_have_started(one, entries, files)
+        if started and entries and all(entry.kind == "s" for entry in entries):
+            self._adopt_outputs(one, files)
         settlement = self._settlement(one, entries, started)
         if settlement is not None:
             settlement = settlement._replace(outputs=(*settlement.outputs, *files.small()))
@@ -111,15 +106,13 @@ class _Record:
         started_at = entries[0].at // 1000 if entries else clock.now()
         return Rescued(one.number, one.claim, settlement, one.group, started_at)
 
-    def _was_started(self, one: Running | Held, entries: Sequence[Entry], files: Files) -> bool:
-        if not self._same_boot and self._lost.owner is not None:  # what was not synced may be missing
+    def _may_have_started(self, one: Running | Held, entries: Sequence[Entry], files: Files) -> bool:
+        owner = self._lost.owner
+        if owner is None or not self._same_boot:  # the journal was not synced: what it said may be gone
             return True
-        if self._lost.agent == "python":
+        if one.agent == "python" or any(entry.kind != "s" for entry in entries):
             return bool(entries)
-        if len(entries) == 1:
-            assert self._lost.owner is not None, "its journal was read"
-            return files.were_made() or was_opened(self._queue.home, self._lost.owner.number)
-        return bool(entries) or files.were_made()
+        return files.were_made() or (bool(entries) and was_opened(self._queue.home, owner.number))
 
     def _settlement(self, one: Running | Held, entries: Sequence[Entry], started: bool) -> Settlement | None:
         config = self._queue.config
@@ -135,13 +128,13 @@ class _Record:
             return None
         return interrupted(one, f"Its worker (pid {self._lost.pid}) died ({self._lost.how}) before it was started.")
 
-    def _adopt_outputs(self, files: Files) -> None:
+    def _adopt_outputs(self, one: Running | Held, files: Files) -> None:
         """What the task that ran has written so far lies in files of its worker, unless it was watched by itself."""
         owner = self._lost.owner
         if owner is None or files.were_made():
             return
         folder = self._queue.home.folder / "output"
-        pattern = f"worker-{owner.number}-*" if self._lost.agent == "python" else f"command-{owner.number}"
+        pattern = f"worker-{owner.number}-*" if one.agent == "python" else f"command-{owner.number}"
         for stream, path in files.paths.items():
             found = list(folder.glob(f"{pattern}.{stream}"))
             if len(found) == 1:

@@ -50,6 +50,9 @@ EXCEPTIONS = {
     "supervisor.execution.runner send socket.send_fds": "its callers have the moments: runner.order, runner.answer",
     "supervisor.execution.runner send sendall": "as send_fds",
     "supervisor.execution.runner send send": "as send_fds",
+    "supervisor.execution.journal Journal._append os.*": "its callers have the failpoints: journal.start, journal.end",
+    "supervisor.execution.attempt CallAttempt.start send": "goes to Runner.send",
+    "supervisor.execution.series CallSeries._send send": "goes to Runner.send",
     "ipc.commits Commits._note os.pwrite": "saves a sync; the commit between two of them has a moment",
 }
 

@@ -11,11 +11,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
+from ipc import clock
 from ipc.claim import Settlement
 from ipc.home import Home
 from ipc.moments import moment
@@ -56,14 +56,14 @@ class Journal:
 
     def note_start(self, claim: int) -> int:
         """Note that an attempt is about to start; return when, in microseconds since 1970. Raises OSError."""
-        at = time.time_ns() // 1000
+        at = clock.nanoseconds() // 1000
         with moment("journal.start"):
             self._append(start_line(claim, at))
         return at
 
     def note_end(self, claim: int, document: dict[str, Any]) -> int:
         """Note how an attempt ended; return when, in microseconds since 1970. Raises OSError."""
-        at = time.time_ns() // 1000
+        at = clock.nanoseconds() // 1000
         with moment("journal.end"):
             self._append(end_line("e", claim, at, document))
         return at

@@ -60,7 +60,8 @@ class OutputFiles:
             if not _is_free(self._handles[at]):
                 self._replace(at)
             elif size:
-                os.truncate(self.paths[at], 0)
+                with moment("output.truncate"):
+                    os.truncate(self.paths[at], 0)
 
     def give_to(self, names: list[str]) -> None:
         """Leave both files to one command for good, under these paths, and create new ones."""

@@ -11,17 +11,18 @@ import importlib
 import itertools
 import json
 import os
-import select
 import signal
 import socket
 import struct
 import sys
 import threading
 import traceback
-from contextlib import nullcontext
-from time import time_ns
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 from zlib import crc32
+from time import time_ns
+import select
 
 _LENGTH = struct.Struct("!I")
 
@@ -193,7 +194,8 @@ def serve(channel, queue, moment=nullcontext):
             found = json.loads(open(found).read())
         o = Order(*found)
         ran = True
-        os.write(journal, start_line(o.claim, time_ns() // 1000))
+        with moment("runner.start"):
+            os.write(journal, start_line(o.claim, time_ns() // 1000))
         env = dict(base)
         for k, v in json.loads(o.env or "{}").items():
             v = hello["inherited"].get(k) if v is None else v
@@ -244,14 +246,17 @@ def serve(channel, queue, moment=nullcontext):
                 continue
             own = hello["outputs"] + "." + name
             if st.st_nlink == 1:
-                os.rename(own, f"{folder}/{o.claim}.{name}")
+                with moment("runner.rename"):
+                    os.rename(own, f"{folder}/{o.claim}.{name}")
             else:
-                os.unlink(own)
+                with moment("runner.unlink"):
+                    os.unlink(own)
             reopen(target)
             kept.append(name)
         if kept:
             document["kept"] = kept
-        os.write(journal, end_line("e" if alone else "x", o.claim, time_ns() // 1000, document))
+        with moment("runner.end"):
+            os.write(journal, end_line("e" if alone else "x", o.claim, time_ns() // 1000, document))
         if not alone or threading.active_count() > 1:
             channel.send(b"r\n")
             while channel.recv(100):

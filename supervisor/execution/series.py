@@ -202,7 +202,7 @@ class CommandSeries(Series):
                 self._start(self.waiting[0])
             except CannotStart as refusal:
                 outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
-                self._end(clock.now() * _MILLISECOND, outcome)
+                self._note_end(outcome)
 
     def _start(self, one: Taken) -> None:
         tools, task = self._tools, one.task

@@ -11,6 +11,7 @@ import pytest
 
 from ipc import clock
 from ipc.adoption import adopt
+from ipc.claim import Ended, Slot, Step
 from ipc.errors import Ambiguous, InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from ipc.home import Home
 from ipc.lock import Lock
@@ -285,6 +286,17 @@ def test_work_done_outside_is_for_the_supervisor_alone(yard):
     assert yard.claim("external", owner=None).agent == "external"
     yard.launch()
     assert yard.claim("command", owner=None) is None
+
+
+def test_publishing_an_end_takes_the_next_task_in_the_same_transaction(yard):
+    first, second = yard.launch(), yard.launch()
+    slot = Slot("command", 0)
+    (taken,) = yard.queue.take(slot, yard.owner, 1)
+    assert taken.task.id == first
+    ended = Ended(taken, taken.started_at, _done(taken))
+    (following,) = yard.queue.advance(Step(slot, yard.owner, [ended], count=1))
+    assert (yard.get(first).status, yard.get(second).status) == ("completed", "running")
+    assert (following.task.id, following.slot) == (second, slot)
 
 
 def _done(claimed, status=TaskStatus.COMPLETED, **more):

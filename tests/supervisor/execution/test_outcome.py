@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from ipc.claim import Held
 from ipc.config import BackgroundConfig
 from ipc.task import TaskStatus
-from supervisor.execution.outcome import MOST_INTERRUPTIONS, Outcome, Try, backoff, interrupted, settlement_of
+from supervisor.execution.outcome import MOST_INTERRUPTIONS, Outcome, backoff, interrupted, settlement_of
 from tests.helpers.yard import Yard
 
 
@@ -13,7 +14,7 @@ def test_a_task_whose_worker_dies_each_time_before_it_starts_is_not_tried_for_ev
     tries = 0
     while claimed := yard.claim():
         tries += 1
-        yard.queue.settle(interrupted(Try.of(claimed), "Its worker died before it was started."))
+        yard.queue.settle(interrupted(claimed, "Its worker died before it was started."))
     task = yard.get(id)
     assert tries == MOST_INTERRUPTIONS == 5
     assert (task.status, task.error_kind, task.attempt) == ("error", "lost", 0)
@@ -23,7 +24,7 @@ def test_a_task_whose_worker_dies_each_time_before_it_starts_is_not_tried_for_ev
 def test_an_interrupted_task_that_has_a_unique_name_goes_back_and_keeps_it(yard: Yard):
     id = yard.launch(unique_key="one")
     claimed = yard.start(id)
-    yard.queue.settle(interrupted(Try.of(claimed), "Its worker died before it was started."))
+    yard.queue.settle(interrupted(claimed, "Its worker died before it was started."))
     assert yard.get(id).status == "pending"
     assert yard.launch(unique_key="one") == id
 
@@ -38,6 +39,6 @@ def test_tries_are_spread_over_all_of_a_time_that_doubles_up_to_a_bound():
 
 
 def test_without_retries_asked_for_nothing_that_may_have_had_effects_is_run_again():
-    one = Try(number=1, claim=1, attempt=1, max_attempts=1, interruptions=0)
+    one = Held(number=1, id="a", claim=1, attempt=1, max_attempts=1, interruptions=0, group="g", agent="command")
     settlement = settlement_of(one, Outcome(error="Its worker died.", error_kind="lost"), BackgroundConfig())
     assert (settlement.status, settlement.not_before) == (TaskStatus.ERROR, None)
