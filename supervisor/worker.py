@@ -74,7 +74,7 @@ class Worker(Role):
     def boot(self) -> None:
         """Fork the runner while nothing is open yet, then open the database and report for work."""
         become_subreaper()
-        self._runners = Runners(self._meet_runner, self._part_from_runner)
+        self._runners = Runners(self._meet_runner)
         keep_memory()
         self._database = Database(self.home, "normal")
         self._queue = Queue(self._database, applied_configuration(self._database))
@@ -393,12 +393,9 @@ class Worker(Role):
         runner.start(hello, self._journal.descriptor)
         self._register(runner.channel, lambda _mask: self._read_runner(runner))
 
-    def _part_from_runner(self, runner: Runner) -> None:
-        self._unregister(runner.channel)
-
     def _read_runner(self, runner: Runner) -> None:
         runner.read()
-        if runner.hung_up:
+        if runner.retired:
             self._unregister(runner.channel)
         if runner.blocked:
             say("trouble", rest=TROUBLE_REST, why="a runner cannot write its journal")

@@ -13,7 +13,7 @@ from ipc.home import Home
 from ipc.moments import moment
 from supervisor.children import Watch, signal_name, watch
 from supervisor.execution.files import Files
-from supervisor.execution.journal import Entry, Journal, outcome_of_end
+from supervisor.execution.journal import Entry, Journal, entries, outcome_of_end
 from supervisor.execution.outcome import Outcome
 from supervisor.execution.plan import CannotStart, Plan, order_file, stdin_of
 from supervisor.execution.runner import Order
@@ -128,6 +128,7 @@ class CallAttempt(Attempt):
         """
         super().__init__(claimed, journal.home)
         self.runner, self._journal, self._ended = runner, journal, ended
+        self.has_children = False
         for stream, path in self.files.paths.items():
             with suppress(FileExistsError), moment("call.link"):
                 os.link(f"{runner.outputs}.{stream}", path)
@@ -165,7 +166,7 @@ class CallAttempt(Attempt):
         entry = self._ended or self._end_entry()
         if entry is None:
             return death_of(self.runner) if self.runner.hung_up else None
-        self.runner.has_children = entry.kind == "x"
+        self.has_children = entry.kind == "x"
         document = entry.document
         for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked when the call was over
             with suppress(FileNotFoundError), moment("call.unlink"):
@@ -173,7 +174,7 @@ class CallAttempt(Attempt):
         return outcome_of_end(document)
 
     def _end_entry(self) -> Entry | None:
-        found = [*self._journal.read(), *self.runner.take_entries()]
+        found = [*self._journal.read(), *entries(self.runner.take_lines())]
         return next((entry for entry in found if entry.claim == self.claimed.claim and entry.kind != "s"), None)
 
     def so_far(self) -> Outcome:

@@ -155,7 +155,7 @@ class Run:
         return who_is_left(self._members)
 
     def _runner_has_children(self) -> bool:
-        return isinstance(self.attempt, CallAttempt) and self.attempt.runner.has_children
+        return isinstance(self.attempt, CallAttempt) and self.attempt.has_children
 
     def _living(self) -> set[int]:
         return self._members() | {self.attempt.pid}

@@ -1,102 +1,152 @@
-"""The runners of one worker: processes for callables, kept from one call to the next while they are clean."""
+"""The runners of one worker: processes for Python callables, kept from one call to the next until they retire."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import socket
+from collections.abc import Callable
+from typing import Any
 
 from ipc.moments import moment
 from supervisor.children import fork
 from supervisor.execution import runner as protocol
 from supervisor.execution.plan import CannotStart
+from supervisor.execution.runner import ORDER_LIMIT, Order
 from supervisor.execution.spawn import DEFAULT_SIGNALS
 from supervisor.execution.trees import forget_status, take_status
 from supervisor.role import name_process
 from supervisor.signals import let_through, restore_default
 
+#: Bytes that are read from the channel at once.
+_PIECE = 64 * 1024
+
 
 class Runner:
-    def __init__(self, pid, channel, sender, receiver):
+    """A process for callables: a fork of the clean worker, or another interpreter.
+
+    It is `retired` when it takes no more orders, `hung_up` when the channel has ended, and `blocked` while it waits
+    for `resume` because the journal cannot be written. `lines` are end lines that the journal had no room for.
+    """
+
+    def __init__(self, pid: int, channel: socket.socket, queue: tuple[socket.socket, socket.socket]) -> None:
+        """Use `forked` or `of`. `queue` is the end for orders, and the other one, which the runner has as well."""
         forget_status(pid)
-        self.pid, self.channel, self.sender, self.receiver = pid, channel, sender, receiver
-        self.retired = self.hung_up = self.blocked = self.has_children = False
+        self.pid = pid
+        self.channel = channel
         self.outputs = ""
-        self._rest = b""
-        self._lines = []
+        self.retired = False
+        self.hung_up = False
+        self.blocked = False
+        self.lines: list[bytes] = []
+        self._sender, self._receiver = queue
+        self._unread = b""
 
     @classmethod
-    def forked(cls):
+    def forked(cls) -> Runner:
+        """Return a fork of this process, which must not have opened anything yet."""
         ours, theirs = socket.socketpair()
-        sender, receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        queue = _queue()
         worker = os.getpid()
 
         def be_runner() -> None:
-            protocol.go_with(worker)
+            protocol.die_with_parent(worker)
             ours.close()
-            sender.close()
+            queue[0].close()
             os.setsid()
             restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
             signal.set_wakeup_fd(-1)
             let_through()
             name_process("bb-runner")
-            protocol.serve(theirs, receiver, moment)
+            protocol.serve(theirs, queue[1], moment)
 
         pid = fork(be_runner)
         theirs.close()
-        return cls(pid, ours, sender, receiver)
+        return cls(pid, ours, queue)
 
-    def start(self, hello, journal):
-        self.outputs = hello["outputs"]
-        protocol.send(self.channel, hello, [journal])
-        self.channel.setblocking(False)
-
-    def send(self, order, fallback):
-        data = json.dumps(order).encode()
-        if len(data) > 65536:
-            data = json.dumps(fallback(data)).encode()
+    @classmethod
+    def of(cls, interpreter: str) -> Runner:
+        """Return a runner of another Python. Raises CannotStart."""
+        ours, theirs = socket.socketpair()
+        queue = _queue()
         try:
-            self.sender.send(data, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        return True
+            pid = _spawn(interpreter, theirs, queue[1])
+        except OSError as error:
+            for one in (ours, *queue):
+                one.close()
+            raise CannotStart(f"The interpreter {interpreter} cannot be started: {error.strerror}.") from error
+        finally:
+            theirs.close()
+        return cls(pid, ours, queue)
 
-    def take_back(self):
+    def start(self, hello: dict[str, Any], journal: int) -> None:
+        """Send the settings for all of its calls and the journal's descriptor. A dead runner is found by `read`."""
+        self.outputs = hello["outputs"]
+        try:
+            with moment("runner.hello"):
+                protocol.send_hello(self.channel, hello, journal)
+        except ConnectionError:
+            self._lose()
+
+    def send(self, order: Order, fallback: Callable[[bytes], str]) -> bool:
+        """Put an order into the queue; return False if the queue is full.
+
+        An order that is too long for a datagram is given to `fallback`, which writes it to a file and returns the
+        path. The caller removes that file when the call has ended or the order was taken back. Raises OSError.
+        """
+        data = protocol.encode_order(order)
+        if len(data) <= ORDER_LIMIT:
+            try:
+                return self._put(data)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+        return self._put(json.dumps(fallback(data)).encode())
+
+    def take_back(self) -> list[int]:
+        """Return the claims of the orders that the runner has not received, in order; it never will. Raises OSError."""
         claims = []
         while True:
             try:
-                data = self.receiver.recv(1 << 17, socket.MSG_DONTWAIT)
+                data = self._receiver.recv(ORDER_LIMIT, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return claims
-            found = json.loads(data)
-            claims.append((json.loads(open(found).read()) if isinstance(found, str) else found)[0])
+            claims.append(protocol.decode_order(data).claim)
 
-    def read(self):
-        try:
-            data = self.channel.recv(65536)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        if not data:
-            self.hung_up = self.retired = True
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if line == b"r":
-                self.retired = True
-            if line == b"f":
-                self.blocked = True
+    def read(self) -> None:
+        """Handle the notices that have come over the channel."""
+        while not self.hung_up:
+            try:
+                data = self.channel.recv(_PIECE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if data:
+                *lines, self._unread = (self._unread + data).split(b"\n")
+                for line in lines:
+                    self._handle(line)
+            else:
+                self._lose()
 
-    def take_entries(self):
-        return []
+    def take_lines(self) -> bytes:
+        """Return the end lines that have come over the channel, once."""
+        found, self.lines = self.lines, []
+        return b"".join(found)
 
-    def resume(self):
+    def resume(self) -> None:
+        """Have a blocked runner try again to write its journal."""
         self.blocked = False
-        self.channel.send(b".")
+        try:
+            with moment("runner.resume"):
+                self.channel.send(b"\n")
+        except ConnectionError:
+            self._lose()
 
     def end(self) -> int:
-        """The wait status of a runner that hung up; one that only closed its line is of no use any more."""
+        """Kill the runner if it is alive, reap it and return its wait status."""
         status = take_status(self.pid)
         if status is None:
             with moment("runner.kill"):
@@ -104,18 +154,88 @@ class Runner:
             _, status = os.waitpid(self.pid, 0)
         return status
 
+    def close(self) -> None:
+        """Close the connection; the runner exits, if it still runs."""
+        for one in (self.channel, self._sender, self._receiver):
+            one.close()
+
+    def _put(self, data: bytes) -> bool:
+        try:
+            with moment("runner.order"):
+                self._sender.send(data, socket.MSG_DONTWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOBUFS):  # the latter on macOS
+                return False
+            raise
+        return True
+
+    def _handle(self, line: bytes) -> None:
+        if line == b"r":
+            self.retired = True
+        elif line == b"f":
+            self.blocked = True
+        elif line != b"i":
+            self.lines.append(line + b"\n")
+
+    def _lose(self) -> None:
+        self.hung_up = self.retired = True
+        self.blocked = False
+
 
 class Runners:
-    def __init__(self, meet, part):
-        self.own = Runner.forked()
+    """One runner per interpreter; that of this interpreter is forked at once, before anything is open."""
 
-    def get(self, interpreter):
-        if interpreter:
-            raise CannotStart("no other interpreters yet")
-        return self.own
+    def __init__(self, start: Callable[[Runner], object]) -> None:
+        """Fork the first. `start` is called with each runner that is made later."""
+        self._start = start
+        self._runners = {"": Runner.forked()}
 
-    def are_fresh(self):
+    @property
+    def own(self) -> Runner:
+        """The runner of this interpreter."""
+        return self._runners[""]
+
+    def get(self, interpreter: str) -> Runner:
+        """Return the runner of an interpreter (`""`: this one), which may have to be started. Raises CannotStart."""
+        if interpreter and not (interpreter in self._runners and not self._runners[interpreter].retired):
+            self._drop(interpreter)
+            self._runners[interpreter] = Runner.of(interpreter)
+            self._start(self._runners[interpreter])
+        return self._runners[interpreter]
+
+    def are_fresh(self) -> bool:
+        """Return True if this worker can still run any task: it cannot fork its own runner again."""
         return not self.own.retired
 
-    def pids(self):
-        return set() if self.own.retired else {self.own.pid}
+    def pids(self) -> set[int]:
+        """Return the processes of the runners that are to live on."""
+        return {runner.pid for runner in self._runners.values() if not runner.retired}
+
+    def _drop(self, interpreter: str) -> None:
+        if found := self._runners.pop(interpreter, None):
+            found.close()
+            found.end()
+
+
+def _queue() -> tuple[socket.socket, socket.socket]:
+    """Return a pair for datagrams: what goes in at the first comes out at the second, whole."""
+    return socket.socketpair(socket.AF_UNIX, getattr(socket, "SOCK_SEQPACKET", None) or socket.SOCK_DGRAM)
+
+
+def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
+    """Start the runner's file under another interpreter. Raises OSError."""
+    numbers = [str(channel.fileno()), str(queue.fileno())]
+    for one in (channel, queue):
+        one.set_inheritable(True)
+    try:
+        with moment("runner.spawn"):
+            return os.posix_spawnp(
+                interpreter,
+                [interpreter, protocol.__file__, *numbers, str(os.getpid())],
+                dict(os.environ),
+                setsid=True,
+                setsigmask=(),
+                setsigdef=DEFAULT_SIGNALS,
+            )
+    finally:
+        queue.set_inheritable(False)

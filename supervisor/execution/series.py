@@ -17,7 +17,7 @@ from ipc.home import Home
 from ipc.moments import moment
 from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
 from supervisor.execution.files import SMALL, Files
-from supervisor.execution.journal import Entry, Journal, end_of, outcome_of_end
+from supervisor.execution.journal import Entry, Journal, end_of, entries, outcome_of_end
 from supervisor.execution.outcome import Outcome, interrupted, settlement_of
 from supervisor.execution.output_files import OutputFiles
 from supervisor.execution.plan import CannotStart, Environments, program_of
@@ -120,7 +120,7 @@ class CallSeries(Series):
         """Read what the runner has noted."""
         for entry in self._journal.read():
             self._note(entry)
-        for entry in self._runner.take_entries():
+        for entry in entries(self._runner.take_lines()):
             self._note(entry)
             self.is_urgent = True
         self._send()
