@@ -154,7 +154,9 @@ def end_line(kind, claim, us, document):
 
 
 def serve(channel, queue, moment=nullcontext):
-    first, (journal,), _, _ = socket.recv_fds(channel, 1 << 16, 1)
+    first, journals, _, _ = socket.recv_fds(channel, 1 << 16, 1)
+    if not journals: return
+    journal = journals[0]
     hello = _whole(first, channel)
     base, folder = hello["environment"], hello["claims"]
     def reopen(target):
