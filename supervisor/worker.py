@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ipc import clock
@@ -389,7 +390,8 @@ class Worker(Role):
             "environment": {**inherited(), **self._queue.config.agent("python").env},
             "inherited": dict(os.environ),
         }
-        runner.start(hello, self._journal.descriptor)
+        with suppress(BrokenPipeError, ConnectionResetError):  # it died; the end of its channel says so
+            runner.start(hello, self._journal.descriptor)
         self._register(runner.channel, lambda _mask: self._read_runner(runner))
 
     def _part_from_runner(self, runner: Runner) -> None:
