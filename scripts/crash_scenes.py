@@ -23,6 +23,9 @@ from ipc.errors import BackburnerError
 #: So many times a subscriber comes again at most: it is killed once.
 LISTENERS = 4
 
+#: So many times tasks are launched to find a worker that holds some.
+HOLDING_TRIES = 3
+
 DONE = ("completed", None)
 CANCELLED = ("cancelled", None)
 
@@ -198,8 +201,7 @@ def leaves_in_series(play: Play) -> None:
 def kept_open(play: Play) -> None:
     """A process that is not the task's has the output of a short command open: the next one gets another file."""
     play.arm()
-    ids = series(play, *["well"] * 12)
-    held = stop_holder(play, ids)
+    _, held = hold(play)
     opened = [os.open(path, os.O_WRONLY) for path in (play.house.home.folder / "output").glob("command-*.std*")]
     if held is not None:
         resume(held)
@@ -211,8 +213,7 @@ def kept_open(play: Play) -> None:
 def held_cancelled(play: Play) -> None:
     """A task that a worker holds is cancelled: it never starts."""
     play.arm()
-    ids = series(play, *["well"] * 12)
-    held = stop_holder(play, ids)
+    ids, held = hold(play)
     id = ids[-1] if held is None else held.ids[-1]
     play.expect(id, CANCELLED, ("cancelled", "interrupted"), DONE)  # a worker stopped in a transaction is continued
     with continued_on_request(play, held):
@@ -227,8 +228,7 @@ def held_cancelled(play: Play) -> None:
 def held_silent(play: Play) -> None:
     """A stopped worker holds a task that is cancelled: the supervisor kills it, and the cancellation comes about."""
     play.arm()
-    ids = series(play, *["well"] * 8)
-    held = stop_holder(play, ids)
+    ids, held = hold(play)
     for id in ids:
         play.expect(id, DONE, *[CANCELLED, ("cancelled", "interrupted")] * (id == ids[-1]), ("error", "lost"))
     done = play.command("cancel", ids[-1])
@@ -243,8 +243,8 @@ def held_silent(play: Play) -> None:
 def held_paused(play: Play) -> None:
     """A group is paused while a worker holds tasks of it: once `pause` has returned, none of them starts."""
     play.arm()
-    ids = series(play, *["well"] * 12)
-    with continued_on_request(play, stop_holder(play, ids)):
+    ids, held = hold(play)
+    with continued_on_request(play, held):
         done = play.command("pause", "command")
     if done.code:
         raise Violation(f"pause: {done.code} {done.stderr}")
@@ -259,8 +259,7 @@ def held_paused(play: Play) -> None:
 def held_down(play: Play) -> None:
     """A home goes down while a worker holds tasks: it gives them back when it goes on, and the next home runs them."""
     play.arm()
-    ids = series(play, *["well"] * 12)
-    held = stop_holder(play, ids)
+    _, held = hold(play)
     go_down(play)
     if held is not None:
         resume(held)
@@ -271,8 +270,7 @@ def held_down(play: Play) -> None:
 
 def held_lost(play: Play) -> None:
     """A worker that holds tasks dies: what has ended is settled by its journal, what was not started runs later."""
-    ids = series(play, *["well"] * 12)
-    held = stop_holder(play, ids)
+    ids, held = hold(play)
     for id in ids:
         play.expect(id, DONE, ("error", "lost"))
     play.arm()
@@ -284,8 +282,7 @@ def held_lost(play: Play) -> None:
 
 def held_and_all_dead(play: Play) -> None:
     """A worker that holds tasks and the supervisor die: the next supervisor settles by the journal."""
-    ids = series(play, *["well"] * 12)
-    held = stop_holder(play, ids)
+    ids, held = hold(play)
     for id in ids:
         play.expect(id, DONE, ("error", "lost"))
     play.house.down.set()
@@ -298,6 +295,20 @@ def held_and_all_dead(play: Play) -> None:
     play.house.down.clear()
     play.finish()
     check_lost(play, ids, 2)
+
+
+def hold(play: Play) -> tuple[list[str], HoldingWorker | None]:
+    """Launch short commands until a worker holds some, and stop it; return the tasks, and the worker.
+
+    A machine that is so busy that no command is short has workers take them one by one: then there is no such worker.
+    """
+    ids: list[str] = []
+    for _ in range(HOLDING_TRIES):
+        ids += series(play, *["well"] * 12)
+        held = stop_holder(play, ids)
+        if held is not None:
+            return ids, held
+    return ids, None
 
 
 class HoldingWorker(NamedTuple):
