@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -14,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -51,6 +53,19 @@ QUIET, QUIET_CPU, QUIET_WAKES, QUIET_TRIES = 2.0, 0.1, 24, 4
 MOST_DEATHS = 2
 
 JOB = Path(__file__).with_name("crash_job.py")
+
+#: The same for tasks that are to run in series.
+SHORT_JOB = JOB.with_suffix(".sh")
+
+#: Edges at which a process has no task that may have begun and whose end is not noted: killed there, it loses none.
+HARMLESS = (
+    "bb-worker journal.start@*",
+    "bb-worker series.spawn@* before",
+    "bb-worker journal.end@* after",
+    "bb-worker database.commit@Queue.take*",
+    "bb-runner runner.start@* before",
+    "bb-runner runner.end@* after",
+)
 
 
 class Violation(Exception):
@@ -248,7 +263,7 @@ class House:
 
     def tasks_processes(self) -> list[str]:
         """What of a task lives: whatever is ours and no role."""
-        return [f"{pid} {cmdline(pid)}" for pid in self.ours(lambda pid: str(JOB) in cmdline(pid))]
+        return [f"{pid} {cmdline(pid)}" for pid in self.ours(lambda pid: str(JOB.with_suffix("")) in cmdline(pid))]
 
     def workers(self) -> list[int]:
         """The living workers."""
@@ -265,7 +280,9 @@ class House:
         log = self.home.log.read_text()[-3000:] if self.home.log.exists() else ""
         alive = [f"{pid} {comm(pid)} in {_waits(pid)}" for pid in self.ours()]
         with suppress(sqlite3.Error):
-            query = "SELECT id, grp, status, ready, slot, owner, claim, verdict FROM tasks WHERE completed_at IS NULL"
+            query = (
+                "SELECT id, grp, status, ready, slot, owner, claim, held, verdict FROM tasks WHERE completed_at IS NULL"
+            )
             alive += [str(tuple(row)) for row in [*self.rows(query), *self.rows("SELECT * FROM processes")]]
         return "\n".join([log, *alive])
 
@@ -288,6 +305,11 @@ class House:
     def _open(self, ids: list[str]) -> list[str]:
         rows = {row["id"]: row["status"] for row in self.rows("SELECT id, status FROM tasks")}
         return [f"{id} {rows.get(id)}" for id in ids if rows.get(id) in ("pending", "running", None)]
+
+    def started(self, id: str) -> bool:
+        """Return True if an attempt at a task has started, by the log."""
+        query = "SELECT 1 FROM events WHERE type = 'background_task_started' AND json_extract(body, '$.taskId') = ?"
+        return bool(self.rows(query, id))
 
     def check(self) -> None:
         """I1 to I7, of all that ever happened here. Raises Violation."""
@@ -322,8 +344,17 @@ class House:
         running = self.rows("SELECT id, agent, owner FROM tasks WHERE status = 'running'")
         if running:
             raise Violation(f"I6: still running: {[tuple(row) for row in running]}")
+        if held := self.rows("SELECT id, owner, held FROM tasks WHERE held IS NOT NULL"):
+            raise Violation(f"I6: still held: {[tuple(row) for row in held]}")
         if left := self.tasks_processes():
             raise Violation(f"I5: left behind: {left}")
+        until(lambda: not self._worker_files(), "the files of dead workers to go", lambda: self._worker_files())
+
+    def _worker_files(self) -> list[str]:
+        """Files of workers that are gone; of one that died before it reported they stay until the next start."""
+        known = {str(row["number"]) for row in self.rows("SELECT number FROM processes")}
+        names = [path.name for path in (self.home.folder / "output").glob("[cw]*-*")]
+        return [name for name in names if re.split("[-.]", name)[1] not in known]
 
     def _check_words(self) -> None:
         """A role may be killed; it never breaks."""
@@ -409,6 +440,8 @@ class Play:
         self.go = house.project / f"{order.token}.go"
         self.allowed: dict[str, set[tuple[str, str | None]]] = {}
         self.retries: dict[str, int] = {}
+        #: How each task may end if its worker is not killed.
+        self.ends: dict[str, set[tuple[str, str | None]]] = {}
         #: Tasks that may be interrupted while they run: that try does not count.
         self.interrupted: set[str] = set()
 
@@ -425,19 +458,34 @@ class Play:
         """A command that writes down that it ran."""
         return [sys.executable, "-I", "-S", str(JOB), kind, str(self.effects), str(self.go)]
 
+    def short_job(self, kind: str) -> list[str]:
+        """Return the command of a task that is to run in a series."""
+        return ["/bin/sh", str(SHORT_JOB), kind, str(self.effects), str(self.go)]
+
     def launch(self, *ends: tuple[str, str | None], **fields: Any) -> str:
         """Launch, as somebody who is not killed; how it may end."""
-        slot = {"CRASH_SLOT": fields.get("concurrencyKey", "slot")}
-        document = {"cwd": str(self.house.project), "parentSessionId": self.order.token, "env": slot, **fields}
-        id = self.house.queue.launch(LaunchInput.from_json(document)).id
+        id = self.house.queue.launch(self._input(fields)).id
         self.expect(id, *ends, retries=fields.get("retries", 0))
         return id
+
+    def launch_many(self, tasks: list[dict[str, Any]], *ends: tuple[str, str | None]) -> list[str]:
+        """Launch tasks in one transaction, so that they are ready at the same time."""
+        found = [launched.id for launched in self.house.queue.launch_many([self._input(fields) for fields in tasks])]
+        for id, fields in zip(found, tasks, strict=True):
+            self.expect(id, *ends, retries=fields.get("retries", 0))
+        return found
+
+    def _input(self, fields: dict[str, Any]) -> LaunchInput:
+        slot = {"CRASH_SLOT": fields.get("concurrencyKey", "slot")}
+        document = {"cwd": str(self.house.project), "parentSessionId": self.order.token, "env": slot, **fields}
+        return LaunchInput.from_json(document)
 
     def expect(self, id: str, *ends: tuple[str, str | None], retries: int = 0) -> None:
         """Say how a task may end; one whose worker is killed may be lost."""
         lost = {("error", "lost")} if self.victim in ("bb-worker", "bb-nursery's-child") else set()
         dead = {("error", "signal")} if self.victim in ("bb-runner", "bb-worker's-child") else set()
         self.allowed[id] = {*ends, *lost, *dead}
+        self.ends[id] = {*ends}
         self.retries[id] = retries
 
     def command(self, *words: str, stdin: str = "") -> Said:
@@ -491,6 +539,15 @@ class Play:
         house.check()
         for id in self.allowed:
             self._check(id)
+        self._check_lost()
+
+    def _check_lost(self) -> None:
+        """A process that dies takes one task with it at most; at some edges none."""
+        tasks = [self.task(id) for id in self.allowed]
+        lost = [task for task in tasks if (task.status.value, task.error_kind) not in self.ends[task.id]]
+        harmless = any(fnmatchcase(self.order.kill or "", edge) for edge in HARMLESS)
+        if len(lost) > (0 if harmless else 1):
+            raise Violation(f"lost by one death: {[(task.id, task.error) for task in lost]}")
 
     def _check(self, id: str) -> None:
         task, runs = self.task(id), self.runs(id)
@@ -498,8 +555,14 @@ class Play:
             raise Violation(f"{id} is {task.status} ({task.error_kind}: {task.error}), not {self.allowed[id]}")
         if any("CROWDED" in line for line in runs):
             raise Violation(f"I4: {id} ran beside another one: {runs}")
-        if task.agent == "external":
-            return
+        if task.agent != "external":
+            self._check_runs(task, runs)
+
+    def _check_runs(self, task: Task, runs: list[str]) -> None:
+        """What its attempts did is what the log says of them."""
+        id = task.id
+        if runs and not self.house.started(id):
+            raise Violation(f"I3: {id} never started, and did {runs}")
         tries = {tuple(line.split()[1 : 3 if id in self.interrupted else 2]) for line in runs}
         if len(runs) > self.retries[id] + 1 + (id in self.interrupted) or len(tries) < len(runs):
             raise Violation(f"{id} ran too often: {runs}")

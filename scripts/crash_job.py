@@ -30,6 +30,25 @@ def work(effects: str) -> str:
     return "done"
 
 
+def fail(effects: str) -> str:
+    """Raise an error, as a callable."""
+    work(effects)
+    raise RuntimeError("as asked for")
+
+
+def flake(effects: str) -> str:
+    """Raise an error in the first attempt, as a callable."""
+    return work(effects) if os.environ["BACKBURNER_ATTEMPT"] != "1" else fail(effects)
+
+
+def hold(effects: str, go: str) -> str:
+    """Return once a file is there, as a callable."""
+    slot = begin(effects)
+    wait_for(go)
+    os.close(slot)
+    return "done"
+
+
 def stay() -> None:
     """Until somebody ends it."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

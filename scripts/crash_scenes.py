@@ -8,10 +8,13 @@ import shutil
 import signal
 import sqlite3
 import tempfile
+import time
 import uuid
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from crash_house import JOB, PATIENCE, Play, Violation, comm, is_dead, until
 
@@ -19,6 +22,9 @@ from ipc.errors import BackburnerError
 
 #: So many times a subscriber comes again at most: it is killed once.
 LISTENERS = 4
+
+#: So many times tasks are launched to find a worker that holds some.
+HOLDING_TRIES = 3
 
 DONE = ("completed", None)
 CANCELLED = ("cancelled", None)
@@ -122,6 +128,256 @@ def callables(play: Play) -> None:
     for _ in range(2):
         play.launch(DONE, call="errands:work", args=[str(play.effects)])
     play.finish()
+
+
+def series(play: Play, *kinds: str) -> list[str]:
+    """Launch short commands that a worker runs in series; each may end as its kind does."""
+    return play.launch_many(
+        [{"command": play.short_job(kind), "retries": int(kind == "flaky")} for kind in kinds], DONE
+    )
+
+
+def series_of_commands(play: Play) -> None:
+    """Twelve short commands in one slot: some fail, one is tried again, one cannot be started, one writes much."""
+    script = play.house.project / "script"
+    script.write_text("#!/nowhere\n")
+    script.chmod(0o700)
+    play.arm()
+    kinds = "well silent well well well fails well flaky large well silent".split()
+    ids = series(play, *kinds)
+    play.expect(ids[kinds.index("fails")], ("error", "exit"))
+    play.launch(("error", "spawn"), command=[str(script)])
+    play.finish()
+
+
+def calls(play: Play, *names: str) -> list[str]:
+    """Launch short calls; the module stays the same, so that the runner can keep it."""
+    module = play.house.project / "short_errands.py"
+    if not module.exists():
+        shutil.copyfile(JOB, module)
+    args = {"hold": [str(play.effects), str(play.go)]}
+    common = [
+        {"call": f"short_errands:{name}", "args": args.get(name, [str(play.effects)]), "retries": int(name == "flake")}
+        for name in names
+    ]
+    return play.launch_many(common, DONE)
+
+
+def series_of_calls(play: Play) -> None:
+    """Twelve short calls in one slot: one fails, one is tried again."""
+    play.arm()
+    names = "work work work work work fail work flake work work work work".split()
+    play.expect(calls(play, *names)[names.index("fail")], ("error", "failed"))
+    play.finish()
+
+
+def long_command(play: Play) -> None:
+    """A long command among short ones: it is watched by itself, and those behind it go back to the queue."""
+    play.arm()
+    ids = series(play, *"well well well well well holds well well well".split())
+    play.until_runs(ids[5])
+    until(lambda: not held_tasks(play), "the tasks behind it to go back", play.house.portrait)
+    play.go.touch()
+    play.finish()
+
+
+def long_call(play: Play) -> None:
+    """A long call among short ones."""
+    play.arm()
+    ids = calls(play, *"work work work work work hold work work work".split())
+    play.until_runs(ids[5])
+    until(lambda: not held_tasks(play), "the tasks behind it to go back", play.house.portrait)
+    play.go.touch()
+    play.finish()
+
+
+def leaves_in_series(play: Play) -> None:
+    """A short command among others leaves a process behind, which is ended."""
+    play.arm()
+    series(play, *"well well well well leaves well well".split())
+    play.finish()
+
+
+def kept_open(play: Play) -> None:
+    """A process that is not the task's has the output of a short command open: the next one gets another file."""
+    play.arm()
+    _, held = hold(play)
+    opened = [os.open(path, os.O_WRONLY) for path in (play.house.home.folder / "output").glob("command-*.std*")]
+    if held is not None:
+        resume(held)
+    play.finish()
+    for descriptor in opened:
+        os.close(descriptor)
+
+
+def held_cancelled(play: Play) -> None:
+    """A task that a worker holds is cancelled: it never starts."""
+    play.arm()
+    ids, held = hold(play)
+    id = ids[-1] if held is None else held.ids[-1]
+    play.expect(id, CANCELLED, ("cancelled", "interrupted"), DONE)  # a worker stopped in a transaction is continued
+    with continued_on_request(play, held):
+        done = play.command("cancel", id)
+    if done.code not in (0, 5):
+        raise Violation(f"cancel: {done.code} {done.stderr}")
+    if done.code == 0 and play.task(id).status != "cancelled":
+        raise Violation(f"cancel reported success, and the task is {play.task(id).status}")
+    play.finish()
+
+
+def held_silent(play: Play) -> None:
+    """A stopped worker holds a task that is cancelled: the supervisor kills it, and the cancellation comes about."""
+    play.arm()
+    ids, held = hold(play)
+    for id in ids:
+        play.expect(id, DONE, *[CANCELLED, ("cancelled", "interrupted")] * (id == ids[-1]), ("error", "lost"))
+    done = play.command("cancel", ids[-1])
+    if done.code not in (0, 5):
+        raise Violation(f"cancel: {done.code} {done.stderr}")
+    if held is not None:
+        resume(held)
+    play.finish()
+    check_lost(play, ids, 2)
+
+
+def held_paused(play: Play) -> None:
+    """A group is paused while a worker holds tasks of it: once `pause` has returned, none of them starts."""
+    play.arm()
+    ids, held = hold(play)
+    with continued_on_request(play, held):
+        done = play.command("pause", "command")
+    if done.code:
+        raise Violation(f"pause: {done.code} {done.stderr}")
+    waiting = pending(play, ids)
+    play.house.settle([play.launch(DONE, command=play.short_job("well"), concurrencyKey="other")])
+    if pending(play, ids) != waiting:
+        raise Violation(f"the group was paused, and {waiting} became {pending(play, ids)}")
+    play.command("resume", "command")
+    play.finish()
+
+
+def held_down(play: Play) -> None:
+    """A home goes down while a worker holds tasks: it gives them back when it goes on, and the next home runs them."""
+    play.arm()
+    _, held = hold(play)
+    go_down(play)
+    if held is not None:
+        resume(held)
+    until(lambda: not play.house.workers(), "the worker to leave", play.house.portrait)
+    play.house.down.clear()
+    play.finish()
+
+
+def held_lost(play: Play) -> None:
+    """A worker that holds tasks dies: what has ended is settled by its journal, what was not started runs later."""
+    ids, held = hold(play)
+    for id in ids:
+        play.expect(id, DONE, ("error", "lost"))
+    play.arm()
+    if held is not None:
+        kill(held.worker)
+    play.finish()
+    check_lost(play, ids, 2)
+
+
+def held_and_all_dead(play: Play) -> None:
+    """A worker that holds tasks and the supervisor die: the next supervisor settles by the journal."""
+    ids, held = hold(play)
+    for id in ids:
+        play.expect(id, DONE, ("error", "lost"))
+    play.house.down.set()
+    play.house.kill_supervisor()
+    until(lambda: play.house.role("supervisor") is None, "the death of the supervisor", play.house.portrait)
+    if held is not None:
+        kill(held.worker)
+    (play.house.home.folder / "output" / "worker-0.journal").touch()
+    play.arm()
+    play.house.down.clear()
+    play.finish()
+    check_lost(play, ids, 2)
+
+
+def hold(play: Play) -> tuple[list[str], HoldingWorker | None]:
+    """Launch short commands until a worker holds some, and stop it; return the tasks, and the worker.
+
+    A machine that is so busy that no command is short has workers take them one by one: then there is no such worker.
+    """
+    ids: list[str] = []
+    for _ in range(HOLDING_TRIES):
+        ids += series(play, *["well"] * 12)
+        held = stop_holder(play, ids)
+        if held is not None:
+            return ids, held
+    return ids, None
+
+
+class HoldingWorker(NamedTuple):
+    """A stopped worker, and the tasks that it holds, in order."""
+
+    worker: int
+    ids: list[str]
+
+
+def held_tasks(play: Play) -> list[sqlite3.Row]:
+    """Return the tasks that workers hold, with their workers."""
+    query = "SELECT t.id, p.pid FROM tasks t JOIN processes p ON p.number = t.owner WHERE t.held IS NOT NULL"
+    return play.house.rows(f"{query} ORDER BY t.held")
+
+
+def stop_holder(play: Play, ids: list[str]) -> HoldingWorker | None:
+    """Stop a worker while it holds tasks; None if all of them ended before one was met."""
+    end = time.monotonic() + PATIENCE
+    while time.monotonic() < end and pending(play, ids):
+        for row in held_tasks(play)[:1]:
+            with suppress(ProcessLookupError):
+                os.kill(row["pid"], signal.SIGSTOP)
+            until(lambda row=row: is_stopped(row["pid"]) or is_dead(row["pid"]), "the worker to stop")
+            if held := [one["id"] for one in held_tasks(play)]:
+                return HoldingWorker(row["pid"], held)
+            resume(HoldingWorker(row["pid"], []))
+    return None
+
+
+def is_stopped(pid: int) -> bool:
+    """Return True if a process was stopped by a signal."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0] == b"T"
+    return False
+
+
+def resume(held: HoldingWorker) -> None:
+    """Continue a stopped worker."""
+    with suppress(ProcessLookupError):
+        os.kill(held.worker, signal.SIGCONT)
+
+
+@contextmanager
+def continued_on_request(play: Play, held: HoldingWorker | None) -> Iterator[None]:
+    """Continue a stopped worker as soon as another process asks for what it holds."""
+    requested = "SELECT 1 FROM tasks WHERE requested IS NOT NULL"
+
+    def wait() -> None:
+        until(lambda: play.house.rows(requested) or not held_tasks(play), "a request", play.house.portrait)
+        if held is not None:
+            resume(held)
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(wait)
+        yield
+        waiting.result()
+
+
+def pending(play: Play, ids: list[str]) -> list[str]:
+    """Return those tasks that have not started, as the database has it."""
+    rows = {row["id"] for row in play.house.rows("SELECT id FROM tasks WHERE status = 'pending'")}
+    return [id for id in ids if id in rows]
+
+
+def check_lost(play: Play, ids: list[str], most: int) -> None:
+    """No more than so many tasks are lost. Raises Violation."""
+    lost = [id for id in ids if play.task(id).error_kind == "lost"]
+    if len(lost) > most:
+        raise Violation(f"{lost} are lost")
 
 
 def delayed(play: Play) -> None:
@@ -440,6 +696,18 @@ SCENES: dict[str, Scene] = {
         leaves_children,
         external,
         callables,
+        series_of_commands,
+        series_of_calls,
+        long_command,
+        long_call,
+        leaves_in_series,
+        kept_open,
+        held_cancelled,
+        held_silent,
+        held_paused,
+        held_down,
+        held_lost,
+        held_and_all_dead,
         delayed,
         dependent,
         adopted,

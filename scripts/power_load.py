@@ -47,8 +47,9 @@ class Load:
 
     def _input(self, number: int) -> dict[str, Any]:
         write = f"head -c {LONG_OUTPUT} /dev/zero | tr '\\0' x; " if self._chance.random() < 0.3 else ""
-        ran = f'{{"what":"ran","run":"{self._run}","claim":'
-        note = f"echo '{ran}'$BACKBURNER_CLAIM'}}' >> {self._place.project}/books"
+        id, claim = "'$BACKBURNER_TASK_ID'", "'$BACKBURNER_CLAIM'"
+        ran = f'{{"what":"ran","run":"{self._run}","id":"{id}","claim":{claim}}}'
+        note = f"echo '{ran}' >> {self._place.project}/books"
         found: dict[str, Any] = {
             "command": ["/bin/sh", "-c", f"{note}; {write}cat"],
             "parentSessionId": f"ses-{number % 3}",

@@ -14,7 +14,8 @@ Each cut's files are then looked at: is the database sound, is every launch ther
 is every end and batch there that was told before it, with the same number, and is every long output whole whose task
 was told to have ended well. On the cut where most was forgotten of what somebody had seen (starts and claims need not
 be synced) a second run is recorded, with the boot id of another boot, and cut again in the same ways; on one of those
-cuts a third run goes to its end. Over all three no number means two events and no claim was given twice.
+cuts a third run goes to its end. Over all three no number means two events, no claim was given twice, and no task that
+a cut left running, or held by a worker, is started again: it may have begun.
 
 What it does not show: a disk that lies about its syncs, sectors torn within one write, and the folder of the home
 itself, which counts as old. The tree is a copy in which only the place of the boot id differs: a simulated loss does
@@ -65,6 +66,8 @@ class Told:
         self.ended: set[str] = set()
         self.heard: dict[int, Facts] = {}
         self.claims: dict[int, str] = {}
+        #: Tasks without retries that were running, or held by a worker, in what an earlier loss left.
+        self.begun: set[str] = set()
         self.problems: list[str] = []
 
     def take(self, line: Facts) -> None:
@@ -88,12 +91,14 @@ class Told:
                 f"the claim {line['claim']} was given in {self.claims[line['claim']]} and in {line['run']}"
             )
         self.claims[line["claim"]] = line["run"]
+        if line["id"] in self.begun:
+            self.problems.append(f"{line['id']} may have begun before a loss, and was started again in {line['run']}")
 
     def copy(self) -> Told:
         """As it is now."""
         found = Told()
         found.launched, found.ended = set(self.launched), set(self.ended)
-        found.heard, found.claims = dict(self.heard), dict(self.claims)
+        found.heard, found.claims, found.begun = dict(self.heard), dict(self.claims), set(self.begun)
         return found
 
     def __str__(self) -> str:
@@ -172,6 +177,8 @@ class Cut:
         """Keep both."""
         self.at, self.files, self.told, self.torn = at, files, told, torn
         self.forgotten = 0
+        #: Tasks that are running or held in these files: each may have begun.
+        self.begun: set[str] = set()
 
 
 def cuts(machine: Machine, disk: Disk, told: Told, how: argparse.Namespace) -> Iterator[Cut]:
@@ -215,6 +222,8 @@ def look(cut: Cut, machine: Machine) -> list[str]:
         tasks = {row["id"]: dict(row) for row in connection.execute(_TASKS)}
         events = {row["seq"]: dict(row) for row in connection.execute("SELECT * FROM events")}
         claims = connection.execute("SELECT coalesce(max(claim), 0) FROM tasks").fetchone()[0]
+    held = (id for id, task in tasks.items() if task["status"] == "running" or task["held"] is not None)
+    cut.begun = {id for id in held if tasks[id]["max_attempts"] == 1 and tasks[id]["agent"] != "external"}
     cut.forgotten = sum(seq not in events for seq in cut.told.heard) + sum(claim > claims for claim in cut.told.claims)
     return [
         *missing(cut.told, tasks, events),
@@ -306,7 +315,7 @@ def lose_often(machine: Machine, disk: Disk, told: Told, how: argparse.Namespace
         }
         here = Cut(cut.at, files, cut.told, cut.torn)
         found = look(here, scratch)
-        cut.forgotten = here.forgotten
+        cut.forgotten, cut.begun = here.forgotten, here.begun
         problems += [f"cut {cut.at}{' (torn)' if cut.torn else ''}: {one}" for one in [*found, *cut.told.problems]]
         if not cut.torn and (worst is None or cut.forgotten >= worst.forgotten):
             worst = cut
@@ -329,8 +338,9 @@ def main() -> int:
         problems += found
         assert cut is not None, "there was a cut"
         print(f"{name} loss: {how.cuts} cuts, {disk.syncs} syncs seen", flush=True)
-        print(f"  going on from {cut.at}: {cut.told}; forgotten: {cut.forgotten}", flush=True)
+        print(f"  going on from {cut.at}: {cut.told}; forgotten: {cut.forgotten}; begun: {len(cut.begun)}", flush=True)
         told = cut.told
+        told.begun |= cut.begun
         machine.lose(cut.files)
         (machine.place.project / "books").write_bytes(b"")
     problems += finish(machine, told)

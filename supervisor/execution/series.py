@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from ipc import clock
 from ipc.claim import Ended, Taken
 from ipc.config import BackgroundConfig
 from ipc.errors import Temporary, is_full
-from ipc.home import Home
+from ipc.home import Home, sync
 from ipc.moments import moment
 from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
 from supervisor.execution.files import SMALL, Files
@@ -132,9 +133,17 @@ class CallSeries(Series):
         if entry.kind == "s":
             self._running_since = entry.at
         elif entry.kind == "e":
-            self._end(entry.at, outcome_of_end(entry.document))
+            document = entry.document
+            self._sync(entry.claim, document.get("kept", ()))
+            self._end(entry.at, outcome_of_end(document))
         else:
             self._left_behind, self.has_leftovers = entry, True
+
+    def _sync(self, claim: int, kept: Sequence[str]) -> None:
+        """Have the output that stays in files outlive a power loss, before the end is published."""
+        if self._config.durability == "full":
+            for stream in kept:
+                sync(Path(Files(self._journal.home, claim).paths[stream]))
 
     def take_back(self) -> list[Taken]:
         """Take out of the queue what the runner has not received."""

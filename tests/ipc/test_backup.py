@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from ipc.backup import back_up, restore, salvage
+from ipc.claim import Slot
 from ipc.database import JUMP, Database, Inspection, Wreck, flaws_of
 from ipc.errors import AlreadyRunning, Damaged, InvalidInput, MoveNotAllowed, Permanent
 from ipc.home import Home
@@ -292,6 +293,18 @@ def test_a_lost_header_loses_no_task(full: Home):
     overwrite(full.database, 1)
     saved = salvage(full)
     assert (saved.tasks, saved.lost) == (301, 1)
+
+
+def test_salvage_counts_held_tasks_as_lost(home: Path):
+    with Yard(home) as yard:
+        yard.groups.limit("command", 1)
+        ids = [yard.launch() for _ in range(4)]
+        assert len(yard.queue.take(Slot("command", 0), yard.owner, 3)) == 3
+        yard.database.checkpoint()
+    overwrite(home / "backburner.db", 1)
+    assert salvage(Home(home)).lost == 3
+    with Yard(home) as yard:
+        assert [yard.get(id).error_kind for id in ids] == ["lost", "lost", "lost", None]
 
 
 #: Of a task whose row was not copied from the log into the database yet.

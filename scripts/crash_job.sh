@@ -1,0 +1,22 @@
+# crash_job.sh KIND EFFECTS GO: what crash_job.py does, in a process that starts in a millisecond. Workers run it in series.
+# The process that had the slot before is named in EFFECTS.SLOT.pid. If it is still alive, this one is not alone.
+slot="$2.${CRASH_SLOT:-slot}.pid"
+word=alone
+[ -e "$slot" ] && read -r last < "$slot"
+if { read -r _ _ state _ < "/proc/${last:-none}/stat"; } 2> /dev/null; then
+  case $state in [ZX]) ;; *) word=CROWDED ;; esac
+fi
+echo $$ > "$slot"
+echo "$BACKBURNER_TASK_ID $BACKBURNER_ATTEMPT $BACKBURNER_CLAIM $word" >> "$2"
+case $1 in
+  fails) exit 3 ;;
+  flaky) [ "$BACKBURNER_ATTEMPT" = 1 ] && exit 3 ;;
+  silent) exit 0 ;;
+  leaves) (sleep 300; :) & ;;
+  holds) while [ ! -e "$3" ]; do sleep 0.02; done ;;
+  large)
+    text=xxxxxxxxxxxxxxxx
+    while [ ${#text} -lt 100000 ]; do text=$text$text; done
+    echo "$text" ;;
+esac
+echo done
