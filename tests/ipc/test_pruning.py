@@ -66,21 +66,20 @@ def yard(home: Path):
 def holds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long this process works each time it holds the gate, in seconds; who else has the processor counts not."""
     found: list[float] = []
-    enter, leave = Gate.__enter__, Gate.__exit__
+    acquire, release = Gate.acquire, Gate.release
     began = 0.0
 
-    def timed_enter(gate: Gate) -> Gate:
+    def timed_acquire(gate: Gate) -> None:
         nonlocal began
-        enter(gate)
+        acquire(gate)
         began = time.thread_time()
-        return gate
 
-    def timed_exit(gate: Gate, *exception: object) -> None:
+    def timed_release(gate: Gate) -> None:
         found.append(time.thread_time() - began)
-        leave(gate, *exception)
+        release(gate)
 
-    monkeypatch.setattr(Gate, "__enter__", timed_enter)
-    monkeypatch.setattr(Gate, "__exit__", timed_exit)
+    monkeypatch.setattr(Gate, "acquire", timed_acquire)
+    monkeypatch.setattr(Gate, "release", timed_release)
     return found
 
 
