@@ -288,6 +288,8 @@ class Supervisor(Role):
             rests.append(ORDERED_REST)
         if not self._limits_applied:
             rests.append(HELD_REST)
+        if self._departure is None:
+            rests.append(self._dispatch.look_at - now)
         backoffs = [self._hiring_backoff] + [self._flusher_backoff] * (self._flusher is None)
         rests += [backoff.rest() for backoff in backoffs if not backoff.over()]
         rests += [hand.idle_since + self._config.worker_idle_s - now for hand in self._crew if hand.idle]
@@ -380,7 +382,6 @@ class Supervisor(Role):
             hand.given = False
         elif "idle" in message:
             self._dispatch.free(hand)
-            hand.idle_since = clock.monotonic()
 
     # nursery and flusher
 
@@ -513,6 +514,7 @@ class Supervisor(Role):
 
     def _start_leaving(self) -> Departure:
         notify("STOPPING=1")
+        self._dispatch.unpark_all()
         running = sum(hand.slot is not None and not hand.given for hand in self._crew)
         say("stopping", running=running, grace=self._config.shutdown_grace_s)
         for hand in self._crew:

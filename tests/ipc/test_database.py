@@ -36,7 +36,7 @@ HOT = """
     list_unfinished_ids list_unfinished_tasks list_unwell_tasks list_waiting_groups make_ready more_unbatched
     move_pending move_running newest_event next_due note_pid old_events old_tasks read_events
     read_events_of_parent retry_task set_progress set_stale settle_task state_of state_of_group take_unbatched
-    truncated_to waits_for_mine write_verdict
+    truncated_to waits_for_mine write_verdict get_assigned park_worker take_parked unpark_worker
 """.split()
 
 #: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
