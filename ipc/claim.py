@@ -234,6 +234,13 @@ class Step:
     count: int = 0
 
 
+class Advance(NamedTuple):
+    """What a step of a worker has taken; with nothing, whether the worker is parked in its slot now."""
+
+    taken: list[Taken]
+    parked: bool
+
+
 class Settlement(NamedTuple):
     """How an attempt ended. `unused`: nothing was started, so the attempt does not count.
 

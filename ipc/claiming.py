@@ -32,7 +32,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
     tasks = _next_tasks(transaction, slot.group, count)
     if not tasks or (tasks[0].agent == "external") != (owner is None):
         return []
-    claim = transaction.value("take_claims", {"count": len(tasks)}) - len(tasks) + 1
+    claim = next_claim(transaction, len(tasks))
     first, *others = tasks
     taken = [Taken(first, claim, slot, clock.now())]
     taken += [Taken(task, claim + at, slot, None) for at, task in enumerate(others, 1)]
@@ -41,6 +41,12 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
         held = [{"owner": owner, "claim": one.claim, "number": one.number} for one in taken[1:]]
         require(transaction.many("hold_task", held), len(held))
     return taken
+
+
+def next_claim(transaction: Transaction, count: int = 1) -> int:
+    """Take `count` claim numbers that were never given before; return the first of them."""
+    last: int = transaction.value("take_claims", {"count": count})
+    return last - count + 1
 
 
 def _fair_share(transaction: Transaction, group: str, count: int, limit: int) -> int:

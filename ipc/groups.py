@@ -26,11 +26,15 @@ class Group(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The first waiting task of a group: its number, whether it is done outside, and how many wait, itself included."""
+    """The first ready task of a group: its number, whether it is external, how many are ready, itself included.
+
+    `queued_at` is when it was launched, in milliseconds since 1970.
+    """
 
     number: int
     outside: bool
     ready: int
+    queued_at: int
 
 
 class Groups:
@@ -62,7 +66,7 @@ class Groups:
         """The first waiting task of a group that is not paused, or None; those that wait are counted up to `most`."""
         with self.database.read() as transaction:
             row = transaction.one("count_ready", {"grp": group, "most": most})
-        return None if row is None else Head(row["number"], row["agent"] == "external", row["ready"])
+        return None if row is None else Head(row["number"], row["agent"] == "external", row["ready"], row["queued_at"])
 
     def configure(self) -> set[int]:
         """Apply the configured limits, and put every key's tasks into its group.

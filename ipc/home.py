@@ -93,7 +93,7 @@ class Home:
                 (self.folder / name).mkdir(0o700, exist_ok=True)
             _create(self.folder / ".gitignore", "*\n")
             for role in ("supervisor", "flusher"):
-                _create_fifo(self.folder / f"{role}.wake")
+                self.create_wake_pipe(role)
         except OSError as error:
             raise BadHome(f"The home {self.folder} cannot be used: {error.strerror or error}.") from error
         return self
@@ -111,6 +111,10 @@ class Home:
     def is_usable(self) -> bool:
         """Whether the folder is there, now, and may be read and written."""
         return _is_open(self.folder)
+
+    def create_wake_pipe(self, role: str) -> None:
+        """Create the named pipe that `wake` writes to. Raises OSError."""
+        _create_fifo(self.folder / f"{role}.wake")
 
     def wake(self, role: str, line: str = "") -> bool:
         """Hint at a role that something changed; whether it listens.

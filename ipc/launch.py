@@ -35,14 +35,16 @@ _UNTRIED = {
 class Order:
     """A launch, checked and filled in: what goes into the two tables, and what it comes after.
 
-    What came of it is set when it is accepted: `existing` is the task that was there already; `blocked` says that it
-    waits for others, `doomed` that it can never run, since one of those had ended badly; `group` how its group is.
+    What came of it is set when it is accepted: `number` is the new task's (0: there is none); `existing` is the task
+    that was there already; `blocked` says that it waits for others, `doomed` that it can never run, since one of those
+    had ended badly; `group` how its group is.
     """
 
     row: dict[str, Any]
     input: dict[str, Any]
     after: tuple[str, ...]
     after_any: tuple[str, ...]
+    number: int = 0
     existing: str | None = None
     blocked: bool = False
     doomed: bool = False

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ipc import claiming, clock
-from ipc.claim import Held
+from ipc import claiming, clock, parking
+from ipc.claim import Advance, Held
 from ipc.claiming import HELD
 from ipc.config import BackgroundConfig
 from ipc.database import Database, Row, Transaction, Values
-from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
+from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, Temporary, UnknownAgent
 from ipc.groups import assign, load_limits
 from ipc.launch import Order, follow_up
 from ipc.limits import Limits
@@ -24,6 +24,7 @@ from ipc.tasks import Tasks, find_state, known_task, said_of, state_of, state_of
 
 if TYPE_CHECKING:  # a launch needs none of them
     from ipc.claim import Claimed, Rescued, Settlement, Slot, Step, Taken
+    from ipc.parking import Assignment
     from ipc.registry import Running
 
 #: Tasks that are cancelled in one transaction at most.
@@ -81,11 +82,27 @@ class Queue(Tasks):
             self._place(transaction, orders)
             for order in orders:
                 self._accept(transaction, order)
-        if groups := {order.row["grp"] for order in orders if order.needs_supervisor}:
+            assignment = _assign(transaction, orders[0]) if len(orders) == 1 else None
+        if assignment is not None:
+            self._send(assignment)
+        elif groups := {order.row["grp"] for order in orders if order.needs_supervisor}:
             self.home.wake("supervisor", _hint(groups))
-        if any(order.doomed for order in orders):
+        if assignment is not None or any(order.doomed for order in orders):
             self.home.wake("flusher")
         return orders
+
+    def _send(self, assignment: Assignment) -> None:
+        """Send a task to the parked worker that it was claimed for; have the supervisor look if that worker is dead."""
+        if parking.send(self.home, assignment):
+            return
+        from ipc.registry import wake_process
+
+        try:
+            alive = wake_process(self.database, assignment.owner)
+        except Temporary:  # the task is accepted whether or not its worker can be looked up now
+            alive = False
+        if not alive:
+            self.home.wake("supervisor")
 
     def _copy_stdins(self, orders: list[Order]) -> None:
         for order in orders:
@@ -140,7 +157,7 @@ class Queue(Tasks):
         blockers = blockers_of(transaction, order.after, order.after_any)
         order.blocked = bool(blockers)
         order.row["ready"] = order.row["not_before"] is None and not blockers
-        number = transaction.insert("insert_task", order.row)
+        number = order.number = transaction.insert("insert_task", order.row)
         keep_input(transaction, number, order.input)
         depend(transaction, number, blockers)
         if any(blocker["over"] and not blocker["well"] and not blocker["any_end"] for blocker in blockers):
@@ -178,10 +195,10 @@ class Queue(Tasks):
             self.home.wake("flusher")
         return taken
 
-    def advance(self, step: Step) -> list[Taken]:
-        """Publish what became of the tasks that a worker has taken, and take more; one transaction.
+    def advance(self, step: Step) -> Advance:
+        """Publish what became of the tasks that a worker has taken, and take more, in order; one transaction.
 
-        Return what was taken, in order.
+        A worker that wants a task and finds none is parked in its slot.
         """
         with self.database.write(durable=False) as transaction:
             retried = TaskStatus.PENDING in claiming.end(transaction, step.ended, step.owner)
@@ -190,13 +207,15 @@ class Queue(Tasks):
             returned = [(one.number, one.claim) for one in step.returned]
             claiming.require(claiming.give_back(transaction, returned), len(returned))
             taken = claiming.take(transaction, step.slot, step.owner, step.count) if step.count else []
+            parked = bool(step.count) and not taken and parking.park(transaction, step.slot, step.owner)
             followed = retried or bool(returned) or transaction.value("any_over") is not None
         if step.current is not None:
             step.current.current = True
-        self.home.wake("flusher")
+        if step.ended or step.current or taken:
+            self.home.wake("flusher")
         if followed:
             self.home.wake("supervisor")
-        return taken
+        return Advance(taken, parked)
 
     def settle(self, settlement: Settlement) -> str | None:
         """End an attempt; return its task's status, or None where its claim is no longer in force: nothing changed."""
@@ -429,6 +448,11 @@ def _hint(groups: set[str]) -> str:
     """Where there is something new, if that can be said in a short line; else that one must look everywhere."""
     line = json.dumps(sorted(groups))
     return line if len(line) < HINT_LIMIT else ""
+
+
+def _assign(transaction: Transaction, order: Order) -> Assignment | None:
+    """Claim a task that was just accepted for a parked worker, if there is one for it."""
+    return parking.assign(transaction, order.number, {**order.row, **order.input}) if order.number else None
 
 
 def _existing(transaction: Transaction, order: Order) -> str | None:

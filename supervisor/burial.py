@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ipc.parking import ParkedSlots
 from ipc.queue import Queue
 from ipc.registry import Registry, Running
 from supervisor.children import how
@@ -48,6 +49,7 @@ class Burial:
         free = []
         while self._gone:
             hand = self._gone[-1]
+            _unpark(hand, ParkedSlots(registry.database))
             held = [one for one in registry.running() if one.owner and one.owner.number == hand.owner]
             self.add(held)
             free += [] if held else [hand]
@@ -82,3 +84,9 @@ class Burial:
             del self._waiting[ticket]
         self._swept.clear()
         return bool(ready)
+
+
+def _unpark(hand: Hand, slots: ParkedSlots) -> None:
+    """Have no launch claim for a worker that is gone; what was claimed for it before is among the running tasks now."""
+    if hand.owner is not None and hand.owner in slots.all():
+        slots.take_back(hand.owner)

@@ -20,10 +20,12 @@ class ConcurrencyManager:
 
     def acquire(self, key: str) -> int | None:
         """A slot for a task with this key, or None while its group is full."""
-        group = self._limits.group(key)
-        limit = self._limits.limit(group)
-        slots = self._slots[group]
-        return slots.take() if limit == 0 or len(slots) < limit else None
+        return None if self.is_full(key) else self._slots[self._limits.group(key)].take()
+
+    def is_full(self, key: str) -> bool:
+        """Return True if every slot of this key's group is held."""
+        limit = self.limit(key)
+        return limit != 0 and self.in_use(self._limits.group(key)) >= limit
 
     def release(self, key: str, slot: int) -> None:
         """Give back a slot, by its key or by its group. Raises ValueError if it is not held."""

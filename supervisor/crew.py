@@ -44,6 +44,10 @@ class Hand:
         """Whether it may be given a slot."""
         return self.slot is None and not self.leaving and not self.adopted
 
+    def become_idle(self) -> None:
+        """Note that it has no slot from now on."""
+        self.slot, self.given, self.idle_since = None, False, clock.monotonic()
+
     def may_be(self, process: Process) -> bool:
         """Whether this is that worker: it may have claimed before its first word, or its birth, was heard of."""
         return self.owner is None and self.pid in (None, process.identity.pid)
@@ -83,7 +87,11 @@ class Crew:
 
     def given(self, group: str) -> int:
         """How many were given a slot of that group and have not answered yet."""
-        return sum(hand.given and hand.slot is not None and hand.slot.group == group for hand in self._hands)
+        return sum(hand.given for hand in self.in_group(group))
+
+    def in_group(self, group: str) -> list[Hand]:
+        """Return the workers that have a slot of that group."""
+        return [hand for hand in self._hands if hand.slot is not None and hand.slot.group == group]
 
     def of_owner(self, owner: int) -> Hand | None:
         """The worker with that number in the registry."""

@@ -5,12 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from heapq import heapify, heappop, heappush
 
+from ipc import clock
 from ipc.claim import Slot
 from ipc.groups import Groups, Head
+from ipc.parking import ParkedSlots
 from ipc.queue import Queue
 from ipc.registry import Process, Running
 from supervisor.concurrency import ConcurrencyManager
 from supervisor.crew import Crew, Hand
+
+#: Workers of a group that are put to work at once. Short tasks are done by these in series; more would only get in each
+#: other's way.
+RAMP_WORKERS = 2
+
+#: Milliseconds that the first ready task of a group waits before it gets a further worker.
+RAMP_WAIT = 5
 
 
 class Dispatch:
@@ -26,6 +35,11 @@ class Dispatch:
         self._heads: dict[str, int] = {}
         self._outside: dict[int, Slot] = {}
         self._chained = True
+        self._parked_slots = ParkedSlots(queue.database)
+        #: The parked workers, as far as is known in this round.
+        self._parked: list[Hand] = []
+        #: When to give out again because a task will have waited long enough, in seconds (monotonic).
+        self.look_at = float("inf")
 
     def hint(self, *groups: str) -> None:
         """There may be something new in these groups."""
@@ -45,14 +59,18 @@ class Dispatch:
         if hand.slot is not None:
             self._slots.release(hand.slot.group, hand.slot.number)
             self.hint(hand.slot.group)
-        hand.slot, hand.given = None, False
+        hand.become_idle()
 
     def welcome(self, hand: Hand) -> None:
         """Tell a new worker how things are done now."""
         hand.tell({"chained": self._chained})
 
     def recount(self, running: list[Running]) -> None:
-        """Count the slots anew, after limits changed, keys moved into other groups, or somebody died."""
+        """Count the slots anew, after limits changed, keys moved into other groups, or a worker died.
+
+        No worker stays parked: its slot may be above the limit now, or in a group that is no more.
+        """
+        self.unpark_all()
         self._slots.clear()
         self._slots.use(self._groups.limits())
         for one in running:
@@ -74,42 +92,96 @@ class Dispatch:
             return None
         return slot
 
+    def unpark_all(self) -> None:
+        """Take the slots of all parked workers back; count the slots anew before they are given out again."""
+        owners = self._parked_slots.take_back_all()
+        for hand in self._crew:
+            if hand.owner in owners:
+                hand.become_idle()
+
     def give_out(self, workers: int) -> bool:
-        """Give out what is free, to at most so many workers; whether work outside was begun."""
+        """Give out what is free, to at most so many workers; return True if external work was begun."""
         queue = [(number, group) for group, number in self._heads.items()]
         heapify(queue)
+        self._parked = self._find_parked() if queue else []
+        self.look_at = float("inf")
         short = begun = False
         while queue:
             _, group = heappop(queue)
-            number = self._slots.acquire(group)
-            if number is None:
+            head = self._next_in(group)
+            if head is None or self._is_ramping(group, head):
                 continue
-            head = self._groups.head(group, self._crew.given(group) + 1)
-            if head is None:
-                self._heads.pop(group, None)
-            elif self._give(Slot(group, number), head, workers):
+            if self._give(group, head, workers):
                 begun |= head.outside
                 self._heads[group] = head.number
                 heappush(queue, (head.number, group))
-                continue
             else:
                 short |= not self._has_capacity(workers)
-            self._slots.release(group, number)
         self._chain(not short)
         return begun
 
-    def _give(self, slot: Slot, head: Head, workers: int) -> bool:
-        """Give a slot of a group whose first waiting task is `head`; whether there was somebody to give it to."""
-        if head.ready <= self._crew.given(slot.group):
+    def _next_in(self, group: str) -> Head | None:
+        """Return the first ready task of a group, or None if there is no slot for it."""
+        if self._slots.is_full(group) and self._parked_in(group) is None:
+            return None
+        head = self._groups.head(group, self._crew.given(group) + 1)
+        if head is None:
+            self._heads.pop(group, None)
+        return head
+
+    def _is_ramping(self, group: str, head: Head) -> bool:
+        """Return True while enough workers are in the group for a task that has just come."""
+        waited = clock.now() - head.queued_at
+        at_work = [hand for hand in self._crew.in_group(group) if hand not in self._parked]
+        if head.outside or len(at_work) < RAMP_WORKERS or not 0 <= waited < RAMP_WAIT:
             return False
-        if head.outside:
-            return self._claim_outside(slot)
-        if not self._has_capacity(workers):
+        self.look_at = min(self.look_at, clock.monotonic() + (RAMP_WAIT - waited) / 1000)
+        return True
+
+    def _give(self, group: str, head: Head, workers: int) -> bool:
+        """Give a slot of a group whose first ready task is `head`; return False if no worker can take it now."""
+        if head.ready <= self._crew.given(group):
             return False
-        hand = self._crew.idle() or self._hire()
+        parked = self._parked_in(group)
+        if parked is not None:
+            self._unpark(parked)
+        number = self._slots.acquire(group)
+        if number is None:
+            return False
+        slot = Slot(group, number)
+        if self._claim_outside(slot) if head.outside else self._assign(slot, workers):
+            return True
+        self._slots.release(group, number)
+        return False
+
+    def _assign(self, slot: Slot, workers: int) -> bool:
+        hand = self._available(workers)
+        if hand is None:
+            return False
         hand.slot, hand.given = slot, True
         hand.tell({"run": [slot.group, slot.number]})
         return True
+
+    def _available(self, workers: int) -> Hand | None:
+        """Return an idle worker, a new one, or one that was parked in another slot."""
+        while self._crew.idle() is None and len(self._crew) >= workers and self._parked:
+            self._unpark(self._parked[0])
+        idle = self._crew.idle()
+        return self._hire() if idle is None and len(self._crew) < workers else idle
+
+    def _find_parked(self) -> list[Hand]:
+        slots = self._parked_slots.all()
+        return [hand for hand in self._crew if hand.owner in slots and not hand.leaving and not hand.adopted]
+
+    def _parked_in(self, group: str) -> Hand | None:
+        return next((hand for hand in self._parked if hand.slot is not None and hand.slot.group == group), None)
+
+    def _unpark(self, hand: Hand) -> None:
+        """Take the slot of a parked worker back, unless a launch was faster."""
+        assert hand.owner is not None, "it has a row"
+        self._parked.remove(hand)
+        if self._parked_slots.take_back(hand.owner):
+            self.free(hand)
 
     def _claim_outside(self, slot: Slot) -> bool:
         claimed = self._queue.claim(slot, None)
@@ -118,7 +190,7 @@ class Dispatch:
         return claimed is not None
 
     def _has_capacity(self, workers: int) -> bool:
-        return self._crew.idle() is not None or len(self._crew) < workers
+        return self._crew.idle() is not None or len(self._crew) < workers or bool(self._parked)
 
     def _chain(self, chained: bool) -> None:
         """While workers are short, each comes back after a task: the oldest waiting one is next, whatever its group."""

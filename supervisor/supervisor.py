@@ -287,6 +287,8 @@ class Supervisor(Role):
             rests.append(ORDERED_REST)
         if not self._limits_applied:
             rests.append(HELD_REST)
+        if self._departure is None:
+            rests.append(self._dispatch.look_at - now)
         backoffs = [self._hiring_backoff] + [self._flusher_backoff] * (self._flusher is None)
         backoffs += [self._nursery_backoff] * self._nurse.lost
         rests += [backoff.rest() for backoff in backoffs if not backoff.over()]
@@ -391,7 +393,6 @@ class Supervisor(Role):
             hand.given = False
         elif "idle" in message:
             self._dispatch.free(hand)
-            hand.idle_since = clock.monotonic()
 
     # nursery and flusher
 
@@ -526,6 +527,7 @@ class Supervisor(Role):
 
     def _start_leaving(self) -> Departure:
         notify("STOPPING=1")
+        self._dispatch.unpark_all()
         running = sum(hand.slot is not None and not hand.given for hand in self._crew)
         say("stopping", running=running, grace=self._config.shutdown_grace_s)
         for hand in self._crew:

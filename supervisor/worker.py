@@ -17,6 +17,7 @@ from ipc.database import Database
 from ipc.errors import Temporary
 from ipc.home import Home
 from ipc.moments import moment
+from ipc.parking import ParkedSlots
 from ipc.queue import Queue
 from ipc.registry import Registry
 from ipc.settings import applied_configuration
@@ -33,6 +34,7 @@ from supervisor.execution.series import CallSeries, CommandSeries, CommandTools,
 from supervisor.execution.trees import watch_own_children
 from supervisor.file_watch import FALLBACK_POLL
 from supervisor.messages import say
+from supervisor.parking import Parking
 from supervisor.role import TROUBLE_REST, Role, become_subreaper, keep_memory, nothing
 
 #: Seconds of rest while only the runner, the supervisor or a signal can bring news.
@@ -81,6 +83,8 @@ class Worker(Role):
         self._registry = Registry(self._database)
         self._owner = self._registry.register("worker")
         self._journal = Journal(self.home, self._owner)
+        self._parking = Parking(self.home, ParkedSlots(self._database), self._owner)
+        self.selector.register(self._parking.descriptor, selectors.EVENT_READ, self._parking.read)
         self._tools = CommandTools(self.home, self._owner, self._journal, self._wait_for_child)
         self._tools.has_strays = self._has_strays
         self._children = watch_own_children()
@@ -97,17 +101,24 @@ class Worker(Role):
         """Begin what was given out, or see how it goes."""
         if not self._configured:
             self._configure()
-        if self._series is None and self._run is None and self._slot is not None:
-            fresh = self._runners.are_fresh()
-            self._begin(self._queue.take(self._slot, self._owner, self._first_count()) if fresh else [])
+        if self._parking.active:
+            self._await_task()
+        elif self._series is None and self._run is None and self._slot is not None:
+            self._begin(self._take_first(self._slot))
             if self._slot is not None:
                 self._say({"busy": True})
+        return self._step()
+
+    def _step(self) -> float:
         if self._series is not None:
             return self._follow(self._series)
-        return LONG if self._run is None else self._watch(self._run)
+        if self._run is not None:
+            return self._watch(self._run)
+        return self._parking.rest() if self._parking.active else LONG
 
     def abandon(self) -> None:
         """Leave when the task that runs has ended."""
+        self._parking.stop()
         self._leave()
 
     def farewell(self) -> None:
@@ -115,15 +126,22 @@ class Worker(Role):
         self._registry.leave(self._owner)
         self._journal.remove()
         self._tools.remove()
-        for path in self.home.folder.glob(f"output/worker-{self._owner}-*"):
+        for path in self.home.folder.glob(f"output/worker-{self._owner}[-.]*"):
             with moment("worker.output.unlink"):
                 path.unlink(missing_ok=True)
         self._database.close()
 
     # taking tasks
 
-    def _first_count(self) -> int:
-        return self._pace.count if self._chained and not self._leaving else 1
+    def _take_first(self, slot: Slot) -> list[Taken]:
+        """Take tasks in a slot that was given to this worker; with none, wait there unless the worker is needed."""
+        if not self._runners.are_fresh():
+            return []
+        count = self._next_count()
+        return self._try_to_advance(Step(slot, self._owner, count=count)) if count else self._take_one(slot)
+
+    def _take_one(self, slot: Slot) -> list[Taken]:
+        return self._queue.take(slot, self._owner, 1)
 
     def _next_count(self) -> int:
         """How many tasks to take in the transaction that publishes; 0 where the slot is given back."""
@@ -131,9 +149,10 @@ class Worker(Role):
         return self._pace.count if goes_on else 0
 
     def _begin(self, taken: list[Taken]) -> None:
-        """Run what was taken; with nothing, give the slot back."""
+        """Run what was taken; with nothing, wait in the slot if the worker is parked there, else give it back."""
         self._requested = False
         while taken:
+            self._parking.last_claim = taken[-1].claim
             if taken[0].task.is_plain:
                 self._begin_series(taken)
                 return
@@ -141,6 +160,10 @@ class Worker(Role):
             taken = self._begin_alone(taken[0])
             if self._run is not None:
                 return
+        if not self._parking.active:
+            self._leave_slot()
+
+    def _leave_slot(self) -> None:
         self._slot = None
         if self._leaving or not self._runners.are_fresh():
             self.finish()
@@ -173,9 +196,15 @@ class Worker(Role):
         """Publish, whatever stands in the way for now: the results are kept until they are written."""
         while True:
             try:
-                return self._queue.advance(step)
+                return self._try_to_advance(step)
             except Temporary as error:
                 self._hold_on(error)
+
+    def _try_to_advance(self, step: Step) -> list[Taken]:
+        taken, parked = self._queue.advance(step)
+        if parked:
+            self._parking.start(self._queue.config.worker_idle_s)
+        return taken
 
     def _hold_on(self, error: Temporary) -> None:
         """Rest before the next try at what stands between one claim and the next. Raises that, if it is for good."""
@@ -183,6 +212,37 @@ class Worker(Role):
             raise error
         say("trouble", rest=TROUBLE_REST, why=error)
         clock.nap(TROUBLE_REST)
+
+    # waiting in a slot
+
+    def _await_task(self) -> None:
+        """Run the task that a launch has claimed for this worker; without one, give the slot back when it is time."""
+        if self._requested:
+            self._parking.look()
+        taken = self._parking.find()
+        if taken is None and (self._parking.is_over() or not self._next_count()):
+            taken = self._unpark()
+        requested, self._requested = self._requested, False
+        if taken is not None:
+            self._parking.stop()
+            self._slot = taken.slot
+            self._begin([taken])
+            self._requested = requested  # a verdict may have been written before it began
+
+    def _unpark(self) -> Taken | None:
+        """Give the slot back; return the task that a launch has claimed for this worker before, if any."""
+        if self._parking.give_back():
+            self._leaving |= self._parking.is_over()
+            self._parking.stop()
+            self._leave_slot()
+            return None
+        taken = self._parking.assigned()
+        if taken is None:  # the supervisor has taken the slot back, and counts this worker as idle
+            self._parking.stop()
+            self._slot = None
+            if self._leaving:
+                self.finish()
+        return taken
 
     # tasks in series
 
@@ -341,7 +401,8 @@ class Worker(Role):
             self._obey(json.loads(line))
 
     def _obey(self, order: dict[str, Any]) -> None:
-        if "run" in order:
+        if "run" in order:  # given to a parked worker, it is what became of the slot that was taken back
+            self._parking.stop()
             self._slot = Slot(*order["run"])
         elif "chained" in order:
             self._chained = order["chained"]
@@ -368,7 +429,7 @@ class Worker(Role):
 
     def _leave(self) -> None:
         self._leaving = True
-        if self._run is None and self._series is None:
+        if self._run is None and self._series is None and not self._parking.active:
             self.finish()
 
     def _look(self) -> None:

@@ -69,3 +69,17 @@ BEGIN
     SELECT last_insert_rowid(), NEW.parent, NEW.number, NEW.completed_at WHERE NEW.parent IS NOT NULL;
   UPDATE dependencies SET over = 1, well = 1 WHERE blocker = NEW.number;
 END;
+
+-- Workers that wait in their slot, although no task of the group is ready: a launch may claim for one of them.
+-- The process that deletes the row may use the slot.
+CREATE TABLE parked (
+  owner INTEGER PRIMARY KEY,
+  grp TEXT NOT NULL,
+  slot INTEGER NOT NULL,
+  UNIQUE (grp, slot)
+) STRICT;
+
+CREATE TRIGGER process_left AFTER DELETE ON processes
+BEGIN
+  DELETE FROM parked WHERE owner = OLD.number;
+END;

@@ -24,6 +24,7 @@ from ipc.errors import BackburnerError
 from ipc.groups import Groups
 from ipc.home import Home
 from ipc.log import Log
+from ipc.parking import ParkedSlots
 from ipc.queue import Queue
 from ipc.settings import apply_configuration
 from ipc.task import LaunchInput, TaskStatus
@@ -97,7 +98,10 @@ class Hands:
         )
         if step.current is not None and not step.current.current:
             step.current.started_at = clock.now()
-        return self._keep(self._queue.advance(step))
+        advance = self._queue.advance(step)
+        if advance.parked:  # parked workers have tests of their own
+            ParkedSlots(self._database).take_back(owner)
+        return self._keep(advance.taken)
 
     def _keep(self, taken: Sequence[Taken]) -> list[dict[str, Any]]:
         self._taken |= {one.claim: one for one in taken}

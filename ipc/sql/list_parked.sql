@@ -1,0 +1,2 @@
+-- Every parked worker, with its slot.
+SELECT owner, grp, slot FROM parked

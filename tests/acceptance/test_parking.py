@@ -1,0 +1,241 @@
+"""Workers that wait in their slots: a launch starts its task without the supervisor, whatever dies meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ipc import parking
+from ipc.moments import WATCH
+from ipc.parking import ParkedSlots, pipe_of
+from ipc.task import LaunchInput
+from tests.acceptance.conftest import BRISK
+from tests.helpers.moment import eventually
+from tests.helpers.places import IPC
+from tests.helpers.stage import PATIENCE, Stage, kill
+
+LAUNCH = """
+import sys
+from ipc.config import BackgroundConfig
+from ipc.database import Database
+from ipc.home import Home
+from ipc.queue import Queue
+from ipc.task import LaunchInput
+from pathlib import Path
+Queue(Database(Home(Path(sys.argv[1]))), BackgroundConfig()).launch(LaunchInput(id=sys.argv[2], command=("true",)))
+"""
+
+
+@pytest.fixture
+def parked(stage: Stage) -> Stage:
+    """A home whose only worker waits in the only slot of its group, for longer than a test takes."""
+    return wait_in_slot(stage.up(**BRISK, default_concurrency=1, max_workers=1, worker_idle_s=PATIENCE))
+
+
+def wait_in_slot(stage: Stage, *keys: str) -> Stage:
+    """Run a task of each key; return when their workers are parked."""
+    for key in keys or ("command",):
+        assert stage.result("true", concurrencyKey=key).status == "completed"
+    eventually(lambda: len(slots(stage).all()) == max(1, len(keys)), PATIENCE, "workers to be parked")
+    return stage
+
+
+def slots(stage: Stage) -> ParkedSlots:
+    return ParkedSlots(stage.database)
+
+
+def worker(stage: Stage) -> int:
+    """Return the number of the parked worker."""
+    (owner,) = slots(stage).all()
+    return owner
+
+
+@contextmanager
+def stopped(stage: Stage) -> Iterator[None]:
+    """Stop the supervisor meanwhile."""
+    supervisor = stage.pid_of("supervisor")
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+
+
+def attempts(stage: Stage, id: str) -> list[int]:
+    return [event["attempt"] for event in stage.events() if event.get("taskId") == id and "attempt" in event]
+
+
+def test_launch_starts_in_a_parked_slot_without_the_supervisor(parked: Stage):
+    with stopped(parked):
+        assert [parked.result("echo", str(at)).result for at in range(3)] == ["0", "1", "2"]
+        assert parked.result("cat", stdin="hello").result == "hello"
+
+
+def test_task_whose_message_could_not_be_sent_is_found(parked: Stage):
+    (parked.folder / f"{pipe_of(worker(parked))}.wake").unlink()
+    with stopped(parked):
+        assert parked.result("true").status == "completed"
+
+
+def test_task_whose_message_is_lost_is_found(parked: Stage, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(parking, "send", lambda *_: True)
+    with stopped(parked):
+        assert parked.result("true").status == "completed"
+
+
+@pytest.mark.parametrize("edge", ["before", "after"])
+def test_task_of_a_launcher_that_dies_at_the_send_runs_once(parked: Stage, tmp_path: Path, edge: str):
+    where = f"command wake.send@send {edge}"
+    (tmp_path / "order").write_text(json.dumps({"token": "t", "kill": where, "nth": 1}))
+    environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IPC.parent)}
+    launch = [sys.executable, "-c", LAUNCH, str(parked.folder), "dies"]
+    assert subprocess.run(launch, env=environment, check=False).returncode == -signal.SIGKILL
+    assert parked.until("dies").status == "completed"
+    assert attempts(parked, "dies") == [1]
+
+
+def test_message_that_comes_after_its_task_has_run_is_ignored(
+    parked: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ran, late = tmp_path / "ran", []
+    with monkeypatch.context() as patch:
+        patch.setattr(parking, "send", lambda *message: late.append(message) or True)
+        parked.until(parked.launch("sh", "-c", f"echo once >> {ran}"))
+    eventually(lambda: slots(parked).all(), PATIENCE, "the worker to be parked again")
+    assert parking.send(*late[0])
+    assert parked.result("true").status == "completed"
+    assert ran.read_text() == "once\n"
+
+
+def test_killed_parked_worker_is_replaced(parked: Stage):
+    kill(parked.status()["workers"][0]["pid"])
+    eventually(lambda: not slots(parked).all(), PATIENCE, "the worker's slot to be free")
+    assert parked.result("true").status == "completed"
+
+
+def test_task_claimed_for_a_dead_worker_goes_back_to_the_queue_and_runs(parked: Stage):
+    pid = parked.status()["workers"][0]["pid"]
+    with stopped(parked):
+        os.kill(pid, signal.SIGKILL)
+        id = parked.launch("true")
+        assert parked.task(id).status == "running"
+    task = parked.until(id)
+    assert (task.status, task.attempt, len(parked.ends(id))) == ("completed", 1, 1)
+
+
+def test_task_claimed_for_a_worker_that_died_with_the_supervisor_runs_after_the_next_start(parked: Stage):
+    pid = parked.status()["workers"][0]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    parked.kill("supervisor")
+    id = parked.launch("true")
+    kill(pid)
+    assert parked.task(id).status == "running"
+    parked.up(**BRISK)
+    task = parked.until(id)
+    assert (task.status, task.attempt, len(parked.ends(id))) == ("completed", 1, 1)
+
+
+def test_parked_worker_leaves_with_a_supervisor_that_is_killed(parked: Stage):
+    parked.kill("supervisor")
+    eventually(lambda: not parked.status()["workers"], PATIENCE, "the worker to leave")
+    assert slots(parked).all() == {}
+    id = parked.launch("true")
+    assert parked.task(id).status == "pending"
+    parked.up(**BRISK)
+    assert parked.until(id).status == "completed"
+
+
+def test_worker_that_was_claimed_for_before_it_left_runs_the_task(parked: Stage):
+    pid = parked.status()["workers"][0]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    parked.kill("supervisor")
+    id = parked.launch("true")
+    os.kill(pid, signal.SIGCONT)
+    assert parked.until(id).status == "completed"
+
+
+def test_cancel_of_a_task_claimed_for_a_stopped_worker_counts(parked: Stage):
+    pid = parked.status()["workers"][0]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    id = parked.launch("sleep", "60")
+    parked.queue.cancel(id)
+    os.kill(pid, signal.SIGCONT)
+    assert parked.until(id).status == "cancelled"
+
+
+def test_group_with_a_parked_worker_can_be_paused(parked: Stage):
+    parked.say("pause", "command")
+    id = parked.launch("true")
+    assert parked.result("true", concurrencyKey="other").status == "completed"
+    assert parked.task(id).status == "pending"
+    parked.say("resume", "command")
+    assert parked.until(id).status == "completed"
+
+
+def test_limit_of_a_group_with_parked_workers_can_be_lowered(stage: Stage, tmp_path: Path):
+    stage.up(**BRISK, default_concurrency=2, worker_idle_s=PATIENCE)
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    ids = [stage.launch("sh", "-c", f"read line < {go}") for _ in range(2)]
+    eventually(lambda: stage.key("command")["running"] == 2, PATIENCE, "both to run")
+    for _ in ids:
+        with go.open("w") as file:
+            file.write("x\n" * 2)
+    eventually(lambda: len(slots(stage).all()) == 2, PATIENCE, "both workers to be parked")
+    stage.say("limit", "command", "1")
+    first = stage.sleeper()
+    second = stage.launch("true")
+    assert stage.result("true", concurrencyKey="other").status == "completed"
+    assert (stage.task(first).status, stage.task(second).status) == ("running", "pending")
+    stage.queue.cancel(first)
+    assert stage.until(second).status == "completed"
+
+
+def test_only_worker_serves_another_group_while_parked(parked: Stage):
+    pid = parked.status()["workers"][0]["pid"]
+    for key in ("other", "command", "third"):
+        assert parked.result("true", concurrencyKey=key).status == "completed"
+    assert [one["pid"] for one in parked.status()["workers"]] == [pid]
+
+
+def test_order_is_kept_when_many_tasks_are_launched_at_once(parked: Stage):
+    many = [LaunchInput(command=("true",), priority=priority) for priority in (0, 0, 5)]
+    low, next_, high = (one.id for one in parked.queue.launch_many(many))
+    for id in (low, next_, high):
+        parked.until(id)
+    started = [event["taskId"] for event in parked.events() if event["type"] == "background_task_started"][1:]
+    assert started == [high, low, next_]
+
+
+def test_parked_worker_is_shown_idle(parked: Stage):
+    (shown,) = json.loads(parked.say("status", "--json"))["workers"]
+    assert (shown["concurrencyKey"], shown["slot"], shown["taskId"]) == (None, None, None)
+
+
+def test_parked_worker_leaves_when_its_time_is_over(stage: Stage):
+    stage.up(**BRISK, worker_idle_s=0.1)
+    assert stage.result("true").status == "completed"
+    eventually(lambda: not stage.status()["workers"], PATIENCE, "the worker to leave")
+    assert slots(stage).all() == {}
+    assert stage.result("true").status == "completed"
+
+
+def test_reload_and_restart_find_a_parked_worker(parked: Stage):
+    parked.say("reload")
+    assert parked.result("true").status == "completed"
+    parked.say("restart")
+    assert parked.result("true").status == "completed"
+
+
+def test_down_ends_parked_workers(parked: Stage):
+    assert parked.run("down").returncode == 0
+    assert parked.status()["workers"] == []
+    assert slots(parked).all() == {}
