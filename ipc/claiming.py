@@ -68,6 +68,7 @@ def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
     values = {
         "number": taken.number,
         "claim": taken.claim,
+        "held": None if taken.current else taken.claim,
         "slot": taken.slot.number,
         "owner": owner,
         "started_at": taken.started_at,
@@ -160,8 +161,9 @@ def rescue(transaction: Transaction, one: Rescued) -> str | None:
     if one.settlement is None:
         return TaskStatus.PENDING if give_back(transaction, [(one.number, one.claim)]) else None
     slot = transaction.value("free_slot", {"grp": one.group})
-    values = {"number": one.number, "claim": one.claim, "slot": slot, "owner": None, "started_at": one.started_at}
-    return settle(transaction, one.settlement) if transaction.run("start_task", values) else None
+    values = {"number": one.number, "claim": one.claim, "held": one.claim, "slot": slot, "owner": None}
+    started = transaction.run("start_task", {**values, "started_at": one.started_at})
+    return settle(transaction, one.settlement) if started else None
 
 
 def give_back(transaction: Transaction, held: Iterable[tuple[int, int]]) -> int:
