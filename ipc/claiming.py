@@ -72,6 +72,7 @@ def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
     values = {
         "number": taken.number,
         "claim": taken.claim,
+        "held": None if taken.current else taken.claim,
         "slot": taken.slot.number,
         "owner": owner,
         "started_at": taken.started_at,
@@ -162,8 +163,8 @@ def rescue(transaction: Transaction, one: Rescued) -> str | None:
         return None if one.settlement is None else settle(transaction, one.settlement)
     if one.settlement is None:
         return TaskStatus.PENDING if give_back(transaction, [(one.number, one.claim)]) else None
-    slot = free_slot(transaction, one.group)
-    values = {"number": one.number, "claim": one.claim, "slot": slot, "owner": None, "started_at": one.started_at}
+    values = {"number": one.number, "claim": one.claim, "held": one.claim, "owner": None}
+    values |= {"slot": free_slot(transaction, one.group), "started_at": one.started_at}
     return settle(transaction, one.settlement) if transaction.run("start_task", values) else None
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+#: The module of a test that is named without one.
 MODULE = "tests/acceptance/test_seed_failures.py"
 
 #: What a copy needs.
@@ -80,7 +81,7 @@ def judge(row: Row) -> tuple[bool, str]:
 def run(tree: Path, row: Row) -> tuple[int, str]:
     """The exit code and the words of the tests. The copy comes first on every path: the original is not imported."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "40", "--no-header"]
-    picked = [f"{MODULE}::{test}" for test in row.tests]
+    picked = [test if "::" in test else f"{MODULE}::{test}" for test in row.tests]
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*words, *picked], cwd=tree, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,

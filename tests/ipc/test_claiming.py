@@ -254,6 +254,13 @@ def test_a_rescue_with_an_old_claim_changes_nothing(series, ended):
     assert series.is_held(1)
 
 
+def test_a_second_rescue_does_not_run_a_returned_task(series):
+    one = series.taken[1]
+    series.publish(current=series.taken[0])
+    assert series.yard.queue.rescue([Rescued(one.number, one.claim, series.ended(1).settlement, "one", 1)]) == [None]
+    assert series.yard.get(one.task.id).status == "pending"
+
+
 # other processes
 
 
