@@ -121,4 +121,5 @@ def _tell_again(transaction: Transaction, parent: str, is_last: bool, body: str)
     """Put a batch into a parent's log, as it was but for `allComplete`; its number."""
     complete = is_last and not more_to_come(transaction, parent, 0)
     again = json.loads(body) | {"allComplete": complete}
-    return tell(transaction, parent, json.dumps(again, ensure_ascii=False, separators=(",", ":")), 0)
+    tell(transaction, parent, json.dumps(again, ensure_ascii=False, separators=(",", ":")), 0)
+    return last_seq(transaction)

@@ -141,14 +141,13 @@ def acknowledge(transaction: Transaction, parent: str, consumer: str, seq: int) 
 
 def form_batch(transaction: Transaction, parent: str, most: int) -> int:
     """Tell a parent, in one notice, of at most `most` of its ended tasks (fewer large ones); of how many."""
-    ends, _ = transaction.some("take_unbatched", {"parent": parent, "most": most}, ROOM)
+    ends, _ = transaction.page("take_unbatched", {"parent": parent, "most": most}, ROOM)
     if not ends:
         return 0
-    seq = ends[-1]["seq"]
-    noted = {"taskIds": [end["id"] for end in ends], "source": SOURCE}
-    totals = batch_totals([end["status"] for end in ends], all_complete=not more_to_come(transaction, parent, seq))
-    briefs = ",".join(end["brief"] for end in ends)
-    tell(transaction, parent, f'{_json(noted)[:-1]},"tasks":[{briefs}],{_json(totals)[1:]}', seq)
+    seqs, ids, statuses, briefs = zip(*ends, strict=True)
+    noted = {"taskIds": ids, "source": SOURCE}
+    totals = batch_totals(statuses, all_complete=not more_to_come(transaction, parent, seqs[-1]))
+    tell(transaction, parent, f'{_json(noted)[:-1]},"tasks":[{",".join(briefs)}],{_json(totals)[1:]}', seqs[-1])
     return len(ends)
 
 
@@ -165,7 +164,6 @@ def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:
     return bool(transaction.value("more_unbatched", {"parent": parent, "seq": seq}))
 
 
-def tell(transaction: Transaction, parent: str, body: str, seq: int) -> int:
-    """Put a batch, a JSON object, into a parent's log; its ends up to `seq` have been told by that. Its number."""
+def tell(transaction: Transaction, parent: str, body: str, seq: int) -> None:
+    """Append a batch, a compact JSON object, to a parent's log; it reports the parent's ends up to `seq`."""
     transaction.run("form_batch", {"seq": seq, "parent": parent, "at": clock.now(), "body": body})
-    return last_seq(transaction)
