@@ -34,7 +34,7 @@ from supervisor.housekeeping import Housekeeping
 from supervisor.messages import say
 from supervisor.nurse import Nurse
 from supervisor.readiness import Watchdog, notify
-from supervisor.recovery import is_dead, remove_stale_files, rescue_held
+from supervisor.recovery import is_dead, remove_stale_files, rescue_worker
 from supervisor.role import PARANOIA, Role
 from supervisor.wall import WallClock
 
@@ -333,7 +333,7 @@ class Supervisor(Role):
         silent = {}
         for holder_ in self._registry.holders():
             if holder_.process.number not in owners and holder_.process.identity.alive() is False:
-                rescue_held(self._queue, holder_.process, "unseen")
+                rescue_worker(self._queue, holder_.process, "unseen")
             elif holder_.requested:
                 silent[holder_.process] = self._silent.get(holder_.process, now + self._patience())
         self._silent = silent
