@@ -111,13 +111,16 @@ class Worker(Role):
         self._leave()
 
     def farewell(self) -> None:
-        """Deregister, with nothing unsettled. The runners see their channels closed, and end."""
-        self._registry.leave(self._owner)
+        """Deregister, with nothing unsettled. The runners see their channels closed, and end.
+
+        The files go first: those of a worker that is not registered are removed at the next start only.
+        """
         self._journal.remove()
         self._tools.remove()
         for path in self.home.folder.glob(f"output/worker-{self._owner}-*"):
             with moment("worker.output.unlink"):
                 path.unlink(missing_ok=True)
+        self._registry.leave(self._owner)
         self._database.close()
 
     # taking tasks
