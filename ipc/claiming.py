@@ -12,7 +12,7 @@ from ipc.claim import Ended, ReadyTask, Rescued, Settlement, Slot, Taken
 from ipc.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
 
 if TYPE_CHECKING:
-    from ipc.database import Transaction, Values
+    from ipc.database import Row, Transaction
 
 #: The value of `ready` of a task that a worker holds.
 HELD = 2
@@ -43,7 +43,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
     return taken
 
 
-def _fair_share(transaction: Transaction, group: str, count: int, allowed: Values) -> int:
+def _fair_share(transaction: Transaction, group: str, count: int, allowed: Row) -> int:
     """Leave half of what is ready to the other slots of the group, if it may have others."""
     if allowed["single"]:
         return 1

@@ -101,9 +101,7 @@ class Supervisor(Role):
         self._look_at = 0.0
         self._seen = -1
         self._due: int | None = 0
-        self._counted = False
-        self._limits_applied = False
-        self._recovered = False
+        self._counted = self._limits_applied = self._recovered = False
         self._orders: list[str] = []
         self._hints = b""
         self._departure: Departure | None = None

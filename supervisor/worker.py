@@ -62,7 +62,7 @@ class Worker(Role):
         self._began = self._look_at = 0.0
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """SIGUSR1: publish, and look for a verdict. SIGTERM: leave after this task. SIGIO: of a lease that was broken."""
+        """SIGUSR1: publish, and look for a verdict. SIGTERM: exit after this task. SIGIO: a lease was broken."""
         return {
             signal.SIGTERM: self._leave,
             signal.SIGINT: self._leave,

@@ -1,8 +1,9 @@
 """The journal of a worker: what was started and how it ended, noted as it happens.
 
-Lines: `s CLAIM US` before the first instruction of an attempt, then `e CLAIM US JSON CRC` when its process tree is gone,
-or `x CLAIM US JSON CRC` when its first process has ended and others are left; US is microseconds since 1970. Each line
-is one write(2) to a file opened with O_APPEND, without a sync: it outlives the death of any process, not of the machine.
+Lines: `s CLAIM US` before the first instruction of an attempt, then `e CLAIM US JSON CRC` when its process tree is
+gone, or `x CLAIM US JSON CRC` when its first process has ended and others are left; US is microseconds since 1970. Each
+line is one write(2) to a file opened with O_APPEND, without a sync: it outlives the death of any process, not of the
+machine.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
+from typing import Any
 
 from ipc.home import Home
 from ipc.moments import moment
@@ -29,12 +30,10 @@ class OutputFiles:
         self._handles = [_create(path) for path in self.paths]
         self._by_time = times_prove_opening(self.paths[0])
 
-    def actions(self, stdin: int) -> list[tuple[int, ...]]:
+    def actions(self, stdin: int) -> list[tuple[Any, ...]]:
         """Return what posix_spawn does in the child: read `stdin`, open both files."""
-        return [
-            (os.POSIX_SPAWN_DUP2, stdin, 0),
-            *((os.POSIX_SPAWN_OPEN, at, path, _OPENED_BY_CHILD, 0o600) for at, path in enumerate(self.paths, 1)),
-        ]
+        opened = [(os.POSIX_SPAWN_OPEN, at, path, _OPENED_BY_CHILD, 0o600) for at, path in enumerate(self.paths, 1)]
+        return [(os.POSIX_SPAWN_DUP2, stdin, 0), *opened]
 
     def arm(self) -> None:
         """Make it visible whether the next process has opened its stdout."""

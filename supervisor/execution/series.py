@@ -8,6 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from ipc import clock
 from ipc.claim import Ended, Taken
@@ -68,8 +69,8 @@ class Series(ABC):
     def attempt(self) -> Attempt | None:
         """Return the attempt that runs, or is about to, to be watched by itself; None if it is not under way yet."""
 
-    def close(self) -> None:
-        """Let go of what was used."""
+    def close(self) -> None:  # noqa: B027 (calls have nothing to undo)
+        """Undo what was changed in this process."""
 
     def forget_ended(self) -> None:
         """What has ended is published."""
@@ -318,7 +319,7 @@ class CommandTools:
         return OutputFiles(self.home, self._owner)
 
     @cached_property
-    def actions(self) -> list[tuple[int, ...]]:
+    def actions(self) -> list[tuple[Any, ...]]:
         """What posix_spawn does in the child."""
         return self.files.actions(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 

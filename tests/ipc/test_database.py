@@ -29,14 +29,14 @@ STATEMENTS = sorted(path for path in (IPC / "sql").glob("*.sql") if not path.ste
 
 #: What never grows with the number of tasks or events, and is in every transaction or every turn of somebody's loop.
 HOT = """
-    any_over any_running any_unbatched any_unsettled cancel_pending count_ready count_ready_up_to count_unfinished end_held
-    end_pending give_back hold_task list_held list_holders list_ready may_use_slot request_held request_held_of_group start_task take_claims
-    find_ids first_event_after forget_over free_slot get_digest get_output get_task holder_of_unique
-    insert_dependency keep_snapshot last_id last_seq list_due list_over list_running list_tasks list_tasks_of_parent
-    list_unfinished_ids list_unfinished_tasks list_unwell_tasks list_waiting_groups make_ready more_unbatched
-    move_pending move_running newest_event next_due note_pid old_events old_tasks read_events
-    read_events_of_parent retry_task set_progress set_stale settle_task state_of state_of_group take_unbatched
-    truncated_to waits_for_mine write_verdict
+    any_over any_running any_unbatched any_unsettled cancel_pending count_ready count_ready_up_to count_unfinished
+    end_held end_pending give_back hold_task list_held list_holders list_ready may_use_slot request_held
+    request_held_of_group start_task take_claims find_ids first_event_after forget_over free_slot get_digest
+    get_output get_task holder_of_unique insert_dependency keep_snapshot last_id last_seq list_due list_over
+    list_running list_tasks list_tasks_of_parent list_unfinished_ids list_unfinished_tasks list_unwell_tasks
+    list_waiting_groups make_ready more_unbatched move_pending move_running newest_event next_due note_pid
+    old_events old_tasks read_events read_events_of_parent retry_task set_progress set_stale settle_task state_of
+    state_of_group take_unbatched truncated_to waits_for_mine write_verdict
 """.split()
 
 #: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
