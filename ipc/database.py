@@ -429,7 +429,6 @@ class Database:
             with self._synced_transaction():
                 log = self._transaction.setting("log")
                 counts = {table: _pour(wreck, table, self._connection) for table in TABLES}
-                self._transaction.run("start_held", {"now": clock.now()})
                 for name in MENDING:
                     self._transaction.run(name)
                 counts["given_up"] = self._transaction.run("give_up_without_input", {"now": clock.now()})

@@ -40,10 +40,13 @@ class Running:
 
 
 class Holder(NamedTuple):
-    """A worker that holds tasks; `requested` says that another process waits for it to publish them."""
+    """A worker that holds tasks.
+
+    `requested` is since when another process waits for it to publish them, in milliseconds since 1970, or None.
+    """
 
     process: Process
-    requested: bool
+    requested: int | None
 
 
 class Registry:
@@ -96,7 +99,7 @@ class Registry:
         """Return the workers that hold tasks."""
         with self.database.read() as transaction:
             rows = transaction.all("list_holders")
-        return [Holder(process_of(row), row["requested"] is not None) for row in rows]
+        return [Holder(process_of(row), row["requested"]) for row in rows]
 
     def running(self) -> list[Running]:
         """All running tasks."""

@@ -41,6 +41,12 @@ def flake(effects: str) -> str:
     return work(effects) if os.environ["BACKBURNER_ATTEMPT"] != "1" else fail(effects)
 
 
+def shout(effects: str) -> str:
+    """Print more than a journal takes, as a callable."""
+    print("x" * 100_000)
+    return work(effects)
+
+
 def hold(effects: str, go: str) -> str:
     """Return once a file is there, as a callable."""
     slot = begin(effects)

@@ -14,9 +14,10 @@ case $1 in
   silent) exit 0 ;;
   leaves) (sleep 300; :) & ;;
   holds) while [ ! -e "$3" ]; do sleep 0.02; done ;;
-  large)
+  large | medium)
+    [ "$1" = large ] && size=100000 || size=30000
     text=xxxxxxxxxxxxxxxx
-    while [ ${#text} -lt 100000 ]; do text=$text$text; done
+    while [ ${#text} -lt $size ]; do text=$text$text; done
     echo "$text" ;;
 esac
 echo done

@@ -62,6 +62,8 @@ UNREACHABLE = {
     "agents.ask": "only asks other programs for their versions",
     "usher.start": "the matrix's operator starts supervisors itself; the usher has left before one is up",
     "caller.start": "a library's way to the command line, whose moments are its own",
+    "output.disarm": "only where a file system does not set the time of an empty file that is truncated",
+    "call.unlink": "only for a call that ends while its worker links its output files",
     "runner.spawn": "only for another interpreter; as task.spawn",
     "runner.kill": "only for a call that closed its line and lives on",
     "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",

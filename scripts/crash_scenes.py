@@ -164,10 +164,17 @@ def calls(play: Play, *names: str) -> list[str]:
 
 
 def series_of_calls(play: Play) -> None:
-    """Twelve short calls in one slot: one fails, one is tried again."""
+    """Twelve short calls in one slot: one fails, one is tried again, one prints much."""
     play.arm()
-    names = "work work work work work fail work flake work work work work".split()
+    names = "work work work work work fail work flake work shout work work".split()
     play.expect(calls(play, *names)[names.index("fail")], ("error", "failed"))
+    play.finish()
+
+
+def long_journal(play: Play) -> None:
+    """Commands whose outputs fill the journal: it is started over."""
+    play.arm()
+    series(play, *["medium"] * 40)
     play.finish()
 
 
@@ -698,6 +705,7 @@ SCENES: dict[str, Scene] = {
         callables,
         series_of_commands,
         series_of_calls,
+        long_journal,
         long_command,
         long_call,
         leaves_in_series,

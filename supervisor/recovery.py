@@ -31,21 +31,23 @@ def is_dead(running: Running) -> bool:
     return running.owner is None or running.owner.identity.alive() is False
 
 
-def rescue(queue: Queue, running: Running, how: str) -> str | None:
-    """End what is left of a dead worker's tasks and settle them; return the status of the one that ran.
+def rescue(queue: Queue, running: Running, how: str) -> None:
+    """End what is left of a dead worker's tasks and settle them.
 
     A verdict that was written counts, then the end in the journal. What was not started goes back to the queue;
     what may have been started, and may have had side effects, is run again only if its launcher asked for retries.
     """
-    owner = running.owner
-    held = queue.held_by(owner.number) if owner is not None else []
-    status, *_ = _rescue(queue, Lost(owner, how, running, held))
-    return status
+    if running.owner is None:
+        _rescue(queue, Lost(None, how, running, ()))
+    else:
+        rescue_worker(queue, running.owner, how)
 
 
-def rescue_held(queue: Queue, owner: Process, how: str) -> None:
-    """Settle what a dead worker holds whose running task was settled before."""
-    _rescue(queue, Lost(owner, how, None, queue.held_by(owner.number)))
+def rescue_worker(queue: Queue, owner: Process, how: str) -> None:
+    """Do the same for all that a dead worker has now: it may have published after its tasks were looked up."""
+    tasks = Registry(queue.database).running()
+    running = next((one for one in tasks if one.owner is not None and one.owner.number == owner.number), None)
+    _rescue(queue, Lost(owner, how, running, queue.held_by(owner.number)))
 
 
 class Lost(NamedTuple):
@@ -67,7 +69,7 @@ class Lost(NamedTuple):
         return self.owner.identity.pid if self.owner is not None else "unknown"
 
 
-def _rescue(queue: Queue, lost: Lost) -> list[str | None]:
+def _rescue(queue: Queue, lost: Lost) -> None:
     home, attempts = queue.home, lost.attempts
     claims = {one.claim for one in attempts}
     leader = lost.running.pid if lost.running is not None else None
@@ -80,7 +82,6 @@ def _rescue(queue: Queue, lost: Lost) -> list[str | None]:
         say("rescued", id=one.id, pid=lost.pid, status=status)
     if lost.owner is not None:
         remove_files(home, lost.owner.number)
-    return statuses
 
 
 class _Record:
@@ -131,13 +132,12 @@ class _Record:
     def _adopt_outputs(self, one: Running | Held, files: Files) -> None:
         """What the task that ran has written so far lies in files of its worker, unless it was watched by itself."""
         owner = self._lost.owner
-        if owner is None or files.were_made():
-            return
+        assert owner is not None, "its journal was read"
         folder = self._queue.home.folder / "output"
         pattern = f"worker-{owner.number}-*" if one.agent == "python" else f"command-{owner.number}"
         for stream, path in files.paths.items():
             found = list(folder.glob(f"{pattern}.{stream}"))
-            if len(found) == 1:
+            if len(found) == 1 and not os.path.exists(path):
                 with moment("dead.output.rename"):
                     found[0].rename(path)
 
@@ -196,7 +196,7 @@ def rescue_all(home: Home) -> None:
                 rescue(queue, running, "unseen")
         for worker in Registry(database).holders():
             if worker.process.identity.alive() is False:
-                rescue_held(queue, worker.process, "unseen")
+                rescue_worker(queue, worker.process, "unseen")
     finally:
         database.close()
         lock.release()

@@ -21,7 +21,7 @@ from ipc.home import Home
 from ipc.identity import Identity
 from ipc.lock import Lock, holder
 from ipc.queue import Queue
-from ipc.registry import Process, Registry, Running
+from ipc.registry import Holder, Registry, Running
 from ipc.settings import apply_configuration, note_reload
 from ipc.thaw import Thaw, is_stopped
 from supervisor.backoff import Backoff
@@ -35,7 +35,7 @@ from supervisor.housekeeping import Housekeeping
 from supervisor.messages import say
 from supervisor.nurse import Nurse
 from supervisor.readiness import Watchdog, notify
-from supervisor.recovery import is_dead, remove_stale_files, rescue_held
+from supervisor.recovery import is_dead, remove_stale_files, rescue_worker
 from supervisor.role import Role
 from supervisor.wall import WallClock
 
@@ -98,7 +98,7 @@ class Supervisor(Role):
         self._stillborn = 0
         self._nursery_thaw, self._flusher_thaw = Thaw(), Thaw()
         self._overdue: dict[int, float] = {}
-        self._silent: dict[Process, float] = {}
+        self._silent: dict[Holder, float] = {}
         self._look_at = 0.0
         self._seen = -1
         self._due: int | None = 0
@@ -342,18 +342,23 @@ class Supervisor(Role):
     def _look_at_holders(self, running: list[Running]) -> None:
         """A worker that does not publish what it holds, though asked to, is killed; what a dead one held is settled."""
         owners = {one.owner.number for one in running if one.owner is not None}
-        now = clock.monotonic()
+        due = clock.monotonic() + self._patience()
         silent = {}
         for holder_ in self._registry.holders():
-            if holder_.process.number not in owners and holder_.process.identity.alive() is False:
-                rescue_held(self._queue, holder_.process, "unseen")
-            elif holder_.requested:
-                silent[holder_.process] = self._silent.get(holder_.process, now + self._patience())
+            process = holder_.process
+            rescued = process.number in owners or self._crew.of_owner(process.number) is not None
+            if not rescued and process.identity.alive() is False:
+                rescue_worker(self._queue, process, "unseen")
+            elif holder_.requested is not None:  # of a worker that has published since, that time is a later one
+                silent[holder_] = self._silent.get(holder_, due)
         self._silent = silent
-        for process, at in silent.items():
-            if at <= now:
-                say("silent", pid=process.identity.pid)
-                process.identity.signal(signal.SIGKILL)
+        self._kill_silent()
+
+    def _kill_silent(self) -> None:
+        for holder_, at in self._silent.items():
+            if at <= clock.monotonic():
+                say("silent", pid=holder_.process.identity.pid)
+                holder_.process.identity.signal(signal.SIGKILL)
 
     def _enforce(self, running: list[Running]) -> None:
         """A worker that has not carried out a verdict in time is killed; its task is settled as every dead worker's."""

@@ -64,7 +64,7 @@ class Worker(Role):
         self._began = self._look_at = 0.0
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """SIGUSR1: publish, and look for a verdict. SIGTERM: leave after this task. SIGIO comes with a broken lease."""
+        """SIGUSR1: publish, and look for a verdict. SIGTERM: exit after this task. SIGIO: a lease was broken."""
         return {
             signal.SIGTERM: self._leave,
             signal.SIGINT: self._leave,
@@ -122,13 +122,16 @@ class Worker(Role):
         self._leave()
 
     def farewell(self) -> None:
-        """Deregister, with nothing unsettled. The runners see their channels closed, and end."""
-        self._registry.leave(self._owner)
+        """Deregister, with nothing unsettled. The runners see their channels closed, and end.
+
+        The files go first: those of a worker that is not registered are removed at the next start only.
+        """
         self._journal.remove()
         self._tools.remove()
         for path in self.home.folder.glob(f"output/worker-{self._owner}[-.]*"):
             with moment("worker.output.unlink"):
                 path.unlink(missing_ok=True)
+        self._registry.leave(self._owner)
         self._database.close()
 
     # taking tasks

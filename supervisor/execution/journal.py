@@ -88,7 +88,7 @@ class Journal:
 
     def start_over(self) -> None:
         """Empty it if it is long. Everything in it must be settled, and nothing may be running."""
-        if self._offset > LONG:
+        if os.fstat(self.descriptor).st_size > LONG:
             with moment("journal.truncate"):
                 os.ftruncate(self.descriptor, 0)
             self._offset = 0

@@ -75,8 +75,8 @@ class Series(ABC):
     def attempt(self) -> Attempt | None:
         """Return the attempt that runs, or is about to, to be watched by itself; None if it is not under way yet."""
 
-    def close(self) -> None:  # noqa: B027 (most have nothing to let go of)
-        """Let go of what was used."""
+    def close(self) -> None:  # noqa: B027 (calls have nothing to undo)
+        """Undo what was changed in this process."""
 
     def forget_ended(self) -> None:
         """What has ended is published."""

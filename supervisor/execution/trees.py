@@ -59,9 +59,9 @@ def descendants_of(pid: int) -> set[int]:
 
 
 def marked(claims: set[int], home: Path) -> set[int]:
-    """Return the processes whose environment says that they belong to these attempts, but for those that may live on.
+    """Return the processes whose environment says that they belong to these attempts and may not outlive them.
 
-    Whoever was born while they were looked at is looked at, too: its parent may have died before it was its turn.
+    Processes that start meanwhile are examined, too: their parent may have died before it was examined.
     """
     seen: set[int] = set()
     found: set[int] = set()

@@ -6,15 +6,17 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
-from ipc.claim import Slot, Taken
+from ipc.claim import Ended, Settlement, Slot, Step, Taken
 from ipc.registry import Registry
+from ipc.task import TaskStatus
 from supervisor.execution.journal import Journal, end_of
 from supervisor.execution.outcome import Outcome
 from supervisor.execution.output_files import OutputFiles
-from supervisor.recovery import rescue, rescue_held
+from supervisor.recovery import rescue, rescue_worker
 from tests.helpers.yard import Yard
 
 DONE = end_of(Outcome(result="well", exit_code=0))
@@ -100,6 +102,31 @@ def test_a_task_whose_worker_was_of_another_boot_is_not_started_again_unasked(ya
     assert outcomes(yard, ids) == [("error", "lost"), ("error", "lost"), ("pending", "lost")]
 
 
+def test_what_a_worker_published_after_it_was_looked_at_is_rescued_too(yard: Yard, worker: DeadWorker):
+    ids = [yard.launch() for _ in range(2)]
+    (first,) = worker.take(1)
+    (seen,) = Registry(yard.database).running()
+    end = Settlement(number=first.number, claim=first.claim, status=TaskStatus.COMPLETED)
+    step = Step(first.slot, yard.owner, [Ended(first, first.started_at, end)], count=1)
+    (second,) = yard.queue.advance(step)
+    worker.journal.note_start(second.claim)
+    worker.journal.note_end(second.claim, DONE)
+    rescue(yard.queue, seen, "SIGKILL")
+    assert outcomes(yard, ids) == [("completed", None), ("completed", None)]
+
+
+def test_output_that_was_half_renamed_is_kept_whole(yard: Yard, worker: DeadWorker):
+    id = yard.launch()
+    (one,) = worker.take(1)
+    worker.files.arm()
+    worker.journal.note_start(one.claim)
+    for path in worker.files.paths:
+        Path(path).write_text("so far")
+    os.rename(worker.files.paths[0], yard.home.output_name(one.claim, "stdout"))
+    worker.rescue()
+    assert [yard.queue.output(id, stream, 0, 100).data for stream in ("stdout", "stderr")] == [b"so far"] * 2
+
+
 def test_a_held_call_without_a_running_task_is_judged_as_a_call(yard: Yard, worker: DeadWorker):
     ids = [yard.launch(call="json:loads", concurrency_key="command") for _ in range(2)]
     first, second = worker.take(2)
@@ -107,5 +134,5 @@ def test_a_held_call_without_a_running_task_is_judged_as_a_call(yard: Yard, work
     worker.journal.note_start(second.claim)
     yard.settle(first.claimed())
     owner = next(one for one in Registry(yard.database).processes("worker") if one.number == yard.owner)
-    rescue_held(yard.queue, owner, "SIGKILL")
+    rescue_worker(yard.queue, owner, "SIGKILL")
     assert outcomes(yard, ids) == [("completed", None), ("error", "lost")]

@@ -1,0 +1,40 @@
+"""The journal of a worker."""
+
+from __future__ import annotations
+
+import os
+
+from supervisor.execution.journal import LONG, Journal, entries_by_claim
+from tests.helpers.yard import Yard
+
+
+def test_a_long_journal_is_emptied_by_a_worker_that_never_reads_it(yard: Yard):
+    journal = Journal(yard.home, yard.owner)
+    while journal.path.stat().st_size <= LONG:
+        journal.note_end(1, {"stdout": "x" * 60_000})
+    journal.start_over()
+    assert journal.path.stat().st_size == 0
+    journal.note_start(2)
+    assert [entry.claim for entry in journal.read()] == [2]
+    os.close(journal.descriptor)
+
+
+def test_a_line_that_was_torn_off_is_left_out(yard: Yard):
+    journal = Journal(yard.home, yard.owner)
+    journal.note_start(1)
+    journal.note_end(1, {"result": "well"})
+    whole = journal.path.read_bytes()
+    for size in range(whole.index(b"\n") + 1, len(whole)):
+        journal.path.write_bytes(whole[:size])
+        assert [entry.kind for entry in entries_by_claim(yard.home, yard.owner)[1]] == ["s"]
+    journal.path.write_bytes(whole)
+    assert [entry.kind for entry in entries_by_claim(yard.home, yard.owner)[1]] == ["s", "e"]
+    os.close(journal.descriptor)
+
+
+def test_an_end_that_was_overwritten_is_left_out(yard: Yard):
+    journal = Journal(yard.home, yard.owner)
+    journal.note_end(1, {"result": "well"})
+    journal.path.write_bytes(journal.path.read_bytes().replace(b"well", b"hell"))
+    assert entries_by_claim(yard.home, yard.owner) == {}
+    os.close(journal.descriptor)
