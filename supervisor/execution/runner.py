@@ -13,7 +13,7 @@ One runner serves many calls. After each of them it restores the state of the pr
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _thread
 import contextlib
 import contextvars
@@ -60,7 +60,7 @@ _ERROR_LIMIT = 4096
 ROOM = "BACKBURNER_ROOM"
 
 #: Marks of a call, in its environment: the claim, the state directory, and whether its children may outlive it.
-_CLAIM, _HOME, _LEAVE_CHILDREN = "BACKBURNER_CLAIM", "BACKBURNER_HOME", "BACKBURNER_LEAVE_CHILDREN"
+_SHOWN = _CLAIM, _HOME, _LEAVE_CHILDREN = "BACKBURNER_CLAIM", "BACKBURNER_HOME", "BACKBURNER_LEAVE_CHILDREN"
 
 #: Nanoseconds for which installed packages (not the user's own modules) are taken to be unchanged on disk.
 _INSTALLED_CHECK_NS = 250_000_000
@@ -76,7 +76,7 @@ _STREAMS = ("stdin", "stdout", "stderr")
 
 
 class Order(NamedTuple):
-    """One attempt at a call. `args`, `kwargs` and `env` are JSON texts; null in `env` stands for the inherited value."""
+    """One attempt at a call. `args`, `kwargs`, `env` are JSON texts; null in `env` stands for the inherited value."""
 
     claim: int
     attempt: int
@@ -205,9 +205,12 @@ class Journal:
         self._failpoint = failpoint
         self._file = _file_of(descriptor)
         self._path = os.path.realpath(f"/proc/self/fd/{descriptor}")
+        self.is_suspect = False
 
     def append(self, line: bytes) -> None:
         """Append a line with one write. Raises OSError."""
+        if self.is_suspect:
+            self._recover()
         moment = self._failpoint
         with moment("runner.journal"):
             written = os.write(self.descriptor, line)
@@ -215,11 +218,12 @@ class Journal:
             self._cut_off(written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def recover(self) -> None:
-        """Open the journal again if the call has closed or replaced the descriptor. Raises OSError."""
+    def _recover(self) -> None:
+        """Open the journal again if a call has closed or replaced the descriptor."""
         if _file_of(self.descriptor) != self._file:
             self.descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-            assert _file_of(self.descriptor) == self._file, "the journal has been moved"
+            if _file_of(self.descriptor) != self._file:
+                raise FileNotFoundError(errno.ENOENT, "The journal is not there any more.", self._path)
 
     def _cut_off(self, written: int) -> None:
         moment = self._failpoint
@@ -240,18 +244,17 @@ def _file_of(descriptor: int) -> tuple[int, int] | None:
 class Descriptors:
     """The runner's own descriptors. Lost and leaked ones are noticed, and a forked child closes its copies."""
 
-    def __init__(self, journal: int, connections: tuple[int, int]) -> None:
+    def __init__(self, *descriptors: int) -> None:
         """Remember the descriptors, and that no others (but the streams) are open now."""
-        self._own = {descriptor: _file_of(descriptor) for descriptor in (journal, *connections)}
-        self._journal = journal
+        self._own = {descriptor: _file_of(descriptor) for descriptor in descriptors}
         self._folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_CLOEXEC) if _LINUX else -1
         self._has_size = _LINUX and os.fstat(self._folder).st_size > 0  # since Linux 6.2 it is the number of entries
         self._count = self._open_count()
         os.register_at_fork(after_in_child=self._close)
 
-    def are_intact(self) -> bool:
+    def are_intact(self, *, is_suspect: bool) -> bool:
         """Return True if the call has neither lost nor leaked a descriptor."""
-        if not self.has(self._journal):  # the lowest: closing a range of descriptors closes it
+        if is_suspect and not all(map(self.has, self._own)):
             return False
         if self._open_count() == self._count:
             return True
@@ -299,7 +302,7 @@ class Outputs:
         self._used: list[int] = []
         self._kept: list[int] = []
         for target in self._paths:
-            self._open(target, os.O_CREAT | os.O_TRUNC)
+            self._begin(target)
 
     def collect(self, claim: int, *, is_alone: bool) -> dict[str, Any]:
         """Return what a call has written. What is long, or can still be written to, is kept in files of the claim."""
@@ -314,6 +317,11 @@ class Outputs:
                 self._used.append(target)
         return found
 
+    def recover(self) -> None:
+        """Open the files again if the call has closed or replaced their descriptors. Raises OSError."""
+        for target in self._paths:
+            self._status(target)
+
     def recycle(self) -> None:
         """Empty the files for the next call, once the journal has what they held. Raises OSError."""
         moment = self._failpoint
@@ -321,7 +329,7 @@ class Outputs:
             with moment("runner.output.truncate"):
                 os.ftruncate(target, 0)
         for target in self._kept:
-            self._open(target, os.O_CREAT | os.O_TRUNC)
+            self._begin(target)
         self._used, self._kept = [], []
 
     def _status(self, target: int) -> os.stat_result:
@@ -338,12 +346,16 @@ class Outputs:
     def _keep(self, target: int, claim: int) -> None:
         """Give a file its claim's name. The worker may have linked it there already; then rename(2) does nothing."""
         moment = self._failpoint
-        path = self._paths[target]
         with moment("runner.output.rename"):
-            os.rename(path, f"{self._claims}/{claim}.{_STREAMS[target]}")
-        with contextlib.suppress(FileNotFoundError), moment("runner.output.unlink"):
-            os.unlink(path)
+            os.rename(self._paths[target], f"{self._claims}/{claim}.{_STREAMS[target]}")
         self._kept.append(target)
+
+    def _begin(self, target: int) -> None:
+        """Open a new file. The old one may have a claim's name as well, and must not be truncated."""
+        moment = self._failpoint
+        with contextlib.suppress(FileNotFoundError), moment("runner.output.unlink"):
+            os.unlink(self._paths[target])
+        self._open(target, os.O_CREAT)
 
     def _open(self, target: int, flags: int) -> None:
         opened = os.open(self._paths[target], os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
@@ -390,7 +402,7 @@ class Streams:
             ours, current = self._ours[name], getattr(sys, name, None)
             for stream in (ours,) if current is ours else (current, ours):
                 try:
-                    if _is_open(stream):
+                    if stream is not None and _is_open(stream):
                         stream.flush()
                 except Exception as error:  # the call may have put any object there
                     failure = failure or error
@@ -408,9 +420,9 @@ class Streams:
             return False
         return True
 
-    def restore(self) -> None:
+    def restore(self, *, is_suspect: bool) -> None:
         """Put back the streams; nothing that one call could read is left for the next."""
-        if self._has_input or _file_of(0) != self._null:
+        if self._has_input or (is_suspect and _file_of(0) != self._null):
             self._read_from(os.devnull)
             self._replace("stdin")
             self._has_input = False
@@ -451,7 +463,7 @@ class Environment:
 
     def __init__(self, hello: dict[str, Any]) -> None:
         """Take from the hello what every call's environment begins with."""
-        self._base: dict[str, str] = {**hello["environment"], _HOME: hello["home"]}
+        self._base: dict[str, str] = hello["environment"]
         self._inherited: dict[str, str] = hello["inherited"]
         self._environ = os.environ
         self._targets: dict[str | None, dict[str, str]] = {}
@@ -459,6 +471,8 @@ class Environment:
         self._effects: dict[str, tuple[str | None, str | None]] = {}
         self._target: dict[str, str] | None = None
         self._marks: dict[str, str] = {}
+        self._current: dict[str, str] = {}
+        self._known: dict[bytes, bytes] = {}
         self._reset()
 
     def target(self, env: str | None) -> dict[str, str]:
@@ -496,6 +510,7 @@ class Environment:
                 self._effects[name] = (before, after)
         self._current = found
         self._known = dict(os.environ._data)  # type: ignore[attr-defined]
+        self._native.forget()
         self._remember()
         return True
 
@@ -508,13 +523,19 @@ class Environment:
         return values
 
     def _change(self, before: dict[str, str], after: dict[str, str]) -> None:
+        variables = self._environ._data  # type: ignore[attr-defined]
+        is_zone_changed = before.get("TZ") != after.get("TZ")
         for name in [name for name in before if name not in after]:
-            del self._environ[name], self._current[name], self._known[os.fsencode(name)]
+            key = os.fsencode(name)
+            self._native.unset(key)
+            del variables[key], self._known[key], self._current[name]
         for name, value in after.items():
             if before.get(name) != value:
-                self._environ[name] = self._current[name] = value
-                self._known[os.fsencode(name)] = os.fsencode(value)
-        if before.get("TZ") != after.get("TZ"):
+                key, data = os.fsencode(name), os.fsencode(value)
+                self._native.put(key, data)
+                variables[key] = self._known[key] = data
+                self._current[name] = value
+        if is_zone_changed:
             time.tzset()
 
     def _is_unchanged(self) -> bool:
@@ -529,9 +550,8 @@ class Environment:
         os.environ.clear()
         self._native.clear()
         time.tzset()
-        self._current: dict[str, str] = {}
-        self._known: dict[bytes, bytes] = {}
-        self._target, self._marks = None, self._current
+        self._current, self._known = {}, {}
+        self._target, self._marks = None, {}
         self._remember()
 
 
@@ -545,32 +565,64 @@ class _NativeEnvironment:
     def __init__(self) -> None:
         self._libc = _libc() if _LINUX else None
         self._place: int | None = None
+        self._is_moved = True
+        self._buffers: dict[bytes, Any] = {}
+        self._retained: list[dict[bytes, Any]] = []
         if self._libc is not None:
             import ctypes
 
             self._pointer = ctypes.c_void_p
+            self._new_buffer = ctypes.create_string_buffer
             self._environ = self._pointer.in_dll(self._libc, "environ")
+
+    def put(self, name: bytes, value: bytes) -> None:
+        """Set a variable in memory that is used again: setenv(3) never frees a value, which is a leak for each call."""
+        if self._libc is None:
+            os.putenv(name, value)
+            return
+        text = b"%b=%b" % (name, value)
+        buffer = self._buffers.get(name)
+        if buffer is None or len(text) >= len(buffer):
+            buffer = self._new_buffer(max(256, 2 * len(text)))
+            buffer.value = text
+            self._libc.putenv(buffer)
+            self._buffers[name] = buffer  # not before: this frees the old one
+            self._is_moved = True
+        else:
+            buffer.value = text
+
+    def unset(self, name: bytes) -> None:
+        """Remove a variable."""
+        os.unsetenv(name)
+        self._buffers.pop(name, None)
+        self._is_moved = True
 
     def remember(self, count: int) -> None:
         """Remember the array of pointers, which has `count` entries and a null behind them."""
-        if self._libc is None:
-            return
-        place = self._environ.value
-        if place is not None and (place, count) != (self._place, self._count):
-            self._array: Any = memoryview((self._pointer * (count + 1)).from_address(place)).cast("B")
-        self._place, self._count = place, count
-        self._seen = bytes(self._array) if place is not None else b""
+        if self._libc is not None and self._is_moved:
+            self._is_moved = False
+            self._place = self._environ.value
+            array: Any = self._pointer * (count + 1)
+            self._array = memoryview(array.from_address(self._place)) if self._place is not None else memoryview(b"")
+            self._seen = self._array.tobytes()
 
     def is_unchanged(self) -> bool:
         """Return True if the array is as it was: setenv(3), putenv(3) and unsetenv(3) change a pointer in it."""
-        if self._place is None:
-            return True
-        return bool(self._environ.value == self._place and self._array == self._seen)
+        return self._libc is None or (self._environ.value == self._place and self._array.tobytes() == self._seen)
+
+    def forget(self) -> None:
+        """Remember the array again next time: an import has changed it."""
+        self._is_moved = True
+        self._retained.append(self._buffers)  # the array may still point to them
+        self._buffers = {}
 
     def clear(self) -> None:
         """Remove all variables, those that `os.environ` does not know included."""
         if self._libc is not None:
             self._libc.clearenv()
+        self._buffers.clear()
+        self._retained.clear()
+        self._is_moved = True
 
 
 class Imports:
@@ -609,7 +661,9 @@ class Imports:
         """Put the folder of a call and its `PYTHONPATH` first, and forget the modules of the last call's."""
         if prefix != self._prefix:
             for name in self._modules_of(set(self._prefix or ()) - set(prefix)):
-                del sys.modules[name]
+                for path in _files_behind(sys.modules.pop(name)):
+                    self._files.pop(path, None)
+            self._known = dict.fromkeys(sys.modules)
             self._prefix = prefix
             self._path = [*prefix, *self._base]
             importlib.invalidate_caches()
@@ -647,7 +701,7 @@ class Imports:
             self._record(path, (found["mtime"], found["size"]))
             return found
 
-        SourceFileLoader.path_stats = path_stats  # type: ignore[method-assign]
+        SourceFileLoader.path_stats = path_stats  # type: ignore[assignment,method-assign]
 
     def _modules_of(self, folders: set[str]) -> list[str]:
         """Return the names of modules whose topmost package was found in one of these folders of the path."""
@@ -695,53 +749,68 @@ class Setting(NamedTuple):
     write: Callable[[Any], object] | None
 
 
+#: Functions that change what costs more to read than a short call takes.
+_WATCHED = (
+    (faulthandler, "enable register"),
+    (locale, "setlocale"),
+    (resource, "setrlimit prlimit"),
+    (signal, "signal alarm setitimer siginterrupt set_wakeup_fd pthread_sigmask"),
+    (
+        os,
+        "close closerange dup2 umask nice setpriority sched_setaffinity sched_setscheduler sched_setparam chroot"
+        " setuid seteuid setreuid setresuid setgid setegid setregid setresgid setgroups initgroups",
+    ),
+)
+
+
 class ProcessState:
     """The settings of the process that a call may change.
 
-    Some cost more to read than a short call takes. They are read after a call that was long, has imported something
-    or has used the functions of Python that change them.
+    What only the kernel knows is read after a call that was long, has imported something or has used a function that
+    changes it. What the interpreter knows is read after every call.
     """
 
     def __init__(self) -> None:
         """Remember the settings as they are."""
-        self._signals = Signals()
-        signals = Setting(self._signals.read, self._signals.restore)
-        self._settings = [*_interpreter_settings(), *_process_settings(), signals]
-        self._costly = [*_limits(), Setting(partial(locale.setlocale, locale.LC_ALL), _restore_locale)]
-        self._is_suspect = False
+        self.is_suspect = False
+        self._settings = [*_interpreter_settings()]
+        self._costly = [*_process_settings(), *_limits(), *_signal_settings()]
         self._values: list[Any] = []
         self._costly_values: list[Any] = []
         self.adopt()
-        for module, name in ((resource, "setrlimit"), (resource, "prlimit"), (locale, "setlocale")):
-            setattr(module, name, self._watched(getattr(module, name)))
+        for module, names in _WATCHED:
+            for name in names.split():
+                if hasattr(module, name):
+                    self._watch(module, name)
 
     def adopt(self) -> bool:
         """Take the settings as they are now for those to be restored. Return True if they have changed."""
         self._filters = list(warnings.filters)
-        self._signals.remember()
+        self.is_suspect = True
         before = self._values, self._costly_values
         self._values, self._costly_values = _read(self._settings), _read(self._costly)
-        self._is_suspect = True
         return before != (self._values, self._costly_values)
 
-    def restore(self, *, was_long: bool) -> bool:
+    def restore(self) -> bool:
         """Undo what the call has changed; return False if something could not be undone."""
         warnings.resetwarnings()  # also forgets which warnings were shown already
         warnings.filters.extend(self._filters)  # type: ignore[attr-defined]
         faulthandler.cancel_dump_traceback_later()
         is_restored = _restore(self._settings, self._values)
-        if was_long or self._is_suspect:
-            is_restored = _restore(self._costly, self._costly_values) and is_restored
-            self._is_suspect = False
-        return is_restored
+        return (not self.is_suspect or _restore(self._costly, self._costly_values)) and is_restored
 
-    def _watched(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _watch(self, module: Any, name: str) -> None:
+        """Have a function note that it was called, also in the extension module that it comes from."""
+        function = getattr(module, name)
+
         @wraps(function)
         def watched(*args: Any, **kwargs: Any) -> Any:
-            self._is_suspect = True
+            self.is_suspect = True
             return function(*args, **kwargs)
 
-        return watched
+        for owner in (module, sys.modules[function.__module__]):
+            if getattr(owner, name, None) is function:
+                setattr(owner, name, watched)
 
 
 def _read(settings: list[Setting]) -> list[Any]:
@@ -763,9 +832,6 @@ def _restore(settings: list[Setting], values: list[Any]) -> bool:
 def _limits() -> Iterator[Setting]:
     for number in {value for name, value in vars(resource).items() if name.startswith("RLIMIT_")}:
         yield Setting(partial(resource.getrlimit, number), partial(resource.setrlimit, number))
-
-
-_restore_locale = partial(locale.setlocale, locale.LC_ALL)
 
 
 def _interpreter_settings() -> Iterator[Setting]:
@@ -792,9 +858,11 @@ def _process_settings() -> Iterator[Setting]:
     for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
         yield Setting(partial(signal.getitimer, timer), partial(_stop_timer, timer))
     yield Setting(partial(signal.set_wakeup_fd, -1), signal.set_wakeup_fd)
+    yield Setting(partial(locale.setlocale, locale.LC_ALL), partial(locale.setlocale, locale.LC_ALL))
     yield Setting(partial(os.getpriority, os.PRIO_PROCESS, 0), partial(os.setpriority, os.PRIO_PROCESS, 0))
     for name in ("getresuid", "getresgid") if hasattr(os, "getresuid") else ("geteuid", "getegid"):
         yield Setting(getattr(os, name), None)
+    yield Setting(os.getgroups, None)
     if hasattr(os, "sched_getaffinity"):
         yield Setting(partial(os.sched_getaffinity, 0), partial(os.sched_setaffinity, 0))
 
@@ -809,40 +877,28 @@ def _stop_timer(timer: int, _: object) -> None:
     signal.setitimer(timer, 0)
 
 
-class Signals:
-    """The signal mask and the handlers. The kernel's view is one read; without it each handler is compared."""
+def _signal_settings() -> Iterator[Setting]:
+    numbers = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
+    yield Setting(
+        partial(signal.pthread_sigmask, signal.SIG_BLOCK, ()), partial(signal.pthread_sigmask, signal.SIG_SETMASK)
+    )
+    yield Setting(
+        lambda: [*map(_signal.getsignal, numbers)], lambda handlers: _handle(dict(zip(numbers, handlers, strict=True)))
+    )
 
-    def __init__(self) -> None:
-        self._stat = os.open("/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC) if _LINUX else -1
-        self.remember()
+    if _LINUX:  # the kernel's view shows handlers that Python does not know of, too
+        yield Setting(_kernel_signals, None)
 
-    def remember(self) -> None:
-        """Remember the handlers as they are."""
-        numbers = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
-        self._handlers = {int(number): signal.getsignal(number) for number in numbers}
-        self._mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        caught = [number for number, handler in self._handlers.items() if callable(handler)]
-        self._asked = caught if _LINUX else list(self._handlers)
 
-    def read(self) -> tuple[object, ...]:
-        """Return blocked, ignored and caught signals, and the handlers of those that are caught."""
-        return self._masks(), [_signal.getsignal(number) for number in self._asked]
+def _kernel_signals() -> list[str]:
+    with open("/proc/self/stat") as file:
+        return file.read().rpartition(")")[2].split(" ", 34)[30:33]  # blocked, sigignore, sigcatch: proc_pid_stat(5)
 
-    def restore(self, _: object) -> None:
-        """Put back the handlers and the mask. Raises OSError, ValueError."""
-        for number, handler in self._handlers.items():
-            if signal.getsignal(number) != handler and handler is not None:
-                signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, self._mask)
 
-    def _masks(self) -> object:
-        if self._stat < 0:
-            return signal.pthread_sigmask(signal.SIG_BLOCK, ())
-        try:
-            text = os.pread(self._stat, 1024, 0)
-        except OSError:  # the call has closed it
-            return None
-        return text.rpartition(b")")[2].split(b" ", 34)[30:33]  # blocked, sigignore, sigcatch of proc_pid_stat(5)
+def _handle(handlers: dict[int, Any]) -> None:
+    for number, handler in handlers.items():
+        if _signal.getsignal(number) is not handler and handler is not None:  # None: not set by Python
+            signal.signal(number, handler)
 
 
 def reap_children() -> bool:
@@ -893,6 +949,7 @@ class CallRunner:
     def __init__(self, channel: socket.socket, queue: socket.socket, failpoint: Failpoint) -> None:
         self._channel, self._queue, self._failpoint = channel, queue, failpoint
         self._pid, self._parent = os.getpid(), os.getppid()
+        self._threads = _thread._count()
         self._has_run = False
         #: Whether an import has changed the state of the process for good: then it serves only one folder.
         self._is_bound = False
@@ -908,10 +965,10 @@ class CallRunner:
         self._journal = Journal(journal, self._failpoint)
         self._outputs = Outputs(hello["outputs"], hello["claims"], self._failpoint)
         self._streams = Streams()
-        self._home = os.fsencode(hello["home"])
+        self._home: str = hello["home"]
         self._environment = Environment(hello)
         self._state = ProcessState()
-        self._descriptors = Descriptors(journal, (self._channel.fileno(), self._queue.fileno()))
+        self._descriptors = Descriptors(journal, self._channel.fileno(), self._queue.fileno())
 
     def run(self) -> None:
         """Run calls until the worker closes the channel. Raises ConnectionError."""
@@ -960,18 +1017,18 @@ class CallRunner:
     def _run(self, order: Order) -> bool:
         """Run a call; return False if this process must not run another one (or this one)."""
         target = self._environment.target(order.env)
-        prefix = (order.cwd, *_python_path(target, order.cwd))
+        prefix = tuple(entry.rstrip("/") or "/" for entry in (order.cwd, *_python_path(target, order.cwd)))
         if not (self._imports.are_current() and self._imports.can_enter(prefix, is_bound=self._is_bound)):
             return False
         self._has_run = True
         self._begin(order.claim)
         document, is_clean = self._outcome(order, target, prefix)
         has_children = self._has_children()
-        is_alone = not has_children and not _thread._count()
-        is_intact = self._descriptors.are_intact()
-        if not is_intact:
-            self._journal.recover()
+        is_alone = not has_children and _thread._count() <= self._threads
+        is_intact = self._descriptors.are_intact(is_suspect=self._state.is_suspect)
+        self._journal.is_suspect = not is_intact
         self._end(order.claim, document, has_children=has_children, is_alone=is_alone)
+        self._state.is_suspect = False
         return is_clean and is_alone and is_intact
 
     def _begin(self, claim: int) -> None:
@@ -995,9 +1052,12 @@ class CallRunner:
             error = caught
         if os.getpid() != self._pid:
             _leave_child(error)
-        is_restored = self._state.restore(was_long=_now_us() - self._began >= _LONG_US)
+        self._state.is_suspect |= _now_us() - self._began >= _LONG_US
+        is_restored = self._state.restore()
         failure = self._streams.flush()
-        self._streams.restore()
+        if error is not None or self._state.is_suspect:
+            self._outputs.recover()
+        self._streams.restore(is_suspect=self._state.is_suspect)
         error = failure if error is None or _exit_code(error) == 0 else error
         if error is None:
             return {"result": text[: _RESULT_LIMIT + 1]}, is_restored
@@ -1005,13 +1065,17 @@ class CallRunner:
         return {"error": _sentence(error), "errorKind": "failed"}, is_restored and is_printed and failure is None
 
     def _enter(self, order: Order, target: dict[str, str], prefix: tuple[str, ...]) -> None:
-        marks = {_CLAIM: str(order.claim), "BACKBURNER_TASK_ID": order.id, "BACKBURNER_ATTEMPT": str(order.attempt)}
-        shown = b"%b=%d\0%b=%b" % (_CLAIM.encode(), order.claim, _HOME.encode(), self._home)
+        marks = {
+            _CLAIM: str(order.claim),
+            _HOME: self._home,
+            "BACKBURNER_TASK_ID": order.id,
+            "BACKBURNER_ATTEMPT": str(order.attempt),
+        }
         if order.parent is not None:
             marks["BACKBURNER_PARENT_SESSION_ID"] = order.parent
         if order.leave_children:
             marks[_LEAVE_CHILDREN] = "1"
-            shown += b"\0%b=1" % _LEAVE_CHILDREN.encode()
+        shown = os.fsencode("\0".join([f"{name}={marks[name]}" for name in _SHOWN if name in marks]))
         self._marks.show(shown)
         self._environment.enter(target, marks)
         self._streams.begin(order.stdin)

@@ -107,7 +107,7 @@ class Runner:
 
     def take_back(self) -> list[int]:
         """Return the claims of the orders that the runner has not received, in order; it never will. Raises OSError."""
-        claims = []
+        claims: list[int] = []
         while True:
             try:
                 data = self._receiver.recv(ORDER_LIMIT, socket.MSG_DONTWAIT)
