@@ -37,7 +37,8 @@ def nobody_is_left(stage: Stage, file: Path) -> bool:
 def test_what_ends_by_itself_is_judged_by_its_leader_and_nothing_of_it_is_left(shared: Stage, tmp_path: Path, name):
     task = shared.result(*animal(name, tmp_path / "herd", "leaves"))
     assert (task.status, task.result, task.exit_code, task.signal) == ("completed", "well", 0, None), task.error
-    assert task.leftovers == LEFT[name]
+    parent = name == "breeder"  # one that has just forked may not be gone yet
+    assert LEFT[name] <= task.leftovers <= LEFT[name] + parent
     assert nobody_is_left(shared, tmp_path / "herd")
 
 
