@@ -96,6 +96,7 @@ class Archive:
             continue
         running = [one.id for one in Registry(self.database).running() if self._cancel(one.id)]
         wait_until_gone(self._queue, running)
+        publish_all(self.database)
 
     def _cancel_waiting(self) -> int:
         with self.database.write() as transaction:

@@ -52,7 +52,7 @@ class Series:
         """Publish; what did not end and does not run goes back."""
         left = self.taken[len(ended) :]
         returned = [one for one in left if one is not current and not one.current]
-        return self.yard.queue.advance(Step(self.slot, self.yard.owner, ended, current, returned, count))
+        return self.yard.queue.advance(Step(self.slot, self.yard.owner, ended, current, returned, count)).taken
 
     def row(self, at: int) -> sqlite3.Row:
         return self.yard.database._connection.execute(ROW, (self.ids[at],)).fetchone()
@@ -537,7 +537,9 @@ def test_a_database_of_the_former_schema_gets_series(home):
         migrations.apply(Tables(raw), stop_before="fifth_schema")
         raw.execute("ATTACH ? AS newer", (str(home / "backburner.db"),))
         for table in ("tasks", "inputs", "groups", "keys", "settings", "processes"):
-            names = ", ".join(row[1] for row in raw.execute(f"PRAGMA main.table_info({table})"))
+            newer = {row[1] for row in raw.execute(f"PRAGMA newer.table_info({table})")}
+            columns = [row[1] for row in raw.execute(f"PRAGMA main.table_info({table})")]
+            names = ", ".join(name for name in columns if name in newer)
             raw.execute(f"INSERT OR REPLACE INTO main.{table} ({names}) SELECT {names} FROM newer.{table}")
         raw.execute(f"PRAGMA user_version = {SCHEMA - 1}")
     for left in home.glob("backburner.db*"):

@@ -161,15 +161,6 @@ def test_the_files_are_their_owners_alone(opened, home):
     assert home.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_home_of_schema_4_keeps_all_its_rows(home):
-    old = Home(home).prepare()
-    home_of_schema_4(old)
-    before = all_rows(old)
-    with closing(Database(old, "normal")):
-        assert all_rows(old) == before
-    assert [len(before[name]) for name in ("tasks", "inputs", "events", "outbox")] == [3, 3, 5, 1]
-
-
 def test_a_migrated_home_reports_and_prunes_old_and_new_ends(home):
     home_of_schema_4(Home(home).prepare())
     with Yard(home) as yard:

@@ -294,7 +294,7 @@ def test_publishing_an_end_takes_the_next_task_in_the_same_transaction(yard):
     (taken,) = yard.queue.take(slot, yard.owner, 1)
     assert taken.task.id == first
     ended = Ended(taken, taken.started_at, _done(taken))
-    (following,) = yard.queue.advance(Step(slot, yard.owner, [ended], count=1))
+    (following,) = yard.queue.advance(Step(slot, yard.owner, [ended], count=1)).taken
     assert (yard.get(first).status, yard.get(second).status) == ("completed", "running")
     assert (following.task.id, following.slot) == (second, slot)
 
