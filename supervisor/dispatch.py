@@ -36,7 +36,7 @@ class Dispatch:
         self._outside: dict[int, Slot] = {}
         self._chained = True
         self._parked_slots = ParkedSlots(queue.database)
-        #: The parked workers, as far as is known in this round.
+        #: The parked workers, as of the last look or round.
         self._parked: list[Hand] = []
         #: When to give out again because a task will have waited long enough, in seconds (monotonic).
         self.look_at = float("inf")
@@ -49,10 +49,15 @@ class Dispatch:
     def look(self, running: list[Running]) -> None:
         """See what really waits, and which work outside has ended: nobody of ours tells."""
         self._heads = {group: head for head, group in self._groups.waiting()}
+        self._parked = self._find_parked()
         claims = {one.claim for one in running}
         for claim in [claim for claim in self._outside if claim not in claims]:
             slot = self._outside.pop(claim)
             self._slots.release(slot.group, slot.number)
+
+    def any_at_work(self) -> bool:
+        """Return True if a worker has a slot and was not parked at the last look."""
+        return any(hand.slot is not None and hand not in self._parked for hand in self._crew)
 
     def free(self, hand: Hand) -> None:
         """A worker gives its slot back."""
@@ -103,7 +108,8 @@ class Dispatch:
         """Give out what is free, to at most so many workers; return True if external work was begun."""
         queue = [(number, group) for group, number in self._heads.items()]
         heapify(queue)
-        self._parked = self._find_parked() if queue else []
+        if queue:
+            self._parked = self._find_parked()
         self.look_at = float("inf")
         short = begun = False
         while queue:

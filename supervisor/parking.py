@@ -60,7 +60,7 @@ class Parking:
             taken = received(line)
             if taken is None:
                 self.look()
-            elif self.active and taken.claim > self.last_claim:
+            elif taken.claim > self.last_claim:
                 self._message = taken
 
     def find(self) -> Taken | None:

@@ -311,7 +311,7 @@ class Supervisor(Role):
         self._thaw_flusher()
         version = self._database.changed()
         asked = self._look_at == 0.0
-        if asked or version != self._seen or any(hand.slot for hand in self._crew):
+        if asked or version != self._seen or self._dispatch.any_at_work():
             self._seen = version
             self._look()
         else:

@@ -225,12 +225,11 @@ class Worker(Role):
         taken = self._parking.find()
         if taken is None and (self._parking.is_over() or not self._next_count()):
             taken = self._unpark()
-        requested, self._requested = self._requested, False
+        self._requested = False
         if taken is not None:
             self._parking.stop()
             self._slot = taken.slot
             self._begin([taken])
-            self._requested = requested  # a verdict may have been written before it began
 
     def _unpark(self) -> Taken | None:
         """Give the slot back; return the task that a launch has claimed for this worker before, if any."""

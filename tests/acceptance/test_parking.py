@@ -102,19 +102,6 @@ def test_task_of_a_launcher_that_dies_at_the_send_runs_once(parked: Stage, tmp_p
     assert attempts(parked, "dies") == [1]
 
 
-def test_message_that_comes_after_its_task_has_run_is_ignored(
-    parked: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    ran, late = tmp_path / "ran", []
-    with monkeypatch.context() as patch:
-        patch.setattr(parking, "send", lambda *message: late.append(message) or True)
-        parked.until(parked.launch("sh", "-c", f"echo once >> {ran}"))
-    eventually(lambda: slots(parked).all(), PATIENCE, "the worker to be parked again")
-    assert parking.send(*late[0])
-    assert parked.result("true").status == "completed"
-    assert ran.read_text() == "once\n"
-
-
 def test_killed_parked_worker_is_replaced(parked: Stage):
     kill(parked.status()["workers"][0]["pid"])
     eventually(lambda: not slots(parked).all(), PATIENCE, "the worker's slot to be free")

@@ -143,8 +143,11 @@ def test_deregistered_worker_is_not_parked(yard: Yard, slots: ParkedSlots):
     assert launched(yard) is TaskStatus.PENDING
 
 
-def test_launch_succeeds_when_the_parked_worker_is_gone(yard: Yard, slots: ParkedSlots):
+def test_launch_wakes_the_supervisor_when_the_parked_worker_is_dead(yard: Yard, slots: ParkedSlots):
+    supervisor = os.open(yard.home.folder / "supervisor.wake", os.O_RDWR | os.O_NONBLOCK)
     assert launched(yard) is TaskStatus.RUNNING
+    assert os.read(supervisor, 100) == b"\n"
+    os.close(supervisor)
 
 
 def test_large_task_only_wakes_the_worker(yard: Yard, slots: ParkedSlots, pipe: int):

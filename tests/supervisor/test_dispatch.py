@@ -138,12 +138,14 @@ def test_young_task_of_one_group_does_not_hold_up_another(yard: Yard, crew: Crew
     assert sorted(hand.slot.group for hand in crew) == ["command", "command", "other"]
 
 
-def test_external_work_starts_at_once_in_every_slot(yard: Yard, still: list[int], dispatch: Dispatch):
-    launch_into(yard, 6, agent="external", prompt="p")
+def test_external_work_starts_at_once_beside_two_workers(yard: Yard, crew: Crew, still: list[int], dispatch: Dispatch):
+    launch_into(yard, 6)
     dispatch.recount([])
     dispatch.hint("command")
+    dispatch.give_out(8)
+    yard.launch(agent="external", prompt="p", concurrency_key="command", priority=9)
     assert dispatch.give_out(8)
-    assert len(Registry(yard.database).running()) == 6
+    assert (len(crew), len(Registry(yard.database).running())) == (2, 1)
 
 
 # parked workers
@@ -164,6 +166,7 @@ def test_parked_worker_keeps_its_slot_while_nothing_is_ready(yard: Yard, parked:
     dispatch.hint("command")
     dispatch.give_out(1)
     assert (parked.slot, ParkedSlots(yard.database).all()) == (SLOT, {yard.owner: SLOT})
+    assert not dispatch.any_at_work()
 
 
 def test_parked_worker_is_given_the_tasks_of_its_group_that_it_was_not_sent(
