@@ -16,6 +16,7 @@ from ipc.errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, Temporar
 from ipc.groups import assign, load_limits
 from ipc.launch import Order, follow_up
 from ipc.limits import Limits
+from ipc.moments import moment
 from ipc.publication import TIMEOUT, Publication
 from ipc.sessions import heir_of
 from ipc.settings import applied_configuration
@@ -93,7 +94,9 @@ class Queue(Tasks):
 
     def _send(self, assignment: Assignment) -> None:
         """Send a task to the parked worker that it was claimed for; have the supervisor look if that worker is dead."""
-        if parking.send(self.home, assignment):
+        with moment("launch.assignment.send"):
+            sent = parking.send(self.home, assignment)
+        if sent:
             return
         from ipc.registry import wake_process
 
