@@ -297,7 +297,7 @@ class Supervisor(Role):
 
     def _is_waiting(self) -> bool:
         """Return True if a change may come that is not a commit: a task's time, a worker's death, a stopped flusher."""
-        return self._due is not None or self._flusher_thaw.suspects or any(hand.slot for hand in self._crew)
+        return self._due is not None or self._flusher_thaw.suspects or self._dispatch.any_at_work()
 
     def _promote(self) -> None:
         """Let those wait no longer whose time has come or whose dependency is over."""

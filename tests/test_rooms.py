@@ -32,7 +32,7 @@ ROOMS = {
     "os.chdir": "supervisor.execution.runner supervisor.execution.series supervisor.execution.spawn",
     "os.system": "",
     "signal.signal": "supervisor.signals supervisor.execution.runner",
-    "signal.set_wakeup_fd": "supervisor.signals supervisor.execution.runners",
+    "signal.set_wakeup_fd": "supervisor.signals supervisor.execution.runners supervisor.execution.runner",
     "time.sleep": "",
     "time.time": "ipc.clock",
     "time.time_ns": "ipc.clock supervisor.execution.runner",

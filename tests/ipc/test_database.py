@@ -90,17 +90,6 @@ def home_of_schema_4(home: Home) -> None:
         raw.execute("PRAGMA user_version = 4")
 
 
-def all_rows(home: Home) -> dict[str, list[dict]]:
-    """Return the rows of each table, without the column that schema 5 drops."""
-    with closing(sqlite3.connect(home.database)) as raw:
-        tables = Tables(raw)
-        names = set(tables.table_names()) - {"_sqlite_migrations"}
-        return {
-            name: [{key: value for key, value in row.items() if key != "told"} for row in tables[name].rows]
-            for name in names
-        }
-
-
 def plan(raw: sqlite3.Connection, path: Path) -> list[str]:
     """How SQLite would carry a statement out."""
     text = path.read_text()
