@@ -81,23 +81,34 @@ def test_a_role_that_is_stopped_inside_the_gate_keeps_nobody_out_for_five_second
     assert stage.batches("q", 1)[0]["allComplete"] is True
 
 
-#: Starts a program as a shell does: a process group of its own in a session that has others.
+#: Starts a program as a shell on the terminal of its standard input does: in a separate process group of its session.
 SHELL = """
-import os, subprocess, sys
+import fcntl, os, subprocess, sys, termios
 os.setsid()
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 process = subprocess.Popen(sys.argv[1:], process_group=0)
 print(process.pid, flush=True)
 sys.exit(process.wait())
 """
 
 
-def test_ctrl_z_in_the_middle_of_a_launch_stops_it_only_once_it_lets_the_others_in(stage: Stage, tmp_path):
+@pytest.fixture
+def terminal() -> Iterator[int]:
+    """A terminal that controls no process yet."""
+    near, far = os.openpty()
+    yield far
+    os.close(near)
+    os.close(far)
+
+
+def test_ctrl_z_in_the_middle_of_a_launch_stops_it_only_once_it_lets_the_others_in(stage: Stage, tmp_path, terminal):
     tasks = tmp_path / "tasks.ndjson"
     tasks.write_text((json.dumps({"command": ["true"], "concurrencyKey": "held"}) + "\n") * 4000)
     stage.launch("true")
     launch = program("--home", str(stage.folder), "launch", "--from-file", str(tasks))
     gate = stage.home.lock("gate")
-    with subprocess.Popen([sys.executable, "-c", SHELL, *launch], stdout=subprocess.PIPE, text=True) as shell:
+    command = [sys.executable, "-c", SHELL, *launch]
+    with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, text=True) as shell:
         assert shell.stdout is not None
         pid = int(shell.stdout.readline())
         eventually(lambda: holder(gate) == pid, PATIENCE, "the launch to be inside the gate")
