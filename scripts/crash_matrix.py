@@ -63,6 +63,8 @@ UNREACHABLE = {
     "usher.start": "the matrix's operator starts supervisors itself; the usher has left before one is up",
     "caller.start": "a library's way to the command line, whose moments are its own",
     "runner.spawn": "only for another interpreter; as task.spawn",
+    "runner.journal.cut": "only on a full disk",
+    "runner.resume": "only on a full disk",
     "runner.kill": "only for a call that closed its line and lives on",
     "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
     "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",

@@ -47,9 +47,8 @@ EXCEPTIONS = {
     "supervisor.children _first_line kill": "a program of somebody else's that was asked for its version",
     "supervisor.nurse Nurse._send send": "goes to ControlLine.send",
     "supervisor.nursery Nursery._tell send": "goes to ControlLine.send",
-    "supervisor.execution.runner send socket.send_fds": "its callers have the moments: runner.order, runner.answer",
-    "supervisor.execution.runner send sendall": "as send_fds",
-    "supervisor.execution.runner send send": "as send_fds",
+    "supervisor.execution.runner send_hello socket.send_fds": "its caller has the failpoint: runner.hello",
+    "supervisor.execution.runner send_hello sendall": "the same message, if it was sent in part",
     "ipc.commits Commits._note os.pwrite": "saves a sync; the commit between two of them has a moment",
 }
 

@@ -32,10 +32,10 @@ ROOMS = {
     "os.chdir": "supervisor.execution.runner supervisor.execution.spawn",
     "os.system": "",
     "signal.signal": "supervisor.signals supervisor.execution.runner",
-    "signal.set_wakeup_fd": "supervisor.signals supervisor.execution.runners",
+    "signal.set_wakeup_fd": "supervisor.signals supervisor.execution.runners supervisor.execution.runner",
     "time.sleep": "",
     "time.time": "ipc.clock",
-    "time.time_ns": "ipc.clock",
+    "time.time_ns": "ipc.clock supervisor.execution.runner",  # the runner stands alone
     "time.monotonic": "ipc.clock",
     "pickle": "",
     "click": "supervisor.cli*",

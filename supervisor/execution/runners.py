@@ -1,102 +1,147 @@
-"""The runners of one worker: processes for callables, kept from one call to the next while they are clean."""
+"""The runners of one worker: processes for Python callables, kept from one call to the next until they retire."""
 
 from __future__ import annotations
 
+import errno
+import json
 import os
 import signal
 import socket
+from collections.abc import Callable
+from typing import Any
 
 from ipc.moments import moment
 from supervisor.children import fork
 from supervisor.execution import runner as protocol
 from supervisor.execution.plan import CannotStart
+from supervisor.execution.runner import ORDER_LIMIT, Order
 from supervisor.execution.spawn import DEFAULT_SIGNALS
 from supervisor.execution.trees import forget_status, take_status
 from supervisor.role import name_process
 from supervisor.signals import let_through, restore_default
 
+#: Bytes that are read from the channel at once.
+_PIECE = 64 * 1024
+
 
 class Runner:
-    """A process for callables: a fork of the clean worker, or another interpreter."""
+    """A process for callables: a fork of the clean worker, or another interpreter.
 
-    def __init__(self, pid: int, channel: socket.socket) -> None:
-        """Use `forked` or `of`."""
+    It is `retired` when it takes no more orders, `hung_up` when the channel has ended, and `blocked` while it waits
+    for `resume` because the journal cannot be written. `lines` are end lines that the journal had no room for.
+    """
+
+    def __init__(self, pid: int, channel: socket.socket, queue: tuple[socket.socket, socket.socket]) -> None:
+        """Use `forked` or `of`. `queue` is the end for orders, and the other one, which the runner has as well."""
         forget_status(pid)
         self.pid = pid
         self.channel = channel
-        self.spent = False
-        self.has_children = False
-        self._seen: dict[str, tuple[int, int]] = {}
-        self._environment: dict[str, str] = {}
+        self.started = False
+        self.retired = False
+        self.hung_up = False
+        self.blocked = False
+        self.lines: list[bytes] = []
+        self._sender, self._receiver = queue
+        self._unread = b""
 
     @classmethod
     def forked(cls) -> Runner:
-        """A fork of this process, which must not have opened anything yet."""
+        """Return a fork of this process, which must not have opened anything yet."""
         ours, theirs = socket.socketpair()
+        queue = _queue()
         worker = os.getpid()
 
         def be_runner() -> None:
-            protocol.go_with(worker)
+            protocol.die_with_parent(worker)
             ours.close()
+            queue[0].close()
             os.setsid()
             restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
             signal.set_wakeup_fd(-1)
             let_through()
             name_process("bb-runner")
-            protocol.serve(theirs, moment)
+            protocol.serve(theirs, queue[1], moment)
 
         pid = fork(be_runner)
         theirs.close()
-        return cls(pid, ours)
+        return cls(pid, ours, queue)
 
     @classmethod
     def of(cls, interpreter: str) -> Runner:
-        """Another Python. Raises CannotStart."""
+        """Return a runner of another Python. Raises CannotStart."""
         ours, theirs = socket.socketpair()
+        queue = _queue()
         try:
-            with moment("runner.spawn"):
-                pid = os.posix_spawnp(
-                    interpreter,
-                    [interpreter, protocol.__file__, "3", str(os.getpid())],
-                    dict(os.environ),
-                    file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), 3)],
-                    setsid=True,
-                    setsigmask=(),
-                    setsigdef=DEFAULT_SIGNALS,
-                )
+            pid = _spawn(interpreter, theirs, queue[1])
         except OSError as error:
+            for one in (ours, *queue):
+                one.close()
             raise CannotStart(f"The interpreter {interpreter} cannot be started: {error.strerror}.") from error
         finally:
             theirs.close()
-        return cls(pid, ours)
+        return cls(pid, ours, queue)
 
-    def begin(self, order: dict[str, object], environment: dict[str, str], descriptors: list[int]) -> None:
-        """Have it run a call. One that died since the last call is told of by `answer`."""
-        changes = _differences(self._environment, environment)  # most of it is as it was for the last call
-        self._environment = environment
+    def start(self, hello: dict[str, Any], journal: int) -> None:
+        """Send the settings for all of its calls and the journal's descriptor. A dead runner is found by `read`."""
+        self.started = True
         try:
-            with moment("runner.order"):
-                protocol.send(self.channel, {**order, "environment": changes}, descriptors)
-        except OSError:
-            self.spent = True
+            with moment("runner.hello"):
+                protocol.send_hello(self.channel, hello, journal)
+        except ConnectionError:
+            self._lose()
 
-    def answer(self) -> dict[str, object] | None:
-        """What a call came to, or None where the runner hung up instead."""
+    def send(self, order: Order, fallback: Callable[[bytes], str]) -> bool:
+        """Put an order into the queue; return False if the queue is full.
+
+        An order that is too long for a datagram is given to `fallback`, which writes it to a file and returns the
+        path. The caller removes that file when the call has ended or the order was taken back. Raises OSError.
+        """
+        data = protocol.encode_order(order)
+        if len(data) <= ORDER_LIMIT:
+            try:
+                return self._put(data)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+        return self._put(json.dumps(fallback(data)).encode())
+
+    def take_back(self) -> list[int]:
+        """Return the claims of the orders that the runner has not received, in order; it never will. Raises OSError."""
+        claims: list[int] = []
+        while True:
+            try:
+                data = self._receiver.recv(ORDER_LIMIT, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return claims
+            claims.append(protocol.decode_order(data).claim)
+
+    def read(self) -> None:
+        """Handle the notices that have come over the channel."""
+        while not self.hung_up:
+            try:
+                data = self.channel.recv(_PIECE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if data:
+                *lines, self._unread = (self._unread + data).split(b"\n")
+                for line in lines:
+                    self._handle(line)
+            else:
+                self._lose()
+
+    def resume(self) -> None:
+        """Have a blocked runner try again to write its journal."""
+        self.blocked = False
         try:
-            found = protocol.receive_answer(self.channel)
-        except OSError:
-            found = None
-        if found is None:
-            self.spent = True
-            return None
-        self.spent |= found["threads"] > 1
-        self.has_children = found["children"]
-        for file in found["files"]:
-            self._seen.setdefault(file, _look(file))
-        return found
+            with moment("runner.resume"):
+                self.channel.send(b"\n")
+        except ConnectionError:
+            self._lose()
 
     def end(self) -> int:
-        """The wait status of a runner that hung up; one that only closed its line is of no use any more."""
+        """Kill the runner if it is alive, reap it and return its wait status."""
         status = take_status(self.pid)
         if status is None:
             with moment("runner.kill"):
@@ -104,48 +149,85 @@ class Runner:
             _, status = os.waitpid(self.pid, 0)
         return status
 
-    def is_fresh(self) -> bool:
-        """Whether it may run another call: nothing was left in it, and its modules are as they are on disk."""
-        return not self.spent and all(_look(file) == seen for file, seen in self._seen.items())
+    def close(self) -> None:
+        """Close the connection; the runner exits, if it still runs."""
+        for one in (self.channel, self._sender, self._receiver):
+            one.close()
+
+    def _put(self, data: bytes) -> bool:
+        try:
+            with moment("runner.order"):
+                self._sender.send(data, socket.MSG_DONTWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOBUFS):  # the latter on macOS
+                return False
+            raise
+        return True
+
+    def _handle(self, line: bytes) -> None:
+        if line == b"r":
+            self.retired = True
+        elif line == b"f":
+            self.blocked = True
+        elif line != b"i":
+            self.lines.append(line + b"\n")
+
+    def _lose(self) -> None:
+        self.hung_up = self.retired = True
+        self.blocked = False
 
 
 class Runners:
     """One runner per interpreter; that of this interpreter is forked at once, before anything is open."""
 
     def __init__(self) -> None:
-        """Fork the first."""
         self._runners = {"": Runner.forked()}
 
+    @property
+    def own(self) -> Runner:
+        """The runner of this interpreter."""
+        return self._runners[""]
+
     def get(self, interpreter: str) -> Runner:
-        """The runner for that interpreter (`""`: this one). Raises CannotStart."""
-        if interpreter and not (interpreter in self._runners and self._runners[interpreter].is_fresh()):
+        """Return the runner of an interpreter (`""`: this one), which may have to be started. Raises CannotStart."""
+        if interpreter and not (interpreter in self._runners and not self._runners[interpreter].retired):
             self._drop(interpreter)
             self._runners[interpreter] = Runner.of(interpreter)
         return self._runners[interpreter]
 
     def are_fresh(self) -> bool:
-        """Whether this worker can still run whatever comes: its own fork cannot be made anew."""
-        return self._runners[""].is_fresh()
+        """Return True if this worker can still run any task: it cannot fork its own runner again."""
+        return not self.own.retired
 
     def pids(self) -> set[int]:
-        """The runners' processes that are to live on."""
-        return {runner.pid for runner in self._runners.values() if not runner.spent}
+        """Return the processes of the runners that are to live on."""
+        return {runner.pid for runner in self._runners.values() if not runner.retired}
 
     def _drop(self, interpreter: str) -> None:
         if found := self._runners.pop(interpreter, None):
-            found.channel.close()
+            found.close()
             found.end()
 
 
-def _differences(before: dict[str, str], after: dict[str, str]) -> dict[str, str | None]:
-    """What must be set, and what unset (None), to come from one environment to the other."""
-    gone = dict.fromkeys(before.keys() - after.keys())
-    return gone | dict(after.items() - before.items())
+def _queue() -> tuple[socket.socket, socket.socket]:
+    """Return a pair for datagrams: what goes in at the first comes out at the second, whole."""
+    return socket.socketpair(socket.AF_UNIX, getattr(socket, "SOCK_SEQPACKET", None) or socket.SOCK_DGRAM)
 
 
-def _look(file: str) -> tuple[int, int]:
+def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
+    """Start the runner's file under another interpreter. Raises OSError."""
+    numbers = [str(channel.fileno()), str(queue.fileno())]
+    for one in (channel, queue):
+        one.set_inheritable(True)
     try:
-        found = os.stat(file)
-    except OSError:
-        return (0, 0)
-    return (found.st_mtime_ns, found.st_size)
+        with moment("runner.spawn"):
+            return os.posix_spawnp(
+                interpreter,
+                [interpreter, protocol.__file__, *numbers, str(os.getpid())],
+                dict(os.environ),
+                setsid=True,
+                setsigmask=(),
+                setsigdef=DEFAULT_SIGNALS,
+            )
+    finally:
+        queue.set_inheritable(False)
