@@ -65,6 +65,8 @@ UNREACHABLE = {
     "output.disarm": "only where a file system does not set the time of an empty file that is truncated",
     "call.unlink": "only for a call that ends while its worker links its output files",
     "runner.spawn": "only for another interpreter; as task.spawn",
+    "runner.journal.cut": "only on a full disk",
+    "runner.resume": "only on a full disk",
     "runner.kill": "only for a call that closed its line and lives on",
     "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
     "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",

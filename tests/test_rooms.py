@@ -35,7 +35,7 @@ ROOMS = {
     "signal.set_wakeup_fd": "supervisor.signals supervisor.execution.runners supervisor.execution.runner",
     "time.sleep": "",
     "time.time": "ipc.clock",
-    "time.time_ns": "ipc.clock supervisor.execution.runner",
+    "time.time_ns": "ipc.clock supervisor.execution.runner",  # the runner stands alone
     "time.monotonic": "ipc.clock",
     "pickle": "",
     "click": "supervisor.cli*",

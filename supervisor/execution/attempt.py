@@ -165,7 +165,7 @@ class CallAttempt(Attempt):
         """Return what the journal says of its end, or how its runner died; None while it goes on."""
         entry = self._ended or self._end_entry()
         if entry is None:
-            return death_of(self.runner) if self.runner.hung_up else None
+            return self._death() if self.runner.hung_up else None
         self.has_children = entry.kind == "x"
         document = entry.document
         for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked when the call was over
@@ -177,14 +177,19 @@ class CallAttempt(Attempt):
         found = [*self._journal.read(), *entries(self.runner.take_lines())]
         return next((entry for entry in found if entry.claim == self.claimed.claim and entry.kind != "s"), None)
 
+    def _death(self) -> Outcome | None:
+        """Return how the runner ended; None for one that has only closed its channel: the call goes on."""
+        status = take_status(self.runner.pid)
+        if status is None:
+            return None
+        if (entry := self._end_entry()) is not None:  # it was written while the runner was looked at
+            self._ended = entry
+            return self.outcome()
+        code = os.waitstatus_to_exitcode(status)
+        if code < 0:
+            return Outcome(error=f"The call was ended by {signal_name(-code)}.", error_kind="signal", signal=-code)
+        return Outcome(error=f"The call ended its process with exit code {code}.", error_kind="exit", exit_code=code)
+
     def so_far(self) -> Outcome:
         """A call that has not returned has no result."""
         return Outcome()
-
-
-def death_of(runner: Runner) -> Outcome:
-    """Return how a runner ended in the middle of a call."""
-    code = os.waitstatus_to_exitcode(runner.end())
-    if code < 0:
-        return Outcome(error=f"The call was ended by {signal_name(-code)}.", error_kind="signal", signal=-code)
-    return Outcome(error=f"The call ended its process with exit code {code}.", error_kind="exit", exit_code=code)

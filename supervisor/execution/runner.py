@@ -646,7 +646,7 @@ class Imports:
         """Return True if the modules that calls have loaded are the same on disk."""
         if any([_stamp(path) != stamp for path, stamp in self._files.items()]):
             return False
-        if self._installed and (now := time.time_ns()) - self._checked >= _INSTALLED_CHECK_NS:
+        if self._installed and (now := time.monotonic_ns()) - self._checked >= _INSTALLED_CHECK_NS:
             self._checked = now
             return all(_stamp(path) == stamp for path, stamp in self._installed.items())
         return True
@@ -924,7 +924,7 @@ def stop_helpers() -> None:
     """End the helper processes of multiprocessing, unless other children could keep them alive."""
     for module, name, attribute in _HELPERS:
         helper = getattr(sys.modules.get(module), name, None)
-        if getattr(helper, attribute, None) is not None and _children() <= _helper_pids():
+        if _LINUX and getattr(helper, attribute, None) is not None and _children() <= _helper_pids():
             helper._stop()  # type: ignore[union-attr]
 
 
@@ -951,6 +951,7 @@ class CallRunner:
         self._pid, self._parent = os.getpid(), os.getppid()
         self._threads = _thread._count()
         self._has_run = False
+        self._is_clean = True
         #: Whether an import has changed the state of the process for good: then it serves only one folder.
         self._is_bound = False
         self._poll = select.poll()
@@ -1022,14 +1023,14 @@ class CallRunner:
             return False
         self._has_run = True
         self._begin(order.claim)
-        document, is_clean = self._outcome(order, target, prefix)
+        document = self._outcome(order, target, prefix)
         has_children = self._has_children()
         is_alone = not has_children and _thread._count() <= self._threads
         is_intact = self._descriptors.are_intact(is_suspect=self._state.is_suspect)
         self._journal.is_suspect = not is_intact
         self._end(order.claim, document, has_children=has_children, is_alone=is_alone)
         self._state.is_suspect = False
-        return is_clean and is_alone and is_intact
+        return self._is_clean and is_alone and is_intact
 
     def _begin(self, claim: int) -> None:
         """Note the beginning; while the journal cannot be written, the call does not begin. Raises ConnectionError."""
@@ -1042,8 +1043,8 @@ class CallRunner:
             if not self._channel.recv(1):
                 raise ConnectionAbortedError("The worker has closed the channel.")
 
-    def _outcome(self, order: Order, target: dict[str, str], prefix: tuple[str, ...]) -> tuple[dict[str, Any], bool]:
-        """Run a call and restore the process; return its outcome, and False if something could not be restored."""
+    def _outcome(self, order: Order, target: dict[str, str], prefix: tuple[str, ...]) -> dict[str, Any]:
+        """Run a call, restore the process and return the call's outcome."""
         text, error = "null", None
         try:
             self._enter(order, target, prefix)
@@ -1052,35 +1053,33 @@ class CallRunner:
             error = caught
         if os.getpid() != self._pid:
             _leave_child(error)
-        self._state.is_suspect |= _now_us() - self._began >= _LONG_US
-        is_restored = self._state.restore()
-        failure = self._streams.flush()
-        if error is not None or self._state.is_suspect:
-            self._outputs.recover()
-        self._streams.restore(is_suspect=self._state.is_suspect)
+        failure = self._restore()
         error = failure if error is None or _exit_code(error) == 0 else error
         if error is None:
-            return {"result": text[: _RESULT_LIMIT + 1]}, is_restored
-        is_printed = self._streams.print_error(error)
-        return {"error": _sentence(error), "errorKind": "failed"}, is_restored and is_printed and failure is None
+            return {"result": text[: _RESULT_LIMIT + 1]}
+        self._outputs.recover()
+        self._is_clean &= self._streams.print_error(error)
+        return {"error": _sentence(error), "errorKind": "failed"}
 
     def _enter(self, order: Order, target: dict[str, str], prefix: tuple[str, ...]) -> None:
-        marks = {
-            _CLAIM: str(order.claim),
-            _HOME: self._home,
-            "BACKBURNER_TASK_ID": order.id,
-            "BACKBURNER_ATTEMPT": str(order.attempt),
-        }
-        if order.parent is not None:
-            marks["BACKBURNER_PARENT_SESSION_ID"] = order.parent
-        if order.leave_children:
-            marks[_LEAVE_CHILDREN] = "1"
-        shown = os.fsencode("\0".join([f"{name}={marks[name]}" for name in _SHOWN if name in marks]))
-        self._marks.show(shown)
+        marks = _marks_of(order) | {_HOME: self._home}
+        shown = [f"{name}={marks[name]}" for name in _SHOWN if name in marks]
+        self._marks.show(os.fsencode("\0".join(shown)))
         self._environment.enter(target, marks)
         self._streams.begin(order.stdin)
         os.chdir(order.cwd)
         self._imports.enter(prefix)
+
+    def _restore(self) -> Exception | None:
+        """Undo what the call has done to the process; return the error of output that could not be written."""
+        self._state.is_suspect |= _now_us() - self._began >= _LONG_US
+        is_restored = self._state.restore()
+        failure = self._streams.flush()
+        if self._state.is_suspect:
+            self._outputs.recover()
+        self._streams.restore(is_suspect=self._state.is_suspect)
+        self._is_clean = is_restored and failure is None
+        return failure
 
     def _call(self, order: Order) -> str:
         function = _resolve(order.call)
@@ -1118,10 +1117,26 @@ class CallRunner:
         self._imports.note_new()
 
 
+def _marks_of(order: Order) -> dict[str, str]:
+    """Return the variables that tell a call which task it belongs to."""
+    marks = {
+        _CLAIM: str(order.claim),
+        "BACKBURNER_TASK_ID": order.id,
+        "BACKBURNER_ATTEMPT": str(order.attempt),
+    }
+    if order.parent is not None:
+        marks["BACKBURNER_PARENT_SESSION_ID"] = order.parent
+    if order.leave_children:
+        marks[_LEAVE_CHILDREN] = "1"
+    return marks
+
+
 def _leave_child(error: BaseException | None) -> NoReturn:
     """End a child that the call has forked and that has come back from it, as if the call were its main program."""
-    if error is not None and not isinstance(error, SystemExit):
+    if not isinstance(error, SystemExit | None):
         traceback.print_exception(error)
+    elif error is not None and not isinstance(error.code, int | None):
+        sys.stderr.write(f"{error.code}\n")
     code = 0 if error is None else _exit_code(error)
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or replaced by anything

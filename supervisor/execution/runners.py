@@ -196,7 +196,7 @@ class Runners:
         return self._runners[""]
 
     def get(self, interpreter: str) -> Runner:
-        """Return the runner of an interpreter (`""`: this one), which may have to be started. Raises CannotStart."""
+        """Return the runner of an interpreter (`""`: this one). Raises CannotStart."""
         if interpreter and not (interpreter in self._runners and not self._runners[interpreter].retired):
             self._drop(interpreter)
             self._runners[interpreter] = Runner.of(interpreter)

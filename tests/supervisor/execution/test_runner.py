@@ -202,12 +202,17 @@ def test_orders_run_in_the_order_in_which_they_were_sent(worker: Worker):
     assert worker.began() == claims
 
 
-def test_forked_runner_of_a_worker_runs_calls(tmp_path: Path):
-    argv = [sys.executable, "-c", FORKING_WORKER, "json:loads", '["[1]"]']
+@pytest.mark.parametrize(
+    ("call", "args", "result"),
+    [("json:loads", ["[1]"], [1]), ("signal:getsignal", [signal.SIGPIPE], signal.SIG_IGN), ("time:tzset", [], None)],
+)
+def test_forked_runner_of_a_worker_runs_calls(tmp_path: Path, call: str, args: list[object], result: object):
+    argv = [sys.executable, "-c", FORKING_WORKER, call, json.dumps(args)]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = subprocess.run(argv, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=30, check=True)
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["s", "e"]
-    assert '"result": "[1]"' in done.stdout
+    begin, end = done.stdout.splitlines()
+    assert begin.startswith("s 1 ")
+    assert json.loads(json.loads(end.rpartition(" ")[0].split(" ", 3)[3])["result"]) == result
 
 
 def test_interpreter_that_does_not_exist_cannot_be_started():
@@ -297,6 +302,14 @@ def test_call_does_not_begin_while_the_journal_is_full(worker: Worker):
     worker.runner.resume()
     assert worker.ended(claim) == ("e", {"result": "2"})
     assert not worker.runner.blocked
+
+
+def test_output_for_which_there_is_no_room_fails_the_call(worker: Worker):
+    worker.run("json:loads", "1")
+    worker.module("def f(): print('x' * 5000, end='')")
+    limit_file_size(worker.runner.pid, 2000)
+    assert "File too large" in worker.run("jobs:f")["error"]
+    worker.wait_until_retired()
 
 
 def limit_file_size(pid: int, size: int) -> None:
@@ -726,9 +739,11 @@ def test_leaked_descriptors_retire_the_runner(worker: Worker):
 
 def test_result_of_a_call_that_closes_all_descriptors_is_journaled(worker: Worker):
     worker.module("import os\ndef f():\n    os.closerange(3, 1000)\n    return 5")
-    assert worker.result("jobs:f") == 5
-    worker.wait_until_hung_up()
+    claim = worker.submit("jobs:f")
+    eventually(lambda: any(line.startswith(b"e ") for line in worker.lines()), message="the end line")
+    os.waitid(os.P_PID, worker.runner.pid, os.WEXITED | os.WNOWAIT)
     assert worker.end() == 0
+    assert worker.end_of(claim) == ("e", {"result": "5"})
 
 
 def test_files_that_replace_the_runners_descriptors_are_not_written_to(worker: Worker):
@@ -822,8 +837,8 @@ def test_calls_in_another_folder_have_the_modules_of_that_folder(worker: Worker)
 def test_module_edited_while_its_call_runs_is_loaded_again(worker: Worker, new_worker: Callable[[], Worker]):
     worker.module("VALUE = 1", "values")
     worker.module("""
-        import values
         def f(path=None):
+            import values
             print("imported")
             path and open(path).read()
             return values.VALUE
