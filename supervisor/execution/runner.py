@@ -943,6 +943,10 @@ def _now_us() -> int:
     return time.time_ns() // 1000
 
 
+class _FolderError(Exception):
+    """The folder of a call cannot be used: the call does not begin."""
+
+
 class CallRunner:
     """Runs one call after the other, and appends to the journal what began and what ended."""
 
@@ -1057,6 +1061,8 @@ class CallRunner:
         error = failure if error is None or _exit_code(error) == 0 else error
         if error is None:
             return {"result": text[: _RESULT_LIMIT + 1]}
+        if isinstance(error, _FolderError):
+            return {"error": str(error), "errorKind": "spawn", "exitCode": 1}
         self._outputs.recover()
         self._is_clean &= self._streams.print_error(error)
         return {"error": _sentence(error), "errorKind": "failed"}
@@ -1067,7 +1073,10 @@ class CallRunner:
         self._marks.show(os.fsencode("\0".join(shown)))
         self._environment.enter(target, marks)
         self._streams.begin(order.stdin)
-        os.chdir(order.cwd)
+        try:
+            os.chdir(order.cwd)
+        except OSError as error:
+            raise _FolderError(f"The folder {order.cwd} cannot be used: {error.strerror}.") from error
         self._imports.enter(prefix)
 
     def _restore(self) -> Exception | None:

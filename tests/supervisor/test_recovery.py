@@ -108,7 +108,7 @@ def test_what_a_worker_published_after_it_was_looked_at_is_rescued_too(yard: Yar
     (seen,) = Registry(yard.database).running()
     end = Settlement(number=first.number, claim=first.claim, status=TaskStatus.COMPLETED)
     step = Step(first.slot, yard.owner, [Ended(first, first.started_at, end)], count=1)
-    (second,) = yard.queue.advance(step)
+    (second,) = yard.queue.advance(step).taken
     worker.journal.note_start(second.claim)
     worker.journal.note_end(second.claim, DONE)
     rescue(yard.queue, seen, "SIGKILL")

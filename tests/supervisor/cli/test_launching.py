@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ipc.archive import Archive
 from ipc.home import Home
 from tests.supervisor.cli.conftest import Cli, Stage
 
@@ -24,12 +25,11 @@ def env_of(home: Path, id: str) -> dict[str, str | None]:
     """The environment that is stored with a task."""
     stage = Stage(home)
     try:
-        with stage.queue.database.read() as transaction:
-            row = transaction.one("state_of", {"id": id})
-            text = transaction.one("get_input", {"task": row["number"]})["env"]
+        found = json.loads("".join(Archive(stage.queue.database, stage.queue.config).export()))
     finally:
         stage.close()
-    return json.loads(text or "{}")
+    (task,) = [task for task in found["tasks"] if task["id"] == id]
+    return task["env"]
 
 
 def test_a_launch_prints_the_full_id_alone_on_a_line_and_needs_no_supervisor(cli: Cli):
