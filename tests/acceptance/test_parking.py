@@ -169,13 +169,13 @@ def test_group_with_a_parked_worker_can_be_paused(parked: Stage):
 
 def test_limit_of_a_group_with_parked_workers_can_be_lowered(stage: Stage, tmp_path: Path):
     stage.up(**BRISK, default_concurrency=2, worker_idle_s=PATIENCE)
-    go = tmp_path / "go"
-    os.mkfifo(go)
-    ids = [stage.launch("sh", "-c", f"read line < {go}") for _ in range(2)]
+    pipes = [tmp_path / "first", tmp_path / "second"]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+        stage.launch("sh", "-c", f"read line < {pipe}")
     eventually(lambda: stage.key("command")["running"] == 2, PATIENCE, "both to run")
-    for _ in ids:
-        with go.open("w") as file:
-            file.write("x\n" * 2)
+    for pipe in pipes:
+        pipe.write_text("go\n")
     eventually(lambda: len(slots(stage).all()) == 2, PATIENCE, "both workers to be parked")
     stage.say("limit", "command", "1")
     first = stage.sleeper()
