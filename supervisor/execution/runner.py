@@ -66,7 +66,7 @@ _SHOWN = _CLAIM, _HOME, _LEAVE_CHILDREN = "BACKBURNER_CLAIM", "BACKBURNER_HOME",
 _INSTALLED_CHECK_NS = 250_000_000
 
 #: Microseconds after which a call is long enough for costly checks.
-_LONG_US = 1000
+_LONG_US = 5000
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
