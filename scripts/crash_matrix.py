@@ -54,6 +54,8 @@ UNREACHABLE = {
     "shortcut.link": "only for a home whose path is longer than a socket's may be",
     "systemd.send": "only under systemd; nothing is decided on it",
     "launch.stdin.unlink": "only on a full disk; killed there, a launch leaves a file that no task names",
+    "launch.assignment.send": "only for a launch into a parked slot; tests/acceptance/test_parking.py leaves it out",
+    "spawn.failed.unlink": "only for a command that runs alone and cannot be started",
     "bus.refuse": "only with more clients than descriptors",
     "clear.input.unlink": "housekeeping, asked for by hand; repeated, it goes on",
     "clear.output.unlink": "as clear.input.unlink",

@@ -49,19 +49,20 @@ class Role:
         self._gone_since: float | None = None
 
     def run(self) -> None:
-        """Live: boot, turn and rest until done, say farewell."""
+        """Boot, turn and rest until done, then say farewell.
+
+        An unexpected error ends the process at once, as a kill does: what it had is rescued, not signed off.
+        """
         name_process(self.name)
         self._signals = Signals(self.selector, self.signals())
         let_through()
         self.boot()
-        try:
-            while not self.done:
-                if self.is_homeless():
-                    say("homeless", home=self.home.folder)
-                    self.abandon()
-                self.wait(self._careful_turn())
-        finally:
-            self._say_farewell()
+        while not self.done:
+            if self.is_homeless():
+                say("homeless", home=self.home.folder)
+                self.abandon()
+            self.wait(self._careful_turn())
+        self._say_farewell()
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
         """What is done when a signal arrives."""
