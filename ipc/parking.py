@@ -67,11 +67,6 @@ class ParkedSlots:
         with self._database.write(durable=False) as transaction:
             return transaction.run("unpark_worker", {"owner": owner}) == 1
 
-    def take_back_all(self) -> set[int]:
-        """Take every worker out of its slot; return their numbers."""
-        with self._database.write(durable=False) as transaction:
-            return {row["owner"] for row in transaction.all("unpark_all")}
-
     def assigned(self, owner: int) -> Taken | None:
         """Return the running task of a worker, or None."""
         with self._database.read() as transaction:

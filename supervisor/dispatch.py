@@ -98,10 +98,13 @@ class Dispatch:
         return slot
 
     def unpark_all(self) -> None:
-        """Take the slots of all parked workers back; count the slots anew before they are given out again."""
-        owners = self._parked_slots.take_back_all()
-        for hand in self._crew:
-            if hand.owner in owners:
+        """Take the slots of all parked workers back; count the slots anew before they are given out again.
+
+        A worker that has parked before its first message was read keeps its slot: it is not known yet which one it is.
+        """
+        for owner in self._parked_slots.all():
+            hand = self._crew.of_owner(owner)
+            if hand is not None and self._parked_slots.take_back(owner):
                 hand.become_idle()
 
     def give_out(self, workers: int) -> bool:

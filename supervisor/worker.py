@@ -233,8 +233,8 @@ class Worker(Role):
 
     def _unpark(self) -> Taken | None:
         """Give the slot back; return the task that a launch has claimed for this worker before, if any."""
+        self._leaving |= self._parking.is_over()
         if self._parking.give_back():
-            self._leaving |= self._parking.is_over()
             self._parking.stop()
             self._leave_slot()
             return None

@@ -103,7 +103,8 @@ def test_launch_keeps_to_the_limit_when_a_surplus_runs(yard: Yard, slots: Parked
 
 
 def test_launch_whose_dependency_has_failed_takes_no_parked_slot(yard: Yard, slots: ParkedSlots):
-    slots.take_back_all()
+    for owner in slots.all():
+        slots.take_back(owner)
     bad = yard.run(TaskStatus.ERROR)
     assert park(yard)
     assert launched(yard, after=(bad,)) is TaskStatus.ERROR
