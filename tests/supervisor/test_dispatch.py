@@ -213,6 +213,12 @@ def test_worker_that_a_launch_was_faster_to_claim_for_keeps_its_slot(
     assert (len(crew), parked.slot, parked.idle) == (1, SLOT, False)
 
 
+def test_worker_that_parked_before_its_first_message_keeps_its_slot(yard: Yard, parked: Hand, dispatch: Dispatch):
+    parked.owner = None
+    dispatch.recount([])
+    assert (parked.slot, ParkedSlots(yard.database).all()) == (SLOT, {yard.owner: SLOT})
+
+
 def test_no_worker_stays_parked_when_the_slots_are_counted(yard: Yard, parked: Hand, dispatch: Dispatch):
     dispatch.recount([])
     assert (parked.idle, ParkedSlots(yard.database).all()) == (True, {})
