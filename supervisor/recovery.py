@@ -78,7 +78,7 @@ def _rescue(queue: Queue, lost: Lost) -> None:
     rescued = [record.of(one) for one in attempts]
     statuses = queue.rescue(rescued)
     for one, status in zip(attempts, statuses, strict=True):
-        Files(home, one.claim).forget(inputs=True)
+        record.files[one.claim].forget(inputs=True)
         say("rescued", id=one.id, pid=lost.pid, status=status)
     if lost.owner is not None:
         remove_files(home, lost.owner.number)
@@ -89,13 +89,15 @@ class _Record:
 
     def __init__(self, queue: Queue, lost: Lost) -> None:
         self._queue, self._lost = queue, lost
+        #: The files of each attempt; they know what of them is in the database.
+        self.files = {one.claim: Files(queue.home, one.claim) for one in lost.attempts}
         self._same_boot = lost.owner is not None and lost.owner.identity.boot == boot_id()
         self._entries = entries_by_claim(queue.home, lost.owner.number) if lost.owner and self._same_boot else {}
 
     def of(self, one: Running | Held) -> Rescued:
         """Return one attempt with its settlement."""
         entries = self._entries.get(one.claim, [])
-        files = Files(self._queue.home, one.claim)
+        files = self.files[one.claim]
         started = self._may_have_started(one, entries, files)
         if started and entries and all(entry.kind == "s" for entry in entries):
             self._adopt_outputs(one, files)
@@ -120,8 +122,10 @@ class _Record:
         for entry in reversed(entries):
             if entry.kind != "s":
                 document = entry.document
-                outcome = outcome_of_end(document)
-                return noted_settlement(document) or settlement_of(one, outcome, config, entry.at // 1000)
+                settlement = noted_settlement(document)
+                if settlement is not None:  # the output stands where the end of the call was noted
+                    return settlement._replace(outputs=_noted_outputs(entries))
+                return settlement_of(one, outcome_of_end(document), config, entry.at // 1000)
         if started or (isinstance(one, Running) and one.verdict is not None):
             error = f"Its worker (pid {self._lost.pid}) died ({self._lost.how}) while it ran."
             return settlement_of(one, Outcome(error=error, error_kind="lost"), config)
@@ -140,6 +144,11 @@ class _Record:
             if len(found) == 1 and not os.path.exists(path):
                 with moment("dead.output.rename"):
                     found[0].rename(path)
+
+
+def _noted_outputs(entries: Sequence[Entry]) -> tuple[tuple[str, bytes], ...]:
+    ends = [outcome_of_end(entry.document) for entry in entries if entry.kind != "s"]
+    return tuple(output for end in ends for output in end.outputs)
 
 
 def remove_files(home: Home, owner: int) -> None:

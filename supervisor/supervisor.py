@@ -280,7 +280,8 @@ class Supervisor(Role):
         if self._is_waiting():
             self._look_at = min(self._look_at, now + FALLBACK_POLL)
         deadlines = (*self._overdue.values(), *self._silent.values())
-        rests = [self._look_at - now, self._watchdog.rest(), *(at - now for at in deadlines)]
+        self._look_at = min(self._look_at, *deadlines, self._look_at)
+        rests = [self._look_at - now, self._watchdog.rest()]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)
         if self._births or self._burial:
@@ -355,21 +356,23 @@ class Supervisor(Role):
         self._kill_silent()
 
     def _kill_silent(self) -> None:
-        for holder_, at in self._silent.items():
-            if at <= clock.monotonic():
-                say("silent", pid=holder_.process.identity.pid)
-                holder_.process.identity.signal(signal.SIGKILL)
+        now = clock.monotonic()
+        for holder_ in [one for one, at in self._silent.items() if at <= now]:
+            say("silent", pid=holder_.process.identity.pid)
+            holder_.process.identity.signal(signal.SIGKILL)
+            self._silent[holder_] = now + VERDICT_MARGIN  # until it is dead
 
     def _enforce(self, running: list[Running]) -> None:
         """A worker that has not carried out a verdict in time is killed; its task is settled as every dead worker's."""
         now = clock.monotonic()
         decided = {one.claim: one for one in running if one.verdict is not None and one.owner is not None}
         self._overdue = {claim: self._overdue.get(claim, now + self._patience()) for claim in decided}
-        for claim, at in self._overdue.items():
+        for claim in [claim for claim, at in self._overdue.items() if at <= now]:
             owner = decided[claim].owner
-            if at <= now and owner is not None:
-                say("killing", pid=owner.identity.pid, id=decided[claim].id)
-                owner.identity.signal(signal.SIGKILL)
+            assert owner is not None, "those without an owner are left out"
+            say("killing", pid=owner.identity.pid, id=decided[claim].id)
+            owner.identity.signal(signal.SIGKILL)
+            self._overdue[claim] = now + VERDICT_MARGIN  # until it is dead
 
     def _patience(self) -> float:
         return self._config.kill_grace_s + VERDICT_MARGIN

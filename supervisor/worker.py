@@ -458,7 +458,7 @@ class Worker(Role):
 
     def _read_runner(self, runner: Runner) -> None:
         runner.read()
-        if runner.retired:
+        if runner.refuses:
             self._unregister(runner.channel)
         if runner.blocked:
             say("trouble", rest=TROUBLE_REST, why="a runner cannot write its journal")

@@ -14,7 +14,7 @@ from ipc.moments import moment
 from supervisor.children import Watch, signal_name, watch
 from supervisor.execution.files import Files
 from supervisor.execution.journal import Entry, Journal, entries, outcome_of_end
-from supervisor.execution.outcome import Outcome
+from supervisor.execution.outcome import INTERRUPTED, Outcome
 from supervisor.execution.plan import CannotStart, Plan, order_file, stdin_of
 from supervisor.execution.runner import Order
 from supervisor.execution.runners import Runner
@@ -129,6 +129,8 @@ class CallAttempt(Attempt):
         super().__init__(claimed, journal.home)
         self.runner, self._journal, self._ended = runner, journal, ended
         self.has_children = False
+        #: Whether the journal has the start of the call.
+        self.begun = False
         for stream, path in self.files.paths.items():
             with suppress(FileExistsError, FileNotFoundError), moment("call.link"):  # or the runner replaces it now
                 os.link(f"{runner.outputs}.{stream}", path)
@@ -153,7 +155,7 @@ class CallAttempt(Attempt):
             leave_children=bool(claimed.leave_children),
         )
         attempt = cls(claimed, runner, journal)
-        runner.send(order, lambda data: order_file(claimed, home, data))
+        runner.send(order, lambda data: order_file(claimed.claim, home, data))
         return attempt
 
     @property
@@ -163,8 +165,11 @@ class CallAttempt(Attempt):
 
     def outcome(self) -> Outcome | None:
         """Return what the journal says of its end, or how its runner died; None while it goes on."""
+        refuses = self.runner.refuses  # before the journal is read: nothing is noted after that
         entry = self._ended or self._end_entry()
         if entry is None:
+            if refuses and not self.begun:
+                return Outcome(error="Its runner ended before it was started.", error_kind=INTERRUPTED)
             return self._death() if self.runner.hung_up else None
         self.has_children = entry.kind == "x"
         document = entry.document
@@ -175,7 +180,9 @@ class CallAttempt(Attempt):
 
     def _end_entry(self) -> Entry | None:
         found = [*self._journal.read(), *entries(self.runner.take_lines())]
-        return next((entry for entry in found if entry.claim == self.claimed.claim and entry.kind != "s"), None)
+        ours = [entry for entry in found if entry.claim == self.claimed.claim]
+        self.begun = self.begun or any(entry.kind == "s" for entry in ours)
+        return next((entry for entry in ours if entry.kind != "s"), None)
 
     def _death(self) -> Outcome | None:
         """Return how the runner ended; None for one that has only closed its channel: the call goes on."""

@@ -14,6 +14,10 @@ from ipc.task import TaskStatus
 MOST_INTERRUPTIONS = 5
 
 
+#: The kind of an outcome that says that nothing was started.
+INTERRUPTED = "interrupted"
+
+
 class Outcome(NamedTuple):
     """How an attempt went. `error_kind` None means that it went well."""
 

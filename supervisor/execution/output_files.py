@@ -18,6 +18,9 @@ from ipc.home import Home
 from ipc.moments import moment
 from supervisor.execution.files import STREAMS
 
+#: In place of a descriptor: the file is to be created before the next command.
+_MISSING = -1
+
 _OPENED_BY_CHILD = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
 
@@ -36,7 +39,10 @@ class OutputFiles:
         return [(os.POSIX_SPAWN_DUP2, stdin, 0), *opened]
 
     def arm(self) -> None:
-        """Make it visible whether the next process has opened its stdout."""
+        """Make it visible whether the next process has opened its stdout; create what is missing. Raises OSError."""
+        for at, path in enumerate(self.paths):
+            if self._handles[at] == _MISSING:
+                self._handles[at] = _create(path)
         if self._by_time:
             os.utime(self._handles[0], ns=(0, 0))
         else:
@@ -64,31 +70,34 @@ class OutputFiles:
                     os.truncate(self.paths[at], 0)
 
     def give_to(self, names: list[str]) -> None:
-        """Leave both files to one command for good, under these paths, and create new ones."""
+        """Leave both files to one command for good, under these paths; new ones are created for the next command."""
         for at, name in enumerate(names):
             with moment("output.rename"):
                 os.rename(self.paths[at], name)
-            os.close(self._handles[at])
-            self._handles[at] = _create(self.paths[at])
+            self._let_go(at)
 
     def remove(self) -> None:
         """Delete them: the worker leaves."""
         for at, path in enumerate(self.paths):
-            os.close(self._handles[at])
+            self._let_go(at)
             with suppress(FileNotFoundError), moment("output.remove"):
                 os.unlink(path)
 
     def _open_created(self) -> None:
         """Open the files that the child has created; one that could not be started has created none."""
         for at, path in enumerate(self.paths):
-            os.close(self._handles[at])
+            self._let_go(at)
             self._handles[at] = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _replace(self, at: int) -> None:
         with suppress(FileNotFoundError), moment("output.replace"):
             os.unlink(self.paths[at])
-        os.close(self._handles[at])
-        self._handles[at] = _create(self.paths[at])
+        self._let_go(at)
+
+    def _let_go(self, at: int) -> None:
+        if self._handles[at] != _MISSING:
+            os.close(self._handles[at])
+            self._handles[at] = _MISSING
 
 
 def paths_of(home: Home, owner: int) -> list[str]:

@@ -117,9 +117,9 @@ def fill(template: str, words: Mapping[str, str]) -> str:
     return found + rest
 
 
-def order_file(claimed: Claimed, home: Home, order: bytes) -> str:
+def order_file(claim: int, home: Home, order: bytes) -> str:
     """Write an order that is too large for a runner's queue to a file; return its path. Raises Temporary."""
-    path = home.input(f"{claimed.claim}.order")
+    path = home.input(f"{claim}.order")
     _write_private(path, order.decode())
     return str(path)
 

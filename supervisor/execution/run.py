@@ -11,7 +11,7 @@ from ipc.queue import Queue
 from ipc.task import TaskStatus
 from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
 from supervisor.execution.journal import Journal
-from supervisor.execution.outcome import Outcome, settlement_of
+from supervisor.execution.outcome import INTERRUPTED, Outcome, interrupted, settlement_of
 from supervisor.execution.plan import CannotStart, agent_plan, command_plan
 from supervisor.execution.progress import Progress
 from supervisor.execution.runners import Runners
@@ -137,6 +137,8 @@ class Run:
         return settlement
 
     def _judge(self, outcome: Outcome) -> Settlement:
+        if outcome.error_kind == INTERRUPTED:
+            return interrupted(self.claimed, outcome.error or "")
         return settlement_of(self.claimed, outcome, self._queue.config)
 
     def _fix(self, settlement: Settlement) -> None:

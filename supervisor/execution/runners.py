@@ -38,6 +38,8 @@ class Runner:
         self.channel = channel
         self.outputs = ""
         self.retired = False
+        #: It has said so itself, or is dead: an order without a start in the journal will not begin.
+        self.refuses = False
         self.hung_up = False
         self.blocked = False
         self.lines: list[bytes] = []
@@ -171,14 +173,14 @@ class Runner:
 
     def _handle(self, line: bytes) -> None:
         if line == b"r":
-            self.retired = True
+            self.retired = self.refuses = True
         elif line == b"f":
             self.blocked = True
         elif line != b"i":
             self.lines.append(line + b"\n")
 
     def _lose(self) -> None:
-        self.hung_up = self.retired = True
+        self.hung_up = self.retired = self.refuses = True
         self.blocked = False
 
 

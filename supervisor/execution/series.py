@@ -21,7 +21,7 @@ from supervisor.execution.files import SMALL, Files
 from supervisor.execution.journal import Entry, Journal, end_of, entries, outcome_of_end
 from supervisor.execution.outcome import Outcome, interrupted, settlement_of
 from supervisor.execution.output_files import OutputFiles
-from supervisor.execution.plan import CannotStart, Environments, program_of
+from supervisor.execution.plan import CannotStart, Environments, order_file, program_of
 from supervisor.execution.runner import Order
 from supervisor.execution.runners import Runner
 from supervisor.execution.spawn import DEFAULT_SIGNALS
@@ -111,11 +111,22 @@ class CallSeries(Series):
         self._runner, self._journal = runner, journal
         self._unsent = list(taken)
         self._left_behind: Entry | None = None
-        self._send()
+        #: The claims whose orders are too long for the queue, and lie in files.
+        self._filed: set[int] = set()
 
     def _send(self) -> None:
-        while self._unsent and self._runner.send(order_of(self._unsent[0]), _no_file):
+        while self._unsent and self._runner.send(order_of(self._unsent[0]), self._write_order):
             del self._unsent[0]
+
+    def _write_order(self, order: bytes) -> str:
+        claim = self._unsent[0].claim
+        self._filed.add(claim)
+        return order_file(claim, self._journal.home, order)
+
+    def _forget_order(self, claim: int) -> None:
+        if claim in self._filed:
+            self._filed.remove(claim)
+            Files(self._journal.home, claim).forget(inputs=True)
 
     def advance(self, until: float) -> None:
         """Read what the runner has noted."""
@@ -136,6 +147,7 @@ class CallSeries(Series):
             document = entry.document
             self._sync(entry.claim, document.get("kept", ()))
             self._end(entry.at, outcome_of_end(document))
+            self._forget_order(entry.claim)
         else:
             self._left_behind, self.has_leftovers = entry, True
 
@@ -151,17 +163,19 @@ class CallSeries(Series):
         self._unsent = []
         self.advance(0.0)
         back = [one for one in self.waiting if one.claim in claims]
-        if back and back[0].current and not self._runner.retired:
+        if back and back[0].current and not self._runner.refuses:
             self._unsent = [back.pop(0)]
             self._send()
         self.waiting = [one for one in self.waiting if one not in back]
+        for one in back:
+            self._forget_order(one.claim)
         return back
 
     def _note_state(self) -> None:
         """A runner that died in the middle of a call may have left processes; one that takes no more has not begun."""
         if self._runner.hung_up and self._running_since:
             self.has_leftovers = True
-        self.is_stranded = self._runner.retired and not self._running_since
+        self.is_stranded = self._runner.refuses and not self._running_since
 
     def lose_runner(self) -> list[Taken]:
         """Return what the runner has not begun and will not begin; what has the slot is interrupted."""
@@ -176,7 +190,9 @@ class CallSeries(Series):
 
     def attempt(self) -> Attempt:
         """Watch the call that runs; its output goes to files of its own."""
-        return CallAttempt(self.waiting[0].claimed(), self._runner, self._journal, self._left_behind)
+        attempt = CallAttempt(self.waiting[0].claimed(), self._runner, self._journal, self._left_behind)
+        attempt.begun = self._running_since > 0
+        return attempt
 
 
 class CommandSeries(Series):
@@ -222,8 +238,8 @@ class CommandSeries(Series):
             raise CannotStart(f"The folder {task.cwd} cannot be used: {error.strerror}.", 1) from error
         environment = tools.environments.of(one)
         program = self._program(argv[0], task.cwd, environment.get(b"PATH"))
-        tools.files.arm()
         try:
+            tools.files.arm()
             at = tools.journal.note_start(one.claim)
             with moment("series.spawn"):
                 self._pid = os.posix_spawn(
@@ -349,7 +365,3 @@ def order_of(one: Taken) -> Order:
         None,
         False,
     )
-
-
-def _no_file(_order: bytes) -> str:
-    raise AssertionError("a plain call is small")

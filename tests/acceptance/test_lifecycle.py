@@ -684,6 +684,21 @@ def test_a_callable_that_leaves_a_child_has_it_ended_and_counted(shared: Stage, 
     assert not lives(int(task.result or 0))
 
 
+def test_call_whose_order_is_too_long_for_the_queue_runs_in_a_series(shared: Stage, module: Path):
+    module.write_text("import os\ndef size(text): return [len(text), len(os.environ['LONG'])]\n")
+    fields = {"args": ["\u65e5" * 16_000], "env": {"LONG": "x" * 70_000}}
+    assert called(shared, module, "size", **fields).result == "[16000, 70000]"
+    assert not list((shared.folder / "input").glob("*.order"))
+
+
+def test_call_of_a_changed_module_with_stdin_runs_in_a_new_process(shared: Stage, module: Path):
+    fields = {"stdin": "text", "concurrencyKey": "changed"}
+    module.write_text("def answer(): return 1\n")
+    assert called(shared, module, "answer", **fields).result == "1"
+    module.write_text("def answer(): return 1234\n")
+    assert called(shared, module, "answer", **fields).result == "1234"
+
+
 def test_a_callable_reads_its_stdin_and_prints_into_its_output(shared: Stage, module: Path):
     module.write_text(
         "import os, sys\n"
