@@ -158,18 +158,30 @@ class CallSeries(Series):
                 sync(Path(Files(self._journal.home, claim).paths[stream]))
 
     def take_back(self) -> list[Taken]:
-        """Take out of the queue what the runner has not received."""
+        """Take out of the queue what the runner has not received: not always the last ones, as it goes on receiving."""
         claims = {one.claim for one in self._unsent} | set(self._runner.take_back())
+        back = [one for one in self.waiting if one.claim in claims]
+        self.waiting = [one for one in self.waiting if one.claim not in claims]
         self._unsent = []
         self.advance(0.0)
-        back = [one for one in self.waiting if one.claim in claims]
-        if back and back[0].current and not self._runner.refuses:
-            self._unsent = [back.pop(0)]
-            self._send()
-        self.waiting = [one for one in self.waiting if one not in back]
         for one in back:
             self._forget_order(one.claim)
+        if back and back[0].current and not self._runner.refuses:
+            self._begin_again(back.pop(0))
         return back
+
+    def _begin_again(self, current: Taken) -> None:
+        """Send what has the slot again, unless the runner has received another task in its place meanwhile."""
+        if self.waiting or self.ended:
+            self._interrupt(current, "A task behind it was started before it.")
+        else:
+            self.waiting = [current]
+            self._unsent = [current]
+            self._send()
+
+    def _interrupt(self, current: Taken, why: str) -> None:
+        """End what has the slot and was not started; first of all, as those behind it may need the slot."""
+        self.ended.insert(0, Ended(current, current.started_at, interrupted(current, why)))
 
     def _note_state(self) -> None:
         """A runner that died in the middle of a call may have left processes; one that takes no more has not begun."""
@@ -184,8 +196,7 @@ class CallSeries(Series):
         self.waiting = []
         for one in back:
             if one.current:
-                why = "Its runner ended before it was started."
-                self.ended.append(Ended(one, one.started_at, interrupted(one, why)))
+                self._interrupt(one, "Its runner ended before it was started.")
         return [one for one in back if not one.current]
 
     def attempt(self) -> Attempt:

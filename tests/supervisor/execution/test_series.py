@@ -1,0 +1,139 @@
+"""Calls that a worker has taken together and takes back while its runner goes on."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ipc.claim import Slot, Step, Taken
+from ipc.task import TaskStatus
+from supervisor.execution.journal import Journal
+from supervisor.execution.runner import ORDER_LIMIT, decode_order
+from supervisor.execution.runners import Runner
+from supervisor.execution.series import CallSeries
+from tests.helpers.yard import Yard
+
+SLOT = Slot("python", 0)
+
+
+class Bench:
+    """A series of calls whose runner is played by the test."""
+
+    def __init__(self, yard: Yard, calls: int) -> None:
+        self.yard = yard
+        self.ids = [yard.launch(call="jobs:one") for _ in range(calls)]
+        yard.groups.limit("python", 1)
+        self.taken = yard.queue.take(SLOT, yard.owner, calls)
+        assert len(self.taken) == calls
+        self.journal = Journal(yard.home, yard.owner)
+        channel, self._runners_end = socket.socketpair()
+        sender, self._receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.runner = Runner(os.getpid(), channel, (sender, self._receiver))
+        self.series = CallSeries(self.runner, self.journal, self.taken[:], yard.config)
+        self.series.advance(0.0)
+
+    def close(self) -> None:
+        self.runner.close()
+        self._receiver.close()
+        self._runners_end.close()
+        self.journal.remove()
+
+    def receive(self) -> int:
+        """Receive an order as the runner does, and note that the call began; return its claim."""
+        claim = decode_order(self._receiver.recv(ORDER_LIMIT, socket.MSG_DONTWAIT)).claim
+        self.journal.note_start(claim)
+        return claim
+
+    def run(self, **end: str) -> None:
+        """Receive an order and note how the call ended."""
+        self.journal.note_end(self.receive(), end)
+
+    def take_back(self, monkeypatch: pytest.MonkeyPatch, *, overtake: Callable[[], object]) -> list[Taken]:
+        """Take back what was not received; right after the first of them, the runner does `overtake`."""
+        receiver = self._receiver
+
+        class Racing:
+            count = 0
+
+            def recv(self, size: int, flags: int) -> bytes:
+                self.count += 1
+                if self.count == 2:
+                    overtake()
+                return receiver.recv(size, flags)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(self.runner, "_receiver", Racing())
+            return self.series.take_back()
+
+    def publish(self, returned: list[Taken]) -> None:
+        """Write what became of the series, as its worker does."""
+        series = self.series
+        current = series.mark_started() if series.waiting else None
+        self.yard.queue.advance(Step(SLOT, self.yard.owner, series.ended, current, returned))
+        series.forget_ended()
+
+    def statuses(self) -> list[TaskStatus]:
+        return [self.yard.get(id).status for id in self.ids]
+
+
+@pytest.fixture
+def new_bench(yard: Yard) -> Iterator[Callable[[int], Bench]]:
+    made: list[Bench] = []
+
+    def new(calls: int) -> Bench:
+        made.append(Bench(yard, calls))
+        return made[-1]
+
+    yield new
+    for bench in made:
+        bench.close()
+
+
+def test_a_call_that_the_runner_received_amid_those_taken_back_is_published(
+    new_bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch
+):
+    bench = new_bench(4)
+    running = bench.receive()
+
+    def go_on() -> None:
+        bench.journal.note_end(running, {"result": "0"})
+        bench.run(result="1")
+
+    returned = bench.take_back(monkeypatch, overtake=go_on)
+    assert [one.number for one in returned] == [bench.taken[1].number, bench.taken[3].number]
+    bench.publish(returned)
+    pending, completed = TaskStatus.PENDING, TaskStatus.COMPLETED
+    assert bench.statuses() == [completed, pending, completed, pending]
+
+
+@pytest.mark.parametrize("end", [{"result": "1"}, {"error": "It failed.", "errorKind": "failed"}])
+def test_the_call_that_has_the_slot_gives_it_to_one_that_overtook_it(
+    new_bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch, end: dict[str, str]
+):
+    bench = new_bench(3)
+    bench.publish(bench.take_back(monkeypatch, overtake=lambda: bench.run(**end)))
+    first, second, third = bench.statuses()
+    assert (first, third) == (TaskStatus.PENDING, TaskStatus.PENDING)
+    assert second is (TaskStatus.COMPLETED if "result" in end else TaskStatus.ERROR)
+    assert bench.yard.get(bench.ids[0]).attempt == 0
+
+
+def test_the_call_that_has_the_slot_waits_behind_one_that_overtook_it_and_runs_on(
+    new_bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch
+):
+    bench = new_bench(3)
+    bench.publish(bench.take_back(monkeypatch, overtake=bench.receive))
+    assert bench.statuses() == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.PENDING]
+
+
+def test_the_call_that_has_the_slot_is_sent_again_after_it_was_taken_back(new_bench: Callable[[int], Bench]):
+    bench = new_bench(3)
+    bench.publish(bench.series.take_back())
+    assert bench.statuses() == [TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.PENDING]
+    bench.run(result="0")
+    bench.series.advance(0.0)
+    bench.publish([])
+    assert bench.statuses()[0] is TaskStatus.COMPLETED
