@@ -26,7 +26,8 @@ from supervisor.execution.runner import end_line, start_line
 #: Bytes after which a journal whose entries are all settled is started over.
 LONG = 1024 * 1024
 
-_PIECE = 1 << 20
+#: Bytes of one read: what is larger would be mapped and unmapped each time by the allocator (mallopt(3)).
+_PIECE = 64 * 1024
 
 
 class Entry(NamedTuple):
@@ -150,14 +151,14 @@ def end_of(outcome: Outcome) -> dict[str, Any]:
 
 def outcome_of_end(document: dict[str, Any]) -> Outcome:
     """Return the outcome that a JSON document describes."""
-    outputs = tuple((name, document[name].encode("latin-1")) for name in ("stdout", "stderr") if name in document)
+    written = [name for name in ("stdout", "stderr") if name in document]
     return Outcome(
         result=document.get("result"),
         error=document.get("error"),
         error_kind=document.get("errorKind"),
         exit_code=document.get("exitCode"),
         signal=document.get("signal"),
-        outputs=outputs,
+        outputs=tuple((name, document[name].encode("latin-1")) for name in written) if written else (),
     )
 
 

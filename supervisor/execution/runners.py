@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import signal
 import socket
@@ -105,7 +104,7 @@ class Runner:
             except OSError as error:
                 if error.errno != errno.EMSGSIZE:
                     raise
-        return self._put(json.dumps(fallback(data)).encode())
+        return self._put(protocol.encode_path(fallback(data)))
 
     def take_back(self) -> list[int]:
         """Return the claims of the orders that the runner has not received, in order; it never will. Raises OSError."""
