@@ -122,7 +122,7 @@ def _end_values(one: Ended) -> dict[str, object]:
         "started_at": one.started_at,
         "ended_at": settlement.ended_at or clock.now(),
         "result": kept,
-        "result_truncated": kept != settlement.result,
+        "result_truncated": int(kept != settlement.result),
         "brief": brief(kept),
         "exit_code": settlement.exit_code,
     }

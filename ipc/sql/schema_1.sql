@@ -63,7 +63,8 @@ CREATE TABLE tasks (
   grp TEXT NOT NULL,
   uniq TEXT,
   status TEXT NOT NULL DEFAULT 'pending'
-    CHECK (status IN ('pending', 'running', 'completed', 'error', 'cancelled')),
+    -- for IN, SQLite would fill a table at each change of a row
+    CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'error' OR status = 'cancelled'),
   ready INTEGER NOT NULL,                 -- 1: neither a delay nor a dependency is in the way
   priority INTEGER NOT NULL DEFAULT 0,
   queued_at INTEGER NOT NULL,             -- all times: milliseconds since 1970
@@ -91,13 +92,13 @@ CREATE TABLE tasks (
   leftovers INTEGER NOT NULL DEFAULT 0,
   progress TEXT,
   idle_ms INTEGER,                        -- set once per attempt, when it gave no sign of life for long
-  verdict TEXT CHECK (verdict IN ('completed', 'error', 'cancelled', 'pending')),
+  verdict TEXT CHECK (verdict = 'completed' OR verdict = 'error' OR verdict = 'cancelled' OR verdict = 'pending'),
   verdict_text TEXT,
   verdict_kind TEXT,
   told INTEGER,                           -- the number of the batch that told of its last end
   CHECK ((status = 'running') = (slot IS NOT NULL)),
   CHECK (status <> 'running' OR claim IS NOT NULL),
-  CHECK ((status IN ('completed', 'error', 'cancelled')) = (completed_at IS NOT NULL)),
+  CHECK ((status = 'completed' OR status = 'error' OR status = 'cancelled') = (completed_at IS NOT NULL)),
   CHECK (verdict IS NULL OR status = 'running'),
   CHECK ((status = 'error') <= (error_kind IS NOT NULL))
 ) STRICT;
