@@ -55,7 +55,7 @@ def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[st
     if not values.get("cwd") and not values.get("resume"):
         values["cwd"] = os.getcwd()
     values["env"] = {**kept, **(values.get("env") or {})}
-    return LaunchInput(**values)
+    return LaunchInput.of_checked(values)
 
 
 def _checked(given: LaunchFields | LaunchInput, where: str) -> dict[str, Any]:

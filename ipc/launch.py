@@ -68,8 +68,12 @@ class Order:
         is idle, and the supervisor sees every worker that dies, every raised limit and every resumed key. Only the time
         at which a task becomes due is not noticed by any of them.
         """
-        waits = self.group["full"] or self.group["paused"]
-        return not waits or self.row["due_at"] is not None
+        return self.may_start or self.row["due_at"] is not None
+
+    @property
+    def may_start(self) -> bool:
+        """Return True if its group was neither full nor paused when the task was accepted."""
+        return not (self.group["full"] or self.group["paused"])
 
     @classmethod
     def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:

@@ -455,7 +455,9 @@ def _hint(groups: set[str]) -> str:
 
 def _assign(transaction: Transaction, order: Order) -> Assignment | None:
     """Claim a task that was just accepted for a parked worker, if there is one for it."""
-    return parking.assign(transaction, order.number, {**order.row, **order.input}) if order.number else None
+    if not (order.number and order.may_start):
+        return None
+    return parking.assign(transaction, order.number, {**order.row, **order.input})
 
 
 def _existing(transaction: Transaction, order: Order) -> str | None:

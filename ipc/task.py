@@ -248,6 +248,13 @@ class LaunchInput:
     metadata: Mapping[str, Any] | None = None
 
     @classmethod
+    def of_checked(cls, values: Mapping[str, Any]) -> LaunchInput:
+        """Return the launch with these values, which are right, and the defaults of all others; see `Task.of_all`."""
+        launch = object.__new__(cls)
+        vars(launch).update(_LAUNCH_DEFAULTS, **values)
+        return launch
+
+    @classmethod
     def from_json(cls, document: object, where: str = "") -> LaunchInput:
         """Read the socket's shape. Raises InvalidInput, naming the field."""
         checked = LAUNCH.check(document, where)
@@ -255,7 +262,7 @@ class LaunchInput:
         for name in ("command", "args", "after", "after_any"):
             if found.get(name) is not None:
                 found[name] = tuple(found[name])
-        return cls(**found)
+        return cls.of_checked(found)
 
     def to_json(self) -> dict[str, Any]:
         """The socket's shape, without what was not said."""
@@ -264,4 +271,5 @@ class LaunchInput:
         return {name: _plain(value) for name, value in given if value not in ((), [])}
 
 
+_LAUNCH_DEFAULTS = {entry.name: entry.default for entry in fields(LaunchInput)}
 _LAUNCH_NAMES = tuple((entry.name, camel(entry.name)) for entry in fields(LaunchInput))
