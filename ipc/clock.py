@@ -5,10 +5,13 @@ from __future__ import annotations
 import functools
 import select
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 #: What runs on while the machine sleeps: on Linux a clock of its own, on macOS the one by that name.
 _RUNS_ON = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def monotonic() -> float:
@@ -44,7 +47,7 @@ def parse(text: str) -> int:
 
 def moment(milliseconds: int) -> datetime:
     """An aware datetime of milliseconds since 1970."""
-    return datetime.fromtimestamp(milliseconds // 1000, UTC).replace(microsecond=milliseconds % 1000 * 1000)
+    return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 @functools.lru_cache(maxsize=256)  # what is told together happened together

@@ -26,9 +26,8 @@ from ipc.sql import statement
 #: The schema this program writes; `PRAGMA user_version` of a home.
 SCHEMA = 5
 
-#: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database. One hash table of
-#: its index covers so many pages (sqlite.org/walformat.html, 2.3); launches are a tenth slower with half of it.
-CHECKPOINT_AT = 16 * 1024 * 1024
+#: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
+CHECKPOINT_AT = 8 * 1024 * 1024
 
 #: A writer looks at the log's length once in so many transactions.
 CHECKPOINT_LOOK = 64

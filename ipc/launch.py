@@ -205,8 +205,8 @@ def _default_timeout(agent: str, config: BackgroundConfig) -> int:
 
 
 def _may_be_too_large(wanted: LaunchInput, task: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Return False if the input is far below the limit: a character takes at most 6 bytes of JSON."""
-    texts = [value for value in (wanted.cwd, *task.values(), *given.values()) if isinstance(value, str)]
+    """Return False if the input is far below the limit: a character takes at most 6 bytes of JSON, names are short."""
+    texts = [value for value in (wanted.cwd, task["description"], *given.values()) if isinstance(value, str)]
     return sum(map(len, texts)) > INPUT_LIMIT // 8
 
 
@@ -253,7 +253,7 @@ def _times(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[st
         "queued_at": now,
         "not_before": not_before,
         "expires_at": None if expires is None else round(expires),
-        "due_at": _earliest(not_before, expires),
+        "due_at": None if not_before is None and expires is None else _earliest(not_before, expires),
         "timeout_ms": timeout or None,
     }
 

@@ -18,6 +18,10 @@ FIRST = 60.0
 
 MEGABYTE = 1024 * 1024
 
+#: Bytes of write-ahead log from which on it is truncated. Below, the writers begin it anew in place, which is cheaper
+#: than to let the file grow again.
+TRUNCATE_AT = 2 * CHECKPOINT_AT
+
 #: Bytes of write-ahead log from which on it is said who keeps it from being shortened.
 LONG_LOG = 64 * MEGABYTE
 
@@ -40,7 +44,7 @@ class Housekeeping:
 
         By `forward` milliseconds the wall clock was set forward: nothing is older for it.
         """
-        is_long = self._database.wal_bytes() >= CHECKPOINT_AT
+        is_long = self._database.wal_bytes() >= TRUNCATE_AT
         if is_long:
             self._database.checkpoint()
         self._name_who_pins()
@@ -65,7 +69,7 @@ class Housekeeping:
         if size > LONG_LOG and not self._named:
             self._named = True
             say("pinned", size=size // MEGABYTE, who=_named(readers(self._database.home.database)))
-        self._named &= size >= CHECKPOINT_AT
+        self._named &= size >= TRUNCATE_AT
 
 
 def _named(pids: list[int]) -> str:
