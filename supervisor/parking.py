@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from ipc import clock
 from ipc.claim import Taken
@@ -18,9 +19,9 @@ class Parking:
     are never given twice, and only the launch that took the worker's row claims for it.
     """
 
-    def __init__(self, home: Home, slots: ParkedSlots, owner: int) -> None:
-        """Create the pipe that launches write to. Raises OSError."""
-        self._slots, self._owner = slots, owner
+    def __init__(self, home: Home, slots: ParkedSlots, owner: int, poll: Callable[[], float]) -> None:
+        """Create the pipe that launches write to; `poll` tells when to look again (seconds). Raises OSError."""
+        self._slots, self._owner, self._poll = slots, owner, poll
         home.create_wake_pipe(pipe_of(owner))
         path = home.folder / f"{pipe_of(owner)}.wake"
         self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -67,8 +68,8 @@ class Parking:
         """Return the task that was claimed for this worker, or None as long as there is none."""
         found, self._message = self._message, None
         if found is None and clock.monotonic() >= self._look_at:
-            self._look_at = clock.monotonic() + FALLBACK_POLL
-            return self._slots.assigned(self._owner)
+            found = self._slots.assigned(self._owner)
+            self._look_at = clock.monotonic() + self._poll()
         return found
 
     def give_back(self) -> bool:

@@ -83,7 +83,7 @@ class Worker(Role):
         self._registry = Registry(self._database)
         self._owner = self._registry.register("worker")
         self._journal = Journal(self.home, self._owner)
-        self._parking = Parking(self.home, ParkedSlots(self._database), self._owner)
+        self._parking = Parking(self.home, ParkedSlots(self._database), self._owner, self.file_watch.rest)
         self.selector.register(self._parking.descriptor, selectors.EVENT_READ, self._parking.read)
         self._tools = CommandTools(self.home, self._owner, self._journal, self._wait_for_child)
         self._tools.has_strays = self._has_strays
@@ -96,6 +96,10 @@ class Worker(Role):
         self._channel.setblocking(False)
         self._register(self._channel, self._listen)
         self._say({"hello": self._owner})
+
+    def database_changed(self) -> None:
+        """Look whether a launch has claimed a task for this worker without telling it."""
+        self._parking.look()
 
     def turn(self) -> float:
         """Begin what was given out, or see how it goes."""

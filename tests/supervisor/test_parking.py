@@ -20,7 +20,7 @@ def worker(yard: Yard) -> Iterator[Parking]:
     """The wait of the yard's worker, which is parked."""
     yard.groups.limit("command", 1)
     assert yard.queue.advance(Step(Slot("command", 0), yard.owner, count=1)).parked
-    worker = Parking(yard.home, ParkedSlots(yard.database), yard.owner)
+    worker = Parking(yard.home, ParkedSlots(yard.database), yard.owner, lambda: LONG)
     worker.start(LONG)
     yield worker
     os.close(worker.descriptor)
