@@ -207,8 +207,8 @@ class Queue(Tasks):
             retried = TaskStatus.PENDING in claiming.end(transaction, step.ended, step.owner)
             if step.current is not None and not step.current.current:
                 claiming.start(transaction, step.current, step.owner)
-            returned = [(one.number, one.claim) for one in step.returned]
-            claiming.require(claiming.give_back(transaction, returned), len(returned))
+            if returned := [(one.number, one.claim) for one in step.returned]:
+                claiming.require(claiming.give_back(transaction, returned), len(returned))
             taken = claiming.take(transaction, step.slot, step.owner, step.count) if step.count else []
             parked = bool(step.count) and not taken and parking.park(transaction, step.slot, step.owner)
             followed = retried or bool(returned) or transaction.value("any_over") is not None
