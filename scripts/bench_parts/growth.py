@@ -117,7 +117,7 @@ class Home(Contestant):
         samples = Samples(self._house, self._launcher, self._fifo).take(f"samples-{number}", self._count // 20)
         return {
             "commands": self._house.drain(self._launcher, f"commands-{number}", self._count, COMMAND),
-            "calls": self._house.drain(self._launcher, f"calls-{number}", self._count, CALL),
+            "calls": self._house.drain(self._launcher, f"calls-{number}", 4 * self._count, CALL),
             "launches": len(one["ids"]) / (one["ended"] - one["began"]),
             "start, ms": samples["start p50, ms"],
             "told, ms": samples["told p50, ms"],
