@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ipc import clock
+from ipc import clock, parking
 from ipc.client import Client
 from ipc.event import Event
 from ipc.home import Home
@@ -63,9 +63,9 @@ def silent() -> Iterator[None]:
 
 
 def rest(stage: Stage) -> None:
-    """Wait until neither role has run for longer than one that polls would rest."""
-    for role in ("supervisor", "flusher"):
-        pid = stage.pid_of(role)
+    """Wait until none of the roles has run for longer than one that polls would rest."""
+    roles = {stage.pid_of(role): role for role in ("supervisor", "flusher")}
+    for pid, role in (roles | {worker["pid"]: "worker" for worker in stage.status()["workers"]}).items():
         eventually(lambda pid=pid, seen=[-1, 0.0]: _is_resting(pid, seen), PATIENCE, f"the {role} to rest")
 
 
@@ -132,6 +132,15 @@ def test_commit_without_a_hint_is_noticed_by_an_idle_supervisor(live: Stage, sil
     rest(live)
     id = live.launch("echo", "hi")
     eventually(lambda: live.task(id).result == "hi", SOON, "the task to run")
+
+
+def test_task_claimed_without_a_message_is_noticed_by_a_parked_worker(stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    stage.up(**BRISK, default_concurrency=1, worker_idle_s=3600)
+    stage.result("true")
+    rest(stage)
+    monkeypatch.setattr(parking, "send", lambda *_: True)
+    id = stage.launch("echo", "hi")
+    eventually(lambda: stage.task(id).result == "hi", SOON, "the task to run")
 
 
 def test_commit_without_a_hint_is_noticed_by_an_idle_flusher(live: Stage, silent: None, subscribe):
