@@ -92,7 +92,7 @@ class Worker(Role):
         self._poll = select.poll()
         self._poll.register(self._signals.reader, select.POLLIN)
         self._configure()
-        self._listen_to(self._runners.own)
+        self._meet_runner(self._runners.own)
         self._channel.setblocking(False)
         self._register(self._channel, self._listen)
         self._say({"hello": self._owner})
@@ -430,7 +430,7 @@ class Worker(Role):
         self._database.durability = config.durability
         self._tools.environments = Environments(self.home, config.agent("command").env)
         if config.agent("python").env != before.agent("python").env:  # a runner is told once what calls begin with
-            self._runners.own.retired |= self._runners.own.is_started
+            self._runners.own.retired = True
         self._configured = True
 
     def _leave(self) -> None:
@@ -446,7 +446,7 @@ class Worker(Role):
     # runners
 
     def _meet_runner(self, runner: Runner) -> None:
-        """Tell a runner what it needs, and listen to it."""
+        """Tell a new runner what it needs, and listen to it."""
         prefix = f"{self.home.folder}/output/worker-{self._owner}-{runner.pid}"
         for stream in STREAMS:
             os.close(os.open(f"{prefix}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -458,10 +458,6 @@ class Worker(Role):
             "inherited": dict(os.environ),
         }
         runner.start(hello, self._journal.descriptor)
-        if runner is not self._runners.own:
-            self._listen_to(runner)
-
-    def _listen_to(self, runner: Runner) -> None:
         self._register(runner.channel, lambda _mask: self._read_runner(runner))
 
     def _read_runner(self, runner: Runner) -> None:

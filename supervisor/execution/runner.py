@@ -318,8 +318,8 @@ class Outputs:
         self._files: dict[int, tuple[int, int] | None] = {}
         self._used: list[int] = []
         self._kept: list[int] = []
-        for target in self._paths:  # made by the worker, which may have linked them already
-            self._open(target, os.O_CREAT)
+        for target in self._paths:
+            self._begin(target)
 
     def collect(self, claim: int, *, is_alone: bool) -> dict[str, Any]:
         """Return what a call has written. What is long, or can still be written to, is kept in files of the claim."""

@@ -82,11 +82,6 @@ class Runner:
             theirs.close()
         return cls(pid, ours, queue)
 
-    @property
-    def is_started(self) -> bool:
-        """Return True if the runner was told its settings. Before that it takes hardly any memory."""
-        return self.outputs != ""
-
     def start(self, hello: dict[str, Any], journal: int) -> None:
         """Send the settings for all of its calls and the journal's descriptor. A dead runner is found by `read`."""
         self.outputs = hello["outputs"]
@@ -192,7 +187,7 @@ class Runners:
     """One runner per interpreter; that of this interpreter is forked at once, before anything is open."""
 
     def __init__(self, start: Callable[[Runner], object]) -> None:
-        """Fork the first. `start` is called with each runner before it gets its first call."""
+        """Fork the first. `start` is called with each runner that is made later."""
         self._start = start
         self._runners = {"": Runner.forked()}
 
@@ -206,10 +201,8 @@ class Runners:
         if interpreter and not (interpreter in self._runners and not self._runners[interpreter].retired):
             self._drop(interpreter)
             self._runners[interpreter] = Runner.of(interpreter)
-        runner = self._runners[interpreter]
-        if not runner.is_started:
-            self._start(runner)
-        return runner
+            self._start(self._runners[interpreter])
+        return self._runners[interpreter]
 
     def are_fresh(self) -> bool:
         """Return True if this worker can still run any task: it cannot fork its own runner again."""
