@@ -10,7 +10,6 @@ from datetime import UTC, datetime, timedelta
 #: What runs on while the machine sleeps: on Linux a clock of its own, on macOS the one by that name.
 _RUNS_ON = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
-
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 

@@ -8,7 +8,6 @@ import struct
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +20,7 @@ from ipc.gate import Gate
 from ipc.home import Home
 from ipc.migration_lock import FIRST_LIVE, migration_lock, refuse_living
 from ipc.moments import moment
-from ipc.sql import statement
+from ipc.sql import statement, statement_for
 
 #: The schema this program writes; `PRAGMA user_version` of a home.
 SCHEMA = 5
@@ -44,12 +43,6 @@ ENDLESS = 2**62
 
 Row = sqlite3.Row
 Values = Mapping[str, Any]
-
-
-@lru_cache
-def _insertion(table: str, columns: tuple[str, ...]) -> str:
-    names = ", ".join(f'"{name}"' for name in columns)
-    return f"INSERT INTO {table} ({names}) VALUES ({', '.join('?' * len(columns))})"
 
 
 class Transaction:
@@ -104,13 +97,14 @@ class Transaction:
         """One setting of the home, or None."""
         return self.value("get_setting", {"name": name})
 
-    def insert_row(self, table: str, row: Values) -> int:
-        """Insert a row; return its number. A column whose value is None gets its default.
+    def insert_row(self, name: str, row: Values) -> int:
+        """Insert a row with a statement that names its columns; return its number.
 
-        They are not named: to bind None takes the sqlite3 module ten times as long as to bind a number.
+        A column whose value is None is left out and gets its default: to bind None takes the sqlite3 module ten times
+        as long as to bind a number.
         """
-        given = {name: value for name, value in row.items() if value is not None}
-        return self._connection.execute(_insertion(table, tuple(given)), tuple(given.values())).lastrowid or 0
+        given = {column: value for column, value in row.items() if value is not None}
+        return self._connection.execute(statement_for(name, tuple(given)), tuple(given.values())).lastrowid or 0
 
     def insert(self, name: str, values: Values | None = None) -> int:
         """Run an insertion; the new row's number."""

@@ -10,3 +10,10 @@ from pathlib import Path
 def statement(name: str) -> str:
     """The text of `<name>.sql`."""
     return (Path(__file__).parent / f"{name}.sql").read_text()
+
+
+@functools.cache
+def statement_for(name: str, columns: tuple[str, ...]) -> str:
+    """The text of `<name>.sql`, an INSERT that lists its columns, with only these columns and positional values."""
+    head = statement(name).partition("(")[0]
+    return f"{head}({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"

@@ -63,7 +63,7 @@ CREATE TABLE tasks (
   grp TEXT NOT NULL,
   uniq TEXT,
   status TEXT NOT NULL DEFAULT 'pending'
-    -- for IN, SQLite would fill a table at each change of a row
+    -- for an IN of more than two values, SQLite would fill a table at each change of a row
     CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'error' OR status = 'cancelled'),
   ready INTEGER NOT NULL,                 -- 1: neither a delay nor a dependency is in the way
   priority INTEGER NOT NULL DEFAULT 0,

@@ -174,10 +174,13 @@ class CallSeries(Series):
         """Send what has the slot again, unless the runner has received another task in its place meanwhile."""
         if self.waiting or self.ended:
             self._interrupt(current, "A task behind it was started before it.")
-        else:
-            self.waiting = [current]
-            self._unsent = [current]
+            return
+        self.waiting, self._unsent = [current], [current]
+        try:
             self._send()
+        except Temporary as error:  # its order is long, and the disk is full
+            self.waiting, self._unsent = [], []
+            self._interrupt(current, str(error))
 
     def _interrupt(self, current: Taken, why: str) -> None:
         """End what has the slot and was not started; first of all, as those behind it may need the slot."""

@@ -19,7 +19,15 @@ from typing import Any
 import pytest
 
 from supervisor.execution.plan import CannotStart
-from supervisor.execution.runner import ORDER_LIMIT, OUTPUT_LIMIT, ROOM, Order, end_line
+from supervisor.execution.runner import (
+    ORDER_LIMIT,
+    OUTPUT_LIMIT,
+    ROOM,
+    Order,
+    decode_order,
+    encode_order,
+    end_line,
+)
 from supervisor.execution.runners import Runner
 from tests.helpers.moment import eventually
 
@@ -218,6 +226,12 @@ def test_forked_runner_of_a_worker_runs_calls(tmp_path: Path, call: str, args: l
 def test_interpreter_that_does_not_exist_cannot_be_started():
     with pytest.raises(CannotStart, match="/no/python"):
         Runner.of("/no/python")
+
+
+@pytest.mark.parametrize("text", ["", "\0", "\n", "\u2028", "é", "\ud800", '"', "x" * ORDER_LIMIT])
+def test_an_order_arrives_as_it_was_sent(text: str):
+    order = Order(7, 2, "bg-7", text, "m:f", json.dumps([text]), None, f"/{text}", json.dumps({"A": text}), None, True)
+    assert decode_order(encode_order(order)) == order._replace(kwargs="")
 
 
 def test_order_too_long_for_a_datagram_goes_by_file(worker: Worker):

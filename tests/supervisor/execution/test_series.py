@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from ipc.claim import Slot, Step, Taken
+from ipc.errors import Temporary
 from ipc.task import TaskStatus
 from supervisor.execution.journal import Journal
 from supervisor.execution.runner import ORDER_LIMIT, decode_order
@@ -127,6 +128,18 @@ def test_the_call_that_has_the_slot_waits_behind_one_that_overtook_it_and_runs_o
     bench = new_bench(3)
     bench.publish(bench.take_back(monkeypatch, overtake=bench.receive))
     assert bench.statuses() == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.PENDING]
+
+
+def test_call_that_has_the_slot_and_cannot_be_sent_again_goes_back(
+    new_bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> bool:
+        raise Temporary("The disk is full.")
+
+    bench = new_bench(2)
+    monkeypatch.setattr(bench.runner, "send", refuse)
+    bench.publish(bench.series.take_back())
+    assert bench.statuses() == [TaskStatus.PENDING, TaskStatus.PENDING]
 
 
 def test_the_call_that_has_the_slot_is_sent_again_after_it_was_taken_back(new_bench: Callable[[int], Bench]):
