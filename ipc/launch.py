@@ -205,8 +205,8 @@ def _default_timeout(agent: str, config: BackgroundConfig) -> int:
 
 
 def _may_be_too_large(wanted: LaunchInput, task: dict[str, Any], given: dict[str, Any]) -> bool:
-    """Return False if the input is far below the limit: a character takes at most 6 bytes of JSON, names are short."""
-    texts = [value for value in (wanted.cwd, task["description"], *given.values()) if isinstance(value, str)]
+    """Return False if the input is far below the limit: a character takes at most 6 bytes of JSON."""
+    texts = [value for value in (wanted.cwd, *task.values(), *given.values()) if isinstance(value, str)]
     return sum(map(len, texts)) > INPUT_LIMIT // 8
 
 

@@ -271,12 +271,16 @@ class Worker(Role):
 
     def _follow(self, series: Series) -> float:
         """See how a series goes; return for how many seconds nothing need be done."""
+        if self._is_home_away():
+            return TROUBLE_REST
         try:
             series.advance(self._look_at)
         except Temporary as error:
             self._publish_series(series)
             self._hold_on(error)
             return 0.0
+        if self._is_home_away():
+            return TROUBLE_REST
         now = clock.monotonic()
         if not series.waiting:
             self._finish_series(series, [])
@@ -358,13 +362,17 @@ class Worker(Role):
             self.selector.register(attempt.watched, selectors.EVENT_READ, watched.heard)
 
     def _watch(self, watched: Run) -> float:
-        if not self.home.is_usable() and not self.is_homeless():
-            return TROUBLE_REST  # what the task wrote is there: it can be read when the home is back
+        if self._is_home_away():
+            return TROUBLE_REST
         settlement = watched.step()
         if settlement is not None:
             self._conclude(watched, settlement)
             return 0.0
         return min(watched.rest(), FALLBACK_POLL if self._leaving else LONG)
+
+    def _is_home_away(self) -> bool:
+        """Return True if the home was moved, and may come back with what its tasks have written."""
+        return not self.home.is_usable() and not self.is_homeless()
 
     def _conclude(self, watched: Run, settlement: Settlement) -> None:
         assert self._current is not None, "it was taken"

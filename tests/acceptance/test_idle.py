@@ -63,10 +63,13 @@ def silent() -> Iterator[None]:
 
 
 def rest(stage: Stage) -> None:
-    """Wait until none of the roles has run for longer than one that polls would rest."""
-    roles = {stage.pid_of(role): role for role in ("supervisor", "flusher")}
-    for pid, role in (roles | {worker["pid"]: "worker" for worker in stage.status()["workers"]}).items():
-        eventually(lambda pid=pid, seen=[-1, 0.0]: _is_resting(pid, seen), PATIENCE, f"the {role} to rest")
+    """Wait until neither role has run for longer than one that polls would rest."""
+    for role in ("supervisor", "flusher"):
+        rest_of(stage.pid_of(role), role)
+
+
+def rest_of(pid: int, role: str) -> None:
+    eventually(lambda seen=[-1, 0.0]: _is_resting(pid, seen), PATIENCE, f"the {role} to rest")
 
 
 def _is_resting(pid: int, seen: list[float]) -> bool:
@@ -137,7 +140,8 @@ def test_commit_without_a_hint_is_noticed_by_an_idle_supervisor(live: Stage, sil
 def test_task_claimed_without_a_message_is_noticed_by_a_parked_worker(stage: Stage, monkeypatch: pytest.MonkeyPatch):
     stage.up(**BRISK, default_concurrency=1, worker_idle_s=3600)
     stage.result("true")
-    rest(stage)
+    (worker,) = stage.status()["workers"]
+    rest_of(worker["pid"], "worker")
     monkeypatch.setattr(parking, "send", lambda *_: True)
     id = stage.launch("echo", "hi")
     eventually(lambda: stage.task(id).result == "hi", SOON, "the task to run")
