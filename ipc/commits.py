@@ -19,7 +19,7 @@ from ipc.errors import Unsynced
 from ipc.gate import Gate
 
 #: As SQLite syncs it: the size is synced with the data, other properties of the file need not be.
-_sync_data = getattr(os, "fdatasync", os.fsync)
+sync_data = getattr(os, "fdatasync", os.fsync)
 
 _ALL, _ONE = struct.Struct("=qqq"), struct.Struct("=q")
 
@@ -94,7 +94,7 @@ class Commits:
         try:
             log = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
             try:
-                _sync_data(log)
+                sync_data(log)
             finally:
                 os.close(log)
         except FileNotFoundError:

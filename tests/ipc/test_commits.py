@@ -32,13 +32,13 @@ def opened(home: Path):
 def syncs(monkeypatch) -> list[int]:
     """The sizes of the files that were synced since."""
     found: list[int] = []
-    fsync = os.fsync
+    sync = module.sync_data
 
     def counted(descriptor: int) -> None:
-        fsync(descriptor)
+        sync(descriptor)
         found.append(os.fstat(descriptor).st_size)
 
-    monkeypatch.setattr(module.os, "fsync", counted)
+    monkeypatch.setattr(module, "sync_data", counted)
     return found
 
 
@@ -79,14 +79,14 @@ def test_normal_durability_never_syncs(opened, syncs):
 
 def test_a_sync_does_not_vouch_for_what_was_committed_while_it_ran(opened, syncs, monkeypatch):
     meanwhile: list[Callable[[], None]] = [lambda: write(opened)]
-    fsync = module.os.fsync
+    sync = module.sync_data
 
     def slow(descriptor: int) -> None:
-        fsync(descriptor)
+        sync(descriptor)
         if meanwhile:
             meanwhile.pop()()
 
-    monkeypatch.setattr(module.os, "fsync", slow)
+    monkeypatch.setattr(module, "sync_data", slow)
     write(opened)
     tell(opened)
     assert len(syncs) == 1
@@ -131,7 +131,7 @@ def test_a_failed_sync_is_said_to_leave_the_state_unknown_and_is_tried_again(ope
         raise OSError(5, "Input/output error")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", fail)
+        patch.setattr(module, "sync_data", fail)
         with pytest.raises(Unsynced, match="may not outlive a power loss"):
             write(opened, durable=True)
         with pytest.raises(Unsynced):
