@@ -8,7 +8,7 @@ import signal
 import sqlite3
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from bench_parts.harness import Contestant, Figures, Goal, Section, Size
@@ -162,7 +162,8 @@ class Start(Contestant):
     def _restart(self, house: House) -> float:
         for one in house.place.processes():
             if one.name.startswith("bb-"):
-                os.kill(one.pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):  # a runner goes with its worker
+                    os.kill(one.pid, signal.SIGKILL)
         began = time.monotonic()
         house.up()
         return time.monotonic() - began
