@@ -97,18 +97,14 @@ class Transaction:
         """One setting of the home, or None."""
         return self.value("get_setting", {"name": name})
 
-    def insert_row(self, name: str, row: Values) -> int:
-        """Insert a row with a statement that names its columns; return its number.
+    def insert(self, name: str, row: Values) -> int:
+        """Insert a row with a statement that lists its columns; return its number.
 
-        A column whose value is None is left out and gets its default: to bind None takes the sqlite3 module ten times
-        as long as to bind a number.
+        A column whose value is None is left out and gets its default: the sqlite3 module takes ten times as long to
+        bind None as to bind a number.
         """
         given = {column: value for column, value in row.items() if value is not None}
         return self._connection.execute(statement_for(name, tuple(given)), tuple(given.values())).lastrowid or 0
-
-    def insert(self, name: str, values: Values | None = None) -> int:
-        """Run an insertion; the new row's number."""
-        return self._connection.execute(statement(name), values or {}).lastrowid or 0
 
     def many(self, name: str, values: Iterator[Values] | list[dict[str, Any]]) -> int:
         """Run a statement once per set of values; return how many rows it changed."""

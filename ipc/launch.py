@@ -253,7 +253,7 @@ def _times(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[st
         "queued_at": now,
         "not_before": not_before,
         "expires_at": None if expires is None else round(expires),
-        "due_at": None if not_before is None and expires is None else _earliest(not_before, expires),
+        "due_at": _earliest(not_before, expires),
         "timeout_ms": timeout or None,
     }
 

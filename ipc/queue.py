@@ -160,7 +160,7 @@ class Queue(Tasks):
         blockers = blockers_of(transaction, order.after, order.after_any)
         order.blocked = bool(blockers)
         order.row["ready"] = int(order.row["not_before"] is None and not blockers)
-        number = order.number = transaction.insert_row("insert_task", order.row)
+        number = order.number = transaction.insert("insert_task", order.row)
         keep_input(transaction, number, order.input)
         depend(transaction, number, blockers)
         if any(blocker["over"] and not blocker["well"] and not blocker["any_end"] for blocker in blockers):
@@ -479,7 +479,7 @@ def holder_of_unique(transaction: Transaction, name: str | None) -> str | None:
 
 def keep_input(transaction: Transaction, number: int, given: Mapping[str, Any]) -> None:
     """Keep what a task was launched with."""
-    transaction.insert_row("insert_input", {**given, "task": number})
+    transaction.insert("insert_input", {**given, "task": number})
 
 
 def depend(transaction: Transaction, number: int, blockers: Sequence[Mapping[str, Any]]) -> None:

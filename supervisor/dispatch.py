@@ -98,7 +98,7 @@ class Dispatch:
         return slot
 
     def unpark_all(self) -> None:
-        """Take the slots of all parked workers back; count the slots anew before they are given out again.
+        """Take the slots of all parked workers back; count the slots again before any is given out.
 
         A worker that has parked before its first message was read keeps its slot: it is not known yet which one it is.
         """

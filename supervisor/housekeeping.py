@@ -18,8 +18,8 @@ FIRST = 60.0
 
 MEGABYTE = 1024 * 1024
 
-#: Bytes of write-ahead log from which on it is truncated. Below, the writers begin it anew in place, which is cheaper
-#: than to let the file grow again.
+#: Bytes of write-ahead log from which on it is truncated. Below that, writers restart it in place, which costs less
+#: than growing the file again.
 TRUNCATE_AT = 2 * CHECKPOINT_AT
 
 #: Bytes of write-ahead log from which on it is said who keeps it from being shortened.

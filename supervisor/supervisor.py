@@ -280,7 +280,7 @@ class Supervisor(Role):
         if self._is_waiting():
             self._look_at = min(self._look_at, now + FALLBACK_POLL)
         deadlines = (*self._overdue.values(), *self._silent.values())
-        self._look_at = min(self._look_at, *deadlines, self._look_at)
+        self._look_at = min((self._look_at, *deadlines))
         rests = [self._look_at - now, self._watchdog.rest()]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)

@@ -279,8 +279,12 @@ class Worker(Role):
             self._publish_series(series)
             self._hold_on(error)
             return 0.0
-        if self._is_home_away():
-            return TROUBLE_REST
+        if not self._is_home_away():
+            self._carry_on(series)
+        return max(0.0, self._look_at - clock.monotonic()) if self._series is series else 0.0
+
+    def _carry_on(self, series: Series) -> None:
+        """Finish a series that is over; publish what has ended, and watch by itself what takes long or is asked for."""
         now = clock.monotonic()
         if not series.waiting:
             self._finish_series(series, [])
@@ -290,7 +294,6 @@ class Worker(Role):
             self._isolate(series)
         elif series.is_urgent or now >= self._look_at:
             self._look_at_series(series, now)
-        return max(0.0, self._look_at - clock.monotonic()) if self._series is series else 0.0
 
     def _look_at_series(self, series: Series, now: float) -> None:
         """It takes longer than expected: publish what has ended; what has run for a while is watched by itself."""

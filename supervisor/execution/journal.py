@@ -151,14 +151,14 @@ def end_of(outcome: Outcome) -> dict[str, Any]:
 
 def outcome_of_end(document: dict[str, Any]) -> Outcome:
     """Return the outcome that a JSON document describes."""
-    written = [name for name in ("stdout", "stderr") if name in document]
+    outputs = tuple((name, document[name].encode("latin-1")) for name in ("stdout", "stderr") if name in document)
     return Outcome(
         result=document.get("result"),
         error=document.get("error"),
         error_kind=document.get("errorKind"),
         exit_code=document.get("exitCode"),
         signal=document.get("signal"),
-        outputs=tuple((name, document[name].encode("latin-1")) for name in written) if written else (),
+        outputs=outputs,
     )
 
 

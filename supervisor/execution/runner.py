@@ -128,8 +128,7 @@ def start_line(claim: int, us: int) -> bytes:
 
 def end_line(kind: str, claim: int, us: int, document: dict[str, Any]) -> bytes:
     """Return the journal line of an attempt that ended: `e` if nothing of it is left, `x` if children are."""
-    fields = [f'"{name}": {json.dumps(value)}' for name, value in document.items()]  # faster than the whole at once
-    line = f"{kind} {claim} {us} {{{', '.join(fields)}}}".encode()
+    line = f"{kind} {claim} {us} {json.dumps(document)}".encode()
     return b"%s %08x\n" % (line, zlib.crc32(line))
 
 
@@ -356,7 +355,7 @@ class Outputs:
         except OSError:
             found = None
         if found is None or (found.st_dev, found.st_ino) != self._files[target]:
-            self._open(target, os.O_CREAT)
+            self._open(target)
             found = os.fstat(target)
         return found
 
@@ -372,10 +371,10 @@ class Outputs:
         moment = self._failpoint
         with contextlib.suppress(FileNotFoundError), moment("runner.output.unlink"):
             os.unlink(self._paths[target])
-        self._open(target, os.O_CREAT)
+        self._open(target)
 
-    def _open(self, target: int, flags: int) -> None:
-        opened = os.open(self._paths[target], os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | flags, 0o600)
+    def _open(self, target: int) -> None:
+        opened = os.open(self._paths[target], os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         _move_descriptor(opened, target)
         self._files[target] = _file_of(target)
 

@@ -111,7 +111,7 @@ class CallSeries(Series):
         self._runner, self._journal = runner, journal
         self._unsent = list(taken)
         self._left_behind: Entry | None = None
-        #: The claims whose orders are too long for the queue, and lie in files.
+        #: The claims whose orders are too long for the queue and are stored in files.
         self._filed: set[int] = set()
 
     def _send(self) -> None:

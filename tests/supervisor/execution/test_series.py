@@ -20,8 +20,8 @@ from tests.helpers.yard import Yard
 SLOT = Slot("python", 0)
 
 
-class Bench:
-    """A series of calls whose runner is played by the test."""
+class StagedSeries:
+    """A series of calls in a worker without a process; the test acts as its runner."""
 
     def __init__(self, yard: Yard, calls: int) -> None:
         self.yard = yard
@@ -81,72 +81,72 @@ class Bench:
 
 
 @pytest.fixture
-def new_bench(yard: Yard) -> Iterator[Callable[[int], Bench]]:
-    made: list[Bench] = []
+def new_series(yard: Yard) -> Iterator[Callable[[int], StagedSeries]]:
+    made: list[StagedSeries] = []
 
-    def new(calls: int) -> Bench:
-        made.append(Bench(yard, calls))
+    def new(calls: int) -> StagedSeries:
+        made.append(StagedSeries(yard, calls))
         return made[-1]
 
     yield new
-    for bench in made:
-        bench.close()
+    for staged in made:
+        staged.close()
 
 
 def test_a_call_that_the_runner_received_amid_those_taken_back_is_published(
-    new_bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch
+    new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
-    bench = new_bench(4)
-    running = bench.receive()
+    staged = new_series(4)
+    running = staged.receive()
 
     def go_on() -> None:
-        bench.journal.note_end(running, {"result": "0"})
-        bench.run(result="1")
+        staged.journal.note_end(running, {"result": "0"})
+        staged.run(result="1")
 
-    returned = bench.take_back(monkeypatch, overtake=go_on)
-    assert [one.number for one in returned] == [bench.taken[1].number, bench.taken[3].number]
-    bench.publish(returned)
+    returned = staged.take_back(monkeypatch, overtake=go_on)
+    assert [one.number for one in returned] == [staged.taken[1].number, staged.taken[3].number]
+    staged.publish(returned)
     pending, completed = TaskStatus.PENDING, TaskStatus.COMPLETED
-    assert bench.statuses() == [completed, pending, completed, pending]
+    assert staged.statuses() == [completed, pending, completed, pending]
 
 
 @pytest.mark.parametrize("end", [{"result": "1"}, {"error": "It failed.", "errorKind": "failed"}])
 def test_the_call_that_has_the_slot_gives_it_to_one_that_overtook_it(
-    new_bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch, end: dict[str, str]
+    new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch, end: dict[str, str]
 ):
-    bench = new_bench(3)
-    bench.publish(bench.take_back(monkeypatch, overtake=lambda: bench.run(**end)))
-    first, second, third = bench.statuses()
+    staged = new_series(3)
+    staged.publish(staged.take_back(monkeypatch, overtake=lambda: staged.run(**end)))
+    first, second, third = staged.statuses()
     assert (first, third) == (TaskStatus.PENDING, TaskStatus.PENDING)
     assert second is (TaskStatus.COMPLETED if "result" in end else TaskStatus.ERROR)
-    assert bench.yard.get(bench.ids[0]).attempt == 0
+    assert staged.yard.get(staged.ids[0]).attempt == 0
 
 
 def test_the_call_that_has_the_slot_waits_behind_one_that_overtook_it_and_runs_on(
-    new_bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch
+    new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
-    bench = new_bench(3)
-    bench.publish(bench.take_back(monkeypatch, overtake=bench.receive))
-    assert bench.statuses() == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.PENDING]
+    staged = new_series(3)
+    staged.publish(staged.take_back(monkeypatch, overtake=staged.receive))
+    assert staged.statuses() == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.PENDING]
 
 
 def test_call_that_has_the_slot_and_cannot_be_sent_again_goes_back(
-    new_bench: Callable[[int], Bench], monkeypatch: pytest.MonkeyPatch
+    new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
     def refuse(*_: object) -> bool:
         raise Temporary("The disk is full.")
 
-    bench = new_bench(2)
-    monkeypatch.setattr(bench.runner, "send", refuse)
-    bench.publish(bench.series.take_back())
-    assert bench.statuses() == [TaskStatus.PENDING, TaskStatus.PENDING]
+    staged = new_series(2)
+    monkeypatch.setattr(staged.runner, "send", refuse)
+    staged.publish(staged.series.take_back())
+    assert staged.statuses() == [TaskStatus.PENDING, TaskStatus.PENDING]
 
 
-def test_the_call_that_has_the_slot_is_sent_again_after_it_was_taken_back(new_bench: Callable[[int], Bench]):
-    bench = new_bench(3)
-    bench.publish(bench.series.take_back())
-    assert bench.statuses() == [TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.PENDING]
-    bench.run(result="0")
-    bench.series.advance(0.0)
-    bench.publish([])
-    assert bench.statuses()[0] is TaskStatus.COMPLETED
+def test_the_call_that_has_the_slot_is_sent_again_after_it_was_taken_back(new_series: Callable[[int], StagedSeries]):
+    staged = new_series(3)
+    staged.publish(staged.series.take_back())
+    assert staged.statuses() == [TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.PENDING]
+    staged.run(result="0")
+    staged.series.advance(0.0)
+    staged.publish([])
+    assert staged.statuses()[0] is TaskStatus.COMPLETED
