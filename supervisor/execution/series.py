@@ -266,8 +266,8 @@ class CommandSeries(Series):
                     setsigdef=DEFAULT_SIGNALS,
                 )
         except OSError as error:
-            if is_full(error):
-                raise Temporary(f"{tools.home.folder} has no room: {error.strerror}.") from error
+            if is_full(error) or not tools.home.is_usable():
+                raise Temporary(f"{tools.home.folder} cannot be used now: {error.strerror}.") from error
             raise CannotStart(f"{argv[0]} cannot be started: {error.strerror}.", 126) from error
         forget_status(self._pid)
         self._running_since = at

@@ -1,20 +1,23 @@
-"""Calls that a worker has taken together and takes back while its runner goes on."""
+"""Tasks that a worker has taken together: calls that it takes back, and commands whose home is moved away."""
 
 from __future__ import annotations
 
 import os
 import socket
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from ipc import clock
 from ipc.claim import Slot, Step, Taken
 from ipc.errors import Temporary
 from ipc.task import TaskStatus
 from supervisor.execution.journal import Journal
 from supervisor.execution.runner import ORDER_LIMIT, decode_order
 from supervisor.execution.runners import Runner
-from supervisor.execution.series import CallSeries
+from supervisor.execution.series import CallSeries, CommandSeries, CommandTools
+from tests.helpers.stage import PATIENCE
 from tests.helpers.yard import Yard
 
 SLOT = Slot("python", 0)
@@ -150,3 +153,23 @@ def test_the_call_that_has_the_slot_is_sent_again_after_it_was_taken_back(new_se
     staged.series.advance(0.0)
     staged.publish([])
     assert staged.statuses()[0] is TaskStatus.COMPLETED
+
+
+def test_commands_wait_while_their_home_is_moved_away(yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)  # a series changes the folder of its process
+    for _ in range(2):
+        yard.launch()
+    yard.groups.limit("command", 1)
+    journal = Journal(yard.home, yard.owner)
+    tools = CommandTools(yard.home, yard.owner, journal, lambda _seconds: True)
+    tools.has_strays = lambda: False
+    series = CommandSeries(tools, yard.queue.take(Slot("command", 0), yard.owner, 2), yard.config)
+    assert tools.actions
+    away = yard.home.folder.rename(tmp_path / "away")
+    with pytest.raises(Temporary):
+        series.advance(0.0)
+    away.rename(yard.home.folder)
+    series.advance(clock.monotonic() + PATIENCE)
+    assert [one.settlement.status for one in series.ended] == [TaskStatus.COMPLETED] * 2
+    tools.remove()
+    journal.remove()
