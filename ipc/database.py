@@ -189,7 +189,7 @@ class _Write:
 
 
 class Database:
-    """One process's connection to a home's database. Threads may share it; a fork may not carry it."""
+    """One process's connection to a home's database. Threads may share it; a fork may not carry it (`release`)."""
 
     def __init__(self, home: Home, durability: str = "full") -> None:
         """Open the home's database, creating or migrating it if necessary.
@@ -217,6 +217,7 @@ class Database:
             self._prepare()
         except BaseException:
             self._shut()
+            self._file = None
             raise
 
     def _shut(self) -> None:
@@ -464,6 +465,11 @@ class Database:
                     self._shut()
             except OSError:  # the home is gone, or closed to us, and the gate with it: nobody is kept out, nor need be
                 self._shut()
+
+    def release(self) -> None:
+        """Close the connection, as a fork may not carry it. The next transaction opens it again. Raises GateBusy."""
+        self.close()
+        self._file = None
 
 
 def jump(transaction: Transaction) -> None:

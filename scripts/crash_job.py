@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import sys
+import threading
 import time
 
 
@@ -53,6 +54,17 @@ def hold(effects: str, go: str) -> str:
     wait_for(go)
     os.close(slot)
     return "done"
+
+
+def linger(effects: str) -> str:
+    """Leave a thread behind, as a callable: its runner takes no further call."""
+    threading.Thread(target=stay_quietly, daemon=True).start()
+    return work(effects)
+
+
+def stay_quietly() -> None:
+    """Do nothing until the process ends."""
+    threading.Event().wait()
 
 
 def stay() -> None:

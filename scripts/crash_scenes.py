@@ -198,6 +198,13 @@ def long_call(play: Play) -> None:
     play.finish()
 
 
+def lingering_call(play: Play) -> None:
+    """A call among others leaves a thread behind: the next ones get another runner."""
+    play.arm()
+    calls(play, *"work work linger work work".split())
+    play.finish()
+
+
 def leaves_in_series(play: Play) -> None:
     """A short command among others leaves a process behind, which is ended."""
     play.arm()
@@ -277,7 +284,7 @@ def held_down(play: Play) -> None:
 
 def held_lost(play: Play) -> None:
     """A worker that holds tasks dies: what has ended is settled by its journal, what was not started runs later."""
-    ids, held = hold(play)
+    ids, held = hold(play, runs_command)
     for id in ids:
         play.expect(id, DONE, ("error", "lost"))
     play.arm()
@@ -289,7 +296,7 @@ def held_lost(play: Play) -> None:
 
 def held_and_all_dead(play: Play) -> None:
     """A worker that holds tasks and the supervisor die: the next supervisor settles by the journal."""
-    ids, held = hold(play)
+    ids, held = hold(play, runs_command)
     for id in ids:
         play.expect(id, DONE, ("error", "lost"))
     play.house.down.set()
@@ -304,45 +311,57 @@ def held_and_all_dead(play: Play) -> None:
     check_lost(play, ids, 2)
 
 
-def hold(play: Play) -> tuple[list[str], HoldingWorker | None]:
-    """Launch short commands until a worker holds some, and stop it; return the tasks, and the worker.
+class HoldingWorker(NamedTuple):
+    """A stopped worker, and the tasks that it holds, in order."""
+
+    worker: int
+    journal: Path
+    ids: list[str]
+
+
+def hold(
+    play: Play, is_wanted: Callable[[HoldingWorker], bool] = lambda held: True
+) -> tuple[list[str], HoldingWorker | None]:
+    """Launch short commands until a worker that is wanted holds some, and stop it; return the tasks, and the worker.
 
     A machine that is so busy that no command is short has workers take them one by one: then there is no such worker.
     """
     ids: list[str] = []
     for _ in range(HOLDING_TRIES):
         ids += series(play, *["well"] * 12)
-        held = stop_holder(play, ids)
+        held = stop_holder(play, ids, is_wanted)
         if held is not None:
             return ids, held
     return ids, None
 
 
-class HoldingWorker(NamedTuple):
-    """A stopped worker, and the tasks that it holds, in order."""
-
-    worker: int
-    ids: list[str]
-
-
-def held_tasks(play: Play) -> list[sqlite3.Row]:
-    """Return the tasks that workers hold, with their workers."""
-    query = "SELECT t.id, p.pid FROM tasks t JOIN processes p ON p.number = t.owner WHERE t.held IS NOT NULL"
-    return play.house.rows(f"{query} ORDER BY t.held")
+def runs_command(held: HoldingWorker) -> bool:
+    """Return True if a stopped worker has noted the start of a command, and not its end."""
+    with suppress(FileNotFoundError):  # the worker is dead
+        return held.journal.read_bytes().rstrip(b"\n").rpartition(b"\n")[2].startswith(b"s ")
+    return False
 
 
-def stop_holder(play: Play, ids: list[str]) -> HoldingWorker | None:
-    """Stop a worker while it holds tasks; None if all of them ended before one was met."""
+def stop_holder(play: Play, ids: list[str], is_wanted: Callable[[HoldingWorker], bool]) -> HoldingWorker | None:
+    """Stop a worker that is wanted while it holds tasks; None if all of them ended before one was met."""
     end = time.monotonic() + PATIENCE
     while time.monotonic() < end and pending(play, ids):
         for row in held_tasks(play)[:1]:
             with suppress(ProcessLookupError):
                 os.kill(row["pid"], signal.SIGSTOP)
             until(lambda row=row: is_stopped(row["pid"]) or is_dead(row["pid"]), "the worker to stop")
-            if held := [one["id"] for one in held_tasks(play)]:
-                return HoldingWorker(row["pid"], held)
-            resume(HoldingWorker(row["pid"], []))
+            journal = play.house.home.folder / "output" / f"worker-{row['number']}.journal"
+            held = HoldingWorker(row["pid"], journal, [one["id"] for one in held_tasks(play)])
+            if held.ids and is_wanted(held):
+                return held
+            resume(held)
     return None
+
+
+def held_tasks(play: Play) -> list[sqlite3.Row]:
+    """Return the tasks that workers hold, with their workers."""
+    query = "SELECT t.id, p.pid, p.number FROM tasks t JOIN processes p ON p.number = t.owner WHERE t.held IS NOT NULL"
+    return play.house.rows(f"{query} ORDER BY t.held")
 
 
 def is_stopped(pid: int) -> bool:
@@ -708,6 +727,7 @@ SCENES: dict[str, Scene] = {
         long_journal,
         long_command,
         long_call,
+        lingering_call,
         leaves_in_series,
         kept_open,
         held_cancelled,

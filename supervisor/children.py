@@ -98,6 +98,12 @@ def _be_the_child(child: Callable[[], None]) -> NoReturn:
         os._exit(code)
 
 
+def close_descriptors(*kept: int) -> None:
+    """Close all descriptors of this process but the standard ones and those in `kept`."""
+    for number in {int(name) for name in os.listdir("/dev/fd")} - {0, 1, STDERR, *kept}:
+        os.closerange(number, number + 1)  # the list's own one is closed already
+
+
 def start_detached(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a program of ours in a session of its own, with this process's stderr."""
     null = subprocess.DEVNULL

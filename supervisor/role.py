@@ -26,9 +26,14 @@ HOMELESS = 60.0
 #: it again: given back each time, and faulted in again, it was a tenth of a worker's time.
 KEPT = 4 * 1024 * 1024
 
+#: Bytes from which a freed block is given back at once, in a process whose calls may free large ones: the most that
+#: glibc chooses by itself as long as neither limit is set (DEFAULT_MMAP_THRESHOLD_MAX in mallopt(3)).
+LARGE = 32 * 1024 * 1024
+
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _M_TRIM_THRESHOLD = -1
+_M_MMAP_THRESHOLD = -3
 
 
 class Role:
@@ -141,8 +146,17 @@ def keep_memory() -> None:
 
     For who works on the database alone: large blocks are always given back then, and made anew.
     """
+    _mallopt(_M_TRIM_THRESHOLD, KEPT)
+
+
+def reuse_large_blocks() -> None:
+    """Keep what is freed of large blocks: for a fork of a process that called `keep_memory`, and runs users' code."""
+    _mallopt(_M_MMAP_THRESHOLD, LARGE)
+
+
+def _mallopt(option: int, value: int) -> None:
     if sys.platform == "linux" and hasattr(libc := ctypes.CDLL(None), "mallopt"):
-        libc.mallopt(_M_TRIM_THRESHOLD, KEPT)
+        libc.mallopt(option, value)
 
 
 def become_subreaper() -> None:

@@ -9,6 +9,7 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ipc import clock
@@ -74,11 +75,11 @@ class Worker(Role):
         }
 
     def boot(self) -> None:
-        """Fork the runner while nothing is open yet, then open the database and report for work."""
+        """Open the database and report for work."""
         become_subreaper()
-        self._runners = Runners(self._meet_runner)
         keep_memory()
         self._database = Database(self.home, "normal")
+        self._runners = Runners(self._database, self._meet_runner, self._part_from_runner)
         self._queue = Queue(self._database, applied_configuration(self._database))
         self._registry = Registry(self._database)
         self._owner = self._registry.register("worker")
@@ -92,7 +93,6 @@ class Worker(Role):
         self._poll = select.poll()
         self._poll.register(self._signals.reader, select.POLLIN)
         self._configure()
-        self._meet_runner(self._runners.own)
         self._channel.setblocking(False)
         self._register(self._channel, self._listen)
         self._say({"hello": self._owner})
@@ -142,8 +142,6 @@ class Worker(Role):
 
     def _take_first(self, slot: Slot) -> list[Taken]:
         """Take tasks in a slot that was given to this worker; with none, wait there unless the worker is needed."""
-        if not self._runners.are_fresh():
-            return []
         count = self._next_count()
         return self._try_to_advance(Step(slot, self._owner, count=count)) if count else self._take_one(slot)
 
@@ -152,12 +150,12 @@ class Worker(Role):
 
     def _next_count(self) -> int:
         """How many tasks to take in the transaction that publishes; 0 where the slot is given back."""
-        goes_on = self._chained and not self._leaving and self._runners.are_fresh()
-        return self._pace.count if goes_on else 0
+        return self._pace.count if self._chained and not self._leaving else 0
 
     def _begin(self, taken: list[Taken]) -> None:
         """Run what was taken; with nothing, wait in the slot if the worker is parked there, else give it back."""
         self._requested = False
+        self._end_retired_runner()
         while taken:
             self._parking.last_claim = taken[-1].claim
             if taken[0].task.is_plain:
@@ -172,7 +170,7 @@ class Worker(Role):
 
     def _leave_slot(self) -> None:
         self._slot = None
-        if self._leaving or not self._runners.are_fresh():
+        if self._leaving:
             self.finish()
         else:
             self._say({"idle": True})
@@ -254,20 +252,25 @@ class Worker(Role):
 
     def _begin_series(self, taken: list[Taken]) -> None:
         agent = taken[0].task.agent
-        self._began = clock.monotonic()
-        self._look_at = self._began + LOOK_AFTER[agent]
-        if agent == "command":
-            self._series = CommandSeries(self._tools, taken, self._queue.config)
-            return
         try:
-            runner = self._runners.get(self._interpreter())
+            runner = self._runner() if agent == "python" else None
         except CannotStart as refusal:
             self._begin(self._publish([self._refused(one, refusal) for one in taken], self._next_count()))
+            return
+        if runner is None:
+            self._series = CommandSeries(self._tools, taken, self._queue.config)
         else:
             self._series = CallSeries(runner, self._journal, taken, self._queue.config)
+        self._began = clock.monotonic()
+        self._look_at = self._began + LOOK_AFTER[agent]
 
-    def _interpreter(self) -> str:
-        return self._queue.config.agent("python").interpreter
+    def _runner(self) -> Runner:
+        """Return a runner for calls, whatever stands in the way for now. Raises CannotStart."""
+        while True:
+            try:
+                return self._runners.get(self._queue.config.agent("python").interpreter)
+            except Temporary as error:
+                self._hold_on(error)
 
     def _follow(self, series: Series) -> float:
         """See how a series goes; return for how many seconds nothing need be done."""
@@ -441,7 +444,8 @@ class Worker(Role):
         self._database.durability = config.durability
         self._tools.environments = Environments(self.home, config.agent("command").env)
         if config.agent("python").env != before.agent("python").env:  # a runner is told once what calls begin with
-            self._runners.own.retired = True
+            self._runners.retire()
+            self._end_retired_runner()
         self._configured = True
 
     def _leave(self) -> None:
@@ -457,7 +461,7 @@ class Worker(Role):
     # runners
 
     def _meet_runner(self, runner: Runner) -> None:
-        """Tell a new runner what it needs, and listen to it."""
+        """Tell a new runner what it needs, and listen to it. Raises OSError."""
         prefix = f"{self.home.folder}/output/worker-{self._owner}-{runner.pid}"
         for stream in STREAMS:
             os.close(os.open(f"{prefix}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -471,16 +475,30 @@ class Worker(Role):
         runner.start(hello, self._journal.descriptor)
         self._register(runner.channel, lambda _mask: self._read_runner(runner))
 
+    def _part_from_runner(self, runner: Runner) -> None:
+        """Listen to a runner no longer, and remove its output files; what a call is to keep has a link of its own."""
+        self._unregister(runner.channel)
+        for path in self.home.folder.glob(f"output/worker-{self._owner}-{runner.pid}.*"):
+            with suppress(OSError), moment("retired.output.unlink"):  # what is left is removed with the worker's files
+                path.unlink()
+
     def _read_runner(self, runner: Runner) -> None:
         runner.read()
         if runner.refuses:
             self._unregister(runner.channel)
+            self._end_retired_runner()
         if runner.blocked:
             say("trouble", rest=TROUBLE_REST, why="a runner cannot write its journal")
             clock.nap(TROUBLE_REST)
             runner.resume()
         if self._run is not None:
             self._run.heard(0)
+
+    def _end_retired_runner(self) -> None:
+        """End a runner that takes no further call, unless it is still in one."""
+        is_in_call = isinstance(self._series, CallSeries) or (self._run is not None and self._run.is_call)
+        if not is_in_call:
+            self._runners.end_retired()
 
     def _register(self, channel: socket.socket, callback: Callable[[int], None]) -> None:
         self.selector.register(channel, selectors.EVENT_READ, callback)

@@ -22,18 +22,22 @@ class Memory(Contestant):
         self._launcher = self._house.launcher()
 
     def round(self, number: int) -> Figures:
-        """With one worker, then with eight."""
-        self._run(f"one-{number}", 1)
+        """With one worker, then with eight, then with eight that have run a call each."""
+        self._run("one", 1, command=["sleep", "0.5"])
         few = self._weights()
-        self._run(f"many-{number}", MANY)
-        many = self._weights()
-        further = (sum(many.values()) - sum(few.values())) / (MANY - 1) if number == 0 else None
-        figures = {role: weight for role, weight in few.items()} | {"those that stay": sum(few[one] for one in STAYING)}
-        return figures if further is None else figures | {"a further worker": further}
+        self._run("many", MANY, command=["sleep", "0.5"])
+        many = sum(self._weights().values())
+        self._run("calls", MANY, call="time:sleep", args=[0.5])
+        with_runners = sum(self._weights().values())
+        return few | {
+            "those that stay": sum(few[one] for one in STAYING),
+            "a further worker": (many - sum(few.values())) / (MANY - 1),
+            "the runner of a worker that has run calls": (with_runners - many) / MANY,
+        }
 
-    def _run(self, parent: str, count: int) -> None:
+    def _run(self, parent: str, count: int, **said: object) -> None:
         ear = self._house.ear(parent)
-        task = self._house.task(command=["sleep", "0.5"])
+        task = self._house.task(**said)
         launched = self._launcher.call(parent=parent, count=count, chunk=count, task=task)
         check(launched["ids"], ear.hear(count)[1])
         ear.close()
@@ -59,7 +63,7 @@ def _pss(pid: int) -> int:
 
 SECTION = Section(
     "memory",
-    "proportional memory (PSS), MiB; a worker is counted with its runner",
+    "proportional memory (PSS), MiB; a worker has a runner from its first call on",
     lambda size: [Memory("ours")],
     (
         Goal("supervisor, flusher and nursery, MiB", "ours/those that stay", 60.0, at_least=False),

@@ -186,7 +186,7 @@ class CallAttempt(Attempt):
 
     def _death(self) -> Outcome | None:
         """Return how the runner ended; None for one that has only closed its channel: the call goes on."""
-        status = take_status(self.runner.pid)
+        status = self.runner.status()
         if status is None:
             return None
         if (entry := self._end_entry()) is not None:  # it was written while the runner was looked at

@@ -46,6 +46,11 @@ class Run:
         rules = self._agent.progress if self._agent else {}
         self._progress = Progress(self.attempt.files.paths["stdout"], rules, queue.config.progress_interval_ms, started)
 
+    @property
+    def is_call(self) -> bool:
+        """Whether a runner runs it."""
+        return isinstance(self.attempt, CallAttempt)
+
     def heard(self, _mask: int) -> None:
         """What is watched has become readable."""
         self._news = True

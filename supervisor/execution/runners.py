@@ -1,22 +1,25 @@
-"""The runners of one worker: processes for Python callables, kept from one call to the next until they retire."""
+"""Runners: processes for a worker's Python callables, kept from one call to the next until they retire."""
 
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import signal
 import socket
 from collections.abc import Callable
 from typing import Any
 
+from ipc.database import Database
+from ipc.errors import Temporary
 from ipc.moments import moment
-from supervisor.children import fork
+from supervisor.children import close_descriptors, fork
 from supervisor.execution import runner as protocol
 from supervisor.execution.plan import CannotStart
 from supervisor.execution.runner import ORDER_LIMIT, Order
 from supervisor.execution.spawn import DEFAULT_SIGNALS
 from supervisor.execution.trees import forget_status, take_status
-from supervisor.role import name_process
+from supervisor.role import name_process, reuse_large_blocks
 from supervisor.signals import let_through, restore_default
 
 #: Bytes that are read from the channel at once.
@@ -44,18 +47,20 @@ class Runner:
         self.lines: list[bytes] = []
         self._sender, self._receiver = queue
         self._unread = b""
+        self._status: int | None = None
 
     @classmethod
     def forked(cls) -> Runner:
-        """Return a fork of this process, which must not have opened anything yet."""
+        """Return a fork of this process, which must have no database open. Raises OSError."""
         ours, theirs = socket.socketpair()
         queue = _queue()
         worker = os.getpid()
 
         def be_runner() -> None:
             protocol.die_with_parent(worker)
-            ours.close()
-            queue[0].close()
+            gc.freeze()  # an object of the worker's that is collected would close a descriptor of a call
+            close_descriptors(theirs.fileno(), queue[1].fileno())
+            reuse_large_blocks()
             os.setsid()
             restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
             signal.set_wakeup_fd(-1)
@@ -63,8 +68,14 @@ class Runner:
             name_process("bb-runner")
             protocol.serve(theirs, queue[1], moment)
 
-        pid = fork(be_runner)
-        theirs.close()
+        try:
+            pid = fork(be_runner)
+        except OSError:
+            for one in (ours, *queue):
+                one.close()
+            raise
+        finally:
+            theirs.close()
         return cls(pid, ours, queue)
 
     @classmethod
@@ -146,13 +157,19 @@ class Runner:
         except ConnectionError:
             self._lose()
 
+    def status(self) -> int | None:
+        """Return the wait status of the runner, or None while it lives."""
+        if self._status is None:
+            self._status = take_status(self.pid)
+        return self._status
+
     def end(self) -> int:
         """Kill the runner if it is alive, reap it and return its wait status."""
-        status = take_status(self.pid)
-        if status is None:
+        if (status := self.status()) is None:
             with moment("runner.kill"):
                 os.kill(self.pid, signal.SIGKILL)
             _, status = os.waitpid(self.pid, 0)
+            self._status = status
         return status
 
     def close(self) -> None:
@@ -184,38 +201,63 @@ class Runner:
 
 
 class Runners:
-    """One runner per interpreter; that of this interpreter is forked at once, before anything is open."""
+    """The runner of a worker: made for the first call, as most workers run commands only, and again when it is retired.
 
-    def __init__(self, start: Callable[[Runner], object]) -> None:
-        """Fork the first. `start` is called with each runner that is made later."""
-        self._start = start
-        self._runners = {"": Runner.forked()}
+    The worker has no transaction open, and no other database, when it asks for a runner.
+    """
 
-    @property
-    def own(self) -> Runner:
-        """The runner of this interpreter."""
-        return self._runners[""]
+    def __init__(self, database: Database, start: Callable[[Runner], object], stop: Callable[[Runner], object]) -> None:
+        """Make no runner yet. `start` is called with each one that is made, `stop` with each one that will be ended.
+
+        A fork may not carry `database`: it is closed before, and opened again by its next transaction.
+        """
+        self._database = database
+        self._start, self._stop = start, stop
+        self._runner: Runner | None = None
+        self._interpreter = ""
 
     def get(self, interpreter: str) -> Runner:
-        """Return the runner of an interpreter (`""`: this one). Raises CannotStart."""
-        if interpreter and not (interpreter in self._runners and not self._runners[interpreter].retired):
-            self._drop(interpreter)
-            self._runners[interpreter] = Runner.of(interpreter)
-            self._start(self._runners[interpreter])
-        return self._runners[interpreter]
+        """Return a runner that takes calls for an interpreter (`""`: this one). Raises CannotStart, Temporary."""
+        if self._interpreter != interpreter:
+            self.end()
+        self.end_retired()
+        return self._runner or self._make(interpreter)
 
-    def are_fresh(self) -> bool:
-        """Return True if this worker can still run any task: it cannot fork its own runner again."""
-        return not self.own.retired
+    def retire(self) -> None:
+        """Have the runner take no further call."""
+        if self._runner is not None:
+            self._runner.retired = True
+
+    def end_retired(self) -> None:
+        """End the runner if it takes no further call; threads that its calls have left end with it."""
+        if self._runner is not None and self._runner.retired:
+            self.end()
+
+    def end(self) -> None:
+        """End the runner, if there is one."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            self._stop(runner)
+            runner.close()
+            runner.end()
 
     def pids(self) -> set[int]:
-        """Return the processes of the runners that are to live on."""
-        return {runner.pid for runner in self._runners.values() if not runner.retired}
+        """Return the process of the runner, if it is to live on."""
+        return set() if self._runner is None or self._runner.retired else {self._runner.pid}
 
-    def _drop(self, interpreter: str) -> None:
-        if found := self._runners.pop(interpreter, None):
-            found.close()
-            found.end()
+    def _make(self, interpreter: str) -> Runner:
+        self._interpreter = interpreter
+        try:
+            self._runner = Runner.of(interpreter) if interpreter else self._fork()
+            self._start(self._runner)
+        except OSError as error:
+            self.end()
+            raise Temporary(f"A process for calls cannot be started now: {error.strerror}.") from error
+        return self._runner
+
+    def _fork(self) -> Runner:
+        self._database.release()
+        return Runner.forked()
 
 
 def _queue() -> tuple[socket.socket, socket.socket]:

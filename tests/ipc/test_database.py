@@ -29,6 +29,7 @@ from ipc.pruning import DAY
 from ipc.task import MOVES, TaskStatus
 from tests.helpers.moment import eventually
 from tests.helpers.places import IPC, ROOT
+from tests.helpers.stage import descriptors
 from tests.helpers.yard import Yard
 
 STATEMENTS = sorted(path for path in (IPC / "sql").glob("*.sql") if not path.stem.startswith("schema_"))
@@ -353,6 +354,26 @@ def test_a_database_whose_home_is_gone_is_closed_without_a_word(opened, gone):
     with pytest.raises(Temporary), opened.read():
         pass
     assert not opened.home.folder.exists()
+
+
+def test_released_database_has_no_file_open_and_goes_on_with_the_next_transaction(opened):
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "kept", "value": "1"})
+    opened.release()
+    assert not [file for file in descriptors(os.getpid()).values() if file.startswith(str(opened.home.database))]
+    with opened.read() as transaction:
+        assert transaction.setting("kept") == "1"
+
+
+def test_database_that_could_not_be_opened_again_is_opened_by_the_next_transaction(opened):
+    opened.release()
+    with closing(sqlite3.connect(opened.home.database)) as other:
+        other.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+        with pytest.raises(NewerSchema), opened.read():
+            pass
+        other.execute(f"PRAGMA user_version = {SCHEMA}")
+    with opened.read() as transaction:
+        assert transaction.value("last_seq") == 0
 
 
 def test_a_closed_database_says_so(opened):

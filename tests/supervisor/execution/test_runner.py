@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
@@ -13,11 +14,15 @@ import sys
 import textwrap
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ipc.database import Database
+from ipc.errors import Temporary
+from ipc.home import Home
 from supervisor.execution.plan import CannotStart
 from supervisor.execution.runner import (
     ORDER_LIMIT,
@@ -28,7 +33,7 @@ from supervisor.execution.runner import (
     encode_order,
     end_line,
 )
-from supervisor.execution.runners import Runner
+from supervisor.execution.runners import Runner, Runners
 from tests.helpers.moment import eventually
 
 #: A program of a worker that forks its runner, sends it one order and prints what the journal has in the end.
@@ -59,7 +64,6 @@ class Worker:
         self.journal_path = folder / "journal"
         self.journal = os.open(self.journal_path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
         self.claim = 0
-        self.status: int | None = None
         self.hello = {
             "outputs": str(folder / "own"),
             "claims": str(folder / "claims"),
@@ -111,13 +115,14 @@ class Worker:
 
     def end_of(self, claim: int) -> tuple[str, dict[str, Any]] | None:
         """Return the kind and the document of a call's end line."""
+        died = self.runner.status() is not None  # asked first: nothing is noted after that
         for line in self.lines():
             kind, number, _ = line.split(b" ", 2)
             if kind in b"ex" and int(number) == claim:
                 text, _, checksum = line.rpartition(b" ")
                 assert int(checksum, 16) == zlib.crc32(text)
                 return kind.decode(), json.loads(text.split(b" ", 3)[3])
-        assert not self.runner.hung_up, f"the runner ended: {self.end()}, {self.printed('stderr')}"
+        assert not died, f"the runner ended: {self.end()}, {self.printed('stderr')}"
         return None
 
     def ended(self, claim: int) -> tuple[str, dict[str, Any]]:
@@ -149,9 +154,7 @@ class Worker:
 
     def end(self) -> int:
         """Return the exit code of the runner, which is killed if it has not ended."""
-        if self.status is None:
-            self.status = self.runner.end()
-        return os.waitstatus_to_exitcode(self.status)
+        return os.waitstatus_to_exitcode(self.runner.end())
 
     def wait_until_hung_up(self) -> None:
         eventually(lambda: (self.runner.read(), self.runner.hung_up)[1], message="the end of the channel")
@@ -226,6 +229,25 @@ def test_forked_runner_of_a_worker_runs_calls(tmp_path: Path, call: str, args: l
 def test_interpreter_that_does_not_exist_cannot_be_started():
     with pytest.raises(CannotStart, match="/no/python"):
         Runner.of("/no/python")
+
+
+def test_runner_that_cannot_be_started_for_now_can_be_started_later(home: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_child: Callable[[], None]) -> int:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    met: list[Runner] = []
+    with closing(Database(Home(home).prepare())) as database:
+        runners = Runners(database, met.append, met.remove)
+        before = os.listdir("/dev/fd")
+        with monkeypatch.context() as patch:
+            patch.setattr("supervisor.execution.runners.fork", refuse)
+            with pytest.raises(Temporary, match="Resource temporarily unavailable"):
+                runners.get("")
+        assert len(os.listdir("/dev/fd")) <= len(before)
+        assert met == []
+        assert runners.get(sys.executable) is runners.get(sys.executable) is met[0]
+        runners.end()
+        assert met == []
 
 
 @pytest.mark.parametrize("text", ["", "\0", "\n", "\u2028", "é", "\ud800", '"', "x" * ORDER_LIMIT])
