@@ -1,6 +1,6 @@
 """The crash matrix: in each scene, each process is killed before and after each place where it does what others see.
 
-First each scene is played once to see which moments are come to; every such moment, with the role that came to it, and
+First the scenes are played to see which moments are come to; every such moment, with the role that came to it, and
 where it came to it several times the first and the last of them, is a cell. In a cell that process gets SIGKILL exactly
 there; what an operator would start again is started again; then all must be over, and true.
 """
@@ -41,7 +41,7 @@ TRIES = 6
 #: How often a cell that was violated is played again: a machine that stood still violates it once, a fault in most.
 REPLAYS = 4
 
-#: How often all scenes are played to see which moments are come to: what is raced for is not come to each time.
+#: How often all scenes are played at most to find their moments: a race does not reach each moment every time.
 RECORDINGS = 4
 
 #: Seconds after which a cell will not end any more: every wait in it should have been given up long before.
@@ -72,6 +72,7 @@ UNREACHABLE = {
     "runner.spawn": "only for another interpreter; as task.spawn",
     "runner.journal.cut": "only on a full disk",
     "runner.resume": "only on a full disk",
+    "runner.kill": "only for a runner that was made and cannot be told what it needs, as on a full disk",
     "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
     "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",
     **dict.fromkeys(

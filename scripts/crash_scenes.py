@@ -199,7 +199,7 @@ def long_call(play: Play) -> None:
 
 
 def lingering_call(play: Play) -> None:
-    """A call among others leaves a thread behind: the next ones get another runner."""
+    """A call among others leaves a thread behind: the next ones get another worker."""
     play.arm()
     calls(play, *"work work linger work work".split())
     play.finish()

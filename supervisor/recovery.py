@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from ipc import clock
@@ -137,13 +138,11 @@ class _Record:
         """What the task that ran has written so far lies in files of its worker, unless it was watched by itself."""
         owner = self._lost.owner
         assert owner is not None, "its journal was read"
-        folder = self._queue.home.folder / "output"
-        pattern = f"worker-{owner.number}-*" if one.agent == "python" else f"command-{owner.number}"
+        name = f"worker-{owner.number}-runner" if one.agent == "python" else f"command-{owner.number}"
         for stream, path in files.paths.items():
-            found = list(folder.glob(f"{pattern}.{stream}"))
-            if len(found) == 1 and not os.path.exists(path):
-                with moment("dead.output.rename"):
-                    found[0].rename(path)
+            if not os.path.exists(path):
+                with suppress(FileNotFoundError), moment("dead.output.rename"):
+                    os.rename(self._queue.home.folder / "output" / f"{name}.{stream}", path)
 
 
 def _noted_outputs(entries: Sequence[Entry]) -> tuple[tuple[str, bytes], ...]:

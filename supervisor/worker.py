@@ -9,7 +9,6 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from ipc import clock
@@ -30,7 +29,7 @@ from supervisor.execution.outcome import Outcome, settlement_of
 from supervisor.execution.pace import LOOK_AFTER, Pace
 from supervisor.execution.plan import CannotStart, Environments, inherited
 from supervisor.execution.run import Run
-from supervisor.execution.runners import Runner, Runners
+from supervisor.execution.runners import LazyRunner, Runner
 from supervisor.execution.series import CallSeries, CommandSeries, CommandTools, Series
 from supervisor.execution.trees import watch_own_children
 from supervisor.file_watch import FALLBACK_POLL
@@ -79,7 +78,7 @@ class Worker(Role):
         become_subreaper()
         keep_memory()
         self._database = Database(self.home, "normal")
-        self._runners = Runners(self._database, self._meet_runner, self._part_from_runner)
+        self._runner = LazyRunner(self._database, self._meet_runner)
         self._queue = Queue(self._database, applied_configuration(self._database))
         self._registry = Registry(self._database)
         self._owner = self._registry.register("worker")
@@ -126,7 +125,7 @@ class Worker(Role):
         self._leave()
 
     def farewell(self) -> None:
-        """Deregister, with nothing unsettled. The runners see their channels closed, and end.
+        """Deregister, with nothing unsettled. The runner sees its channel closed, and ends.
 
         The files go first: those of a worker that is not registered are removed at the next start only.
         """
@@ -142,6 +141,8 @@ class Worker(Role):
 
     def _take_first(self, slot: Slot) -> list[Taken]:
         """Take tasks in a slot that was given to this worker; with none, wait there unless the worker is needed."""
+        if not self._runner.is_fresh():
+            return []
         count = self._next_count()
         return self._try_to_advance(Step(slot, self._owner, count=count)) if count else self._take_one(slot)
 
@@ -150,37 +151,33 @@ class Worker(Role):
 
     def _next_count(self) -> int:
         """How many tasks to take in the transaction that publishes; 0 where the slot is given back."""
-        return self._pace.count if self._chained and not self._leaving else 0
+        goes_on = self._chained and not self._leaving and self._runner.is_fresh()
+        return self._pace.count if goes_on else 0
 
     def _begin(self, taken: list[Taken]) -> None:
         """Run what was taken; with nothing, wait in the slot if the worker is parked there, else give it back."""
         self._requested = False
-        self._end_retired_runner()
         while taken:
             self._parking.last_claim = taken[-1].claim
-            if taken[0].task.is_plain:
-                self._begin_series(taken)
-                return
-            self._current = taken[0]
-            taken = self._begin_alone(taken[0])
-            if self._run is not None:
+            taken = self._begin_series(taken) if taken[0].task.is_plain else self._begin_alone(taken[0])
+            if self._series is not None or self._run is not None:
                 return
         if not self._parking.active:
             self._leave_slot()
 
     def _leave_slot(self) -> None:
         self._slot = None
-        if self._leaving:
+        if self._leaving or not self._runner.is_fresh():
             self.finish()
         else:
             self._say({"idle": True})
 
     def _begin_alone(self, one: Taken) -> list[Taken]:
         """Start a task that is watched by itself; return the next ones if it cannot be started."""
-        claimed = one.claimed()
+        self._current, claimed = one, one.claimed()
         while True:
             try:
-                self._watch_alone(run.start(claimed, self._queue, self._runners, self._journal), 0.0)
+                self._watch_alone(run.start(claimed, self._queue, self._runner, self._journal), 0.0)
             except CannotStart as refusal:
                 Files(self.home, one.claim).forget(inputs=True)
                 return self._publish([self._refused(one, refusal)], self._next_count())
@@ -250,25 +247,26 @@ class Worker(Role):
 
     # tasks in series
 
-    def _begin_series(self, taken: list[Taken]) -> None:
+    def _begin_series(self, taken: list[Taken]) -> list[Taken]:
+        """Start a series; return the next tasks if it cannot be started."""
         agent = taken[0].task.agent
         try:
-            runner = self._runner() if agent == "python" else None
+            self._series = self._call_series(taken) if agent == "python" else self._command_series(taken)
         except CannotStart as refusal:
-            self._begin(self._publish([self._refused(one, refusal) for one in taken], self._next_count()))
-            return
-        if runner is None:
-            self._series = CommandSeries(self._tools, taken, self._queue.config)
-        else:
-            self._series = CallSeries(runner, self._journal, taken, self._queue.config)
+            return self._publish([self._refused(one, refusal) for one in taken], self._next_count())
         self._began = clock.monotonic()
         self._look_at = self._began + LOOK_AFTER[agent]
+        return []
 
-    def _runner(self) -> Runner:
-        """Return a runner for calls, whatever stands in the way for now. Raises CannotStart."""
+    def _command_series(self, taken: list[Taken]) -> Series:
+        return CommandSeries(self._tools, taken, self._queue.config)
+
+    def _call_series(self, taken: list[Taken]) -> Series:
+        """Hand calls to the runner, whatever stands in its way for now. Raises CannotStart."""
+        config = self._queue.config
         while True:
             try:
-                return self._runners.get(self._queue.config.agent("python").interpreter)
+                return CallSeries(self._runner.get(config.agent("python").interpreter), self._journal, taken, config)
             except Temporary as error:
                 self._hold_on(error)
 
@@ -292,6 +290,7 @@ class Worker(Role):
         if not series.waiting:
             self._finish_series(series, [])
         elif series.is_stranded:
+            self._rest_after_failure()
             self._finish_series(series, series.lose_runner())
         elif series.has_leftovers or self._requested or self._leaving:
             self._isolate(series)
@@ -354,7 +353,7 @@ class Worker(Role):
         children = self._children()
         if children == self._expected_children:
             return False
-        if set(map(int, children.split())) - self._runners.pids() - run.spared:
+        if set(map(int, children.split())) - self._runner.pids() - run.spared:
             return True
         self._expected_children = children
         return False
@@ -362,7 +361,7 @@ class Worker(Role):
     # a task that is watched by itself
 
     def _watch_alone(self, attempt: Attempt, age: float) -> None:
-        watched = self._run = Run(attempt, self._queue, self._runners, age)
+        watched = self._run = Run(attempt, self._queue, self._runner, age)
         watched.look = True  # a verdict may have been written when this worker was woken for the last time
         if attempt.watched is not None:
             self.selector.register(attempt.watched, selectors.EVENT_READ, watched.heard)
@@ -388,6 +387,7 @@ class Worker(Role):
         watched.trim()
         self._run = None
         self._note(settlement)
+        self._rest_after_failure()
         files = watched.attempt.files
         whole = settlement._replace(outputs=(*settlement.outputs, *files.small()))
         if self._database.durability == "full":
@@ -443,9 +443,8 @@ class Worker(Role):
         self._queue.config = config
         self._database.durability = config.durability
         self._tools.environments = Environments(self.home, config.agent("command").env)
-        if config.agent("python").env != before.agent("python").env:  # a runner is told once what calls begin with
-            self._runners.retire()
-            self._end_retired_runner()
+        if config.agent("python") != before.agent("python"):  # a runner is told once what calls begin with
+            self._runner.retire()
         self._configured = True
 
     def _leave(self) -> None:
@@ -462,7 +461,7 @@ class Worker(Role):
 
     def _meet_runner(self, runner: Runner) -> None:
         """Tell a new runner what it needs, and listen to it. Raises OSError."""
-        prefix = f"{self.home.folder}/output/worker-{self._owner}-{runner.pid}"
+        prefix = f"{self.home.folder}/output/worker-{self._owner}-runner"
         for stream in STREAMS:
             os.close(os.open(f"{prefix}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         hello = {
@@ -475,18 +474,10 @@ class Worker(Role):
         runner.start(hello, self._journal.descriptor)
         self._register(runner.channel, lambda _mask: self._read_runner(runner))
 
-    def _part_from_runner(self, runner: Runner) -> None:
-        """Listen to a runner no longer, and remove its output files; what a call is to keep has a link of its own."""
-        self._unregister(runner.channel)
-        for path in self.home.folder.glob(f"output/worker-{self._owner}-{runner.pid}.*"):
-            with suppress(OSError), moment("retired.output.unlink"):  # what is left is removed with the worker's files
-                path.unlink()
-
     def _read_runner(self, runner: Runner) -> None:
         runner.read()
         if runner.refuses:
             self._unregister(runner.channel)
-            self._end_retired_runner()
         if runner.blocked:
             say("trouble", rest=TROUBLE_REST, why="a runner cannot write its journal")
             clock.nap(TROUBLE_REST)
@@ -494,11 +485,11 @@ class Worker(Role):
         if self._run is not None:
             self._run.heard(0)
 
-    def _end_retired_runner(self) -> None:
-        """End a runner that takes no further call, unless it is still in one."""
-        is_in_call = isinstance(self._series, CallSeries) or (self._run is not None and self._run.is_call)
-        if not is_in_call:
-            self._runners.end_retired()
+    def _rest_after_failure(self) -> None:
+        """Rest if the runner could not begin a call, as where memory is short: each try counts as an interruption."""
+        if self._runner.has_failed():
+            say("trouble", rest=TROUBLE_REST, why="a process for calls has ended before its first call")
+            clock.nap(TROUBLE_REST)
 
     def _register(self, channel: socket.socket, callback: Callable[[int], None]) -> None:
         self.selector.register(channel, selectors.EVENT_READ, callback)

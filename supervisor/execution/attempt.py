@@ -181,7 +181,8 @@ class CallAttempt(Attempt):
     def _end_entry(self) -> Entry | None:
         found = [*self._journal.read(), *entries(self.runner.take_lines())]
         ours = [entry for entry in found if entry.claim == self.claimed.claim]
-        self.begun = self.begun or any(entry.kind == "s" for entry in ours)
+        if any(entry.kind == "s" for entry in ours):
+            self.begun = self.runner.has_begun = True
         return next((entry for entry in ours if entry.kind != "s"), None)
 
     def _death(self) -> Outcome | None:

@@ -14,7 +14,7 @@ from supervisor.execution.journal import Journal
 from supervisor.execution.outcome import INTERRUPTED, Outcome, interrupted, settlement_of
 from supervisor.execution.plan import CannotStart, agent_plan, command_plan
 from supervisor.execution.progress import Progress
-from supervisor.execution.runners import Runners
+from supervisor.execution.runners import LazyRunner
 from supervisor.execution.trees import descendants_of, end, own_children, who_is_left
 from supervisor.execution.vitals import Vitals
 
@@ -28,13 +28,13 @@ spared: set[int] = set()
 class Run:
     """A try that is under way. `look` asks it to see whether a verdict was written."""
 
-    def __init__(self, attempt: Attempt, queue: Queue, runners: Runners, age: float = 0.0) -> None:
+    def __init__(self, attempt: Attempt, queue: Queue, runner: LazyRunner, age: float = 0.0) -> None:
         """Watch an attempt that was started `age` seconds ago."""
         claimed = self.claimed = attempt.claimed
         self.attempt = attempt
         self.look = False
         self._queue = queue
-        self._runners = runners
+        self._runner = runner
         self._news = attempt.watched is None
         self._outcome: Outcome | None = None
         self._agent = agent_of(claimed, queue)
@@ -45,11 +45,6 @@ class Run:
         self._stale = False
         rules = self._agent.progress if self._agent else {}
         self._progress = Progress(self.attempt.files.paths["stdout"], rules, queue.config.progress_interval_ms, started)
-
-    @property
-    def is_call(self) -> bool:
-        """Whether a runner runs it."""
-        return isinstance(self.attempt, CallAttempt)
 
     def heard(self, _mask: int) -> None:
         """What is watched has become readable."""
@@ -157,7 +152,7 @@ class Run:
 
     def _left(self) -> set[int]:
         """Who is left of the tree; nobody, usually, and that costs one small file to know."""
-        if not (own_children() - self._runners.pids() - spared) and not self._runner_has_children():
+        if not (own_children() - self._runner.pids() - spared) and not self._runner_has_children():
             return set()
         return who_is_left(self._members)
 
@@ -168,7 +163,7 @@ class Run:
         return self._members() | {self.attempt.pid}
 
     def _members(self) -> set[int]:
-        return descendants_of(os.getpid()) - self._runners.pids() - spared
+        return descendants_of(os.getpid()) - self._runner.pids() - spared
 
     def trim(self) -> None:
         """Bring the output down to its cap, once nobody writes it any more."""
@@ -178,14 +173,13 @@ class Run:
         end(self._members, self._queue.config.kill_grace_s)
 
 
-def start(claimed: Claimed, queue: Queue, runners: Runners, journal: Journal) -> Attempt:
+def start(claimed: Claimed, queue: Queue, runner: LazyRunner, journal: Journal) -> Attempt:
     """Start an attempt that is watched by itself. Raises CannotStart, Temporary."""
     home, agent = queue.home, agent_of(claimed, queue)
     if claimed.agent == "command":
         return ProcessAttempt.start(claimed, home, command_plan(claimed, home, agent.env if agent else {}), None)
     if claimed.agent == "python":
-        runner = runners.get(agent.interpreter if agent else "")
-        return CallAttempt.start(claimed, runner, journal)
+        return CallAttempt.start(claimed, runner.get(agent.interpreter if agent else ""), journal)
     if agent is None:
         raise CannotStart(f"There is no agent {claimed.agent} in the supervisor's configuration.")
     return ProcessAttempt.start(claimed, home, agent_plan(claimed, home, agent), agent)

@@ -318,7 +318,7 @@ class Outputs:
         self._used: list[int] = []
         self._kept: list[int] = []
         for target in self._paths:
-            self._begin(target)
+            self._open(target)
 
     def collect(self, claim: int, *, is_alone: bool) -> dict[str, Any]:
         """Return what a call has written. What is long, or can still be written to, is kept in files of the claim."""
@@ -972,9 +972,9 @@ class _FolderError(Exception):
 class CallRunner:
     """Runs one call after the other, and appends to the journal what began and what ended."""
 
-    def __init__(self, channel: socket.socket, queue: socket.socket, failpoint: Failpoint) -> None:
+    def __init__(self, channel: socket.socket, queue: socket.socket, worker: int, failpoint: Failpoint) -> None:
         self._channel, self._queue, self._failpoint = channel, queue, failpoint
-        self._pid, self._parent = os.getpid(), os.getppid()
+        self._pid, self._parent = os.getpid(), worker
         self._threads = _thread._count()
         self._has_run = False
         self._is_clean = True
@@ -1227,8 +1227,8 @@ def _use_python_signals() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def serve(channel: socket.socket, queue: socket.socket, failpoint: Failpoint = nullcontext) -> None:
-    """Run calls until the worker closes the channel. A test can kill the process at each `failpoint`."""
+def serve(channel: socket.socket, queue: socket.socket, worker: int, failpoint: Failpoint = nullcontext) -> None:
+    """Run calls until the worker, the parent, closes the channel. A test can kill this process at each `failpoint`."""
     for one in (channel, queue):
         one.set_inheritable(False)
     del sys.argv[1:]
@@ -1237,15 +1237,16 @@ def serve(channel: socket.socket, queue: socket.socket, failpoint: Failpoint = n
     received = receive_hello(channel)
     if received is None:
         return
-    runner = CallRunner(channel, queue, failpoint)
+    runner = CallRunner(channel, queue, worker, failpoint)
     runner.prepare(*received)
     with contextlib.suppress(ConnectionError):  # the worker has gone
         runner.run()
 
 
 def _main() -> None:
-    die_with_parent(int(sys.argv[3]))
-    serve(socket.socket(fileno=int(sys.argv[1])), socket.socket(fileno=int(sys.argv[2])))
+    channel, queue, worker = map(int, sys.argv[1:])
+    die_with_parent(worker)
+    serve(socket.socket(fileno=channel), socket.socket(fileno=queue), worker)
     os._exit(0)  # threads of calls may be left
 
 

@@ -40,6 +40,8 @@ class Runner:
         self.channel = channel
         self.outputs = ""
         self.retired = False
+        #: The journal has the start of a call.
+        self.has_begun = False
         #: It has said so itself, or is dead: an order without a start in the journal will not begin.
         self.refuses = False
         self.hung_up = False
@@ -66,7 +68,7 @@ class Runner:
             signal.set_wakeup_fd(-1)
             let_through()
             name_process("bb-runner")
-            protocol.serve(theirs, queue[1], moment)
+            protocol.serve(theirs, queue[1], worker, moment)
 
         try:
             pid = fork(be_runner)
@@ -200,60 +202,58 @@ class Runner:
         self.blocked = False
 
 
-class Runners:
-    """The runner of a worker: made for the first call, as most workers run commands only, and again when it is retired.
+class LazyRunner:
+    """The runner of a worker, made for its first call: most workers run commands only.
 
-    The worker has no transaction open, and no other database, when it asks for a runner.
+    There is one at most. A worker whose runner is retired is replaced.
     """
 
-    def __init__(self, database: Database, start: Callable[[Runner], object], stop: Callable[[Runner], object]) -> None:
-        """Make no runner yet. `start` is called with each one that is made, `stop` with each one that will be ended.
+    def __init__(self, database: Database, start: Callable[[Runner], object]) -> None:
+        """Make no runner yet. `start` is called with it once it is made.
 
         A fork may not carry `database`: it is closed before, and opened again by its next transaction.
         """
-        self._database = database
-        self._start, self._stop = start, stop
+        self._database, self._start = database, start
         self._runner: Runner | None = None
-        self._interpreter = ""
 
     def get(self, interpreter: str) -> Runner:
-        """Return a runner that takes calls for an interpreter (`""`: this one). Raises CannotStart, Temporary."""
-        if self._interpreter != interpreter:
-            self.end()
-        self.end_retired()
-        return self._runner or self._make(interpreter)
+        """Return the runner, made for an interpreter (`""`: this one). Raises CannotStart, Temporary.
+
+        The worker has no transaction open, and no other database, when it asks for the first time.
+        """
+        if self._runner is None:
+            self._runner = self._make(interpreter)
+        return self._runner
+
+    def is_fresh(self) -> bool:
+        """Return True if this worker can still run any task: no call has left something behind."""
+        return self._runner is None or not self._runner.retired
+
+    def has_failed(self) -> bool:
+        """Return True if the runner has ended before it began its first call."""
+        return self._runner is not None and self._runner.hung_up and not self._runner.has_begun
 
     def retire(self) -> None:
         """Have the runner take no further call."""
         if self._runner is not None:
             self._runner.retired = True
 
-    def end_retired(self) -> None:
-        """End the runner if it takes no further call; threads that its calls have left end with it."""
-        if self._runner is not None and self._runner.retired:
-            self.end()
-
-    def end(self) -> None:
-        """End the runner, if there is one."""
-        runner, self._runner = self._runner, None
-        if runner is not None:
-            self._stop(runner)
-            runner.close()
-            runner.end()
-
     def pids(self) -> set[int]:
         """Return the process of the runner, if it is to live on."""
         return set() if self._runner is None or self._runner.retired else {self._runner.pid}
 
     def _make(self, interpreter: str) -> Runner:
-        self._interpreter = interpreter
         try:
-            self._runner = Runner.of(interpreter) if interpreter else self._fork()
-            self._start(self._runner)
+            runner = Runner.of(interpreter) if interpreter else self._fork()
+            try:
+                self._start(runner)
+            except OSError:
+                runner.close()
+                runner.end()
+                raise
         except OSError as error:
-            self.end()
             raise Temporary(f"A process for calls cannot be started now: {error.strerror}.") from error
-        return self._runner
+        return runner
 
     def _fork(self) -> Runner:
         self._database.release()

@@ -143,6 +143,7 @@ class CallSeries(Series):
             return
         if entry.kind == "s":
             self._running_since = entry.at
+            self._runner.has_begun = True
         elif entry.kind == "e":
             document = entry.document
             self._sync(entry.claim, document.get("kept", ()))

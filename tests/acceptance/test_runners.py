@@ -1,4 +1,4 @@
-"""Which process runs a call: made for the first one, kept for the next ones, replaced when a call has changed it."""
+"""The process that runs calls: made for a worker's first one, kept for the next, replaced when a call changes it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from typing import Any
 
 import pytest
 
+from ipc.task import LaunchInput
+from supervisor.execution.outcome import MOST_INTERRUPTIONS
 from supervisor.execution.trees import children_of
+from supervisor.role import TROUBLE_REST
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
-from tests.helpers.stage import PATIENCE, Stage, descriptors, gone, lives
+from tests.helpers.stage import PATIENCE, Stage, descriptors, gone
 
 JOBS = """
-import os, threading
+import os, threading, time
 
 def places():
     return [os.getppid(), os.getpid()]
@@ -30,6 +33,10 @@ def launch():
     with BackgroundManager() as manager:
         return manager.launch(command=["true"]).id
 
+def say():
+    print("hello")
+    time.sleep(300)
+
 def die():
     os.kill(os.getpid(), 9)
 """
@@ -38,9 +45,9 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="the processes and fi
 
 
 @pytest.fixture
-def jobs(live: Stage, tmp_path: Path) -> Stage:
+def jobs(stage: Stage, tmp_path: Path) -> Stage:
     (tmp_path / "jobs.py").write_text(JOBS)
-    return live
+    return stage.up(**BRISK, worker_idle_s=600)
 
 
 def call(stage: Stage, name: str, folder: Path) -> Any:
@@ -61,12 +68,10 @@ def test_calls_of_one_worker_share_a_runner(jobs: Stage, tmp_path: Path):
     assert call(jobs, "places", tmp_path) == call(jobs, "places", tmp_path)
 
 
-def test_runner_that_has_a_thread_left_is_ended_at_once_and_replaced_in_the_same_worker(jobs: Stage, tmp_path: Path):
-    worker, runner = call(jobs, "linger", tmp_path)
-    eventually(lambda: not lives(runner), PATIENCE, "the end of the runner")
-    next_worker, next_runner = call(jobs, "places", tmp_path)
-    assert next_worker == worker
-    assert next_runner != runner
+def test_worker_and_runner_are_replaced_after_a_call_that_leaves_a_thread(jobs: Stage, tmp_path: Path):
+    old = call(jobs, "linger", tmp_path)
+    eventually(lambda: gone(old), PATIENCE, "the end of the worker and its runner")
+    assert call(jobs, "places", tmp_path) != old
 
 
 @linux
@@ -111,16 +116,52 @@ def test_runner_is_replaced_when_the_environment_of_calls_changes(stage: Stage, 
 
 
 @pytest.mark.parametrize("interpreter", ["", sys.executable])
-def test_worker_outlives_a_runner_that_a_call_kills(stage: Stage, tmp_path: Path, interpreter: str):
+def test_call_after_one_that_killed_its_process_runs(stage: Stage, tmp_path: Path, interpreter: str):
+    start(stage, tmp_path, interpreter)
+    old = call(stage, "places", tmp_path)
+    died = stage.result(call="jobs:die", cwd=str(tmp_path), concurrencyKey="one")
+    assert (died.error_kind, died.attempt) == ("signal", 1)
+    assert gone(old[1:])
+    assert call(stage, "places", tmp_path) != old
+
+
+@pytest.mark.parametrize("interpreter", ["", sys.executable])
+def test_output_of_a_first_call_is_seen_while_it_runs_and_kept_when_it_is_cancelled(
+    stage: Stage, tmp_path: Path, interpreter: str
+):
+    start(stage, tmp_path, interpreter)
+    id = stage.launch(call="jobs:say", cwd=str(tmp_path), stdin="")
+    eventually(lambda: stage.say("output", id) == "hello\n", PATIENCE, "its output")
+    assert stage.task(id).status == "running"
+    stage.say("cancel", id)
+    assert stage.say("output", id) == "hello\n"
+
+
+def test_calls_are_not_used_up_by_an_interpreter_that_does_not_get_to_run_them(stage: Stage, tmp_path: Path):
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    start(stage, tmp_path, str(broken))
+    for id in [stage.launch(call="time:time", concurrencyKey="one") for _ in range(2)]:
+        task = stage.until(id)
+        assert task.error_kind == "lost"
+        assert task.completed_at is not None
+        assert (task.completed_at - task.queued_at).total_seconds() >= TROUBLE_REST * MOST_INTERRUPTIONS
+
+
+def test_many_calls_that_cannot_be_started_end_in_one_worker(stage: Stage, tmp_path: Path):
+    start(stage, tmp_path, "/no/python")
+    launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 500
+    ids = [launched.id for launched in stage.queue.launch_many(launches)]
+    for id in ids:
+        assert stage.until(id).error_kind == "spawn"
+    assert "died" not in (stage.folder / "supervisor.log").read_text()
+
+
+def start(stage: Stage, folder: Path, interpreter: str) -> None:
     (stage.folder / "config.toml").write_text(f'[agents.python]\ninterpreter = "{interpreter}"\n')
-    (tmp_path / "jobs.py").write_text(JOBS)
+    (folder / "jobs.py").write_text(JOBS)
     stage.up(**BRISK)
-    for _ in range(2):
-        worker, runner = call(stage, "places", tmp_path)
-        died = stage.result(call="jobs:die", cwd=str(tmp_path), concurrencyKey="one")
-        assert (died.error_kind, died.attempt) == ("signal", 1)
-        assert gone([runner])
-    assert call(stage, "places", tmp_path)[0] == worker
 
 
 def color(stage: Stage) -> str:

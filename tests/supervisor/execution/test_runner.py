@@ -33,7 +33,7 @@ from supervisor.execution.runner import (
     encode_order,
     end_line,
 )
-from supervisor.execution.runners import Runner, Runners
+from supervisor.execution.runners import LazyRunner, Runner
 from tests.helpers.moment import eventually
 
 #: A program of a worker that forks its runner, sends it one order and prints what the journal has in the end.
@@ -231,23 +231,24 @@ def test_interpreter_that_does_not_exist_cannot_be_started():
         Runner.of("/no/python")
 
 
-def test_runner_that_cannot_be_started_for_now_can_be_started_later(home: Path, monkeypatch: pytest.MonkeyPatch):
-    def refuse(_child: Callable[[], None]) -> int:
+def test_runner_that_cannot_be_started_for_now_is_started_later(home: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(_: object) -> int:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     met: list[Runner] = []
     with closing(Database(Home(home).prepare())) as database:
-        runners = Runners(database, met.append, met.remove)
+        runner = LazyRunner(database, met.append)
+        database.release()
         before = os.listdir("/dev/fd")
-        with monkeypatch.context() as patch:
+        with monkeypatch.context() as patch, pytest.raises(Temporary, match="Resource temporarily unavailable"):
             patch.setattr("supervisor.execution.runners.fork", refuse)
-            with pytest.raises(Temporary, match="Resource temporarily unavailable"):
-                runners.get("")
-        assert len(os.listdir("/dev/fd")) <= len(before)
-        assert met == []
-        assert runners.get(sys.executable) is runners.get(sys.executable) is met[0]
-        runners.end()
-        assert met == []
+            runner.get("")
+        with pytest.raises(Temporary, match="Resource temporarily unavailable"):
+            LazyRunner(database, refuse).get(sys.executable)
+        assert os.listdir("/dev/fd") == before
+        assert runner.get(sys.executable) is runner.get(sys.executable) is met[0]
+        met[0].close()
+        met[0].end()
 
 
 @pytest.mark.parametrize("text", ["", "\0", "\n", "\u2028", "é", "\ud800", '"', "x" * ORDER_LIMIT])
