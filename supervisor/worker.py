@@ -157,13 +157,43 @@ class Worker(Role):
     def _begin(self, taken: list[Taken]) -> None:
         """Run what was taken; with nothing, wait in the slot if the worker is parked there, else give it back."""
         self._requested = False
-        while taken:
+        if taken:
             self._parking.last_claim = taken[-1].claim
-            taken = self._begin_series(taken) if taken[0].task.is_plain else self._begin_alone(taken[0])
-            if self._series is not None or self._run is not None:
+            try:
+                self._start(taken)
                 return
+            except CannotStart as refusal:
+                self._refuse(taken, refusal)
         if not self._parking.active:
             self._leave_slot()
+
+    def _start(self, taken: list[Taken]) -> None:
+        """Start tasks, whatever stands in the way for now. Raises CannotStart."""
+        while True:
+            try:
+                if taken[0].task.is_plain:
+                    self._start_series(taken)
+                else:
+                    self._start_alone(taken[0])
+            except Temporary as error:
+                self._hold_on(error)
+            else:
+                return
+
+    def _start_alone(self, one: Taken) -> None:
+        """Start a task that is watched by itself. Raises CannotStart, Temporary."""
+        self._current = one
+        self._watch_alone(run.start(one.claimed(), self._queue, self._runner, self._journal), 0.0)
+
+    def _refuse(self, taken: list[Taken], refusal: CannotStart) -> None:
+        """Settle tasks that cannot be started, and take no more at once: a new configuration may wait to be read."""
+        for one in taken:
+            Files(self.home, one.claim).forget(inputs=True)
+        self._publish([self._refused(one, refusal) for one in taken], 0)
+
+    def _refused(self, one: Taken, refusal: CannotStart) -> Ended:
+        outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
+        return Ended(one, one.started_at, settlement_of(one, outcome, self._queue.config))
 
     def _leave_slot(self) -> None:
         self._slot = None
@@ -171,24 +201,6 @@ class Worker(Role):
             self.finish()
         else:
             self._say({"idle": True})
-
-    def _begin_alone(self, one: Taken) -> list[Taken]:
-        """Start a task that is watched by itself; return the next ones if it cannot be started."""
-        self._current, claimed = one, one.claimed()
-        while True:
-            try:
-                self._watch_alone(run.start(claimed, self._queue, self._runner, self._journal), 0.0)
-            except CannotStart as refusal:
-                Files(self.home, one.claim).forget(inputs=True)
-                return self._publish([self._refused(one, refusal)], self._next_count())
-            except Temporary as error:
-                self._hold_on(error)
-            else:
-                return []
-
-    def _refused(self, one: Taken, refusal: CannotStart) -> Ended:
-        outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
-        return Ended(one, one.started_at, settlement_of(one, outcome, self._queue.config))
 
     def _publish(self, ended: list[Ended], count: int) -> list[Taken]:
         assert self._slot is not None, "what has ended had a slot"
@@ -247,28 +259,16 @@ class Worker(Role):
 
     # tasks in series
 
-    def _begin_series(self, taken: list[Taken]) -> list[Taken]:
-        """Start a series; return the next tasks if it cannot be started."""
-        agent = taken[0].task.agent
-        try:
-            self._series = self._call_series(taken) if agent == "python" else self._command_series(taken)
-        except CannotStart as refusal:
-            return self._publish([self._refused(one, refusal) for one in taken], self._next_count())
+    def _start_series(self, taken: list[Taken]) -> None:
+        """Start tasks one after the other. Raises CannotStart, Temporary."""
+        agent, config = taken[0].task.agent, self._queue.config
+        if agent == "command":
+            self._series = CommandSeries(self._tools, taken, config)
+        else:
+            runner = self._runner.get(config.agent("python").interpreter)
+            self._series = CallSeries(runner, self._journal, taken, config)
         self._began = clock.monotonic()
         self._look_at = self._began + LOOK_AFTER[agent]
-        return []
-
-    def _command_series(self, taken: list[Taken]) -> Series:
-        return CommandSeries(self._tools, taken, self._queue.config)
-
-    def _call_series(self, taken: list[Taken]) -> Series:
-        """Hand calls to the runner, whatever stands in its way for now. Raises CannotStart."""
-        config = self._queue.config
-        while True:
-            try:
-                return CallSeries(self._runner.get(config.agent("python").interpreter), self._journal, taken, config)
-            except Temporary as error:
-                self._hold_on(error)
 
     def _follow(self, series: Series) -> float:
         """See how a series goes; return for how many seconds nothing need be done."""
@@ -444,7 +444,7 @@ class Worker(Role):
         self._database.durability = config.durability
         self._tools.environments = Environments(self.home, config.agent("command").env)
         if config.agent("python") != before.agent("python"):  # a runner is told once what calls begin with
-            self._runner.retire()
+            self._runner.mark_outdated()
         self._configured = True
 
     def _leave(self) -> None:

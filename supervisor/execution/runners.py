@@ -27,7 +27,7 @@ _PIECE = 64 * 1024
 
 
 class Runner:
-    """A process for callables: a fork of the clean worker, or another interpreter.
+    """A process for callables: a fork of its worker without the worker's files, or another interpreter.
 
     It is `retired` when it takes no more orders, `hung_up` when the channel has ended, and `blocked` while it waits
     for `resume` because the journal cannot be written. `lines` are end lines that the journal had no room for.
@@ -205,7 +205,7 @@ class Runner:
 class LazyRunner:
     """The runner of a worker, made for its first call: most workers run commands only.
 
-    There is one at most. A worker whose runner is retired is replaced.
+    There is one at most. A worker whose runner is retired or outdated is replaced.
     """
 
     def __init__(self, database: Database, start: Callable[[Runner], object]) -> None:
@@ -215,11 +215,13 @@ class LazyRunner:
         """
         self._database, self._start = database, start
         self._runner: Runner | None = None
+        self._is_outdated = False
 
     def get(self, interpreter: str) -> Runner:
         """Return the runner, made for an interpreter (`""`: this one). Raises CannotStart, Temporary.
 
-        The worker has no transaction open, and no other database, when it asks for the first time.
+        The worker has no transaction open, and no other database, when it asks for the first time. A call that it was
+        given just before the runner became outdated still runs there.
         """
         if self._runner is None:
             self._runner = self._make(interpreter)
@@ -227,16 +229,15 @@ class LazyRunner:
 
     def is_fresh(self) -> bool:
         """Return True if this worker can still run any task: no call has left something behind."""
-        return self._runner is None or not self._runner.retired
+        return self._runner is None or not (self._runner.retired or self._is_outdated)
 
     def has_failed(self) -> bool:
         """Return True if the runner has ended before it began its first call."""
         return self._runner is not None and self._runner.hung_up and not self._runner.has_begun
 
-    def retire(self) -> None:
-        """Have the runner take no further call."""
-        if self._runner is not None:
-            self._runner.retired = True
+    def mark_outdated(self) -> None:
+        """Note that what the runner was told, if there is one, is no longer true."""
+        self._is_outdated = self._runner is not None
 
     def pids(self) -> set[int]:
         """Return the process of the runner, if it is to live on."""

@@ -16,7 +16,7 @@ from supervisor.execution.trees import children_of
 from supervisor.role import TROUBLE_REST
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
-from tests.helpers.stage import PATIENCE, Stage, descriptors, gone
+from tests.helpers.stage import PATIENCE, Stage, descriptors, gone, kill
 
 JOBS = """
 import os, threading, time
@@ -149,6 +149,30 @@ def test_calls_are_not_used_up_by_an_interpreter_that_does_not_get_to_run_them(s
         assert (task.completed_at - task.queued_at).total_seconds() >= TROUBLE_REST * MOST_INTERRUPTIONS
 
 
+@linux
+def test_runner_whose_environment_changes_is_not_left_over_from_a_command(stage: Stage, tmp_path: Path):
+    start(stage, tmp_path, "")
+    worker, _ = call(stage, "places", tmp_path)
+    id = stage.sleeper(concurrencyKey="one")
+    assert stage.worker_of(id) == worker
+    (stage.folder / "config.toml").write_text('[agents.python]\nenv = { COLOR = "red" }\n')
+    stage.say("reload")
+    assert color(stage, "two") == "red"
+    kill(stage.pid(id))
+    assert stage.until(id).leftovers == 0
+    assert color(stage) == "red"
+
+
+def test_corrected_interpreter_is_used_for_the_calls_that_still_wait(stage: Stage, tmp_path: Path):
+    start(stage, tmp_path, "/no/python")
+    launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 3000
+    ids = [launched.id for launched in stage.queue.launch_many(launches)]
+    assert stage.until(ids[0]).error_kind == "spawn"
+    (stage.folder / "config.toml").write_text("")
+    stage.say("reload")
+    assert stage.until(ids[-1]).status == "completed"
+
+
 def test_many_calls_that_cannot_be_started_end_in_one_worker(stage: Stage, tmp_path: Path):
     start(stage, tmp_path, "/no/python")
     launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 500
@@ -164,5 +188,5 @@ def start(stage: Stage, folder: Path, interpreter: str) -> None:
     stage.up(**BRISK)
 
 
-def color(stage: Stage) -> str:
-    return json.loads(stage.result(call="os:getenv", args=["COLOR"], concurrencyKey="one").result or "null")
+def color(stage: Stage, key: str = "one") -> str:
+    return json.loads(stage.result(call="os:getenv", args=["COLOR"], concurrencyKey=key).result or "null")
