@@ -468,8 +468,9 @@ class Database:
 
     def release(self) -> None:
         """Close the connection, as a fork may not carry it. The next transaction opens it again. Raises GateBusy."""
-        self.close()
-        self._file = None
+        with self._mutex:
+            self.close()
+            self._file = None
 
 
 def jump(transaction: Transaction) -> None:

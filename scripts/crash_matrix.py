@@ -1,6 +1,6 @@
 """The crash matrix: in each scene, each process is killed before and after each place where it does what others see.
 
-First the scenes are played to see which moments are come to; every such moment, with the role that came to it, and
+First the scenes are played to see which moments they reach; every such moment, with the role that came to it, and
 where it came to it several times the first and the last of them, is a cell. In a cell that process gets SIGKILL exactly
 there; what an operator would start again is started again; then all must be over, and true.
 """
@@ -72,7 +72,7 @@ UNREACHABLE = {
     "runner.spawn": "only for another interpreter; as task.spawn",
     "runner.journal.cut": "only on a full disk",
     "runner.resume": "only on a full disk",
-    "runner.kill": "only for a runner that was made and cannot be told what it needs, as on a full disk",
+    "runner.kill": "only for a runner whose output files cannot be created, as on a full disk",
     "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
     "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",
     **dict.fromkeys(
@@ -303,29 +303,29 @@ def moments() -> set[str]:
 
 
 def explore(scenes: list[str], jobs: int) -> list[Record]:
-    """Play all scenes in peace, again while there are moments that none came to and nobody knows why."""
+    """Play all scenes without a kill, and again while a moment is neither reached nor listed as unreachable."""
     records = records_of(scenes, jobs)
     for _ in range(RECORDINGS - 1):
         if not unexplained(records):
             break
-        print(f"played again: no scene came to {', '.join(unexplained(records))}", flush=True)
+        print(f"played again: no scene reached {', '.join(unexplained(records))}", flush=True)
         records += records_of(scenes, jobs)
     return records
 
 
 def unexplained(records: list[Record]) -> list[str]:
-    """List the moments that no scene came to and of which nobody knows why."""
+    """List the moments that no scene reached and that are not listed as unreachable."""
     return sorted(missing(records) - UNREACHABLE.keys())
 
 
 def missing(records: list[Record]) -> set[str]:
-    """Return the moments that no scene came to."""
+    """Return the moments that no scene reached."""
     return moments() - {cell.moment for record in records for cell in record.cells}
 
 
 def tell_missing(records: list[Record]) -> None:
-    """Print the moments that no scene came to, and why."""
-    print(f"\n{len(moments() - missing(records))} moments of {len(moments())} are come to; not come to:")
+    """Print the moments that no scene reached, and why."""
+    print(f"\n{len(moments() - missing(records))} moments of {len(moments())} are reached; not reached:")
     for name in sorted(missing(records)):
         print(f"  {name}: {UNREACHABLE.get(name, 'NO REASON KNOWN')}")
 
@@ -363,7 +363,7 @@ def main() -> int:
     well &= not _violated_again(acts, options.jobs)
     broken = [f"{record.scene} VIOLATED in peace: {record.violation}" for record in records if record.violation]
     if not options.scene:
-        broken += [f"{name}: no scene comes to this moment, and nobody knows why" for name in unexplained(records)]
+        broken += [f"{name}: no scene reaches it, and UNREACHABLE does not say why" for name in unexplained(records)]
     print(*broken, sep="\n", end="\n" * bool(broken))
     return 0 if well and not broken else 1
 

@@ -20,7 +20,7 @@ from ipc.settings import applied_configuration
 from supervisor.execution.files import Files
 from supervisor.execution.journal import Entry, entries_by_claim, noted_settlement, outcome_of_end
 from supervisor.execution.outcome import Outcome, interrupted, settlement_of
-from supervisor.execution.output_files import was_opened
+from supervisor.execution.output_files import command_prefix, runner_prefix, was_opened
 from supervisor.execution.trees import children_of, is_marked, is_role, is_spared, kill_all, marked
 from supervisor.messages import say
 
@@ -138,11 +138,11 @@ class _Record:
         """What the task that ran has written so far lies in files of its worker, unless it was watched by itself."""
         owner = self._lost.owner
         assert owner is not None, "its journal was read"
-        name = f"worker-{owner.number}-runner" if one.agent == "python" else f"command-{owner.number}"
+        name = runner_prefix if one.agent == "python" else command_prefix
         for stream, path in files.paths.items():
             if not os.path.exists(path):
                 with suppress(FileNotFoundError), moment("dead.output.rename"):
-                    os.rename(self._queue.home.folder / "output" / f"{name}.{stream}", path)
+                    os.rename(f"{name(self._queue.home, owner.number)}.{stream}", path)
 
 
 def _noted_outputs(entries: Sequence[Entry]) -> tuple[tuple[str, bytes], ...]:

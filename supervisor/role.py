@@ -26,8 +26,8 @@ HOMELESS = 60.0
 #: it again: given back each time, and faulted in again, it was a tenth of a worker's time.
 KEPT = 4 * 1024 * 1024
 
-#: Bytes from which a freed block is given back at once, in a process whose calls may free large ones: the most that
-#: glibc chooses by itself as long as neither limit is set (DEFAULT_MMAP_THRESHOLD_MAX in mallopt(3)).
+#: Bytes from which a block is returned to the system as soon as it is freed. Without any setting, glibc adapts this
+#: limit up to that value (DEFAULT_MMAP_THRESHOLD_MAX in mallopt(3)).
 LARGE = 32 * 1024 * 1024
 
 _PR_SET_NAME = 15
@@ -150,7 +150,7 @@ def keep_memory() -> None:
 
 
 def reuse_large_blocks() -> None:
-    """Keep what is freed of large blocks: for a fork of a process that called `keep_memory`, and runs users' code."""
+    """Keep freed blocks for the next use, after `keep_memory`: user code may need large ones again and again."""
     _mallopt(_M_MMAP_THRESHOLD, LARGE)
 
 

@@ -26,6 +26,7 @@ from supervisor.execution.attempt import Attempt
 from supervisor.execution.files import STREAMS, Files
 from supervisor.execution.journal import Journal, settlement_document
 from supervisor.execution.outcome import Outcome, settlement_of
+from supervisor.execution.output_files import runner_prefix
 from supervisor.execution.pace import LOOK_AFTER, Pace
 from supervisor.execution.plan import CannotStart, Environments, inherited
 from supervisor.execution.run import Run
@@ -443,7 +444,7 @@ class Worker(Role):
         self._queue.config = config
         self._database.durability = config.durability
         self._tools.environments = Environments(self.home, config.agent("command").env)
-        if config.agent("python") != before.agent("python"):  # a runner is told once what calls begin with
+        if config.agent("python") != before.agent("python"):  # a runner gets its settings once, when it starts
             self._runner.mark_outdated()
         self._configured = True
 
@@ -460,8 +461,8 @@ class Worker(Role):
     # runners
 
     def _meet_runner(self, runner: Runner) -> None:
-        """Tell a new runner what it needs, and listen to it. Raises OSError."""
-        prefix = f"{self.home.folder}/output/worker-{self._owner}-runner"
+        """Create the output files of a new runner, send it its settings and listen to it. Raises OSError."""
+        prefix = runner_prefix(self.home, self._owner)
         for stream in STREAMS:
             os.close(os.open(f"{prefix}.{stream}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
         hello = {

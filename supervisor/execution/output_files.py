@@ -102,7 +102,17 @@ class OutputFiles:
 
 def paths_of(home: Home, owner: int) -> list[str]:
     """Return the paths of a worker's files."""
-    return [f"{home.folder}/output/command-{owner}.{stream}" for stream in STREAMS]
+    return [f"{command_prefix(home, owner)}.{stream}" for stream in STREAMS]
+
+
+def command_prefix(home: Home, owner: int) -> str:
+    """Return the path of the output files of a worker's commands, without `.stdout` or `.stderr`."""
+    return f"{home.folder}/output/command-{owner}"
+
+
+def runner_prefix(home: Home, owner: int) -> str:
+    """Return the path of the output files of a worker's runner, without `.stdout` or `.stderr`."""
+    return f"{home.folder}/output/worker-{owner}-runner"
 
 
 def was_opened(home: Home, owner: int) -> bool:

@@ -54,43 +54,25 @@ class Runner:
     @classmethod
     def forked(cls) -> Runner:
         """Return a fork of this process, which must have no database open. Raises OSError."""
-        ours, theirs = socket.socketpair()
-        queue = _queue()
         worker = os.getpid()
-
-        def be_runner() -> None:
-            protocol.die_with_parent(worker)
-            gc.freeze()  # an object of the worker's that is collected would close a descriptor of a call
-            close_descriptors(theirs.fileno(), queue[1].fileno())
-            reuse_large_blocks()
-            os.setsid()
-            restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
-            signal.set_wakeup_fd(-1)
-            let_through()
-            name_process("bb-runner")
-            protocol.serve(theirs, queue[1], worker, moment)
-
-        try:
-            pid = fork(be_runner)
-        except OSError:
-            for one in (ours, *queue):
-                one.close()
-            raise
-        finally:
-            theirs.close()
-        return cls(pid, ours, queue)
+        return cls._connected(lambda channel, orders: fork(lambda: _be_runner(worker, channel, orders)))
 
     @classmethod
     def of(cls, interpreter: str) -> Runner:
-        """Return a runner of another Python. Raises CannotStart."""
+        """Return a runner of another Python. Raises CannotStart, OSError."""
+        return cls._connected(lambda channel, orders: _spawn(interpreter, channel, orders))
+
+    @classmethod
+    def _connected(cls, start: Callable[[socket.socket, socket.socket], int]) -> Runner:
+        """Start a process with its ends of the channel and of the queue; `start` returns the process ID."""
         ours, theirs = socket.socketpair()
         queue = _queue()
         try:
-            pid = _spawn(interpreter, theirs, queue[1])
-        except OSError as error:
+            pid = start(theirs, queue[1])
+        except BaseException:
             for one in (ours, *queue):
                 one.close()
-            raise CannotStart(f"The interpreter {interpreter} cannot be started: {error.strerror}.") from error
+            raise
         finally:
             theirs.close()
         return cls(pid, ours, queue)
@@ -205,7 +187,7 @@ class Runner:
 class LazyRunner:
     """The runner of a worker, made for its first call: most workers run commands only.
 
-    There is one at most. A worker whose runner is retired or outdated is replaced.
+    A worker has at most one. When it can no longer be used, the worker is replaced.
     """
 
     def __init__(self, database: Database, start: Callable[[Runner], object]) -> None:
@@ -236,7 +218,7 @@ class LazyRunner:
         return self._runner is not None and self._runner.hung_up and not self._runner.has_begun
 
     def mark_outdated(self) -> None:
-        """Note that what the runner was told, if there is one, is no longer true."""
+        """Note that the settings of calls have changed since the runner was started, if there is one."""
         self._is_outdated = self._runner is not None
 
     def pids(self) -> set[int]:
@@ -266,8 +248,22 @@ def _queue() -> tuple[socket.socket, socket.socket]:
     return socket.socketpair(socket.AF_UNIX, getattr(socket, "SOCK_SEQPACKET", None) or socket.SOCK_DGRAM)
 
 
+def _be_runner(worker: int, channel: socket.socket, orders: socket.socket) -> None:
+    """Run calls in a fork of the worker, without what the worker has open and is set to."""
+    protocol.die_with_parent(worker)
+    gc.freeze()  # an object of the worker's that is collected would close a descriptor of a call
+    close_descriptors(channel.fileno(), orders.fileno())
+    reuse_large_blocks()
+    os.setsid()
+    restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
+    signal.set_wakeup_fd(-1)
+    let_through()
+    name_process("bb-runner")
+    protocol.serve(channel, orders, worker, moment)
+
+
 def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
-    """Start the runner's file under another interpreter. Raises OSError."""
+    """Start the runner's file under another interpreter. Raises CannotStart."""
     numbers = [str(channel.fileno()), str(queue.fileno())]
     for one in (channel, queue):
         one.set_inheritable(True)
@@ -281,5 +277,7 @@ def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> in
                 setsigmask=(),
                 setsigdef=DEFAULT_SIGNALS,
             )
+    except OSError as error:
+        raise CannotStart(f"The interpreter {interpreter} cannot be started: {error.strerror}.") from error
     finally:
         queue.set_inheritable(False)

@@ -19,7 +19,7 @@ from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, descriptors, gone, kill
 
 JOBS = """
-import os, threading, time
+import os, threading
 
 def places():
     return [os.getppid(), os.getpid()]
@@ -35,7 +35,7 @@ def launch():
 
 def say():
     print("hello")
-    time.sleep(300)
+    threading.Event().wait()
 
 def die():
     os.kill(os.getpid(), 9)
