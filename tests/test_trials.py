@@ -86,7 +86,12 @@ FLAWS: dict[str, tuple[str, Edit]] = {
     "an output with one line too many": ("outputs", lambda e: e.outputs.update({"bg-1": "bg-1 0\nbg-1 1\n"})),
     "the error of another task": ("texts", lambda e: e.tasks["bg-1"].update(error="bg-2 failed")),
     "a cancelled task that completed": ("verdicts", lambda e: e.lines.extend(lines("cancel 0 bg-1"))),
-    "a start after the verdict": ("verdicts", lambda e: e.lines.insert(1, Line("complete", 0.0, ("bg-1",)))),
+    "a start after a cancel": ("verdicts", lambda e: e.lines.insert(1, Line("cancel", 0.0, ("bg-1",)))),
+    "a start long after the verdict": ("verdicts", lambda e: e.lines.insert(1, Line("complete", -60.0, ("bg-1",)))),
+    "two starts after the verdict": (
+        "verdicts",
+        lambda e: e.lines.extend([Line("complete", 0.0, ("bg-1",)), start("bg-1", 2, 2), start("bg-1", 3, 3)]),
+    ),
     "a start while paused": ("pauses", lambda e: e.lines.insert(0, Line("paused", 0.0, ("single",)))),
     "too many lost tasks": ("lost", lambda e: e.tasks["bg-1"].update(status="error", error_kind="lost")),
     "a held task": ("remains", lambda e: setattr(e, "held", 1)),
@@ -106,6 +111,12 @@ def test_granted_retry_may_start_again():
     evidence.lines[0] = Line("launched", 0.0, ("bg-1", "1", "0"))
     evidence.lines += [start("bg-1", 2, 2), end("bg-1", 2, 2)]
     assert "starts" not in reported(evidence)
+
+
+def test_task_may_be_starting_while_its_verdict_is_stored():
+    evidence = sound()
+    evidence.lines.insert(1, Line("complete", 0.0, ("bg-1",)))
+    assert "verdicts" not in reported(evidence)
 
 
 def crowd(*texts: Line) -> set[str]:

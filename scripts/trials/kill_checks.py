@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos_check import AGAIN, BATCH_STORED, ENDED, STARTED, database
-from kill_load import LIMITS
+from kill_load import GRACE_S, LIMITS
 from outside import Seen
 from trial_home import SESSION, Delivered, Line, Tail
 
@@ -187,16 +187,23 @@ def check_texts(evidence: Evidence) -> Iterator[str]:
 
 
 def check_verdicts(evidence: Evidence) -> Iterator[str]:
-    """An acknowledged verdict is the outcome, and nothing of the task starts after it."""
-    ended: set[str] = set()
+    """An acknowledged verdict is the outcome, and nothing of the task starts after it.
+
+    `cancel` returns when the task has ended. `complete` and `fail` return when the verdict is stored: a task that
+    was about to start by then may still do so once, before its worker has heard of it.
+    """
+    given: dict[str, Line] = {}
     for line in evidence.lines:
         if line.word in _STATUS_AFTER:
-            ended.add(line.id)
+            given[line.id] = line
             status = evidence.tasks.get(line.id, {}).get("status")
             if status != _STATUS_AFTER[line.word]:
                 yield f"{line.word} of {line.id} was acknowledged, and the task is {status}"
-        elif line.is_start and line.id in ended:
-            yield f"{line.id} started after its verdict: {lines_of(evidence, line.id)}"
+        elif line.is_start and line.id in given:
+            verdict = given[line.id]
+            if verdict.word == "cancel" or line.at > verdict.at + GRACE_S:
+                yield f"{line.id} started after its verdict: {lines_of(evidence, line.id)}"
+            given[line.id] = line._replace(word="cancel")  # it may start no more
 
 
 @dataclass
