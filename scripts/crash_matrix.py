@@ -72,7 +72,7 @@ UNREACHABLE = {
     "runner.spawn": "only for another interpreter; as task.spawn",
     "runner.journal.cut": "only on a full disk",
     "runner.resume": "only on a full disk",
-    "runner.kill": "only for a runner whose output files cannot be created, as on a full disk",
+    "runner.kill": "only if the output files of a runner cannot be created, for example on a full disk",
     "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
     "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",
     **dict.fromkeys(

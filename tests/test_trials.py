@@ -57,6 +57,12 @@ def sound() -> Evidence:
     return evidence
 
 
+def give_verdict(evidence: Evidence, verb: str, at: float = 0.0, status: str = "completed") -> None:
+    """Acknowledge a verdict before the task's first line."""
+    evidence.lines.insert(1, Line(verb, at, ("bg-1",)))
+    evidence.tasks["bg-1"]["status"] = status
+
+
 def reported(evidence: Evidence) -> set[str]:
     return {text.partition(":")[0] for text in violations(evidence)}
 
@@ -86,11 +92,11 @@ FLAWS: dict[str, tuple[str, Edit]] = {
     "an output with one line too many": ("outputs", lambda e: e.outputs.update({"bg-1": "bg-1 0\nbg-1 1\n"})),
     "the error of another task": ("texts", lambda e: e.tasks["bg-1"].update(error="bg-2 failed")),
     "a cancelled task that completed": ("verdicts", lambda e: e.lines.extend(lines("cancel 0 bg-1"))),
-    "a start after a cancel": ("verdicts", lambda e: e.lines.insert(1, Line("cancel", 0.0, ("bg-1",)))),
-    "a start long after the verdict": ("verdicts", lambda e: e.lines.insert(1, Line("complete", -60.0, ("bg-1",)))),
-    "two starts after the verdict": (
+    "a start after a cancel": ("verdicts", lambda e: give_verdict(e, "cancel", status="cancelled")),
+    "a start long after a verdict": ("verdicts", lambda e: give_verdict(e, "complete", at=-60.0)),
+    "a second start after a verdict": (
         "verdicts",
-        lambda e: e.lines.extend([Line("complete", 0.0, ("bg-1",)), start("bg-1", 2, 2), start("bg-1", 3, 3)]),
+        lambda e: (give_verdict(e, "complete"), e.lines.append(start("bg-1", 2, 2))),
     ),
     "a start while paused": ("pauses", lambda e: e.lines.insert(0, Line("paused", 0.0, ("single",)))),
     "too many lost tasks": ("lost", lambda e: e.tasks["bg-1"].update(status="error", error_kind="lost")),
@@ -115,7 +121,7 @@ def test_granted_retry_may_start_again():
 
 def test_task_may_be_starting_while_its_verdict_is_stored():
     evidence = sound()
-    evidence.lines.insert(1, Line("complete", 0.0, ("bg-1",)))
+    give_verdict(evidence, "complete")
     assert "verdicts" not in reported(evidence)
 
 

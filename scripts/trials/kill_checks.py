@@ -24,6 +24,9 @@ _KILLED = {"lost", "signal"}
 
 _STATUS_AFTER = {"cancel": "cancelled", "complete": "completed", "fail": "error"}
 
+#: A time before any line of the journal.
+_NEVER = float("-inf")
+
 
 @dataclass
 class Evidence:
@@ -187,23 +190,22 @@ def check_texts(evidence: Evidence) -> Iterator[str]:
 
 
 def check_verdicts(evidence: Evidence) -> Iterator[str]:
-    """An acknowledged verdict is the outcome, and nothing of the task starts after it.
+    """An acknowledged verdict is the outcome, and the task does not start afterwards.
 
-    `cancel` returns when the task has ended. `complete` and `fail` return when the verdict is stored: a task that
-    was about to start by then may still do so once, before its worker has heard of it.
+    `cancel` returns when the task has ended. `complete` and `fail` return when the verdict is stored; if the worker
+    is just starting the task, its process may write one first line after that.
     """
-    given: dict[str, Line] = {}
+    latest_start: dict[str, float] = {}
     for line in evidence.lines:
         if line.word in _STATUS_AFTER:
-            given[line.id] = line
+            latest_start[line.id] = _NEVER if line.word == "cancel" else line.at + GRACE_S
             status = evidence.tasks.get(line.id, {}).get("status")
             if status != _STATUS_AFTER[line.word]:
                 yield f"{line.word} of {line.id} was acknowledged, and the task is {status}"
-        elif line.is_start and line.id in given:
-            verdict = given[line.id]
-            if verdict.word == "cancel" or line.at > verdict.at + GRACE_S:
+        elif line.is_start and line.id in latest_start:
+            if line.at > latest_start[line.id]:
                 yield f"{line.id} started after its verdict: {lines_of(evidence, line.id)}"
-            given[line.id] = line._replace(word="cancel")  # it may start no more
+            latest_start[line.id] = _NEVER
 
 
 @dataclass

@@ -24,8 +24,8 @@ _HIGHEST_LIMIT = 4
 _BACKLOG = 300
 MAX_TASKS = 150_000
 
-#: Seconds after which a lowered limit or a pause must be visible in the journal: a task that was claimed
-#: before may write its first line that much later on a busy machine.
+#: Seconds after which a lowered limit, a pause or a stored verdict must be visible in the journal: a task that was
+#: claimed before may write its first line that much later on a busy machine.
 GRACE_S = 1.0
 
 _RETRIES = 3
