@@ -175,7 +175,7 @@ def test_corrected_interpreter_is_used_for_the_calls_that_still_wait(stage: Stag
 
 def test_many_calls_that_cannot_be_started_end_in_one_worker(stage: Stage, tmp_path: Path):
     start(stage, tmp_path, "/no/python")
-    launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 500
+    launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 2000
     ids = [launched.id for launched in stage.queue.launch_many(launches)]
     for id in ids:
         assert stage.until(id).error_kind == "spawn"
