@@ -116,7 +116,9 @@ class Crew:
         return hand
 
     def born(self, hand: Hand, pid: int) -> None:
-        """The process of an expected worker is known. Its line is open, so the number is still its own."""
+        """The process of an expected worker is known. As long as its channel is open, the number is still its own."""
+        if hand not in self._hands:  # it died before its birth was told
+            return
         found = watch(pid)
         hand.pid = pid
         if found is None:
