@@ -173,6 +173,7 @@ class CallAttempt(Attempt):
             return self._death() if self.runner.hung_up else None
         self.has_children = entry.kind == "x"
         document = entry.document
+        self.runner.note_end(document)
         for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked when the call was over
             with suppress(FileNotFoundError), moment("call.unlink"):
                 os.unlink(self.files.paths[stream])

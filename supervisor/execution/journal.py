@@ -3,7 +3,7 @@
 Lines: `s CLAIM US` before the first instruction of an attempt, then `e CLAIM US JSON CRC` when its process tree is
 gone, or `x CLAIM US JSON CRC` when its first process has ended and others are left; US is microseconds since 1970. Each
 line is one write(2) to a file opened with O_APPEND, without a sync: it outlives the death of any process, not of the
-machine.
+machine. The document of a runner's end line has `last` if the runner takes no further call.
 """
 
 from __future__ import annotations

@@ -1054,9 +1054,12 @@ class CallRunner:
         is_alone = not has_children and _thread._count() <= self._threads
         is_intact = self._descriptors.are_intact(is_suspect=self._state.is_suspect)
         self._journal.is_suspect = not is_intact
+        goes_on = self._is_clean and is_alone and is_intact
+        if not goes_on:
+            document["last"] = True
         self._end(order.claim, document, has_children=has_children, is_alone=is_alone)
         self._state.is_suspect = False
-        return self._is_clean and is_alone and is_intact
+        return goes_on
 
     def _begin(self, claim: int) -> None:
         """Note the beginning; while the journal cannot be written, the call does not begin. Raises ConnectionError."""

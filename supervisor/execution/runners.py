@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ipc.database import Database
@@ -126,6 +126,10 @@ class Runner:
                     self._handle(line)
             else:
                 self._lose()
+
+    def note_end(self, document: Mapping[str, Any]) -> None:
+        """Note from a call's end line whether the call was the last one, before a command is started beside it."""
+        self.retired |= document.get("last", False)
 
     def take_lines(self) -> bytes:
         """Return the end lines that have come over the channel, once."""

@@ -146,6 +146,7 @@ class CallSeries(Series):
             self._runner.has_begun = True
         elif entry.kind == "e":
             document = entry.document
+            self._runner.note_end(document)
             self._sync(entry.claim, document.get("kept", ()))
             self._end(entry.at, outcome_of_end(document))
             self._forget_order(entry.claim)

@@ -626,7 +626,7 @@ def test_threads_that_are_left_retire_the_runner(worker: Worker):
             return 1
     """)
     kind, document = worker.ended(worker.submit("jobs:f"))
-    assert (kind, document["result"]) == ("e", "1")
+    assert (kind, document["result"], document["last"]) == ("e", "1", True)
     worker.wait_until_retired()
 
 
@@ -767,10 +767,10 @@ def test_leaked_descriptors_retire_the_runner(worker: Worker):
             found = [open(os.devnull)]
             found.append(found)
     """)
-    worker.run("jobs:in_a_cycle")
+    assert "last" not in worker.run("jobs:in_a_cycle")
     assert worker.result("json:loads", "1") == 1
     assert not worker.is_retired()
-    worker.run("jobs:f")
+    assert worker.run("jobs:f")["last"] is True
     worker.wait_until_retired()
 
 
@@ -780,7 +780,7 @@ def test_result_of_a_call_that_closes_all_descriptors_is_journaled(worker: Worke
     eventually(lambda: any(line.startswith(b"e ") for line in worker.lines()), message="the end line")
     os.waitid(os.P_PID, worker.runner.pid, os.WEXITED | os.WNOWAIT)
     assert worker.end() == 0
-    assert worker.end_of(claim) == ("e", {"result": "5"})
+    assert worker.end_of(claim) == ("e", {"result": "5", "last": True})
 
 
 def test_files_that_replace_the_runners_descriptors_are_not_written_to(worker: Worker):
