@@ -688,7 +688,7 @@ def test_call_whose_order_is_too_long_for_the_queue_runs_in_a_series(shared: Sta
     module.write_text("import os\ndef size(text): return [len(text), len(os.environ['LONG'])]\n")
     fields = {"args": ["\u65e5" * 16_000], "env": {"LONG": "x" * 70_000}}
     assert called(shared, module, "size", **fields).result == "[16000, 70000]"
-    assert not list((shared.folder / "input").glob("*.order"))
+    eventually(lambda: not list((shared.folder / "input").glob("*.order")), PATIENCE, "its order to be deleted")
 
 
 def test_call_of_a_changed_module_with_stdin_runs_in_a_new_process(shared: Stage, module: Path):
