@@ -727,7 +727,7 @@ STATE = {
     "arguments": ("sys.argv.append('x')", "sys.argv[1:] == []"),
     "collector": ("gc.disable(); gc.set_threshold(1)", "gc.isenabled() and gc.get_threshold()[0] > 1"),
     "fault handler": ("faulthandler.enable()", "not faulthandler.is_enabled()"),
-    "fault handler's timer": ("faulthandler.dump_traceback_later(0.001, exit=True)", "busy() is None"),
+    "fault handler's timer": ("faulthandler.dump_traceback_later(0.4, exit=True)", "busy(0.6) is None"),
     "trace": ("sys.settrace(lambda *a: None)", "sys.gettrace() is None"),
     "hook": ("sys.excepthook = print", "sys.excepthook is sys.__excepthook__"),
     "socket timeout": ("socket.setdefaulttimeout(1)", "socket.getdefaulttimeout() is None"),
@@ -740,8 +740,8 @@ def test_next_call_does_not_notice_a_changed_state(worker: Worker, kind: str):
     change, check = STATE[kind]
     worker.module(f"""
         import decimal, faulthandler, gc, locale, os, resource, signal, socket, sys, time, warnings
-        def busy():
-            end = time.monotonic() + 0.01
+        def busy(seconds=0.01):
+            end = time.monotonic() + seconds
             while time.monotonic() < end: pass
         def nothing(): pass
         def change(): {change}
