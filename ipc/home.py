@@ -9,8 +9,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipc.errors import BadHome
-from ipc.moments import moment
+from .errors import BadHome
+from .failpoints import moment
 
 NAME = ".backburner"
 

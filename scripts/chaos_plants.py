@@ -25,7 +25,7 @@ PLANTS = {
 PATCHES = {
     "slot-over": [
         (
-            "ipc/limits.py",
+            "ipc/config/limits.py",
             "def limit(self, group: str) -> int:",
             "def limit(self, group: str) -> int:\n        return 7\n\n    def _was(self, group: str) -> int:",
         ),
@@ -38,7 +38,7 @@ PATCHES = {
         ),
     ],
     "run-twice": [
-        ("supervisor/recovery.py", "files.were_made()", "False"),
+        ("supervisor/pool/recovery.py", "files.were_made()", "False"),
     ],
 }
 

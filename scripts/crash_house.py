@@ -21,15 +21,15 @@ from typing import IO, Any, NamedTuple
 
 from crash_zygote import Started, zygote
 
-from ipc.client import Client
-from ipc.config import BackgroundConfig
-from ipc.database import Database
-from ipc.errors import BackburnerError
-from ipc.home import Home
-from ipc.lock import holder
-from ipc.moments import WATCH
-from ipc.queue import Queue
-from ipc.task import LaunchInput, Task
+from backburner.ipc.bus.client import Client
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.errors import BackburnerError
+from backburner.ipc.failpoints import WATCH
+from backburner.ipc.home import Home
+from backburner.ipc.machine.lock import holder
+from backburner.ipc.model.task import LaunchInput, Task
+from backburner.ipc.store.queue import Queue
+from backburner.ipc.store.sqlite.database import Database
 
 #: Seconds after which what should come in a fraction of one does not come any more.
 PATIENCE = 60.0

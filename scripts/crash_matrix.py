@@ -52,7 +52,7 @@ EDGES = ("before", "after")
 
 #: Moments that no scene comes to, and why.
 UNREACHABLE = {
-    "holder.signal": "somebody must be stopped inside the write gate; tests/ipc/test_gate.py does that",
+    "holder.signal": "a process must stop inside the write gate; tests/ipc/store/sqlite/test_write_gate.py",
     "process.kill": "only where the system has no pidfd",
     "shortcut.link": "only for a home whose path is longer than a socket's may be",
     "systemd.send": "only under systemd; nothing is decided on it",
@@ -73,13 +73,13 @@ UNREACHABLE = {
     "runner.journal.cut": "only on a full disk",
     "runner.resume": "only on a full disk",
     "runner.kill": "only if the output files of a runner cannot be created, for example on a full disk",
-    "hook.tell": "only where an agent's client asks; tests/supervisor/parents/test_hooks.py kills it there",
+    "hook.tell": "only where an agent's client asks; tests/supervisor/integrations/test_hooks.py kills it there",
     "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",
     **dict.fromkeys(
         ("setup.rename", "setup.unlink", "setup.forget", "setup.clean"), "files of a client's, not of a home's"
     ),
-    "scratch.remove": "after a restore that was killed; tests/ipc/test_backup.py leaves such a folder",
-    "salvage.link": "only for a damaged database; tests/ipc/test_backup.py kills a salvage there",
+    "scratch.remove": "after a restore that was killed; tests/ipc/store/sqlite/test_backup.py leaves such a folder",
+    "salvage.link": "only for a damaged database; tests/ipc/store/sqlite/test_backup.py kills a salvage there",
     "salvage.rename": "as salvage.link",
     "salvage.unlink": "as salvage.link, of a salvage that was killed; repeated, it goes on",
     "salvage.rename-back": "as salvage.unlink",

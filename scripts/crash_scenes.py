@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from crash_house import JOB, PATIENCE, Play, Violation, comm, is_dead, until
 
-from ipc.errors import BackburnerError
+from backburner.ipc.errors import BackburnerError
 
 #: So many times a subscriber comes again at most: it is killed once.
 LISTENERS = 4

@@ -11,6 +11,7 @@ import gc
 import importlib
 import json
 import os
+import pkgutil
 import selectors
 import signal
 import socket
@@ -149,8 +150,8 @@ def _say(line: socket.socket, number: int) -> None:
 
 def _be(order: dict[str, object], files: list[int]) -> NoReturn:
     """In the child: what a fresh interpreter would be with that command line."""
-    from ipc import moments
-    from supervisor.cli import main
+    from backburner.ipc import failpoints
+    from backburner.supervisor.cli import main
 
     for number, file in enumerate(files):
         os.dup2(file, number)
@@ -159,8 +160,8 @@ def _be(order: dict[str, object], files: list[int]) -> NoReturn:
     os.chdir(str(order["cwd"]))
     os.environ.clear()
     os.environ.update(order["environment"])
-    if moments.WATCH in os.environ:
-        moments._watch = moments.Watch(Path(os.environ[moments.WATCH]))
+    if failpoints.WATCH in os.environ:
+        failpoints._watch = failpoints.Watch(Path(os.environ[failpoints.WATCH]))
     sys.argv = ["backburner", *order["words"]]
     code = 1
     try:
@@ -172,11 +173,12 @@ def _be(order: dict[str, object], files: list[int]) -> NoReturn:
 
 
 def _import_all() -> None:
-    """What a command may import, as far as it stands in our packages."""
-    for package in ("ipc", "supervisor"):
-        for path in sorted((ROOT / package).rglob("*.py")):
-            name = ".".join(path.relative_to(ROOT).with_suffix("").parts)
-            importlib.import_module(name.removesuffix(".__init__"))
+    """Import every module of the package."""
+    import backburner
+
+    for module in pkgutil.walk_packages(backburner.__path__, "backburner."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
     for name in ("psutil", "sqlite_utils"):
         importlib.import_module(name)
 

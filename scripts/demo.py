@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from ipc.client import Client
-from ipc.control import program
-from ipc.event import Event
-from ipc.home import Home
+from backburner.ipc.api.control import program
+from backburner.ipc.bus.client import Client
+from backburner.ipc.home import Home
+from backburner.ipc.model.event import Event
 
 ROOT = Path(__file__).resolve().parents[1]
 PARENT = "ses-demo"
@@ -87,7 +87,7 @@ def jobs(home: Home) -> list[Job]:
         Job("sonnet", "find the longest functions", [PYTHON, "-c", LONGEST_FUNCTIONS]),
         Job("haiku", "read the README as JSON", [PYTHON, "-m", "json.tool", "README.md"], ends="error"),
         Job("haiku", "check the indentation", [PYTHON, "-m", "tabnanny", "ipc", "supervisor"]),
-        Job("haiku", "disassemble the queue", [PYTHON, "-m", "dis", "ipc/queue.py"]),
+        Job("haiku", "disassemble the queue", [PYTHON, "-m", "dis", "ipc/store/queue.py"]),
     ]
 
 

@@ -12,6 +12,7 @@ import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -19,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULE = "tests/acceptance/test_seed_failures.py"
 
 #: What a copy needs.
-COPIED = ("ipc", "supervisor", "tests", "backburner.py", "tox.ini")
+COPIED = ("ipc", "supervisor", "backburner", "tests", "tox.ini")
 
 #: Rows at a time, and the seconds that the tests of one row may take.
 WORKERS, PATIENCE = 2, 60
@@ -69,7 +70,7 @@ def judge(row: Row) -> tuple[bool, str]:
         tree = Path(folder).resolve()
         for name in COPIED:
             source = ROOT / name
-            copy = shutil.copytree if source.is_dir() else shutil.copy
+            copy = partial(shutil.copytree, symlinks=True) if source.is_dir() else shutil.copy
             copy(source, tree / name)
         try:
             patch(tree, row)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 
-_BOOTSTRAP = "import sys; from supervisor.cli import main; sys.exit(main())"
+_BOOTSTRAP = "import sys; from backburner.supervisor.cli import main; sys.exit(main())"
 
 
 class Seen(NamedTuple):
@@ -49,9 +49,9 @@ class Place:
     def snapshot(self) -> None:
         """Use a copy of the tree as it is now: whoever edits it meanwhile is no part of what is tried."""
         tree = self.project / "tree"
-        for package in ("ipc", "supervisor"):
-            shutil.copytree(self.tree / package, tree / package, ignore=shutil.ignore_patterns("__pycache__"))
-        shutil.copy(self.tree / "backburner.py", tree)
+        for folder in ("ipc", "supervisor", "backburner"):
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(self.tree / folder, tree / folder, symlinks=True, ignore=ignore)
         self.tree = tree
 
     def patch(self, file: str, was: str, becomes: str) -> None:

@@ -50,8 +50,12 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 #: Bugs that are planted to show that they are found: file, what stands there, what stands there instead.
 PLANTS = {
-    "unsynced": ("ipc/commits.py", "if synced >= wanted:", "if wanted:"),
-    "no-jump": ("ipc/database.py", "                    jump(self._transaction)\n", "                    pass\n"),
+    "unsynced": ("ipc/store/sqlite/group_commit.py", "if synced >= wanted:", "if wanted:"),
+    "no-jump": (
+        "ipc/store/sqlite/database.py",
+        "                    jump(self._transaction)\n",
+        "                    pass\n",
+    ),
 }
 
 Facts = dict[str, Any]
@@ -116,7 +120,7 @@ class Machine:
         (self.place.project / "given.txt").write_text("given by file\n")
         if plant:
             self.place.patch(*PLANTS[plant])
-        self.place.patch("ipc/boot.py", BOOT_ID, str(self.place.project / "boot_id"))
+        self.place.patch("ipc/machine/boot.py", BOOT_ID, str(self.place.project / "boot_id"))
         self.boot()
 
     def boot(self) -> None:

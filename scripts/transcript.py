@@ -27,7 +27,7 @@ from pathlib import Path
 from termios import TIOCSWINSZ
 from typing import Any
 
-from ipc.control import program
+from backburner.ipc.api.control import program
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"

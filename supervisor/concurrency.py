@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from heapq import heappop, heappush
 
-from ipc.config import BackgroundConfig
-from ipc.limits import Limits
+from ..ipc.config.limits import Limits
+from ..ipc.config.settings import BackgroundConfig
 
 
 class ConcurrencyManager:

@@ -7,21 +7,21 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
-from ipc import clock
-from ipc.bus import Bus
-from ipc.database import Database
-from ipc.errors import Temporary
-from ipc.home import Home
-from ipc.lock import Lock
-from ipc.log import Line, Log
-from ipc.methods import Methods, Surroundings
-from ipc.notifications import BatchWindow, NotificationConfig
-from ipc.queue import Queue
-from ipc.registry import Registry
-from ipc.settings import applied_configuration
-from ipc.status import status
-from supervisor.herald import Herald
-from supervisor.role import Role, keep_memory, nothing
+from ..ipc import clock
+from ..ipc.bus.handlers import Methods, Surroundings
+from ..ipc.bus.server import Bus
+from ..ipc.errors import Temporary
+from ..ipc.home import Home
+from ..ipc.machine.lock import Lock
+from ..ipc.model.batch import BatchWindow, NotificationConfig
+from ..ipc.store.applied_config import applied_configuration
+from ..ipc.store.events import Line, Log
+from ..ipc.store.processes import Registry
+from ..ipc.store.queue import Queue
+from ..ipc.store.sqlite.database import Database
+from ..ipc.store.status import status
+from .integrations.on_batch import Herald
+from .role import Role, keep_memory, nothing
 
 #: Events read from the log in one go, and sessions whose batches are formed in one transaction.
 PAGE = 256

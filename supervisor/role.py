@@ -9,12 +9,12 @@ import signal
 import sys
 from collections.abc import Callable
 
-from ipc import clock
-from ipc.errors import Temporary
-from ipc.home import Home
-from supervisor.file_watch import FileWatch
-from supervisor.messages import say
-from supervisor.signals import Signals, let_through
+from ..ipc import clock
+from ..ipc.errors import Temporary
+from ..ipc.home import Home
+from .log import say
+from .system.file_watch import FileWatch
+from .system.signals import Signals, let_through
 
 #: Seconds until the next try after a disk was full or the gate was shut.
 TROUBLE_REST = 0.5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ipc.config import BackgroundConfig
+from ..ipc.config.settings import BackgroundConfig
 
 #: Between observations further apart than this many polls nobody looked, so nothing is known.
 HOLE = 3

@@ -12,32 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ipc import clock
-from ipc.config import BackgroundConfig
-from ipc.database import Database, refuse_older_processes
-from ipc.errors import AlreadyRunning, BadConfiguration
-from ipc.groups import Groups
-from ipc.home import Home
-from ipc.identity import Identity
-from ipc.lock import Lock, holder
-from ipc.queue import Queue
-from ipc.registry import Holder, Registry, Running
-from ipc.settings import apply_configuration, note_reload
-from ipc.thaw import Thaw, is_stopped
-from supervisor.backoff import Backoff
-from supervisor.burial import Burial
-from supervisor.children import Watch, watch_identity
-from supervisor.crew import Crew, Hand
-from supervisor.dispatch import Dispatch
-from supervisor.execution.trees import children_of, take_statuses
-from supervisor.file_watch import FALLBACK_POLL
-from supervisor.housekeeping import Housekeeping
-from supervisor.messages import say
-from supervisor.nurse import Nurse
-from supervisor.readiness import Watchdog, notify
-from supervisor.recovery import is_dead, remove_stale_files, rescue_worker
-from supervisor.role import Role
-from supervisor.wall import WallClock
+from ..ipc import clock
+from ..ipc.backoff import Backoff
+from ..ipc.config.settings import BackgroundConfig
+from ..ipc.errors import AlreadyRunning, BadConfiguration
+from ..ipc.home import Home
+from ..ipc.machine.identity import Identity
+from ..ipc.machine.lock import Lock, holder
+from ..ipc.machine.watchdog import Thaw, is_stopped
+from ..ipc.store.applied_config import apply_configuration, note_reload
+from ..ipc.store.groups import Groups
+from ..ipc.store.processes import Holder, Registry, Running
+from ..ipc.store.queue import Queue
+from ..ipc.store.sqlite.database import Database, refuse_older_processes
+from .execution.process_tree import children_of, take_statuses
+from .log import say
+from .pool.dispatch import Dispatch
+from .pool.fork_server_client import Nurse
+from .pool.reaper import Burial
+from .pool.recovery import is_dead, remove_stale_files, rescue_worker
+from .pool.workers import Crew, Hand
+from .role import Role
+from .supervision.maintenance import Housekeeping
+from .system.children import Watch, watch_identity
+from .system.clock_steps import WallClock
+from .system.file_watch import FALLBACK_POLL
+from .system.systemd import Watchdog, notify
 
 #: Seconds beyond `kill_grace_s` after which a worker that has not carried out a verdict is killed.
 VERDICT_MARGIN = 1.0

@@ -11,32 +11,32 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from ipc import clock
-from ipc.claim import Ended, Settlement, Slot, Step, Taken
-from ipc.database import Database
-from ipc.errors import Temporary
-from ipc.home import Home
-from ipc.moments import moment
-from ipc.parking import ParkedSlots
-from ipc.queue import Queue
-from ipc.registry import Registry
-from ipc.settings import applied_configuration
-from supervisor.execution import run
-from supervisor.execution.attempt import Attempt
-from supervisor.execution.files import STREAMS, Files
-from supervisor.execution.journal import Journal, settlement_document
-from supervisor.execution.outcome import Outcome, settlement_of
-from supervisor.execution.output_files import runner_prefix
-from supervisor.execution.pace import LOOK_AFTER, Pace
-from supervisor.execution.plan import CannotStart, Environments, inherited
-from supervisor.execution.run import Run
-from supervisor.execution.runners import LazyRunner, Runner
-from supervisor.execution.series import CallSeries, CommandSeries, CommandTools, Series
-from supervisor.execution.trees import watch_own_children
-from supervisor.file_watch import FALLBACK_POLL
-from supervisor.messages import say
-from supervisor.parking import Parking
-from supervisor.role import TROUBLE_REST, Role, become_subreaper, keep_memory, nothing
+from ..ipc import clock
+from ..ipc.errors import Temporary
+from ..ipc.failpoints import moment
+from ..ipc.home import Home
+from ..ipc.model.claim import Ended, Settlement, Slot, Step, Taken
+from ..ipc.store.applied_config import applied_configuration
+from ..ipc.store.parking import ParkedSlots
+from ..ipc.store.processes import Registry
+from ..ipc.store.queue import Queue
+from ..ipc.store.sqlite.database import Database
+from .execution import run
+from .execution.attempt import Attempt
+from .execution.files import STREAMS, Files
+from .execution.journal import Journal, settlement_document
+from .execution.outcome import Outcome, settlement_of
+from .execution.output_files import runner_prefix
+from .execution.pace import LOOK_AFTER, Pace
+from .execution.plan import CannotStart, Environments, inherited
+from .execution.process_tree import watch_own_children
+from .execution.run import Run
+from .execution.runner_pool import LazyRunner, Runner
+from .execution.series import CallSeries, CommandSeries, CommandTools, Series
+from .log import say
+from .pool.parking import Parking
+from .role import TROUBLE_REST, Role, become_subreaper, keep_memory, nothing
+from .system.file_watch import FALLBACK_POLL
 
 #: Seconds of rest while only the runner, the supervisor or a signal can bring news.
 LONG = 3600.0

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ipc.home import Home
-from ipc.lock import holder
+from backburner.ipc.home import Home
+from backburner.ipc.machine.lock import holder
 from tests.helpers.commands import backburner
 from tests.helpers.places import ROOT, checkout_only
 

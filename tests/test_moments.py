@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
-from ipc.moments import WATCH, moment
-from tests.helpers.places import IPC, SUPERVISOR
+from backburner.ipc.failpoints import WATCH, moment
+from tests.helpers.places import IMPORT_ROOT, IPC, SUPERVISOR
 
 #: Functions by which a process starts, signals, sends, renames, unlinks or writes in place.
 FUNCTIONS = frozenset(
@@ -38,21 +38,21 @@ ENDS = ("COMMIT",)
 
 #: Places without a moment, by module and function, and why that is right.
 EXCEPTIONS = {
-    "ipc.restoring Restoring._copy write_bytes": "a file with a new name, that only the commit makes known",
-    "ipc.connection Call._finish send": "goes to Connection.send, whose bytes leave in _push",
-    "ipc.database Database.read COMMIT": "ends a reading: nothing is written",
-    "ipc.moments Watch.reached os.kill": "the killing itself",
-    "ipc.moments _append os.write": "the watch's own notes",
-    "supervisor.children _ask subprocess.Popen": "its caller has the moment: agents.ask",
-    "supervisor.children _first_line kill": "a program of somebody else's that was asked for its version",
-    "supervisor.nurse Nurse._send send": "goes to ControlLine.send",
-    "supervisor.nursery Nursery._tell send": "goes to ControlLine.send",
+    "ipc.store.importer Restoring._copy write_bytes": "a file with a new name, that only the commit makes known",
+    "ipc.bus.connection Call._finish send": "goes to Connection.send, whose bytes leave in _push",
+    "ipc.store.sqlite.database Database.read COMMIT": "ends a reading: nothing is written",
+    "ipc.failpoints Watch.reached os.kill": "the killing itself",
+    "ipc.failpoints _append os.write": "the watch's own notes",
+    "supervisor.system.children _ask subprocess.Popen": "its caller has the moment: agents.ask",
+    "supervisor.system.children _first_line kill": "a program of somebody else's that was asked for its version",
+    "supervisor.pool.fork_server_client Nurse._send send": "goes to ControlLine.send",
+    "supervisor.fork_server Nursery._tell send": "goes to ControlLine.send",
     "supervisor.execution.runner send_hello socket.send_fds": "its caller has the failpoint: runner.hello",
     "supervisor.execution.runner send_hello sendall": "the same message, if it was sent in part",
     "supervisor.execution.journal Journal._append os.*": "its callers have the failpoints: journal.start, journal.end",
     "supervisor.execution.attempt CallAttempt.start send": "goes to Runner.send",
     "supervisor.execution.series CallSeries._send send": "goes to Runner.send",
-    "ipc.commits Commits._note os.pwrite": "saves a sync; the commit between two of them has a moment",
+    "ipc.store.sqlite.group_commit Commits._note os.pwrite": "saves a sync; each commit has a moment",
 }
 
 
@@ -172,7 +172,7 @@ def test_without_a_watch_a_moment_is_nothing_at_all():
 
 SUICIDE = """
 import os
-from ipc.moments import moment
+from backburner.ipc.failpoints import moment
 def act():
     with moment("act"):
         print("acts", flush=True)
@@ -189,7 +189,7 @@ def test_a_watched_process_dies_where_it_was_ordered(tmp_path: Path, edge: str, 
     script.write_text(SUICIDE)
     where = f"command act@<module> {edge}"
     (tmp_path / "order").write_text(f'{{"token": "t", "kill": "{where}", "nth": {nth}}}')
-    environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IPC.parent)}
+    environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IMPORT_ROOT)}
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout == "acts\n" * acted
     assert done.returncode == (-signal.SIGKILL if nth <= 3 else 0)

@@ -18,21 +18,22 @@ from tests.helpers.places import IN_CHECKOUT, IPC, ROOT, SUPERVISOR
 
 #: A verb, and the modules that may say it; `supervisor.cli*` is a package with all that is in it.
 ROOMS = {
-    "sqlite3": "ipc.database",
-    "sqlite_utils": "ipc.database ipc.migrations",
-    "socket": "ipc.bus ipc.client ipc.connection supervisor.control_line supervisor.nurse supervisor.nursery"
-    " supervisor.crew supervisor.supervisor supervisor.worker supervisor.readiness supervisor.execution*"
-    " supervisor.cli.roles",
-    "subprocess": "supervisor.children supervisor.herald supervisor.nurse ipc.control",
+    "sqlite3": "ipc.store.sqlite.database",
+    "sqlite_utils": "ipc.store.sqlite.database ipc.store.sqlite.migrations",
+    "socket": "ipc.bus.server ipc.bus.client ipc.bus.connection supervisor.supervisor supervisor.worker"
+    " supervisor.fork_server supervisor.pool.control_line supervisor.pool.fork_server_client supervisor.pool.workers"
+    " supervisor.system.systemd supervisor.execution* supervisor.cli.roles",
+    "subprocess": "supervisor.system.children supervisor.integrations.on_batch supervisor.pool.fork_server_client"
+    " ipc.api.control",
     "multiprocessing": "",
-    "os.fork": "supervisor.children",
-    "os.kill": "supervisor.execution* ipc.identity ipc.moments ipc.thaw",
-    "os.killpg": "supervisor.children supervisor.execution*",
+    "os.fork": "supervisor.system.children",
+    "os.kill": "supervisor.execution* ipc.machine.identity ipc.machine.watchdog ipc.failpoints",
+    "os.killpg": "supervisor.system.children supervisor.execution*",
     "os.waitpid": "supervisor.execution*",
     "os.chdir": "supervisor.execution.runner supervisor.execution.series supervisor.execution.spawn",
     "os.system": "",
-    "signal.signal": "supervisor.signals supervisor.execution.runner",
-    "signal.set_wakeup_fd": "supervisor.signals supervisor.execution.runners supervisor.execution.runner",
+    "signal.signal": "supervisor.system.signals supervisor.execution.runner",
+    "signal.set_wakeup_fd": "supervisor.system.signals supervisor.execution.runner_pool supervisor.execution.runner",
     "time.sleep": "",
     "time.time": "ipc.clock",
     "time.time_ns": "ipc.clock supervisor.execution.runner",  # the runner stands alone
@@ -41,7 +42,6 @@ ROOMS = {
     "click": "supervisor.cli*",
     "print": "supervisor.cli*",
     "sys.exit": "supervisor.cli*",
-    "supervisor": "supervisor* backburner",
 }
 
 SQL = re.compile(r"\b(SELECT\s.+\sFROM|INSERT\s+(OR\s+\w+\s+)?INTO|UPDATE\s+\w+\s+SET|DELETE\s+FROM)\s", re.DOTALL)
@@ -57,7 +57,7 @@ MODULES = {
     for package in (IPC, SUPERVISOR)
     for path in sorted(package.rglob("*.py"))
 }
-STATEMENTS = sorted((IPC / "sql").rglob("*.sql"))
+STATEMENTS = sorted((IPC / "store" / "sqlite" / "sql").rglob("*.sql"))
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
@@ -67,7 +67,8 @@ def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
             tops = [(alias.asname, alias.name.partition(".")[0], alias.name) for alias in node.names]
             yield from ((renamed, name) if renamed else (top, top) for renamed, top, name in tops)
         elif isinstance(node, ast.ImportFrom):
-            yield from ((alias.asname or alias.name, f"{node.module}.{alias.name}") for alias in node.names)
+            module = "." * node.level + (node.module or "")
+            yield from ((alias.asname or alias.name, f"{module}.{alias.name}") for alias in node.names)
 
 
 def _dotted(node: ast.expr) -> str:
@@ -125,7 +126,7 @@ def test_a_statement_says_in_its_first_line_what_it_promises(path: Path):
 def test_a_statement_has_exactly_one_module_that_says_it(path: Path):
     """A migration may say it as well: it is the past of all modules."""
     callers = {name for name, tree in MODULES.items() if path.stem in strings(tree)}
-    assert len(callers - {"ipc.migrations"} or callers) == 1, sorted(callers)
+    assert len(callers - {"ipc.store.sqlite.migrations"} or callers) == 1, sorted(callers)
 
 
 @pytest.mark.skipif(not IN_CHECKOUT, reason="the tests are the same beside the wheel")

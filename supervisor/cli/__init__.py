@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supervisor.cli.desk import Desk
+    from .context import Desk
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,15 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _nurse(folder: str) -> int:
-    from supervisor.cli.roles import be_nursery
+    from .roles import be_nursery
 
     be_nursery(folder)
     return 0
 
 
 def _rescue(folder: str) -> int:
-    from ipc.home import Home
-    from supervisor.recovery import rescue_all
+    from ...ipc.home import Home
+    from ..pool.recovery import rescue_all
 
     rescue_all(Home.find(folder))
     return 0
@@ -48,7 +48,7 @@ def _hook(words: list[str], alone: bool) -> int:
     if None in (sys.stdin, sys.stdout, sys.stderr):  # nobody asks, or nobody hears
         return 0
     gc.disable()
-    from supervisor.cli.hooking import hook
+    from .commands.hook import hook
 
     hook(words)
     return _leave(0) if alone else 0
@@ -69,8 +69,8 @@ def _open_nowhere(number: int, name: str) -> None:
 
 
 def _run(words: list[str]) -> int:
-    from supervisor.cli.desk import Desk
-    from supervisor.cli.failures import code_of
+    from .context import Desk
+    from .errors import code_of
 
     desk = Desk()
     try:
@@ -86,8 +86,8 @@ def _run(words: list[str]) -> int:
 
 
 def _obey(words: list[str], desk: Desk) -> int:
-    from ipc.errors import HeldByWorker
-    from supervisor.cli.program import program
+    from ...ipc.errors import HeldByWorker
+    from .app import program
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -96,7 +96,7 @@ def _obey(words: list[str], desk: Desk) -> int:
     try:
         answer = run()
     except HeldByWorker:
-        from supervisor.recovery import rescue_all
+        from ..pool.recovery import rescue_all
 
         rescue_all(desk.home)  # the worker may be dead, and no supervisor alive
         answer = run()

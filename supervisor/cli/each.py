@@ -8,10 +8,10 @@ from typing import TypeVar
 
 import click
 
-from ipc.errors import BackburnerError
-from ipc.task import Task
-from supervisor.cli.desk import Desk
-from supervisor.cli.options import print_json_array, short
+from ...ipc.errors import BackburnerError
+from ...ipc.model.task import Task
+from .context import Desk
+from .options import print_json_array, short
 
 Made = TypeVar("Made")
 
@@ -30,7 +30,7 @@ class Each:
 
     def code(self) -> int:
         """Say what was refused; the exit code of the first of them, or 0."""
-        from supervisor.cli.failures import sentence
+        from .errors import sentence
 
         for error in self._errors:
             print(sentence(error, self._desk), file=sys.stderr)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from ipc import clock
-from ipc.errors import NotFound
-from ipc.queue import Queue
-from ipc.task import Task
-from supervisor.cli.desk import Desk
-from supervisor.cli.watch import Watch
+from ...ipc import clock
+from ...ipc.errors import NotFound
+from ...ipc.model.task import Task
+from ...ipc.store.queue import Queue
+from .changes import Watch
+from .context import Desk
 
 #: So many tasks are read one by one.
 FEW = 16

@@ -40,9 +40,9 @@ def complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     """The newest tasks' ids that start so."""
     from contextlib import suppress
 
-    from ipc.errors import BackburnerError
-    from ipc.tasks import Filter
-    from supervisor.cli.desk import Desk
+    from ...ipc.errors import BackburnerError
+    from ...ipc.store.tasks import Filter
+    from .context import Desk
 
     found: list[str] = []
     with Desk() as desk, suppress(BackburnerError):

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from ipc.lock import holder
-from ipc.registry import Registry
-from supervisor.cli.desk import Desk
+from ...ipc.machine.lock import holder
+from ...ipc.store.processes import Registry
+from .context import Desk
 
 
 def settle_orphans(desk: Desk, ids: Collection[str]) -> None:
     """End what is left of those among these tasks, and settle them: a verdict was written, somebody has to."""
     if holder(desk.home.lock("supervisor")) is not None:
         return
-    from supervisor.recovery import is_dead, rescue_all
+    from ..pool.recovery import is_dead, rescue_all
 
     running = [one for one in Registry(desk.database).running() if one.id in ids]
     if any(is_dead(one) for one in running):

@@ -8,11 +8,11 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from ipc import config
-from ipc.config import BackgroundConfig
-from ipc.home import Home
-from ipc.moments import moment
-from supervisor.role import Role
+from ...ipc.config import settings
+from ...ipc.config.settings import BackgroundConfig
+from ...ipc.failpoints import moment
+from ...ipc.home import Home
+from ..role import Role
 
 #: The word that has the command line be a nursery. Nobody types it.
 NURSERY = "_nursery"
@@ -20,10 +20,10 @@ NURSERY = "_nursery"
 
 def be_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> None:
     """Supervise until told to stop. Raises AlreadyRunning, BadConfiguration, BadHome, Temporary."""
-    from supervisor.supervisor import Source, Supervisor
+    from ..supervisor import Source, Supervisor
 
     def read() -> tuple[BackgroundConfig, list[Path]]:
-        return config.load(home, cwd, overrides), config.sources(home, cwd)
+        return settings.load(home, cwd, overrides), settings.sources(home, cwd)
 
     supervisor = Supervisor(home, Source(read, nursery_command(home)))
     supervisor.run()
@@ -33,7 +33,7 @@ def be_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> Non
 
 def _become(command: list[str], overrides: Mapping[str, object]) -> None:
     """Go on as another program, in this process: whoever watches it, systemd say, sees no death."""
-    from ipc.control import OVERRIDES
+    from ...ipc.api.control import OVERRIDES
 
     environment = {**os.environ, OVERRIDES: json.dumps(overrides)}
     with moment("supervisor.exec"):
@@ -42,16 +42,16 @@ def _become(command: list[str], overrides: Mapping[str, object]) -> None:
 
 def nursery_command(home: Home) -> list[str]:
     """What starts a nursery: without the command line's libraries, which every worker would share for nothing."""
-    from ipc.control import program
+    from ...ipc.api.control import program
 
     return program(NURSERY, str(home.folder))
 
 
 def be_nursery(folder: str) -> None:
     """Fork workers and flushers until told to stop. What they need is imported now: a fork of it is ready at once."""
-    from supervisor.flusher import Flusher
-    from supervisor.nursery import Nursery
-    from supervisor.worker import Worker
+    from ..flusher import Flusher
+    from ..fork_server import Nursery
+    from ..worker import Worker
 
     def worker(home: Home, channel: socket.socket | None) -> Role:
         assert channel is not None, "a worker is ordered with its line"

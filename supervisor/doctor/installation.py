@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from ipc.config import ConfigMistake
-from ipc.database import sqlite_version
-from supervisor.doctor.finding import NOTE, Finding
-from supervisor.lookalikes import lookalikes
+from ...ipc.config.settings import ConfigMistake
+from ...ipc.store.sqlite.database import sqlite_version
+from ...ipc.store.status import DISTRIBUTION
+from .finding import NOTE, Finding
 
 #: The releases of SQLite with the WAL-reset bug: from the first to the last, but for those it was mended in.
 FIRST_AFFECTED, LAST_AFFECTED = (3, 7, 0), (3, 51, 2)
@@ -31,12 +31,14 @@ def check_sqlite(version: str | None = None) -> Iterator[Finding]:
         yield Finding("sqlite", what, why, "write only by way of backburner, or upgrade SQLite", NOTE)
 
 
-def check_lookalikes() -> Iterator[Finding]:
-    """Whether another distribution brings packages of our names."""
-    for name in lookalikes():
-        what = f"The distribution {name} has an import package named as one of backburner's."
-        why = "pip merges the two without a word; up refuses to start."
-        yield Finding("names", what, why, "pipx install backburner  (an environment of its own)")
+def check_name_clash() -> Iterator[Finding]:
+    """Find other distributions in this environment that install an import package called backburner."""
+    from importlib.metadata import packages_distributions
+
+    for name in sorted({*packages_distributions().get("backburner", ())} - {DISTRIBUTION}):
+        what = f"The distribution {name} also installs an import package called backburner."
+        why = "pip overwrites the files of one with those of the other."
+        yield Finding("names", what, why, f"pip uninstall {name}, or install backburner in its own environment")
 
 
 def check_configuration(mistakes: Sequence[ConfigMistake]) -> Iterator[Finding]:

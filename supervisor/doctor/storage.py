@@ -8,11 +8,11 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-from ipc.database import SCHEMA, Inspection
-from ipc.errors import BadHome, OlderProcesses
-from ipc.holders import readers
-from ipc.home import Home
-from supervisor.doctor.finding import NOTE, Finding
+from ...ipc.errors import BadHome, OlderProcesses
+from ...ipc.home import Home
+from ...ipc.store.sqlite.database import SCHEMA, Inspection
+from ...ipc.store.sqlite.wal import readers
+from .finding import NOTE, Finding
 
 MEGABYTE = 1024 * 1024
 

@@ -7,20 +7,20 @@ import os
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
-from ipc.claim import Claimed
-from ipc.config import AgentConfig
-from ipc.home import Home
-from ipc.moments import moment
-from supervisor.children import Watch, signal_name, watch
-from supervisor.execution.files import Files
-from supervisor.execution.journal import Entry, Journal, entries, outcome_of_end
-from supervisor.execution.outcome import INTERRUPTED, Outcome
-from supervisor.execution.plan import CannotStart, Plan, order_file, stdin_of
-from supervisor.execution.runner import Order
-from supervisor.execution.runners import Runner
-from supervisor.execution.spawn import spawn
-from supervisor.execution.trees import take_status
-from supervisor.execution.verdict import Said, cause_of, outcome_of, session_of
+from ...ipc.config.settings import AgentConfig
+from ...ipc.failpoints import moment
+from ...ipc.home import Home
+from ...ipc.model.claim import Claimed
+from ..system.children import Watch, signal_name, watch
+from .files import Files
+from .journal import Entry, Journal, entries, outcome_of_end
+from .outcome import INTERRUPTED, Outcome
+from .plan import CannotStart, Plan, order_file, stdin_of
+from .process_tree import take_status
+from .runner import Order
+from .runner_pool import Runner
+from .spawn import spawn
+from .verdict import Said, cause_of, outcome_of, session_of
 
 
 class Attempt(ABC):

@@ -7,8 +7,8 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
-from ipc.home import Home, sync
-from ipc.moments import moment
+from ...ipc.failpoints import moment
+from ...ipc.home import Home, sync
 
 STREAMS = ("stdout", "stderr")
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
 
-from ipc import clock
-from ipc.claim import Settlement
-from ipc.home import Home
-from ipc.moments import moment
-from ipc.task import TaskStatus
-from supervisor.execution.outcome import Outcome
-from supervisor.execution.runner import end_line, start_line
+from ...ipc import clock
+from ...ipc.failpoints import moment
+from ...ipc.home import Home
+from ...ipc.model.claim import Settlement
+from ...ipc.model.task import TaskStatus
+from .outcome import Outcome
+from .runner import end_line, start_line
 
 #: Bytes after which a journal whose entries are all settled is started over.
 LONG = 1024 * 1024

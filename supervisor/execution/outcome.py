@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from ipc import clock
-from ipc.claim import Attempted, Settlement
-from ipc.config import BackgroundConfig
-from ipc.task import TaskStatus
+from ...ipc import clock
+from ...ipc.config.settings import BackgroundConfig
+from ...ipc.model.claim import Attempted, Settlement
+from ...ipc.model.task import TaskStatus
 
 #: After so many interruptions a task is not started again: it may be what kills its workers.
 MOST_INTERRUPTIONS = 5

@@ -14,9 +14,9 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from ipc.home import Home
-from ipc.moments import moment
-from supervisor.execution.files import STREAMS
+from ...ipc.failpoints import moment
+from ...ipc.home import Home
+from .files import STREAMS
 
 #: In place of a descriptor: the file is to be created before the next command.
 _MISSING = -1

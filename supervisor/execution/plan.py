@@ -9,12 +9,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ipc.claim import Claimed, Taken, decoded_environment
-from ipc.config import AgentConfig, Arguments
-from ipc.environment import is_foreign
-from ipc.errors import Temporary
-from ipc.home import Home
-from supervisor.execution.trees import CLAIM_MARK, HOME_MARK, SPARE_MARK
+from ...ipc.config.environment import is_foreign
+from ...ipc.config.settings import AgentConfig, Arguments
+from ...ipc.errors import Temporary
+from ...ipc.home import Home
+from ...ipc.model.claim import Claimed, Taken, decoded_environment
+from .process_tree import CLAIM_MARK, HOME_MARK, SPARE_MARK
 
 #: Launchers' environments that are kept; each may be a megabyte.
 KEPT_ENVIRONMENTS = 8

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ipc.rules import document_of, pointer, text_of
+from ...ipc.config.extract import document_of, pointer, text_of
 
 #: Bytes that one look reads at most; of an output that grows faster some lines are not counted.
 MOST = 4 * 1024 * 1024

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 
-from ipc import clock
-from ipc.claim import Claimed, Settlement
-from ipc.config import AgentConfig
-from ipc.queue import Queue
-from ipc.task import TaskStatus
-from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
-from supervisor.execution.journal import Journal
-from supervisor.execution.outcome import INTERRUPTED, Outcome, interrupted, settlement_of
-from supervisor.execution.plan import CannotStart, agent_plan, command_plan
-from supervisor.execution.progress import Progress
-from supervisor.execution.runners import LazyRunner
-from supervisor.execution.trees import descendants_of, end, own_children, who_is_left
-from supervisor.execution.vitals import Vitals
+from ...ipc import clock
+from ...ipc.config.settings import AgentConfig
+from ...ipc.model.claim import Claimed, Settlement
+from ...ipc.model.task import TaskStatus
+from ...ipc.store.queue import Queue
+from .attempt import Attempt, CallAttempt, ProcessAttempt
+from .journal import Journal
+from .monitor import Vitals
+from .outcome import INTERRUPTED, Outcome, interrupted, settlement_of
+from .plan import CannotStart, agent_plan, command_plan
+from .process_tree import descendants_of, end, own_children, who_is_left
+from .progress import Progress
+from .runner_pool import LazyRunner
 
 #: Seconds after which a task's process is noted for people to see; most are over before.
 NOTE_PID_AFTER = 0.05

@@ -42,7 +42,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, SourceFileLoader
 from operator import attrgetter
 from typing import Any, NamedTuple, NoReturn
 
-#: Names a place at which a test can kill the process; see ipc/moments.py.
+#: Names a place at which a test can kill the process; see ipc/failpoints.py
 Failpoint = Callable[[str], AbstractContextManager[object]]
 
 #: Bytes of the longest order that is sent as a datagram; a longer one is sent as the path of a file.

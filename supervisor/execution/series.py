@@ -10,24 +10,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ipc import clock
-from ipc.claim import Ended, Taken
-from ipc.config import BackgroundConfig
-from ipc.errors import Temporary, is_full
-from ipc.home import Home, sync
-from ipc.moments import moment
-from supervisor.execution.attempt import Attempt, CallAttempt, ProcessAttempt
-from supervisor.execution.files import SMALL, Files
-from supervisor.execution.journal import Entry, Journal, end_of, entries, outcome_of_end
-from supervisor.execution.outcome import Outcome, interrupted, settlement_of
-from supervisor.execution.output_files import OutputFiles
-from supervisor.execution.plan import CannotStart, Environments, order_file, program_of
-from supervisor.execution.runner import Order
-from supervisor.execution.runners import Runner
-from supervisor.execution.spawn import DEFAULT_SIGNALS
-from supervisor.execution.trees import forget_status, take_status
-from supervisor.execution.verdict import Said, outcome_of
-from supervisor.messages import say
+from ...ipc import clock
+from ...ipc.config.settings import BackgroundConfig
+from ...ipc.errors import Temporary, is_full
+from ...ipc.failpoints import moment
+from ...ipc.home import Home, sync
+from ...ipc.model.claim import Ended, Taken
+from ..log import say
+from .attempt import Attempt, CallAttempt, ProcessAttempt
+from .files import SMALL, Files
+from .journal import Entry, Journal, end_of, entries, outcome_of_end
+from .outcome import Outcome, interrupted, settlement_of
+from .output_files import OutputFiles
+from .plan import CannotStart, Environments, order_file, program_of
+from .process_tree import forget_status, take_status
+from .runner import Order
+from .runner_pool import Runner
+from .spawn import DEFAULT_SIGNALS
+from .verdict import Said, outcome_of
 
 #: Waits at most so many seconds for the end of a child; False if something else wants the worker's attention.
 WaitForChild = Callable[[float], bool]

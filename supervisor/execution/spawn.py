@@ -6,10 +6,10 @@ import os
 import signal
 from contextlib import suppress
 
-from ipc.errors import Temporary, is_full
-from ipc.moments import moment
-from supervisor.execution.plan import CannotStart, Plan, program_of
-from supervisor.execution.trees import forget_status
+from ...ipc.errors import Temporary, is_full
+from ...ipc.failpoints import moment
+from .plan import CannotStart, Plan, program_of
+from .process_tree import forget_status
 
 #: Signals that our processes ignore or handle, and that a program expects at their defaults.
 DEFAULT_SIGNALS = (

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from ipc.config import OWN_SESSION, AgentConfig
-from ipc.rules import pick, read
-from supervisor.children import signal_name
-from supervisor.execution.outcome import Outcome
-from supervisor.execution.wording import cause, plain
+from ...ipc.config.extract import pick, read
+from ...ipc.config.settings import OWN_SESSION, AgentConfig
+from ..system.children import signal_name
+from .outcome import Outcome
+from .wording import cause, plain
 
 _PLAIN = AgentConfig()
 

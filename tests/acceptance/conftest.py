@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ipc.errors import NoSupervisor
+from backburner.ipc.errors import NoSupervisor
 from tests.helpers.moment import eventually
 from tests.helpers.stage import Stage
 from tests.helpers.strays import described, end, strays

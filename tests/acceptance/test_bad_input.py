@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from ipc.control import program
-from ipc.frames import MAX_LINE
-from ipc.log import Log
+from backburner.ipc.api.control import program
+from backburner.ipc.bus.jsonrpc import MAX_LINE
+from backburner.ipc.store.events import Log
 from tests.acceptance.conftest import BRISK
 from tests.helpers.bus import Peer
 from tests.helpers.moment import eventually
-from tests.helpers.places import IPC
+from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.stage import Stage, kill, settings
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
@@ -450,16 +450,16 @@ TURNCOAT = """
 import email.parser, importlib.metadata, os, pkgutil, sys
 root, uid, gid, *words = sys.argv[1:]
 sys.path.append(root)
-import ipc.sql, supervisor.cli, supervisor.execution
-for package in (ipc, supervisor, supervisor.cli, supervisor.execution):
-    for module in pkgutil.iter_modules(package.__path__, package.__name__ + "."):
+import backburner.ipc.store.sqlite.sql, backburner.supervisor.cli
+for module in pkgutil.walk_packages(backburner.__path__, "backburner."):
+    if not module.name.endswith("__main__"):
         importlib.import_module(module.name)
-for statement in os.listdir(ipc.sql.__path__[0]):
+for statement in os.listdir(backburner.ipc.store.sqlite.sql.__path__[0]):
     if statement.endswith(".sql"):
-        ipc.sql.statement(statement[:-4])
+        backburner.ipc.store.sqlite.sql.statement(statement[:-4])
 os.setgroups([]); os.setgid(int(gid)); os.setuid(int(uid))
 sys.argv = ["backburner", *words]
-sys.exit(supervisor.cli.main())
+sys.exit(backburner.supervisor.cli.main())
 """
 
 
@@ -469,7 +469,7 @@ def stranger() -> tuple[int, int]:
 
 
 def as_stranger(stage: Stage, *words: str) -> subprocess.CompletedProcess[str]:
-    who = [str(IPC.parent), *map(str, stranger()), "--home", str(stage.folder)]
+    who = [str(IMPORT_ROOT), *map(str, stranger()), "--home", str(stage.folder)]
     command = [sys.executable, "-P", "-c", TURNCOAT, *who, *words]
     return subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=50, check=False)
 

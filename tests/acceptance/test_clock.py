@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ipc import clock
-from ipc.database import JUMP
-from ipc.tasks import Filter
+from backburner.ipc import clock
+from backburner.ipc.store.sqlite.database import JUMP
+from backburner.ipc.store.tasks import Filter
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.places import ROOT

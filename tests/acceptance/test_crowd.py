@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from ipc.config import BackgroundConfig
-from ipc.database import Database
-from ipc.event import Event
-from ipc.identity import start_ticks
-from ipc.queue import Queue
-from ipc.task import LaunchInput
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.machine.identity import start_ticks
+from backburner.ipc.model.event import Event
+from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.store.queue import Queue
+from backburner.ipc.store.sqlite.database import Database
 from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, descriptors
 from tests.helpers.strays import strays

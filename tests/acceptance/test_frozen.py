@@ -13,11 +13,11 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from ipc import clock
-from ipc.control import program
-from ipc.gate import PATIENCE as GATE_PATIENCE
-from ipc.lock import holder
-from ipc.thaw import is_stopped
+from backburner.ipc import clock
+from backburner.ipc.api.control import program
+from backburner.ipc.machine.lock import holder
+from backburner.ipc.machine.watchdog import is_stopped
+from backburner.ipc.store.sqlite.write_gate import PATIENCE as GATE_PATIENCE
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage

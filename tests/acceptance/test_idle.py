@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from ipc import clock, parking
-from ipc.client import Client
-from ipc.event import Event
-from ipc.home import Home
-from ipc.thaw import is_stopped
-from supervisor.file_watch import FALLBACK_POLL, WATCHED_POLL
+from backburner.ipc import clock
+from backburner.ipc.bus.client import Client
+from backburner.ipc.home import Home
+from backburner.ipc.machine.watchdog import is_stopped
+from backburner.ipc.model.event import Event
+from backburner.ipc.store import parking
+from backburner.supervisor.system.file_watch import FALLBACK_POLL, WATCHED_POLL
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, gone

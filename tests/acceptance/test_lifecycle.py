@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from ipc import clock
-from ipc.errors import AlreadyRunning, InvalidInput, MoveNotAllowed, NoSupervisor
-from ipc.event import Event
-from ipc.groups import Groups
+from backburner.ipc import clock
+from backburner.ipc.errors import AlreadyRunning, InvalidInput, MoveNotAllowed, NoSupervisor
+from backburner.ipc.model.event import Event
+from backburner.ipc.store.groups import Groups
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, descriptors, gone, kill, lives, numbers, settings

@@ -13,22 +13,22 @@ from pathlib import Path
 
 import pytest
 
-from ipc import parking
-from ipc.moments import WATCH
-from ipc.parking import ParkedSlots, pipe_of
-from ipc.task import LaunchInput
+from backburner.ipc.failpoints import WATCH
+from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.store import parking
+from backburner.ipc.store.parking import ParkedSlots, pipe_of
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
-from tests.helpers.places import IPC
+from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.stage import PATIENCE, Stage, kill
 
 LAUNCH = """
 import sys
-from ipc.config import BackgroundConfig
-from ipc.database import Database
-from ipc.home import Home
-from ipc.queue import Queue
-from ipc.task import LaunchInput
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.home import Home
+from backburner.ipc.store.queue import Queue
+from backburner.ipc.model.task import LaunchInput
 from pathlib import Path
 Queue(Database(Home(Path(sys.argv[1]))), BackgroundConfig()).launch(LaunchInput(id=sys.argv[2], command=("true",)))
 """
@@ -95,7 +95,7 @@ def test_task_whose_message_is_lost_is_found(parked: Stage, monkeypatch: pytest.
 def test_task_of_a_launcher_that_dies_at_the_send_runs_once(parked: Stage, tmp_path: Path, edge: str):
     where = f"command wake.send@send {edge}"
     (tmp_path / "order").write_text(json.dumps({"token": "t", "kill": where, "nth": 1}))
-    environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IPC.parent)}
+    environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IMPORT_ROOT)}
     launch = [sys.executable, "-c", LAUNCH, str(parked.folder), "dies"]
     assert subprocess.run(launch, env=environment, check=False).returncode == -signal.SIGKILL
     assert parked.until("dies").status == "completed"

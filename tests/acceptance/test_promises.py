@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from ipc.control import program
-from ipc.home import Home
-from ipc.identity import Identity
+from backburner.ipc.api.control import program
+from backburner.ipc.home import Home
+from backburner.ipc.machine.identity import Identity
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, kill, lives
@@ -71,7 +71,7 @@ def test_a_task_is_not_left_waiting_for_one_that_needs_its_own_slot(live: Stage)
 def test_a_task_that_waits_in_python_for_its_own_slot_is_told_so(live: Stage, tmp_path: Path):
     live.say("limit", "one", "1")
     (tmp_path / "asks.py").write_text(
-        "from ipc import BackgroundManager\n"
+        "from backburner import BackgroundManager\n"
         "def ask():\n"
         "    with BackgroundManager() as manager:\n"
         "        manager.wait(manager.launch(command=['true'], concurrency_key='one').id)\n"

@@ -12,7 +12,7 @@ from statistics import median
 
 import pytest
 
-from supervisor.execution.trees import children_of
+from backburner.supervisor.execution.process_tree import children_of
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.rescue import rescue, summary

@@ -14,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from ipc import control
-from ipc.client import Client
-from ipc.database import SCHEMA
-from ipc.errors import NoSupervisor
+from backburner.ipc.api import control
+from backburner.ipc.bus.client import Client
+from backburner.ipc.errors import NoSupervisor
+from backburner.ipc.store.sqlite.database import SCHEMA
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
-from tests.helpers.places import IPC, SUPERVISOR
+from tests.helpers.places import IPC
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, gone, kill, lives, numbers
 
 #: Runs until a file appears, then ends with what is in it.
@@ -200,13 +200,14 @@ def schema_of_tomorrow(tables: Tables) -> None:
 def newer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a command of a release of this program that has a newer schema."""
     root = tmp_path / "newer"
-    for package in (IPC, SUPERVISOR):
-        shutil.copytree(package, root / package.name, ignore=shutil.ignore_patterns("__pycache__"))
-    change(root / "ipc" / "database.py", f"SCHEMA = {SCHEMA}\n", f"SCHEMA = {SCHEMA + 1}\n")
-    change(root / "ipc" / "control.py", "sys.path.append(root)", "sys.path.insert(0, root)")
-    with (root / "ipc" / "migrations.py").open("a") as migrations:
+    shutil.copytree(IPC.parent, root / "backburner", ignore=shutil.ignore_patterns("__pycache__"))
+    sqlite = root / "backburner" / "ipc" / "store" / "sqlite"
+    change(sqlite / "database.py", f"SCHEMA = {SCHEMA}\n", f"SCHEMA = {SCHEMA + 1}\n")
+    change(root / "backburner" / "ipc" / "api" / "control.py", "sys.path.append(root)", "sys.path.insert(0, root)")
+    with (sqlite / "migrations.py").open("a") as migrations:
         migrations.write(NEWER)
-    bootstrap = f"import sys; sys.path.insert(0, {str(root)!r}); from supervisor.cli import main; sys.exit(main())"
+    path = f"import sys; sys.path.insert(0, {str(root)!r})"
+    bootstrap = f"{path}; from backburner.supervisor.cli import main; sys.exit(main())"
 
     def run(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-P", "-c", bootstrap, "--home", str(home), *words]

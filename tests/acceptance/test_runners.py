@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from ipc.task import LaunchInput
-from supervisor.execution.outcome import MOST_INTERRUPTIONS
-from supervisor.execution.trees import children_of
-from supervisor.role import TROUBLE_REST
+from backburner.ipc.model.task import LaunchInput
+from backburner.supervisor.execution.outcome import MOST_INTERRUPTIONS
+from backburner.supervisor.execution.process_tree import children_of
+from backburner.supervisor.role import TROUBLE_REST
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, descriptors, gone, kill
@@ -29,7 +29,7 @@ def linger():
     return places()
 
 def launch():
-    from ipc.manager import BackgroundManager
+    from backburner.ipc.api.manager import BackgroundManager
     with BackgroundManager() as manager:
         return manager.launch(command=["true"]).id
 

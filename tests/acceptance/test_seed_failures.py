@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ipc import BackgroundManager, TaskStatus
+from backburner import BackgroundManager, TaskStatus
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
-from tests.helpers.places import IPC
+from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.stage import Stage, gone, kill, lives, numbers
 from tests.helpers.yard import Yard
 
@@ -168,7 +168,7 @@ def test_what_a_change_writes_does_not_grow_with_history(yard: Yard):
 
 
 def yard_launch():
-    from ipc import LaunchInput
+    from backburner import LaunchInput
 
     return LaunchInput(command=("true",), description="history", concurrency_key="history")
 
@@ -207,7 +207,7 @@ def test_a_callback_that_throws_breaks_nothing(narrow: Stage, caplog: pytest.Log
 LAUNCHER = """
 import sys
 sys.path.append(sys.argv[1])
-from ipc import BackgroundManager
+from backburner import BackgroundManager
 with BackgroundManager(sys.argv[2]) as manager:
     sys.stdin.readline()
     for number in range(20):
@@ -216,7 +216,7 @@ with BackgroundManager(sys.argv[2]) as manager:
 
 
 def test_processes_do_not_overwrite_each_others_state(narrow: Stage):
-    words = [sys.executable, "-P", "-c", LAUNCHER, str(IPC.parent), str(narrow.folder)]
+    words = [sys.executable, "-P", "-c", LAUNCHER, str(IMPORT_ROOT), str(narrow.folder)]
     launchers = [subprocess.Popen([*words, name], stdin=subprocess.PIPE, text=True) for name in "abcd"]
     for launcher in launchers:
         launcher.communicate("go\n", timeout=30)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from ipc.database import flaws_of
-from ipc.errors import Temporary
+from backburner.ipc.errors import Temporary
+from backburner.ipc.store.sqlite.database import flaws_of
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, gone, lives, settings
@@ -223,7 +223,7 @@ def test_a_backup_that_does_not_fit_leaves_nothing(live: Stage, tmp_path: Path):
 
 
 def _command(stage: Stage, *words: str) -> list[str]:
-    from ipc.control import program
+    from backburner.ipc.api.control import program
 
     return program("--home", str(stage.folder), *words)
 

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from ipc.database import CHECKPOINT_AT
-from ipc.task import LaunchInput
-from supervisor.housekeeping import LONG_LOG, TRUNCATE_AT
+from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.store.sqlite.database import CHECKPOINT_AT
+from backburner.supervisor.supervision.maintenance import LONG_LOG, TRUNCATE_AT
 from tests.acceptance.conftest import BRISK
 from tests.helpers.moment import eventually
 from tests.helpers.places import ROOT
@@ -30,8 +30,8 @@ sys.stdin.read()
 OURS = """
 import sys
 from pathlib import Path
-from ipc.database import Database
-from ipc.home import Home
+from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.home import Home
 with Database(Home(Path(sys.argv[1])), "normal").read() as transaction:
     transaction.value("last_seq")
     print("reads", flush=True)

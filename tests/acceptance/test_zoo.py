@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.execution.trees import bearers
+from backburner.supervisor.execution.process_tree import bearers
 from tests.helpers.moment import eventually
 from tests.helpers.stage import Stage, gone, kill, lives, numbers
 from tests.helpers.zoo import HERD, animal

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from ipc.control import program
+from backburner.ipc.api.control import program
 from tests.helpers.clis import needs
 from tests.helpers.model import Call, Model, Say, Slow
 from tests.helpers.model.turns import Request

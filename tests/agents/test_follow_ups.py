@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ipc.client import Client
-from ipc.errors import InvalidInput, MoveNotAllowed, NotFound
-from ipc.manager import BackgroundManager
-from ipc.task import Task
+from backburner.ipc.api.manager import BackgroundManager
+from backburner.ipc.bus.client import Client
+from backburner.ipc.errors import InvalidInput, MoveNotAllowed, NotFound
+from backburner.ipc.model.task import Task
 from tests.helpers.stage import Stage
 from tests.helpers.yard import Yard
 
@@ -44,7 +44,7 @@ def stage(supervised: Path) -> Iterator[Stage]:
 
 
 def _toml() -> str:
-    from supervisor.cli.toml import lines
+    from backburner.supervisor.cli.toml import lines
 
     return "\n".join(lines({"kill_grace_s": 1, "agents": AGENTS}))
 

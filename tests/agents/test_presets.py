@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ipc.config import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, AgentConfig, BackgroundConfig
-from ipc.presets import preset, presets
-from supervisor.execution.verdict import Said, cause_of, failed, outcome_of
+from backburner.ipc.config.presets import preset, presets
+from backburner.ipc.config.settings import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, AgentConfig, BackgroundConfig
+from backburner.supervisor.execution.verdict import Said, cause_of, failed, outcome_of
 
 TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
 BAD = ("401", "429", "500")

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ipc.task import Task
+from backburner.ipc.model.task import Task
 from tests.helpers.clis import furnish, needs
 from tests.helpers.model import Call, Fail, Hang, Model, Say, Slow
 from tests.helpers.moment import eventually

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ipc.control import program
+from backburner.ipc.api.control import program
 from tests.helpers import clis
 from tests.helpers.clis import needs
 from tests.helpers.stage import Stage

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
-from ipc.bus import Bus, Method
-from ipc.errors import InvalidInput
-from ipc.frames import encode_notification
-from ipc.home import Home
-from ipc.log import Line, Log
+from backburner.ipc.bus.jsonrpc import encode_notification
+from backburner.ipc.bus.server import Bus, Method
+from backburner.ipc.errors import InvalidInput
+from backburner.ipc.home import Home
+from backburner.ipc.store.events import Line, Log
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from ipc.control import program
+from backburner.ipc.api.control import program
 
 
 def backburner(home: Path, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:

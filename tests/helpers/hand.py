@@ -15,21 +15,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ipc import clock
-from ipc.archive import Archive
-from ipc.claim import Claimed, Ended, Rescued, Settlement, Slot, Step, Taken
-from ipc.config import BackgroundConfig
-from ipc.database import Database
-from ipc.errors import BackburnerError
-from ipc.groups import Groups
-from ipc.home import Home
-from ipc.log import Log
-from ipc.parking import ParkedSlots
-from ipc.queue import Queue
-from ipc.settings import apply_configuration
-from ipc.task import LaunchInput, TaskStatus
-from ipc.tasks import Filter
-from tests.helpers.places import IPC, ROOT
+from backburner.ipc import clock
+from backburner.ipc.api.maintenance import Archive
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.errors import BackburnerError
+from backburner.ipc.home import Home
+from backburner.ipc.model.claim import Claimed, Ended, Rescued, Settlement, Slot, Step, Taken
+from backburner.ipc.model.task import LaunchInput, TaskStatus
+from backburner.ipc.store.applied_config import apply_configuration
+from backburner.ipc.store.events import Log
+from backburner.ipc.store.groups import Groups
+from backburner.ipc.store.parking import ParkedSlots
+from backburner.ipc.store.queue import Queue
+from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.tasks import Filter
+from tests.helpers.places import IMPORT_ROOT, ROOT
 
 #: More events than a test makes.
 MANY = 100_000
@@ -192,7 +192,7 @@ class Hand:
 
     def __init__(self) -> None:
         """Start it."""
-        path = os.pathsep.join(dict.fromkeys([str(ROOT), str(IPC.parent)]))
+        path = os.pathsep.join(dict.fromkeys([str(ROOT), str(IMPORT_ROOT)]))
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.helpers.hand"],
             stdin=subprocess.PIPE,

@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import TypeVar
 
-from ipc import clock
+from backburner.ipc import clock
 
 Seen = TypeVar("Seen")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from sqlite_utils import Database as Tables
 
-from ipc.home import Home
-from ipc.identity import Identity
-from ipc.migrations import migrations
+from backburner.ipc.home import Home
+from backburner.ipc.machine.identity import Identity
+from backburner.ipc.store.sqlite.migrations import migrations
 from tests.helpers.places import ROOT
 
 #: The last schema of release 0.1.
@@ -23,7 +23,7 @@ OLD_SCHEMA = 4
 HOLD = """
 import sys
 from pathlib import Path
-from ipc.lock import Lock
+from backburner.ipc.machine.lock import Lock
 assert all(Lock(Path(path)).acquire() for path in sys.argv[1:])
 print("held", flush=True)
 sys.stdin.read()

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 
-import ipc
-import supervisor
+import backburner as package
 
 #: The folder that holds `tests/`, the documents and the examples.
 ROOT = Path(__file__).parents[2]
 
-#: The two packages, wherever they are imported from.
-IPC = Path(str(ipc.__file__)).parent
-SUPERVISOR = Path(str(supervisor.__file__)).parent
+#: The folder that must be on the path for `import backburner`.
+IMPORT_ROOT = Path(str(package.__file__)).parents[1]
+
+#: The two halves of the package, wherever they are imported from.
+IPC = IMPORT_ROOT / "backburner" / "ipc"
+SUPERVISOR = IMPORT_ROOT / "backburner" / "supervisor"
 
 #: Whether the code lies beside its tests; from the wheel it does not.
 IN_CHECKOUT = (ROOT / "ipc").is_dir()
@@ -25,4 +27,4 @@ checkout_only = pytest.mark.skipif(not IN_CHECKOUT, reason="is about the checkou
 
 def backburner() -> Distribution:
     """The installed distribution. Raises PackageNotFoundError; scripts/setup installs it."""
-    return distribution("backburner")
+    return distribution("backburner-supervisor")

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from ipc import clock
+from backburner.ipc import clock
 from tests.helpers.stage import Stage, gone, numbers
 
 #: Writes down the numbers of a leader, its child, and a daemon in a session of its own with an empty environment.

@@ -14,16 +14,16 @@ from typing import Any, Self
 
 import psutil
 
-from ipc import control
-from ipc.client import Client
-from ipc.config import BackgroundConfig
-from ipc.database import Database
-from ipc.event import Event
-from ipc.home import Home
-from ipc.log import Log
-from ipc.queue import Queue
-from ipc.status import status
-from ipc.task import LaunchInput, Task, TaskStatus
+from backburner.ipc.api import control
+from backburner.ipc.bus.client import Client
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.home import Home
+from backburner.ipc.model.event import Event
+from backburner.ipc.model.task import LaunchInput, Task, TaskStatus
+from backburner.ipc.store.events import Log
+from backburner.ipc.store.queue import Queue
+from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.status import status
 from tests.helpers.commands import backburner
 from tests.helpers.moment import eventually
 

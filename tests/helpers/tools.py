@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ipc.control import program
+from backburner.ipc.api.control import program
 
 
 class Client:

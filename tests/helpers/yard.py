@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Self
 
-from ipc.claim import Claimed, Settlement, Slot
-from ipc.config import BackgroundConfig
-from ipc.database import Database
-from ipc.groups import Groups
-from ipc.home import Home
-from ipc.identity import Identity
-from ipc.log import Log
-from ipc.queue import Queue
-from ipc.task import LaunchInput, Task, TaskStatus
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.home import Home
+from backburner.ipc.machine.identity import Identity
+from backburner.ipc.model.claim import Claimed, Settlement, Slot
+from backburner.ipc.model.task import LaunchInput, Task, TaskStatus
+from backburner.ipc.store.events import Log
+from backburner.ipc.store.groups import Groups
+from backburner.ipc.store.queue import Queue
+from backburner.ipc.store.sqlite.database import Database
 
 #: More events than any test makes.
 MANY = 10_000

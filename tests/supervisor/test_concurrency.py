@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ipc.config import BackgroundConfig
-from ipc.errors import BadConfiguration
-from ipc.limits import Limits
-from supervisor.concurrency import ConcurrencyManager
+from backburner.ipc.config.limits import Limits
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.errors import BadConfiguration
+from backburner.supervisor.concurrency import ConcurrencyManager
 
 KEYS = st.sampled_from(["opus", "free", "anthropic/a", "anthropic/b", "other"])
 TABLES = st.fixed_dictionaries({"opus": st.integers(1, 3), "free": st.just(0), "anthropic/*": st.integers(1, 4)})

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from ipc.config import BackgroundConfig
-from ipc.errors import Temporary
-from ipc.log import Log
-from ipc.settings import apply_configuration
-from supervisor.flusher import Flusher
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.errors import Temporary
+from backburner.ipc.store.applied_config import apply_configuration
+from backburner.ipc.store.events import Log
+from backburner.supervisor.flusher import Flusher
 from tests.helpers.moment import eventually
 from tests.helpers.yard import Yard
 

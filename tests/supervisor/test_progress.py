@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ipc.config import DEFAULT_BACKGROUND_CONFIG
-from supervisor.execution import progress
-from supervisor.execution.progress import Progress
+from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
+from backburner.supervisor.execution import progress
+from backburner.supervisor.execution.progress import Progress
 
 RULES = {"tool": ["jsonl:tool"], "message": ["jsonl:say"], "tokens": ["jsonl:in", "jsonl:out"], "cost": ["jsonl:cost"]}
 TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ipc.config import BackgroundConfig
-from supervisor.stability import Finding, Signs, StabilityDetector
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.supervisor.stability import Finding, Signs, StabilityDetector
 
 
 def detector(threshold: int = 3, least_ms: int = 0, stale_ms: int = 0) -> StabilityDetector:

@@ -35,9 +35,9 @@ from backburner import (
     reset_background_manager,
     save_background_state,
 )
-from ipc.home import Home
-from supervisor.concurrency import ConcurrencyManager
-from supervisor.stability import StabilityDetector
+from backburner.ipc.home import Home
+from backburner.supervisor.concurrency import ConcurrencyManager
+from backburner.supervisor.stability import StabilityDetector
 
 
 def launching(manager: BackgroundManager) -> None:

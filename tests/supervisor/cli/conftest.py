@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ipc.claim import Claimed, Settlement, Slot
-from ipc.config import DEFAULT_BACKGROUND_CONFIG
-from ipc.database import Database
-from ipc.home import Home
-from ipc.queue import Queue
-from ipc.task import LaunchInput, Task, TaskStatus
-from supervisor.cli import main
+from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
+from backburner.ipc.home import Home
+from backburner.ipc.model.claim import Claimed, Settlement, Slot
+from backburner.ipc.model.task import LaunchInput, Task, TaskStatus
+from backburner.ipc.store.queue import Queue
+from backburner.ipc.store.sqlite.database import Database
+from backburner.supervisor.cli import main
 
 
 class Said(NamedTuple):

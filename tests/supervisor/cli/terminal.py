@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ipc import clock
-from ipc.control import program
+from backburner.ipc import clock
+from backburner.ipc.api.control import program
 
 PATIENCE = 20.0
 

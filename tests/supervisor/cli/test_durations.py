@@ -3,7 +3,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from supervisor.cli.durations import DURATION, spoken
+from backburner.supervisor.cli.durations import DURATION, spoken
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ipc.control import program
-from ipc.home import Home
-from ipc.lock import holder
+from backburner.ipc.api.control import program
+from backburner.ipc.home import Home
+from backburner.ipc.machine.lock import holder
 from tests.helpers.commands import backburner
 from tests.helpers.moment import eventually
 from tests.supervisor.cli.terminal import Terminal

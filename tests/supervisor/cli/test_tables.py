@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.cli.tables import Cell, clean, columns, cut, fields, status_cell, table
+from backburner.supervisor.cli.tables import Cell, clean, columns, cut, fields, status_cell, table
 
 
 class Terminal(io.StringIO):

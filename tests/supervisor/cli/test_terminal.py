@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ipc.task import TaskStatus
+from backburner.ipc.model.task import TaskStatus
 from tests.supervisor.cli.conftest import Stage
 from tests.supervisor.cli.terminal import Terminal
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from supervisor.execution.journal import LONG, Journal, entries_by_claim
+from backburner.supervisor.execution.journal import LONG, Journal, entries_by_claim
 from tests.helpers.yard import Yard
 
 

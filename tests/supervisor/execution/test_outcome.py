@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from ipc.claim import Held
-from ipc.config import BackgroundConfig
-from ipc.task import TaskStatus
-from supervisor.execution.outcome import MOST_INTERRUPTIONS, Outcome, backoff, interrupted, settlement_of
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.model.claim import Held
+from backburner.ipc.model.task import TaskStatus
+from backburner.supervisor.execution.outcome import MOST_INTERRUPTIONS, Outcome, backoff, interrupted, settlement_of
 from tests.helpers.yard import Yard
 
 

@@ -20,11 +20,11 @@ from typing import Any
 
 import pytest
 
-from ipc.database import Database
-from ipc.errors import Temporary
-from ipc.home import Home
-from supervisor.execution.plan import CannotStart
-from supervisor.execution.runner import (
+from backburner.ipc.errors import Temporary
+from backburner.ipc.home import Home
+from backburner.ipc.store.sqlite.database import Database
+from backburner.supervisor.execution.plan import CannotStart
+from backburner.supervisor.execution.runner import (
     ORDER_LIMIT,
     OUTPUT_LIMIT,
     ROOM,
@@ -33,14 +33,14 @@ from supervisor.execution.runner import (
     encode_order,
     end_line,
 )
-from supervisor.execution.runners import LazyRunner, Runner
+from backburner.supervisor.execution.runner_pool import LazyRunner, Runner
 from tests.helpers.moment import eventually
 
 #: A program of a worker that forks its runner, sends it one order and prints what the journal has in the end.
 FORKING_WORKER = """
 import os, sys
-from supervisor.execution.runner import Order
-from supervisor.execution.runners import Runner
+from backburner.supervisor.execution.runner import Order
+from backburner.supervisor.execution.runner_pool import Runner
 runner = Runner.forked()
 journal = os.open("journal", os.O_RDWR | os.O_CREAT | os.O_APPEND)
 hello = {"outputs": os.path.abspath("own"), "claims": os.getcwd(), "home": "/h", "environment": {}, "inherited": {}}
@@ -241,7 +241,7 @@ def test_runner_that_cannot_be_started_for_now_is_started_later(home: Path, monk
         database.release()
         before = os.listdir("/dev/fd")
         with monkeypatch.context() as patch, pytest.raises(Temporary, match="Resource temporarily unavailable"):
-            patch.setattr("supervisor.execution.runners.fork", refuse)
+            patch.setattr("backburner.supervisor.execution.runner_pool.fork", refuse)
             runner.get("")
         with pytest.raises(Temporary, match="Resource temporarily unavailable"):
             LazyRunner(database, refuse).get(sys.executable)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from ipc import clock
-from ipc.claim import Slot, Step, Taken
-from ipc.errors import Temporary
-from ipc.task import TaskStatus
-from supervisor.execution.journal import Journal
-from supervisor.execution.runner import ORDER_LIMIT, decode_order
-from supervisor.execution.runners import Runner
-from supervisor.execution.series import CallSeries, CommandSeries, CommandTools
+from backburner.ipc import clock
+from backburner.ipc.errors import Temporary
+from backburner.ipc.model.claim import Slot, Step, Taken
+from backburner.ipc.model.task import TaskStatus
+from backburner.supervisor.execution.journal import Journal
+from backburner.supervisor.execution.runner import ORDER_LIMIT, decode_order
+from backburner.supervisor.execution.runner_pool import Runner
+from backburner.supervisor.execution.series import CallSeries, CommandSeries, CommandTools
 from tests.helpers.stage import PATIENCE
 from tests.helpers.yard import Yard
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from supervisor.execution.wording import LONGEST, MOST, cause, plain
+from backburner.supervisor.execution.wording import LONGEST, MOST, cause, plain
 
 #: As Google's errors come: an error is the message of an error.
 WITHIN = json.dumps({"error": {"code": 429, "message": "out of quota"}}, indent=1)

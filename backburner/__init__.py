@@ -1,0 +1,123 @@
+"""Run jobs and coding agents in the background. Each name is imported on first use."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .ipc.api.async_manager import AsyncBackgroundManager
+    from .ipc.api.manager import BackgroundManager, get_background_manager, reset_background_manager
+    from .ipc.api.state import (
+        BackgroundState,
+        clear_background_state,
+        create_empty_state,
+        load_background_state,
+        save_background_state,
+    )
+    from .ipc.bus.client import AsyncClient, Client
+    from .ipc.config.settings import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
+    from .ipc.errors import (
+        AlreadyRunning,
+        Ambiguous,
+        BackburnerError,
+        BadConfiguration,
+        BadHome,
+        Disconnected,
+        GateBusy,
+        InvalidInput,
+        MoveNotAllowed,
+        NewerSchema,
+        NoSupervisor,
+        NotFound,
+        OverCap,
+        Permanent,
+        Temporary,
+        UnknownAgent,
+    )
+    from .ipc.model.batch import (
+        NotificationConfig,
+        NotificationManager,
+        create_notification_manager,
+        format_batch_notification,
+    )
+    from .ipc.model.event import Event, EventBus
+    from .ipc.model.task import LaunchInput, Task, TaskStatus
+    from .ipc.model.task import Task as BackgroundTask
+    from .ipc.model.task import TaskStatus as BackgroundTaskStatus
+
+__all__ = [
+    "DEFAULT_BACKGROUND_CONFIG",
+    "AlreadyRunning",
+    "Ambiguous",
+    "AsyncBackgroundManager",
+    "AsyncClient",
+    "BackburnerError",
+    "BackgroundConfig",
+    "BackgroundManager",
+    "BackgroundState",
+    "BackgroundTask",
+    "BackgroundTaskStatus",
+    "BadConfiguration",
+    "BadHome",
+    "Client",
+    "Disconnected",
+    "Event",
+    "EventBus",
+    "GateBusy",
+    "InvalidInput",
+    "LaunchInput",
+    "MoveNotAllowed",
+    "NewerSchema",
+    "NoSupervisor",
+    "NotFound",
+    "NotificationConfig",
+    "NotificationManager",
+    "OverCap",
+    "Permanent",
+    "Task",
+    "TaskStatus",
+    "Temporary",
+    "UnknownAgent",
+    "clear_background_state",
+    "create_empty_state",
+    "create_notification_manager",
+    "format_batch_notification",
+    "get_background_manager",
+    "load_background_state",
+    "reset_background_manager",
+    "save_background_state",
+]
+
+#: Where the names are that are not errors.
+_PLACES = {
+    ".ipc.api.async_manager": "AsyncBackgroundManager",
+    ".ipc.bus.client": "AsyncClient Client",
+    ".ipc.config.settings": "BackgroundConfig DEFAULT_BACKGROUND_CONFIG",
+    ".ipc.model.event": "Event EventBus",
+    ".ipc.api.manager": "BackgroundManager get_background_manager reset_background_manager",
+    ".ipc.model.batch": (
+        "NotificationConfig NotificationManager create_notification_manager format_batch_notification"
+    ),
+    ".ipc.api.state": (
+        "BackgroundState clear_background_state create_empty_state load_background_state save_background_state"
+    ),
+    ".ipc.model.task": "LaunchInput Task TaskStatus",
+}
+_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
+
+#: Two names for one thing.
+_ALIASES = {"BackgroundTask": "Task", "BackgroundTaskStatus": "TaskStatus"}
+
+
+def __getattr__(name: str) -> object:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    own = _ALIASES.get(name, name)
+    found: object = getattr(importlib.import_module(_MODULES.get(own, ".ipc.errors"), __name__), own)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

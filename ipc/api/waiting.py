@@ -1,0 +1,53 @@
+"""Waiting until the process trees of cancelled tasks are gone, whoever ends them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .. import clock
+from ..bus.client import Client, Naps
+from ..errors import Disconnected, NoSupervisor
+from ..machine.lock import holder
+from ..store.processes import Registry, Running
+from ..store.queue import Queue
+from . import control
+
+#: Milliseconds after which one looks whether those who end a tree still live.
+LOOK_MS = 1000
+
+
+def wait_until_gone(queue: Queue, ids: Collection[str]) -> None:
+    """Return when none of these tasks runs any more under the claim that it has now.
+
+    Their verdicts must have been written. Where neither a supervisor nor a task's own worker lives, this
+    process has the tree ended. Raises Temporary.
+    """
+    claims = {one.claim for one in _running(queue) if one.id in ids}
+    naps = Naps()
+    with Client(queue.home) as client:
+        while left := [one for one in _running(queue) if one.claim in claims]:
+            abandoned = [] if _is_supervised(queue) else [one for one in left if _is_abandoned(one)]
+            if abandoned:
+                control.rescue(queue.home)
+            if not abandoned:
+                _rest(client, left, naps)
+
+
+def _running(queue: Queue) -> list[Running]:
+    return Registry(queue.database).running()
+
+
+def _is_supervised(queue: Queue) -> bool:
+    return holder(queue.home.lock("supervisor")) is not None
+
+
+def _is_abandoned(one: Running) -> bool:
+    return one.owner is None or one.owner.identity.alive() is False
+
+
+def _rest(client: Client, left: Collection[Running], naps: Naps) -> None:
+    """Until one of them has ended, but not for long."""
+    try:
+        client.call("wait", ids=[one.id for one in left], any=True, timeoutMs=LOOK_MS)
+    except (NoSupervisor, Disconnected):
+        clock.nap(naps.next())

@@ -1,0 +1,1 @@
+"""The Unix socket: the protocol, the server and the client."""

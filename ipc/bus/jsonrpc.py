@@ -1,0 +1,241 @@
+"""Bytes to messages and back: JSON-RPC 2.0, one message a line. No I/O, no more memory than a line takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import BackburnerError
+
+#: The longest line that a server takes, without its newline, in bytes.
+MAX_LINE = 1024 * 1024
+#: How deep a message may be nested; the inputs of a task stay well below it.
+MAX_DEPTH = 128
+
+PARSE_ERROR = -32700
+INVALID_REQUEST = -32600
+METHOD_NOT_FOUND = -32601
+INVALID_PARAMS = -32602
+INTERNAL_ERROR = -32603
+
+Id = str | int | float | None
+
+#: What encloses the params of a notification; a method's name cannot contain the first.
+
+_text = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+class RpcError(BackburnerError):
+    """The message was refused."""
+
+    def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None, id: Id = None) -> None:
+        """Hold what goes over the wire; `id` is the request's, where it could be read."""
+        super().__init__(message, field=(data or {}).get("field"))
+        self.rpc_code = code
+        self.data = data
+        self.id = id
+
+
+class LineTooLong(RpcError):
+    """A line is longer than allowed."""
+
+    def __init__(self, limit: int) -> None:
+        """Say how long a line may be, in bytes."""
+        super().__init__(INVALID_REQUEST, f"A line is longer than {limit} bytes.")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asks. When `silent` it gave no id and wants no answer."""
+
+    id: Id
+    method: str
+    params: dict[str, Any]
+    silent: bool = False
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a server answers: a result, or an error."""
+
+    id: Id
+    result: Any = None
+    error: RpcError | None = None
+
+
+@dataclass(frozen=True)
+class Notification:
+    """What a server tells unasked."""
+
+    method: str
+    params: dict[str, Any]
+
+
+class LineReader:
+    """Cuts a stream of bytes into lines."""
+
+    def __init__(self, limit: int = MAX_LINE) -> None:
+        """Take lines of at most `limit` bytes."""
+        self._limit = limit
+        self._buffer = bytearray()
+        self._searched = 0
+        self._broken = False
+
+    def feed(self, data: bytes) -> None:
+        """Take more of the stream; after a line that was too long it is ignored."""
+        if not self._broken:
+            self._buffer += data
+
+    def lines(self) -> Iterator[bytes]:
+        """The whole lines so far, without their newlines; may be left and taken up again.
+
+        Raises LineTooLong, and from then on always, as soon as a line is over the limit, ended or not.
+        """
+        while (line := self._next()) is not None:
+            yield line
+
+    def _next(self) -> bytes | None:
+        end = self._buffer.find(b"\n", self._searched)
+        if self._broken or (len(self._buffer) if end < 0 else end) > self._limit:
+            self._give_up()
+        if end < 0:
+            self._searched = len(self._buffer)
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._searched = 0
+        return line
+
+    def _give_up(self) -> None:
+        self._broken = True
+        self._buffer.clear()
+        self._searched = 0
+        raise LineTooLong(self._limit)
+
+
+def decode_request(line: bytes) -> Request:
+    """Read what a client sent. Raises RpcError."""
+    document = _object(line)
+    id = document.get("id")
+    if not _is_id(id):
+        raise RpcError(INVALID_REQUEST, "An id is a string, a number or null.", {"field": "id"})
+    method = _method(document, id)
+    params = document.get("params", {})
+    if not isinstance(params, dict):
+        raise RpcError(INVALID_PARAMS, "params is an object or absent.", {"field": "params"}, id)
+    return Request(id, method, params, silent="id" not in document)
+
+
+def decode_message(line: bytes) -> Response | Notification:
+    """Read what a server sent. Raises RpcError."""
+    document = _object(line)
+    if "method" in document:
+        params = document.get("params")
+        return Notification(_method(document, None), params if isinstance(params, dict) else {})
+    id = document.get("id")
+    if not _is_id(id) or ("result" in document) == ("error" in document):
+        raise RpcError(INVALID_REQUEST, "That is neither an answer nor a notification.")
+    if "result" in document:
+        return Response(id, document["result"])
+    return Response(id, error=_error(document["error"], id))
+
+
+def encode_request(id: Id, method: str, params: Mapping[str, Any]) -> bytes:
+    """Ask."""
+    return _line({"id": id, "method": method, "params": params})
+
+
+def encode_result(id: Id, result: object) -> bytes:
+    """Answer. Raises TypeError, ValueError for what is not JSON."""
+    return _line({"id": id, "result": result})
+
+
+def encode_error(id: Id, error: BackburnerError) -> bytes:
+    """Refuse."""
+    document: dict[str, Any] = {"code": error.rpc_code, "message": str(error)}
+    data = error.data if isinstance(error, RpcError) else {"field": error.field} if error.field else None
+    return _line({"id": id, "error": document if data is None else document | {"data": data}})
+
+
+def encode_notification(method: str, params_text: str) -> bytes:
+    """Tell; `params_text` is one JSON object, without a newline, and goes as it is."""
+    return f'{{"jsonrpc":"2.0","method":{_text(method)},"params":{params_text}}}\n'.encode()
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    document = _parse(line)
+    if isinstance(document, list):
+        raise RpcError(INVALID_REQUEST, "Batches of requests are not served; send one message a line.")
+    if not isinstance(document, dict):
+        raise RpcError(INVALID_REQUEST, "A message is a JSON object.")
+    if _deeper(document, MAX_DEPTH):
+        raise RpcError(INVALID_REQUEST, f"A message is nested at most {MAX_DEPTH} deep.")
+    return document
+
+
+def _parse(line: bytes) -> Any:
+    try:
+        return json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError:
+        raise RpcError(PARSE_ERROR, "The message is nested too deeply.") from None
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
+        raise RpcError(PARSE_ERROR, f"That is not JSON: {error}") from None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number is out of range")
+    return number
+
+
+def _deeper(document: object, levels: int) -> bool:
+    inner = [document]
+    for _ in range(levels):
+        inner = [child for outer in inner for child in _children(outer) if isinstance(child, (dict, list))]
+        if not inner:
+            return False
+    return True
+
+
+def _children(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
+
+
+def _is_id(id: object) -> bool:
+    return id is None or (isinstance(id, (str, int, float)) and not isinstance(id, bool))
+
+
+def _method(document: Mapping[str, Any], id: Id) -> str:
+    method = document.get("method")
+    if document.get("jsonrpc") != "2.0":
+        raise RpcError(INVALID_REQUEST, 'A message says "jsonrpc": "2.0".', {"field": "jsonrpc"}, id)
+    if not isinstance(method, str):
+        raise RpcError(INVALID_REQUEST, "A method is a string.", {"field": "method"}, id)
+    return method
+
+
+def _error(error: object, id: Id) -> RpcError:
+    found = error if isinstance(error, dict) else {}
+    code, message, data = found.get("code"), found.get("message"), found.get("data")
+    return RpcError(
+        code if isinstance(code, int) else INTERNAL_ERROR,
+        message if isinstance(message, str) else "The server refused, and did not say why.",
+        data if isinstance(data, dict) else None,
+        id,
+    )
+
+
+def _line(document: dict[str, Any]) -> bytes:
+    # A lone surrogate, as in a file name that is no UTF-8, leaves as the JSON escape that stands for it.
+    return (_text({"jsonrpc": "2.0", **document}) + "\n").encode("utf-8", "backslashreplace")

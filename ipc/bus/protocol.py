@@ -1,0 +1,185 @@
+"""All shapes as one JSON Schema document: those that validate, and those of what is only sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..config.settings import CONFIG
+from ..model.task import BRIEF_LIMIT, ERROR_KINDS, LAUNCH, TaskStatus
+from ..validation import DIALECT, Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text
+from .handlers import PARAMETERS
+
+#: Why a pending task has not started.
+WAITING_FOR = ("slot", "delay", "dependency", "paused", "cap", "supervisor")
+#: What only the whole record of a task holds.
+INPUTS = ("prompt", "args", "kwargs")
+
+ID = LAUNCH.fields["id"]
+TIME = Text(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z")
+SEQ = Integer(0)
+COUNT = Integer(0)
+STATUS = OneOf(*TaskStatus)
+ENDED = OneOf(*(status for status in TaskStatus if status.ended))
+WORDS = Nullable(Text())
+KIND = Nullable(OneOf(*ERROR_KINDS))
+
+TASK_FIELDS: dict[str, Shape[Any]] = {
+    "id": ID,
+    "agent": Text(non_empty=True),
+    "concurrencyKey": Text(non_empty=True),
+    "cwd": Text(non_empty=True),
+    "status": STATUS,
+    "queuedAt": TIME,
+    "parentSessionId": WORDS,
+    "parentMessageId": WORDS,
+    "sessionId": WORDS,
+    "description": WORDS,
+    "prompt": WORDS,
+    "model": WORDS,
+    "command": Nullable(ListOf(Text(), non_empty=True)),
+    "call": WORDS,
+    "args": Nullable(ListOf(Anything())),
+    "kwargs": Nullable(MapOf(Anything())),
+    "stopping": Flag(),
+    "waitingFor": Nullable(OneOf(*WAITING_FOR)),
+    "priority": Integer(-1000, 1000),
+    "startedAt": Nullable(TIME),
+    "completedAt": Nullable(TIME),
+    "notBefore": Nullable(TIME),
+    "attempt": COUNT,
+    "maxAttempts": Integer(1),
+    "timeoutMs": Nullable(COUNT),
+    "uniqueKey": WORDS,
+    "after": ListOf(Text(non_empty=True)),
+    "result": WORDS,
+    "resultTruncated": Flag(),
+    "error": WORDS,
+    "errorKind": KIND,
+    "exitCode": Nullable(Integer()),
+    "signal": Nullable(Integer(1)),
+    "pid": Nullable(Integer(1)),
+    "slot": Nullable(COUNT),
+    "leftovers": COUNT,
+    "progress": WORDS,
+    "resumes": WORDS,
+    "metadata": MapOf(Anything()),
+}
+BRIEF_FIELDS = {name: shape for name, shape in TASK_FIELDS.items() if name not in INPUTS} | {
+    "result": Nullable(Text(max_bytes=BRIEF_LIMIT))
+}
+#: A task, whole; and as lists and events show it.
+TASK = Record("Task", TASK_FIELDS, required=TASK_FIELDS)
+BRIEF_TASK = Record("BriefTask", BRIEF_FIELDS, required=BRIEF_FIELDS)
+#: What `launch` answers: `existing` says that the task was there already.
+LAUNCHED = Record("LaunchedTask", {**TASK_FIELDS, "existing": Flag()}, required=(*TASK_FIELDS, "existing"))
+
+
+def _event(type: str, fields: Mapping[str, Shape[Any]]) -> Record:
+    head: dict[str, Shape[Any]] = {"seq": SEQ, "type": OneOf(type), "at": TIME, "parentSessionId": WORDS}
+    return Record(type, {**head, **fields}, required=(*head, *fields))
+
+
+#: Every event that subscribers hear, by its type.
+EVENTS: Mapping[str, Record] = {
+    record.title: record
+    for record in (
+        _event("background_task_started", {"taskId": ID, "sessionId": WORDS, "attempt": COUNT}),
+        _event(
+            "background_task_completed",
+            {
+                "taskId": ID,
+                "sessionId": WORDS,
+                "status": ENDED,
+                "result": BRIEF_FIELDS["result"],
+                "error": WORDS,
+                "errorKind": KIND,
+            },
+        ),
+        _event("background_task_retrying", {"taskId": ID, "attempt": COUNT, "error": WORDS, "errorKind": KIND}),
+        _event("background_task_stale", {"taskId": ID, "idleMs": COUNT}),
+        _event("background_task_progress", {"taskId": ID, "progress": Text(max_bytes=BRIEF_LIMIT)}),
+        _event(
+            "background_tasks_batch",
+            {
+                "tasks": ListOf(BRIEF_TASK, non_empty=True),
+                "count": Integer(1),
+                "completedCount": COUNT,
+                "failedCount": COUNT,
+                "cancelledCount": COUNT,
+                "allComplete": Flag(),
+                "message": Text(non_empty=True),
+            },
+        ),
+        _event("log_truncated", {"firstSeq": SEQ}),
+    )
+}
+
+
+def _answer(title: str, **fields: Shape[Any]) -> Record:
+    return Record(title, fields, required=fields)
+
+
+_PROCESS = Nullable(_answer("Process", pid=Integer(1)))
+
+#: What `status` tells.
+STATUS_DOCUMENT = _answer(
+    "Status",
+    supervisor=Nullable(_answer("Supervisor", pid=Integer(1), startedAt=Nullable(TIME))),
+    flusher=_PROCESS,
+    nursery=_PROCESS,
+    workers=ListOf(
+        _answer(
+            "Worker",
+            pid=Integer(1),
+            concurrencyKey=WORDS,
+            slot=Nullable(COUNT),
+            taskId=Nullable(ID),
+            adopted=Flag(),
+        )
+    ),
+    keys=ListOf(_answer("Key", key=Text(), limit=COUNT, running=COUNT, pending=COUNT, paused=Flag())),
+    log=_answer("Log", id=WORDS, lastSeq=SEQ, unbatched=COUNT),
+    home=Text(),
+    socket=Text(),
+    version=Text(),
+    sqlite=Text(),
+)
+
+#: What every method answers.
+RESULTS: Mapping[str, Record] = {
+    "launch": LAUNCHED,
+    "launchMany": _answer("launchMany", ids=ListOf(ID)),
+    "list": _answer("list", tasks=ListOf(BRIEF_TASK), next=WORDS),
+    "wait": _answer("wait", tasks=ListOf(BRIEF_TASK), timedOut=Flag()),
+    **{name: TASK for name in ("get", "cancel", "retry", "complete", "fail", "progress")},
+    "output": _answer("output", data=Text(), offset=COUNT, eof=Flag()),
+    "ack": _answer("ack", seq=SEQ),
+    "adopt": _answer("adopt", tasks=COUNT, notices=COUNT),
+    "flush": _answer("flush"),
+    "subscribe": _answer("subscribe", seq=SEQ, log=Text()),
+    "ping": _answer("ping", version=Text(), protocol=Integer(1, 1), home=Text(), pid=Integer(1)),
+    "status": STATUS_DOCUMENT,
+}
+
+
+def document() -> dict[str, Any]:
+    """The JSON Schema document of `backburner schema`: shapes under `$defs`, methods by name."""
+    named = (TASK, BRIEF_TASK, LAUNCH, CONFIG, STATUS_DOCUMENT)
+    shapes = {record.title: record.schema() for record in named} | _events()
+    return {
+        "$schema": DIALECT,
+        "title": "backburner",
+        "$defs": shapes,
+        "methods": {name: _method(name, params) for name, params in PARAMETERS.items()},
+    }
+
+
+def _events() -> dict[str, Any]:
+    schemas = {name: record.schema() for name, record in EVENTS.items()}
+    return schemas | {"Event": {"title": "Event", "oneOf": [{"$ref": f"#/$defs/{name}"} for name in schemas]}}
+
+
+def _method(name: str, params: Record) -> dict[str, Any]:
+    result = {"result": RESULTS[name].schema()} if name in RESULTS else {}
+    return {"params": params.schema(), **result}

@@ -1,0 +1,263 @@
+"""Claims as values: the right to run, one try at running, and how it ended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol
+
+from .task import TaskStatus
+
+#: Bytes of arguments beyond which a callable runs alone.
+LARGE_ARGUMENTS = 16 * 1024
+
+#: Milliseconds; a task with a shorter timeout runs alone: a series is looked at less often.
+SHORT_TIMEOUT = 50
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The right to run one task of a group."""
+
+    group: str
+    number: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claimed:
+    """One try at a task: all that running it takes."""
+
+    number: int
+    id: str
+    claim: int
+    slot: Slot
+    attempt: int
+    max_attempts: int
+    interruptions: int
+    agent: str
+    cwd: str
+    parent: str | None = None
+    model: str | None = None
+    #: The session that it goes on in.
+    session: str | None = None
+    description: str | None = None
+    prompt: str | None = None
+    command: tuple[str, ...] | None = None
+    call: str | None = None
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    env: dict[str, str | None] = field(default_factory=dict)
+    stdin: str | None = None
+    stdin_file: str | None = None
+    timeout_ms: int | None = None
+    leave_children: bool | None = None
+
+
+class Attempted(Protocol):
+    """An attempt at a task: what a settlement must name, and what a retry depends on."""
+
+    @property
+    def number(self) -> int:
+        """The task's number."""
+
+    @property
+    def claim(self) -> int:
+        """The claim of this attempt."""
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is, from 1."""
+
+    @property
+    def max_attempts(self) -> int:
+        """How many there may be."""
+
+    @property
+    def interruptions(self) -> int:
+        """How often the task was claimed and not started."""
+
+
+class ReadyTask(NamedTuple):
+    """A ready task as the queue hands it out, with what it was launched with. JSON is text here."""
+
+    number: int
+    id: str
+    parent: str | None
+    session: str | None
+    description: str | None
+    agent: str
+    model: str | None
+    attempt: int
+    max_attempts: int
+    interruptions: int
+    timeout_ms: int | None
+    cwd: str
+    call: str | None
+    command: str | None
+    env: str | None
+    args: str | None
+    kwargs: str | None
+    stdin: str | None
+    stdin_file: str | None
+    prompt: str | None
+    leave_children: int | None
+    resumes: str | None
+
+    @property
+    def is_plain(self) -> bool:
+        """Return True if the task may run in a series with others."""
+        return (
+            self.agent in ("python", "command")
+            and self.stdin is None
+            and self.stdin_file is None
+            and not self.leave_children
+            and (self.timeout_ms is None or self.timeout_ms >= SHORT_TIMEOUT)
+            and len(self.args or "") + len(self.kwargs or "") < LARGE_ARGUMENTS
+        )
+
+
+class Taken:
+    """A task that a worker has claimed: the current one of its slot, or one that it holds behind that."""
+
+    __slots__ = ("claim", "current", "slot", "started_at", "task")
+
+    def __init__(self, task: ReadyTask, claim: int, slot: Slot, started_at: int | None) -> None:
+        """Take a task; `started_at` (milliseconds since 1970) is set for the current one alone."""
+        self.task, self.claim, self.slot = task, claim, slot
+        self.current = started_at is not None
+        self.started_at = started_at or 0
+
+    @property
+    def number(self) -> int:
+        """The task's number."""
+        return self.task.number
+
+    @property
+    def attempt(self) -> int:
+        """Which attempt it is, from 1."""
+        return self.task.attempt
+
+    @property
+    def max_attempts(self) -> int:
+        """How many there may be."""
+        return self.task.max_attempts
+
+    @property
+    def interruptions(self) -> int:
+        """How often the task was claimed and not started."""
+        return self.task.interruptions
+
+    def claimed(self) -> Claimed:
+        """Return all that running the task takes, decoded."""
+        task = self.task
+        return Claimed(
+            number=task.number,
+            id=task.id,
+            claim=self.claim,
+            slot=self.slot,
+            attempt=task.attempt,
+            max_attempts=task.max_attempts,
+            interruptions=task.interruptions,
+            agent=task.agent,
+            cwd=task.cwd,
+            parent=task.parent,
+            model=task.model,
+            session=task.session if task.resumes else None,
+            description=task.description,
+            prompt=task.prompt,
+            command=tuple(json.loads(task.command)) if task.command else None,
+            call=task.call,
+            args=tuple(json.loads(task.args)) if task.args else (),
+            kwargs=json.loads(task.kwargs) if task.kwargs else {},
+            env=decoded_environment(task.env) if task.env else {},
+            stdin=task.stdin,
+            stdin_file=task.stdin_file,
+            timeout_ms=task.timeout_ms,
+            leave_children=None if task.leave_children is None else bool(task.leave_children),
+        )
+
+
+@lru_cache(8)  # each may be a megabyte
+def decoded_environment(text: str) -> dict[str, str | None]:
+    """Return a launcher's stored environment. Tasks of one launcher share the text; do not change the result."""
+    found: dict[str, str | None] = json.loads(text)
+    return found
+
+
+class Ended(NamedTuple):
+    """A taken task whose attempt is over, when it started (milliseconds since 1970), and its settlement."""
+
+    taken: Taken
+    started_at: int
+    settlement: Settlement
+
+
+class Held(NamedTuple):
+    """A task that a worker holds behind the current one of its slot, as another process sees it."""
+
+    number: int
+    id: str
+    claim: int
+    attempt: int
+    max_attempts: int
+    interruptions: int
+    group: str
+    agent: str
+
+
+class Rescued(NamedTuple):
+    """An attempt of a dead worker, and its settlement. `group` is set where the task was held.
+
+    A held task without a settlement was not started and goes back to the queue.
+    """
+
+    number: int
+    claim: int
+    settlement: Settlement | None
+    group: str | None = None
+    started_at: int = 0
+
+
+@dataclass
+class Step:
+    """What a worker publishes of its slot in one transaction, and how many tasks it takes then."""
+
+    slot: Slot
+    owner: int
+    ended: Sequence[Ended] = ()
+    #: The task that runs on: it becomes the running one of the slot.
+    current: Taken | None = None
+    #: Held tasks that were not started.
+    returned: Sequence[Taken] = ()
+    count: int = 0
+
+
+class Advance(NamedTuple):
+    """What a step of a worker has taken; with nothing, whether the worker is parked in its slot now."""
+
+    taken: list[Taken]
+    parked: bool
+
+
+class Settlement(NamedTuple):
+    """How an attempt ended. `unused`: nothing was started, so the attempt does not count.
+
+    `ended_at` is in milliseconds since 1970; None means now.
+    """
+
+    number: int
+    claim: int
+    status: TaskStatus
+    result: str | None = None
+    error: str | None = None
+    error_kind: str | None = None
+    exit_code: int | None = None
+    signal: int | None = None
+    leftovers: int = 0
+    session: str | None = None
+    not_before: int | None = None
+    unused: bool = False
+    outputs: tuple[tuple[str, bytes], ...] = ()
+    ended_at: int | None = None

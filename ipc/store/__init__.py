@@ -1,0 +1,1 @@
+"""The store of tasks and events."""

@@ -1,0 +1,197 @@
+"""Claiming tasks and settling attempts: the steps of one transaction of the queue."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import takewhile
+from typing import TYPE_CHECKING
+
+from .. import clock
+from ..model.claim import Ended, ReadyTask, Rescued, Settlement, Slot, Taken
+from ..model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
+
+if TYPE_CHECKING:
+    from .sqlite.database import Transaction
+
+#: The value of `ready` of a task that a worker holds.
+HELD = 2
+
+
+def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) -> list[Taken]:
+    """Start the next task of the slot's group, and hold up to `count` - 1 of those that come after it.
+
+    Return them in order; nothing if no task is ready or the slot may not be used now. An owner of None starts work
+    that is done outside, a worker everything else. All tasks of a series have one agent.
+    """
+    allowed = transaction.one("may_use_slot", {"grp": slot.group, "slot": slot.number})
+    if allowed is None:
+        return []
+    if count > 1:
+        count = 1 if allowed["single"] else _fair_share(transaction, slot.group, count, allowed["limit"])
+    tasks = _next_tasks(transaction, slot.group, count)
+    if not tasks or (tasks[0].agent == "external") != (owner is None):
+        return []
+    claim = next_claim(transaction, len(tasks))
+    first, *others = tasks
+    taken = [Taken(first, claim, slot, clock.now())]
+    taken += [Taken(task, claim + at, slot, None) for at, task in enumerate(others, 1)]
+    start(transaction, taken[0], owner)
+    if others:
+        held = [{"owner": owner, "claim": one.claim, "number": one.number} for one in taken[1:]]
+        require(transaction.many("hold_task", held), len(held))
+    return taken
+
+
+def next_claim(transaction: Transaction, count: int = 1) -> int:
+    """Take `count` claim numbers that were never given before; return the first of them."""
+    last: int = transaction.value("take_claims", {"count": count})
+    return last - count + 1
+
+
+def _fair_share(transaction: Transaction, group: str, count: int, limit: int) -> int:
+    """Leave half of what is ready to the other slots of the group, if it may have others."""
+    if limit == 1:
+        return count
+    ready: int = transaction.value("count_ready_up_to", {"grp": group, "most": 2 * count})
+    return max(1, min(count, ready // 2))
+
+
+def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyTask]:
+    """Return the next task, and those right behind it that may run in a series with it."""
+    with closing(transaction.tuples("list_ready", {"grp": group, "most": count})) as rows:
+        tasks = map(ReadyTask._make, rows)
+        first = next(tasks, None)
+        if first is None or not first.is_plain:
+            return [] if first is None else [first]
+        return [first, *takewhile(lambda task: task.agent == first.agent and task.is_plain, tasks)]
+
+
+def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
+    """Make a taken task the running one of its slot; the caller marks it as such when this is committed."""
+    values = {
+        "number": taken.number,
+        "claim": taken.claim,
+        "held": None if taken.current else taken.claim,
+        "slot": taken.slot.number,
+        "owner": owner,
+        "started_at": taken.started_at,
+    }
+    require(transaction.run("start_task", values), 1)
+
+
+def end(transaction: Transaction, ended: Sequence[Ended], owner: int | None) -> list[str | None]:
+    """Settle attempts in their order; return the statuses that their tasks have now."""
+    statuses: list[str | None] = []
+    rest = iter(ended)
+    completed: list[Ended] = []
+    for one in rest:
+        if _is_held_and_completed(one):
+            completed.append(one)
+            statuses.append(TaskStatus.COMPLETED)
+            continue
+        _complete_held(transaction, completed)
+        completed = []
+        if not one.taken.current:
+            one.taken.started_at = one.started_at
+            start(transaction, one.taken, owner)
+        statuses.append(settle(transaction, one.settlement))
+    _complete_held(transaction, completed)
+    return statuses
+
+
+def _is_held_and_completed(one: Ended) -> bool:
+    settlement = one.settlement
+    return not one.taken.current and settlement.status is TaskStatus.COMPLETED and not settlement.leftovers
+
+
+def _complete_held(transaction: Transaction, completed: Sequence[Ended]) -> None:
+    if not completed:
+        return
+    require(transaction.many("end_held", [_end_values(one) for one in completed]), len(completed))
+    for one in completed:
+        _keep_outputs(transaction, one.settlement)
+
+
+def _end_values(one: Ended) -> dict[str, object]:
+    settlement = one.settlement
+    kept = cut(settlement.result, RESULT_LIMIT)
+    return {
+        "number": settlement.number,
+        "claim": settlement.claim,
+        "started_at": one.started_at,
+        "ended_at": settlement.ended_at or clock.now(),
+        "result": kept,
+        "result_truncated": int(kept != settlement.result),
+        "brief": brief(kept),
+        "exit_code": settlement.exit_code,
+    }
+
+
+def settle(transaction: Transaction, settlement: Settlement) -> str | None:
+    """End a running attempt; return its task's status, or None if its claim is no longer the one in force."""
+    kept = cut(settlement.result, RESULT_LIMIT)
+    row = transaction.one(
+        "settle_task",
+        {
+            "number": settlement.number,
+            "claim": settlement.claim,
+            "status": settlement.status,
+            "result": kept,
+            "result_truncated": kept != settlement.result,
+            "brief": brief(kept),
+            "error": cut(settlement.error, RESULT_LIMIT),
+            "error_kind": settlement.error_kind,
+            "exit_code": settlement.exit_code,
+            "signal": settlement.signal,
+            "leftovers": settlement.leftovers,
+            "session": cut(settlement.session, BRIEF_LIMIT),
+            "not_before": settlement.not_before,
+            "unused": settlement.unused,
+            "ended_at": settlement.ended_at or clock.now(),
+        },
+    )
+    if row is None:
+        return None
+    _keep_outputs(transaction, settlement)
+    return str(row["status"])
+
+
+def rescue(transaction: Transaction, one: Rescued) -> str | None:
+    """Settle an attempt of a dead worker; return the status of its task, or None if its claim is not in force."""
+    if one.group is None:
+        return None if one.settlement is None else settle(transaction, one.settlement)
+    if one.settlement is None:
+        return TaskStatus.PENDING if give_back(transaction, [(one.number, one.claim)]) else None
+    values = {"number": one.number, "claim": one.claim, "held": one.claim, "owner": None}
+    values |= {"slot": free_slot(transaction, one.group), "started_at": one.started_at}
+    return settle(transaction, one.settlement) if transaction.run("start_task", values) else None
+
+
+def free_slot(transaction: Transaction, group: str) -> int:
+    """Return the lowest slot of a group that no running task has."""
+    slot: int = transaction.value("free_slot", {"grp": group})
+    return slot
+
+
+def give_back(transaction: Transaction, held: Iterable[tuple[int, int]]) -> int:
+    """Return held tasks, as (number, claim), to the queue; return how many were still held under that claim."""
+    return transaction.many("give_back", [{"number": number, "claim": claim} for number, claim in held])
+
+
+def brief(result: str | None) -> str | None:
+    """Return the result as events show it, where that is shorter; else None."""
+    short = cut(result, BRIEF_LIMIT)
+    return None if short == result else short
+
+
+def _keep_outputs(transaction: Transaction, settlement: Settlement) -> None:
+    for stream, data in settlement.outputs:
+        values = {"claim": settlement.claim, "stream": stream, "task": settlement.number, "data": data}
+        transaction.run("insert_output", values)
+
+
+def require(changed: int, expected: int) -> None:
+    """Refuse to go on where a held task was changed by another process: that is a broken promise of the schema."""
+    if changed != expected:
+        raise AssertionError(f"{expected} held tasks were expected, {changed} found")

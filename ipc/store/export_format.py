@@ -1,0 +1,299 @@
+"""Tasks in files: what `export` writes, what `import` reads, and the seed's background-manager.json."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import clock
+from ..errors import InvalidInput
+from ..model.task import ERROR_KINDS, LAUNCH_FIELDS, RESULT_LIMIT, Task, TaskStatus, cut
+from ..validation import Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text, dotted
+
+FORMAT, VERSION = "backburner", 1
+
+#: What is said of a task that ran when its state was written down.
+LOST = "It was running when its state was saved."
+
+
+class Moment(Text):
+    """A time in ISO 8601."""
+
+    def __init__(self) -> None:
+        super().__init__(expected="a time in ISO 8601")
+
+    def missed(self, value: object) -> str | None:
+        """As text, and readable."""
+        if missed := super().missed(value):
+            return missed
+        try:
+            clock.parse(str(value))
+        except (ValueError, OverflowError):
+            return self.expected
+        return None
+
+
+class Base64(Text):
+    """Bytes as text."""
+
+    def __init__(self) -> None:
+        super().__init__(expected="base64")
+
+    def missed(self, value: object) -> str | None:
+        """As text, and decodable."""
+        if missed := super().missed(value):
+            return missed
+        try:
+            base64.b64decode(str(value), validate=True)
+        except binascii.Error:
+            return self.expected
+        return None
+
+
+_SAME = (
+    "prompt model concurrencyKey description parentSessionId parentMessageId command call args kwargs cwd "
+    "env stdin priority timeoutMs retries uniqueKey after afterAny leaveChildren metadata"
+).split()
+
+_FIELDS: dict[str, Shape[Any]] = {
+    **{name: LAUNCH_FIELDS[name] for name in _SAME},
+    "id": Text(max_bytes=200, non_empty=True),
+    "agent": Text(max_bytes=1024, non_empty=True),
+    "sessionId": Nullable(Text()),
+    "status": OneOf(*TaskStatus),
+    "stopping": Flag(),
+    "waitingFor": Nullable(Text()),
+    "queuedAt": Moment(),
+    "startedAt": Nullable(Moment()),
+    "completedAt": Nullable(Moment()),
+    "notBefore": Nullable(Moment()),
+    "attempt": Integer(0),
+    "maxAttempts": Integer(1),
+    "result": Nullable(Text()),
+    "resultTruncated": Flag(),
+    "error": Nullable(Text()),
+    "errorKind": Nullable(OneOf(*ERROR_KINDS)),
+    "exitCode": Nullable(Integer()),
+    "signal": Nullable(Integer()),
+    "pid": Nullable(Integer()),
+    "slot": Nullable(Integer()),
+    "leftovers": Integer(0),
+    "progress": Nullable(Text()),
+    "resumes": Nullable(Text()),
+    "stdinData": Nullable(Base64()),
+}
+_REQUIRED = ("id", "agent", "status", "queuedAt")
+
+#: A task as it is saved: as it is shown, with all that it was launched with.
+SAVED_TASK = Record("SavedTask", _FIELDS, _REQUIRED)
+
+#: What the file says besides its tasks.
+DOCUMENT = Record(
+    "Export",
+    {
+        "format": OneOf(FORMAT),
+        "version": Integer(1, VERSION),
+        "log": Nullable(Text()),
+        "exportedAt": Nullable(Moment()),
+        "tasks": ListOf(SAVED_TASK),
+    },
+    required=("format", "version", "tasks"),
+)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """One task to be written back: a row of tasks, its input, and what it comes after."""
+
+    row: dict[str, Any]
+    input: dict[str, Any]
+    stdin_data: bytes | None
+    after: tuple[str, ...]
+    after_any: tuple[str, ...]
+    #: What the task is called in messages about the document.
+    name: str
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return str(self.row["id"])
+
+
+def read(document: object, cwd: str) -> list[Saved]:
+    """The tasks of a document, ours or the seed's, oldest first.
+
+    `cwd` is for tasks that do not say in which folder they run. Raises InvalidInput, naming what is wrong.
+    """
+    tasks = document.get("tasks") if isinstance(document, Mapping) else None
+    if isinstance(tasks, Mapping):
+        known = {str(key): _of_the_seed(task, key) for key, task in tasks.items()}
+        checked = MapOf(SAVED_TASK).check(known, "tasks")
+        return [_saved(task, dotted("tasks", key), cwd) for key, task in checked.items()]
+    listed = DOCUMENT.check(document)["tasks"]
+    return [_saved(task, f"tasks[{place}]", cwd) for place, task in enumerate(listed)]
+
+
+def saved(task: Task) -> Saved:
+    """A task that a program made, checked. Raises InvalidInput."""
+    name = dotted("tasks", task.id)
+    return _saved(SAVED_TASK.check(task.to_json(), name), name, task.cwd)
+
+
+def _saved(found: Mapping[str, Any], name: str, cwd: str) -> Saved:
+    status = TaskStatus(found["status"])
+    _refuse_hollow(found, status, name)
+    given = {**found, "cwd": found.get("cwd") or cwd}
+    data = found.get("stdinData")
+    return Saved(
+        row=_row(given, status),
+        input=_input(given),
+        stdin_data=None if data is None else base64.b64decode(data),
+        after=tuple(found.get("after", ())),
+        after_any=tuple(found.get("afterAny", ())),
+        name=name,
+    )
+
+
+def whole(task: Task, given: Mapping[str, Any]) -> dict[str, Any]:
+    """A task as it is saved; `given` is what it was launched with and does not show."""
+    return {**task.to_json(), **given}
+
+
+def pieces(log: str, tasks: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Our document, in pieces, a task a line."""
+    head = {"format": FORMAT, "version": VERSION, "log": log, "exportedAt": clock.iso(clock.now())}
+    yield json.dumps(head)[:-1] + ', "tasks": ['
+    comma = "\n"
+    for task in tasks:
+        yield comma + json.dumps(task, ensure_ascii=False)
+        comma = ",\n"
+    yield "\n]}"
+
+
+def seed_pieces(tasks: Iterable[Task]) -> Iterator[str]:
+    """The seed's document, in pieces: what is null is absent there."""
+    active: dict[str, int] = {}
+    comma = ""
+    yield '{"tasks": {'
+    for task in tasks:
+        if task.status is TaskStatus.RUNNING:
+            active[task.concurrency_key] = active.get(task.concurrency_key, 0) + 1
+        said = {name: value for name, value in task.to_json().items() if value is not None}
+        yield f"{comma}\n{json.dumps(task.id)}: {json.dumps(said, ensure_ascii=False)}"
+        comma = ","
+    tail = {"activeCount": active, "lastUpdated": clock.iso(clock.now())}
+    yield "\n}, " + json.dumps(tail)[1:]
+
+
+def _of_the_seed(task: object, key: object) -> object:
+    """What a task of the seed's says that is known here; its id is its key."""
+    if not isinstance(task, Mapping):
+        return task
+    known = {name: value for name, value in task.items() if name in _FIELDS}
+    if not isinstance(known.get("progress"), str | None):  # an object, in some of its relatives
+        known["progress"] = json.dumps(known["progress"], ensure_ascii=False, default=str)
+    return {"id": key, **known}
+
+
+def _refuse_hollow(found: Mapping[str, Any], status: TaskStatus, name: str) -> None:
+    """What is to run must say what."""
+    needed = {"command": "command", "python": "call"}.get(found["agent"])
+    if status is TaskStatus.PENDING and needed is not None and not found.get(needed):
+        raise InvalidInput(f"{name}.{needed}: the agent {found['agent']} needs it.", field=f"{name}.{needed}")
+
+
+def _row(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
+    return {"number": None, **_order_of(found), **_course_of(found, status), **_end_of(found, status)}
+
+
+def _order_of(found: Mapping[str, Any]) -> dict[str, Any]:
+    """What a task was launched as."""
+    return {
+        "id": found["id"],
+        "parent": found.get("parentSessionId"),
+        "message": found.get("parentMessageId"),
+        "session": found.get("sessionId"),
+        "description": found.get("description"),
+        "agent": found["agent"],
+        "model": found.get("model"),
+        "key": found.get("concurrencyKey") or found.get("model") or found["agent"],
+        "uniq": found.get("uniqueKey"),
+        "priority": found.get("priority", 0),
+        "timeout_ms": found.get("timeoutMs") or None,
+    }
+
+
+def _course_of(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
+    """When what happened to it, and how often it was tried."""
+    attempt, most = found.get("attempt", 0), found.get("maxAttempts", 1)
+    not_before = _milliseconds(found.get("notBefore"))
+    return {
+        "queued_at": _milliseconds(found["queuedAt"]),
+        "started_at": _milliseconds(found.get("startedAt")),
+        "completed_at": _end(found, status),
+        "not_before": not_before,
+        "due_at": not_before if status is TaskStatus.PENDING else None,
+        "attempt": attempt,
+        "retries": found.get("retries", max(0, most - 1)),
+        "max_attempts": most,
+        "progress": found.get("progress"),
+    }
+
+
+def _end_of(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
+    """How it ended; what ran when it was saved is lost."""
+    lost = status is TaskStatus.RUNNING
+    kept = cut(found.get("result"), RESULT_LIMIT)
+    return {
+        "status": TaskStatus.ERROR if lost else status,
+        "result": None if lost else kept,
+        "result_truncated": found.get("resultTruncated", False) or kept != found.get("result"),
+        "error": LOST if lost else found.get("error"),
+        "error_kind": _kind(found, status),
+        "exit_code": found.get("exitCode"),
+        "signal": found.get("signal"),
+        "leftovers": found.get("leftovers", 0),
+    }
+
+
+def _end(found: Mapping[str, Any], status: TaskStatus) -> int | None:
+    if status is TaskStatus.PENDING:
+        return None
+    told = None if status is TaskStatus.RUNNING else _milliseconds(found.get("completedAt"))
+    return clock.now() if told is None else told
+
+
+def _kind(found: Mapping[str, Any], status: TaskStatus) -> str | None:
+    if status is TaskStatus.RUNNING:
+        return "lost"
+    kind: str | None = found.get("errorKind")
+    return kind or ("failed" if status is TaskStatus.ERROR else None)
+
+
+def _input(found: Mapping[str, Any]) -> dict[str, Any]:
+    after = [*found.get("after", ()), *found.get("afterAny", ())]
+    listed = {name: found.get(name) or None for name in ("command", "metadata", "env", "args", "kwargs")}
+    return {
+        **{name: _dumped(value) for name, value in listed.items()},
+        "digest": None,
+        "cwd": found["cwd"],
+        "leave_children": found.get("leaveChildren"),
+        "call": found.get("call"),
+        "after": _dumped(list(dict.fromkeys(after)) or None),
+        "stdin_file": None,
+        "stdin": found.get("stdin"),
+        "prompt": found.get("prompt"),
+        "resumes": found.get("resumes"),
+    }
+
+
+def _milliseconds(text: str | None) -> int | None:
+    return None if text is None else clock.parse(text)
+
+
+def _dumped(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, ensure_ascii=False)

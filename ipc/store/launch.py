@@ -1,0 +1,303 @@
+"""What a launch means: the agent, the key, the defaults; checked before anything is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from .. import clock
+from ..config.settings import BUILT_IN, BackgroundConfig
+from ..errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent, is_full
+from ..failpoints import moment
+from ..home import Home, sync
+from ..model.task import INPUT_LIMIT, LaunchInput, Task, TaskStatus
+
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+#: What a task's row says of its tries before there was one.
+_UNTRIED = {
+    "status": TaskStatus.PENDING,
+    "attempt": 0,
+    "leftovers": 0,
+    "result_truncated": 0,
+    **dict.fromkeys(
+        "started_at completed_at result error error_kind exit_code signal pid slot progress verdict".split()
+    ),
+}
+
+
+@dataclass
+class Order:
+    """A launch, checked and filled in: what goes into the two tables, and what it comes after.
+
+    What came of it is set when it is accepted: `number` is the new task's (0: there is none); `existing` is the task
+    that was there already; `blocked` says that it waits for others, `doomed` that it can never run, since one of those
+    had ended badly; `group` how its group is.
+    """
+
+    row: dict[str, Any]
+    input: dict[str, Any]
+    after: tuple[str, ...]
+    after_any: tuple[str, ...]
+    number: int = 0
+    existing: str | None = None
+    blocked: bool = False
+    doomed: bool = False
+    group: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def id(self) -> str:
+        """The task's."""
+        return self.existing or str(self.row["id"])
+
+    @property
+    def accepted(self) -> dict[str, Any]:
+        """The task as `task_rows` shows it before anything happened to it."""
+        return {**_UNTRIED, **self.row, **self.input, **self.group, "blocked": self.blocked}
+
+    @property
+    def needs_supervisor(self) -> bool:
+        """Return True if the supervisor has to be notified of the task.
+
+        A full group needs no notification: the worker that settles a task there claims the next one or reports that it
+        is idle, and the supervisor sees every worker that dies, every raised limit and every resumed key. Only the time
+        at which a task becomes due is not noticed by any of them.
+        """
+        return self.may_start or self.row["due_at"] is not None
+
+    @property
+    def may_start(self) -> bool:
+        """Return True if its group was neither full nor paused when the task was accepted."""
+        return not (self.group["full"] or self.group["paused"])
+
+    @classmethod
+    def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
+        """Check a launch, fill in defaults; `where` goes before a field's name. Raises InvalidInput, UnknownAgent."""
+        if wanted.cwd is not None and not os.path.isdir(wanted.cwd):
+            raise InvalidInput(f"{where}cwd: there is no folder {wanted.cwd}.", field="cwd")
+        task = _task_row(wanted, agent_of(wanted, config, where), config)
+        given = _input_row(wanted, wanted.cwd or os.getcwd())
+        if _may_be_too_large(wanted, task, given):
+            _refuse_too_large(wanted, where)
+        return cls(task, given, wanted.after, wanted.after_any)
+
+    def copy_stdin(self, home: Home) -> None:
+        """Copy the file for stdin into the home, as it is now. Raises InvalidInput, Temporary."""
+        source = self.input["stdin_file"]
+        if source is None:
+            return
+        import shutil  # only a launch with a file pays for it
+
+        self.input["stdin_file"] = os.urandom(16).hex()
+        try:
+            with moment("launch.stdin.copy"):
+                shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
+        except OSError as error:
+            if is_full(error):
+                raise _no_room(home.input(self.input["stdin_file"]), error) from error
+            raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
+
+    def sync_stdin(self, home: Home) -> None:
+        """Have the copy outlive a power loss, as the task does that will read it. Raises Temporary."""
+        if self.input["stdin_file"] is None:
+            return
+        try:
+            sync(home.input(self.input["stdin_file"]))
+        except OSError as error:
+            raise Temporary(f"The copy of stdinFile cannot be kept now: {error.strerror}.") from error
+
+
+def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: str = "") -> LaunchInput:
+    """A launch that goes on in the session of an ended task: what it does not say is as it was there.
+
+    Raises InvalidInput, UnknownAgent, and MoveNotAllowed where that session cannot be gone on in.
+    """
+    _refuse_other_work(wanted, task, where)
+    if not task.status.ended:
+        raise MoveNotAllowed(f"Task {task.id} has not ended ({task.status}): its session is in use.")
+    if not config.agent(task.agent).resume:
+        raise MoveNotAllowed(f"The agent {task.agent} cannot go on in a session: it has no `resume` in its settings.")
+    if task.session_id is None:
+        raise MoveNotAllowed(f"Task {task.id} has no session to go on in: {task.agent} did not tell one.")
+    same_key = wanted.concurrency_key is None and wanted.model is None
+    return replace(
+        wanted,
+        agent=task.agent,
+        model=wanted.model or task.model,
+        concurrency_key=task.concurrency_key if same_key else wanted.concurrency_key,
+        cwd=wanted.cwd or task.cwd,
+        parent_session_id=wanted.parent_session_id or task.parent_session_id,
+    )
+
+
+def _refuse_other_work(wanted: LaunchInput, task: Task, where: str) -> None:
+    if wanted.prompt is None or wanted.command is not None or wanted.call is not None:
+        raise InvalidInput(f"{where}prompt: what goes on in a session is a prompt.", field="prompt")
+    if wanted.agent not in (None, task.agent):
+        raise InvalidInput(f"{where}agent: {wanted.agent} cannot go on in a session of {task.agent}.", field="agent")
+
+
+def _no_room(copy: Path, error: OSError) -> Temporary:
+    """What to say of a copy that did not fit; what there is of it takes no room any more."""
+    with moment("launch.stdin.unlink"):
+        copy.unlink(missing_ok=True)
+    return Temporary(f"The copy of stdinFile does not fit into {copy.parent}: {error.strerror}.")
+
+
+def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> str:
+    """The agent that a launch means. Raises UnknownAgent, InvalidInput."""
+    _refuse_mixtures(wanted, where)
+    if wanted.agent is None:
+        return _implied_agent(wanted, config, where)
+    if wanted.agent not in config.agent_names:
+        known = ", ".join(sorted(config.agent_names))
+        raise UnknownAgent(f"{where}agent: there is no agent {wanted.agent}; there are: {known}.")
+    return wanted.agent
+
+
+def _refuse_mixtures(wanted: LaunchInput, where: str) -> None:
+    given = {"command": wanted.command is not None, "python": wanted.call is not None}
+    if all(given.values()):
+        raise InvalidInput(f"{where}command: give a command or a call, not both.", field="command")
+    if wanted.stdin is not None and wanted.stdin_file is not None:
+        raise InvalidInput(f"{where}stdin: give stdin or stdinFile, not both.", field="stdin")
+    if not given["python"] and (wanted.args or wanted.kwargs):
+        raise InvalidInput(f"{where}call: args and kwargs need a call.", field="call")
+    _refuse_wrong_agent(wanted.agent, given, where)
+
+
+def _refuse_wrong_agent(agent: str | None, given: dict[str, bool], where: str) -> None:
+    if agent is None:
+        return
+    if given.get(agent) is False:
+        name = "command" if agent == "command" else "call"
+        raise InvalidInput(f"{where}{name}: the agent {agent} needs a {name}.", field=name)
+    for other in (name for name, is_given in given.items() if is_given and name != agent):
+        raise InvalidInput(f"{where}agent: a {other} task is not for the agent {agent}.", field="agent")
+
+
+def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) -> str:
+    if wanted.command is not None:
+        return "command"
+    if wanted.call is not None:
+        return "python"
+    if wanted.prompt is None:
+        raise InvalidInput(f"{where}prompt: a task needs a prompt, a command or a call.", field="prompt")
+    if not config.default_agent:
+        known = ", ".join(sorted(set(config.agent_names) - set(BUILT_IN)))
+        raise UnknownAgent(
+            f"{where}agent: a prompt needs an agent (there are: {known}); name one or set default_agent."
+        )
+    return config.default_agent
+
+
+def _default_model(agent: str, config: BackgroundConfig) -> str | None:
+    return config.agent(agent).model or None
+
+
+def _default_timeout(agent: str, config: BackgroundConfig) -> int:
+    return round((config.agent(agent).timeout_s or config.task_timeout_s) * 1000)
+
+
+def _may_be_too_large(wanted: LaunchInput, task: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Return False if the input is far below the limit: a character takes at most 6 bytes of JSON."""
+    texts = [value for value in (wanted.cwd, *task.values(), *given.values()) if isinstance(value, str)]
+    return sum(map(len, texts)) > INPUT_LIMIT // 8
+
+
+def _refuse_too_large(wanted: LaunchInput, where: str) -> None:
+    if len(_json(wanted.to_json()).encode()) > INPUT_LIMIT:
+        raise InvalidInput(
+            f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).",
+            field="prompt",
+        )
+
+
+def _new_id() -> str:
+    """Return `bg-` and a random UUID, version 4 (RFC 9562), in a third of the time that `uuid` takes."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) % 4]
+    return f"bg-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
+
+
+def _task_row(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, Any]:
+    model = wanted.model or _default_model(agent, config)
+    return {
+        "id": wanted.id or _new_id(),
+        "parent": wanted.parent_session_id,
+        "message": wanted.parent_message_id,
+        "session": None,
+        "description": wanted.description,
+        "agent": agent,
+        "model": model,
+        "key": wanted.concurrency_key or model or agent,
+        "uniq": wanted.unique_key,
+        "priority": wanted.priority,
+        "retries": wanted.retries,
+        "max_attempts": wanted.retries + 1,
+        **_times(wanted, agent, config),
+    }
+
+
+def _times(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, int | None]:
+    now = clock.now()
+    not_before = now + wanted.delay_ms if wanted.delay_ms else None
+    expires = (not_before or now) + config.max_queue_wait_s * 1000 if config.max_queue_wait_s else None
+    timeout = wanted.timeout_ms if wanted.timeout_ms is not None else _default_timeout(agent, config)
+    return {
+        "queued_at": now,
+        "not_before": not_before,
+        "expires_at": None if expires is None else round(expires),
+        "due_at": _earliest(not_before, expires),
+        "timeout_ms": timeout or None,
+    }
+
+
+def _earliest(*moments: float | None) -> int | None:
+    given = [round(moment) for moment in moments if moment is not None]
+    return min(given) if given else None
+
+
+def _input_row(wanted: LaunchInput, cwd: str) -> dict[str, Any]:
+    return {
+        "command": _list_text(wanted.command),
+        "metadata": _object_text(wanted.metadata),
+        "env": None if wanted.env is None else _environment_text(tuple(wanted.env.items())),
+        "args": _list_text(wanted.args),
+        "kwargs": _object_text(wanted.kwargs),
+        "digest": _digest(wanted.to_json()) if wanted.id else None,
+        "cwd": os.path.abspath(cwd),
+        "leave_children": wanted.leave_children,
+        "call": wanted.call,
+        "after": _list_text((*wanted.after, *wanted.after_any)),
+        "stdin_file": wanted.stdin_file,
+        "stdin": wanted.stdin,
+        "prompt": wanted.prompt,
+        "resumes": wanted.resume,
+    }
+
+
+def _digest(said: dict[str, Any]) -> str:
+    """What was asked for, wherever it was asked: a shell's folder and variables are not part of the question."""
+    import hashlib  # only launches that choose their id pay for it
+
+    asked = {name: value for name, value in said.items() if name not in ("cwd", "env")}
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+
+
+def _list_text(values: tuple[Any, ...] | None) -> str | None:
+    return _json(values) if values else None
+
+
+def _object_text(values: Mapping[str, Any] | None) -> str | None:
+    return None if values is None else _json(dict(values))
+
+
+@lru_cache(8)  # each may be a megabyte; a process launches most of its tasks with the same variables
+def _environment_text(variables: tuple[tuple[str, str | None], ...]) -> str:
+    return _json(dict(variables))

@@ -1,0 +1,53 @@
+"""Waiting until workers publish the tasks that they hold.
+
+A held task belongs to its worker: another process that wants to change it marks it as requested, wakes the worker
+(SIGUSR1) and tries again. The worker publishes within a millisecond or so: what ran is settled, what runs is running in
+the database, the rest goes back to the queue. The supervisor kills a worker that does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from .. import clock
+from ..errors import HeldByWorker
+from ..machine.lock import holder
+from .processes import wake_process
+from .sqlite.database import Database
+
+#: Seconds between two tries: the shortest, which doubles, and the longest.
+SHORTEST, LONGEST = 0.001, 0.05
+
+#: Seconds after which the supervisor is woken: it has to see that a worker does not answer.
+ESCALATE_AFTER = 0.2
+
+#: Seconds after which a process gives up: more than the supervisor's patience with its default settings.
+TIMEOUT = 15.0
+
+
+class Publication:
+    """One process's wait until workers have published what they hold."""
+
+    def __init__(self, database: Database, timeout: float = TIMEOUT) -> None:
+        """Wait at most `timeout` seconds; with 0, only wake the workers."""
+        self._database = database
+        self._began = clock.monotonic()
+        self._timeout = timeout
+        self._rest = SHORTEST
+
+    def wait_for(self, owners: Collection[int]) -> None:
+        """Wake the workers, then wait a little before the next try.
+
+        Raises HeldByWorker when the time is up, or when a worker is dead and no supervisor lives to rescue its tasks.
+        """
+        alive = [wake_process(self._database, owner) for owner in owners]
+        waited = clock.monotonic() - self._began
+        if waited >= self._timeout or not (all(alive) or self._is_supervised()):
+            raise HeldByWorker
+        if waited >= ESCALATE_AFTER:
+            self._database.home.wake("supervisor")
+        clock.nap(self._rest)
+        self._rest = min(2 * self._rest, LONGEST)
+
+    def _is_supervised(self) -> bool:
+        return holder(self._database.home.lock("supervisor")) is not None

@@ -1,0 +1,90 @@
+"""Decide whether a database may be migrated now, and keep supervisors from starting meanwhile."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from ...errors import OlderProcesses, Temporary
+from ...home import Home
+from ...machine.identity import Identity
+from ...machine.lock import Lock, holder
+
+#: The first schema whose processes may keep running while a newer supervisor migrates the database.
+FIRST_LIVE = 5
+
+#: Returns the rows of the process table, as `list_registered` has them.
+Registered = Callable[[], Sequence[Mapping[str, Any]]]
+
+
+class Found(NamedTuple):
+    """A living process of a home. Number 0 stands for one in another PID namespace."""
+
+    role: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"{self.role} {self.pid}" if self.pid else f"{self.role} in another container"
+
+
+@contextmanager
+def migration_lock(home: Home, version: int, registered: Registered) -> Iterator[None]:
+    """Hold the supervisor lock of a home whose database, of this schema, is to be migrated.
+
+    The process that already holds it may migrate beside others from schema 5 on. Any other migrates only a home in
+    which no process of ours lives. Raises OlderProcesses, and Temporary while a supervisor is starting.
+    """
+    lock = Lock(home.lock("supervisor"))
+    is_supervisor = holder(lock.path) == os.getpid()
+    is_taken = not is_supervisor and lock.acquire()
+    try:
+        if not (is_supervisor and version >= FIRST_LIVE):
+            refuse_living(home, version, registered())
+        if not (is_supervisor or is_taken):
+            raise Temporary(f"A supervisor of {home.folder} is just starting.")
+        yield
+    finally:
+        if is_taken:
+            lock.release()
+
+
+def refuse_living(home: Home, version: int, registered: Sequence[Mapping[str, Any]]) -> None:
+    """Raise OlderProcesses if any process of a home lives whose database has this older schema.
+
+    A supervisor that has not registered yet is ignored: it may be of this release, about to migrate the database.
+    """
+    found = _lock_holders(home)
+    known = {_identity(row) for row in registered}
+    found += [Found(row["role"], _identity(row).pid) for row in registered if _lives(row)]
+    living = list(dict.fromkeys(one for one in found if one.pid != os.getpid()))
+    is_starting = [one.role for one in living] == ["supervisor"] and Identity.of(living[0].pid) not in known
+    if living and not is_starting:
+        what = f"{home.folder} belongs to an older backburner (schema {version}), which is still running"
+        raise OlderProcesses(f"{what}: {', '.join(map(str, living))}. First: {_remedy(version, living)}")
+
+
+def _lock_holders(home: Home) -> list[Found]:
+    locks = [(role, home.lock(role)) for role in ("supervisor", "flusher", "nursery")]
+    locks += [("nursery", path) for path in sorted(home.folder.glob("nursery-*.lock"))]
+    return [Found(role, pid) for role, path in locks if (pid := holder(path)) is not None]
+
+
+def _identity(row: Mapping[str, Any]) -> Identity:
+    return Identity(row["pid"], row["ticks"], row["boot"], row["pidns"])
+
+
+def _lives(row: Mapping[str, Any]) -> bool:
+    """Return True if a registered process lives; in another PID namespace, if its task still runs."""
+    alive = _identity(row).alive()
+    return bool(row["has_task"]) if alive is None else alive
+
+
+def _remedy(version: int, living: Sequence[Found]) -> str:
+    has_supervisor = any(one.role == "supervisor" for one in living)
+    if version >= FIRST_LIVE:
+        return "backburner restart" if has_supervisor else "backburner up --detach"
+    if has_supervisor or not all(one.pid for one in living):
+        return "backburner down" + ("" if all(one.pid for one in living) else " (in that container)")
+    return f"kill {' '.join(str(one.pid) for one in living)} (a worker finishes its task before it exits)"

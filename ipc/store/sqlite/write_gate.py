@@ -1,0 +1,155 @@
+"""The write gate: one writer at a time, in all processes of a home.
+
+SQLite up to 3.51.2 can corrupt a WAL database when a commit that resets the WAL meets a second checkpoint
+(sqlite.org/wal.html, "the WAL-reset bug"), and under contention it makes writers sleep and starve. Each
+writing transaction and each checkpoint therefore happens under this lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import os
+import signal
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from ... import clock
+from ...errors import GateBusy
+from ...machine.lock import holder_of, try_lock
+from ...machine.watchdog import Thaw
+
+#: Seconds a writer waits for the gate: longer than any transaction of ours, shorter than a person's patience.
+PATIENCE = 5.0
+
+#: Seconds between two tries: from the length of a short transaction up to where sixteen that wait look up often enough.
+FIRST_NAP, LONGEST_NAP = 0.0001, 0.003
+
+#: Seconds after which a writer looks at who holds the gate: longer than a queue of many takes.
+LONG = 0.1
+
+#: What a terminal stops a process with.
+JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+
+_gates: dict[Path, Gate] = {}
+_gates_lock = threading.Lock()
+
+
+class Gate:
+    """The gate of one home; `Gate.of(path)` gives a process its only one."""
+
+    def __init__(self, path: Path) -> None:
+        """Name the gate's file. Use `Gate.of`."""
+        self.path = path
+        self.patience = PATIENCE
+        self._unmasked: set[int | signal.Signals] | None = None
+        self._mutex = threading.Lock()
+        self._descriptor = -1
+
+    @classmethod
+    def of(cls, path: Path) -> Gate:
+        """This process's gate for that file: with two descriptors, closing one would open the gate."""
+        with _gates_lock:
+            return _gates.setdefault(path, cls(path))
+
+    def __enter__(self) -> Self:
+        """Acquire the gate. Raises as `acquire`."""
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the gate."""
+        self.release()
+
+    def acquire(self) -> None:
+        """Wait for the gate. Raises GateBusy, naming the holder, after `patience` seconds."""
+        deadline = clock.monotonic() + self.patience
+        if not self._mutex.acquire(timeout=self.patience):
+            raise GateBusy(f"Another thread holds the write gate {self.path}.")
+        try:
+            if _has_terminal():  # Ctrl-Z inside the gate would block every other writer until `fg`
+                self._unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, JOB_CONTROL)
+            if not self._try():
+                self._wait(deadline)
+        except BaseException:
+            self._leave()
+            raise
+
+    def release(self) -> None:
+        """Open the gate for the next writer."""
+        fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._unmasked is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, self._unmasked)
+            self._unmasked = None
+        self._mutex.release()
+
+    def _wait(self, deadline: float) -> None:
+        rest, thaw = FIRST_NAP, Thaw()  # who held it at the last wait has let go of it since
+        began = clock.monotonic()
+        while not self._try():
+            now = clock.monotonic()
+            if now >= deadline:
+                raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
+            if now - began >= LONG:
+                thaw.look(holder_of(self._descriptor))
+            clock.nap(rest * _uneven())
+            rest = min(rest * 3, LONGEST_NAP)
+
+    def _try(self) -> bool:
+        if self._descriptor < 0:
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        if not try_lock(self._descriptor):
+            return False
+        if self._is_the_file():
+            return True
+        os.close(self._descriptor)  # the home was deleted and made anew: that lock keeps nobody out
+        self._descriptor = -1
+        return False
+
+    def _is_the_file(self) -> bool:
+        try:
+            return os.fstat(self._descriptor).st_ino == os.stat(self.path).st_ino
+        except FileNotFoundError:
+            return False
+
+    def forget(self) -> None:
+        """Start anew in a forked child, which shares the descriptor but not the lock."""
+        self._mutex = threading.Lock()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+@functools.cache
+def _has_terminal() -> bool:
+    """Return True if this process has a controlling terminal, which could stop it.
+
+    A process that acquires one later is not noticed. If it is stopped inside the gate, the next writer continues it.
+    """
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno not in (errno.ENXIO, errno.ENOENT)
+    return True
+
+
+def _uneven() -> float:
+    """From 0.5 to 1.5, so that those who wait do not come together; the clock is random enough for that."""
+    return 0.5 + clock.nanoseconds() % 1024 / 1024
+
+
+def _forget_all() -> None:
+    _has_terminal.cache_clear()  # the child may move to another session
+    for gate in _gates.values():
+        gate.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

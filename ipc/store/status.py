@@ -1,0 +1,118 @@
+"""Who runs what, as one document, for the command line and the socket, with and without a supervisor."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from .. import clock
+from ..config.settings import BackgroundConfig
+from ..home import Home
+from ..machine.lock import holder
+from .events import Log
+from .groups import Group, Groups
+from .processes import Process, Registry, Running
+from .sqlite.database import Database, sqlite_version
+
+Document = dict[str, Any]
+
+#: The name under which the package registry has this program; the import name and the command are `backburner`.
+DISTRIBUTION = "backburner-supervisor"
+
+
+def status(database: Database, config: BackgroundConfig) -> Document:
+    """The status of a home, in the shape of `status --json`."""
+    log = Log(database)
+    return blank(database.home) | {
+        **_roles(database),
+        "workers": _workers(Registry(database)),
+        "keys": [_key(group) for group in Groups(database, config).all()],
+        "log": {"id": log.id(), "lastSeq": log.last_seq(), "unbatched": log.count_unbatched()},
+    }
+
+
+def blank(home: Home) -> Document:
+    """The status of a home in which nothing was ever launched."""
+    return {
+        "supervisor": None,
+        "flusher": None,
+        "nursery": None,
+        "workers": [],
+        "keys": [],
+        "log": {"id": None, "lastSeq": 0, "unbatched": 0},
+        "home": str(home.folder),
+        "socket": home.bus,
+        "version": version(),
+        "sqlite": sqlite_version(),
+    }
+
+
+@functools.cache
+def version() -> str:
+    """Return the version of this program, or "unknown" in a checkout that was not installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    try:
+        return version_of(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def is_installed() -> bool:
+    """Return True if this program was installed as a distribution."""
+    return version() != "unknown"
+
+
+def _roles(database: Database) -> Document:
+    living = {name: holder(database.home.lock(name)) for name in ("supervisor", "flusher", "nursery")}
+    roles: Document = {name: None if pid is None else {"pid": pid} for name, pid in living.items()}
+    if living["supervisor"] is not None:
+        roles["supervisor"]["startedAt"] = _started_at(Registry(database), living["supervisor"])
+    return roles
+
+
+def _started_at(registry: Registry, pid: int) -> str | None:
+    since = registry.started_at("supervisor", pid)
+    return None if since is None else clock.iso(since)
+
+
+def _workers(registry: Registry) -> list[Document]:
+    """The living workers, those with a task first."""
+    busy = {one.owner.number: one for one in registry.running() if one.owner is not None}
+    living = [one for one in registry.processes("worker") if one.identity.alive() is not False]
+    since = _supervised_since(registry)
+    return sorted((_worker(one, busy, registry, since) for one in living), key=_place)
+
+
+def _supervised_since(registry: Registry) -> int:
+    pid = holder(registry.database.home.lock("supervisor"))
+    since = None if pid is None else registry.started_at("supervisor", pid)
+    return since or 0
+
+
+def _worker(worker: Process, busy: Mapping[int, Running], registry: Registry, since: int) -> Document:
+    pid = worker.identity.pid
+    running = busy.get(worker.number)
+    return {
+        "pid": pid,
+        "concurrencyKey": running.key if running else None,
+        "slot": running.slot.number if running else None,
+        "taskId": running.id if running else None,
+        "adopted": (registry.started_at("worker", pid) or since) < since,
+    }
+
+
+def _place(worker: Document) -> tuple[bool, str, int]:
+    return worker["taskId"] is None, worker["concurrencyKey"] or "", worker["slot"] or 0
+
+
+def _key(group: Group) -> Document:
+    return {
+        "key": group.name,
+        "limit": group.limit,
+        "running": group.running,
+        "pending": group.pending,
+        "paused": group.paused,
+    }

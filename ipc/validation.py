@@ -1,0 +1,471 @@
+"""What data must look like: one description that both validates and writes JSON Schema (draft 2020-12)."""
+
+# ruff: noqa: D102 (what a shape can do is said once, by Shape)
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import islice
+from typing import Any, Generic, NamedTuple, SupportsInt, TypeVar, cast
+
+from .errors import InvalidInput
+
+T = TypeVar("T")
+Schema = dict[str, Any]
+
+#: The dialect of every schema made here.
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+#: The largest whole number that every reader of JSON keeps exact.
+MOST = 2**53 - 1
+#: The largest finite float.
+FINITE = 1.7976931348623157e308
+#: How deep free-form JSON may be nested, so that reading it never exhausts a stack.
+DEPTH = 100
+#: How much of a wrong value, or of its name, a message shows, in characters.
+SHOWN = 60
+_PLAIN = re.compile(rf"[\w-]{{1,{SHOWN}}}")
+#: How many mistakes one message names.
+NAMED = 5
+#: A whole number of more bits is not shown.
+BITS = 64
+
+
+class Mistake(NamedTuple):
+    """One thing that is wrong: where (dotted), what was expected there, and what was found instead."""
+
+    field: str
+    expected: str
+    got: str = ""
+
+    def __str__(self) -> str:
+        """«priority: expected a whole number from -1000 to 1000, got 5000»."""
+        where = f"{self.field}: " if self.field else ""
+        return f"{where}expected {self.expected}" + (f", got {self.got}" if self.got else "")
+
+
+def refusal(mistakes: Sequence[Mistake]) -> InvalidInput:
+    """The error that names these mistakes (at least one); its `field` is the first one's."""
+    more = ["and more"] if len(mistakes) > NAMED else []
+    message = "; ".join([*map(str, mistakes[:NAMED]), *more])
+    return InvalidInput(message, field=mistakes[0].field or None)
+
+
+def described(value: object) -> str:
+    """A wrong value in a few words, safe to print whatever it is."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= SHOWN else value[:SHOWN] + "…")
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if value is None or isinstance(value, (bool, int, float)):
+        return _described_scalar(value)
+    return "an object" if isinstance(value, Mapping) else f"a Python {type(value).__name__}"
+
+
+def _described_scalar(value: float | None) -> str:
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return "a huge whole number" if isinstance(value, int) and value.bit_length() > BITS else str(value)
+
+
+def dotted(field: str, key: object) -> str:
+    """The name of `key` within `field`; a key that is not a plain word is quoted as TOML would."""
+    text = str(key) if isinstance(key, str) else described(key)
+    name = text if _PLAIN.fullmatch(text) else described(text)
+    return f"{field}.{name}" if field else name
+
+
+class Shape(Generic[T]):
+    """A description of a value; the base of all others. `T` is what a right value becomes."""
+
+    #: What a right value is, to follow the word «expected».
+    expected = "a value"
+
+    def check(self, value: object, field: str = "") -> T:
+        """The value in its normal form. Raises InvalidInput, which names `field` or a field within it."""
+        if self.fits(value):
+            return self.normal(value)
+        if found := list(islice(self.wrong(value, field), NAMED + 1)):
+            raise refusal(found)
+        return self.normal(value)
+
+    def fits(self, value: object) -> bool:
+        """Return True if `wrong` would yield nothing. Most values are valid, and need no explanation."""
+        return self.missed(value) is None
+
+    def mistakes(self, value: object, field: str = "") -> list[Mistake]:
+        """Everything that is wrong with the value."""
+        return list(self.wrong(value, field))
+
+    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+        """What is wrong, found as it is asked for: rubbish costs only what is read of it."""
+        if (missed := self.missed(value)) is not None:
+            yield Mistake(field, missed, described(value))
+
+    def missed(self, value: object) -> str | None:
+        """What the value as a whole should have been and is not."""
+        raise NotImplementedError
+
+    def normal(self, value: object) -> T:
+        """The one way to write a right value: lists for tuples, dicts for mappings, 3 for 3.0."""
+        return cast(T, value)
+
+    def schema(self) -> Schema:
+        """The JSON Schema of what is accepted."""
+        raise NotImplementedError
+
+
+class Text(Shape[str]):
+    """Text that can be stored and sent everywhere: no NUL, no lone surrogate."""
+
+    def __init__(
+        self,
+        max_bytes: int | None = None,
+        pattern: str | None = None,
+        non_empty: bool = False,
+        expected: str | None = None,
+    ) -> None:
+        """Limit its length in UTF-8; `pattern` must match all of it; `expected` says so in better words."""
+        self.max_bytes, self.pattern, self.non_empty = max_bytes, pattern, non_empty
+        self.expected = expected or self._in_words()
+
+    def missed(self, value: object) -> str | None:
+        if not isinstance(value, str):
+            return self.expected
+        size = utf8_size(value)
+        if size is None or "\0" in value:
+            return "text without NUL characters and lone surrogates"
+        return None if self._is_allowed(value, size) else self.expected
+
+    def normal(self, value: object) -> str:
+        return str(value)
+
+    def schema(self) -> Schema:
+        schema: Schema = {"type": "string"}
+        if self.non_empty:
+            schema["minLength"] = 1
+        if self.max_bytes is not None:
+            schema["maxLength"] = self.max_bytes
+        if self.pattern is not None:
+            schema["pattern"] = f"^(?:{self.pattern})$"
+        return schema
+
+    @cached_property
+    def _compiled(self) -> re.Pattern[str]:
+        return re.compile(self.pattern or "")
+
+    def _is_allowed(self, value: str, size: int) -> bool:
+        long = self.max_bytes is not None and size > self.max_bytes
+        empty = self.non_empty and not value
+        return not long and not empty and (self.pattern is None or bool(self._compiled.fullmatch(value)))
+
+    def _in_words(self) -> str:
+        words = "non-empty text" if self.non_empty else "text"
+        if self.max_bytes is not None:
+            words += f" of at most {self.max_bytes} bytes"
+        return words if self.pattern is None else f"{words} that matches {self.pattern}"
+
+
+class Integer(Shape[int]):
+    """A whole number, never a bool; 3.0 is one and becomes 3."""
+
+    def __init__(self, low: int | None = None, high: int | None = None) -> None:
+        """Accept `low` to `high`, both included; without them whatever JSON keeps exact."""
+        self.low, self.high = low, high
+        self.expected = "a whole number" + span(low, high)
+
+    def missed(self, value: object) -> str | None:
+        low = -MOST if self.low is None else self.low
+        high = MOST if self.high is None else self.high
+        return None if is_whole(value) and within(value, low, high) else self.expected
+
+    def normal(self, value: object) -> int:
+        return int(cast(SupportsInt, value))
+
+    def schema(self) -> Schema:
+        return {"type": "integer"} | bounds(self.low, self.high)
+
+
+class Number(Shape[float]):
+    """A finite number, never a bool."""
+
+    def __init__(self, low: float | None = None, high: float | None = None) -> None:
+        """Accept `low` to `high`, both included."""
+        self.low, self.high = low, high
+        self.expected = "a number" + span(low, high)
+
+    def missed(self, value: object) -> str | None:
+        low = -FINITE if self.low is None else self.low
+        high = FINITE if self.high is None else self.high
+        return None if within(value, low, high) else self.expected
+
+    def schema(self) -> Schema:
+        return {"type": "number"} | bounds(self.low, self.high)
+
+
+class Flag(Shape[bool]):
+    """True or false, and nothing that is merely like it."""
+
+    expected = "true or false"
+
+    def missed(self, value: object) -> str | None:
+        return None if isinstance(value, bool) else self.expected
+
+    def schema(self) -> Schema:
+        return {"type": "boolean"}
+
+
+class OneOf(Shape[str]):
+    """One of a few words."""
+
+    def __init__(self, *values: str) -> None:
+        """Accept exactly these."""
+        self.values = values
+        self.expected = f"one of {', '.join(values)}" if len(values) > 1 else values[0]
+
+    def missed(self, value: object) -> str | None:
+        return None if isinstance(value, str) and value in self.values else self.expected
+
+    def normal(self, value: object) -> str:
+        return str(value)
+
+    def schema(self) -> Schema:
+        return {"enum": list(self.values)}
+
+
+class ListOf(Shape[list[T]]):
+    """A list (or tuple) of things of one shape; the third one's field is `name[2]`."""
+
+    def __init__(self, shape: Shape[T], non_empty: bool = False) -> None:
+        """Accept any number of `shape`, or at least one."""
+        self.shape, self.non_empty = shape, non_empty
+        self.expected = "a non-empty list" if non_empty else "a list"
+
+    def missed(self, value: object) -> str | None:
+        fits = isinstance(value, (list, tuple)) and (bool(value) or not self.non_empty)
+        return None if fits else self.expected
+
+    def fits(self, value: object) -> bool:
+        return self.missed(value) is None and all(map(self.shape.fits, cast(Iterable[object], value)))
+
+    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+        yield from super().wrong(value, field)
+        items = value if isinstance(value, (list, tuple)) else ()
+        for place, item in enumerate(items):
+            yield from self.shape.wrong(item, f"{field}[{place}]")
+
+    def normal(self, value: object) -> list[T]:
+        return [self.shape.normal(item) for item in cast(Iterable[object], value)]
+
+    def schema(self) -> Schema:
+        return {"type": "array", "items": self.shape.schema()} | ({"minItems": 1} if self.non_empty else {})
+
+
+class MapOf(Shape[dict[str, T]]):
+    """An object with free keys and values of one shape; the field of a value is `name.key`."""
+
+    expected = "an object"
+
+    def __init__(self, shape: Shape[T], key: Shape[str] | None = None) -> None:
+        """Accept any keys that are text, or that have the shape `key`."""
+        self.shape, self.key = shape, key or Text()
+
+    def missed(self, value: object) -> str | None:
+        return None if isinstance(value, Mapping) else self.expected
+
+    def fits(self, value: object) -> bool:
+        if not isinstance(value, Mapping):
+            return False
+        return all(self.key.fits(key) and self.shape_of(key).fits(item) for key, item in value.items())
+
+    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+        yield from super().wrong(value, field)
+        for key, item in entries(value):
+            name = dotted(field, key)
+            if missed := self.key.missed(key):
+                yield Mistake(name, f"{missed} as a key")
+            yield from self.shape_of(key).wrong(item, name)
+
+    def normal(self, value: object) -> dict[str, T]:
+        return {self.key.normal(key): self.shape_of(key).normal(item) for key, item in entries(value)}
+
+    def shape_of(self, key: object) -> Shape[T]:
+        """The shape of the value under a key: for subclasses in which it is not the same for all."""
+        return self.shape
+
+    def schema(self) -> Schema:
+        names = self.key.schema()
+        free = {} if names == Text().schema() else {"propertyNames": names}
+        return {"type": "object", "additionalProperties": self.shape.schema()} | free
+
+
+class Anything(Shape[object]):
+    """Any JSON value, at most 100 levels deep."""
+
+    expected = "a JSON value"
+
+    def missed(self, value: object) -> str | None:
+        return flaw(value, DEPTH)
+
+    def normal(self, value: object) -> object:
+        if isinstance(value, Mapping):
+            return {str(key): self.normal(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.normal(item) for item in value]
+        return value
+
+    def schema(self) -> Schema:
+        return {}
+
+
+class Nullable(Shape[T | None]):
+    """Null, or something of a shape."""
+
+    def __init__(self, shape: Shape[T]) -> None:
+        """Accept null and `shape`."""
+        self.shape = shape
+        self.expected = f"{shape.expected} or null"
+
+    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+        if value is not None:
+            yield from self.shape.wrong(value, field)
+
+    def missed(self, value: object) -> str | None:
+        return None if value is None else self.shape.missed(value)
+
+    def fits(self, value: object) -> bool:
+        return value is None or self.shape.fits(value)
+
+    def normal(self, value: object) -> T | None:
+        return None if value is None else self.shape.normal(value)
+
+    def schema(self) -> Schema:
+        inner = self.shape.schema()
+        if isinstance(inner.get("type"), str):
+            return inner | {"type": [inner["type"], "null"]}
+        return {"anyOf": [inner, {"type": "null"}]}
+
+
+class Record(Shape[dict[str, Any]]):
+    """An object with named fields; a field it does not know is a mistake."""
+
+    expected = "an object"
+
+    def __init__(self, title: str, fields: Mapping[str, Shape[Any]], required: Collection[str] = ()) -> None:
+        """Name the record and its fields; those in `required` must be there."""
+        self.title, self.fields, self.required = title, fields, tuple(required)
+
+    def missed(self, value: object) -> str | None:
+        return None if isinstance(value, Mapping) else self.expected
+
+    def fits(self, value: object) -> bool:
+        if not isinstance(value, Mapping):
+            return False
+        for key, item in value.items():
+            shape = self.fields.get(key) if isinstance(key, str) else None
+            if shape is None or not shape.fits(item):
+                return False
+        return all(name in value for name in self.required)
+
+    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+        if not isinstance(value, Mapping):
+            yield from super().wrong(value, field or self.title)
+            return
+        for key, item in entries(value):
+            yield from self._wrong_entry(key, item, dotted(field, key))
+        for name in self.required:
+            if name not in value:
+                yield Mistake(dotted(field, name), self.fields[name].expected, "nothing")
+
+    def normal(self, value: object) -> dict[str, Any]:
+        return {str(key): self.fields[str(key)].normal(item) for key, item in entries(value)}
+
+    def schema(self) -> Schema:
+        properties = {name: shape.schema() for name, shape in self.fields.items()}
+        schema = {"title": self.title, "type": "object", "properties": properties}
+        if self.required:
+            schema["required"] = list(self.required)
+        return schema | {"additionalProperties": False}
+
+    def _wrong_entry(self, key: object, item: object, name: str) -> Iterator[Mistake]:
+        shape = self.fields.get(key) if isinstance(key, str) else None
+        if shape is None:
+            yield Mistake(name, self._hint(key))
+        else:
+            yield from shape.wrong(item, name)
+
+    def _hint(self, key: object) -> str:
+        from difflib import get_close_matches
+
+        close = get_close_matches(str(key)[:SHOWN], self.fields, n=1)
+        if close:
+            return f"a known name (did you mean {close[0]}?)"
+        return f"a known name: {', '.join(self.fields)}" if self.fields else "no such name"
+
+
+def entries(value: object) -> Iterable[tuple[object, object]]:
+    """What a mapping holds; nothing for anything else."""
+    return value.items() if isinstance(value, Mapping) else ()
+
+
+def utf8_size(text: str) -> int | None:
+    """How many bytes the text has as UTF-8; None when a lone surrogate makes it none."""
+    try:
+        return len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError:
+        return None
+
+
+def is_whole(value: object) -> bool:
+    """Whether it is a whole number, be it written as a float; a bool is none."""
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def within(value: object, low: float, high: float) -> bool:
+    """Whether it is a number (NaN and bools are none) from `low` to `high`."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+def span(low: float | None, high: float | None) -> str:
+    """The allowed numbers in words, with a space before them."""
+    if low is not None and high is not None:
+        return f" from {low} to {high}"
+    if low is not None:
+        return f" of at least {low}"
+    return "" if high is None else f" of at most {high}"
+
+
+def bounds(low: float | None, high: float | None) -> Schema:
+    """The allowed numbers in JSON Schema."""
+    limits = {"minimum": low, "maximum": high}
+    return {name: limit for name, limit in limits.items() if limit is not None}
+
+
+def flaw(value: object, depth: int) -> str | None:
+    """What free-form JSON, with `depth` levels to go, should have been and is not."""
+    if depth == 0:
+        return f"JSON at most {DEPTH} levels deep"
+    if isinstance(value, Mapping):
+        return _first_flaw(value.values(), depth - 1) or _first_flaw(_keys(value), depth)
+    if isinstance(value, (list, tuple)):
+        return _first_flaw(value, depth - 1)
+    return _scalar_flaw(value)
+
+
+def _first_flaw(values: Iterable[object], depth: int) -> str | None:
+    return next((found for value in values if (found := flaw(value, depth))), None)
+
+
+def _keys(value: Mapping[Any, object]) -> Iterator[object]:
+    """Keys to be judged as text: what is not text stands in as a thing JSON cannot have."""
+    return (key if isinstance(key, str) else Ellipsis for key in value)
+
+
+def _scalar_flaw(value: object) -> str | None:
+    if isinstance(value, str):
+        return "text without lone surrogates" if utf8_size(value) is None else None
+    if isinstance(value, (bool, type(None))) or within(value, -FINITE, FINITE):
+        return None
+    return "JSON: objects with text as keys, lists, text, finite numbers, true, false, null"

@@ -1,0 +1,66 @@
+"""Learning that something happened in a home: from the bus while it is there, else by looking."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import Self
+
+from ...ipc import clock
+from ...ipc.bus.client import EVERYONE, Client
+from ...ipc.errors import BackburnerError
+from ...ipc.machine.lock import holder
+from ...ipc.store.events import Log
+from .context import Desk
+
+#: The rests between two looks at the database, in seconds; while the bus tells all, a look only makes sure.
+FIRST_NAP, LONGEST_NAP, RARE = 0.01, 0.2, 2.0
+
+
+class Watch:
+    """Wakes its owner when something may have changed. Nothing that happens after its making is missed."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Begin to listen."""
+        self._database, self._home = desk.database, desk.home
+        self._seen = self._database.changed()
+        self._told = threading.Event()
+        self._nap = FIRST_NAP
+        self._client = Client(desk.home)
+        after = Log(self._database).last_seq()
+        self._listener = threading.Thread(target=self._listen, args=(after,), name="watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._listener.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Hang up."""
+        self._client.close()
+        self._listener.join()
+
+    def rest(self, most: float | None = None) -> bool:
+        """Return as soon as something may have changed, or after `most` seconds; which of the two it was."""
+        end = None if most is None else clock.monotonic() + most
+        while not self._woken():
+            left = self._nap if end is None else min(self._nap, end - clock.monotonic())
+            if left <= 0:
+                return False
+            self._told.wait(left)
+            self._nap = min(self._nap * 1.5, self._longest())
+        self._nap = FIRST_NAP
+        return True
+
+    def _woken(self) -> bool:
+        told = self._told.is_set()
+        self._told.clear()
+        seen, self._seen = self._seen, self._database.changed()
+        return told or seen != self._seen
+
+    def _longest(self) -> float:
+        return LONGEST_NAP if holder(self._home.lock("flusher")) is None else RARE
+
+    def _listen(self, after: int) -> None:
+        with suppress(BackburnerError):
+            for _event in self._client.events(EVERYONE, after=after):
+                self._told.set()

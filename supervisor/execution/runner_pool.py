@@ -1,0 +1,287 @@
+"""Runners: processes for a worker's Python callables, kept from one call to the next until they retire."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import signal
+import socket
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ...ipc.errors import Temporary
+from ...ipc.failpoints import moment
+from ...ipc.store.sqlite.database import Database
+from ..role import name_process, reuse_large_blocks
+from ..system.children import close_descriptors, fork
+from ..system.signals import let_through, restore_default
+from . import runner as protocol
+from .plan import CannotStart
+from .process_tree import forget_status, take_status
+from .runner import ORDER_LIMIT, Order
+from .spawn import DEFAULT_SIGNALS
+
+#: Bytes that are read from the channel at once.
+_PIECE = 64 * 1024
+
+
+class Runner:
+    """A process for callables: a fork of its worker without the worker's files, or another interpreter.
+
+    It is `retired` when it takes no more orders, `hung_up` when the channel has ended, and `blocked` while it waits
+    for `resume` because the journal cannot be written. `lines` are end lines that the journal had no room for.
+    """
+
+    def __init__(self, pid: int, channel: socket.socket, queue: tuple[socket.socket, socket.socket]) -> None:
+        """Use `forked` or `of`. `queue` is the end for orders, and the other one, which the runner has as well."""
+        forget_status(pid)
+        self.pid = pid
+        self.channel = channel
+        self.outputs = ""
+        self.retired = False
+        #: The journal has the start of a call.
+        self.has_begun = False
+        #: It has said so itself, or is dead: an order without a start in the journal will not begin.
+        self.refuses = False
+        self.hung_up = False
+        self.blocked = False
+        self.lines: list[bytes] = []
+        self._sender, self._receiver = queue
+        self._unread = b""
+        self._status: int | None = None
+
+    @classmethod
+    def forked(cls) -> Runner:
+        """Return a fork of this process, which must have no database open. Raises OSError."""
+        worker = os.getpid()
+        return cls._connected(lambda channel, orders: fork(lambda: _be_runner(worker, channel, orders)))
+
+    @classmethod
+    def of(cls, interpreter: str) -> Runner:
+        """Return a runner of another Python. Raises CannotStart, OSError."""
+        return cls._connected(lambda channel, orders: _spawn(interpreter, channel, orders))
+
+    @classmethod
+    def _connected(cls, start: Callable[[socket.socket, socket.socket], int]) -> Runner:
+        """Start a process with its ends of the channel and of the queue; `start` returns the process ID."""
+        ours, theirs = socket.socketpair()
+        queue = _queue()
+        try:
+            pid = start(theirs, queue[1])
+        except BaseException:
+            for one in (ours, *queue):
+                one.close()
+            raise
+        finally:
+            theirs.close()
+        return cls(pid, ours, queue)
+
+    def start(self, hello: dict[str, Any], journal: int) -> None:
+        """Send the settings for all of its calls and the journal's descriptor. A dead runner is found by `read`."""
+        self.outputs = hello["outputs"]
+        try:
+            with moment("runner.hello"):
+                protocol.send_hello(self.channel, hello, journal)
+        except ConnectionError:
+            self._lose()
+
+    def send(self, order: Order, fallback: Callable[[bytes], str]) -> bool:
+        """Put an order into the queue; return False if the queue is full.
+
+        An order that is too long for a datagram is given to `fallback`, which writes it to a file and returns the
+        path. The caller removes that file when the call has ended or the order was taken back. Raises OSError.
+        """
+        data = protocol.encode_order(order)
+        if len(data) <= ORDER_LIMIT:
+            try:
+                return self._put(data)
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    raise
+        return self._put(protocol.encode_path(fallback(data)))
+
+    def take_back(self) -> list[int]:
+        """Return the claims of the orders that the runner has not received, in order; it never will. Raises OSError."""
+        claims: list[int] = []
+        while True:
+            try:
+                data = self._receiver.recv(ORDER_LIMIT, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return claims
+            claims.append(protocol.decode_order(data).claim)
+
+    def read(self) -> None:
+        """Handle the notices that have come over the channel."""
+        while not self.hung_up:
+            try:
+                data = self.channel.recv(_PIECE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except ConnectionError:
+                data = b""
+            if data:
+                *lines, self._unread = (self._unread + data).split(b"\n")
+                for line in lines:
+                    self._handle(line)
+            else:
+                self._lose()
+
+    def note_end(self, document: Mapping[str, Any]) -> None:
+        """Note from a call's end line whether the call was the last one, before a command is started beside it."""
+        self.retired |= document.get("last", False)
+
+    def take_lines(self) -> bytes:
+        """Return the end lines that have come over the channel, once."""
+        found, self.lines = self.lines, []
+        return b"".join(found)
+
+    def resume(self) -> None:
+        """Have a blocked runner try again to write its journal."""
+        self.blocked = False
+        try:
+            with moment("runner.resume"):
+                self.channel.send(b"\n")
+        except ConnectionError:
+            self._lose()
+
+    def status(self) -> int | None:
+        """Return the wait status of the runner, or None while it lives."""
+        if self._status is None:
+            self._status = take_status(self.pid)
+        return self._status
+
+    def end(self) -> int:
+        """Kill the runner if it is alive, reap it and return its wait status."""
+        if (status := self.status()) is None:
+            with moment("runner.kill"):
+                os.kill(self.pid, signal.SIGKILL)
+            _, status = os.waitpid(self.pid, 0)
+            self._status = status
+        return status
+
+    def close(self) -> None:
+        """Close the connection; the runner exits, if it still runs."""
+        for one in (self.channel, self._sender, self._receiver):
+            one.close()
+
+    def _put(self, data: bytes) -> bool:
+        try:
+            with moment("runner.order"):
+                self._sender.send(data, socket.MSG_DONTWAIT)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOBUFS):  # the latter on macOS
+                return False
+            raise
+        return True
+
+    def _handle(self, line: bytes) -> None:
+        if line == b"r":
+            self.retired = self.refuses = True
+        elif line == b"f":
+            self.blocked = True
+        elif line != b"i":
+            self.lines.append(line + b"\n")
+
+    def _lose(self) -> None:
+        self.hung_up = self.retired = self.refuses = True
+        self.blocked = False
+
+
+class LazyRunner:
+    """The runner of a worker, made for its first call: most workers run commands only.
+
+    A worker has at most one. When it can no longer be used, the worker is replaced.
+    """
+
+    def __init__(self, database: Database, start: Callable[[Runner], object]) -> None:
+        """Make no runner yet. `start` is called with it once it is made.
+
+        A fork may not carry `database`: it is closed before, and opened again by its next transaction.
+        """
+        self._database, self._start = database, start
+        self._runner: Runner | None = None
+        self._is_outdated = False
+
+    def get(self, interpreter: str) -> Runner:
+        """Return the runner, made for an interpreter (`""`: this one). Raises CannotStart, Temporary.
+
+        The worker has no transaction open, and no other database, when it asks for the first time. A call that it was
+        given just before the runner became outdated still runs there.
+        """
+        if self._runner is None:
+            self._runner = self._make(interpreter)
+        return self._runner
+
+    def is_fresh(self) -> bool:
+        """Return True if this worker can still run any task: no call has left something behind."""
+        return self._runner is None or not (self._runner.retired or self._is_outdated)
+
+    def has_failed(self) -> bool:
+        """Return True if the runner has ended before it began its first call."""
+        return self._runner is not None and self._runner.hung_up and not self._runner.has_begun
+
+    def mark_outdated(self) -> None:
+        """Note that the settings of calls have changed since the runner was started, if there is one."""
+        self._is_outdated = self._runner is not None
+
+    def pids(self) -> set[int]:
+        """Return the process of the runner, if it is to live on."""
+        return set() if self._runner is None or self._runner.retired else {self._runner.pid}
+
+    def _make(self, interpreter: str) -> Runner:
+        try:
+            runner = Runner.of(interpreter) if interpreter else self._fork()
+            try:
+                self._start(runner)
+            except OSError:
+                runner.close()
+                runner.end()
+                raise
+        except OSError as error:
+            raise Temporary(f"A process for calls cannot be started now: {error.strerror}.") from error
+        return runner
+
+    def _fork(self) -> Runner:
+        self._database.release()
+        return Runner.forked()
+
+
+def _queue() -> tuple[socket.socket, socket.socket]:
+    """Return a pair for datagrams: what goes in at the first comes out at the second, whole."""
+    return socket.socketpair(socket.AF_UNIX, getattr(socket, "SOCK_SEQPACKET", None) or socket.SOCK_DGRAM)
+
+
+def _be_runner(worker: int, channel: socket.socket, orders: socket.socket) -> None:
+    """Run calls in a fork of the worker, without what the worker has open and is set to."""
+    protocol.die_with_parent(worker)
+    gc.freeze()  # an object of the worker's that is collected would close a descriptor of a call
+    close_descriptors(channel.fileno(), orders.fileno())
+    reuse_large_blocks()
+    os.setsid()
+    restore_default(*DEFAULT_SIGNALS, signal.SIGUSR1)
+    signal.set_wakeup_fd(-1)
+    let_through()
+    name_process("bb-runner")
+    protocol.serve(channel, orders, worker, moment)
+
+
+def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
+    """Start the runner's file under another interpreter. Raises CannotStart."""
+    numbers = [str(channel.fileno()), str(queue.fileno())]
+    for one in (channel, queue):
+        one.set_inheritable(True)
+    try:
+        with moment("runner.spawn"):
+            return os.posix_spawnp(
+                interpreter,
+                [interpreter, protocol.__file__, *numbers, str(os.getpid())],
+                dict(os.environ),
+                setsid=True,
+                setsigmask=(),
+                setsigdef=DEFAULT_SIGNALS,
+            )
+    except OSError as error:
+        raise CannotStart(f"The interpreter {interpreter} cannot be started: {error.strerror}.") from error
+    finally:
+        queue.set_inheritable(False)

@@ -1,0 +1,81 @@
+"""A worker's wait in its slot for a task that a launch claims for it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from ...ipc import clock
+from ...ipc.home import Home
+from ...ipc.model.claim import Taken
+from ...ipc.store.parking import ParkedSlots, pipe_of, received
+from ..system.file_watch import FALLBACK_POLL
+
+
+class Parking:
+    """Receives the task of a parked worker: as a message, or from the database when it was woken without one.
+
+    A message counts only while the worker is parked, and only for a claim above the last one that it worked on: claims
+    are never given twice, and only the launch that took the worker's row claims for it.
+    """
+
+    def __init__(self, home: Home, slots: ParkedSlots, owner: int, poll: Callable[[], float]) -> None:
+        """Create the pipe that launches write to; `poll` tells when to look again (seconds). Raises OSError."""
+        self._slots, self._owner, self._poll = slots, owner, poll
+        home.create_wake_pipe(pipe_of(owner))
+        path = home.folder / f"{pipe_of(owner)}.wake"
+        self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        #: Whether the worker is parked, as far as it knows: the supervisor may have taken the slot back.
+        self.active = False
+        #: The last claim that the worker took.
+        self.last_claim = 0
+        self._message: Taken | None = None
+        self._look_at = self._ends_at = 0.0
+
+    def start(self, seconds: float) -> None:
+        """Wait for a task for so many seconds."""
+        self.active, self._message = True, None
+        now = clock.monotonic()
+        self._ends_at = now + seconds
+        self._look_at = now + FALLBACK_POLL
+
+    def stop(self) -> None:
+        """Wait no longer: the worker has a task, or the supervisor has taken the slot back."""
+        self.active, self._message = False, None
+
+    def rest(self) -> float:
+        """Return for how many seconds nothing need be done, if no message comes."""
+        return max(0.0, min(self._look_at, self._ends_at) - clock.monotonic())
+
+    def is_over(self) -> bool:
+        """Return True if the time to wait is over."""
+        return clock.monotonic() >= self._ends_at
+
+    def look(self) -> None:
+        """Look at the database in the next `find`."""
+        self._look_at = 0.0
+
+    def read(self, _mask: int) -> None:
+        """Read what launches have sent."""
+        for line in os.read(self.descriptor, 65536).splitlines():
+            taken = received(line)
+            if taken is None:
+                self.look()
+            elif taken.claim > self.last_claim:
+                self._message = taken
+
+    def find(self) -> Taken | None:
+        """Return the task that was claimed for this worker, or None as long as there is none."""
+        found, self._message = self._message, None
+        if found is None and clock.monotonic() >= self._look_at:
+            found = self._slots.assigned(self._owner)
+            self._look_at = clock.monotonic() + self._poll()
+        return found
+
+    def give_back(self) -> bool:
+        """Give the slot back; return False if a launch or the supervisor was faster."""
+        return self._slots.take_back(self._owner)
+
+    def assigned(self) -> Taken | None:
+        """Return the task that was claimed for this worker, as the database has it, or None."""
+        return self._slots.assigned(self._owner)

@@ -1,0 +1,1 @@
+"""Parts of the supervisor: shutdown, orders, the watch over the flusher, maintenance."""

@@ -1,0 +1,178 @@
+"""Making processes and waiting for their end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import signal
+import subprocess
+import tempfile
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NoReturn
+
+from ...ipc import clock
+from ...ipc.failpoints import moment
+from ...ipc.machine.identity import Identity
+from .signals import hold_back, let_through
+
+#: Seconds for what a program has said already, though the one before it took all the time there was.
+TO_READ = 0.2
+STDERR = 2
+
+
+class Watch:
+    """A file that becomes readable when a process dies."""
+
+    def __init__(self, descriptor: int, queue: object = None) -> None:
+        """Use `watch`."""
+        self._descriptor = descriptor
+        self._queue = queue
+
+    def fileno(self) -> int:
+        """For a selector."""
+        return self._descriptor
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def watch(pid: int) -> Watch | None:
+    """Watch a process that cannot have been replaced meanwhile: a child, or one whose identity is checked then."""
+    try:
+        if hasattr(os, "pidfd_open"):
+            return Watch(os.pidfd_open(pid))
+        return _watch_by_kqueue(pid)
+    except ProcessLookupError:
+        return None
+
+
+def watch_identity(identity: Identity) -> Watch | None:
+    """Watch exactly this process; None if it is dead."""
+    found = watch(identity.pid)
+    if found is not None and not identity.alive():
+        found.close()
+        return None
+    return found
+
+
+def _watch_by_kqueue(pid: int) -> Watch:
+    if not hasattr(select, "kqueue"):
+        raise OSError(errno.ENOSYS, "this kernel has no pidfd_open (Linux 5.3)")
+    kqueue: Any = select
+    queue = kqueue.kqueue()
+    event = kqueue.kevent(pid, kqueue.KQ_FILTER_PROC, kqueue.KQ_EV_ADD, kqueue.KQ_NOTE_EXIT)
+    queue.control([event], 0)
+    return Watch(os.dup(queue.fileno()), queue)
+
+
+def fork(child: Callable[[], None]) -> int:
+    """Fork a child that does this and nothing else; its number.
+
+    The child starts with the signals of ours held back: a role lets them through when it can hear them.
+    """
+    hold_back()
+    try:
+        with moment("fork"):
+            pid = os.fork()
+        if pid == 0:
+            _be_the_child(child)
+    finally:
+        let_through()
+    return pid
+
+
+def _be_the_child(child: Callable[[], None]) -> NoReturn:
+    code = 1
+    try:
+        child()
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+
+def close_descriptors(*kept: int) -> None:
+    """Close all descriptors of this process but the standard ones and those in `kept`."""
+    for number in {int(name) for name in os.listdir("/dev/fd")} - {0, 1, STDERR, *kept}:
+        os.closerange(number, number + 1)  # the list's own one is closed already
+
+
+def start_detached(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    """Start a program of ours in a session of its own, with this process's stderr."""
+    null = subprocess.DEVNULL
+    with moment("nursery.start"):
+        return subprocess.Popen(command, stdin=null, stdout=null, start_new_session=True, cwd="/", env=environment)
+
+
+def first_lines(commands: Sequence[Sequence[str]], patience: float) -> list[str]:
+    """The first line that each program prints, all asked at once; empty for one that says nothing in time (seconds)."""
+    end = clock.monotonic() + patience
+    with moment("agents.ask"):
+        asked = [_ask(command) for command in commands]
+    return [_first_line(one, end) for one in asked]
+
+
+def _ask(command: Sequence[str]) -> subprocess.Popen[str] | None:
+    try:
+        return subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    except OSError:  # it is no program of this machine's
+        return None
+
+
+def _first_line(asked: subprocess.Popen[str] | None, end: float) -> str:
+    if asked is None:
+        return ""
+    try:
+        said, _ = asked.communicate(timeout=max(TO_READ, end - clock.monotonic()))
+    except subprocess.TimeoutExpired:
+        asked.kill()
+        asked.communicate()
+        return ""
+    return said.partition("\n")[0]
+
+
+def start_told(
+    command: Sequence[str], said: bytes, environment: Mapping[str, str], cwd: str
+) -> subprocess.Popen[bytes]:
+    """Start a user's program in a session of its own that reads `said`; what it prints goes to our stderr.
+
+    Raises OSError.
+    """
+    with tempfile.TemporaryFile() as file:  # a pipe would have us wait for it
+        file.write(said)
+        file.seek(0)
+        with moment("told.start"):
+            return subprocess.Popen(
+                command, stdin=file, stdout=STDERR, env=dict(environment), cwd=cwd, start_new_session=True
+            )
+
+
+def end_group(pid: int) -> None:
+    """SIGKILL a child that leads a session, and all that stayed in it."""
+    with suppress(ProcessLookupError), moment("told.kill"):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def how(status: int | None) -> str:
+    """A wait status in words."""
+    if status is None:
+        return "unseen"
+    code = os.waitstatus_to_exitcode(status)
+    return f"exit code {code}" if code >= 0 else signal_name(-code)
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,282 @@
+"""AsyncBackgroundManager: the same for asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+import pytest
+
+from backburner import AsyncBackgroundManager, BackgroundManager, InvalidInput, Task, TaskStatus
+from backburner.ipc.api import async_manager as module
+from backburner.ipc.home import Home
+from backburner.ipc.machine.lock import holder
+from tests.helpers.moment import eventually
+
+PATIENCE = 30.0
+UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
+
+Story = Callable[[AsyncBackgroundManager], Awaitable[None]]
+
+
+def played(story: Story, **how) -> None:
+    async def whole() -> None:
+        async with asyncio.timeout(PATIENCE), AsyncBackgroundManager(**how) as manager:
+            await story(manager)
+
+    asyncio.run(whole())
+
+
+def ours() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("backburner")}
+
+
+@pytest.fixture(autouse=True)
+def no_threads():
+    before = ours()  # a test of another file may have left one that is still on its way out
+    yield
+    eventually(lambda: ours() <= before, message="the threads of this test to be gone")
+
+
+def test_every_method_of_the_manager_is_there():
+    names = {name for name in vars(BackgroundManager) if not name.startswith("_")}
+    assert names - {"expecting"} <= set(vars(AsyncBackgroundManager))
+
+
+def test_events_begin_when_they_are_asked_for_not_when_they_are_read(home):
+    async def story(manager):
+        events = manager.events()
+        task = await manager.launch(command=["true"])
+        await manager.cancel_task(task.id)
+        async with aclosing(events):
+            assert (await anext(events)).data["taskId"] == task.id
+
+    played(story)
+
+
+def test_tasks_are_launched_found_and_decided(home):
+    async def story(manager):
+        task = await manager.launch(command=["true"], parent_session_id="ses-1")
+        two = await manager.launch_many([{"command": ["true"]}] * 2)
+        assert (await manager.get_task(task.id)) == task
+        assert await manager.get_task(UNKNOWN) is None
+        assert len(await manager.get_all_tasks()) == 3
+        assert len(await manager.get_tasks_by_status("pending")) == 3
+        assert [one.id for one in await manager.get_tasks_for_parent("ses-1")] == [task.id]
+        assert not await manager.complete_task(task.id)
+        assert not await manager.fail_task(task.id, "no")
+        assert await manager.cancel_task(task.id)
+        assert await manager.retry_task(task.id)
+        assert await manager.output(two[0].id) == ""
+        assert (await manager.adopt("ses-1", "ses-2")).tasks == 1
+        assert [one.id for one in await manager.get_tasks_for_parent("ses-2")] == [task.id]
+        await manager.clear()
+        assert await manager.get_all_tasks() == []
+        assert manager.home == home
+
+    played(story)
+
+
+def test_a_wrong_launch_is_refused_by_its_field(home):
+    async def story(manager):
+        with pytest.raises(InvalidInput) as refusal:
+            await manager.launch(command=["true"], retries=-1)
+        assert refusal.value.field == "retries"
+
+    played(story)
+
+
+def test_callbacks_and_coroutines_are_called_on_the_loop(home):
+    heard = []
+
+    async def slow(task):
+        await asyncio.sleep(0)
+        heard.append(("slow", task.status, threading.current_thread()))
+
+    async def story(manager):
+        manager.on_complete(slow)
+        remove = manager.on_complete(lambda task: heard.append(("quick", task.status, threading.current_thread())))
+        task = await manager.launch(command=["true"])
+        await manager.cancel_task(task.id)
+        await manager.wait(task.id)
+        remove()
+        me = threading.current_thread()
+        assert heard == [("slow", "cancelled", me), ("quick", "cancelled", me)]
+
+    played(story)
+
+
+def test_a_callback_may_wait_for_what_it_launches(home):
+    waited = []
+
+    async def more(task, manager):
+        if not waited:
+            waited.append(following := await manager.launch(command=["true"]))
+            await manager.cancel_task(following.id)
+            waited.extend(await manager.wait(following.id, timeout=PATIENCE))
+
+    async def story(manager):
+        manager.on_complete(lambda task: more(task, manager))
+        task = await manager.launch(command=["true"])
+        await manager.cancel_task(task.id)
+        await manager.wait(task.id)
+        assert waited[1].id == waited[0].id
+
+    played(story)
+
+
+def test_hundreds_may_wait_at_once(home):
+    async def story(manager):
+        tasks = await manager.launch_many([{"command": ["true"]}] * 200)
+        waits = [asyncio.create_task(manager.wait(task.id)) for task in tasks]
+        before = threading.active_count()
+        for task in tasks:
+            await manager.cancel_task(task.id)
+        ended = await asyncio.gather(*waits)
+        assert [one[0].id for one in ended] == [task.id for task in tasks]
+        assert before < 50
+
+    played(story)
+
+
+def test_waiting_times_out_and_can_be_cancelled(home):
+    async def story(manager):
+        task = await manager.launch(command=["true"], parent_session_id="ses-1")
+        with pytest.raises(TimeoutError):
+            await manager.wait(task.id, timeout=0.02)
+        waiting = asyncio.create_task(manager.wait(parent="ses-1"))
+        await asyncio.sleep(0.01)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        await manager.cancel_task(task.id)
+        assert (await manager.wait(parent="ses-1", any=True)) == []
+        assert [one.id for one in await manager.wait(parent="ses-1")] == [task.id]
+
+    played(story)
+
+
+def test_events_are_iterated_and_left_without_a_trace(home):
+    async def story(manager):
+        events = manager.events(parent="ses-1")
+        for _ in range(2):
+            task = await manager.launch(command=["true"], parent_session_id="ses-1")
+            await manager.cancel_task(task.id)
+        async with aclosing(events):
+            async for event in events:
+                assert event.data["status"] == "cancelled"
+                if event.data["taskId"] == task.id:
+                    break
+        listening = asyncio.create_task(anext(manager.events()))
+        await asyncio.sleep(0.01)
+        listening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await listening
+
+    played(story)
+
+
+def test_an_event_is_acknowledged_when_the_next_one_is_asked_for_and_not_before(home):
+    async def story(manager):
+        for _ in range(3):
+            task = await manager.launch(command=["true"], parent_session_id="ses-1")
+            await manager.cancel_task(task.id)
+        seen = []
+        async with aclosing(manager.events(parent="ses-1", ack=True)) as events:
+            async for event in events:
+                seen.append(event.seq)
+                if len(seen) == 2:
+                    break
+        async with aclosing(manager.events(parent="ses-1")) as again:
+            assert (await anext(again)).seq == seen[1]
+
+    played(story)
+
+
+def test_a_slow_reader_loses_nothing(home):
+    async def story(manager):
+        tasks = await manager.launch_many([{"command": ["true"], "parent_session_id": "ses-1"}] * 300)
+        async with aclosing(manager.events(parent="ses-1")) as events:
+            for task in tasks:
+                await manager.cancel_task(task.id)
+            heard = [(await anext(events)).data["taskId"] for _ in tasks]
+        assert heard == [task.id for task in tasks]
+
+    played(story)
+
+
+def test_events_end_when_the_manager_is_closed(home):
+    async def story(manager):
+        listening = asyncio.create_task(_all(manager))
+        await asyncio.sleep(0.01)
+        await manager.close()
+        assert await listening == []
+
+    played(story)
+
+
+async def _all(manager: AsyncBackgroundManager) -> list[object]:
+    return [event async for event in manager.events()]
+
+
+def test_a_loop_that_ends_without_closing_leaves_the_manager_alone(home):
+    managers = []
+
+    async def story() -> None:
+        manager = AsyncBackgroundManager()
+        managers.append(manager)
+        manager.on_complete(lambda _task: None)
+        task = await manager.launch(command=["true"])
+        await manager.cancel_task(task.id)
+
+    asyncio.run(story())
+    asyncio.run(managers[0].close())
+
+
+def test_a_callback_that_its_loop_never_comes_to_keeps_no_thread(monkeypatch):
+    """The loop was closed between the event and the callback."""
+    monkeypatch.setattr(module, "LOOK", 0.01)
+
+    async def made() -> Callable[[Task], object]:
+        return module._on_loop(lambda _task: None)
+
+    loop = asyncio.new_event_loop()
+    call = loop.run_until_complete(made())
+    caller = threading.Thread(target=call, args=(None,), name="backburner-test", daemon=True)
+    caller.start()
+    eventually(lambda: loop._ready, message="the callback to be given to the loop")
+    loop.close()
+    caller.join(PATIENCE)
+    assert not caller.is_alive()
+    call(None)
+
+
+def test_tasks_run_and_batches_come(home, no_strays):
+    async def story(manager):
+        events = manager.events(parent="ses-1", types=["background_tasks_batch"])
+        tasks = await manager.launch_many([{"command": ["echo", "hi"], "parent_session_id": "ses-1"}] * 5)
+        ended = await manager.wait(parent="ses-1")
+        assert [(task.id, task.status, task.result) for task in ended] == [
+            (task.id, TaskStatus.COMPLETED, "hi") for task in tasks
+        ]
+        async with aclosing(events):
+            assert (await anext(events)).data["count"] == 5
+        await manager.stop()
+        assert holder(Home(home).lock("supervisor")) is None
+
+    played(story, start=True)
+
+
+def test_cancelling_a_running_task_blocks_nobody(home, no_strays):
+    async def story(manager):
+        task = await manager.launch(command=["sh", "-c", "trap '' TERM; sleep 1000 & wait; sleep 1000"])
+        while (await manager.get_task(task.id)).status is not TaskStatus.RUNNING:
+            await asyncio.sleep(0.01)
+        cancelling = asyncio.create_task(manager.cancel_task(task.id))
+        assert await manager.get_all_tasks()
+        assert await cancelling
+        await manager.stop(now=True)
+
+    played(story, config={"kill_grace_s": 0.2}, start=True)

@@ -1,0 +1,602 @@
+"""Housekeeping: what is forgotten and when, what is written to files, and what is read back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from backburner.ipc import clock
+from backburner.ipc.api.maintenance import Archive
+from backburner.ipc.errors import InvalidInput, NotFound, Temporary
+from backburner.ipc.model.task import Task, TaskStatus
+from backburner.ipc.store.retention import DAY, ORPHAN_AGE, STEP
+from backburner.ipc.store.sqlite.database import Transaction
+from tests.helpers.commands import backburner
+from tests.helpers.yard import Yard
+
+OTHER = "bg-99999999-2222-4333-8444-555555555555"
+
+
+@pytest.fixture
+def yard(home) -> Iterator[Yard]:
+    with Yard(home) as found:
+        yield found
+
+
+@pytest.fixture
+def archive(yard) -> Archive:
+    return Archive(yard.database, yard.config)
+
+
+@pytest.fixture
+def days(monkeypatch):
+    """Let days pass."""
+    passed = 0.0
+    now = clock.now
+
+    def pass_(count: float) -> None:
+        nonlocal passed
+        passed += count
+
+    monkeypatch.setattr(clock, "now", lambda: now() + round(passed * DAY))
+    return pass_
+
+
+def told(yard: Yard, parent: str = "ses-1") -> None:
+    """Have a parent be told of everything, and say that it heard."""
+    while yard.log.form_batch(parent, 5):
+        continue
+    yard.log.acknowledge(parent, "default", yard.log.last_seq())
+
+
+def known(yard: Yard, *ids: str) -> list[bool]:
+    return [_is_known(yard, id) for id in ids]
+
+
+def _is_known(yard: Yard, id: str) -> bool:
+    try:
+        yard.get(id)
+    except NotFound:
+        return False
+    return True
+
+
+# prune
+
+
+def test_what_was_told_is_forgotten_after_the_retention(yard, archive, days):
+    id = yard.run(parent_session_id="ses-1")
+    told(yard)
+    days(29)
+    assert archive.prune().tasks == 0
+    days(2)
+    done = archive.prune()
+    assert (done.tasks, done.events) == (1, 3)
+    assert known(yard, id) == [False]
+    assert yard.told() == []
+
+
+def test_what_nobody_acknowledged_stays_ten_times_as_long(yard, archive, days):
+    id = yard.run(parent_session_id="ses-1")
+    yard.log.form_batch("ses-1", 5)
+    days(299)
+    assert archive.prune().events == 0
+    assert known(yard, id) == [True]
+    days(2)
+    archive.prune()
+    assert known(yard, id) == [False]
+    assert yard.log.truncated("ses-1", 0) is not None
+
+
+def test_a_task_goes_after_its_last_event(yard, archive, days):
+    id = yard.run(parent_session_id="ses-1")
+    yard.log.form_batch("ses-1", 5)
+    yard.log.acknowledge("ses-1", "default", 2)
+    days(31)
+    assert archive.prune().events == 2
+    assert known(yard, id) == [True]
+    yard.log.acknowledge("ses-1", "default", 3)
+    assert archive.prune().tasks == 1
+
+
+def test_a_retried_task_goes_with_the_batch_of_its_last_end(yard, archive, days):
+    id = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    yard.log.form_batch("ses-1", 5)
+    first = yard.log.last_seq()
+    days(0.1)
+    yard.queue.retry(id)
+    yard.settle(yard.start(id))
+    yard.log.form_batch("ses-1", 5)
+    yard.log.acknowledge("ses-1", "default", first)
+    days(31)
+    assert archive.prune().events == first
+    assert known(yard, id) == [True]
+    yard.log.acknowledge("ses-1", "default", yard.log.last_seq())
+    assert archive.prune().tasks == 1
+
+
+def test_a_task_that_is_retried_before_its_batch_goes_stays(yard, archive, days):
+    id = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    told(yard)
+    days(31)
+    write, calls = yard.database.write, []
+
+    def racing(durable: bool = True):
+        calls.append(durable)
+        if len(calls) == 1:
+            yard.queue.retry(id)
+        return write(durable)
+
+    yard.database.write = racing
+    assert archive.prune().tasks == 0
+    assert yard.get(id).status is TaskStatus.PENDING
+
+
+def test_a_batch_and_its_tasks_are_deleted_together_or_not_at_all(yard, archive, days, monkeypatch):
+    id = yard.run(parent_session_id="ses-1")
+    told(yard)
+    days(31)
+    run = Transaction.run
+
+    def refused(transaction: Transaction, name: str, values=None) -> int:
+        if name == "note_truncation":
+            raise Temporary("The disk is full.")
+        return run(transaction, name, values)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Transaction, "run", refused)
+        with pytest.raises(Temporary):
+            archive.prune()
+    assert known(yard, id) == [True]
+    assert len(yard.told("ses-1")) == 3
+    assert archive.prune().tasks == 1
+
+
+def test_an_imported_task_goes_when_nothing_is_left_of_its_session(yard, archive, days, elsewhere):
+    imported = [yard.run(parent_session_id=parent) for parent in ("ses-1", "ses-2")]
+    Archive(elsewhere.database, elsewhere.config).load(document(archive))
+    there = Archive(elsewhere.database, elsewhere.config)
+    days(31)
+    elsewhere.run(parent_session_id="ses-2")
+    told(elsewhere, "ses-2")
+    assert there.prune().tasks == 1
+    assert known(elsewhere, *imported) == [False, True]
+    days(270)
+    elsewhere.run(parent_session_id="ses-2")
+    there.prune()
+    assert known(elsewhere, *imported) == [False, False]
+
+
+def test_a_task_stays_while_its_end_is_in_no_batch(yard, archive, days):
+    id = yard.run(parent_session_id="ses-1")
+    yard.log.acknowledge("ses-1", "default", 2)
+    days(301)
+    archive.prune()
+    assert known(yard, id) == [True]
+    yard.log.form_batch("ses-1", 5)
+    assert yard.log.read("ses-1", 0, 9)[-1].type == "background_tasks_batch"
+
+
+def test_a_consumer_that_lags_keeps_the_events(yard, archive, days):
+    yard.run(parent_session_id="ses-1")
+    told(yard)
+    yard.log.acknowledge("ses-1", "model", 1)
+    days(31)
+    assert archive.prune().events == 1
+    assert [line.seq for line in yard.log.read("ses-1", 0, 9)] == [2, 3]
+
+
+def test_tasks_without_a_parent_are_forgotten_with_their_events(yard, archive, days):
+    ids = [yard.run(), yard.run(TaskStatus.ERROR)]
+    days(31)
+    done = archive.prune()
+    assert (done.tasks, done.events) == (2, 4)
+    assert known(yard, *ids) == [False, False]
+
+
+def test_what_is_unfinished_stays_however_old(yard, archive, days):
+    pending, running = yard.launch(priority=-1), yard.launch()
+    yard.start(running)
+    days(3000)
+    archive.prune()
+    assert known(yard, pending, running) == [True, True]
+
+
+def test_a_task_that_was_retried_meanwhile_stays(yard, archive, days):
+    id = yard.run(TaskStatus.ERROR)
+    days(31)
+    write, calls = yard.database.write, []
+
+    def racing(durable: bool = True):
+        calls.append(durable)
+        if len(calls) == 2:  # the events are gone, the task is next
+            yard.queue.retry(id)
+        return write(durable)
+
+    yard.database.write = racing
+    assert archive.prune().tasks == 0
+    assert yard.get(id).status is TaskStatus.PENDING
+
+
+def test_numbers_are_never_given_again_after_a_pruning(yard, archive, days):
+    yard.run()
+    seq, number = yard.log.last_seq(), yard.queue._state(yard.run())["number"]
+    days(31)
+    archive.prune()
+    id = yard.run()
+    assert yard.log.read(None, 0, 1)[0].seq > seq
+    assert yard.queue._state(id)["number"] > number
+
+
+def test_many_are_forgotten_in_small_transactions(yard, archive, days):
+    for _ in range(450):
+        yard.queue.cancel(yard.launch())
+    days(31)
+    sizes = []
+    write = yard.database.write
+
+    def counted(durable: bool = True):
+        sizes.append(durable)
+        return write(durable)
+
+    yard.database.write = counted
+    assert archive.prune().tasks == 450
+    assert len(sizes) >= 6
+
+
+def test_tasks_of_many_batches_are_deleted_in_small_transactions(yard, archive, days):
+    for _ in range(450):
+        yard.queue.cancel(yard.launch(parent_session_id="ses-1"))
+    told(yard)
+    days(31)
+    raw, sizes = yard.database._connection, []
+    write = yard.database.write
+
+    @contextmanager
+    def measured(durable: bool = True):
+        before = raw.total_changes
+        with write(durable) as transaction:
+            yield transaction
+        sizes.append(raw.total_changes - before)
+
+    yard.database.write = measured
+    done = archive.prune()
+    assert (done.tasks, done.events) == (450, 540)
+    assert max(sizes) <= 2 * STEP
+
+
+def test_the_files_of_a_task_go_with_it(yard, archive, days, tmp_path):
+    (tmp_path / "in.txt").write_text("x")
+    id = yard.launch(stdin_file=str(tmp_path / "in.txt"))
+    claimed = yard.start(id)
+    output = yard.home.output(claimed.claim, "stdout")
+    output.write_bytes(b"large")
+    yard.settle(claimed)
+    copied = next((yard.home.folder / "input").iterdir())
+    days(31)
+    assert archive.prune().files == 2
+    assert not output.exists()
+    assert not copied.exists()
+
+
+def test_files_that_no_task_knows_of_go_once_they_are_old(yard, archive):
+    running = yard.start(yard.launch())
+    kept = [
+        yard.home.output(running.claim, "stdout"),
+        yard.home.folder / "output" / "README",
+        yard.home.output(98, "stdout"),
+    ]
+    gone = [yard.home.output(99, "stdout"), yard.home.input("0" * 32), yard.home.input("97.prompt")]
+    for path in (*kept, *gone):
+        path.write_text("x")
+    old = clock.now() / 1000 - ORPHAN_AGE / 1000 - 1
+    for path in (*kept[:2], *gone):
+        os.utime(path, (old, old))
+    assert archive.prune().files == 3
+    assert [path.exists() for path in kept] == [True, True, True]
+    assert [path.exists() for path in gone] == [False, False, False]
+
+
+def test_keys_and_groups_that_nothing_uses_are_forgotten(yard, archive):
+    yard.run(concurrency_key="once")
+    waiting = yard.launch(concurrency_key="waiting")
+    yard.start(yard.launch(concurrency_key="running"), "running")
+    yard.groups.limit("limited", 2)
+    yard.groups.pause("paused", 1)
+    failed = yard.run(TaskStatus.ERROR, concurrency_key="failed")
+    archive.prune()
+    assert {group.name for group in yard.groups.all()} == {"waiting", "running", "limited", "paused"}
+    assert len(yard.queue.list(_everything()).tasks) == 4
+    yard.queue.retry(failed)
+    yard.start(failed, "failed")
+    yard.start(waiting, "waiting")
+
+
+def _everything():
+    from backburner.ipc.store.tasks import Filter
+
+    return Filter()
+
+
+def test_how_far_a_parent_read_is_forgotten_when_nothing_else_is_left_of_it(yard, archive, days):
+    yard.run(parent_session_id="ses-1")
+    told(yard)
+    days(31)
+    archive.prune()
+    assert yard.log.cursor("ses-1", "default") == 0
+    assert yard.log.truncated("ses-1", 0) is None
+
+
+# clear
+
+
+def test_clear_forms_what_waits_cancels_and_forgets(yard, archive):
+    running = yard.launch(agent="external", prompt="by hand", parent_session_id="ses-1")
+    yard.claim("external", owner=None)
+    waiting = yard.launch(parent_session_id="ses-1")
+    heard = []
+    cleared = archive.clear(lambda: heard.extend(yard.log.read("ses-1", 0, 99)))
+    assert [line.type for line in heard][-1] == "background_tasks_batch"
+    assert json.loads(heard[-1].text)["cancelledCount"] == 2
+    assert cleared.tasks == 2
+    assert known(yard, running, waiting) == [False, False]
+    assert yard.told() == []
+    assert yard.log.cursor("ses-1", "default") == 0
+
+
+def test_numbers_never_go_back_over_a_clear(yard, archive):
+    claim = yard.start(yard.launch())
+    yard.settle(claim)
+    seq = yard.log.last_seq()
+    archive.clear()
+    assert yard.log.last_seq() >= seq
+    again = yard.start(yard.launch(parent_session_id="ses-1"))
+    assert again.claim > claim.claim
+    assert again.number > claim.number
+    assert yard.log.read(None, 0, 9)[0].seq > seq
+
+
+def test_who_had_not_read_everything_is_told_so_after_a_clear(yard, archive):
+    yard.run(parent_session_id="ses-1")
+    yard.run(parent_session_id="ses-2")
+    yard.log.form_batch("ses-2", 5)
+    told(yard, "ses-2")
+    archive.clear()
+    assert yard.log.truncated("ses-1", 0) is not None
+    assert yard.log.truncated("ses-2", 0) is None
+
+
+def test_clear_keeps_limits_and_pauses(yard, archive):
+    yard.groups.limit("opus", 7)
+    yard.groups.pause("opus", 1)
+    archive.clear()
+    assert [(group.limit, group.paused) for group in yard.groups.all() if group.name == "opus"] == [(7, True)]
+
+
+def test_clear_removes_the_files(yard, archive, tmp_path):
+    (tmp_path / "in.txt").write_text("x")
+    claimed = yard.start(yard.launch(stdin_file=str(tmp_path / "in.txt")))
+    yard.home.output(claimed.claim, "stdout").write_text("x")
+    yard.home.input(f"{claimed.claim}.prompt").write_text("x")
+    yard.settle(claimed)
+    archive.clear()
+    assert [path for name in ("output", "input") for path in (yard.home.folder / name).iterdir()] == []
+
+
+def test_clear_ends_the_trees_and_the_supervisor_stays(supervised, no_strays):
+    with Yard(supervised) as yard:
+        id = yard.launch(command=("sleep", "1000"))
+        assert backburner(supervised, "wait", id, "--timeout", "0").returncode == 124
+        Archive(yard.database, yard.config).clear()
+        assert known(yard, id) == [False]
+    assert json.loads(backburner(supervised, "status", "--json").stdout)["supervisor"] is not None
+
+
+# export and import
+
+
+def document(archive: Archive, seed: bool = False) -> dict:
+    return json.loads("".join(archive.export(seed)))
+
+
+@pytest.fixture
+def elsewhere(tmp_path) -> Iterator[Yard]:
+    folder = tmp_path / "other" / ".backburner"
+    folder.mkdir(0o700, parents=True)
+    with Yard(folder) as found:
+        yield found
+
+
+def same(one: Task, two: Task) -> bool:
+    return replace(one, waiting_for=None) == replace(two, waiting_for=None)
+
+
+def test_what_is_exported_is_imported_whole(yard, archive, elsewhere, tmp_path):
+    (tmp_path / "in.bin").write_bytes(b"\xff\x00")
+    ids = [
+        yard.run(parent_session_id="ses-1", metadata={"a": [1, None]}),
+        yard.run(TaskStatus.ERROR, description="ü"),
+        yard.launch(call="m:f", args=(1,), kwargs={"k": 2}, env={"A": "b", "C": None}, leave_children=True, retries=2),
+        yard.launch(stdin="text", unique_key="u", priority=4, delay_ms=60_000),
+        yard.launch(stdin_file=str(tmp_path / "in.bin")),
+    ]
+    exported = document(archive)
+    assert exported["log"] == yard.log.id()
+    done = Archive(elsewhere.database, elsewhere.config).load(exported)
+    assert (done.added, done.skipped) == (5, 0)
+    assert all(same(yard.get(id), elsewhere.get(id)) for id in ids)
+    inputs = [task["env"] for task in document(Archive(elsewhere.database, elsewhere.config))["tasks"]]
+    assert inputs[2] == {"A": "b", "C": None}
+    claimed = elsewhere.claim("python")
+    assert (claimed.call, claimed.args, claimed.kwargs, claimed.leave_children) == ("m:f", (1,), {"k": 2}, True)
+    copied = elsewhere.claim("command")
+    assert copied.id == ids[4]
+    assert elsewhere.home.input(copied.stdin_file).read_bytes() == b"\xff\x00"
+
+
+def test_what_is_known_is_skipped(yard, archive):
+    yard.run()
+    exported = document(archive)
+    yard.launch()
+    exported["tasks"].append({**exported["tasks"][0], "id": OTHER})
+    done = archive.load(exported)
+    assert (done.added, done.skipped) == (1, 1)
+    assert archive.load(exported).skipped == 2
+
+
+def test_what_was_running_comes_back_as_lost(yard, archive, elsewhere):
+    id = yard.launch(parent_session_id="ses-1")
+    yard.start(id)
+    Archive(elsewhere.database, elsewhere.config).load(document(archive))
+    task = elsewhere.get(id)
+    assert (task.status, task.error_kind, task.slot, task.attempt) == (TaskStatus.ERROR, "lost", None, 1)
+    assert task.completed_at is not None
+    assert elsewhere.told() == []
+
+
+def test_what_was_pending_will_run_and_keeps_what_it_waits_for(yard, archive, elsewhere):
+    first = yard.launch()
+    after, anyway = yard.launch(after=(first,)), yard.launch(after_any=(first,))
+    Archive(elsewhere.database, elsewhere.config).load(document(archive))
+    claimed = elsewhere.start(first)
+    assert elsewhere.claim(slot=1) is None
+    elsewhere.settle(claimed, TaskStatus.ERROR)
+    elsewhere.queue.promote()
+    assert elsewhere.get(after).error_kind == "dependency"
+    elsewhere.start(anyway)
+
+
+def test_a_dependency_that_was_pruned_holds_nobody_up(yard, archive, elsewhere):
+    after = yard.launch(after=(yard.launch(),))
+    exported = document(archive)
+    exported["tasks"] = [task for task in exported["tasks"] if task["id"] == after]
+    Archive(elsewhere.database, elsewhere.config).load(exported)
+    elsewhere.start(after)
+
+
+SEED = {
+    "tasks": {
+        "bg-1c0d2f5e-0000-4000-8000-000000000001": {
+            "id": "bg-1c0d2f5e-0000-4000-8000-000000000001",
+            "parentSessionId": "ses-1",
+            "parentMessageId": "msg-1",
+            "description": "Explore",
+            "prompt": "Find the parser",
+            "agent": "external",
+            "status": "running",
+            "queuedAt": "2026-01-05T10:00:00.000Z",
+            "startedAt": "2026-01-05T10:00:01.000Z",
+            "concurrencyKey": "sonnet",
+            "progress": {"toolCalls": 3},
+            "somethingElse": True,
+        },
+        "bg-1c0d2f5e-0000-4000-8000-000000000002": {
+            "description": "Build",
+            "prompt": "Build it",
+            "agent": "external",
+            "status": "pending",
+            "queuedAt": "2026-01-05T10:00:02.000Z",
+        },
+        "bg-1c0d2f5e-0000-4000-8000-000000000003": {
+            "agent": "external",
+            "status": "error",
+            "queuedAt": "2026-01-05T10:00:02.000Z",
+            "completedAt": "2026-01-05T10:00:04.000Z",
+            "error": "boom",
+        },
+    },
+    "activeCount": {},
+    "lastUpdated": "2026-01-05T10:00:03.000Z",
+}
+
+
+def test_the_seeds_file_is_imported(yard, archive):
+    assert archive.load(SEED).added == 3
+    lost, pending, failed = (yard.get(id) for id in SEED["tasks"])
+    assert (lost.status, lost.error_kind, lost.concurrency_key, lost.parent_session_id) == (
+        "error",
+        "lost",
+        "sonnet",
+        "ses-1",
+    )
+    assert (pending.status, pending.concurrency_key, pending.prompt) == ("pending", "external", "Build it")
+    assert (failed.error, failed.error_kind, clock.iso(round(failed.completed_at.timestamp() * 1000))) == (
+        "boom",
+        "failed",
+        "2026-01-05T10:00:04.000Z",
+    )
+    assert yard.claim("external", owner=None).id == pending.id
+
+
+def test_the_seeds_file_is_written_and_read_again(yard, archive, elsewhere):
+    running = yard.launch(model="opus", prompt="p", agent="external", parent_session_id="ses-1")
+    yard.claim("opus", owner=None)
+    done = yard.run()
+    exported = document(archive, seed=True)
+    assert exported.keys() == {"tasks", "activeCount", "lastUpdated"}
+    assert exported["activeCount"] == {"opus": 1}
+    assert exported["tasks"].keys() == {running, done}
+    assert exported["tasks"][running]["prompt"] == "p"
+    assert None not in exported["tasks"][done].values()
+    assert Archive(elsewhere.database, elsewhere.config).load(exported).added == 2
+    assert elsewhere.get(running).error_kind == "lost"
+
+
+def _task(**said):
+    return {"id": OTHER, "agent": "external", "status": "pending", "queuedAt": "2026-01-05T10:00:00.000Z", **said}
+
+
+@pytest.mark.parametrize(
+    ("tasks", "field"),
+    [
+        ([_task(status="asleep")], "tasks[0].status"),
+        ([_task(), _task(id=OTHER[:-1] + "6", queuedAt="yesterday")], "tasks[1].queuedAt"),
+        ([_task(priority="high")], "tasks[0].priority"),
+        ([_task(agent="command")], "tasks[0].command"),
+        ([_task(stdinData="???")], "tasks[0].stdinData"),
+        ([_task(surprise=1)], "tasks[0].surprise"),
+        ([{"id": OTHER}], "tasks[0].agent"),
+        (["text"], "tasks[0]"),
+        ("text", "tasks"),
+        ({OTHER: 7}, f"tasks.{OTHER}"),
+        ({OTHER: _task(attempt=-1)}, f"tasks.{OTHER}.attempt"),
+    ],
+)
+def test_a_document_with_a_mistake_is_refused_by_its_field_and_changes_nothing(yard, archive, tasks, field):
+    with pytest.raises(InvalidInput) as refusal:
+        archive.load({"format": "backburner", "version": 1, "tasks": tasks})
+    assert refusal.value.field == field
+    assert list(archive.tasks()) == []
+
+
+@pytest.mark.parametrize("nothing", [None, [], "text", {}, {"format": "other", "version": 1, "tasks": []}])
+def test_what_is_no_export_is_refused(archive, nothing):
+    with pytest.raises(InvalidInput):
+        archive.load(nothing)
+
+
+def test_an_imported_name_that_is_held_is_refused(yard, archive):
+    yard.launch(unique_key="nightly")
+    with pytest.raises(InvalidInput, match="nightly") as refusal:
+        archive.load({"format": "backburner", "version": 1, "tasks": [_task(uniqueKey="nightly")]})
+    assert refusal.value.field == "tasks[0].uniqueKey"
+
+
+def test_an_export_is_written_in_pieces(yard, archive):
+    for _ in range(250):
+        yard.launch()
+    pieces = list(archive.export())
+    assert len(pieces) == 252
+    assert len(json.loads("".join(pieces))["tasks"]) == 250
+
+
+def test_an_export_holds_stdin_that_is_no_text(yard, archive, tmp_path):
+    (tmp_path / "in.bin").write_bytes(b"\xff")
+    yard.launch(stdin_file=str(tmp_path / "in.bin"))
+    assert base64.b64decode(document(archive)["tasks"][0]["stdinData"]) == b"\xff"

@@ -1,0 +1,673 @@
+"""BackgroundManager as programs use it, with and without a supervisor."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+import backburner as package
+from backburner import (
+    BackburnerError,
+    BackgroundConfig,
+    BackgroundManager,
+    BadConfiguration,
+    InvalidInput,
+    LaunchInput,
+    NotFound,
+    Permanent,
+    Task,
+    TaskStatus,
+    UnknownAgent,
+    get_background_manager,
+    reset_background_manager,
+)
+from backburner.ipc.home import Home
+from backburner.ipc.machine.lock import holder
+from tests.helpers.commands import backburner
+from tests.helpers.moment import eventually
+from tests.helpers.places import IMPORT_ROOT, IPC
+from tests.helpers.yard import Yard
+
+PATIENCE = 30.0
+UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
+FOREVER = ["sleep", "1000"]
+
+
+@pytest.fixture
+def manager(home: Path) -> Iterator[BackgroundManager]:
+    """A manager of a home without a supervisor."""
+    with BackgroundManager() as found:
+        yield found
+
+
+@pytest.fixture
+def served(supervised: Path) -> Iterator[BackgroundManager]:
+    """A manager of a home with a supervisor."""
+    with BackgroundManager() as found:
+        yield found
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a program that uses the packages."""
+    environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=40, check=False, env=environment)
+
+
+# without a supervisor
+
+
+def test_a_launch_is_pending_and_outlives_its_manager(home):
+    with BackgroundManager() as manager:
+        task = manager.launch(
+            prompt="Refactor the parser",
+            agent="external",
+            model="opus",
+            parent_session_id="ses-1",
+            parent_message_id="msg-1",
+            description="parser",
+        )
+        assert (task.status, task.concurrency_key, task.waiting_for) == (TaskStatus.PENDING, "opus", "supervisor")
+        assert manager.home == home
+    with BackgroundManager(home) as again:
+        found = again.get_task(task.id)
+    assert (found.prompt, found.parent_message_id, found.description) == ("Refactor the parser", "msg-1", "parser")
+
+
+def test_a_launch_answers_with_the_task_as_it_is_shown_then(manager, home):
+    with Yard(home) as yard:
+        yard.groups.pause("stopped", True)
+        ended = yard.run(TaskStatus.ERROR)
+    first = manager.launch(command=["true"])
+    words = {
+        "description": "ünïcödé",
+        "metadata": {"deep": [1.5, None]},
+        "parent_session_id": "ses-1",
+        "unique_key": "one",
+    }
+    call = {
+        "call": "m:f",
+        "args": (1, ("a",)),
+        "kwargs": {"b": {"c": 2}},
+        "priority": 3,
+        "retries": 2,
+        "timeout_ms": 1500,
+    }
+    launched = manager.launch_many(
+        [
+            {**call, **words, "parent_message_id": "m"},
+            {"command": ["true"], "unique_key": "one"},
+            {"agent": "external", "prompt": "by hand", "model": "big", "delay_ms": 60_000},
+            {"command": ["true"], "after": [first.id], "delay_ms": 60_000},
+            {"command": ["true"], "after": [ended]},
+            {"command": ["true"], "concurrency_key": "stopped"},
+        ]
+    )
+    assert launched == [manager.get_task(task.id) for task in launched]
+    assert launched[1] == launched[0]
+    waiting = ["supervisor", "supervisor", "delay", "dependency", None, "paused"]
+    assert [task.waiting_for for task in launched] == waiting
+
+
+def test_a_launch_stores_its_folder_and_the_usual_variables(manager, home, monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("SECRET", "hidden")
+    monkeypatch.setenv("CLAUDECODE", "1")
+    manager.launch(command=["true"], env={"EXTRA": "1", "TAKEN": None})
+    with Yard(home) as yard:
+        claimed = yard.claim()
+    assert claimed.cwd == str(tmp_path)
+    assert claimed.env["PATH"] == "/usr/bin:/bin"
+    assert (claimed.env["EXTRA"], claimed.env["TAKEN"]) == ("1", None)
+    assert not {"SECRET", "CLAUDECODE", "BACKBURNER_HOME"} & claimed.env.keys()
+
+
+def test_pass_env_stores_more(home, monkeypatch):
+    monkeypatch.setenv("API_KEY", "k")
+    with BackgroundManager(config={"pass_env": ["API_*"]}) as manager:
+        manager.launch(command=["true"])
+    with Yard(home) as yard:
+        assert yard.claim().env["API_KEY"] == "k"
+
+
+@pytest.mark.parametrize(
+    ("said", "field"),
+    [
+        ({"prompt": 1}, "prompt"),
+        ({"command": "true"}, "command"),
+        ({"command": ["true"], "delay_ms": -1}, "delay_ms"),
+        ({"command": ["true"], "timeout_ms": "1 min"}, "timeout_ms"),
+        ({"command": ["true"], "priority": True}, "priority"),
+        ({"command": ["tr\0ue"]}, "command[0]"),
+        ({"command": ["true"], "metadata": {"a": object()}}, "metadata"),
+        ({"command": ["true"], "sesion_id": "x"}, "sesion_id"),
+        ({"command": ["true"], "id": "mine"}, "id"),
+        ({}, "prompt"),
+    ],
+)
+def test_a_wrong_launch_is_refused_by_its_field(manager, said, field):
+    with pytest.raises(InvalidInput) as refusal:
+        manager.launch(**said)
+    assert (refusal.value.field or "").startswith(field)
+    assert manager.get_all_tasks() == []
+
+
+def test_an_unknown_agent_is_refused_naming_those_there_are(manager):
+    with pytest.raises(UnknownAgent, match="external"):
+        manager.launch(prompt="p", agent="nobody")
+
+
+def test_many_are_launched_all_or_none(manager):
+    with pytest.raises(InvalidInput) as refusal:
+        manager.launch_many([{"command": ["true"]}, {"command": []}])
+    assert refusal.value.field == "tasks[1].command"
+    assert manager.get_all_tasks() == []
+    tasks = manager.launch_many([{"command": ["true"]}, LaunchInput(call="m:f", args=(1,))])
+    assert [task.agent for task in tasks] == ["command", "python"]
+
+
+def test_tasks_are_found_by_id_status_and_parent(manager):
+    one = manager.launch(prompt="a", agent="external", parent_session_id="ses-1")
+    two = manager.launch(call="m:f", args=[1], parent_session_id="ses-1")
+    three = manager.launch(prompt="c", agent="external", parent_session_id="ses-2")
+    manager.cancel_task(three.id)
+
+    def ids(tasks: list[Task]) -> list[str]:
+        return [task.id for task in tasks]
+
+    assert manager.get_task(UNKNOWN) is None
+    assert manager.get_task(one.id) == one
+    assert ids(manager.get_all_tasks()) == [one.id, two.id, three.id]
+    assert ids(manager.get_tasks_by_status("pending")) == [one.id, two.id]
+    assert ids(manager.get_tasks_by_status(TaskStatus.CANCELLED)) == [three.id]
+    assert [(task.prompt, task.args) for task in manager.get_tasks_for_parent("ses-1")] == [("a", None), (None, (1,))]
+    with pytest.raises(ValueError, match="asleep"):
+        manager.get_tasks_by_status("asleep")
+
+
+def test_verdicts_on_what_is_not_running_answer_false(manager):
+    task = manager.launch(command=["true"])
+    assert not manager.complete_task(task.id)
+    assert not manager.fail_task(task.id, "no")
+    assert manager.get_task(task.id).status is TaskStatus.PENDING
+    assert manager.cancel_task(task.id)
+    assert not manager.cancel_task(task.id)
+    assert not any((manager.complete_task(UNKNOWN), manager.fail_task(UNKNOWN, ""), manager.cancel_task(UNKNOWN)))
+    assert manager.retry_task(task.id)
+    assert not manager.retry_task(task.id)
+
+
+def test_a_result_that_is_no_text_is_refused(manager):
+    for verdict in (lambda: manager.complete_task(UNKNOWN, 7), lambda: manager.fail_task(UNKNOWN, None)):
+        with pytest.raises(InvalidInput):
+            verdict()
+
+
+def test_callbacks_hear_of_every_end_in_order_on_one_thread(manager):
+    before = manager.launch(command=["true"])
+    manager.cancel_task(before.id)
+    heard: list[tuple[str, str]] = []
+    threads = set()
+
+    def listen(task: Task) -> None:
+        heard.append((task.id, task.status))
+        threads.add(threading.current_thread())
+
+    manager.on_complete(listen)
+    tasks = [manager.launch(command=["true"]) for _ in range(20)]
+    for task in tasks:
+        manager.cancel_task(task.id)
+    manager.wait(*(task.id for task in tasks), timeout=PATIENCE)
+    assert heard == [(task.id, "cancelled") for task in tasks]
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+
+
+def test_a_callback_that_raises_is_logged_and_changes_nothing(manager, caplog):
+    heard = []
+    manager.on_complete(lambda _task: [][1])
+    manager.on_complete(lambda _task: sys.exit("no"))
+    manager.on_complete(lambda task: heard.append(task.id))
+    for _ in range(2):
+        task = manager.launch(command=["true"])
+        manager.cancel_task(task.id)
+        assert manager.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.CANCELLED
+        assert heard[-1] == task.id
+    assert "IndexError" in caplog.text
+
+
+def test_a_callback_that_was_removed_hears_no_more(manager):
+    heard = []
+    remove = manager.on_complete(lambda task: heard.append(task.id))
+    _end(manager)
+    remove()
+    remove()
+    _end(manager)
+    assert len(heard) == 1
+
+
+def _end(manager: BackgroundManager) -> Task:
+    task = manager.launch(command=["true"])
+    manager.cancel_task(task.id)
+    return manager.wait(task.id, timeout=PATIENCE)[0]
+
+
+def test_a_callback_sees_the_task_as_it_ended_though_it_was_retried_since(manager):
+    heard = []
+    gate = threading.Event()
+    manager.on_complete(lambda _task: gate.wait(PATIENCE))
+    manager.on_complete(heard.append)
+    task = manager.launch(command=["true"])
+    manager.cancel_task(task.id)
+    manager.retry_task(task.id)
+    gate.set()
+    eventually(lambda: heard)
+    assert heard[0].status is TaskStatus.CANCELLED
+    assert heard[0].completed_at is not None
+
+
+def test_waiting_ends_after_the_callbacks_have_returned(manager):
+    returned = threading.Event()
+
+    def slow(_task: Task) -> None:
+        released.wait(PATIENCE)
+        returned.set()
+
+    released = threading.Event()
+    manager.on_complete(slow)
+    task = manager.launch(command=["true"])
+    manager.cancel_task(task.id)
+    with pytest.raises(TimeoutError):
+        manager.wait(task.id, timeout=0.05)
+    released.set()
+    manager.wait(task.id, timeout=PATIENCE)
+    assert returned.is_set()
+
+
+def test_waiting_for_all_for_any_for_a_parent_and_for_everything(manager):
+    one, two, three = (manager.launch(command=["true"], parent_session_id="ses-1") for _ in range(3))
+    other = manager.launch(command=["true"])
+    manager.cancel_task(two.id)
+
+    def ids(tasks: list[Task]) -> list[str]:
+        return [task.id for task in tasks]
+
+    assert ids(manager.wait(one.id, two.id, any=True, timeout=PATIENCE)) == [two.id]
+    for waiting in ({"parent": "ses-1"}, {"parent": "ses-1", "any": True}, {}):
+        with pytest.raises(TimeoutError):
+            manager.wait(**waiting, timeout=0.02)
+    for task in (one, three):
+        manager.cancel_task(task.id)
+    assert ids(manager.wait(parent="ses-1", timeout=PATIENCE)) == [one.id, two.id, three.id]
+    manager.cancel_task(other.id)
+    assert manager.wait(timeout=PATIENCE) == []
+    with pytest.raises(NotFound):
+        manager.wait(UNKNOWN)
+
+
+def test_waiting_ends_when_another_process_decides(manager, home):
+    task = manager.launch(command=["true"])
+    result = []
+    waiter = threading.Thread(target=lambda: result.extend(manager.wait(task.id, timeout=PATIENCE)))
+    waiter.start()
+    assert backburner(home, "cancel", task.id).returncode == 0
+    waiter.join(PATIENCE)
+    assert [task.status for task in result] == ["cancelled"]
+
+
+def test_a_callback_may_wait_and_launch(manager):
+    heard = []
+
+    def more(task: Task) -> None:
+        if not heard:
+            following = manager.launch(command=["true"])
+            heard.append(following.id)
+            manager.cancel_task(following.id)
+            heard.extend(manager.wait(following.id, timeout=PATIENCE))
+
+    manager.on_complete(more)
+    _end(manager)
+    assert heard[1].id == heard[0]
+
+
+def test_events_come_without_a_bus_too(manager):
+    events = manager.events(parent="ses-1", types=["background_task_completed"])
+    task = manager.launch(command=["true"], parent_session_id="ses-1")
+    manager.cancel_task(task.id)
+    event = next(events)
+    assert (event.type, event.parent_session_id) == ("background_task_completed", "ses-1")
+    assert event.data["taskId"] == task.id
+
+
+def test_events_are_acknowledged_when_the_next_one_is_asked_for(manager):
+    for _ in range(2):
+        manager.cancel_task(manager.launch(command=["true"], parent_session_id="ses-1").id)
+    events = manager.events(parent="ses-1", ack=True)
+    first = next(events)
+    assert next(manager.events(parent="ses-1")).seq == first.seq
+    second = next(events)
+    assert next(manager.events(parent="ses-1")).seq == second.seq
+    assert next(manager.events(parent="ses-1", consumer="model")).seq == first.seq
+
+
+def test_events_of_a_wrong_type_and_acknowledging_everyones_are_refused(manager):
+    with pytest.raises(InvalidInput):
+        manager.events(types=["surprise"])
+    with pytest.raises(InvalidInput):
+        manager.events(ack=True)
+
+
+def test_the_event_bus_dispatches_what_happens(manager):
+    heard = []
+    manager.get_event_bus().subscribe("background_task_completed", heard.append)
+    task = _end(manager)
+    assert [payload["taskId"] for payload in heard] == [task.id]
+    assert manager.get_event_bus() is manager.get_event_bus()
+
+
+def test_clear_cancels_tells_and_forgets(manager):
+    heard = []
+    manager.on_complete(lambda task: heard.append((task.id, task.status, task.agent)))
+    task = manager.launch(command=["true"], parent_session_id="ses-1")
+    manager.clear()
+    assert heard == [(task.id, "cancelled", "command")]
+    assert manager.get_all_tasks() == []
+    again = _end(manager)
+    assert heard[-1][0] == again.id
+
+
+def test_closing_twice_does_nothing_and_using_it_then_says_so(home):
+    manager = BackgroundManager()
+    manager.on_complete(print)
+    waiting = threading.Thread(target=_refused_waiting, args=(manager, refused := []))
+    manager.launch(command=["true"])
+    waiting.start()
+    eventually(lambda: threading.active_count() > 2)
+    manager.close()
+    manager.close()
+    waiting.join(PATIENCE)
+    assert "closed" in str(refused[0])
+    with pytest.raises(BackburnerError, match="closed"):
+        manager.get_all_tasks()
+    assert "backburner-events" not in [thread.name for thread in threading.enumerate()]
+
+
+def _refused_waiting(manager: BackgroundManager, refused: list[Exception]) -> None:
+    try:
+        manager.wait(timeout=PATIENCE)
+    except BackburnerError as error:
+        refused.append(error)
+
+
+def test_closing_ends_the_events(home):
+    with BackgroundManager() as manager:
+        events = manager.events()
+        reader = threading.Thread(target=lambda: list(events))
+        reader.start()
+    reader.join(PATIENCE)
+    assert not reader.is_alive()
+
+
+def test_a_manager_that_was_dropped_lets_the_interpreter_go(home):
+    code = (
+        "from backburner import BackgroundManager\n"
+        "m = BackgroundManager(); m.on_complete(print); e = m.events(); print('bye')"
+    )
+    done = python(code)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "bye\n", "")
+
+
+def test_a_dropped_manager_leaves_no_thread(home):
+    BackgroundManager().get_event_bus()
+    eventually(lambda: "backburner-events" not in [thread.name for thread in threading.enumerate()])
+
+
+def test_a_forked_child_opens_the_home_anew(home):
+    code = """
+import os, warnings
+warnings.simplefilter("ignore")
+from backburner import BackgroundManager
+manager = BackgroundManager()
+manager.on_complete(lambda task: print("parent heard", task.id, flush=True))
+first = manager.launch(command=["true"])
+pid = os.fork()
+task = manager.launch(command=["true"])
+manager.cancel_task(task.id)
+assert manager.wait(task.id, timeout=20)
+if pid == 0:
+    manager.close()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+assert len(manager.get_all_tasks()) == 3
+assert manager.cancel_task(first.id) and manager.wait(first.id, timeout=20)
+manager.close()
+"""
+    done = python(code)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("parent heard") == 3
+
+
+def test_there_is_one_manager_per_process(home):
+    try:
+        manager = get_background_manager(home, {"max_workers": 3})
+        assert get_background_manager() is manager
+        assert get_background_manager(home, {"max_workers": 3}) is manager
+        for other in ((home / "other", None), (None, {"max_workers": 4})):
+            with pytest.raises(ValueError, match=re.escape(str(home))):
+                get_background_manager(*other)
+        manager.launch(command=["true"])
+    finally:
+        reset_background_manager()
+    try:
+        assert get_background_manager() is not manager
+        assert get_background_manager().get_all_tasks() == []
+    finally:
+        reset_background_manager()
+    reset_background_manager()
+
+
+def test_settings_win_over_files_and_mistakes_are_named(home):
+    (home / "config.toml").write_text("max_workers = 5\n")
+    with BackgroundManager() as manager:
+        assert manager.config.max_workers == 5
+    with BackgroundManager(config={"max_workers": 2}) as manager:
+        assert manager.config.max_workers == 2
+    with BackgroundManager(config=BackgroundConfig(default_concurrency=9)) as manager:
+        assert manager.config.default_concurrency == 9
+    with pytest.raises(BadConfiguration, match="max_workers"):
+        BackgroundManager(config={"max_workers": 0})
+
+
+# with a supervisor
+
+
+def test_a_task_runs_and_is_told(served):
+    told = []
+    served.on_start(lambda task: told.append(("start", task.id, task.status)))
+    served.on_complete(lambda task: told.append(("end", task.id, task.status)))
+    task = served.launch(command=["sh", "-c", "echo out; echo err >&2"], parent_session_id="ses-1")
+    ended = served.wait(task.id, timeout=PATIENCE)[0]
+    assert (ended.status, ended.result, ended.exit_code) == ("completed", "out", 0)
+    assert told == [("start", task.id, "running"), ("end", task.id, "completed")]
+    assert (served.output(task.id), served.output(task.id, "stderr")) == ("out\n", "err\n")
+
+
+def test_at_the_limit_the_next_one_waits_for_a_slot(served):
+    tasks = [served.launch(command=FOREVER, model="opus") for _ in range(3)]
+    eventually(lambda: len(served.get_tasks_by_status("running")) == 2, PATIENCE)
+    waiting = served.get_tasks_by_status("pending")
+    assert [(task.id, task.waiting_for) for task in waiting] == [(tasks[2].id, "slot")]
+    assert served.cancel_task(tasks[0].id)
+    eventually(lambda: served.get_task(tasks[2].id).status is TaskStatus.RUNNING, PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "status"),
+    [
+        (lambda manager, id: manager.complete_task(id, "done"), "completed"),
+        (lambda manager, id: manager.fail_task(id, "no"), "error"),
+        (lambda manager, id: manager.cancel_task(id), "cancelled"),
+    ],
+)
+def test_a_verdict_frees_the_slot_before_the_parent_is_told(served, verdict, status):
+    free = []
+    task = served.launch(prompt="by hand", agent="external", model="opus", parent_session_id="ses-1")
+    served.on_complete(lambda task: free.append((task.status, len(served.get_tasks_by_status("running")))))
+    eventually(lambda: served.get_task(task.id).status is TaskStatus.RUNNING, PATIENCE)
+    assert verdict(served, task.id)
+    assert not verdict(served, task.id)
+    served.wait(task.id, timeout=PATIENCE)
+    assert free == [(status, 0)]
+
+
+def test_cancelling_returns_when_the_tree_is_gone(served):
+    task = served.launch(command=["sh", "-c", "sleep 1000 & sleep 1000"])
+    tree = eventually(lambda: _tree(served, task.id), PATIENCE)
+    assert served.cancel_task(task.id)
+    assert served.get_task(task.id).status is TaskStatus.CANCELLED
+    assert [process for process in tree if _lives(process)] == []
+
+
+def _tree(manager: BackgroundManager, id: str) -> list[psutil.Process]:
+    """A shell and two sleepers, once they are all there."""
+    pid = manager.get_task(id).pid
+    tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)] if pid else []
+    return tree if len(tree) == 3 else []
+
+
+def _lives(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+
+
+def test_a_tree_whose_supervisor_and_worker_were_killed_is_ended_by_the_caller(served, supervised):
+    task = served.launch(command=["sh", "-c", "sleep 1000 & sleep 1000"])
+    tree = eventually(lambda: _tree(served, task.id), PATIENCE)
+    status = json.loads(backburner(supervised, "status", "--json").stdout)
+    for pid in (status["supervisor"]["pid"], status["nursery"]["pid"], *(one["pid"] for one in status["workers"])):
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: holder(Home(supervised).lock("supervisor")) is None, PATIENCE)
+    assert served.cancel_task(task.id)
+    assert served.get_task(task.id).status is TaskStatus.CANCELLED
+    eventually(lambda: not any(map(_lives, tree)), PATIENCE)
+    served.start()
+
+
+def test_callbacks_go_on_over_a_restart_of_the_supervisor(served):
+    heard = []
+    served.on_complete(lambda task: heard.append(task.id))
+    first = served.launch(command=["true"])
+    served.wait(first.id, timeout=PATIENCE)
+    served.stop()
+    second = served.launch(command=["true"])
+    cancelled = served.launch(command=["true"])
+    served.cancel_task(cancelled.id)
+    served.wait(cancelled.id, timeout=PATIENCE)
+    served.start()
+    served.wait(second.id, timeout=PATIENCE)
+    assert heard == [first.id, cancelled.id, second.id]
+
+
+def test_batches_come_to_those_who_listen(served):
+    events = served.events(parent="ses-1", types=["background_tasks_batch"])
+    tasks = served.launch_many([{"command": ["true"], "parent_session_id": "ses-1"}] * 5)
+    batch = next(events).data
+    assert (batch["count"], batch["allComplete"]) == (5, True)
+    assert {task["id"] for task in batch["tasks"]} == {task.id for task in tasks}
+    assert batch["message"] == "5 background tasks completed successfully."
+
+
+def test_clear_tells_those_connected_and_then_wipes(served):
+    events = served.events(parent="ses-1")
+    served.launch(command=FOREVER, parent_session_id="ses-1")
+    assert next(events).type == "background_task_started"
+    served.clear()
+    assert next(events).data["status"] == "cancelled"
+    assert next(events).data["cancelledCount"] == 1
+    assert served.get_all_tasks() == []
+    task = served.launch(command=["true"])
+    assert served.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.COMPLETED
+
+
+# starting and stopping
+
+
+def test_a_manager_starts_a_supervisor_that_stays(home, no_strays, tmp_path):
+    with (tmp_path / "mine").open("w") as mine:
+        os.set_inheritable(mine.fileno(), True)
+        with BackgroundManager(config={"max_workers": 7, "worker_idle_s": 0}, start=True) as manager:
+            task = manager.launch(command=["true"])
+            assert manager.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.COMPLETED
+            manager.start()
+        pid = holder(Home(home).lock("supervisor"))
+        assert os.getsid(pid) != os.getsid(0)
+        assert psutil.Process(pid).ppid() != os.getpid()
+        if sys.platform == "linux":
+            assert str(tmp_path / "mine") not in [file.path for file in psutil.Process(pid).open_files()]
+    status = json.loads(backburner(home, "status", "--json").stdout)
+    assert status["supervisor"]["pid"] == pid
+    with BackgroundManager() as again:
+        again.stop()
+        assert holder(Home(home).lock("supervisor")) is None
+        assert holder(Home(home).lock("flusher")) is None
+        with pytest.raises(BackburnerError, match="No supervisor"):
+            again.stop()
+
+
+def test_a_supervisor_that_cannot_come_up_says_why(home, no_strays):
+    with BackgroundManager() as manager:
+        (home / "config.toml").write_text("max_workers = 0\n")
+        with pytest.raises(Permanent, match="max_workers"):
+            manager.start()
+        assert holder(Home(home).lock("supervisor")) is None
+
+
+def test_autostart_starts_a_supervisor_with_the_first_launch(home, no_strays):
+    with BackgroundManager(config={"autostart": True}) as manager:
+        task = manager.launch(command=["true"])
+        assert (task.status, task.waiting_for) == (TaskStatus.PENDING, None)
+        assert manager.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.COMPLETED
+        manager.stop(now=True)
+
+
+# the front door
+
+
+def test_every_promised_name_is_there_and_sorted_as_ruff_does():
+    assert all(hasattr(package, name) for name in package.__all__)
+    assert len(set(package.__all__)) == len(package.__all__)
+    assert package.BackgroundTask is Task
+    assert package.BackgroundTaskStatus is TaskStatus
+    with pytest.raises(AttributeError, match="surprise"):
+        _ = package.surprise
+
+
+def test_what_mypy_sees_is_what_there_is():
+    tree = ast.parse((IPC.parent / "__init__.py").read_text())
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    names = {alias.asname or alias.name for node in block.body for alias in node.names}
+    assert names == set(package.__all__)
+
+
+def test_importing_costs_little():
+    done = python(
+        "import sys, backburner; print([m for m in sys.modules if m in ('sqlite3', 'asyncio', 'socket', 'json')])"
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_package_exports_its_names_and_runs_as_a_command():
+    assert python("from backburner import *; print(BackgroundManager.__name__)").stdout == "BackgroundManager\n"
+    command = [sys.executable, "-m", "backburner", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=40, check=False, cwd=IMPORT_ROOT)
+    assert done.stdout.startswith("backburner ")

@@ -1,0 +1,230 @@
+"""Bytes to messages and back, whatever the bytes are."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from backburner.ipc.bus import jsonrpc
+from backburner.ipc.bus.jsonrpc import LineReader, LineTooLong, Notification, Request, Response, RpcError
+from backburner.ipc.errors import InvalidInput, NotFound
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+IDS = st.none() | st.integers() | TEXT
+
+
+def request(**members) -> bytes:
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping", **members}).encode()
+
+
+def refusal(line: bytes) -> RpcError:
+    with pytest.raises(RpcError) as refused:
+        jsonrpc.decode_request(line)
+    return refused.value
+
+
+def test_a_request():
+    assert jsonrpc.decode_request(request(params={"a": 1})) == Request(1, "ping", {"a": 1})
+
+
+def test_params_may_be_absent():
+    assert jsonrpc.decode_request(request()).params == {}
+
+
+def test_a_request_without_an_id_wants_no_answer_and_one_with_null_does():
+    assert jsonrpc.decode_request(b'{"jsonrpc":"2.0","method":"ping"}').silent
+    assert not jsonrpc.decode_request(request(id=None)).silent
+
+
+@pytest.mark.parametrize("id", ["a", "", 0, -1, 1.5, None, 10**40])
+def test_an_id_comes_back_as_it_was(id):
+    assert json.loads(jsonrpc.encode_result(jsonrpc.decode_request(request(id=id)).id, True))["id"] == id
+
+
+@pytest.mark.parametrize("id", [True, [], {}, [1]])
+def test_an_id_is_a_string_a_number_or_null(id):
+    error = refusal(request(id=id))
+    assert (error.rpc_code, error.field, error.id) == (jsonrpc.INVALID_REQUEST, "id", None)
+
+
+@pytest.mark.parametrize("line", [b"1", b'"x"', b"null", b"[]", b'[{"jsonrpc":"2.0"}]', b"{}", b'{"method":"ping"}'])
+def test_what_is_json_and_no_request_is_an_invalid_request(line):
+    assert refusal(line).rpc_code == jsonrpc.INVALID_REQUEST
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"{",
+        b"nonsense",
+        b"\xff\xfe",
+        b'{"id": "\xff"}',
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        b"{} {}",
+        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1e999}',
+        b'{"a": ' + b"9" * 5000 + b"}",
+        b"[" * 500_000,
+        b'{"a":' * 100_000,
+        b"[" * 500_000 + b"]" * 500_000,
+    ],
+)
+def test_what_is_no_json_is_a_parse_error(line):
+    assert refusal(line).rpc_code == jsonrpc.PARSE_ERROR
+
+
+def test_depth_is_bounded_before_anything_recurses_into_it():
+    deep = request(params={"x": json.loads("[" * 200 + "]" * 200)})
+    assert refusal(deep).rpc_code == jsonrpc.INVALID_REQUEST
+    jsonrpc.decode_request(request(params={"x": json.loads("[" * 100 + "]" * 100)}))
+
+
+@pytest.mark.parametrize("method", [None, 1, [], {}])
+def test_a_method_is_a_string(method):
+    error = refusal(request(method=method))
+    assert (error.rpc_code, error.id) == (jsonrpc.INVALID_REQUEST, 1)
+
+
+@pytest.mark.parametrize("params", [None, 1, "x", [], [1], False])
+def test_params_are_an_object(params):
+    error = refusal(request(params=params))
+    assert (error.rpc_code, error.field, error.id) == (jsonrpc.INVALID_PARAMS, "params", 1)
+
+
+def test_an_error_goes_over_the_wire_with_its_code_and_field():
+    response = jsonrpc.decode_message(jsonrpc.encode_error(7, InvalidInput("no", field="after")))
+    assert isinstance(response, Response)
+    assert response.id == 7
+    assert response.error is not None
+    assert (response.error.rpc_code, str(response.error), response.error.field) == (-32602, "no", "after")
+
+
+def test_an_error_without_a_field_has_no_data():
+    assert "data" not in json.loads(jsonrpc.encode_error(None, NotFound()))["error"]
+
+
+def test_a_notification_carries_its_text_as_it_is():
+    line = jsonrpc.encode_notification("x", '{"seq": 1, "a": "ü"}')
+    assert line == '{"jsonrpc":"2.0","method":"x","params":{"seq": 1, "a": "ü"}}\n'.encode()
+    assert jsonrpc.decode_message(line) == Notification("x", {"seq": 1, "a": "ü"})
+
+
+def test_a_file_name_that_is_no_utf8_does_not_break_the_wire():
+    assert json.loads(jsonrpc.encode_result(1, "/tmp/\udcff")) == {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "result": "/tmp/\udcff",
+    }
+
+
+@pytest.mark.parametrize("result", [float("nan"), float("inf"), object(), {1, 2}])
+def test_what_is_not_json_is_never_sent(result):
+    with pytest.raises((TypeError, ValueError)):
+        jsonrpc.encode_result(1, result)
+
+
+def test_lines_are_cut_however_they_come():
+    reader = LineReader()
+    reader.feed(b"a\nb")
+    assert list(reader.lines()) == [b"a"]
+    reader.feed(b"c\n\nd\n")
+    assert list(reader.lines()) == [b"bc", b"", b"d"]
+    assert list(reader.lines()) == []
+
+
+def test_lines_may_be_left_and_taken_up_again():
+    reader = LineReader()
+    reader.feed(b"a\nb\nc\n")
+    assert next(reader.lines()) == b"a"
+    assert list(reader.lines()) == [b"b", b"c"]
+
+
+def test_a_line_of_exactly_the_limit_passes_and_one_more_byte_does_not():
+    reader = LineReader(limit=4)
+    reader.feed(b"1234\n")
+    assert list(reader.lines()) == [b"1234"]
+    reader.feed(b"12345\n")
+    with pytest.raises(LineTooLong):
+        list(reader.lines())
+
+
+def test_an_unfinished_line_that_is_too_long_is_refused_at_once_and_for_good():
+    reader = LineReader(limit=4)
+    reader.feed(b"ok\n12345")
+    lines = reader.lines()
+    assert next(lines) == b"ok"
+    with pytest.raises(LineTooLong) as refused:
+        next(lines)
+    assert refused.value.rpc_code == jsonrpc.INVALID_REQUEST
+    reader.feed(b"\nmore\n")
+    with pytest.raises(LineTooLong):
+        list(reader.lines())
+
+
+def test_a_long_line_in_many_pieces_is_not_searched_from_its_start_each_time():
+    reader = LineReader(limit=8 * 1024 * 1024)
+    for _ in range(200_000):
+        reader.feed(b"x" * 32)
+        assert next(reader.lines(), None) is None
+    reader.feed(b"\n")
+    assert len(next(reader.lines())) == 32 * 200_000
+
+
+@given(st.lists(st.binary(max_size=40)), st.integers(1, 30))
+@example([b"x" * 31 + b"\n"], 30)
+def test_any_bytes_in_any_chunks_are_lines_or_too_long_and_take_little_memory(chunks, limit):
+    reader, lines = LineReader(limit), []
+    whole = b"".join(chunks)
+    with suppress(LineTooLong):
+        for chunk in chunks:
+            reader.feed(chunk)
+            lines += reader.lines()
+            assert len(reader._buffer) <= limit
+    expected = whole.split(b"\n")
+    assert lines == expected[: len(lines)]
+    rest = expected[len(lines) :]
+    assert len(rest) == 1 or len(rest[0]) > limit
+
+
+@given(st.binary() | JSON.map(lambda document: json.dumps(document).encode()))
+@example(b'{"jsonrpc":"2.0","method":"\\ud800","id":"\\udfff"}')
+def test_any_line_is_a_request_or_an_error_with_a_code(line):
+    try:
+        found = jsonrpc.decode_request(line)
+    except RpcError as error:
+        assert error.rpc_code in (jsonrpc.PARSE_ERROR, jsonrpc.INVALID_REQUEST, jsonrpc.INVALID_PARAMS)
+        jsonrpc.encode_error(error.id, error)
+    else:
+        jsonrpc.encode_result(found.id, found.params)
+
+
+@given(st.binary() | JSON.map(lambda document: json.dumps(document).encode()))
+@example(b'{"id": 1, "error": null}')
+@example(b'{"jsonrpc": "2.0", "method": "x", "params": []}')
+def test_any_line_from_a_server_is_a_message_or_an_error(line):
+    with suppress(RpcError):
+        assert isinstance(jsonrpc.decode_message(line), (Response, Notification))
+
+
+@given(IDS, TEXT, st.dictionaries(TEXT, JSON, max_size=4))
+def test_a_request_survives_the_wire(id, method, params):
+    line = jsonrpc.encode_request(id, method, params)
+    assert line.count(b"\n") == 1
+    assert jsonrpc.decode_request(line) == Request(id, method, params)
+
+
+@given(IDS, JSON)
+def test_a_result_survives_the_wire(id, result):
+    assert jsonrpc.decode_message(jsonrpc.encode_result(id, result)) == Response(id, result)

@@ -1,0 +1,73 @@
+"""Where in its output a program says something."""
+
+from __future__ import annotations
+
+import pytest
+
+from backburner.ipc.config.extract import pick, pointer, read
+
+LINES = """noise
+{"type": "item", "item": {"kind": "thought", "text": "hm"}}
+{"type": "item", "item": {"kind": "answer", "text": "first"}}
+{"type": "item", "item": {"kind": "answer", "text": "last"}, "ok": true}
+more noise {
+{"type": "end", "usage": {"in": 3}, "parts": [{"name": "a"}, {"text": "t"}, {"name": "b"}]}
+"""
+PIECES = """{"role": "user", "text": "x"}
+{"role": "model", "text": "old"}
+{"tool": "t"}
+{"role": "model", "text": "pon"}
+a library speaks
+{"role": "model", "text": "g"}
+{"end": 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "found"),
+    [
+        ("stdout", "a\nb"),
+        ("last-line", "b"),
+        ("stdout~a|b", "b"),
+        ("stdout~(?m)^(.)$", "b"),
+        ("stdout~c", None),
+        ("stderr~E(r+)!", "rr"),
+        ("json:x", None),
+    ],
+)
+def test_text_is_found_as_it_stands_or_by_what_it_looks_like(rule: str, found: str | None):
+    assert read(rule, "a\nb\n", "Ego Err!") == found
+
+
+@pytest.mark.parametrize(
+    ("rule", "found"),
+    [
+        ("jsonl:item.text", "last"),
+        ("jsonl:item.text[item.kind=thought]", "hm"),
+        ("jsonl:item.text[item.kind=answer][ok=true]", "last"),
+        ("jsonl:item.text[type=end]", None),
+        ("jsonl:usage.in", 3),
+        ("jsonl:parts.*.name", "b"),
+        ("jsonl:parts.0.name", "a"),
+        ("jsonl:parts.-1.name", "b"),
+        ("jsonl:parts.3.name", None),
+        ("jsonl:nothing", None),
+    ],
+)
+def test_a_pointer_finds_the_last_line_of_its_kind_that_has_it(rule: str, found: object):
+    assert pick(rule, LINES) == found
+
+
+def test_an_answer_in_pieces_is_joined_from_its_last_unbroken_run():
+    assert pick("jsonl+:text[role=model]", PIECES) == "pong"
+    assert pick("jsonl+:text[role=nobody]", PIECES) is None
+
+
+def test_what_is_no_text_is_told_as_json():
+    assert read("jsonl:usage", LINES) == '{"in": 3}'
+
+
+def test_every_place_of_a_list_has_its_value():
+    document = {"parts": [{"name": "a"}, {"text": "t"}, {"name": "b"}, {"name": None}], "type": "end"}
+    assert list(pointer("jsonl:parts.*.name[type=end]").values(document)) == ["a", "b"]
+    assert list(pointer("jsonl:parts.*.name[type=start]").values(document)) == []

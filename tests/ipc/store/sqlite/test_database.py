@@ -1,0 +1,476 @@
+"""One file, many processes: the gate, the migrations, the schema and its triggers."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database as Tables
+
+from backburner.ipc import clock
+from backburner.ipc.api.maintenance import Archive
+from backburner.ipc.errors import GateBusy, MoveNotAllowed, NewerSchema, Permanent, Temporary
+from backburner.ipc.home import Home
+from backburner.ipc.model.task import MOVES, TaskStatus
+from backburner.ipc.store.retention import DAY
+from backburner.ipc.store.sqlite import database as module
+from backburner.ipc.store.sqlite.database import CHECKPOINT_AT, CHECKPOINT_LOOK, JUMP, SCHEMA, Database
+from backburner.ipc.store.sqlite.migrations import migrations
+from backburner.ipc.store.sqlite.write_gate import Gate
+from tests.helpers.moment import eventually
+from tests.helpers.places import IMPORT_ROOT, IPC, ROOT
+from tests.helpers.stage import descriptors
+from tests.helpers.yard import Yard
+
+STATEMENTS = sorted(
+    path for path in (IPC / "store" / "sqlite" / "sql").glob("*.sql") if not path.stem.startswith("schema_")
+)
+
+#: What never grows with the number of tasks or events, and is in every transaction or every turn of somebody's loop.
+HOT = """
+    any_over any_running any_unbatched any_unsettled cancel_pending count_ready count_ready_up_to count_unfinished
+    end_held end_pending find_ids first_event_after forget_over free_slot get_assigned get_digest get_output get_task
+    give_back hold_task holder_of_unique insert_dependency keep_snapshot last_id last_seq list_all_held list_due
+    list_held list_holders list_over list_ready list_running list_tasks list_tasks_of_parent list_unfinished_ids
+    list_unfinished_tasks list_unwell_tasks list_waiting_groups make_ready may_use_slot more_unbatched move_pending
+    move_running newest_event next_due note_pid old_events old_tasks park_worker place_task read_events
+    read_events_of_parent request_held request_held_of_group retry_task set_progress set_stale settle_task start_task
+    state_of state_of_group take_claims take_parked take_unbatched truncated_to unpark_worker waits_for_mine
+    write_verdict
+""".split()
+
+#: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
+SHORT_WALK = re.compile(
+    r"SCAN \w+( USING (COVERING )?INDEX (tasks_(ready|unready|held|running|due|unfinished|unwell)|dependencies_over))?"
+)
+
+
+@pytest.fixture
+def opened(home: Path) -> Iterator[Database]:
+    with closing(Database(Home(home).prepare(), "normal")) as found:
+        yield found
+
+
+@pytest.fixture
+def raw(opened: Database, home: Path) -> Iterator[sqlite3.Connection]:
+    """A look into the file past all of our code."""
+    with closing(sqlite3.connect(home / "backburner.db", isolation_level=None)) as connection:
+        yield connection
+
+
+#: Tasks of a home of schema 4: one that a batch reports, one that ended since, and a pending one.
+SCHEMA_4_TASKS = (
+    """INSERT INTO tasks (number, id, parent, agent, key, grp, ready, queued_at, retries, max_attempts)
+    SELECT value, 'bg-' || value, 'ses-1', 'command', 'k', 'k', 1, :at, 0, 1 FROM json_each('[1, 2, 3]')""",
+    "INSERT INTO inputs (task, cwd, command) SELECT number, '/', '[\"true\"]' FROM tasks",
+    "UPDATE tasks SET status = 'running', slot = number, claim = number, started_at = :at WHERE number < 3",
+    "UPDATE tasks SET status = 'completed', slot = NULL, completed_at = :at WHERE number = 1",
+    "INSERT INTO batches (seq, parent, at, body) SELECT seq, parent, :at, :body FROM outbox",
+    "UPDATE tasks SET status = 'completed', slot = NULL, completed_at = :at WHERE number = 2",
+)
+
+
+def home_of_schema_4(home: Home) -> None:
+    """Create the database of a home as an earlier version left it 40 days ago."""
+    at = clock.now() - 40 * DAY
+    body = {"taskIds": ["bg-1"], "source": "x", "tasks": [{"id": "bg-1", "completedAt": clock.iso(at)}], "count": 1}
+    values = {"at": at, "body": json.dumps(body)}
+    with closing(sqlite3.connect(home.database, isolation_level=None)) as raw:
+        raw.execute("PRAGMA journal_mode = WAL")
+        migrations.apply(Tables(raw), stop_before="fifth_schema")
+        for statement in SCHEMA_4_TASKS:
+            raw.execute(statement, values)
+        raw.execute("PRAGMA user_version = 4")
+
+
+def plan(raw: sqlite3.Connection, path: Path) -> list[str]:
+    """How SQLite would carry a statement out."""
+    text = path.read_text()
+    values = dict.fromkeys(re.findall(r":(\w+)", text))
+    return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", values)]
+
+
+def test_the_moves_of_the_schema_are_the_moves_of_the_code(raw):
+    assert {(TaskStatus(was), TaskStatus(becomes)) for was, becomes in raw.execute("SELECT * FROM moves")} == MOVES
+
+
+@pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
+def test_every_statement_fits_the_schema(raw, path):
+    plan(raw, path)
+
+
+@pytest.mark.parametrize("name", HOT)
+def test_a_hot_statement_walks_over_no_history(raw, name):
+    steps = [step for step in plan(raw, IPC / "store" / "sqlite" / "sql" / f"{name}.sql") if step.startswith("SCAN")]
+    text = (IPC / "store" / "sqlite" / "sql" / f"{name}.sql").read_text()
+    assert [step for step in steps if not _is_short(step, text)] == []
+
+
+def _is_short(step: str, text: str) -> bool:
+    """Partial indexes hold live rows only; a walk along a key with LIMIT, min or max stops at its first rows."""
+    if re.fullmatch(r"SCAN (\w+ )?(CONSTANT ROW|json_each.*)|SCAN \(.*\)", step):
+        return True
+    if "tasks_" in step or "dependencies_over" in step:
+        return bool(SHORT_WALK.fullmatch(step))
+    return bool(re.search(r"LIMIT|max\(|min\(|EXISTS", text)) or "counters" in step or "sqlite_sequence" in step
+
+
+def test_a_home_opened_by_eight_processes_at_once_is_made_once(home):
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from backburner.ipc.store.sqlite.database import Database\n"
+        "from backburner.ipc.home import Home; from backburner.ipc.store.events import Log\n"
+        "sys.stdin.readline()\n"
+        "database = Database(Home(Path(sys.argv[1])).prepare())\n"
+        "print(Log(database).id()); database.close()"
+    )
+    command = [sys.executable, "-c", code, str(home)]
+    environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}
+    pipe = subprocess.PIPE
+    racers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) for _ in range(8)]
+    for racer in racers:
+        racer.stdin.write(b"\n")
+        racer.stdin.flush()
+    said = [racer.communicate(timeout=50) for racer in racers]
+    assert [error for _, error in said if error] == []
+    assert len({out for out, _ in said}) == 1
+
+
+def test_the_files_are_their_owners_alone(opened, home):
+    with opened.write():
+        pass
+    modes = {path.name: path.stat().st_mode & 0o777 for path in home.iterdir() if path.name.startswith("backburner.db")}
+    assert set(modes.values()) == {0o600}
+    assert home.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_migrated_home_reports_and_prunes_old_and_new_ends(home):
+    home_of_schema_4(Home(home).prepare())
+    with Yard(home) as yard:
+        assert yard.log.form_batch("ses-1", 5) == 1
+        lines = yard.log.read("ses-1", 0, 99)
+        batches = [json.loads(line.text) for line in lines if line.type == "background_tasks_batch"]
+        assert [[task["id"] for task in batch["tasks"]] for batch in batches] == [["bg-1"], ["bg-2"]]
+        yard.log.acknowledge("ses-1", "default", batches[0]["seq"])
+        archive = Archive(yard.database, yard.config)
+        assert archive.prune().tasks == 1
+        assert [task.id for task in archive.tasks()] == ["bg-2", "bg-3"]
+
+
+def test_a_newer_schema_is_refused(opened, raw, home):
+    raw.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+    with pytest.raises(NewerSchema, match="upgrade"):
+        Database(Home(home))
+
+
+def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home):
+    Home(home).prepare()
+    (home / "backburner.db").write_bytes(b"not a database, but somebody's notes" * 100)
+    with pytest.raises(Permanent, match=str(home)):
+        Database(Home(home))
+    assert (home / "backburner.db").read_bytes().startswith(b"not a database")
+
+
+def test_an_exception_undoes_the_whole_transaction(opened):
+    with pytest.raises(ZeroDivisionError), opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "1"})
+        raise ZeroDivisionError
+    with opened.read() as transaction:
+        assert transaction.setting("x") is None
+
+
+def test_failed_commit_leaves_nothing_and_releases_the_gate(opened):
+    with pytest.raises(AssertionError, match="FOREIGN KEY"), opened.write() as transaction:
+        opened._connection.execute("PRAGMA defer_foreign_keys = ON")
+        transaction.run("set_setting", {"name": "x", "value": "1"})
+        transaction.run("insert_output", {"claim": 1, "stream": "stdout", "task": 99, "data": b""})
+    assert not opened._connection.in_transaction
+    with opened.write() as transaction:
+        assert transaction.setting("x") is None
+
+
+HOLDER = """
+import sys; from pathlib import Path
+from backburner.ipc.store.sqlite.database import Database; from backburner.ipc.home import Home
+with Database(Home(Path(sys.argv[1]))).write() as transaction:
+    transaction.run("set_setting", {"name": "x", "value": "holder"})
+    print("holding", flush=True)
+    sys.stdin.readline()
+"""
+
+
+@pytest.fixture
+def holder(opened: Database, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process in the middle of a writing transaction."""
+    command = [sys.executable, "-c", HOLDER, str(home)]
+    environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
+        assert process.stdout.readline() == b"holding\n"
+        yield process
+        process.kill()
+
+
+def test_the_gate_lets_one_writer_in_and_names_it(opened, holder, home):
+    gate = Gate.of(Home(home).lock("gate"))
+    gate.patience = 0.1
+    with pytest.raises(GateBusy, match=str(holder.pid)), opened.write():
+        pass
+
+
+def test_refused_writer_blocks_no_other_thread(opened, holder, home):
+    Gate.of(Home(home).lock("gate")).patience = 0.1
+    with pytest.raises(GateBusy), opened.write():
+        pass
+    Gate.of(Home(home).lock("gate")).patience = 10
+    holder.kill()
+    other = threading.Thread(target=_write_setting, args=(opened,), daemon=True)
+    other.start()
+    other.join(30)
+    with opened.read() as transaction:
+        assert transaction.setting("x") == "thread"
+
+
+def _write_setting(database: Database) -> None:
+    with database.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "thread"})
+
+
+def test_write_inside_a_database_that_was_replaced_goes_to_the_new_one(opened, home):
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "old"})
+    shutil.rmtree(home)
+    with closing(Database(Home(home).prepare())), opened.write() as transaction:
+        assert transaction.setting("x") is None
+
+
+def test_readers_do_not_wait_at_the_gate(opened, holder):
+    with opened.read() as transaction:
+        assert transaction.setting("x") is None
+
+
+def test_a_writer_that_is_killed_opens_the_gate_and_leaves_nothing(opened, holder):
+    holder.kill()
+    with opened.write() as transaction:
+        assert transaction.setting("x") is None
+
+
+def test_a_gate_that_was_deleted_with_its_home_is_found_anew(opened, home):
+    with opened.write():
+        pass
+    Home(home).lock("gate").unlink()
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "1"})
+    assert Home(home).lock("gate").exists()
+
+
+def test_another_process_sees_that_something_changed(opened, home):
+    with closing(Database(Home(home))) as other:
+        before = other.changed()
+        assert other.changed() == before
+        with opened.write() as transaction:
+            transaction.run("set_setting", {"name": "x", "value": "1"})
+        assert other.changed() != before
+
+
+def test_a_new_boot_moves_the_numbers_ahead_once(home, monkeypatch):
+    with Yard(home) as yard:
+        yard.run(parent_session_id="ses-1")
+        seq, claim = yard.log.last_seq(), yard.start(yard.launch()).claim
+    monkeypatch.setattr(module, "boot_id", lambda: "another boot")
+    for _ in range(2):
+        with Yard(home) as yard:
+            yard.log.acknowledge("ses-1", "default", seq)
+            last = yard.log.last_seq()
+            yard.launch()
+    assert last == seq + 1 + JUMP
+    with Yard(home) as yard:
+        assert yard.claim(slot=1).claim == claim + 1 + JUMP
+        assert yard.log.read(None, last, 9)[0].seq == last + 1
+
+
+def test_the_log_is_copied_into_the_file_and_made_short(opened):
+    for number in range(50):
+        with opened.write() as transaction:
+            transaction.run("set_setting", {"name": f"x{number}", "value": "v" * 1000})
+    assert opened.wal_bytes() > 0
+    opened.checkpoint()
+    assert opened.wal_bytes() == 0
+
+
+def test_nobody_shortens_the_log_outside_the_gate(opened):
+    assert opened._connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0] == 0
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "v" * 100_000})
+    size = opened.wal_bytes()
+    command = [sys.executable, "-c", HOLD, str(opened.home.lock("gate"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout.readline() == b"in\n"
+        opened._gate.patience = 0.1
+        for letting_go in (opened.checkpoint, opened.close):
+            with pytest.raises(GateBusy, match=str(other.pid)):
+                letting_go()
+        assert opened.wal_bytes() == size > 0
+        other.communicate(b"")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from backburner.ipc.store.sqlite.write_gate import Gate
+with Gate.of(Path(sys.argv[1])):
+    print("in", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_log_that_was_begun_anew_is_long_when_it_has_grown_again_not_when_its_file_is(opened):
+    def write(times: int, size: int) -> bytes:
+        for _ in range(times):
+            with opened.write() as transaction:
+                transaction.run("set_setting", {"name": "x", "value": os.urandom(size).hex()})
+        return Path(f"{opened.home.database}-wal").read_bytes()[16:24]  # its salts differ when it is begun anew
+
+    opened.durability = "normal"
+    first = write(CHECKPOINT_LOOK * 2 - opened._written % CHECKPOINT_LOOK, 50_000)
+    again = write(CHECKPOINT_LOOK, 10)
+    assert again != first
+    assert opened.wal_bytes() > CHECKPOINT_AT
+    assert write(CHECKPOINT_LOOK * 3, 10) == again
+
+
+@pytest.mark.parametrize("gone", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("away"))])
+def test_a_database_whose_home_is_gone_is_closed_without_a_word(opened, gone):
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "x", "value": "v"})
+    gone(opened.home.folder)
+    opened.close()
+    with pytest.raises(Temporary), opened.read():
+        pass
+    assert not opened.home.folder.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="open files are read from /proc")
+def test_released_database_has_no_file_open_and_goes_on_with_the_next_transaction(opened):
+    with opened.write() as transaction:
+        transaction.run("set_setting", {"name": "kept", "value": "1"})
+    assert str(opened.home.database) in descriptors(os.getpid()).values()
+    opened.release()
+    assert not [file for file in descriptors(os.getpid()).values() if file.startswith(str(opened.home.database))]
+    with opened.read() as transaction:
+        assert transaction.setting("kept") == "1"
+
+
+def test_database_that_could_not_be_opened_again_is_opened_by_the_next_transaction(opened):
+    opened.release()
+    with closing(sqlite3.connect(opened.home.database)) as other:
+        other.execute(f"PRAGMA user_version = {SCHEMA + 1}")
+        with pytest.raises(NewerSchema), opened.read():
+            pass
+        other.execute(f"PRAGMA user_version = {SCHEMA}")
+    with opened.read() as transaction:
+        assert transaction.value("last_seq") == 0
+
+
+def test_a_closed_database_says_so(opened):
+    other = Database(opened.home)
+    other.close()
+    with pytest.raises(Temporary, match="closed"), other.read():
+        pass
+
+
+ILLEGAL = sorted({(was, becomes) for was in TaskStatus for becomes in TaskStatus} - MOVES)
+
+
+@pytest.mark.parametrize(("was", "becomes"), ILLEGAL)
+def test_the_schema_refuses_every_move_that_is_not_in_the_table(home, was, becomes):
+    with Yard(home) as yard:
+        id = _task_in(yard, was)
+        with closing(sqlite3.connect(home / "backburner.db")) as raw, pytest.raises(sqlite3.IntegrityError):
+            _force(raw, id, becomes)
+        assert yard.get(id).status is was
+
+
+def _task_in(yard: Yard, status: TaskStatus) -> str:
+    if status.ended:
+        return yard.run(status)
+    id = yard.launch()
+    if status is TaskStatus.RUNNING:
+        yard.start(id)
+    return id
+
+
+def _force(raw: sqlite3.Connection, id: str, status: TaskStatus) -> None:
+    """Set a status with all that the CHECKs want, so that only the moves can object."""
+    slot = 5 if status is TaskStatus.RUNNING else None
+    kind = "failed" if status is TaskStatus.ERROR else None
+    raw.execute(
+        "UPDATE tasks SET status = ?, slot = ?, claim = 9, completed_at = ?, error_kind = ?, started_at = 1"
+        " WHERE id = ?",
+        (status, slot, 1 if status.ended else None, kind, id),
+    )
+
+
+def test_an_illegal_move_is_told_as_such(home):
+    with Yard(home) as yard:
+        id = yard.run()
+        number = yard.queue._state(id)["number"]
+        with pytest.raises(MoveNotAllowed), yard.database.write() as transaction:
+            transaction.run("cancel_waiting", {"now": 1, "most": 1})
+            yard.database._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
+
+
+def test_no_two_running_tasks_have_one_slot(home):
+    with Yard(home) as yard:
+        yard.launch()
+        yard.start(yard.get(yard.queue.unfinished()[0]).id)
+        second = yard.launch()
+        assert yard.claim(slot=0) is None
+        with closing(sqlite3.connect(home / "backburner.db")) as raw, pytest.raises(sqlite3.IntegrityError):
+            raw.execute(
+                "UPDATE tasks SET status = 'running', slot = 0, claim = 9, started_at = 1 WHERE id = ?", (second,)
+            )
+
+
+def test_a_change_of_state_and_its_event_are_one(home):
+    with Yard(home) as yard:
+        id = yard.launch(parent_session_id="ses-1")
+        with pytest.raises(ZeroDivisionError), yard.database.write() as transaction:
+            transaction.run("cancel_waiting", {"now": 1, "most": 9})
+            raise ZeroDivisionError
+        assert yard.get(id).status is TaskStatus.PENDING
+        assert yard.told() == []
+        yard.queue.cancel(id)
+        assert yard.told() == ["background_task_completed"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_gates_of_forked_children_are_their_own(opened):
+    with opened.write():
+        pid = os.fork()
+        if pid == 0:
+            gate = Gate.of(opened.home.lock("gate"))
+            gate.patience = 0.05
+            try:
+                with gate:
+                    os._exit(1)
+            except GateBusy:
+                os._exit(0)
+        assert eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
+
+
+def test_what_is_written_is_json_and_never_a_pickle(home):
+    with Yard(home) as yard:
+        yard.launch(call="m:f", args=(1, "a"), kwargs={"b": None}, metadata={"c": [1]})
+        with closing(sqlite3.connect(home / "backburner.db")) as raw:
+            row = raw.execute("SELECT args, kwargs, metadata FROM inputs").fetchone()
+        assert [json.loads(text) for text in row] == [[1, "a"], {"b": None}, {"c": [1]}]

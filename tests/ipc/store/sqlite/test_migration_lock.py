@@ -1,0 +1,149 @@
+"""A home of an older release is migrated whole, and never under its processes."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backburner.ipc.errors import OlderProcesses, Temporary
+from backburner.ipc.home import Home
+from backburner.ipc.machine.lock import Lock, holder
+from backburner.ipc.store.sqlite.backup import restore
+from backburner.ipc.store.sqlite.database import SCHEMA, Database, Inspection, refuse_older_processes
+from backburner.ipc.store.sqlite.migration_lock import FIRST_LIVE, migration_lock
+from tests.helpers.older import OLD_SCHEMA, contents, create_older_home, process, register, schema_of
+
+
+@pytest.fixture
+def older(home: Path) -> Home:
+    """A home of release 0.1 in which nothing runs."""
+    found = Home(home)
+    create_older_home(found)
+    return found
+
+
+def migrate(home: Home) -> None:
+    Database(home).close()
+
+
+def test_migration_keeps_everything_in_the_database(older: Home):
+    before = contents(older)
+    migrate(older)
+    assert schema_of(older) == SCHEMA
+    after = contents(older)
+    assert {row["status"] for row in before["tasks"]} == {"pending", "running", "completed", "error", "cancelled"}
+    assert all(before[name] for name in ("events", "outbox", "cursors", "dependencies", "outputs", "inputs"))
+    for table in before.keys() - {"_sqlite_migrations"}:
+        added = kept(after[table], before[table]) - kept(before[table], after[table])
+        assert not kept(before[table], after[table]) - kept(after[table], before[table]), table
+        assert not added or table == "counters", table
+
+
+def kept(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> Counter[str]:
+    """Return the rows with the columns that the others have as well."""
+    names = others[0].keys() if others else ()
+    return Counter(repr({name: value for name, value in row.items() if name in names}) for row in rows)
+
+
+LIVING: dict[str, tuple[tuple[str, ...], str | None]] = {
+    "supervisor": (("supervisor",), "supervisor"),
+    "flusher": (("flusher",), None),
+    "nursery": (("nursery",), None),
+    "retired nursery": (("nursery-17",), None),
+    "worker": ((), "worker"),
+}
+
+
+@pytest.mark.parametrize("name", LIVING)
+def test_nothing_is_migrated_while_an_older_process_lives(older: Home, name: str):
+    locks, role = LIVING[name]
+    before = contents(older)
+    with process(older, *locks) as pid:
+        if role is not None:
+            register(older, role, pid)
+            before = contents(older)
+        with pytest.raises(OlderProcesses, match=f"{name.removeprefix('retired ')} {pid}"):
+            migrate(older)
+        with pytest.raises(OlderProcesses):
+            refuse_older_processes(older)
+    assert (schema_of(older), contents(older)) == (OLD_SCHEMA, before)
+    migrate(older)
+    assert schema_of(older) == SCHEMA
+
+
+def test_refusal_says_how_to_stop_a_supervisor(older: Home):
+    refused = pytest.raises(OlderProcesses, match=r"supervisor \d+, nursery \d+\. First: backburner down$")
+    with process(older, "supervisor", "nursery"), refused:
+        migrate(older)
+
+
+def test_refusal_says_how_to_stop_what_a_supervisor_left(older: Home):
+    with process(older, "nursery") as nursery, process(older) as worker:
+        register(older, "worker", worker)
+        with pytest.raises(OlderProcesses, match=rf"First: kill {nursery} {worker} "):
+            migrate(older)
+
+
+def test_supervisor_that_is_starting_is_no_older_process(older: Home):
+    with process(older, "supervisor"), pytest.raises(Temporary, match="starting"):
+        migrate(older)
+    assert schema_of(older) == OLD_SCHEMA
+
+
+@pytest.mark.parametrize("changes", [{"boot": "another"}, {"ticks": 1}, {"pidns": "another"}])
+def test_registered_process_that_cannot_live_is_ignored(older: Home, changes: dict[str, object]):
+    register(older, "worker", os.getppid(), **changes)
+    migrate(older)
+    assert schema_of(older) == SCHEMA
+
+
+def test_no_supervisor_starts_during_a_migration(older: Home):
+    with migration_lock(older, OLD_SCHEMA, list), pytest.raises(AssertionError), process(older, "supervisor"):
+        pass
+    with process(older, "supervisor"):
+        pass
+
+
+@pytest.fixture
+def supervising(older: Home) -> Iterator[Home]:
+    """An old home whose supervisor lock this process holds."""
+    lock = Lock(older.lock("supervisor"))
+    assert lock.acquire()
+    yield older
+    lock.release()
+
+
+def test_supervisor_migrates_beside_processes_of_schema_five(supervising: Home):
+    with process(supervising, "nursery"), migration_lock(supervising, FIRST_LIVE, list):
+        pass
+
+
+def test_supervisor_migrates_beside_no_process_of_an_earlier_schema(supervising: Home):
+    with process(supervising, "nursery") as pid, pytest.raises(OlderProcesses, match=f"nursery {pid}"):
+        migrate(supervising)
+    migrate(supervising)
+    assert holder(supervising.lock("supervisor")) == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("locks", "remedy"), [(["nursery"], "backburner up --detach"), (["supervisor", "flusher"], "backburner restart")]
+)
+def test_other_command_leaves_a_live_migration_to_the_supervisor(older: Home, locks: list[str], remedy: str):
+    refused = pytest.raises(OlderProcesses, match=f"First: {remedy}")
+    with process(older, *locks), refused, migration_lock(older, FIRST_LIVE, list):
+        pass
+
+
+def test_backup_of_a_home_with_older_processes_is_restored_elsewhere(older: Home, tmp_path: Path):
+    with process(older) as pid:
+        register(older, "worker", pid)
+        backup = tmp_path / "saved.db"
+        with closing(Inspection(older)) as found:
+            found.copy_to(backup)
+        assert restore(Home(tmp_path / "other").prepare(), backup, replacing=False) == 1

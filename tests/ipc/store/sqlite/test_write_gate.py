@@ -1,0 +1,162 @@
+"""The write gate: one at a time, bounded waits, no frozen holder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from backburner.ipc import clock
+from backburner.ipc.errors import GateBusy
+from backburner.ipc.machine.watchdog import LAST_CHANCE, SUSPICION
+from backburner.ipc.store.sqlite.write_gate import Gate
+from tests.helpers.places import ROOT
+
+#: Takes the gate and stops inside it; with `stubborn` it stops again whenever it is continued.
+HOLDER = """
+import os, signal, sys
+sys.path.append(sys.argv[1])
+from pathlib import Path
+from backburner.ipc.store.sqlite.write_gate import Gate
+with Gate.of(Path(sys.argv[2])):
+    stop = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
+    if "stubborn" in sys.argv:
+        signal.signal(signal.SIGCONT, stop)
+    print("in", flush=True)
+    stop()
+    while "stubborn" in sys.argv or "forever" in sys.argv:
+        signal.pause()
+"""
+
+
+@contextmanager
+def holder(path: Path, *how: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", HOLDER, str(ROOT), str(path), *how]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "gate.lock"
+
+
+def test_a_killed_holder_frees_the_gate_at_once(path: Path):
+    with holder(path) as process:
+        process.kill()
+        started = clock.monotonic()
+        with Gate.of(path):
+            assert clock.monotonic() - started < SUSPICION
+
+
+def test_a_stopped_holder_is_continued(path: Path):
+    with holder(path) as process, Gate.of(path):
+        assert process.wait(10) == 0
+
+
+def test_a_holder_of_ours_that_stops_again_is_ended(path: Path):
+    started = clock.monotonic()
+    with holder(path, "stubborn", "backburner") as process, Gate.of(path):
+        assert process.wait(10) == -signal.SIGKILL
+        assert clock.monotonic() - started < SUSPICION + LAST_CHANCE + 2
+
+
+def test_a_stranger_that_stops_again_is_named_and_left_alone(path: Path):
+    gate = Gate(path)
+    gate.patience = SUSPICION + LAST_CHANCE + 0.5
+    with holder(path, "stubborn") as process:
+        with pytest.raises(GateBusy, match=str(process.pid)), gate:
+            pass
+        assert process.poll() is None
+
+
+def test_the_gate_of_a_home_that_was_made_anew_keeps_others_out(path: Path):
+    with Gate.of(path):
+        pass
+    path.unlink()
+    with Gate.of(path):
+        other = Gate(path)
+        assert path.exists()
+    del other
+
+
+def test_a_forked_child_does_not_hold_its_parents_gate(path: Path):
+    with Gate.of(path):
+        child = os.fork()
+        if child == 0:
+            gate = Gate.of(path)
+            gate.patience = 0.1
+            try:
+                with gate:
+                    os._exit(1)
+            except GateBusy:
+                os._exit(0)
+        _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+
+
+#: Prints whether a stop by the terminal is blocked inside the gate and after it. With `terminal` the process acquires
+#: the terminal on its standard input; with `child` a forked child does so, after its parent used the gate without one.
+MASKED = """
+import fcntl, os, signal, sys, termios
+sys.path.append(sys.argv[1])
+from pathlib import Path
+from backburner.ipc.store.sqlite.write_gate import Gate
+gate = Gate.of(Path(sys.argv[2]))
+masked = lambda: signal.SIGTSTP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+if "child" in sys.argv:
+    with gate:
+        pass
+    if os.fork():
+        os.wait()
+        sys.exit()
+    os.setsid()
+if "none" not in sys.argv:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+with gate:
+    inside = masked()
+print(inside, masked(), flush=True)
+"""
+
+
+@pytest.fixture
+def terminal() -> Iterator[int]:
+    """A terminal that controls no process yet."""
+    near, far = os.openpty()
+    yield far
+    os.close(near)
+    os.close(far)
+
+
+def masked(path: Path, terminal: int, how: str) -> str:
+    command = [sys.executable, "-c", MASKED, str(ROOT), str(path), how]
+    return subprocess.run(
+        command, stdin=terminal, stdout=subprocess.PIPE, text=True, start_new_session=True, timeout=30, check=True
+    ).stdout
+
+
+@pytest.mark.parametrize("how", ["terminal", "child"])
+def test_stop_by_the_terminal_waits_until_the_gate_is_open(path: Path, terminal: int, how: str):
+    assert masked(path, terminal, how) == "True False\n"
+
+
+def test_process_without_a_terminal_keeps_its_signal_mask(path: Path, terminal: int):
+    assert masked(path, terminal, "none") == "False False\n"
+
+
+def test_refused_thread_leaves_the_gate_usable(path: Path):
+    gate = Gate(path)
+    gate.patience = 0.05
+    with holder(path), pytest.raises(GateBusy), gate:
+        pass
+    with gate:
+        assert path.exists()

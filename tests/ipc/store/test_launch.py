@@ -1,0 +1,79 @@
+"""What a launch becomes before it is stored: its ID, its texts and its size limit."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from backburner.ipc.config.settings import BackgroundConfig
+from backburner.ipc.errors import InvalidInput
+from backburner.ipc.model.task import INPUT_LIMIT, LAUNCH_FIELDS, LaunchInput
+from backburner.ipc.store.launch import Order
+
+#: The character that takes the most bytes of JSON.
+CONTROL = "\x01"
+
+
+def order(**given: Any) -> Order:
+    """Check a launch of `true`, or of what is given."""
+    return Order.of(LaunchInput(**{"command": ("true",), **given}), BackgroundConfig(), "")
+
+
+def size(**given: Any) -> int:
+    """Return the size of such a launch in bytes of JSON."""
+    document = LaunchInput(**{"command": ("true",), **given}).to_json()
+    return len(json.dumps(document, ensure_ascii=False, separators=(", ", ": ")).encode())
+
+
+def test_new_ids_are_accepted_as_chosen_ids_and_differ():
+    ids = {order().id for _ in range(200)}
+    assert len(ids) == 200
+    assert all(LAUNCH_FIELDS["id"].fits(id) for id in ids)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("description", lambda text: text),
+        ("stdin", lambda text: text),
+        ("stdin_file", lambda text: text),
+        ("env", lambda text: {"A": text}),
+        ("metadata", lambda text: {"a": [text]}),
+        ("command", lambda text: (text,)),
+        ("after", lambda text: (text,)),
+        ("after_any", lambda text: (text,)),
+        ("unique_key", lambda text: text),
+        ("parent_message_id", lambda text: text),
+    ],
+)
+@pytest.mark.parametrize("character", ["x", "\N{PILE OF POO}", CONTROL])
+def test_size_limit_counts_every_field_in_bytes_of_json(field, value, character):
+    empty, one = size(**{field: value("")}), size(**{field: value(character)})
+    fitting = (INPUT_LIMIT - empty) // (one - empty)
+    order(**{field: value(character * fitting)})
+    with pytest.raises(InvalidInput, match="larger than 1 MiB"):
+        order(**{field: value(character * (fitting + 1))})
+
+
+def test_changed_environment_of_the_same_mapping_is_stored_as_it_is_now():
+    env: dict[str, str | None] = {"A": "1"}
+    first = order(env=env)
+    env["A"] = None
+    assert [json.loads(one.input["env"]) for one in (first, order(env=env))] == [{"A": "1"}, {"A": None}]
+
+
+def test_absent_and_empty_fields_are_stored_as_before():
+    texts = ("command", "args", "kwargs", "env", "metadata", "after")
+    absent = order(command=None, call="m:f").input
+    assert [absent[name] for name in texts] == [None] * 6
+    empty = order(command=None, call="m:f", args=(), kwargs={}, env={}, metadata={}).input
+    assert [empty[name] for name in texts] == [None, None, "{}", "{}", "{}", None]
+
+
+def test_digest_is_made_for_a_chosen_id_alone():
+    id = order().id
+    assert order().input["digest"] is None
+    assert order(id=id).input["digest"] == order(id=id, cwd="/", env={"A": "1"}).input["digest"] is not None
+    assert order(id=id).input["digest"] != order(id=id, priority=1).input["digest"]

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
+from tests.supervisor.cli.conftest import Cli
+
+MESSY = """\
+max_workers = 7
+[model_concurrency]
+"anthropic/*" = 8
+[agents."my.agent"]
+command = ["x", "say \\"{prompt}\\"", "\\u007f"]
+env = { "A.B" = "1" }
+"""
+
+
+def test_the_settings_in_force_are_shown_as_toml_that_means_the_same(cli: Cli, home: Path):
+    (home / "config.toml").write_text(MESSY)
+    out = cli("config", "show").out
+    assert out.startswith(f"# {home / 'config.toml'}\n")
+    shown = BackgroundConfig.of(tomllib.loads(out))
+    assert shown == BackgroundConfig.of(tomllib.loads(MESSY))
+    assert BackgroundConfig.of(cli("config", "show", "--json").json) == shown
+
+
+def test_the_defaults_are_shown_where_there_is_no_file(cli: Cli):
+    assert BackgroundConfig.of(tomllib.loads(cli("config", "show").out)) == DEFAULT_BACKGROUND_CONFIG
+
+
+def test_a_check_without_mistakes_says_so(cli: Cli, home: Path):
+    assert cli("config", "check").code == 0
+    (home / "config.toml").write_text(MESSY)
+    said = cli("config", "check")
+    assert (said.code, said.out) == (0, f"no mistakes in {home / 'config.toml'}\n")
+
+
+def test_a_check_names_all_mistakes_of_all_files_at_once(cli: Cli, home: Path, tmp_path: Path):
+    (tmp_path / "backburner.toml").write_text('nope = 1\ndurability = "some"\n')
+    (home / "config.toml").write_text("max_workers = \n")
+    said = cli("config", "check")
+    assert said.code == 100
+    lines = said.out.splitlines()
+    assert len(lines) == 3
+    assert sum(str(tmp_path / "backburner.toml") in line for line in lines) == 2
+    assert any(f"{home / 'config.toml'}:1" in line for line in lines)
+    found = cli("config", "check", "--json").json
+    assert {mistake["key"] for mistake in found} == {"nope", "durability", ""}
+    assert all(mistake["file"] and mistake["expected"] for mistake in found)
+
+
+def test_showing_a_broken_configuration_is_a_permanent_failure(cli: Cli, home: Path):
+    (home / "config.toml").write_text("max_workers = 0\n")
+    assert cli("config", "show").code == 100

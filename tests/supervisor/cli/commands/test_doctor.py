@@ -1,0 +1,205 @@
+"""What `doctor` finds without a supervisor, and that it changes nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backburner.supervisor.doctor.installation import check_sqlite
+from tests.helpers.moment import eventually
+from tests.helpers.places import ROOT
+from tests.helpers.yard import Yard
+from tests.supervisor.cli.conftest import Cli, Stage
+
+
+def problems(cli: Cli, code: int = 1) -> dict[str, dict[str, Any]]:
+    """The problems by their checks."""
+    said = cli("doctor", "--json")
+    assert said.code == code, said.out + said.err
+    return {one["check"]: one for one in said.json["findings"] if one["level"] == "problem"}
+
+
+def looks(folder: Path) -> set[tuple[str, int, int, int]]:
+    found = [(str(path), path.lstat()) for path in (folder, *folder.rglob("*"))]
+    return {(name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found}
+
+
+def test_a_home_in_which_nothing_happened_is_well(cli: Cli, home: Path):
+    before = looks(home)
+    assert problems(cli, 0) == {}
+    assert looks(home) == before
+
+
+def test_a_home_that_is_not_there_is_well_and_stays_away(cli: Cli, tmp_path: Path):
+    assert cli("--home", str(tmp_path / "none"), "doctor").code == 0
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_home_with_tasks_is_only_looked_at(cli: Cli, stage: Stage, home: Path):
+    stage.ended()
+    before = looks(home)
+    assert problems(cli, 0) == {}
+    assert looks(home) == before
+
+
+def test_every_problem_says_what_why_and_how_to_mend_it(cli: Cli, stage: Stage, home: Path):
+    stage.pending()
+    home.chmod(0o755)
+    for finding in problems(cli).values():
+        assert finding["what"]
+        assert finding["why"]
+        assert finding["mend"]
+    said = cli("doctor").out
+    assert said.startswith("problem: ")
+    assert "  mend it: backburner up --detach\n" in said
+    assert said.splitlines()[-1] == f"2 problems in {home}"
+
+
+def test_tasks_that_wait_for_no_supervisor_are_found(cli: Cli, stage: Stage):
+    stage.pending()
+    assert problems(cli)["supervisor"]["mend"] == "backburner up --detach"
+
+
+def test_a_running_task_without_a_worker_is_found(cli: Cli, home: Path):
+    with Yard(home) as yard:
+        id = yard.launch()
+        yard.start(id)
+    assert id in problems(cli)["orphans"]["what"]
+
+
+def test_a_process_whose_task_does_not_run_is_found(cli: Cli, stage: Stage, home: Path):
+    stage.ended()
+    marks = {"BACKBURNER_HOME": str(home), "BACKBURNER_CLAIM": "77", "PATH": os.environ["PATH"]}
+    with subprocess.Popen(["sleep", "60"], env=marks) as stray:
+        try:
+            eventually(lambda: "strays" in {one["check"] for one in cli("doctor", "--json").json["findings"]})
+            assert problems(cli)["strays"]["mend"] == f"kill {stray.pid}"
+        finally:
+            stray.kill()
+
+
+@pytest.mark.parametrize(("name", "mode"), [("", 0o755), ("backburner.db", 0o644)], ids=["folder", "file"])
+def test_what_others_may_read_is_found_and_what_mends_it_does(cli: Cli, stage: Stage, home: Path, name: str, mode: int):
+    stage.ended()
+    (home / name).chmod(mode)
+    found = problems(cli)["permissions"]["mend"]
+    assert found.endswith(f" {home / name}")
+    subprocess.run(found.split(), check=True)
+    assert problems(cli, 0) == {}
+
+
+def test_a_home_that_others_may_write_is_found(cli: Cli, home: Path):
+    home.chmod(0o777)
+    assert "home" in problems(cli)
+
+
+def test_a_mistake_in_a_file_is_found(cli: Cli, home: Path):
+    (home / "config.toml").write_text("nonsense = 1\n")
+    (home / "config.toml").chmod(0o600)
+    assert "nonsense" in problems(cli)["configuration"]["what"]
+
+
+def test_damage_is_found_and_what_mends_it_does(cli: Cli, home: Path):
+    (home / "backburner.db").write_bytes(b"rubbish" * 4000)
+    (home / "backburner.db").chmod(0o600)
+    assert problems(cli)["integrity"]["mend"] == "backburner salvage"
+    assert cli("salvage").code == 0
+    assert problems(cli, 0) == {}
+
+
+def test_a_bad_page_is_found(cli: Cli, home: Path):
+    with Yard(home) as yard:
+        for _ in range(200):
+            yard.run(description="x" * 300)
+    with open(home / "backburner.db", "r+b") as file:
+        file.seek(-4096 * 3, os.SEEK_END)
+        file.write(bytes(range(256)) * 16)
+    assert "integrity" in problems(cli)
+
+
+def test_a_newer_schema_is_named(cli: Cli, stage: Stage, home: Path):
+    stage.ended()
+    with closing(sqlite3.connect(home / "backburner.db")) as raw:
+        raw.execute("PRAGMA user_version = 99")
+    assert "99" in problems(cli)["schema"]["what"]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from backburner.ipc.machine.lock import Lock
+assert Lock(Path(sys.argv[1])).acquire()
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(("lock", "check"), [("gate", "gate"), ("supervisor", "roles")])
+def test_who_is_stopped_and_keeps_others_out_is_named(cli: Cli, stage: Stage, home: Path, lock: str, check: str):
+    stage.ended()
+    command = [sys.executable, "-c", HOLD, str(home / f"{lock}.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        other.send_signal(signal.SIGSTOP)
+        try:
+            eventually(lambda: Path(f"/proc/{other.pid}/stat").read_text().split()[2] == "T")
+            said = cli("doctor", "--json").json["findings"]
+            assert f"kill -CONT {other.pid}" in [one["mend"] for one in said if one["check"] == check]
+        finally:
+            other.kill()
+
+
+READ = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None)
+connection.execute("BEGIN")
+connection.execute("SELECT count(*) FROM tasks").fetchone()
+print("reads", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/locks tells who reads")
+def test_a_reader_that_keeps_the_log_long_is_named(cli: Cli, stage: Stage, home: Path, monkeypatch: pytest.MonkeyPatch):
+    stage.ended()
+    monkeypatch.setattr("backburner.supervisor.doctor.storage.LONG_LOG", 1000)
+    command = [sys.executable, "-c", READ, str(home / "backburner.db")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        stage.ended()
+        assert str(other.pid) in problems(cli)["wal"]["what"]
+        other.communicate(b"")
+
+
+def test_a_disk_that_is_nearly_full_is_found(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("backburner.supervisor.doctor.storage.ROOM", 2**62)
+    assert "space" in problems(cli)
+
+
+@pytest.mark.parametrize("version", ["3.7.0", "3.40.1", "3.44.5", "3.50.6", "3.51.2"])
+def test_an_affected_sqlite_is_a_note(version: str):
+    assert [(one.check, one.level) for one in check_sqlite(version) if one.level == "note"] == (
+        [("sqlite", "note")] if version != "3.7.0" else []
+    )
+
+
+@pytest.mark.parametrize("version", ["3.44.6", "3.50.7", "3.51.3", "3.52.0"])
+def test_a_mended_sqlite_is_no_finding(version: str):
+    assert list(check_sqlite(version)) == []
+
+
+def test_a_distribution_of_our_names_is_found(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(
+        "importlib.metadata.packages_distributions", lambda: {"backburner": ["backburner-supervisor", "backburner-mcp"]}
+    )
+    assert "The distribution backburner-mcp" in problems(cli)["names"]["what"]

@@ -1,0 +1,100 @@
+"""How long one call of a tool waits: never as long as a client's patience."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+
+from backburner.ipc import clock
+from backburner.ipc.errors import Disconnected
+from backburner.supervisor.integrations import mcp_tools
+from backburner.supervisor.integrations.caller import Callers
+from backburner.supervisor.integrations.mcp_tools import Office
+from tests.helpers.yard import Yard
+
+#: The time as it is.
+PASSING = clock.monotonic
+#: Milliseconds after which clients give a call up.
+CLIENTS_PATIENCE = 60_000
+
+
+class Bus:
+    """A bus that notes what it is asked for; it breaks as often as a test wants, each time some seconds later."""
+
+    asked: list[int]
+    breaks: int
+    later: float
+
+    def __init__(self, home: object, patience: float) -> None:
+        """As a client is made."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        """Nothing to hang up."""
+
+    async def call(self, method: str, **params: Any) -> None:
+        """Answer at once, or break."""
+        self.asked.append(params["timeoutMs"])
+        if len(self.asked) <= self.breaks:
+            Clock.now += self.later
+            raise Disconnected("The bus went away.")
+
+
+class Clock:
+    """One that stands still unless it is moved."""
+
+    now = 0.0
+
+
+@pytest.fixture
+def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bus]]:
+    found = type("Bus", (Bus,), {"asked": [], "breaks": 0, "later": 30.0})
+    monkeypatch.setattr(mcp_tools, "AsyncClient", found)
+    monkeypatch.setattr(Clock, "now", 1000.0)
+    monkeypatch.setattr(clock, "monotonic", lambda: Clock.now)
+    yield found
+
+
+def wait(home: Path, **arguments: Any) -> Any:
+    """Use the tool for a session that has one task, which nobody runs."""
+    with Yard(home) as yard:
+        yard.launch(parent_session_id="S")
+    office = Office(yard.home, Callers({}, str(home)))
+    answer = asyncio.run(office.call("wait", office.check("wait", arguments), "S"))
+    assert office.database is not None
+    office.database.close()
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("said", "asked"), [(None, 45_000), (0, 0), (10, 10), (49_000, 49_000), (49_001, 49_000), (10**9, 49_000)]
+)
+def test_one_wait_asks_for_less_than_clients_wait_whatever_is_said(home, bus, said, asked):
+    wait(home, **({} if said is None else {"timeoutMs": said}))
+    assert bus.asked == [asked]
+    assert asked < CLIENTS_PATIENCE
+
+
+def test_a_wait_whose_bus_breaks_asks_the_next_one_only_for_what_is_left(home, bus):
+    bus.breaks = 2
+    assert wait(home, timeoutMs=10**9)["timedOut"] is True
+    assert bus.asked == [49_000, 19_000, 0]
+
+
+def test_a_wait_whose_bus_breaks_always_ends_in_time(home, bus):
+    bus.breaks = 1000
+    assert wait(home, timeoutMs=10**9)["timedOut"] is True
+    assert bus.asked == [49_000, 19_000, 0]
+
+
+def test_a_wait_does_not_turn_where_a_bus_hangs_up_at_once(home, bus, monkeypatch):
+    monkeypatch.setattr(clock, "monotonic", PASSING)
+    bus.breaks, bus.later = 1000, 0.0
+    assert wait(home, timeoutMs=500)["timedOut"] is True
+    assert len(bus.asked) < 50

@@ -1,0 +1,138 @@
+"""What a dead worker had is settled by its journal."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from backburner.ipc.model.claim import Ended, Settlement, Slot, Step, Taken
+from backburner.ipc.model.task import TaskStatus
+from backburner.ipc.store.processes import Registry
+from backburner.supervisor.execution.journal import Journal, end_of
+from backburner.supervisor.execution.outcome import Outcome
+from backburner.supervisor.execution.output_files import OutputFiles
+from backburner.supervisor.pool.recovery import rescue, rescue_worker
+from tests.helpers.yard import Yard
+
+DONE = end_of(Outcome(result="well", exit_code=0))
+
+
+class DeadWorker:
+    """A worker that died, the tasks that it had taken, its journal and its output files."""
+
+    def __init__(self, yard: Yard) -> None:
+        self._yard = yard
+        self.journal = Journal(yard.home, yard.owner)
+        self.files = OutputFiles(yard.home, yard.owner)
+        self.taken: list[Taken] = []
+
+    def take(self, count: int) -> list[Taken]:
+        self.taken = self._yard.queue.take(Slot("command", 0), self._yard.owner, count)
+        return self.taken
+
+    def rescue(self) -> None:
+        (running,) = Registry(self._yard.database).running()
+        rescue(self._yard.queue, running, "SIGKILL")
+
+
+@pytest.fixture
+def worker(yard: Yard) -> Iterator[DeadWorker]:
+    yard.groups.limit("command", 1)
+    dead = DeadWorker(yard)
+    yield dead
+    os.close(dead.journal.descriptor)
+
+
+def spawned(worker: DeadWorker) -> None:
+    """Do what a command does first: open its output."""
+    os.close(os.open(worker.files.paths[0], os.O_WRONLY | os.O_TRUNC))
+
+
+def outcomes(yard: Yard, ids: list[str]) -> list[tuple[str, str | None]]:
+    return [(task.status.value, task.error_kind) for task in map(yard.get, ids)]
+
+
+def test_each_task_of_a_series_is_settled_by_what_the_journal_says_of_it(yard: Yard, worker: DeadWorker):
+    ids = [yard.launch() for _ in range(4)]
+    first, second, third, _ = worker.take(4)
+    for one in (first, second):
+        worker.journal.note_start(one.claim)
+        worker.journal.note_end(one.claim, DONE)
+    worker.files.arm()
+    worker.journal.note_start(third.claim)
+    spawned(worker)
+    worker.rescue()
+    assert outcomes(yard, ids) == [("completed", None), ("completed", None), ("error", "lost"), ("pending", None)]
+    assert yard.told().count("background_task_started") == 3
+
+
+def test_a_command_that_was_noted_and_not_spawned_goes_back(yard: Yard, worker: DeadWorker):
+    ids = [yard.launch() for _ in range(2)]
+    first, second = worker.take(2)
+    worker.journal.note_start(first.claim)
+    worker.journal.note_end(first.claim, DONE)
+    worker.files.arm()
+    worker.journal.note_start(second.claim)
+    worker.rescue()
+    assert outcomes(yard, ids) == [("completed", None), ("pending", None)]
+    assert yard.get(ids[1]).attempt == 0
+
+
+def test_a_start_that_was_noted_twice_is_no_proof_that_a_command_was_spawned(yard: Yard, worker: DeadWorker):
+    id = yard.launch()
+    (one,) = worker.take(1)
+    worker.files.arm()
+    for _ in range(2):  # the disk was full the first time
+        worker.journal.note_start(one.claim)
+    worker.rescue()
+    assert outcomes(yard, [id]) == [("pending", "interrupted")]
+
+
+def test_a_task_whose_worker_was_of_another_boot_is_not_started_again_unasked(yard: Yard, worker: DeadWorker):
+    ids = [yard.launch(), yard.launch(), yard.launch(retries=1)]
+    worker.take(3)
+    with closing(sqlite3.connect(yard.home.database)) as raw, raw:
+        raw.execute("UPDATE processes SET boot = 'the boot before'")
+    worker.rescue()
+    assert outcomes(yard, ids) == [("error", "lost"), ("error", "lost"), ("pending", "lost")]
+
+
+def test_what_a_worker_published_after_it_was_looked_at_is_rescued_too(yard: Yard, worker: DeadWorker):
+    ids = [yard.launch() for _ in range(2)]
+    (first,) = worker.take(1)
+    (seen,) = Registry(yard.database).running()
+    end = Settlement(number=first.number, claim=first.claim, status=TaskStatus.COMPLETED)
+    step = Step(first.slot, yard.owner, [Ended(first, first.started_at, end)], count=1)
+    (second,) = yard.queue.advance(step).taken
+    worker.journal.note_start(second.claim)
+    worker.journal.note_end(second.claim, DONE)
+    rescue(yard.queue, seen, "SIGKILL")
+    assert outcomes(yard, ids) == [("completed", None), ("completed", None)]
+
+
+def test_output_that_was_half_renamed_is_kept_whole(yard: Yard, worker: DeadWorker):
+    id = yard.launch()
+    (one,) = worker.take(1)
+    worker.files.arm()
+    worker.journal.note_start(one.claim)
+    for path in worker.files.paths:
+        Path(path).write_text("so far")
+    os.rename(worker.files.paths[0], yard.home.output_name(one.claim, "stdout"))
+    worker.rescue()
+    assert [yard.queue.output(id, stream, 0, 100).data for stream in ("stdout", "stderr")] == [b"so far"] * 2
+
+
+def test_a_held_call_without_a_running_task_is_judged_as_a_call(yard: Yard, worker: DeadWorker):
+    ids = [yard.launch(call="json:loads", concurrency_key="command") for _ in range(2)]
+    first, second = worker.take(2)
+    worker.files.remove()  # a worker that has run calls only has none
+    worker.journal.note_start(second.claim)
+    yard.settle(first.claimed())
+    owner = next(one for one in Registry(yard.database).processes("worker") if one.number == yard.owner)
+    rescue_worker(yard.queue, owner, "SIGKILL")
+    assert outcomes(yard, ids) == [("completed", None), ("error", "lost")]
