@@ -7,7 +7,7 @@ import sysconfig
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from backburner.ipc.store.status import DISTRIBUTION
+from backburner.ipc.machine.distribution import DISTRIBUTION
 from tests.helpers.places import IMPORT_ROOT, IN_CHECKOUT, IPC, ROOT, backburner
 
 

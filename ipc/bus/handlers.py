@@ -17,12 +17,12 @@ from typing import Any, NamedTuple, cast
 from ..clock import monotonic
 from ..errors import BackburnerError, HeldByWorker, NotFound, Temporary
 from ..home import Home
+from ..machine.distribution import version
 from ..model.task import LAUNCH, LONGEST, LaunchInput, Task, TaskStatus
 from ..store.adoption import adopt
 from ..store.events import ROOM, Line
 from ..store.publication import TIMEOUT
 from ..store.queue import Queue
-from ..store.status import version
 from ..store.tasks import PAGE, Filter, Stream
 from ..validation import Flag, Integer, ListOf, Nullable, OneOf, Record, Text
 from .connection import Call

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from .. import clock
 from ..config.settings import BackgroundConfig
 from ..home import Home
+from ..machine.distribution import version
 from ..machine.lock import holder
 from .events import Log
 from .groups import Group, Groups
@@ -16,9 +16,6 @@ from .processes import Process, Registry, Running
 from .sqlite.database import Database, sqlite_version
 
 Document = dict[str, Any]
-
-#: The name under which the package registry has this program; the import name and the command are `backburner`.
-DISTRIBUTION = "backburner-supervisor"
 
 
 def status(database: Database, config: BackgroundConfig) -> Document:
@@ -46,23 +43,6 @@ def blank(home: Home) -> Document:
         "version": version(),
         "sqlite": sqlite_version(),
     }
-
-
-@functools.cache
-def version() -> str:
-    """Return the version of this program, or "unknown" in a checkout that was not installed."""
-    from importlib.metadata import PackageNotFoundError
-    from importlib.metadata import version as version_of
-
-    try:
-        return version_of(DISTRIBUTION)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def is_installed() -> bool:
-    """Return True if this program was installed as a distribution."""
-    return version() != "unknown"
 
 
 def _roles(database: Database) -> Document:

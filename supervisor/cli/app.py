@@ -96,7 +96,7 @@ class Program(click.Group):
 
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from ...ipc.store.status import version
+        from ...ipc.machine.distribution import version
 
         print(f"backburner {version()}")
         ctx.exit()

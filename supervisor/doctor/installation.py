@@ -6,8 +6,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from ...ipc.config.settings import ConfigMistake
+from ...ipc.machine.distribution import DISTRIBUTION, INSTALL_COMMAND
 from ...ipc.store.sqlite.database import sqlite_version
-from ...ipc.store.status import DISTRIBUTION
 from .finding import NOTE, Finding
 
 #: The releases of SQLite with the WAL-reset bug: from the first to the last, but for those it was mended in.
@@ -38,7 +38,7 @@ def check_name_clash() -> Iterator[Finding]:
     for name in sorted({*packages_distributions().get("backburner", ())} - {DISTRIBUTION}):
         what = f"The distribution {name} also installs an import package called backburner."
         why = "pip overwrites the files of one with those of the other."
-        yield Finding("names", what, why, f"pip uninstall {name}, or install backburner in its own environment")
+        yield Finding("names", what, why, f"pip uninstall {name}, or install backburner by itself: {INSTALL_COMMAND}")
 
 
 def check_configuration(mistakes: Sequence[ConfigMistake]) -> Iterator[Finding]:

@@ -10,12 +10,12 @@ from ...ipc import clock
 from ...ipc.bus.client import Client
 from ...ipc.errors import BackburnerError
 from ...ipc.home import Home
+from ...ipc.machine.distribution import version
 from ...ipc.machine.identity import start_ticks
 from ...ipc.machine.lock import holder
 from ...ipc.machine.watchdog import is_stopped
 from ...ipc.store.processes import Registry, Running
 from ...ipc.store.sqlite.database import Inspection
-from ...ipc.store.status import version
 from ..execution.process_tree import bearers
 from ..pool.recovery import is_dead
 from .finding import Finding

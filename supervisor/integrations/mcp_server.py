@@ -16,8 +16,8 @@ from mcp.server.stdio import stdio_server
 from ...ipc.errors import BackburnerError
 from ...ipc.failpoints import moment
 from ...ipc.home import Home
+from ...ipc.machine.distribution import version
 from ...ipc.store.inbox import Inbox, telling
-from ...ipc.store.status import version
 from ..log import say
 from .caller import here
 from .mcp_tools import INSTRUCTIONS, TOOLS, Office

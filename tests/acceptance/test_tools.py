@@ -15,6 +15,7 @@ from mcp.client.stdio import stdio_client
 from mcp.types import CallToolResult
 
 from backburner.ipc.api.control import program
+from backburner.ipc.machine.distribution import INSTALL_COMMAND
 from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, gone, kill
 from tests.helpers.tools import Client, client
@@ -426,7 +427,7 @@ def test_without_its_library_it_says_how_to_install_it(stage: Stage, tmp_path, m
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = stage.run("mcp")
     assert done.returncode == 100
-    assert "pip install 'backburner[mcp]'" in done.stderr
+    assert INSTALL_COMMAND in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ....ipc.errors import Permanent
+from ....ipc.machine.distribution import INSTALL_COMMAND
 from ..context import Desk
 from ..options import example, say
 
@@ -26,10 +27,7 @@ def mcp_command(desk: Desk) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
             raise
-        raise Permanent(
-            "The MCP server needs the package mcp; install it: pipx inject backburner 'mcp>=2.3,<3', or"
-            " pip install 'backburner[mcp]'."
-        ) from None
+        raise Permanent(f"the MCP server needs the extra 'mcp'; install it, in a checkout: {INSTALL_COMMAND}") from None
     serve(desk.home)
 
 

@@ -89,7 +89,7 @@ def launchd(desk: Desk) -> None:
 def _command(home: Home) -> list[str]:
     """Return the command that runs this program with this interpreter, installed or not."""
     from ....ipc.api.control import program
-    from ....ipc.store.status import is_installed
+    from ....ipc.machine.distribution import is_installed
 
     command = [sys.executable, "-P", "-m", "backburner"] if is_installed() else program()
     return [*command, "--home", str(home.folder), "up"]

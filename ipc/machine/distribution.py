@@ -1,0 +1,28 @@
+"""The installed distribution: its name, its version, and the command that installs it."""
+
+from __future__ import annotations
+
+import functools
+
+#: The name under which the package registry has this program; the import name and the command are `backburner`.
+DISTRIBUTION = "backburner-supervisor"
+
+#: What installs the program with everything that agents' clients need. Nothing is published yet: run it in a checkout.
+INSTALL_COMMAND = "pipx install '.[mcp]'"
+
+
+@functools.cache
+def version() -> str:
+    """Return the version of this program, or "unknown" in a checkout that was not installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    try:
+        return version_of(DISTRIBUTION)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def is_installed() -> bool:
+    """Return True if this program was installed as a distribution."""
+    return version() != "unknown"
