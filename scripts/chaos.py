@@ -39,7 +39,7 @@ ROLES = {
     "runner": 10,
     "flusher": 14,
     "supervisor": 14,
-    "nursery": 8,
+    "forkserver": 8,
     "launcher": 10,
     "subscriber": 10,
 }
@@ -178,7 +178,7 @@ class Storm:
                 return
 
     def _hit(self, role: str, pid: int, stop_s: float | None) -> None:
-        if role in ("supervisor", "nursery") or stop_s is not None:
+        if role in ("supervisor", "forkserver") or stop_s is not None:
             self.disturbed_at = time.monotonic() + (stop_s or 0.0)
         if stop_s is None and send(pid, signal.SIGKILL):
             self.kills[role] += 1
@@ -194,7 +194,7 @@ class Storm:
                 send(pid, signal.SIGCONT)
 
     def disturbed(self) -> bool:
-        """Whether a supervisor or a nursery, or anybody by a stop, was hit just now."""
+        """Whether a supervisor or a fork server, or anybody by a stop, was hit just now."""
         return time.monotonic() - self.disturbed_at < 3.0
 
 

@@ -275,7 +275,7 @@ class Sampler:
     #: takes depends on the machine and is printed; one that is forgotten stays for ever.
     RESCUE = 10.0
 
-    #: Seconds for which the supervisor and the nursery must have been the same before that counts.
+    #: Seconds for which the supervisor and the fork server must have been the same before that counts.
     SETTLED = 3.0
 
     def __init__(self, place: Place, disturbed: Any) -> None:
@@ -302,7 +302,7 @@ class Sampler:
             }
         after = {one.who: one for one in self._place.processes()}
         both = {who: one for who, one in after.items() if who in before}
-        leaders = {who for who, one in both.items() if one.name in ("bb-supervisor", "bb-nursery")}
+        leaders = {who for who, one in both.items() if one.name in ("bb-supervisor", "bb-forkserver")}
         if leaders != self._leaders or len(leaders) < 2:
             self._leaders, self._since = leaders, now
         self._limits_in_processes(both, jobs)
@@ -337,7 +337,7 @@ class Sampler:
 
     def _limits_in_rows(self, tasks: dict[str, Facts]) -> None:
         """I4: and so says the database."""
-        running = Counter(task["grp"] for task in tasks.values() if task["status"] == "running")
+        running = Counter(task["limit_group"] for task in tasks.values() if task["status"] == "running")
         for group, count in running.items():
             if LIMITS.get(group) and count > LIMITS[group]:
                 self._add(f"row {group}", "I4", f"{count} rows of {group} are running, the limit is {LIMITS[group]}")
@@ -373,7 +373,7 @@ class Sampler:
                 self._add(f"owner {claim}", "I6", f"{dead[claim]} (claim {claim}) runs on with a dead owner")
 
 
-_ROWS = "SELECT id, status, claim, grp, owner, slot FROM tasks"
+_ROWS = "SELECT id, status, claim, limit_group, owner, slot FROM tasks"
 
 
 class _Tail:

@@ -49,7 +49,7 @@ durability = "normal"
 #: wakes every other second. How often it is tried, as housekeeping may fall into it.
 QUIET, QUIET_CPU, QUIET_WAKES, QUIET_TRIES = 2.0, 0.1, 24, 4
 
-#: A flusher or a nursery that was killed so often under one supervisor would be waited for longer each time.
+#: A flusher or a fork server that was killed so often under one supervisor would be waited for longer each time.
 MOST_DEATHS = 2
 
 JOB = Path(__file__).with_name("crash_job.py")
@@ -202,7 +202,7 @@ class House:
                 client.call("ping")
         except BackburnerError:
             return False
-        return self.role("nursery") is not None
+        return self.role("forkserver") is not None
 
     def role(self, name: str) -> int | None:
         """Who plays it, by the kernel's word; of one that is just dying the kernel may not know the number: nobody."""
@@ -281,7 +281,7 @@ class House:
         alive = [f"{pid} {comm(pid)} in {_waits(pid)}" for pid in self.ours()]
         with suppress(sqlite3.Error):
             query = (
-                "SELECT id, grp, status, ready, slot, owner, claim, held, verdict FROM tasks WHERE completed_at IS NULL"
+                "SELECT id, limit_group, status, ready, slot, owner, claim, held, verdict FROM tasks WHERE completed_at IS NULL"
             )
             alive += [str(tuple(row)) for row in [*self.rows(query), *self.rows("SELECT * FROM processes")]]
         return "\n".join([log, *alive])
@@ -378,7 +378,7 @@ def check_moves(events: list[dict[str, Any]], tasks: dict[str, dict[str, Any]]) 
     states = dict.fromkeys(tasks, "pending")
     running: Counter[str] = Counter()
     for event in (event for event in events if "taskId" in event):
-        id, group = event["taskId"], tasks[event["taskId"]]["grp"]
+        id, group = event["taskId"], tasks[event["taskId"]]["limit_group"]
         was, states[id] = states[id], _lived(event, states[id])
         running[group] += (states[id] == "running") - (was == "running")
         if running[group] > 1:
@@ -482,7 +482,7 @@ class Play:
 
     def expect(self, id: str, *ends: tuple[str, str | None], retries: int = 0) -> None:
         """Say how a task may end; one whose worker is killed may be lost."""
-        lost = {("error", "lost")} if self.victim in ("bb-worker", "bb-nursery's-child") else set()
+        lost = {("error", "lost")} if self.victim in ("bb-worker", "bb-forkserver's-child") else set()
         dead = {("error", "signal")} if self.victim in ("bb-runner", "bb-worker's-child") else set()
         self.allowed[id] = {*ends, *lost, *dead}
         self.ends[id] = {*ends}

@@ -239,7 +239,7 @@ class Stage:
         house = self._ready_house()
         order = Order(f"p{time.monotonic_ns()}", cell.where, nth)
         SCENES[cell.scene](Play(house, order))
-        house.deaths += cell.role in ("bb-flusher", "bb-nursery", "bb-nursery's-child")
+        house.deaths += cell.role in ("bb-flusher", "bb-forkserver", "bb-forkserver's-child")
         came = None if house.killed(order) else house.reached(order).count(cell.where)
         if self._scene in FRESH:
             self.clear()

@@ -435,7 +435,7 @@ def adopted(play: Play) -> None:
 
 
 def restarted(play: Play) -> None:
-    """The supervisor hands over to a new one, with a nursery of its own, while a task runs on."""
+    """The supervisor hands over to a new one, with a fork server of its own, while a task runs on."""
     id = play.launch(DONE, command=play.job("holds"))
     play.until_runs(id)
     play.arm()
@@ -640,7 +640,7 @@ def restored(play: Play) -> None:
     play.go.touch()
     house.settle(play.allowed)
     go_down(play)
-    until(lambda: house.role("nursery") is None, "the nursery to leave", house.portrait)
+    until(lambda: house.role("forkserver") is None, "the fork server to leave", house.portrait)
     given = highest(play)
     restore_killed(play, gone, file)
     house.forget()

@@ -28,7 +28,7 @@ from chart import Chart
 from outside import Place, Wire, descriptors, nap, resident
 
 #: The processes that stay; workers come and go.
-STAYING = ("supervisor", "nursery", "flusher")
+STAYING = ("supervisor", "forkserver", "flusher")
 MIB = 2**20
 
 #: Seconds after the load until all of it must have been told.
@@ -46,7 +46,7 @@ notification_max_batch = 50
 #: Curves that must be flat, and what they may rise by besides a tenth: MiB, files, descriptors, tasks.
 ALLOWED = {
     "supervisor, MiB": 1.0,
-    "nursery, MiB": 1.0,
+    "fork server, MiB": 1.0,
     "flusher, MiB": 2.0,
     "a worker, MiB": 2.0,
     "descriptors": 6.0,

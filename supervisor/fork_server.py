@@ -1,4 +1,4 @@
-"""The nursery: a fork server. It has everything a worker needs already imported, no database, and no thread.
+"""The fork server: a fork server. It has everything a worker needs already imported, no database, and no thread.
 
 It outlives the supervisor and is found again by the next one: the workers keep a parent, and their strays a reaper.
 """
@@ -28,16 +28,16 @@ from .system.signals import restore_default
 Builder = Callable[[Home, socket.socket | None], Role]
 
 
-class Nursery(Role):
+class ForkServer(Role):
     """Forks workers and flushers on the supervisor's order, and ends the strays of those that died."""
 
-    name = "bb-nursery"
+    name = "bb-forkserver"
 
     def __init__(self, home: Home, builders: Mapping[str, Builder]) -> None:
         """Serve that home; `builders` says how each role is made."""
         super().__init__(home)
         self._builders = builders
-        self._lock = Lock(home.lock("nursery"))
+        self._lock = Lock(home.lock("forkserver"))
         self._children: set[int] = set()
         self._control: ControlLine | None = None
         self._leaving = False
@@ -53,7 +53,7 @@ class Nursery(Role):
             self.finish()
             return
         become_subreaper()
-        self._listener = listen(self.home, "nursery.sock")
+        self._listener = listen(self.home, "fork_server.sock")
         self.selector.register(self._listener, selectors.EVENT_READ, self._accept)
         gc.collect()
         gc.freeze()
@@ -73,7 +73,7 @@ class Nursery(Role):
     def farewell(self) -> None:
         """Nothing to close that the kernel does not close."""
         if self._retired is not None:
-            with moment("nursery.retired.unlink"):
+            with moment("fork_server.retired.unlink"):
                 self._retired.unlink(missing_ok=True)
 
     def _accept(self, _mask: int) -> None:
@@ -102,7 +102,7 @@ class Nursery(Role):
         self._tell({"spawned": ticket, "role": role, "pid": pid})
 
     def _become(self, role: str, channel: socket.socket | None) -> None:
-        """In the child: forget the nursery, be that role."""
+        """In the child: forget the fork server, be that role."""
         os.setsid()
         restore_default(signal.SIGCHLD, signal.SIGHUP)
         if self._control is not None:
@@ -141,10 +141,10 @@ class Nursery(Role):
         if self._retired is None:
             self.selector.unregister(self._listener)
             self._listener.close()
-            with moment("nursery.retire.unlink"):
-                (self.home.folder / "nursery.sock").unlink(missing_ok=True)
+            with moment("fork_server.retire.unlink"):
+                (self.home.folder / "fork_server.sock").unlink(missing_ok=True)
             self._retired = retired_lock(self.home, os.getpid())
-            with moment("nursery.retire.rename"):
+            with moment("fork_server.retire.rename"):
                 self._lock.path.rename(self._retired)
             self._leave()
 
@@ -154,8 +154,8 @@ class Nursery(Role):
 
 
 def retired_lock(home: Home, pid: int) -> Path:
-    """What a nursery holds that was replaced."""
-    return home.lock(f"nursery-{pid}")
+    """What a fork server holds that was replaced."""
+    return home.lock(f"forkserver-{pid}")
 
 
 def listen(home: Home, name: str) -> socket.socket:
@@ -166,6 +166,6 @@ def listen(home: Home, name: str) -> socket.socket:
     os.chmod(home.folder / own, 0o600)
     listener.listen(8)
     listener.setblocking(False)
-    with moment("nursery.rename"):
+    with moment("fork_server.rename"):
         os.rename(home.folder / own, home.folder / name)
     return listener

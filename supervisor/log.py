@@ -29,12 +29,12 @@ SENTENCES: Mapping[str, str] = {
     "clock_set": "the wall clock was set by {by:+g} s; delays stay as long as they are",
     "homeless": "{home} is gone for good; leaving",
     "trouble": "will try again in {rest:g} s: {why}",
-    "unretired": "the nursery {pid} did not make room in {patience:g} s; it is used on, with its old program",
+    "unretired": "the fork server {pid} did not make room in {patience:g} s; it is used on, with its old program",
     "told_again": "on_batch failed ({how}) for batch {seq}; will try again in {rest:g} s",
     "told_in_vain": "on_batch failed ({how}) for batch {seq} {tries} times; it is tried on without a word,"
     " at least every {rest:g} s, and those after it wait",
     "told_at_last": "on_batch was told of batch {seq} after {tries} failures",
-    "nursery_lost": "the nursery went away; starting another",
+    "fork_server_lost": "the fork server went away; starting another",
 }
 
 

@@ -28,7 +28,7 @@ from ..ipc.store.sqlite.database import Database, refuse_older_processes
 from .execution.process_tree import children_of, take_statuses
 from .log import say
 from .pool.dispatch import Dispatch
-from .pool.fork_server_client import Nurse
+from .pool.fork_server_client import ForkServerClient
 from .pool.reaper import Burial
 from .pool.recovery import is_dead, remove_stale_files, rescue_worker
 from .pool.workers import Crew, Hand
@@ -48,10 +48,10 @@ ORDERS = ("limits", "reload", "down", "down now", "down now requeue")
 #: What is followed by the command, as JSON, that the supervisor is to become.
 RESTART = "restart "
 
-#: Workers that died one after the other before they could report for work, after which the nursery is replaced.
+#: Workers that died one after the other before they could report for work, after which the fork server is replaced.
 MOST_STILLBORN = 5
 
-#: Seconds until it is looked at what became of an order to the nursery; its answer wakes us earlier.
+#: Seconds until it is looked at what became of an order to the fork server; its answer wakes us earlier.
 ORDERED_REST = 0.5
 
 #: Seconds between two tries to apply limits while workers hold tasks; each is asked to publish them.
@@ -63,10 +63,10 @@ FAREWELL_REST = 0.2
 
 @dataclass(frozen=True)
 class Source:
-    """Where the configuration comes from: what reads it, and what starts a nursery."""
+    """Where the configuration comes from: what reads it, and what starts a fork server."""
 
     read: Callable[[], tuple[BackgroundConfig, list[Path]]]
-    nursery: list[str]
+    fork_server: list[str]
 
 
 @dataclass
@@ -89,14 +89,14 @@ class Supervisor(Role):
         super().__init__(home)
         self._source = source
         self._lock = Lock(home.lock("supervisor"))
-        self._nurse = Nurse(home, self.selector, source.nursery, self._heard_from_nursery)
-        self._burial = Burial(self._nurse)
+        self._fork_server = ForkServerClient(home, self.selector, source.fork_server, self._heard_from_fork_server)
+        self._burial = Burial(self._fork_server)
         self._crew = Crew(self.selector, self._told, self._burial.lost)
         self._births: dict[int, Hand] = {}
         self._flusher: Watch | None = None
-        self._flusher_backoff, self._nursery_backoff, self._hiring_backoff = Backoff(), Backoff(), Backoff()
+        self._flusher_backoff, self._fork_server_backoff, self._hiring_backoff = Backoff(), Backoff(), Backoff()
         self._stillborn = 0
-        self._nursery_thaw, self._flusher_thaw = Thaw(), Thaw()
+        self._fork_server_thaw, self._flusher_thaw = Thaw(), Thaw()
         self._overdue: dict[int, float] = {}
         self._silent: dict[Holder, float] = {}
         self._look_at = 0.0
@@ -127,7 +127,7 @@ class Supervisor(Role):
         say("up", pid=os.getpid(), home=self.home.folder)
         self._open()
         self._apply(sources)
-        self._nurse.connect()
+        self._fork_server.connect()
         self._adopt_running()
         self._replace_flusher()
         self._mind_flusher()
@@ -214,9 +214,9 @@ class Supervisor(Role):
         return self.done
 
     def _do_turn(self) -> float:
-        self._thaw_nursery()
+        self._thaw_fork_server()
         if self._departure is None:
-            self._mind_nursery()
+            self._mind_fork_server()
             self._mind_flusher()
         if clock.monotonic() >= self._look_at:
             self._look_unless_quiet()
@@ -247,24 +247,24 @@ class Supervisor(Role):
             self._counted = False
 
     def _note_stillborn(self, hand: Hand) -> None:
-        """One that died before it could report for work: so may the next, and in the end it is the nursery's fault."""
+        """One that died before it could report for work: so may the next, and in the end it is the fork server's fault."""
         self._stillborn = 0 if hand.owner is not None else self._stillborn + 1
         if self._stillborn:
             self._hiring_backoff.note()
         if self._stillborn >= MOST_STILLBORN:
             self._stillborn = 0
-            self._end_nursery()
+            self._end_fork_server()
 
-    def _end_nursery(self) -> None:
-        pid = holder(self.home.lock("nursery"))
+    def _end_fork_server(self) -> None:
+        pid = holder(self.home.lock("forkserver"))
         identity = Identity.of(pid) if pid else None
         if identity is not None:
             identity.signal(signal.SIGKILL)
 
-    def _thaw_nursery(self) -> None:
+    def _thaw_fork_server(self) -> None:
         """One that was stopped while something was ordered of it is continued, and in the end replaced."""
         asked = bool(self._births or self._burial or self._departure)
-        self._nursery_thaw.look(holder(self.home.lock("nursery")) if asked else None)
+        self._fork_server_thaw.look(holder(self.home.lock("forkserver")) if asked else None)
 
     def _recount(self) -> None:
         self._dispatch.recount(self._registry.running())
@@ -291,7 +291,7 @@ class Supervisor(Role):
         if self._departure is None:
             rests.append(self._dispatch.look_at - now)
         backoffs = [self._hiring_backoff] + [self._flusher_backoff] * (self._flusher is None)
-        backoffs += [self._nursery_backoff] * self._nurse.lost
+        backoffs += [self._fork_server_backoff] * self._fork_server.lost
         rests += [backoff.rest() for backoff in backoffs if not backoff.over()]
         rests += [hand.idle_since + self._config.worker_idle_s - now for hand in self._crew if hand.idle]
         return max(0.0, min(rests))
@@ -321,7 +321,7 @@ class Supervisor(Role):
     def _look(self) -> None:
         """See the whole truth; hints only make it come sooner."""
         self._schedule_look()
-        take_statuses()  # of a nursery that this process started before it became another program
+        take_statuses()  # of a fork server that this process started before it became another program
         self._due = 0
         running = self._registry.running()
         self._dispatch.look(running)
@@ -382,7 +382,7 @@ class Supervisor(Role):
     def _hire(self) -> Hand:
         ours, theirs = socket.socketpair()
         hand = self._crew.expect(ours)
-        self._births[self._nurse.spawn("worker", theirs)] = hand
+        self._births[self._fork_server.spawn("worker", theirs)] = hand
         theirs.close()
         return hand
 
@@ -402,9 +402,9 @@ class Supervisor(Role):
         elif "idle" in message:
             self._dispatch.free(hand)
 
-    # nursery and flusher
+    # fork server and flusher
 
-    def _heard_from_nursery(self, message: dict[str, Any]) -> None:
+    def _heard_from_fork_server(self, message: dict[str, Any]) -> None:
         if "spawned" in message:
             self._born(message)
         elif "stopped" in message:
@@ -419,20 +419,20 @@ class Supervisor(Role):
         elif message["role"] == "flusher":
             self._watch_flusher(Identity.of(message["pid"]))
 
-    def _mind_nursery(self) -> None:
-        """A nursery that died takes no worker with it; only what was ordered from it is not coming."""
-        if not self._nurse.lost or not self._nursery_backoff.over():
+    def _mind_fork_server(self) -> None:
+        """A fork server that died takes no worker with it; only what was ordered from it is not coming."""
+        if not self._fork_server.lost or not self._fork_server_backoff.over():
             return
-        self._nursery_backoff.note()
-        say("nursery_lost")
-        self._nurse.connect()
+        self._fork_server_backoff.note()
+        say("fork_server_lost")
+        self._fork_server.connect()
         self._births.clear()
         self._burial.begin_again()
 
     def _replace_flusher(self) -> None:
-        """One that an earlier nursery made may have other code than this supervisor."""
-        nursery, flusher = holder(self.home.lock("nursery")), self._living_flusher()
-        if nursery is not None and flusher is not None and flusher.pid not in children_of(nursery):
+        """One that an earlier fork server made may have other code than this supervisor."""
+        fork_server, flusher = holder(self.home.lock("forkserver")), self._living_flusher()
+        if fork_server is not None and flusher is not None and flusher.pid not in children_of(fork_server):
             flusher.signal(signal.SIGTERM)
 
     def _mind_flusher(self) -> None:
@@ -441,7 +441,7 @@ class Supervisor(Role):
             self._watch_flusher(self._living_flusher())
             if self._flusher is None:
                 self._flusher_backoff.note()
-                self._nurse.spawn("flusher")
+                self._fork_server.spawn("flusher")
 
     def _thaw_flusher(self) -> None:
         """One that was stopped, and stays so, tells nobody anything: it is continued, and in the end replaced."""
@@ -463,7 +463,7 @@ class Supervisor(Role):
             self.selector.unregister(self._flusher)
             self._flusher.close()
             self._flusher = None
-            self._nurse.sweep()  # a command of on_batch may be left, which the next flusher starts again
+            self._fork_server.sweep()  # a command of on_batch may be left, which the next flusher starts again
 
     # hints and orders
 
@@ -516,11 +516,11 @@ class Supervisor(Role):
         say("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
 
     def _hand_over(self, successor: list[str]) -> None:
-        """Let go of everything as it runs: this process becomes a new supervisor, with a nursery of its own."""
+        """Let go of everything as it runs: this process becomes a new supervisor, with a fork server of its own."""
         if self._departure is None:
             say("handing_over")
             notify("RELOADING=1")
-            self._nurse.retire()
+            self._fork_server.retire()
             self.successor = successor
             self.finish()
 
@@ -559,13 +559,13 @@ class Supervisor(Role):
         if not departure.told:
             departure.told = True
             self._name_the_left()
-            self._nurse.dismiss()
+            self._fork_server.dismiss()
         self._thaw_flusher()
         flusher = self._living_flusher()
         if flusher is not None:
             flusher.signal(signal.SIGTERM)
-        elif len(self._crew) or self._nurse.lost:  # with workers left the nursery stays, too
-            self._nurse.reap()
+        elif len(self._crew) or self._fork_server.lost:  # with workers left the fork server stays, too
+            self._fork_server.reap()
             self.finish()
         return FAREWELL_REST
 

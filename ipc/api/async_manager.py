@@ -152,9 +152,9 @@ class AsyncBackgroundManager:
         """As BackgroundManager.events, for `async for`."""
         return _listen(self._manager.events(parent, after, types, consumer, ack))
 
-    async def adopt(self, parent: str, heir: str) -> Adopted:
+    async def adopt(self, parent: str, successor: str) -> Adopted:
         """As BackgroundManager.adopt."""
-        return await asyncio.to_thread(self._manager.adopt, parent, heir)
+        return await asyncio.to_thread(self._manager.adopt, parent, successor)
 
     async def start(self) -> None:
         """As BackgroundManager.start."""

@@ -111,8 +111,8 @@ def stop(home: Home, now: bool = False, requeue: bool = False) -> None:
 
 
 def _dismiss(home: Home) -> None:
-    """What a killed supervisor left serving: the flusher leaves, and the nursery when its last worker has."""
-    for role in ("flusher", "nursery"):
+    """What a killed supervisor left serving: the flusher leaves, and the fork server when its last worker has."""
+    for role in ("flusher", "forkserver"):
         pid = holder(home.lock(role))
         identity = Identity.of(pid) if pid else None
         if identity is not None:

@@ -156,7 +156,7 @@ class Follower:
     def newest(self) -> int:
         """The number of the last event that is in the log now; 0 if it is empty."""
         with self._database.read() as transaction:
-            return transaction.value("newest_event") or 0
+            return transaction.value("get_newest_event") or 0
 
     def stir(self) -> None:
         """Something was written by this very process."""

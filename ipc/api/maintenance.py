@@ -101,7 +101,7 @@ class Archive:
 
     def _cancel_waiting(self) -> int:
         with self.database.write() as transaction:
-            return transaction.run("cancel_waiting", {"now": clock.now(), "most": STEP})
+            return transaction.run("cancel_waiting", {"now": clock.now(), "limit": STEP})
 
     def _cancel(self, id: str) -> bool:
         """Whether a task is on its way to its end, be it on somebody else's verdict."""
@@ -114,11 +114,11 @@ class Archive:
     def _forget_all(self) -> Cleared | None:
         """In one transaction; None if there is again something that must be cancelled or told before."""
         with self.database.write() as transaction:
-            if transaction.value("any_unsettled"):
+            if transaction.value("has_unsettled_task"):
                 return None
             copied = [row["stdin_file"] for row in transaction.all("list_stdin_files")]
-            claim = transaction.value("last_claim")
-            transaction.run("note_cleared")
+            claim = transaction.value("get_last_claim")
+            transaction.run("record_cleared_events")
             events = transaction.run("clear_events")
             tasks = transaction.run("clear_tasks")
             transaction.run("clear_cursors")

@@ -232,13 +232,13 @@ class BackgroundManager:
         queue.refuse_own_slot(named)
         return Expecting(store, Waiting(queue, named, any, stir))
 
-    def adopt(self, parent: str, heir: str) -> Adopted:
-        """Have the session `heir` be told of all that `parent` still waits for, and of what it was not told yet.
+    def adopt(self, parent: str, successor: str) -> Adopted:
+        """Have the session `successor` be told of all that `parent` still waits for, and of what it was not told yet.
 
         Raises InvalidInput, Temporary.
         """
         store = self._store
-        adopted = adopt(store.database, parent, heir)
+        adopted = adopt(store.database, parent, successor)
         store.stir()
         return adopted
 

@@ -127,7 +127,7 @@ STATUS_DOCUMENT = _answer(
     "Status",
     supervisor=Nullable(_answer("Supervisor", pid=Integer(1), startedAt=Nullable(TIME))),
     flusher=_PROCESS,
-    nursery=_PROCESS,
+    forkServer=_PROCESS,
     workers=ListOf(
         _answer(
             "Worker",

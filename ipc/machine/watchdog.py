@@ -57,13 +57,14 @@ def is_stopped(pid: int) -> bool:
 
 
 def is_ours(pid: int) -> bool:
-    """Whether a process is a role or a command of this program; another one that uses the library is only continued."""
+    """Return True for a role or a command of this program. Another program that uses the library is only continued."""
     try:
         name = Path(f"/proc/{pid}/comm").read_text()
-        words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        line = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
-    return name.startswith("bb-") or b"backburner" in words or b"backburner.supervisor.cli" in words
+    words = {os.path.basename(word) for word in line.split(b"\0")}
+    return name.startswith("bb-") or b"backburner" in words or b"backburner.supervisor.cli" in line
 
 
 def _is_stopped_by_psutil(pid: int) -> bool:

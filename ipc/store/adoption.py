@@ -16,7 +16,7 @@ from ..validation import Text
 from .applied_config import applied_configuration
 from .events import acknowledge, cursors, form_batch, last_seq, more_to_come, tell
 from .inbox import MODEL
-from .sessions import is_held, note_served, note_session, served_for, session_of, stand_alone, succeed
+from .sessions import clear_successor, is_held, note_served, note_session, served_for, session_of, set_successor
 from .sqlite.database import Database, Transaction
 
 #: Who hears of all parents, and is none.
@@ -33,27 +33,27 @@ class Adopted:
     notices: int
 
 
-def adopt(database: Database, parent: str, heir: str) -> Adopted:
-    """Have `heir` be told of all that `parent` was not told yet, and of what its tasks come to; one transaction.
+def adopt(database: Database, parent: str, successor: str) -> Adopted:
+    """Have `successor` be told of all that `parent` was not told yet, and of what its tasks come to; one transaction.
 
     What waits for its window is told at once. Notices that some consumer of `parent` has not acknowledged are told
-    to `heir` with new numbers, so that no reader of its events has passed them; whoever acknowledged one of them
-    for `parent` has acknowledged it for `heir`, unless something else is unread there. What is launched for
-    `parent` later is `heir`'s, until `parent` adopts. Raises InvalidInput, Temporary.
+    to `successor` with new numbers, so that no reader of its events has passed them; whoever acknowledged one of them
+    for `parent` has acknowledged it for `successor`, unless something else is unread there. What is launched for
+    `parent` later is `successor`'s, until `parent` adopts. Raises InvalidInput, Temporary.
     """
-    _refuse_nonsense(parent, heir)
+    _refuse_nonsense(parent, successor)
     most = applied_configuration(database).notification_max_batch
     with database.write() as transaction:
         while form_batch(transaction, parent, most):
             pass
-        tasks = transaction.run("adopt_tasks", {"parent": parent, "heir": heir})
-        notices = _hand_over(transaction, parent, heir)
-        succeed(transaction, parent, heir)
+        tasks = transaction.run("adopt_tasks", {"parent": parent, "successor": successor})
+        notices = _hand_over(transaction, parent, successor)
+        set_successor(transaction, parent, successor)
     database.home.wake("flusher")
     return Adopted(tasks, notices)
 
 
-def arrive(database: Database, process: Identity, session: str, heir: str) -> None:
+def arrive(database: Database, process: Identity, session: str, successor: str) -> None:
     """A client's process goes on in a session: what it was last seen with is adopted, unless a living process has it.
 
     Raises InvalidInput, Temporary.
@@ -61,19 +61,19 @@ def arrive(database: Database, process: Identity, session: str, heir: str) -> No
     for former in _formers(database, process) - {session}:
         if not _is_held(database, former, process):
             adopt(database, former, session)
-    appear(database, process, session, heir)
+    appear(database, process, session, successor)
 
 
-def appear(database: Database, process: Identity, session: str, heir: str) -> None:
-    """A client's process is seen with a session, which is its own heir from now on.
+def appear(database: Database, process: Identity, session: str, successor: str) -> None:
+    """A client's process is seen with a session, which is its own successor from now on.
 
-    Who adopted it before (`heir`, or it is its own) is adopted, unless a living process has that session. Raises
+    Who adopted it before (`successor`, or it is its own) is adopted, unless a living process has that session. Raises
     InvalidInput, Temporary.
     """
-    if heir != session and not _is_held(database, heir, process):
-        adopt(database, heir, session)
+    if successor != session and not _is_held(database, successor, process):
+        adopt(database, successor, session)
     with database.write(durable=False) as transaction:
-        stand_alone(transaction, session)
+        clear_successor(transaction, session)
         note_session(transaction, process, session)
         note_served(transaction, process, session)
 
@@ -89,24 +89,24 @@ def _is_held(database: Database, session: str, process: Identity) -> bool:
         return is_held(transaction, session, process)
 
 
-def _refuse_nonsense(parent: str, heir: str) -> None:
-    for name, said in (("from", parent), ("to", heir)):
+def _refuse_nonsense(parent: str, successor: str) -> None:
+    for name, said in (("from", parent), ("to", successor)):
         _NAME.check(said, name)
         if said == EVERYONE:
             raise InvalidInput(f"{name}: expected one session, got '*'.", field=name)
-    if parent == heir:
+    if parent == successor:
         raise InvalidInput(f"to: expected another session than {parent}.", field="to")
 
 
-def _hand_over(transaction: Transaction, parent: str, heir: str) -> int:
-    """Tell the heir what is unread, and leave nothing unread behind; how much that was."""
+def _hand_over(transaction: Transaction, parent: str, successor: str) -> int:
+    """Tell the successor what is unread, and leave nothing unread behind; how much that was."""
     read = {MODEL: 0} | cursors(transaction, parent)
-    caught_up = [consumer for consumer in read if _caught_up(transaction, heir, consumer)]
+    caught_up = [consumer for consumer in read if _caught_up(transaction, successor, consumer)]
     old = transaction.all("list_batches", {"parent": parent, "after": min(read.values())})
-    new = [_tell_again(transaction, heir, row is old[-1], row["body"]) for row in old]
+    new = [_tell_again(transaction, successor, row is old[-1], row["body"]) for row in old]
     for consumer in caught_up:
         passed = sum(row["seq"] <= read[consumer] for row in old)
-        acknowledge(transaction, heir, consumer, new[passed - 1] if passed else 0)
+        acknowledge(transaction, successor, consumer, new[passed - 1] if passed else 0)
     for consumer in read:
         acknowledge(transaction, parent, consumer, last_seq(transaction))
     return len(new)
@@ -114,7 +114,7 @@ def _hand_over(transaction: Transaction, parent: str, heir: str) -> int:
 
 def _caught_up(transaction: Transaction, parent: str, consumer: str) -> bool:
     after = cursors(transaction, parent).get(consumer, 0)
-    return not transaction.value("any_unread", {"parent": parent, "after": after})
+    return not transaction.value("has_unread_event", {"parent": parent, "after": after})
 
 
 def _tell_again(transaction: Transaction, parent: str, is_last: bool, body: str) -> int:

@@ -29,13 +29,13 @@ def apply_configuration(database: Database, config: BackgroundConfig, sources: S
     }
     with database.write() as transaction:
         for name, value in values.items():
-            transaction.run("apply_setting", {"name": name, "value": value})
+            transaction.run("set_applied_setting", {"name": name, "value": value})
 
 
 def applied_configuration(database: Database) -> BackgroundConfig:
     """The configuration in force; the default where none was ever applied."""
     with database.read() as transaction:
-        text = transaction.value("applied_setting", {"name": "config"})
+        text = transaction.value("get_applied_setting", {"name": "config"})
     return DEFAULT_BACKGROUND_CONFIG if text is None else BackgroundConfig.from_json(json.loads(text))
 
 
@@ -45,12 +45,12 @@ def note_reload(database: Database, why_not: str | None) -> None:
 
     value = json.dumps({"number": str(uuid.uuid4()), "whyNot": why_not})
     with database.write(durable=False) as transaction:
-        transaction.run("apply_setting", {"name": "reload", "value": value})
+        transaction.run("set_applied_setting", {"name": "reload", "value": value})
 
 
 def last_reload(database: Database) -> Reload:
     """The last time that the files were read again."""
     with database.read() as transaction:
-        text = transaction.value("applied_setting", {"name": "reload"})
+        text = transaction.value("get_applied_setting", {"name": "reload"})
     found = {} if text is None else json.loads(text)
     return Reload(found.get("number"), found.get("whyNot"))

@@ -24,7 +24,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
     Return them in order; nothing if no task is ready or the slot may not be used now. An owner of None starts work
     that is done outside, a worker everything else. All tasks of a series have one agent.
     """
-    allowed = transaction.one("may_use_slot", {"grp": slot.group, "slot": slot.number})
+    allowed = transaction.one("check_slot", {"limit_group": slot.group, "slot": slot.number})
     if allowed is None:
         return []
     if count > 1:
@@ -53,13 +53,13 @@ def _fair_share(transaction: Transaction, group: str, count: int, limit: int) ->
     """Leave half of what is ready to the other slots of the group, if it may have others."""
     if limit == 1:
         return count
-    ready: int = transaction.value("count_ready_up_to", {"grp": group, "most": 2 * count})
+    ready: int = transaction.value("count_ready_up_to", {"limit_group": group, "limit": 2 * count})
     return max(1, min(count, ready // 2))
 
 
 def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyTask]:
     """Return the next task, and those right behind it that may run in a series with it."""
-    with closing(transaction.tuples("list_ready", {"grp": group, "most": count})) as rows:
+    with closing(transaction.tuples("list_ready", {"limit_group": group, "limit": count})) as rows:
         tasks = map(ReadyTask._make, rows)
         first = next(tasks, None)
         if first is None or not first.is_plain:
@@ -170,13 +170,13 @@ def rescue(transaction: Transaction, one: Rescued) -> str | None:
 
 def free_slot(transaction: Transaction, group: str) -> int:
     """Return the lowest slot of a group that no running task has."""
-    slot: int = transaction.value("free_slot", {"grp": group})
+    slot: int = transaction.value("find_free_slot", {"limit_group": group})
     return slot
 
 
 def give_back(transaction: Transaction, held: Iterable[tuple[int, int]]) -> int:
     """Return held tasks, as (number, claim), to the queue; return how many were still held under that claim."""
-    return transaction.many("give_back", [{"number": number, "claim": claim} for number, claim in held])
+    return transaction.many("return_held_task", [{"number": number, "claim": claim} for number, claim in held])
 
 
 def brief(result: str | None) -> str | None:

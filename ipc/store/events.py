@@ -65,7 +65,7 @@ class Log:
         """Like `read`, but stop after `room` bytes; also return True if there are no further events."""
         name = "read_events" if parent is None else "read_events_of_parent"
         with self.database.read() as transaction:
-            rows, fit = transaction.page(name, {"parent": parent, "after": after, "most": limit}, room)
+            rows, fit = transaction.page(name, {"parent": parent, "after": after, "limit": limit}, room)
         return [Line._make(row) for row in rows], fit and len(rows) < limit
 
     def cursor(self, parent: str, consumer: str) -> int:
@@ -96,10 +96,10 @@ class Log:
         """The first number that is still there, where some after `after` are not; else None."""
         name = parent or "*"
         with self.database.read() as transaction:
-            gone = transaction.value("truncated_to", {"parent": name}) or 0
+            gone = transaction.value("get_truncation", {"parent": name}) or 0
             if gone <= after:
                 return None
-            kept = transaction.value("first_event_after", {"parent": name, "after": gone})
+            kept = transaction.value("get_first_event_after", {"parent": name, "after": gone})
         return int(kept) if kept is not None else int(gone) + 1
 
     def unbatched(self) -> dict[str, tuple[int, int]]:
@@ -126,7 +126,7 @@ class Log:
 
 def last_seq(transaction: Transaction) -> int:
     """The last number that was given."""
-    return int(transaction.value("last_seq"))
+    return int(transaction.value("get_last_seq"))
 
 
 def cursors(transaction: Transaction, parent: str) -> dict[str, int]:
@@ -141,7 +141,7 @@ def acknowledge(transaction: Transaction, parent: str, consumer: str, seq: int) 
 
 def form_batch(transaction: Transaction, parent: str, most: int) -> int:
     """Tell a parent, in one notice, of at most `most` of its ended tasks (fewer large ones); of how many."""
-    ends, _ = transaction.page("take_unbatched", {"parent": parent, "most": most}, ROOM)
+    ends, _ = transaction.page("take_unbatched", {"parent": parent, "limit": most}, ROOM)
     if not ends:
         return 0
     seqs, ids, statuses, briefs = zip(*ends, strict=True)
@@ -161,7 +161,7 @@ def _form_until(transaction: Transaction, parent: str, count: int, most: int) ->
 
 def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:
     """Whether a parent has unfinished tasks, or ends after a number that are in no batch."""
-    return bool(transaction.value("more_unbatched", {"parent": parent, "seq": seq}))
+    return bool(transaction.value("has_more_unbatched", {"parent": parent, "seq": seq}))
 
 
 def tell(transaction: Transaction, parent: str, body: str, seq: int) -> None:

@@ -221,7 +221,7 @@ def _order_of(found: Mapping[str, Any]) -> dict[str, Any]:
         "agent": found["agent"],
         "model": found.get("model"),
         "key": found.get("concurrencyKey") or found.get("model") or found["agent"],
-        "uniq": found.get("uniqueKey"),
+        "unique_key": found.get("uniqueKey"),
         "priority": found.get("priority", 0),
         "timeout_ms": found.get("timeoutMs") or None,
     }

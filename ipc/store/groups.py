@@ -55,17 +55,17 @@ class Groups:
         """Every group that has tasks, a limit of its own, or is paused."""
         with self.database.read() as transaction:
             rows = transaction.all("list_groups")
-        return [Group(row["name"], row["most"], row["running"], row["pending"], bool(row["paused"])) for row in rows]
+        return [Group(row["name"], row["slot_limit"], row["running"], row["pending"], bool(row["paused"])) for row in rows]
 
     def waiting(self) -> list[tuple[int, str]]:
         """The first waiting task of each group that has one and is not paused: its number, and the group."""
         with self.database.read() as transaction:
-            return [(row["head"], row["grp"]) for row in transaction.all("list_waiting_groups")]
+            return [(row["head"], row["limit_group"]) for row in transaction.all("list_waiting_groups")]
 
     def head(self, group: str, most: int) -> Head | None:
         """The first waiting task of a group that is not paused, or None; those that wait are counted up to `most`."""
         with self.database.read() as transaction:
-            row = transaction.one("count_ready", {"grp": group, "most": most})
+            row = transaction.one("count_ready", {"limit_group": group, "limit": most})
         return None if row is None else Head(row["number"], row["agent"] == "external", row["ready"], row["queued_at"])
 
     def configure(self) -> set[int]:
@@ -76,9 +76,9 @@ class Groups:
         """
 
         def configure(transaction: Transaction) -> None:
-            transaction.run("forget_configured")
+            transaction.run("clear_configured_limits")
             for name, most in self.config.model_concurrency.items():
-                transaction.run("configure_group", {"name": name, "most": most})
+                transaction.run("configure_group", {"name": name, "slot_limit": most})
 
         holders = self._change_limits(configure)
         for owner in holders:
@@ -171,20 +171,20 @@ def _set_single(database: Database, single: int) -> None:
 
 def request_held(transaction: Transaction, group: str | None) -> set[int]:
     """Ask the workers that hold tasks of a group (None: of any) to publish them; return their numbers."""
-    return {row["owner"] for row in transaction.all("request_held_of_group", {"grp": group, "now": clock.now()})}
+    return {row["owner"] for row in transaction.all("request_held_of_group", {"limit_group": group, "now": clock.now()})}
 
 
 def ensure(transaction: Transaction, limits: Limits, key: str) -> str:
     """The group that a key's tasks can be counted in."""
     group = limits.group(key)
-    transaction.run("ensure_group", {"grp": group, "most": limits.limit(group)})
+    transaction.run("ensure_group", {"limit_group": group, "slot_limit": limits.limit(group)})
     return group
 
 
 def assign(transaction: Transaction, limits: Limits, key: str) -> str:
     """As `ensure`, for a key that there is a task of: it is remembered, and follows when limits change."""
     group = ensure(transaction, limits, key)
-    transaction.run("ensure_key", {"key": key, "grp": group})
+    transaction.run("ensure_key", {"key": key, "limit_group": group})
     return group
 
 
@@ -204,12 +204,12 @@ def regroup(transaction: Transaction, config: BackgroundConfig) -> None:
     limits = load_limits(transaction, config)
     for row in transaction.all("list_keys"):
         group = limits.group(row["name"])
-        if group != row["grp"]:
-            values = {"key": row["name"], "was": row["grp"], "grp": group, "most": limits.limit(group)}
+        if group != row["limit_group"]:
+            values = {"key": row["name"], "was": row["limit_group"], "limit_group": group, "slot_limit": limits.limit(group)}
             _move(transaction, values)
-    transaction.run("forget_empty_groups")
+    transaction.run("delete_empty_groups")
     for row in transaction.all("list_groups"):
-        transaction.run("set_most", {"name": row["name"], "most": limits.limit(row["name"])})
+        transaction.run("set_slot_limit", {"name": row["name"], "slot_limit": limits.limit(row["name"])})
     transaction.run("bump_limits")
 
 
@@ -218,5 +218,5 @@ def _move(transaction: Transaction, values: dict[str, Any]) -> None:
     transaction.run("move_key", values)
     transaction.run("move_pending", values)
     for row in transaction.all("list_running_of_key", values):
-        slot = free_slot(transaction, values["grp"])
+        slot = free_slot(transaction, values["limit_group"])
         transaction.run("move_running", {**values, "number": row["number"], "slot": slot})

@@ -76,9 +76,9 @@ class Restoring:
         given = {task.id: task for task in tasks}
         wanted = {id: export_format.saved(task) for id, task in given.items()}
         with self.database.write() as transaction:
-            if transaction.value("any_running"):
+            if transaction.value("has_running_task"):
                 return False
-            if transaction.value("any_unbatched"):
+            if transaction.value("has_unbatched_end"):
                 return None
             limits = load_limits(transaction, self._config)
             _Replacement(transaction, given).put(wanted, limits)
@@ -145,7 +145,7 @@ def _insert(transaction: Transaction, task: Saved, limits: Limits) -> int:
     row = {
         "claim": None,
         **task.row,
-        "grp": assign(transaction, limits, task.row["key"]),
+        "limit_group": assign(transaction, limits, task.row["key"]),
         "ready": pending and task.row["not_before"] is None and not blockers,
     }
     number = transaction.insert("insert_saved", row)
@@ -155,10 +155,10 @@ def _insert(transaction: Transaction, task: Saved, limits: Limits) -> int:
 
 
 def _refuse_held_name(transaction: Transaction, task: Saved) -> None:
-    holder = holder_of_unique(transaction, task.row["uniq"])
+    holder = holder_of_unique(transaction, task.row["unique_key"])
     if holder is not None:
         field = f"{task.name}.uniqueKey"
-        raise InvalidInput(f"{field}: {task.row['uniq']} is held by {holder}.", field=field)
+        raise InvalidInput(f"{field}: {task.row['unique_key']} is held by {holder}.", field=field)
 
 
 def _blockers(transaction: Transaction, task: Saved) -> list[dict[str, Any]]:

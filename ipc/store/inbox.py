@@ -44,7 +44,7 @@ class Inbox:
     def unread(self) -> Unread | None:
         """What was not told yet, of tasks that have ended by now; None where there is nothing. Raises Temporary."""
         self._flush()
-        values = {"parent": self.parent, "consumer": MODEL, "most": MOST}
+        values = {"parent": self.parent, "consumer": MODEL, "limit": MOST}
         with self._database.read() as transaction:
             rows = transaction.all("list_unread", values)
             if not rows:
@@ -76,7 +76,7 @@ class Inbox:
     def _waiting(self) -> bool:
         """Whether ends are in no batch yet: their window is still open, or no flusher runs."""
         with self._database.read() as transaction:
-            return bool(transaction.value("any_waiting", {"parent": self.parent}))
+            return bool(transaction.value("has_waiting_end", {"parent": self.parent}))
 
 
 def turn_of(parent: str) -> str:

@@ -236,7 +236,7 @@ def _task_row(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict
         "agent": agent,
         "model": model,
         "key": wanted.concurrency_key or model or agent,
-        "uniq": wanted.unique_key,
+        "unique_key": wanted.unique_key,
         "priority": wanted.priority,
         "retries": wanted.retries,
         "max_attempts": wanted.retries + 1,

@@ -31,7 +31,7 @@ class Assignment(NamedTuple):
 
 def park(transaction: Transaction, slot: Slot, owner: int) -> bool:
     """Park a worker in its slot; return False if the slot may not be used now or a task of the group is ready."""
-    return transaction.run("park_worker", {"owner": owner, "grp": slot.group, "slot": slot.number}) == 1
+    return transaction.run("park_worker", {"owner": owner, "limit_group": slot.group, "slot": slot.number}) == 1
 
 
 def assign(transaction: Transaction, number: int, launched: Mapping[str, Any]) -> Assignment | None:
@@ -41,12 +41,12 @@ def assign(transaction: Transaction, number: int, launched: Mapping[str, Any]) -
     """
     if not launched["ready"] or launched["agent"] == "external":
         return None
-    row = transaction.one("take_parked", {"grp": launched["grp"], "number": number})
+    row = transaction.one("take_parked", {"limit_group": launched["limit_group"], "number": number})
     if row is None:
         return None
     values = {**launched, "number": number, "attempt": 1, "interruptions": 0}
     task = ReadyTask._make(values[name] for name in ReadyTask._fields)
-    taken = Taken(task, claiming.next_claim(transaction), Slot(launched["grp"], row["slot"]), clock.now())
+    taken = Taken(task, claiming.next_claim(transaction), Slot(launched["limit_group"], row["slot"]), clock.now())
     claiming.start(transaction, taken, row["owner"])
     return Assignment(row["owner"], taken)
 
@@ -61,7 +61,7 @@ class ParkedSlots:
     def all(self) -> dict[int, Slot]:
         """Return the slot of each parked worker."""
         with self._database.read() as transaction:
-            return {row["owner"]: Slot(row["grp"], row["slot"]) for row in transaction.all("list_parked")}
+            return {row["owner"]: Slot(row["limit_group"], row["slot"]) for row in transaction.all("list_parked")}
 
     def take_back(self, owner: int) -> bool:
         """Take a worker out of its slot; return False if it is not parked any more."""

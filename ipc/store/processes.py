@@ -92,7 +92,7 @@ class Registry:
     def started_at(self, role: str, pid: int) -> int | None:
         """When a process of that role entered itself, in milliseconds since 1970."""
         with self.database.read() as transaction:
-            value = transaction.value("process_since", {"role": role, "pid": pid})
+            value = transaction.value("get_process_start", {"role": role, "pid": pid})
             return None if value is None else int(value)
 
     def holders(self) -> list[Holder]:
@@ -122,7 +122,7 @@ def process_of(row: Row) -> Process:
 def _running(row: Row) -> Running:
     names = "id claim key agent attempt max_attempts interruptions verdict".split()
     owner = None if row["number"] is None else process_of(row)
-    slot = Slot(row["grp"], row["slot"])
+    slot = Slot(row["limit_group"], row["slot"])
     return Running(
         number=row["task"], slot=slot, owner=owner, pid=row["task_pid"], **{name: row[name] for name in names}
     )

@@ -20,7 +20,7 @@ from .claiming import HELD
 from .groups import assign, load_limits
 from .launch import Order, follow_up
 from .publication import TIMEOUT, Publication
-from .sessions import heir_of
+from .sessions import successor_of
 from .sqlite.database import Database, Row, Transaction, Values
 from .tasks import Tasks, find_state, known_task, said_of, state_of, state_of_group
 
@@ -87,7 +87,7 @@ class Queue(Tasks):
             assignment = _assign(transaction, orders[0]) if len(orders) == 1 else None
         if assignment is not None:
             self._send(assignment)
-        elif groups := {order.row["grp"] for order in orders if order.needs_supervisor}:
+        elif groups := {order.row["limit_group"] for order in orders if order.needs_supervisor}:
             self.home.wake("supervisor", _hint(groups))
         if assignment is not None or any(order.doomed for order in orders):
             self.home.wake("flusher")
@@ -120,14 +120,14 @@ class Queue(Tasks):
         places = {(parent, key): self._place_of(transaction, parent, key) for parent, key in pairs}
         for order in orders:
             order.group = places[order.row["parent"], order.row["key"]]
-            order.row["parent"], order.row["grp"] = order.group["parent"], order.group["grp"]
+            order.row["parent"], order.row["limit_group"] = order.group["parent"], order.group["limit_group"]
 
     def _place_of(self, transaction: Transaction, parent: str | None, key: str) -> Values:
         row = transaction.one("place_task", {"parent": parent, "key": key})
         if row is not None:
             return said_of(row)
         group = assign(transaction, self._current_limits(transaction), key)
-        return {"parent": heir_of(transaction, parent), "grp": group, **state_of_group(transaction, group)}
+        return {"parent": successor_of(transaction, parent), "limit_group": group, **state_of_group(transaction, group)}
 
     def _orders(self, wanted: Sequence[LaunchInput], config: BackgroundConfig) -> list[Order]:
         many = len(wanted) > 1
@@ -148,7 +148,7 @@ class Queue(Tasks):
         return replace(self.config, agents={**applied.agents, **self.config.agents}, default_agent=default)
 
     def _current_limits(self, transaction: Transaction) -> Limits:
-        version = transaction.value("limits_version")
+        version = transaction.value("get_limits_version")
         if version != self._limits_version:
             self._limits, self._limits_version = load_limits(transaction, self.config), version
         return self._limits
@@ -164,7 +164,7 @@ class Queue(Tasks):
         number = order.number = transaction.insert("insert_task", order.row)
         keep_input(transaction, number, order.input)
         depend(transaction, number, blockers)
-        if any(blocker["over"] and not blocker["well"] and not blocker["any_end"] for blocker in blockers):
+        if any(blocker["finished"] and not blocker["succeeded"] and not blocker["any_end"] for blocker in blockers):
             order.doomed = True
             _end_pending(transaction, number, "dependency", "A task that it comes after had already ended badly.")
 
@@ -212,7 +212,7 @@ class Queue(Tasks):
                 claiming.require(claiming.give_back(transaction, returned), len(returned))
             taken = claiming.take(transaction, step.slot, step.owner, step.count) if step.count else []
             parked = bool(step.count) and not taken and parking.park(transaction, step.slot, step.owner)
-            followed = retried or bool(returned) or transaction.value("any_over") is not None
+            followed = retried or bool(returned) or transaction.value("has_finished_dependency") is not None
         if step.current is not None:
             step.current.current = True
         if step.ended or step.current or taken:
@@ -225,7 +225,7 @@ class Queue(Tasks):
         """End an attempt; return its task's status, or None where its claim is no longer in force: nothing changed."""
         with self.database.write(durable=False) as transaction:
             status = claiming.settle(transaction, settlement)
-            followed = status == TaskStatus.PENDING or transaction.value("any_over") is not None
+            followed = status == TaskStatus.PENDING or transaction.value("has_finished_dependency") is not None
         self.home.wake("flusher")
         if followed:
             self.home.wake("supervisor")
@@ -255,7 +255,7 @@ class Queue(Tasks):
     def note_pid(self, number: int, claim: int, pid: int | None) -> None:
         """Tell who the first process of a try is, for people to see; nothing is decided on it."""
         with self.database.write(durable=False) as transaction:
-            transaction.run("note_pid", {"number": number, "claim": claim, "pid": pid})
+            transaction.run("set_pid", {"number": number, "claim": claim, "pid": pid})
 
     def decide(self, number: int, claim: int, verdict: TaskStatus, text: str | None, kind: str | None) -> bool:
         """Write a running try's verdict; whether it was the first."""
@@ -373,7 +373,7 @@ class Queue(Tasks):
         """Note how far a running try is, as its worker reads it from its output."""
         with self.database.write(durable=False) as transaction:
             values = {"number": number, "claim": claim, "text": cut(text, BRIEF_LIMIT)}
-            transaction.run("note_progress", values)
+            transaction.run("record_progress", values)
         self.home.wake("flusher")
 
     def retry(self, id: str) -> Task:
@@ -388,10 +388,10 @@ class Queue(Tasks):
             if holder_of_unique(transaction, task.unique_key) is not None:
                 raise MoveNotAllowed(f"Another task holds the unique name {task.unique_key} now.")
             kept = {"parent": task.parent_session_id, "task": state["number"], "snapshot": json.dumps(task.brief())}
-            transaction.run("keep_snapshot", kept)
+            transaction.run("save_snapshot", kept)
             group = assign(transaction, self._current_limits(transaction), task.concurrency_key)
-            transaction.run("forget_over", {"task": state["number"], "every": False})
-            transaction.run("retry_task", {"number": state["number"], "now": clock.now(), "grp": group})
+            transaction.run("delete_finished_dependencies", {"task": state["number"], "every": False})
+            transaction.run("retry_task", {"number": state["number"], "now": clock.now(), "limit_group": group})
         self.home.wake("supervisor")
         return self.get(id)
 
@@ -421,9 +421,9 @@ class Queue(Tasks):
     def next_due(self) -> int | None:
         """When `promote` has something to do, in milliseconds since 1970; 0 for now."""
         with self.database.read() as transaction:
-            if transaction.value("any_over") is not None:
+            if transaction.value("has_finished_dependency") is not None:
                 return 0
-            due = transaction.value("next_due")
+            due = transaction.value("get_next_due")
         return None if due is None else int(due)
 
     def shift(self, by: int, since: int) -> None:
@@ -438,14 +438,14 @@ class Queue(Tasks):
         """Let those be claimed whose delay or dependency is over, end those that waited too long; their groups."""
         now = clock.now()
         with self.database.write(durable=False) as transaction:
-            late = transaction.all("list_due", {"now": now, "most": most})
+            late = transaction.all("list_due", {"now": now, "limit": most})
             for row in late:
                 _promote(transaction, row, now)
-            over = transaction.all("list_over", {"most": most})
+            over = transaction.all("list_finished_dependencies", {"limit": most})
             for row in over:
                 _resolve(transaction, row, now)
         self.home.wake("flusher")
-        return {row["grp"] for row in [*late, *over]}
+        return {row["limit_group"] for row in [*late, *over]}
 
 
 def _hint(groups: set[str]) -> str:
@@ -469,12 +469,12 @@ def _existing(transaction: Transaction, order: Order) -> str | None:
             raise InvalidInput(f"id: {order.row['id']} is the id of a task with another input.", field="id")
         if row is not None:
             return str(order.row["id"])
-    return holder_of_unique(transaction, order.row["uniq"])
+    return holder_of_unique(transaction, order.row["unique_key"])
 
 
 def holder_of_unique(transaction: Transaction, name: str | None) -> str | None:
     """The unfinished task that has a unique name."""
-    holder: str | None = transaction.value("holder_of_unique", {"uniq": name}) if name else None
+    holder: str | None = transaction.value("find_unique_holder", {"unique_key": name}) if name else None
     return holder
 
 
@@ -493,7 +493,7 @@ def blockers_of(transaction: Transaction, after: Sequence[str], after_any: Seque
     """The tasks that one waits for, without those whose end is already good enough. Raises NotFound."""
     pairs = [(id, False) for id in after] + [(id, True) for id in after_any]
     found = [_blocker(transaction, id, any_end) for id, any_end in dict.fromkeys(pairs)]
-    return [blocker for blocker in found if not (blocker["over"] and (blocker["well"] or blocker["any_end"]))]
+    return [blocker for blocker in found if not (blocker["finished"] and (blocker["succeeded"] or blocker["any_end"]))]
 
 
 def _blocker(transaction: Transaction, id: str, any_end: bool) -> dict[str, Any]:
@@ -501,7 +501,7 @@ def _blocker(transaction: Transaction, id: str, any_end: bool) -> dict[str, Any]
     if row is None:
         raise NotFound(f"There is no task {id} to come after.", field="after")
     status = TaskStatus(row["status"])
-    return {"blocker": row["number"], "any_end": any_end, "over": status.ended, "well": status is TaskStatus.COMPLETED}
+    return {"blocker": row["number"], "any_end": any_end, "finished": status.ended, "succeeded": status is TaskStatus.COMPLETED}
 
 
 def _request_if_held(transaction: Transaction, state: Row) -> bool:
@@ -575,4 +575,4 @@ def _resolve(transaction: Transaction, row: Row, now: int) -> None:
         if late:
             transaction.run("make_ready", {"number": row["number"], "ready": True})
     ended = row["status"] != TaskStatus.PENDING or bool(row["bad"])
-    transaction.run("forget_over", {"task": row["number"], "every": ended})
+    transaction.run("delete_finished_dependencies", {"task": row["number"], "every": ended})

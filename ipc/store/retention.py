@@ -83,9 +83,9 @@ class Pruning:
         """Delete events that are old enough, and with each batch the tasks that it reports."""
         walk = Walk()
         while not walk.over:
-            values = {"after": walk.after, "ancient": self._ancient, "most": STEP}
+            values = {"after": walk.after, "ancient": self._ancient, "limit": STEP}
             with self._database.read() as transaction:
-                rows = transaction.all("old_events", values)
+                rows = transaction.all("list_old_events", values)
             for part in _portions(walk.take(rows, self._before)):
                 self._forget_events(part)
                 yield
@@ -96,17 +96,17 @@ class Pruning:
         ends = {row["parent"]: row["seq"] for row in gone if row["parent"] is not None}
         ends["*"] = gone[-1]["seq"]
         with self._database.write(durable=False) as transaction:
-            tasks = self._delete(transaction, transaction.all("batched_tasks", {"seqs": seqs}))
+            tasks = self._delete(transaction, transaction.all("list_batched_tasks", {"seqs": seqs}))
             deleted = transaction.run("delete_events", {"seqs": seqs})
             for parent, seq in ends.items():
-                transaction.run("note_truncation", {"parent": parent, "seq": seq})
+                transaction.run("record_truncation", {"parent": parent, "seq": seq})
         self.done.events += deleted
         self._clean_up(tasks)
 
     def _tasks(self) -> Iterator[None]:
         """Delete tasks that ended long ago and that no batch takes along."""
-        place = {"from": 0, "after": 0, "before": self._before, "ancient": self._ancient, "most": STEP}
-        while rows := self._read("old_tasks", place):
+        place = {"from": 0, "after": 0, "before": self._before, "ancient": self._ancient, "limit": STEP}
+        while rows := self._read("list_old_tasks", place):
             place |= {"from": rows[-1]["completed_at"], "after": rows[-1]["number"]}
             with self._database.write(durable=False) as transaction:
                 tasks = self._delete(transaction, rows)
@@ -138,12 +138,12 @@ class Pruning:
 
     def _delete_idle(self, name: str) -> int:
         with self._database.write(durable=False) as transaction:
-            return transaction.run(name, {"most": STEP})
+            return transaction.run(name, {"limit": STEP})
 
     def _parents(self) -> Iterator[None]:
         """How far parents read of whom nothing else is left, and clients of long ago."""
         after = ""
-        while rows := self._read("idle_parents", {"after": after, "most": STEP}):
+        while rows := self._read("list_idle_parents", {"after": after, "limit": STEP}):
             after = rows[-1]["parent"]
             parents = {"parents": json.dumps([row["parent"] for row in rows])}
             with self._database.write(durable=False) as transaction:
@@ -151,14 +151,14 @@ class Pruning:
                 transaction.run("delete_truncations", parents)
             yield
         with self._database.write(durable=False) as transaction:
-            transaction.run("forget_clients", {"before": self._ancient})
+            transaction.run("delete_clients", {"before": self._ancient})
         yield
 
     def _orphans(self) -> Iterator[None]:
         """Files that no task knows of: of tries before the last, of launches cut short."""
         orphans = Orphans(self.home.folder, self._now - ORPHAN_AGE)
         before = 2**62
-        while orphans and (rows := self._read("survey_files", {"before": before, "most": LOOK})):
+        while orphans and (rows := self._read("list_file_users", {"before": before, "limit": LOOK})):
             before = rows[-1]["number"]
             orphans.spare(rows)
             yield

@@ -1,4 +1,4 @@
-"""Sessions, and who is behind them: whose heir is who, and which process of a client was last seen with which."""
+"""Sessions, and who is behind them: whose successor is who, and which process of a client was last seen with which."""
 
 from __future__ import annotations
 
@@ -14,43 +14,43 @@ if TYPE_CHECKING:
 SERVER = " server"
 
 
-def heir_of(transaction: Transaction, parent: str | None) -> str | None:
-    """The session that a session's launches and notices go to; it is its own heir unless another adopted it."""
-    return transaction.value("heir_of", {"parent": parent}) or parent
+def successor_of(transaction: Transaction, parent: str | None) -> str | None:
+    """The session that a session's launches and notices go to; it is its own successor unless another adopted it."""
+    return transaction.value("get_successor", {"parent": parent}) or parent
 
 
-def succeed(transaction: Transaction, parent: str, heir: str) -> None:
-    """Make `heir`, which stands for itself from now on, the heir of `parent` and of all who had that for an heir."""
-    stand_alone(transaction, heir)
-    transaction.run("follow_heir", {"parent": parent, "heir": heir})
-    transaction.run("set_heir", {"parent": parent, "heir": heir})
+def set_successor(transaction: Transaction, parent: str, successor: str) -> None:
+    """Make `successor`, which stands for itself from now on, the successor of `parent` and of all who had that for an successor."""
+    clear_successor(transaction, successor)
+    transaction.run("move_successors", {"parent": parent, "successor": successor})
+    transaction.run("set_successor", {"parent": parent, "successor": successor})
 
 
-def stand_alone(transaction: Transaction, parent: str) -> None:
-    """Have a session be its own heir."""
-    transaction.run("disown", {"parent": parent})
+def clear_successor(transaction: Transaction, parent: str) -> None:
+    """Have a session be its own successor."""
+    transaction.run("clear_successor", {"parent": parent})
 
 
 def session_of(transaction: Transaction, process: Identity) -> str | None:
     """The session that a client's process was last seen with."""
-    found: str | None = transaction.value("session_of", {"process": process.name})
+    found: str | None = transaction.value("get_session", {"process": process.name})
     return found
 
 
 def note_session(transaction: Transaction, process: Identity, session: str) -> None:
     """Remember which session a client's process is seen with now."""
-    transaction.run("note_session", {"process": process.name, "session": session, "at": clock.now()})
+    transaction.run("set_session", {"process": process.name, "session": session, "at": clock.now()})
 
 
 def served_for(transaction: Transaction, process: Identity) -> str | None:
     """The session that a server of the client's launched for, before any hook said in which one the client is."""
-    found: str | None = transaction.value("session_of", {"process": process.name + SERVER})
+    found: str | None = transaction.value("get_session", {"process": process.name + SERVER})
     return found
 
 
 def note_served(transaction: Transaction, process: Identity, session: str) -> None:
     """Remember for which session a server of a client's process launches."""
-    transaction.run("note_session", {"process": process.name + SERVER, "session": session, "at": clock.now()})
+    transaction.run("set_session", {"process": process.name + SERVER, "session": session, "at": clock.now()})
 
 
 def is_held(transaction: Transaction, session: str, process: Identity) -> bool:

@@ -17,6 +17,9 @@ from .sqlite.database import Database, sqlite_version
 
 Document = dict[str, Any]
 
+#: The processes of a home of which there is one each: their names in the document, and their locks.
+ROLES = {"supervisor": "supervisor", "flusher": "flusher", "forkServer": "forkserver"}
+
 
 def status(database: Database, config: BackgroundConfig) -> Document:
     """The status of a home, in the shape of `status --json`."""
@@ -34,7 +37,7 @@ def blank(home: Home) -> Document:
     return {
         "supervisor": None,
         "flusher": None,
-        "nursery": None,
+        "forkServer": None,
         "workers": [],
         "keys": [],
         "log": {"id": None, "lastSeq": 0, "unbatched": 0},
@@ -46,7 +49,7 @@ def blank(home: Home) -> Document:
 
 
 def _roles(database: Database) -> Document:
-    living = {name: holder(database.home.lock(name)) for name in ("supervisor", "flusher", "nursery")}
+    living = {name: holder(database.home.lock(role)) for name, role in ROLES.items()}
     roles: Document = {name: None if pid is None else {"pid": pid} for name, pid in living.items()}
     if living["supervisor"] is not None:
         roles["supervisor"]["startedAt"] = _started_at(Registry(database), living["supervisor"])

@@ -159,7 +159,7 @@ class Tasks:
         if mine is None:
             return
         with self.database.read() as transaction:
-            found = {id: transaction.value("waits_for_mine", {"id": id, "mine": mine}) for id in ids}
+            found = {id: transaction.value("find_slot_deadlock", {"id": id, "mine": mine}) for id in ids}
         for id, group in found.items():
             if group is not None:
                 raise MoveNotAllowed(
@@ -179,7 +179,7 @@ class Tasks:
             return [row["id"] for row in transaction.all("list_unfinished_ids", {"parent": parent})]
 
     def _rows(self, which: Filter, before: int, most: int) -> tuple[Rows, bool]:
-        values = {"status": which.status, "parent": which.parent, "model": which.model, "before": before, "most": most}
+        values = {"status": which.status, "parent": which.parent, "model": which.model, "before": before, "limit": most}
         with self.database.read() as transaction:
             return transaction.some(_list_statement(which), values, which.room)
 
@@ -222,7 +222,7 @@ def row_of(transaction: Transaction, id: str) -> Row | None:
 
 def whole_rows(transaction: Transaction, after: int, most: int | None) -> Rows:
     """The next tasks by number, with all that they were launched with; `most` None: all."""
-    return transaction.all("list_whole_tasks", {"after": after, "most": -1 if most is None else most})
+    return transaction.all("list_whole_tasks", {"after": after, "limit": -1 if most is None else most})
 
 
 def known_task(transaction: Transaction, id: str) -> Task:
@@ -234,7 +234,7 @@ def known_task(transaction: Transaction, id: str) -> Task:
 
 def find_state(transaction: Transaction, id: str) -> Row | None:
     """Where a task is, or None."""
-    return transaction.one("state_of", {"id": id})
+    return transaction.one("get_state", {"id": id})
 
 
 def state_of(transaction: Transaction, id: str, folder: object) -> Row:
@@ -247,7 +247,7 @@ def state_of(transaction: Transaction, id: str, folder: object) -> Row:
 
 def state_of_group(transaction: Transaction, group: str) -> Values:
     """What pending tasks of a group wait for, which is there."""
-    row = transaction.one("state_of_group", {"grp": group})
+    row = transaction.one("get_group_state", {"limit_group": group})
     assert row is not None, "its group is ensured before anything waits in it"
     return said_of(row)
 
@@ -258,13 +258,13 @@ def _list_statement(which: Filter) -> str:
     if which.status in (TaskStatus.PENDING, TaskStatus.RUNNING):
         return "list_unfinished_tasks"
     if which.status in (TaskStatus.ERROR, TaskStatus.CANCELLED):
-        return "list_unwell_tasks"
+        return "list_failed_tasks"
     return "list_tasks"
 
 
 def _search(prefix: str) -> tuple[str, dict[str, str]]:
     if prefix == "-":
-        return "last_id", {}
+        return "get_last_id", {}
     start = prefix if prefix.startswith("bg-") else f"bg-{prefix}"
     return "find_ids", {"from": start, "to": start + "~"}
 
@@ -310,7 +310,7 @@ def _task(said: Values, waiting_for: str | None) -> Task:
         "parent_message_id": said["message"],
         "session_id": said["session"],
         "concurrency_key": said["key"],
-        "unique_key": said["uniq"],
+        "unique_key": said["unique_key"],
         "status": TaskStatus(said["status"]),
         "stopping": said["verdict"] is not None,
         "waiting_for": waiting_for,

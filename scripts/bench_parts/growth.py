@@ -45,9 +45,9 @@ class History:
         house.run("cancel", pattern)
 
     def _keys(self, connection: sqlite3.Connection) -> None:
-        for table, changed in (("keys", {"grp": "name"}), ("groups", {"paused": "1", "pending": "0"})):
+        for table, changed in (("keys", {"limit_group": "name"}), ("groups", {"paused": "1", "pending": "0"})):
             every = {"name": "'old-' || value", **changed}
-            every["grp"] = "'old-' || value"
+            every["limit_group"] = "'old-' || value"
             _copy(connection, table, "name = 'old'", every, self.keys)
 
     def _tasks(self, connection: sqlite3.Connection, first: int) -> None:
@@ -56,7 +56,7 @@ class History:
             "id": "printf('bg-%08x-0000-4000-8000-%012x', value, value)",
             "parent": f"'old-' || (value % {self.parents})",
             "key": f"'old-' || (value % {self.keys})",
-            "grp": f"'old-' || (value % {self.keys})",
+            "limit_group": f"'old-' || (value % {self.keys})",
         }
         at = f"CASE WHEN value < {self.ended} THEN queued_at - {self.ended} + value END"
         ended = {

@@ -8,7 +8,7 @@ from bench_parts.harness import Contestant, Figures, Goal, Section
 from bench_parts.ours import House, check
 
 MANY = 8
-STAYING = ("supervisor", "nursery", "flusher")
+STAYING = ("supervisor", "forkserver", "flusher")
 
 
 class Memory(Contestant):
@@ -66,7 +66,7 @@ SECTION = Section(
     "proportional memory (PSS), MiB; a worker has a runner from its first call on",
     lambda size: [Memory("ours")],
     (
-        Goal("supervisor, flusher and nursery, MiB", "ours/those that stay", 60.0, at_least=False),
+        Goal("supervisor, flusher and fork server, MiB", "ours/those that stay", 60.0, at_least=False),
         Goal("each further worker, MiB", "ours/a further worker", 8.0, at_least=False),
     ),
     once=True,

@@ -24,7 +24,7 @@ from outside import ROOT, Wire, nap, send, wait_for
 from trial_home import Feedback, Subscriber, Tail, TrialHome, exit_on_sigterm
 
 #: The roles, by the names of their processes without `bb-`, and how often each is killed beside the others.
-ROLES = {"worker": 30, "runner": 28, "flusher": 16, "supervisor": 14, "nursery": 12}
+ROLES = {"worker": 30, "runner": 28, "flusher": 16, "supervisor": 14, "forkserver": 12}
 
 #: Seconds between two kills, and the mean number of seconds that a kill may take before the trial ends early.
 _SHORTEST, _LONGEST = 0.03, 0.3

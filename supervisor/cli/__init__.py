@@ -17,8 +17,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code. Without `arguments` it is the process's own, which ends with it."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        if words[:1] == ["_nursery"]:
-            return _nurse(words[1])
+        if words[:1] == ["_forkserver"]:
+            return _fork_server(words[1])
         if words[:1] == ["_rescue"]:
             return _rescue(words[1])
         if words[:1] == ["hook"] and not {"-h", "--help"} & set(words):
@@ -28,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _nurse(folder: str) -> int:
-    from .roles import be_nursery
+def _fork_server(folder: str) -> int:
+    from .roles import be_fork_server
 
-    be_nursery(folder)
+    be_fork_server(folder)
     return 0
 
 

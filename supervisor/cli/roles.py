@@ -1,4 +1,4 @@
-"""Where roles are composed: which configuration a supervisor reads, and what a nursery can make."""
+"""Where roles are composed: which configuration a supervisor reads, and what a fork server can make."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from ...ipc.failpoints import moment
 from ...ipc.home import Home
 from ..role import Role
 
-#: The word that has the command line be a nursery. Nobody types it.
-NURSERY = "_nursery"
+#: The word that has the command line be a fork server. Nobody types it.
+FORK_SERVER = "_forkserver"
 
 
 def be_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> None:
@@ -25,7 +25,7 @@ def be_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> Non
     def read() -> tuple[BackgroundConfig, list[Path]]:
         return settings.load(home, cwd, overrides), settings.sources(home, cwd)
 
-    supervisor = Supervisor(home, Source(read, nursery_command(home)))
+    supervisor = Supervisor(home, Source(read, fork_server_command(home)))
     supervisor.run()
     if supervisor.successor is not None:
         _become(supervisor.successor, overrides)
@@ -40,17 +40,17 @@ def _become(command: list[str], overrides: Mapping[str, object]) -> None:
         os.execve(command[0], command, environment)
 
 
-def nursery_command(home: Home) -> list[str]:
-    """What starts a nursery: without the command line's libraries, which every worker would share for nothing."""
+def fork_server_command(home: Home) -> list[str]:
+    """What starts a fork server: without the command line's libraries, which every worker would share for nothing."""
     from ...ipc.api.control import program
 
-    return program(NURSERY, str(home.folder))
+    return program(FORK_SERVER, str(home.folder))
 
 
-def be_nursery(folder: str) -> None:
+def be_fork_server(folder: str) -> None:
     """Fork workers and flushers until told to stop. What they need is imported now: a fork of it is ready at once."""
     from ..flusher import Flusher
-    from ..fork_server import Nursery
+    from ..fork_server import ForkServer
     from ..worker import Worker
 
     def worker(home: Home, channel: socket.socket | None) -> Role:
@@ -60,4 +60,4 @@ def be_nursery(folder: str) -> None:
     def flusher(home: Home, _channel: socket.socket | None) -> Role:
         return Flusher(home)
 
-    Nursery(Home(Path(folder)), {"worker": worker, "flusher": flusher}).run()
+    ForkServer(Home(Path(folder)), {"worker": worker, "flusher": flusher}).run()

@@ -20,7 +20,7 @@ from ..execution.process_tree import bearers
 from ..pool.recovery import is_dead
 from .finding import Finding
 
-ROLES = ("supervisor", "flusher", "nursery")
+ROLES = ("supervisor", "flusher", "forkserver")
 
 #: Seconds that a supervisor may take to see to something, and the bus to answer.
 PATIENCE = 2.0
@@ -45,7 +45,7 @@ def check_roles(home: Home) -> Iterator[Finding]:
     if living["supervisor"] is None:
         yield from _left_alone(living)
         return
-    missing = [role for role in ("flusher", "nursery") if not _comes(home, role)]
+    missing = [role for role in ("flusher", "forkserver") if not _comes(home, role)]
     for role in missing:
         why = "It is what serves the bus." if role == "flusher" else "It is what makes workers."
         yield Finding("roles", f"There is no {role}.", why, f"backburner restart  (see {home.log})")
@@ -54,7 +54,7 @@ def check_roles(home: Home) -> Iterator[Finding]:
 
 
 def _left_alone(living: dict[str, int | None]) -> Iterator[Finding]:
-    for role in ("flusher", "nursery"):
+    for role in ("flusher", "forkserver"):
         if living[role] is not None:
             what = f"The {role} {living[role]} has no supervisor."
             yield Finding("roles", what, "Its supervisor was killed; the next one adopts it.", "backburner up --detach")

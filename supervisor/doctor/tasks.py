@@ -69,7 +69,7 @@ def check_batches(work: Work) -> Iterator[Finding]:
 def check_readers(work: Work) -> Iterator[Finding]:
     """Whether somebody who acknowledged events does so no more."""
     with work.database.read() as transaction:
-        rows = transaction.all("list_lagging", {"before": clock.now() - OLD, "most": FEW})
+        rows = transaction.all("list_lagging", {"before": clock.now() - OLD, "limit": FEW})
     for row in rows:
         what = f"Consumer {row['consumer']} of {row['parent']} has events of over a day ago to acknowledge."
         why = "They are kept for it, ten times as long as retention_days at most."
@@ -80,7 +80,7 @@ def check_readers(work: Work) -> Iterator[Finding]:
 def check_clock(work: Work) -> Iterator[Finding]:
     """Whether the wall clock was set back."""
     with work.database.read() as transaction:
-        newest = transaction.value("newest_moment")
+        newest = transaction.value("get_newest_time")
     ahead = 0 if newest is None else newest - clock.now()
     if ahead > AHEAD:
         what = f"The newest event is {ahead // 1000} s in the future: the clock was set back."

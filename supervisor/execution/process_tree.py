@@ -2,7 +2,7 @@
 
 A worker is a subreaper: whoever is orphaned among its descendants becomes its child, so as long as it lives the tree
 is exactly its descendants, daemonised and `setsid` ones too. Of a dead worker the tree is found by its strays at the
-nursery and by the marks in the environment.
+fork server and by the marks in the environment.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ HOME_MARK = "BACKBURNER_HOME"
 SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
 MARKS = (CLAIM_MARK, HOME_MARK, SPARE_MARK)
 
-#: What the processes of the nursery are called; its children have its own name until they have one.
-ROLES = ("bb-nursery", "bb-worker", "bb-flusher")
+#: What the processes of the fork server are called; its children have its own name until they have one.
+ROLES = ("bb-forkserver", "bb-worker", "bb-flusher")
 
 #: Seconds between two looks at a tree whose processes were sent SIGKILL and have not gone yet.
 LOOK_AGAIN = 0.02
@@ -90,10 +90,10 @@ def is_spared(pid: int) -> bool:
 
 
 def is_role(pid: int) -> bool:
-    """Whether a child of the nursery plays a role of ours, or is about to: that is how it is named then."""
+    """Whether a child of the fork server plays a role of ours, or is about to: that is how it is named then."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip() in ROLES
-    except (FileNotFoundError, ProcessLookupError):  # gone; or macOS, where no stray is left to the nursery
+    except (FileNotFoundError, ProcessLookupError):  # gone; or macOS, where no stray is left to the fork server
         return True
 
 

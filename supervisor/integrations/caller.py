@@ -10,7 +10,7 @@ from typing import Any
 from ...ipc.machine.ancestry import client
 from ...ipc.machine.identity import Identity
 from ...ipc.model.task import LAUNCH_FIELDS
-from ...ipc.store.sessions import heir_of, note_served, served_for, session_of
+from ...ipc.store.sessions import successor_of, note_served, served_for, session_of
 from ...ipc.store.sqlite.database import Database
 
 #: What clients put beside a call: the session's id, or the thread's, as each of them calls it.
@@ -43,7 +43,7 @@ class Callers:
             return told or self._started_for
         with database.read() as transaction:
             found = told or self._noted(transaction) or self._started_for
-            return heir_of(transaction, found) or found
+            return successor_of(transaction, found) or found
 
     def is_told_by_hook(self, parent: str, beside: Mapping[str, Any] | None, database: Database | None) -> bool:
         """Whether a hook of the client comes right after this call and tells that session what is unread.
@@ -55,7 +55,7 @@ class Callers:
             return False
         with database.read() as transaction:
             noted = self._noted(transaction)
-            return noted is not None and parent in (noted, heir_of(transaction, noted))
+            return noted is not None and parent in (noted, successor_of(transaction, noted))
 
     def note(self, database: Database) -> None:
         """Have a hook that comes later know for whom this client launched before, where none has come yet."""

@@ -13,7 +13,7 @@ from ...ipc.home import Home
 from ...ipc.machine.ancestry import client
 from ...ipc.machine.identity import Identity
 from ...ipc.store.inbox import Inbox, Unread
-from ...ipc.store.sessions import heir_of, served_for, session_of
+from ...ipc.store.sessions import successor_of, served_for, session_of
 from ...ipc.store.sqlite.database import Database
 from ...ipc.store.sqlite.write_gate import Gate
 
@@ -81,12 +81,12 @@ class Hook:
         process = client()
         if process is None:
             return
-        heir, known = self._known(process)
-        if {heir, *known} != {self._question.session}:
+        successor, known = self._known(process)
+        if {successor, *known} != {self._question.session}:
             from ...ipc.store.adoption import appear, arrive
 
             come = arrive if self._takes_over() else appear
-            come(self._database, process, self._question.session, heir)
+            come(self._database, process, self._question.session, successor)
 
     def _takes_over(self) -> bool:
         """Whether another id in the same process means that the session goes on under it."""
@@ -94,9 +94,9 @@ class Hook:
 
     def _known(self, process: Identity) -> tuple[str, set[str | None]]:
         with self._database.read() as transaction:
-            heir = heir_of(transaction, self._question.session)
+            successor = successor_of(transaction, self._question.session)
             known = {session_of(transaction, process), served_for(transaction, process)}
-            return heir or self._question.session, known
+            return successor or self._question.session, known
 
     def unread(self) -> Unread | None:
         """What the model is to be told now, if it can be told anything at this event. Raises Temporary."""

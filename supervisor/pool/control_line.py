@@ -1,4 +1,4 @@
-"""The line between supervisor and nursery: JSON, one message a line, and with each at most one descriptor."""
+"""The line between supervisor and fork server: JSON, one message a line, and with each at most one descriptor."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ class ControlLine:
         data = json.dumps(message).encode() + b"\n"
         try:
             if channel is None:
-                with moment("nursery.line.send"):
+                with moment("fork_server.line.send"):
                     self._connection.sendall(data)
             else:
-                with moment("nursery.line.send-channel"):
+                with moment("fork_server.line.send-channel"):
                     socket.send_fds(self._connection, [data], [channel.fileno()])
         except OSError:
             self.close()

@@ -1,4 +1,4 @@
-"""The supervisor's line to the nursery: find the living one or start another, order processes, have strays ended."""
+"""The supervisor's line to the fork server: find the living one or start another, order processes, have strays ended."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..log import say
 from ..system.children import start_detached
 from .control_line import ControlLine
 
-#: Seconds that a nursery may take from its start until it listens; it imports everything first.
+#: Seconds that a fork server may take from its start until it listens; it imports everything first.
 START_PATIENCE = 20.0
 
 #: Seconds that it may take to make room for its successor; one that is stopped stays in office.
@@ -36,11 +36,11 @@ MARKS_ROOM = 100
 Heard = Callable[[dict[str, Any]], None]
 
 
-class Nurse:
-    """Orders to the nursery, and what comes back."""
+class ForkServerClient:
+    """Orders to the fork server, and what comes back."""
 
     def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], heard: Heard) -> None:
-        """`command` starts a nursery; `heard` is called with each of its messages."""
+        """`command` starts a fork server; `heard` is called with each of its messages."""
         self._home = home
         self._selector = selector
         self._command = command
@@ -51,15 +51,15 @@ class Nurse:
 
     @property
     def lost(self) -> bool:
-        """Whether the nursery went away."""
+        """Whether the fork server went away."""
         return self._line is None or self._line.closed
 
     def connect(self) -> None:
-        """Reach the nursery that lives, or start one: again, if it dies before it listens. Raises Temporary."""
+        """Reach the fork server that lives, or start one: again, if it dies before it listens. Raises Temporary."""
         deadline, backoff = clock.monotonic() + START_PATIENCE, Backoff()
         while (connection := self._try()) is None:
             if clock.monotonic() > deadline:
-                raise Temporary(f"The nursery of {self._home.folder} does not answer; see {self._home.log}.")
+                raise Temporary(f"The fork server of {self._home.folder} does not answer; see {self._home.log}.")
             if backoff.over() and not self._is_coming():
                 backoff.note()
                 self._started = start_detached(self._command, self._roomy_environment())
@@ -89,14 +89,14 @@ class Nurse:
         """
         self._send({"retire": True})
         deadline = clock.monotonic() + RETIRE_PATIENCE
-        while (pid := holder(self._home.lock("nursery"))) is not None:
+        while (pid := holder(self._home.lock("forkserver"))) is not None:
             if clock.monotonic() >= deadline:
                 say("unretired", pid=pid, patience=RETIRE_PATIENCE)
                 return
             clock.nap(0.005)
 
     def reap(self) -> None:
-        """Of a nursery that has left and was this process's child, leave no zombie; one that stays is init's."""
+        """Of a fork server that has left and was this process's child, leave no zombie; one that stays is init's."""
         if self._started is not None and self.lost:
             with suppress(subprocess.TimeoutExpired):
                 self._started.wait(REAP_PATIENCE)
@@ -111,14 +111,14 @@ class Nurse:
         return {**{name: value for name, value in os.environ.items() if name != ROOM}, ROOM: " " * room}
 
     def _is_coming(self) -> bool:
-        """Whether a nursery lives that does not listen yet."""
+        """Whether a fork server lives that does not listen yet."""
         started = self._started is not None and self._started.poll() is None
-        return started or holder(self._home.lock("nursery")) is not None
+        return started or holder(self._home.lock("forkserver")) is not None
 
     def _try(self) -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX)
         try:
-            connection.connect(self._home.short("nursery.sock"))
+            connection.connect(self._home.short("fork_server.sock"))
         except OSError:
             connection.close()
             return None

@@ -8,7 +8,7 @@ from ...ipc.store.parking import ParkedSlots
 from ...ipc.store.processes import Registry, Running
 from ...ipc.store.queue import Queue
 from ..system.children import how
-from .fork_server_client import Nurse
+from .fork_server_client import ForkServerClient
 from .recovery import remove_files, rescue
 from .workers import Hand
 
@@ -17,11 +17,11 @@ MOST_STATUSES = 1000
 
 
 class Burial:
-    """Tasks whose owner died wait here until the nursery has ended the strays; their slots are taken until then."""
+    """Tasks whose owner died wait here until the fork server has ended the strays; their slots are taken until then."""
 
-    def __init__(self, nurse: Nurse) -> None:
+    def __init__(self, fork_server: ForkServerClient) -> None:
         """Nobody is dead yet."""
-        self._nurse = nurse
+        self._fork_server = fork_server
         self._gone: list[Hand] = []
         self._waiting: dict[int, list[Running]] = {}
         self._swept: set[int] = set()
@@ -36,7 +36,7 @@ class Burial:
         self._gone.append(hand)
 
     def heard(self, message: dict[str, Any]) -> None:
-        """The nursery tells how somebody died, or that the strays are gone."""
+        """The fork server tells how somebody died, or that the strays are gone."""
         if "swept" in message:
             self._swept.add(message["swept"])
         elif message["status"]:  # of those that left well nothing will be said
@@ -59,16 +59,16 @@ class Burial:
         return free
 
     def add(self, held: list[Running]) -> None:
-        """Have the nursery end the strays first."""
+        """Have the fork server end the strays first."""
         if held:
-            self._waiting[self._nurse.sweep()] = held
+            self._waiting[self._fork_server.sweep()] = held
 
     def lacks(self, running: Running) -> bool:
         """Whether nobody has said yet that this task's owner is dead."""
         return all(running.claim != one.claim for held in self._waiting.values() for one in held)
 
     def begin_again(self) -> None:
-        """The nursery was replaced: what was asked of the last one is asked of this one."""
+        """The fork server was replaced: what was asked of the last one is asked of this one."""
         waiting, self._waiting = list(self._waiting.values()), {}
         for held in waiting:
             self.add(held)

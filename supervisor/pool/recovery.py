@@ -170,24 +170,24 @@ def remove_stale_files(home: Home, workers: Collection[int]) -> None:
 
 
 def _left_behind(claims: set[int], leader: int | None, home: Home) -> set[int]:
-    """Return what bears the marks of these attempts, and what a nursery that was replaced looks after and is not ours.
+    """Return what bears the marks of these attempts, and what a fork server that was replaced looks after and is not ours.
 
     The first process of the running task is one of them also where its children are meant to live on.
     """
-    strays = [_strays_of(holder(path)) for path in home.folder.glob("nursery-*.lock")]
+    strays = [_strays_of(holder(path)) for path in home.folder.glob("forkserver-*.lock")]
     leaders = {leader} if leader is not None and is_marked(leader, claims, home.folder) else set[int]()
     return marked(claims, home.folder).union(leaders, *strays)
 
 
-def _strays_of(nursery: int | None) -> set[int]:
-    if not nursery:  # there is none, or none that can be seen: number 0 is the parent of the system's own
+def _strays_of(fork_server: int | None) -> set[int]:
+    if not fork_server:  # there is none, or none that can be seen: number 0 is the parent of the system's own
         return set()
-    return {pid for pid in children_of(nursery) if not is_role(pid) and not is_spared(pid)}
+    return {pid for pid in children_of(fork_server) if not is_role(pid) and not is_spared(pid)}
 
 
 def _strays(home: Home) -> set[int]:
-    """The nursery's children that are none of ours: descendants of a dead worker, whatever their environment says."""
-    return _strays_of(holder(home.lock("nursery")))
+    """The fork server's children that are none of ours: descendants of a dead worker, whatever their environment says."""
+    return _strays_of(holder(home.lock("forkserver")))
 
 
 def rescue_all(home: Home) -> None:

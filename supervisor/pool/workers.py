@@ -151,7 +151,7 @@ class Crew:
         self._selector.unregister(hand.channel)
         hand.channel.close()
         hand.leaving = True
-        if hand.pid is None:  # it died, or the nursery did, before it was born
+        if hand.pid is None:  # it died, or the fork server did, before it was born
             self._drop(hand)
 
     def _drop(self, hand: Hand) -> None:

@@ -107,7 +107,7 @@ def close_descriptors(*kept: int) -> None:
 def start_detached(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a program of ours in a session of its own, with this process's stderr."""
     null = subprocess.DEVNULL
-    with moment("nursery.start"):
+    with moment("fork_server.start"):
         return subprocess.Popen(command, stdin=null, stdout=null, start_new_session=True, cwd="/", env=environment)
 
 

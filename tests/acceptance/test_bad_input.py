@@ -28,13 +28,13 @@ ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users"
 @pytest.fixture
 def unharmed(shared: Stage) -> Iterator[Stage]:
     """The shared stage; afterwards no task is there that was not wanted, the same roles live, and all is well."""
-    before = [shared.pid_of(role) for role in ("supervisor", "flusher", "nursery")]
+    before = [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")]
     known = tasks(shared)
     bystander = Peer(shared.home.bus)
     seq = bystander.call("ping") and Log(shared.database).last_seq()
     bystander.call("subscribe", parentSessionId="bystander", after=seq)
     yield shared
-    assert [shared.pid_of(role) for role in ("supervisor", "flusher", "nursery")] == before
+    assert [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")] == before
     assert tasks(shared) == known
     assert bystander.call("ping")["home"] == str(shared.folder)
     assert shared.result("echo", "well", parentSessionId="bystander").result == "well"

@@ -165,7 +165,7 @@ def test_a_night_asleep_uses_up_nobodys_patience(warped: Stage, warp: Warp):
 
 def reboot(stage: Stage) -> None:
     """Kill everything at once, and have all that is written be of a boot before this one."""
-    pids = [stage.pid_of(role) for role in ("supervisor", "nursery", "flusher")]
+    pids = [stage.pid_of(role) for role in ("supervisor", "forkServer", "flusher")]
     pids += [one["pid"] for one in stage.status()["workers"]]
     pids += [task.pid for task in stage.queue.whole(Filter(limit=None)) if task.pid]
     for pid in pids:

@@ -190,7 +190,7 @@ def check_batch(batch: Any) -> None:
 
 def keepers(stage: Stage) -> dict[str, int]:
     """The roles that stay, and how many descriptors each holds."""
-    return {role: len(descriptors(stage.pid_of(role))) for role in ("supervisor", "flusher", "nursery")}
+    return {role: len(descriptors(stage.pid_of(role))) for role in ("supervisor", "flusher", "forkServer")}
 
 
 def more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:

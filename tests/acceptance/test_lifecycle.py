@@ -193,12 +193,12 @@ def test_a_killed_supervisor_is_followed_by_one_that_adopts_everything(live: Sta
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     id = live.launch("sh", "-c", f"cat {pipe}")
-    pids = live.pid(id), live.worker_of(id), live.pid_of("flusher"), live.pid_of("nursery")
+    pids = live.pid(id), live.worker_of(id), live.pid_of("flusher"), live.pid_of("forkServer")
     live.kill("supervisor")
     waiting = live.launch("true")
     live.up(**BRISK)
     assert live.until(waiting).status == "completed"
-    assert (live.pid(id), live.worker_of(id), live.pid_of("flusher"), live.pid_of("nursery")) == pids
+    assert (live.pid(id), live.worker_of(id), live.pid_of("flusher"), live.pid_of("forkServer")) == pids
     pipe.write_text("done\n")
     assert live.until(id).result == "done"
 
@@ -253,7 +253,7 @@ def test_after_a_killed_supervisor_and_worker_the_next_up_buries_the_task(live: 
 def test_everything_killed_at_once_leaves_nobody_and_loses_no_task(live: Stage, tmp_path: Path):
     running = live.launch(*tree(tmp_path / "pids", "marked"))
     pids = numbers(tmp_path / "pids", 4)
-    roles = [live.pid_of(role) for role in ("supervisor", "nursery", "flusher")] + [live.worker_of(running)]
+    roles = [live.pid_of(role) for role in ("supervisor", "forkServer", "flusher")] + [live.worker_of(running)]
     pending = live.launch("echo", "hi", concurrencyKey="other", delayMs=300)
     for pid in roles:
         os.kill(pid, signal.SIGKILL)
@@ -296,24 +296,24 @@ def test_after_a_killed_flusher_subscribers_reconnect_and_see_each_event_once(li
     assert len(ends) == len(set(ends)) == 30
 
 
-def test_a_killed_nursery_takes_nobody_along_and_is_replaced(live: Stage, tmp_path: Path):
+def test_a_killed_fork_server_takes_nobody_along_and_is_replaced(live: Stage, tmp_path: Path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     id = live.launch("sh", "-c", f"cat {pipe}")
     pid, worker = live.pid(id), live.worker_of(id)
-    old = live.kill("nursery")
+    old = live.kill("forkServer")
     assert live.result("true", concurrencyKey="new").status == "completed"
-    assert live.pid_of("nursery") != old
+    assert live.pid_of("forkServer") != old
     assert (live.pid(id), live.worker_of(id)) == (pid, worker)
     pipe.write_text("done\n")
     assert live.until(id).result == "done"
 
 
-def test_the_worker_of_a_killed_nursery_is_still_buried_when_it_dies(live: Stage, tmp_path: Path):
+def test_the_worker_of_a_killed_fork_server_is_still_buried_when_it_dies(live: Stage, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids", "marked"))
     pids = numbers(tmp_path / "pids", 4)
     worker = live.worker_of(id)
-    live.kill("nursery")
+    live.kill("forkServer")
     kill(worker)
     assert live.until(id).error_kind == "lost"
     assert gone(pids)
@@ -888,23 +888,23 @@ def test_an_agent_that_is_no_longer_configured_is_an_error_that_says_so(live: St
 
 
 def test_down_dismisses_what_a_killed_supervisor_left_behind(live: Stage):
-    left = [live.pid_of("flusher"), live.pid_of("nursery")]
+    left = [live.pid_of("flusher"), live.pid_of("forkServer")]
     live.kill("supervisor")
     with pytest.raises(NoSupervisor):
         live.down()
-    eventually(lambda: gone(left), PATIENCE, "flusher and nursery to be gone")
+    eventually(lambda: gone(left), PATIENCE, "flusher and fork server to be gone")
 
 
-def test_a_nursery_that_was_stopped_is_continued_when_it_is_needed(live: Stage):
-    os.kill(live.pid_of("nursery"), signal.SIGSTOP)
+def test_a_fork_server_that_was_stopped_is_continued_when_it_is_needed(live: Stage):
+    os.kill(live.pid_of("forkServer"), signal.SIGSTOP)
     assert live.result("echo", "thawed").result == "thawed"
 
 
-def test_a_stopped_nursery_does_not_keep_down_from_returning(live: Stage):
+def test_a_stopped_fork_server_does_not_keep_down_from_returning(live: Stage):
     live.sleeper()
-    os.kill(live.pid_of("nursery"), signal.SIGSTOP)
+    os.kill(live.pid_of("forkServer"), signal.SIGSTOP)
     live.down(now=True)
-    eventually(lambda: live.status()["nursery"] is None, PATIENCE, "the nursery to leave")
+    eventually(lambda: live.status()["forkServer"] is None, PATIENCE, "the fork server to leave")
 
 
 def test_half_a_character_from_a_callable_is_told_as_json(live: Stage, tmp_path: Path):

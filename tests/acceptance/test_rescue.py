@@ -77,13 +77,13 @@ def test_a_killed_supervisors_twenty_tasks_are_adopted_end_normally_and_are_told
     ended_once(stage, ids)
 
 
-def test_a_killed_nurserys_sixteen_tasks_are_not_disturbed(stage: Stage, pipe: Path):
+def test_a_killed_fork_servers_sixteen_tasks_are_not_disturbed(stage: Stage, pipe: Path):
     stage.up(**BRISK, default_concurrency=17, max_workers=17)
     ids = held(stage, pipe, 16)
     before = workers(stage)
-    nursery = stage.kill("nursery")
-    assert stage.result("true", concurrencyKey="other").status == "completed"  # by a worker of the next nursery
-    assert stage.pid_of("nursery") != nursery
+    fork_server = stage.kill("forkServer")
+    assert stage.result("true", concurrencyKey="other").status == "completed"  # by a worker of the next fork server
+    assert stage.pid_of("forkServer") != fork_server
     assert workers(stage) == before
     assert all(lives(pid or 0) for pair in before.values() for pid in pair)
     pipe.write_text("x" * 16)
@@ -104,13 +104,13 @@ def stay(file):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the environment of a fork can be marked on Linux alone")
 @pytest.mark.parametrize("spared", [False, True])
-def test_of_a_call_that_lost_its_worker_and_the_nursery_nothing_is_left(stage: Stage, tmp_path: Path, spared: bool):
+def test_of_a_call_that_lost_its_worker_and_the_fork_server_nothing_is_left(stage: Stage, tmp_path: Path, spared: bool):
     stage.up(**BRISK)
     (tmp_path / "stays.py").write_text(STAY)
     file = tmp_path / "pids"
     id = stage.launch(call="stays:stay", args=[str(file)], cwd=str(tmp_path), leaveChildren=spared)
     runner, fork = numbers(file, 2) if stage.pid(id) == numbers(file, 2)[0] else numbers(file, 2)[::-1]
-    stage.kill("nursery")
+    stage.kill("forkServer")
     kill(stage.worker_of(id))
     assert stage.until(id).error_kind == "lost"
     assert (lives(runner), lives(fork)) == (False, spared)
@@ -119,12 +119,12 @@ def test_of_a_call_that_lost_its_worker_and_the_nursery_nothing_is_left(stage: S
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a parent's death ends a process on Linux alone")
-def test_a_runner_that_was_stopped_goes_with_its_worker_though_the_nursery_is_dead(stage: Stage):
+def test_a_runner_that_was_stopped_goes_with_its_worker_though_the_fork_server_is_dead(stage: Stage):
     stage.up(**BRISK)
     stage.result(call="time:time")
     worker = stage.status()["workers"][0]["pid"]
     (runner,) = children_of(worker)
     os.kill(runner, signal.SIGSTOP)
-    stage.kill("nursery")
+    stage.kill("forkServer")
     kill(worker)
     eventually(lambda: not lives(runner), PATIENCE, "the end of the runner")

@@ -82,15 +82,15 @@ def test_five_tasks_run_on_and_their_parent_misses_nothing(stage: Stage, tmp_pat
 
 
 def test_the_process_stays_and_all_it_needs_is_new(live: Stage):
-    before = {role: live.pid_of(role) for role in ("supervisor", "nursery", "flusher")}
+    before = {role: live.pid_of(role) for role in ("supervisor", "forkServer", "flusher")}
     since = live.status()["supervisor"]["startedAt"]
     live.say("restart")
     after = {role: live.pid_of(role) for role in before}
     assert after["supervisor"] == before["supervisor"]
     assert live.status()["supervisor"]["startedAt"] > since
-    assert after["nursery"] != before["nursery"]
+    assert after["forkServer"] != before["forkServer"]
     assert after["flusher"] != before["flusher"]
-    eventually(lambda: gone([before["nursery"], before["flusher"]]), PATIENCE)
+    eventually(lambda: gone([before["forkServer"], before["flusher"]]), PATIENCE)
     assert live.result("echo", "hi").result == "hi"
 
 
@@ -131,16 +131,16 @@ def test_an_adopted_task_is_cancelled_after_a_restart(live: Stage):
     assert live.task(id).status == "cancelled"
 
 
-def test_the_old_nursery_leaves_when_its_last_worker_has(live: Stage, tmp_path: Path):
+def test_the_old_fork_server_leaves_when_its_last_worker_has(live: Stage, tmp_path: Path):
     id = live.launch(*until(tmp_path / "go"))
     live.pid(id)
-    nursery = live.pid_of("nursery")
+    fork_server = live.pid_of("forkServer")
     live.say("restart")
-    assert lives(nursery)
+    assert lives(fork_server)
     (tmp_path / "go").write_text("on")
     live.until(id)
-    eventually(lambda: not lives(nursery), PATIENCE)
-    assert list(live.folder.glob("nursery-*")) == []
+    eventually(lambda: not lives(fork_server), PATIENCE)
+    assert list(live.folder.glob("forkserver-*")) == []
 
 
 BARE = """
@@ -156,7 +156,7 @@ signal.pause()
 """
 
 
-def test_a_worker_that_dies_under_the_old_nursery_leaves_no_stray(live: Stage, tmp_path: Path):
+def test_a_worker_that_dies_under_the_old_fork_server_leaves_no_stray(live: Stage, tmp_path: Path):
     id = live.launch(sys.executable, "-S", "-c", BARE, str(tmp_path / "pid"))
     (stray,) = numbers(tmp_path / "pid", 1)
     worker = live.worker_of(id)
@@ -182,7 +182,7 @@ def test_two_restarts_in_a_row_leave_nobody_behind(live: Stage):
         live.say("restart")
     live.down(now=True)
     assert live.until(id).error_kind == "interrupted"
-    eventually(lambda: list(live.folder.glob("nursery-*")) == [], PATIENCE)
+    eventually(lambda: list(live.folder.glob("forkserver-*")) == [], PATIENCE)
     assert os.path.exists(live.folder / "backburner.db")
 
 

@@ -164,7 +164,7 @@ def test_a_home_that_may_not_be_entered_is_named_and_goes_on_when_it_may(stage: 
     said = tmp_path / "said"
     id = stage.launch(sys.executable, "-S", "-c", SAY, str(tmp_path / "go"), str(said), parentSessionId="p")
     eventually(said.exists, PATIENCE)
-    roles = [stage.pid_of(role) for role in ("supervisor", "nursery", "flusher")] + [stage.worker_of(id)]
+    roles = [stage.pid_of(role) for role in ("supervisor", "forkServer", "flusher")] + [stage.worker_of(id)]
     pid = stage.pid(id)
     stage.forget()
     with stage.home.log.open() as log, closed(stage):

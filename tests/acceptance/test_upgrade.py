@@ -38,7 +38,7 @@ def test_command_names_the_processes_to_stop_and_changes_nothing(older: Stage, w
         register(older.home, "worker", worker)
         refused = older.run(*words)
         assert refused.returncode == Permanent.exit_code == OlderProcesses.exit_code
-        assert f"supervisor {supervisor}, nursery {supervisor}, worker {worker}" in refused.stderr
+        assert f"supervisor {supervisor}, fork server {supervisor}, worker {worker}" in refused.stderr
         assert "First: backburner down" in refused.stderr
     assert schema_of(older.home) == OLD_SCHEMA
 
@@ -53,7 +53,7 @@ def test_up_names_what_a_supervisor_left(older: Stage):
 
 
 def test_doctor_names_the_older_processes(older: Stage):
-    with process(older.home, "nursery") as nursery:
+    with process(older.home, "nursery") as fork_server:
         found = {one["check"]: one for one in json.loads(older.run("doctor", "--json").stdout)["findings"]}
-    assert f"nursery {nursery}" in found["schema"]["what"]
+    assert f"fork server {fork_server}" in found["schema"]["what"]
     assert schema_of(older.home) == OLD_SCHEMA

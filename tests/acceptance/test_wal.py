@@ -33,7 +33,7 @@ from pathlib import Path
 from backburner.ipc.store.sqlite.database import Database
 from backburner.ipc.home import Home
 with Database(Home(Path(sys.argv[1])), "normal").read() as transaction:
-    transaction.value("last_seq")
+    transaction.value("get_last_seq")
     print("reads", flush=True)
     sys.stdin.read()
 """

@@ -152,14 +152,14 @@ def test_a_daemon_that_is_meant_outlives_its_worker_and_its_leader_does_not(shar
 # what cannot be guaranteed
 
 
-def test_only_one_without_an_environment_whose_worker_and_nursery_were_both_killed_is_not_found(
+def test_only_one_without_an_environment_whose_worker_and_fork_server_were_both_killed_is_not_found(
     live: Stage, tmp_path: Path
 ):
     id, herd = caught(live, "disguised", tmp_path / "herd")
     leader = live.pid(id)
     (stray,) = set(herd) - {leader}
     worker = live.worker_of(id)
-    live.kill("nursery")
+    live.kill("forkServer")
     kill(worker)
     assert live.until(id).error_kind == "lost"
     assert not lives(leader)

@@ -39,7 +39,7 @@ HELD = "SELECT id, held, owner, requested IS NOT NULL FROM tasks WHERE ready = 2
 
 #: Held tasks without a running task of their worker in the same group.
 STRAY = """SELECT count(*) FROM tasks h WHERE h.ready = 2 AND NOT EXISTS (
-  SELECT 1 FROM tasks r WHERE r.status = 'running' AND r.owner = h.owner AND r.grp = h.grp)"""
+  SELECT 1 FROM tasks r WHERE r.status = 'running' AND r.owner = h.owner AND r.limit_group = h.limit_group)"""
 
 
 class Hands:

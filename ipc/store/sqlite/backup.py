@@ -183,7 +183,7 @@ def _refuse_used(database: Database, replacing: bool) -> None:
 def _quiet(home: Home) -> Iterator[None]:
     """Keep supervisors out of a home in which none runs. Raises AlreadyRunning."""
     home.prepare()
-    for role in ("supervisor", "flusher", "nursery"):
+    for role in ("supervisor", "flusher", "forkserver"):
         pid = holder(home.lock(role))
         if pid is not None:
             raise AlreadyRunning(f"The {role} of {home.folder} (pid {pid}) runs; first: backburner down")

@@ -23,7 +23,7 @@ from .sql import statement, statement_for
 from .write_gate import Gate
 
 #: The schema this program writes; `PRAGMA user_version` of a home.
-SCHEMA = 5
+SCHEMA = 6
 
 #: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
 CHECKPOINT_AT = 8 * 1024 * 1024
@@ -437,7 +437,7 @@ class Database:
                 counts = {table: _pour(wreck, table, self._connection) for table in TABLES}
                 for name in MENDING:
                     self._transaction.run(name)
-                counts["given_up"] = self._transaction.run("give_up_without_input", {"now": clock.now()})
+                counts["given_up"] = self._transaction.run("fail_tasks_without_input", {"now": clock.now()})
                 self._go_on_from(wreck.rows("sqlite_sequence"), log)
             self._connection.execute("PRAGMA foreign_keys = ON")
         return counts
@@ -445,10 +445,10 @@ class Database:
     def _go_on_from(self, sequences: list[dict[str, Any]], log: str) -> None:
         """Move the numbers beyond those that were given; where they cannot be known, this is another log."""
         given = {row["name"]: row["seq"] for row in sequences}
-        known = max(given.get("events") or 0, self._transaction.value("highest_seq"))
-        claim = max(given.get("claims") or 0, self._transaction.value("highest_claim"))
-        self._transaction.run("jump_seq", {"by": known - self._transaction.value("given_seq") + JUMP})
-        self._transaction.run("jump_claims", {"by": claim - self._transaction.value("given_claim") + JUMP})
+        known = max(given.get("events") or 0, self._transaction.value("get_highest_seq"))
+        claim = max(given.get("claims") or 0, self._transaction.value("get_highest_claim"))
+        self._transaction.run("advance_seq", {"by": known - self._transaction.value("read_last_seq") + JUMP})
+        self._transaction.run("advance_claims", {"by": claim - self._transaction.value("read_last_claim") + JUMP})
         if not given.get("events"):
             self._transaction.run("set_setting", {"name": "log", "value": log})
 
@@ -475,13 +475,13 @@ class Database:
 
 def jump(transaction: Transaction) -> None:
     """Move `seq` and the claim counter to where they have never been."""
-    transaction.run("jump_seq", {"by": JUMP})
-    transaction.run("jump_claims", {"by": JUMP})
+    transaction.run("advance_seq", {"by": JUMP})
+    transaction.run("advance_claims", {"by": JUMP})
 
 
 def _outrun(transaction: Transaction, living: Transaction) -> None:
     """Move a database's numbers beyond those of another one, and beyond its own."""
-    for last, name in (("given_seq", "jump_seq"), ("given_claim", "jump_claims")):
+    for last, name in (("read_last_seq", "advance_seq"), ("read_last_claim", "advance_claims")):
         ahead = max(0, living.value(last) - transaction.value(last))
         transaction.run(name, {"by": ahead + JUMP})
     if transaction.setting("log") != living.setting("log"):
@@ -730,7 +730,7 @@ def _number(row: dict[str, Any]) -> int:
 
 #: What is salvaged, in this order; and the tables whose first column is their rows' number.
 TABLES = (
-    "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys heirs".split()
+    "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys successors".split()
 )
 NUMBERED = ("tasks", "inputs", "events")
 
@@ -739,12 +739,12 @@ HIGHEST = 2**53
 
 #: What makes salvaged rows whole again: statements, in this order.
 MENDING = (
-    "drop_rootless_outputs",
-    "drop_rootless_dependencies",
-    "drop_rootless_ends",
-    "drop_rootless_inputs",
-    "give_inputs",
-    "forget_owners",
+    "delete_orphaned_outputs",
+    "delete_orphaned_dependencies",
+    "delete_orphaned_ends",
+    "delete_orphaned_inputs",
+    "insert_missing_inputs",
+    "clear_owners",
     "recount_pending",
 )
 

@@ -13,10 +13,14 @@ from ...machine.identity import Identity
 from ...machine.lock import Lock, holder
 
 #: The first schema whose processes may keep running while a newer supervisor migrates the database.
-FIRST_LIVE = 5
+FIRST_LIVE = 6
 
 #: Returns the rows of the process table, as `list_registered` has them.
 Registered = Callable[[], Sequence[Mapping[str, Any]]]
+
+
+#: The locks of fork servers, replaced ones included. Release 0.1 called a fork server a nursery.
+_FORK_SERVERS = ("forkserver*.lock", "nursery*.lock")
 
 
 class Found(NamedTuple):
@@ -66,8 +70,8 @@ def refuse_living(home: Home, version: int, registered: Sequence[Mapping[str, An
 
 
 def _lock_holders(home: Home) -> list[Found]:
-    locks = [(role, home.lock(role)) for role in ("supervisor", "flusher", "nursery")]
-    locks += [("nursery", path) for path in sorted(home.folder.glob("nursery-*.lock"))]
+    locks = [(role, home.lock(role)) for role in ("supervisor", "flusher")]
+    locks += [("fork server", path) for name in _FORK_SERVERS for path in sorted(home.folder.glob(name))]
     return [Found(role, pid) for role, path in locks if (pid := holder(path)) is not None]
 
 

@@ -43,6 +43,12 @@ def fifth_schema(tables: Tables) -> None:
     _run_all(tables, "schema_5")
 
 
+@migrations()
+def sixth_schema(tables: Tables) -> None:
+    """Rename tables and columns."""
+    _run_all(tables, "schema_6")
+
+
 def _run_all(tables: Tables, name: str) -> None:
     """Run a file of statements set apart by blank lines; `executescript` would commit the transaction first."""
     for text in statement(name).split("\n\n"):

@@ -68,18 +68,18 @@ def flush_command(desk: Desk, parent: str | None) -> None:
 
 @click.command("adopt", epilog=example("adopt --from ses-1 --to ses-2"))
 @click.option("--from", "parent", metavar="P", required=True, help="The session that is no more.")
-@click.option("--to", "heir", metavar="Q", required=True, help="The session that goes on.")
+@click.option("--to", "successor", metavar="Q", required=True, help="The session that goes on.")
 @json_option
 @click.pass_obj
-def adopt_command(desk: Desk, parent: str, heir: str, as_json: bool) -> None:
+def adopt_command(desk: Desk, parent: str, successor: str, as_json: bool) -> None:
     """Have session Q be told of all that P still waits for; what is launched for P later is Q's as well."""
     from ....ipc.store.adoption import adopt
 
-    adopted = adopt(desk.database, parent, heir)
+    adopted = adopt(desk.database, parent, successor)
     if as_json:
         print_json({"tasks": adopted.tasks, "notices": adopted.notices})
     else:
-        print(f"{heir} has {counted(adopted.tasks, 'task')} of {parent} and hears {counted(adopted.notices, 'notice')}")
+        print(f"{successor} has {counted(adopted.tasks, 'task')} of {parent} and hears {counted(adopted.notices, 'notice')}")
 
 
 def _live(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -86,7 +86,10 @@ def show_command(desk: Desk, id: str, as_json: bool) -> None:
 def _status_text(found: dict[str, Any]) -> str:
     supervisor = found["supervisor"]
     runs = f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}" if supervisor else "none is running"
-    others = {role: f"pid {found[role]['pid']}" if found[role] else "-" for role in ("flusher", "nursery")}
+    others = {
+        label: f"pid {found[role]['pid']}" if found[role] else "-"
+        for role, label in {"flusher": "flusher", "forkServer": "fork server"}.items()
+    }
     about = fields(
         [("home", found["home"]), ("supervisor", runs), *others.items(), ("socket", found["socket"])],
         sys.stdout,

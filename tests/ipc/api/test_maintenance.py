@@ -145,7 +145,7 @@ def test_a_batch_and_its_tasks_are_deleted_together_or_not_at_all(yard, archive,
     run = Transaction.run
 
     def refused(transaction: Transaction, name: str, values=None) -> int:
-        if name == "note_truncation":
+        if name == "record_truncation":
             raise Temporary("The disk is full.")
         return run(transaction, name, values)
 

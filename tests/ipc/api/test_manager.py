@@ -554,7 +554,7 @@ def test_a_tree_whose_supervisor_and_worker_were_killed_is_ended_by_the_caller(s
     task = served.launch(command=["sh", "-c", "sleep 1000 & sleep 1000"])
     tree = eventually(lambda: _tree(served, task.id), PATIENCE)
     status = json.loads(backburner(supervised, "status", "--json").stdout)
-    for pid in (status["supervisor"]["pid"], status["nursery"]["pid"], *(one["pid"] for one in status["workers"])):
+    for pid in (status["supervisor"]["pid"], status["forkServer"]["pid"], *(one["pid"] for one in status["workers"])):
         os.kill(pid, signal.SIGKILL)
     eventually(lambda: holder(Home(supervised).lock("supervisor")) is None, PATIENCE)
     assert served.cancel_task(task.id)

@@ -136,10 +136,10 @@ def test_an_end_is_told_once_to_those_who_hear_of_everybody(yard):
     assert [json.loads(line.text)["taskId"] for line in ends] == [id]
 
 
-@pytest.mark.parametrize(("parent", "heir", "field"), [("P", "P", "to"), ("*", "P", "from"), ("P", "*", "to")])
-def test_nonsense_is_refused(yard, parent, heir, field):
+@pytest.mark.parametrize(("parent", "successor", "field"), [("P", "P", "to"), ("*", "P", "from"), ("P", "*", "to")])
+def test_nonsense_is_refused(yard, parent, successor, field):
     with pytest.raises(InvalidInput) as refusal:
-        adopt(yard.database, parent, heir)
+        adopt(yard.database, parent, successor)
     assert refusal.value.field == field
 
 
@@ -165,7 +165,7 @@ def ordered(folder: Path, edge: str) -> None:
 
 
 def test_a_batch_that_forms_meanwhile_is_told_once(yard, home):
-    """Both are transactions: whichever comes first, the heir hears of each end once."""
+    """Both are transactions: whichever comes first, the successor hears of each end once."""
     ids = [yard.run(parent_session_id="P") for _ in range(12)]
     yard.log.form_batch("P", 5)
     adopt(yard.database, "P", "Q")

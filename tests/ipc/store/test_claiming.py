@@ -110,7 +110,7 @@ def test_the_claims_of_a_series_follow_each_other_and_are_given_once(series):
 
 def test_held_tasks_are_not_offered_to_other_workers(series):
     assert series.yard.groups.waiting() == []
-    series.yard.database._connection.execute("UPDATE groups SET most = 9 WHERE name = 'one'")
+    series.yard.database._connection.execute("UPDATE groups SET slot_limit = 9 WHERE name = 'one'")
     assert series.yard.queue.take(Slot("one", 1), series.yard.owner, 4) == []
 
 
@@ -403,7 +403,7 @@ def test_a_group_counts_held_tasks_as_pending(series):
         ("cancel_pending", {}),
         ("end_pending", {"kind": "expired", "error": "late"}),
         ("make_ready", {"ready": 1}),
-        ("cancel_waiting", {"most": 9}),
+        ("cancel_waiting", {"limit": 9}),
     ],
 )
 def test_a_statement_for_pending_tasks_passes_over_held_ones(series, name, more):
@@ -424,7 +424,7 @@ def test_a_statement_for_pending_tasks_passes_over_held_ones(series, name, more)
         "ready = 1",
         "owner = 77",
         "owner = NULL",
-        "grp = 'two'",
+        "limit_group = 'two'",
         "held = 77",
     ],
 )
@@ -526,6 +526,10 @@ def test_a_clear_cancels_held_tasks_once_they_are_published(publishing, monkeypa
     assert archive.clear().tasks == 3
 
 
+#: Columns of older schemas, and their names now.
+RENAMED = {"grp": "limit_group", "uniq": "unique_key", "most": "slot_limit"}
+
+
 def test_a_database_of_the_former_schema_gets_series(home):
     with Yard(home) as yard:
         ids = [yard.run(), yard.launch(), yard.launch(delay_ms=60_000)]
@@ -539,9 +543,10 @@ def test_a_database_of_the_former_schema_gets_series(home):
         for table in ("tasks", "inputs", "groups", "keys", "settings", "processes"):
             newer = {row[1] for row in raw.execute(f"PRAGMA newer.table_info({table})")}
             columns = [row[1] for row in raw.execute(f"PRAGMA main.table_info({table})")]
-            names = ", ".join(name for name in columns if name in newer)
-            raw.execute(f"INSERT OR REPLACE INTO main.{table} ({names}) SELECT {names} FROM newer.{table}")
-        raw.execute(f"PRAGMA user_version = {SCHEMA - 1}")
+            names = {name: RENAMED.get(name, name) for name in columns if RENAMED.get(name, name) in newer}
+            old, new = ", ".join(names), ", ".join(names.values())
+            raw.execute(f"INSERT OR REPLACE INTO main.{table} ({old}) SELECT {new} FROM newer.{table}")
+        raw.execute("PRAGMA user_version = 4")
     for left in home.glob("backburner.db*"):
         left.unlink()
     shutil.move(older, home / "backburner.db")

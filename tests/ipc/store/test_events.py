@@ -263,7 +263,7 @@ def test_what_was_pruned_is_known_per_parent(yard):
         yard.run(parent_session_id=parent)
     with yard.database.write() as transaction:
         transaction.run("delete_events", {"seqs": "[1]"})
-        transaction.run("note_truncation", {"parent": "ses-1", "seq": 1})
+        transaction.run("record_truncation", {"parent": "ses-1", "seq": 1})
     assert yard.log.truncated("ses-1", 0) == 2
     assert yard.log.truncated("ses-1", 1) is None
     assert yard.log.truncated("ses-2", 0) is None

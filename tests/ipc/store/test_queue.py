@@ -157,7 +157,7 @@ def test_tasks_of_one_launch_go_to_their_own_keys_and_sessions(home):
 def test_key_is_usable_again_after_its_idle_group_was_deleted(yard):
     yard.run(concurrency_key="k")
     with yard.database.write() as transaction:
-        transaction.run("delete_idle_groups", {"most": 9})
+        transaction.run("delete_idle_groups", {"limit": 9})
     yard.start(yard.launch(concurrency_key="k"), "k")
 
 

@@ -26,7 +26,7 @@ LONGEST_HOLD = 0.05
 #: Ended tasks, each with its input, its output and its two events, of a time long past.
 HISTORY = (
     """WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :tasks)
-    INSERT INTO tasks (number, id, agent, key, grp, status, ready, queued_at, started_at, completed_at, attempt,
+    INSERT INTO tasks (number, id, agent, key, limit_group, status, ready, queued_at, started_at, completed_at, attempt,
       retries, max_attempts, claim)
     SELECT i, 'bg-' || i, 'command', 'k' || i % 50, 'k' || i % 50, 'completed', 0, 1000, 1001, 1002, 1, 0, 1, i
     FROM n""",

@@ -270,7 +270,7 @@ def test_status_tells_who_runs_what(supervised: Path):
     found = json.loads(said(supervised, "status", "--json"))
     assert found["supervisor"]["pid"] == holder(Home(supervised).lock("supervisor"))
     assert found["flusher"]["pid"]
-    assert found["nursery"]["pid"]
+    assert found["forkServer"]["pid"]
     worker = next(worker for worker in found["workers"] if worker["taskId"] == id)
     assert (worker["concurrencyKey"], worker["slot"], worker["adopted"]) == ("k", 0, False)
     assert id[3:11] in said(supervised, "status")
@@ -304,7 +304,7 @@ def test_cancel_needs_neither_a_supervisor_nor_a_worker(supervised: Path):
     pid = shown(supervised, id)["pid"]
     found = json.loads(said(supervised, "status", "--json"))
     worker = next(worker["pid"] for worker in found["workers"] if worker["taskId"] == id)
-    for victim in (found["supervisor"]["pid"], found["nursery"]["pid"], worker):
+    for victim in (found["supervisor"]["pid"], found["forkServer"]["pid"], worker):
         os.kill(victim, signal.SIGKILL)
     assert said(supervised, "cancel", id) == f"{id[3:11]} cancelled\n"
     assert not lives(pid)
@@ -383,7 +383,7 @@ def test_a_verdict_needs_neither_a_supervisor_nor_a_worker(supervised: Path):
     id = running(supervised)
     found = json.loads(said(supervised, "status", "--json"))
     worker = next(worker["pid"] for worker in found["workers"] if worker["taskId"] == id)
-    for victim in (found["supervisor"]["pid"], found["nursery"]["pid"], worker):
+    for victim in (found["supervisor"]["pid"], found["forkServer"]["pid"], worker):
         os.kill(victim, signal.SIGKILL)
     assert said(supervised, "complete", id, "--result", "ok") == f"{id[3:11]} completed\n"
     assert shown(supervised, id)["result"] == "ok"

@@ -48,7 +48,7 @@ def test_the_session_of_the_hooks_is_told_by_them_however_the_call_names_it(yard
 
 
 def test_what_the_heir_of_the_hooks_session_was_not_told_they_tell(yard, home, tools):
-    adopt(yard.database, "me", "heir")
-    id = yard.run(parent_session_id="heir")
+    adopt(yard.database, "me", "successor")
+    id = yard.run(parent_session_id="successor")
     assert tools.use("inbox", BESIDE).told == ""
     assert f"- {id}" in hook(home)

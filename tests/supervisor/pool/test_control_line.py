@@ -1,4 +1,4 @@
-"""The line between supervisor and nursery, with descriptors on it."""
+"""The line between supervisor and fork server, with descriptors on it."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 -- Have all tasks of a parent be another one's: their later ends are told there.
-UPDATE tasks SET parent = :heir WHERE parent = :parent
+UPDATE tasks SET parent = :successor WHERE parent = :parent

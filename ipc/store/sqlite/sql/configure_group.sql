@@ -1,2 +1,2 @@
 -- A group that the configuration names.
-INSERT INTO groups (name, most, configured) VALUES (:name, :most, :most) ON CONFLICT (name) DO UPDATE SET configured = :most
+INSERT INTO groups (name, slot_limit, configured) VALUES (:name, :slot_limit, :slot_limit) ON CONFLICT (name) DO UPDATE SET configured = :slot_limit

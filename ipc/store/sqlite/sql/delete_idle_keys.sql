@@ -1,2 +1,2 @@
 -- Forget keys whose group is forgotten.
-DELETE FROM keys WHERE name IN (SELECT name FROM keys WHERE grp NOT IN (SELECT name FROM groups) LIMIT :most)
+DELETE FROM keys WHERE name IN (SELECT name FROM keys WHERE limit_group NOT IN (SELECT name FROM groups) LIMIT :limit)

@@ -1,2 +1,2 @@
 -- Remember a concurrency key and its group.
-INSERT INTO keys (name, grp) VALUES (:key, :grp) ON CONFLICT (name) DO NOTHING
+INSERT INTO keys (name, limit_group) VALUES (:key, :limit_group) ON CONFLICT (name) DO NOTHING

@@ -1,2 +1,2 @@
 -- Every key that was ever seen, with its group.
-SELECT name, grp FROM keys
+SELECT name, limit_group FROM keys

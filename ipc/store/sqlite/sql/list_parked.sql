@@ -1,2 +1,2 @@
 -- Every parked worker, with its slot.
-SELECT owner, grp, slot FROM parked
+SELECT owner, limit_group, slot FROM parked

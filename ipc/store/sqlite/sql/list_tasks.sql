@@ -1,4 +1,4 @@
 -- Tasks, newest first.
 SELECT * FROM task_rows
 WHERE number < :before AND (:status IS NULL OR status = :status) AND (:model IS NULL OR model = :model)
-ORDER BY number DESC LIMIT :most
+ORDER BY number DESC LIMIT :limit

@@ -1,8 +1,8 @@
 -- The oldest of the first waiting tasks, a group a row.
-WITH RECURSIVE waiting (grp) AS (
-  SELECT (SELECT min(grp) FROM tasks WHERE status = 'pending' AND ready = 1)
+WITH RECURSIVE waiting (limit_group) AS (
+  SELECT (SELECT min(limit_group) FROM tasks WHERE status = 'pending' AND ready = 1)
   UNION ALL
-  SELECT (SELECT min(grp) FROM tasks WHERE status = 'pending' AND ready = 1 AND grp > waiting.grp) FROM waiting WHERE grp IS NOT NULL)
-SELECT grp, (SELECT number FROM tasks WHERE status = 'pending' AND ready = 1 AND grp = waiting.grp
+  SELECT (SELECT min(limit_group) FROM tasks WHERE status = 'pending' AND ready = 1 AND limit_group > waiting.limit_group) FROM waiting WHERE limit_group IS NOT NULL)
+SELECT limit_group, (SELECT number FROM tasks WHERE status = 'pending' AND ready = 1 AND limit_group = waiting.limit_group
   ORDER BY priority DESC, number LIMIT 1) AS head
-FROM waiting WHERE grp IS NOT NULL AND NOT (SELECT paused FROM groups WHERE name = waiting.grp)
+FROM waiting WHERE limit_group IS NOT NULL AND NOT (SELECT paused FROM groups WHERE name = waiting.limit_group)

@@ -1,2 +1,2 @@
 -- Put a key into another group.
-UPDATE keys SET grp = :grp WHERE name = :key
+UPDATE keys SET limit_group = :limit_group WHERE name = :key

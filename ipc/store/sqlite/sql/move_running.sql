@@ -1,2 +1,2 @@
 -- Put a running task into another group, in a slot that is free there.
-UPDATE tasks SET grp = :grp, slot = :slot WHERE number = :number AND status = 'running'
+UPDATE tasks SET limit_group = :limit_group, slot = :slot WHERE number = :number AND status = 'running'

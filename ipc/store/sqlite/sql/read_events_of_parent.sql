@@ -9,4 +9,4 @@ SELECT seq, method AS type, parent, CAST(printf(
     ELSE substr(json_remove(body, '$.taskIds', '$.source'), 2)
   END) AS BLOB) AS frame
 FROM (SELECT *, iif(type = 'background_tasks_notification', 'background_tasks_batch', type) AS method FROM events)
-WHERE parent = :parent AND seq > :after ORDER BY seq LIMIT :most
+WHERE parent = :parent AND seq > :after ORDER BY seq LIMIT :limit

@@ -1,2 +1,2 @@
 -- Count the pending tasks of each group anew.
-UPDATE groups SET pending = (SELECT count(*) FROM tasks WHERE status = 'pending' AND grp = groups.name)
+UPDATE groups SET pending = (SELECT count(*) FROM tasks WHERE status = 'pending' AND limit_group = groups.name)

@@ -227,7 +227,7 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.parametrize("role", ["supervisor", "flusher", "nursery"])
+@pytest.mark.parametrize("role", ["supervisor", "flusher", "forkserver"])
 def test_neither_restore_nor_salvage_works_under_a_living_role(yard: Yard, file: Path, role: str):
     back_up(yard.database, file, replacing=False)
     command = [sys.executable, "-c", HOLD, str(yard.home.lock(role))]

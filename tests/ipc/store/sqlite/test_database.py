@@ -38,20 +38,20 @@ STATEMENTS = sorted(
 
 #: What never grows with the number of tasks or events, and is in every transaction or every turn of somebody's loop.
 HOT = """
-    any_over any_running any_unbatched any_unsettled cancel_pending count_ready count_ready_up_to count_unfinished
-    end_held end_pending find_ids first_event_after forget_over free_slot get_assigned get_digest get_output get_task
-    give_back hold_task holder_of_unique insert_dependency keep_snapshot last_id last_seq list_all_held list_due
-    list_held list_holders list_over list_ready list_running list_tasks list_tasks_of_parent list_unfinished_ids
-    list_unfinished_tasks list_unwell_tasks list_waiting_groups make_ready may_use_slot more_unbatched move_pending
-    move_running newest_event next_due note_pid old_events old_tasks park_worker place_task read_events
+    has_finished_dependency has_running_task has_unbatched_end has_unsettled_task cancel_pending count_ready count_ready_up_to count_unfinished
+    end_held end_pending find_ids get_first_event_after delete_finished_dependencies find_free_slot get_assigned get_digest get_output get_task
+    return_held_task hold_task find_unique_holder insert_dependency save_snapshot get_last_id get_last_seq list_all_held list_due
+    list_held list_holders list_finished_dependencies list_ready list_running list_tasks list_tasks_of_parent list_unfinished_ids
+    list_unfinished_tasks list_failed_tasks list_waiting_groups make_ready check_slot has_more_unbatched move_pending
+    move_running get_newest_event get_next_due set_pid list_old_events list_old_tasks park_worker place_task read_events
     read_events_of_parent request_held request_held_of_group retry_task set_progress set_stale settle_task start_task
-    state_of state_of_group take_claims take_parked take_unbatched truncated_to unpark_worker waits_for_mine
+    get_state get_group_state take_claims take_parked take_unbatched get_truncation unpark_worker find_slot_deadlock
     write_verdict
 """.split()
 
 #: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
 SHORT_WALK = re.compile(
-    r"SCAN \w+( USING (COVERING )?INDEX (tasks_(ready|unready|held|running|due|unfinished|unwell)|dependencies_over))?"
+    r"SCAN \w+( USING (COVERING )?INDEX (tasks_(ready|unready|held|running|due|unfinished|failed)|dependencies_finished))?"
 )
 
 
@@ -120,7 +120,7 @@ def _is_short(step: str, text: str) -> bool:
     """Partial indexes hold live rows only; a walk along a key with LIMIT, min or max stops at its first rows."""
     if re.fullmatch(r"SCAN (\w+ )?(CONSTANT ROW|json_each.*)|SCAN \(.*\)", step):
         return True
-    if "tasks_" in step or "dependencies_over" in step:
+    if "tasks_" in step or "dependencies_finished" in step:
         return bool(SHORT_WALK.fullmatch(step))
     return bool(re.search(r"LIMIT|max\(|min\(|EXISTS", text)) or "counters" in step or "sqlite_sequence" in step
 
@@ -378,7 +378,7 @@ def test_database_that_could_not_be_opened_again_is_opened_by_the_next_transacti
             pass
         other.execute(f"PRAGMA user_version = {SCHEMA}")
     with opened.read() as transaction:
-        assert transaction.value("last_seq") == 0
+        assert transaction.value("get_last_seq") == 0
 
 
 def test_a_closed_database_says_so(opened):
@@ -425,7 +425,7 @@ def test_an_illegal_move_is_told_as_such(home):
         id = yard.run()
         number = yard.queue._state(id)["number"]
         with pytest.raises(MoveNotAllowed), yard.database.write() as transaction:
-            transaction.run("cancel_waiting", {"now": 1, "most": 1})
+            transaction.run("cancel_waiting", {"now": 1, "limit": 1})
             yard.database._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
 
 
@@ -445,7 +445,7 @@ def test_a_change_of_state_and_its_event_are_one(home):
     with Yard(home) as yard:
         id = yard.launch(parent_session_id="ses-1")
         with pytest.raises(ZeroDivisionError), yard.database.write() as transaction:
-            transaction.run("cancel_waiting", {"now": 1, "most": 9})
+            transaction.run("cancel_waiting", {"now": 1, "limit": 9})
             raise ZeroDivisionError
         assert yard.get(id).status is TaskStatus.PENDING
         assert yard.told() == []

@@ -39,10 +39,23 @@ def test_migration_keeps_everything_in_the_database(older: Home):
     after = contents(older)
     assert {row["status"] for row in before["tasks"]} == {"pending", "running", "completed", "error", "cancelled"}
     assert all(before[name] for name in ("events", "outbox", "cursors", "dependencies", "outputs", "inputs"))
+    before = {RENAMED.get(table, table): [renamed(row) for row in rows] for table, rows in before.items()}
     for table in before.keys() - {"_sqlite_migrations"}:
         added = kept(after[table], before[table]) - kept(before[table], after[table])
         assert not kept(before[table], after[table]) - kept(after[table], before[table]), table
         assert not added or table == "counters", table
+
+
+#: Tables and columns of release 0.1, and their names now.
+RENAMED = {
+    "grp": "limit_group", "uniq": "unique_key", "most": "slot_limit", "over": "finished", "well": "succeeded",
+    "heirs": "successors", "heir": "successor",
+}  # fmt: skip
+
+
+def renamed(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row of release 0.1 with the names that its columns have now."""
+    return {RENAMED.get(name, name): value for name, value in row.items()}
 
 
 def kept(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> Counter[str]:
@@ -54,8 +67,9 @@ def kept(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> Counter[st
 LIVING: dict[str, tuple[tuple[str, ...], str | None]] = {
     "supervisor": (("supervisor",), "supervisor"),
     "flusher": (("flusher",), None),
-    "nursery": (("nursery",), None),
-    "retired nursery": (("nursery-17",), None),
+    "fork server": (("nursery",), None),
+    "retired fork server": (("nursery-17",), None),
+    "new fork server": (("forkserver",), None),
     "worker": ((), "worker"),
 }
 
@@ -68,7 +82,7 @@ def test_nothing_is_migrated_while_an_older_process_lives(older: Home, name: str
         if role is not None:
             register(older, role, pid)
             before = contents(older)
-        with pytest.raises(OlderProcesses, match=f"{name.removeprefix('retired ')} {pid}"):
+        with pytest.raises(OlderProcesses, match=f"{name.removeprefix('retired ').removeprefix('new ')} {pid}"):
             migrate(older)
         with pytest.raises(OlderProcesses):
             refuse_older_processes(older)
@@ -78,15 +92,15 @@ def test_nothing_is_migrated_while_an_older_process_lives(older: Home, name: str
 
 
 def test_refusal_says_how_to_stop_a_supervisor(older: Home):
-    refused = pytest.raises(OlderProcesses, match=r"supervisor \d+, nursery \d+\. First: backburner down$")
+    refused = pytest.raises(OlderProcesses, match=r"supervisor \d+, fork server \d+\. First: backburner down$")
     with process(older, "supervisor", "nursery"), refused:
         migrate(older)
 
 
 def test_refusal_says_how_to_stop_what_a_supervisor_left(older: Home):
-    with process(older, "nursery") as nursery, process(older) as worker:
+    with process(older, "nursery") as fork_server, process(older) as worker:
         register(older, "worker", worker)
-        with pytest.raises(OlderProcesses, match=rf"First: kill {nursery} {worker} "):
+        with pytest.raises(OlderProcesses, match=rf"First: kill {fork_server} {worker} "):
             migrate(older)
 
 
@@ -120,19 +134,19 @@ def supervising(older: Home) -> Iterator[Home]:
 
 
 def test_supervisor_migrates_beside_processes_of_schema_five(supervising: Home):
-    with process(supervising, "nursery"), migration_lock(supervising, FIRST_LIVE, list):
+    with process(supervising, "forkserver"), migration_lock(supervising, FIRST_LIVE, list):
         pass
 
 
 def test_supervisor_migrates_beside_no_process_of_an_earlier_schema(supervising: Home):
-    with process(supervising, "nursery") as pid, pytest.raises(OlderProcesses, match=f"nursery {pid}"):
+    with process(supervising, "forkserver") as pid, pytest.raises(OlderProcesses, match=f"fork server {pid}"):
         migrate(supervising)
     migrate(supervising)
     assert holder(supervising.lock("supervisor")) == os.getpid()
 
 
 @pytest.mark.parametrize(
-    ("locks", "remedy"), [(["nursery"], "backburner up --detach"), (["supervisor", "flusher"], "backburner restart")]
+    ("locks", "remedy"), [(["forkserver"], "backburner up --detach"), (["supervisor", "flusher"], "backburner restart")]
 )
 def test_other_command_leaves_a_live_migration_to_the_supervisor(older: Home, locks: list[str], remedy: str):
     refused = pytest.raises(OlderProcesses, match=f"First: {remedy}")

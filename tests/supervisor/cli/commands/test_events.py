@@ -67,7 +67,7 @@ def test_what_cannot_be_listened_to_is_a_usage_error(cli: Cli, words: tuple[str,
 def test_a_log_that_was_cut_says_where_it_begins(cli: Cli, stage: Stage):
     stage.ended(parent_session_id="me")
     with stage.queue.database.write() as transaction:
-        transaction.run("note_truncation", {"parent": "me", "seq": 1})
+        transaction.run("record_truncation", {"parent": "me", "seq": 1})
     found = events(cli("listen", "--parent", "me", "--until-now", "--after", "0"))
     assert found[0]["type"] == "log_truncated"
     assert [event["seq"] for event in found] == [1, 2]

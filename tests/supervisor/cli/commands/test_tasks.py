@@ -22,9 +22,9 @@ def test_the_status_document_has_the_agreed_fields(cli: Cli, home: Path, stage: 
     stage.pending(concurrency_key="opus")
     found = cli("status", "--json").json
     assert set(found) == {
-        "supervisor", "flusher", "nursery", "workers", "keys", "log", "home", "socket", "version", "sqlite",
+        "supervisor", "flusher", "forkServer", "workers", "keys", "log", "home", "socket", "version", "sqlite",
     }  # fmt: skip
-    assert found["supervisor"] is found["flusher"] is found["nursery"] is None
+    assert found["supervisor"] is found["flusher"] is found["forkServer"] is None
     assert found["keys"] == [{"key": "opus", "limit": 2, "running": 1, "pending": 1, "paused": False}]
     assert found["log"]["lastSeq"] == 1
     assert found["home"] == str(home)

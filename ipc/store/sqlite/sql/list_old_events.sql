@@ -3,4 +3,4 @@
 SELECT seq, parent, at, parent IS NULL OR at < :ancient
   OR seq <= coalesce((SELECT min(c.seq) FROM cursors c WHERE c.parent = e.parent), 0) AS deletable,
   iif(type = 'background_tasks_notification', json_array_length(body, '$.taskIds'), 0) AS tasks
-FROM events e WHERE seq > :after ORDER BY seq LIMIT :most
+FROM events e WHERE seq > :after ORDER BY seq LIMIT :limit

@@ -1,2 +1,2 @@
 -- To which session another one's notices and launches go, if they do.
-SELECT heir FROM heirs WHERE parent = :parent
+SELECT successor FROM successors WHERE parent = :parent

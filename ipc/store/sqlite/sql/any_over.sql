@@ -1,2 +1,0 @@
--- Whether a dependency waits to be taken note of.
-SELECT 1 FROM dependencies WHERE over = 1 LIMIT 1

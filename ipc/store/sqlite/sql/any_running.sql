@@ -1,2 +1,0 @@
--- Whether a task runs.
-SELECT EXISTS (SELECT 1 FROM tasks WHERE status = 'running' AND grp >= '')

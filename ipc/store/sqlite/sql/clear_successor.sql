@@ -1,0 +1,2 @@
+-- A session stands for itself again.
+DELETE FROM successors WHERE parent = :parent

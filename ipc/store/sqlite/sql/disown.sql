@@ -1,2 +1,0 @@
--- A session stands for itself again.
-DELETE FROM heirs WHERE parent = :parent

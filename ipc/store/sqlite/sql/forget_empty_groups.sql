@@ -1,5 +1,0 @@
--- Groups that no key belongs to any more, and that nobody set a limit for or paused.
-DELETE FROM groups WHERE configured IS NULL AND live IS NULL AND NOT paused AND pending = 0
-  AND NOT EXISTS (SELECT 1 FROM keys WHERE keys.grp = groups.name)
-  AND NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'running' AND tasks.grp = groups.name)
-  AND NOT EXISTS (SELECT 1 FROM tasks WHERE status = 'pending' AND ready IN (0, 1) AND tasks.grp = groups.name)

@@ -1,2 +1,0 @@
--- Dependencies of a task that are over.
-DELETE FROM dependencies WHERE task = :task AND (over = 1 OR :every)

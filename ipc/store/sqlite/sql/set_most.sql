@@ -1,2 +1,0 @@
--- Note the limit in force.
-UPDATE groups SET most = :most WHERE name = :name AND most <> :most
