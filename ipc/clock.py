@@ -44,7 +44,7 @@ def parse(text: str) -> int:
     return round((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-def moment(milliseconds: int) -> datetime:
+def to_datetime(milliseconds: int) -> datetime:
     """An aware datetime of milliseconds since 1970."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
 

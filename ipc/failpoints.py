@@ -1,6 +1,6 @@
 """Names for the places where a process does what others see: commits, starts, signals, sends, renames, unlinks.
 
-`with moment("log.rename"):` around each of them is the seam at which a process can be killed exactly there, to see
+`with failpoint("log.rename"):` around each of them is the seam at which a process can be killed exactly there, to see
 that nothing is lost and nothing happens twice. Without a watch it is one look at a global. A process that is started
 with BACKBURNER_MOMENTS=FOLDER does what the file `order` in that folder says, and notes where it has been.
 """
@@ -50,7 +50,7 @@ class _Watched:
 class Watch:
     """Follows the order in a folder.
 
-    An order is a JSON object: its `token` names the files `<token>.reached` (a line for each edge of a moment that any
+    An order is a JSON object: its `token` names the files `<token>.reached` (a line for each failpoint edge that any
     process comes to), `<token>.count` and `<token>.killed`. The process that comes to the edge `kill` as number `nth`
     kills itself there. An edge reads «bb-worker database.commit@Queue.settle before»: who, where, called by whom.
     """
@@ -96,7 +96,7 @@ def _append(path: str, text: str) -> int:
 
 
 def _callers() -> Iterator[str]:
-    """Who called the function that stands around the moment: the names up to the first one of another module."""
+    """Who called the function that stands around the failpoint: the names up to the first one of another module."""
     place, *callers = _codes()
     for code in callers:
         yield code.co_qualname
@@ -117,6 +117,6 @@ _UNWATCHED: Final = _Unwatched()
 _watch = Watch(Path(os.environ[WATCH])) if WATCH in os.environ else None
 
 
-def moment(name: str) -> AbstractContextManager[None]:
+def failpoint(name: str) -> AbstractContextManager[None]:
     """Surround what others see. Within the program each name stands at one place."""
     return _UNWATCHED if _watch is None else _Watched(_watch, name)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import BadHome
-from .failpoints import moment
+from .failpoints import failpoint
 
 NAME = ".backburner"
 
@@ -126,7 +126,7 @@ class Home:
         except OSError:  # nobody listens
             return False
         try:
-            with moment("wake.send"):
+            with failpoint("wake.send"):
                 os.write(pipe, line.encode() + b"\n")
         except OSError as error:
             if error.errno not in (errno.EAGAIN, errno.EPIPE):  # full: it is awake; gone: it will look at its start
@@ -201,7 +201,7 @@ def _create(path: Path, text: str) -> None:
 
 def _create_fifo(path: Path) -> None:
     try:
-        with moment("wake.make"):
+        with failpoint("wake.make"):
             os.mkfifo(path, 0o600)
     except FileExistsError:
         return
@@ -214,7 +214,7 @@ def _shortcut(folder: Path) -> Path:
     base = _runtime_folder()
     link = base / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
     try:
-        with moment("shortcut.link"):
+        with failpoint("shortcut.link"):
             link.symlink_to(folder)
     except FileExistsError:
         if Path(os.readlink(link)) != folder:

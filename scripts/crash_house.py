@@ -1,4 +1,4 @@
-"""A home in which processes are killed at named moments; an operator who starts what died again; what must be true."""
+"""A home in which processes are killed at failpoints; an operator that starts what died again; what must be true."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Violation(Exception):
 
 
 class Order(NamedTuple):
-    """What the processes of a home are to do at their moments: note them, and die at one."""
+    """What the processes of a home are to do at their failpoints: note them, and die at one."""
 
     token: str
     kill: str | None = None
@@ -280,9 +280,8 @@ class House:
         log = self.home.log.read_text()[-3000:] if self.home.log.exists() else ""
         alive = [f"{pid} {comm(pid)} in {_waits(pid)}" for pid in self.ours()]
         with suppress(sqlite3.Error):
-            query = (
-                "SELECT id, limit_group, status, ready, slot, owner, claim, held, verdict FROM tasks WHERE completed_at IS NULL"
-            )
+            columns = "id, limit_group, status, ready, slot, owner, claim, held, verdict"
+            query = f"SELECT {columns} FROM tasks WHERE completed_at IS NULL"
             alive += [str(tuple(row)) for row in [*self.rows(query), *self.rows("SELECT * FROM processes")]]
         return "\n".join([log, *alive])
 
@@ -451,7 +450,7 @@ class Play:
         return (self.order.kill or "").partition(" ")[0]
 
     def arm(self) -> None:
-        """From now on moments count."""
+        """From now on failpoints count."""
         self.house.order(self.order)
 
     def job(self, kind: str) -> list[str]:

@@ -1,6 +1,6 @@
 """The crash matrix: in each scene, each process is killed before and after each place where it does what others see.
 
-First the scenes are played to see which moments they reach; every such moment, with the role that came to it, and
+First the scenes are played to see which failpoints they reach; every such failpoint, with the role that came to it, and
 where it came to it several times the first and the last of them, is a cell. In a cell that process gets SIGKILL exactly
 there; what an operator would start again is started again; then all must be over, and true.
 """
@@ -35,19 +35,19 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Cells that one home sees, one after the other.
 CHUNK = 24
 
-#: How often a cell is played until its moment was come to: what is raced for is not come to each time.
+#: How often a cell is played until its failpoint was come to: what is raced for is not come to each time.
 TRIES = 6
 
 #: How often a cell that was violated is played again: a machine that stood still violates it once, a fault in most.
 REPLAYS = 4
 
-#: How often all scenes are played at most to find their moments: a race does not reach each moment every time.
+#: How often all scenes are played at most to find their failpoints: a race does not reach each failpoint every time.
 RECORDINGS = 4
 
 #: Seconds after which a cell will not end any more: every wait in it should have been given up long before.
 HANGS = 1200
 
-#: The edges of a moment.
+#: The edges of a failpoint.
 EDGES = ("before", "after")
 
 #: Moments that no scene comes to, and why.
@@ -66,7 +66,7 @@ UNREACHABLE = {
     "client.async.send": "as client.send, in somebody else's process",
     "agents.ask": "only asks other programs for their versions",
     "usher.start": "the matrix's operator starts supervisors itself; the usher has left before one is up",
-    "caller.start": "a library's way to the command line, whose moments are its own",
+    "caller.start": "a library's way to the command line, whose failpoints are its own",
     "output.disarm": "only where a file system does not set the time of an empty file that is truncated",
     "call.unlink": "only for a call that ends while its worker links its output files",
     "runner.spawn": "only for another interpreter; as task.spawn",
@@ -90,7 +90,7 @@ UNREACHABLE = {
 }
 
 
-#: Why a cell may be missed though its moment was come to once: what is raced for there.
+#: Why a cell may be missed though its failpoint was come to once: what is raced for there.
 RACES = {
     "Queue.note_pid": "only for a job that lives longer than 50 ms; the scenes whose job waits come there each time",
     "": "in each play the race for it went otherwise",
@@ -115,7 +115,7 @@ class Cell(NamedTuple):
         return self.where.partition(" ")[0]
 
     @property
-    def moment(self) -> str:
+    def failpoint(self) -> str:
         """The name of the place."""
         return self.where.split(" ")[1].partition("@")[0]
 
@@ -288,8 +288,8 @@ def _in_turns(cells: list[Cell]) -> list[Cell]:
     return [cell for _, cell in sorted(places)]
 
 
-def moments() -> set[str]:
-    """The names of all moments, from the source."""
+def failpoints() -> set[str]:
+    """The names of all failpoints, from the source."""
     return {
         str(node.args[0].value)
         for package in ("ipc", "supervisor")
@@ -297,13 +297,13 @@ def moments() -> set[str]:
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call)
         and isinstance(node.func, ast.Name)
-        and node.func.id == "moment"
+        and node.func.id == "failpoint"
         and isinstance(node.args[0], ast.Constant)
     }
 
 
 def explore(scenes: list[str], jobs: int) -> list[Record]:
-    """Play all scenes without a kill, and again while a moment is neither reached nor listed as unreachable."""
+    """Play all scenes without a kill, and again while a failpoint is neither reached nor listed as unreachable."""
     records = records_of(scenes, jobs)
     for _ in range(RECORDINGS - 1):
         if not unexplained(records):
@@ -314,18 +314,18 @@ def explore(scenes: list[str], jobs: int) -> list[Record]:
 
 
 def unexplained(records: list[Record]) -> list[str]:
-    """List the moments that no scene reached and that are not listed as unreachable."""
+    """List the failpoints that no scene reached and that are not listed as unreachable."""
     return sorted(missing(records) - UNREACHABLE.keys())
 
 
 def missing(records: list[Record]) -> set[str]:
-    """Return the moments that no scene reached."""
-    return moments() - {cell.moment for record in records for cell in record.cells}
+    """Return the failpoints that no scene reached."""
+    return failpoints() - {cell.failpoint for record in records for cell in record.cells}
 
 
 def tell_missing(records: list[Record]) -> None:
-    """Print the moments that no scene reached, and why."""
-    print(f"\n{len(moments() - missing(records))} moments of {len(moments())} are reached; not reached:")
+    """Print the failpoints that no scene reached, and why."""
+    print(f"\n{len(failpoints() - missing(records))} failpoints of {len(failpoints())} are reached; not reached:")
     for name in sorted(missing(records)):
         print(f"  {name}: {UNREACHABLE.get(name, 'NO REASON KNOWN')}")
 
@@ -370,7 +370,7 @@ def main() -> int:
 
 def _report(acts: list[Act], seconds: float) -> bool:
     outcomes = [outcome for act in acts for outcome in act.outcomes]
-    for title, of in (("scene", lambda cell: cell.scene), ("moment", lambda cell: cell.moment)):
+    for title, of in (("scene", lambda cell: cell.scene), ("failpoint", lambda cell: cell.failpoint)):
         _tabulate(title, outcomes, of)
     excited = _tell_idle(acts)
     for outcome in _sorted(outcomes, "missed"):

@@ -15,8 +15,8 @@ from ..ipc.home import Home
 from ..ipc.machine.lock import Lock
 from ..ipc.model.batch import BatchWindow, NotificationConfig
 from ..ipc.store.applied_config import applied_configuration
-from ..ipc.store.events import Line, Log
-from ..ipc.store.processes import Registry
+from ..ipc.store.events import EventLog, Line
+from ..ipc.store.processes import ProcessTable
 from ..ipc.store.queue import Queue
 from ..ipc.store.sqlite.database import Database
 from ..ipc.store.status import status
@@ -51,11 +51,11 @@ class Flusher(Role):
             return
         keep_memory()
         self._database = Database(self.home, "normal")
-        self._log = Log(self._database)
+        self._log = EventLog(self._database)
         self._queue = Queue(self._database, applied_configuration(self._database))
         self._queue.publication_timeout = 0.0  # this process serves others meanwhile
         self._configure()
-        self._registry = Registry(self._database)
+        self._registry = ProcessTable(self._database)
         self._number = self._registry.register("flusher")
         self._seq = self._log.last_seq()
         self._form_batches(None)

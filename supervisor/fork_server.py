@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..ipc.failpoints import moment
+from ..ipc.failpoints import failpoint
 from ..ipc.home import Home
 from ..ipc.machine.lock import Lock
 from .execution.process_tree import children_of, is_spared, kill_all, take_statuses, take_stopped
@@ -73,7 +73,7 @@ class ForkServer(Role):
     def farewell(self) -> None:
         """Nothing to close that the kernel does not close."""
         if self._retired is not None:
-            with moment("fork_server.retired.unlink"):
+            with failpoint("fork_server.retired.unlink"):
                 self._retired.unlink(missing_ok=True)
 
     def _accept(self, _mask: int) -> None:
@@ -141,10 +141,10 @@ class ForkServer(Role):
         if self._retired is None:
             self.selector.unregister(self._listener)
             self._listener.close()
-            with moment("fork_server.retire.unlink"):
+            with failpoint("fork_server.retire.unlink"):
                 (self.home.folder / "fork_server.sock").unlink(missing_ok=True)
             self._retired = retired_lock(self.home, os.getpid())
-            with moment("fork_server.retire.rename"):
+            with failpoint("fork_server.retire.rename"):
                 self._lock.path.rename(self._retired)
             self._leave()
 
@@ -166,6 +166,6 @@ def listen(home: Home, name: str) -> socket.socket:
     os.chmod(home.folder / own, 0o600)
     listener.listen(8)
     listener.setblocking(False)
-    with moment("fork_server.rename"):
+    with failpoint("fork_server.rename"):
         os.rename(home.folder / own, home.folder / name)
     return listener

@@ -22,7 +22,7 @@ from ..ipc.machine.lock import Lock, holder
 from ..ipc.machine.watchdog import Thaw, is_stopped
 from ..ipc.store.applied_config import apply_configuration, note_reload
 from ..ipc.store.groups import Groups
-from ..ipc.store.processes import Holder, Registry, Running
+from ..ipc.store.processes import Holder, ProcessTable, Running
 from ..ipc.store.queue import Queue
 from ..ipc.store.sqlite.database import Database, refuse_older_processes
 from .execution.process_tree import children_of, take_statuses
@@ -138,7 +138,7 @@ class Supervisor(Role):
         self._database = Database(self.home, self._config.durability)
         self._queue = Queue(self._database, self._config)
         self._groups = Groups(self._database, self._config)
-        self._registry = Registry(self._database)
+        self._registry = ProcessTable(self._database)
         self._housekeeping = Housekeeping(self._database)
         self._dispatch = Dispatch(self._crew, self._groups, self._queue, self._hire)
         self._registry.strike_out_dead()
@@ -247,7 +247,7 @@ class Supervisor(Role):
             self._counted = False
 
     def _note_stillborn(self, hand: Hand) -> None:
-        """One that died before it could report for work: so may the next, and in the end it is the fork server's fault."""
+        """Count a worker that died before it reported; after several, replace the fork server."""
         self._stillborn = 0 if hand.owner is not None else self._stillborn + 1
         if self._stillborn:
             self._hiring_backoff.note()

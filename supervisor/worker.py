@@ -13,12 +13,12 @@ from typing import Any
 
 from ..ipc import clock
 from ..ipc.errors import Temporary
-from ..ipc.failpoints import moment
+from ..ipc.failpoints import failpoint
 from ..ipc.home import Home
 from ..ipc.model.claim import Ended, Settlement, Slot, Step, Taken
 from ..ipc.store.applied_config import applied_configuration
 from ..ipc.store.parking import ParkedSlots
-from ..ipc.store.processes import Registry
+from ..ipc.store.processes import ProcessTable
 from ..ipc.store.queue import Queue
 from ..ipc.store.sqlite.database import Database
 from .execution import run
@@ -81,7 +81,7 @@ class Worker(Role):
         self._database = Database(self.home, "normal")
         self._runner = LazyRunner(self._database, self._meet_runner)
         self._queue = Queue(self._database, applied_configuration(self._database))
-        self._registry = Registry(self._database)
+        self._registry = ProcessTable(self._database)
         self._owner = self._registry.register("worker")
         self._journal = Journal(self.home, self._owner)
         self._parking = Parking(self.home, ParkedSlots(self._database), self._owner, self.file_watch.rest)
@@ -133,7 +133,7 @@ class Worker(Role):
         self._journal.remove()
         self._tools.remove()
         for path in self.home.folder.glob(f"output/worker-{self._owner}[-.]*"):
-            with moment("worker.output.unlink"):
+            with failpoint("worker.output.unlink"):
                 path.unlink(missing_ok=True)
         self._registry.leave(self._owner)
         self._database.close()
@@ -434,7 +434,7 @@ class Worker(Role):
 
     def _say(self, message: dict[str, Any]) -> None:
         try:
-            with moment("worker.say"):
+            with failpoint("worker.say"):
                 self._channel.send(json.dumps(message).encode() + b"\n")
         except OSError:  # the supervisor is gone; `_listen` sees it
             return

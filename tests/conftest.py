@@ -14,8 +14,8 @@ import hypothesis
 import pytest
 
 from tests.helpers.commands import backburner
-from tests.helpers.moment import eventually
 from tests.helpers.strays import described, end, strays
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 # A suite that is started in the background has Ctrl-C ignored, and all that it starts would have it, too.

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.moment import eventually
 from tests.helpers.strays import described, strays
+from tests.helpers.wait import eventually
 
 WAITS_FOR_ITS_STDIN = [sys.executable, "-c", "input()"]
 

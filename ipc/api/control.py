@@ -17,7 +17,7 @@ from .. import clock
 from ..bus.client import Client, Naps
 from ..config.environment import of_nobody
 from ..errors import AlreadyRunning, BackburnerError, Disconnected, InvalidInput, NoSupervisor, Permanent, Temporary
-from ..failpoints import moment
+from ..failpoints import failpoint
 from ..home import Home
 from ..machine.identity import Identity
 from ..machine.lock import holder
@@ -152,7 +152,7 @@ def _server(home: Home) -> int | None:
 def rescue(home: Home) -> None:
     """Settle what dead workers had, where no supervisor lives to do it: by a process of its own. Raises Temporary."""
     command = program(RESCUE, str(home.folder))
-    with moment("caller.start"):
+    with failpoint("caller.start"):
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment(home, None)
         )
@@ -170,7 +170,7 @@ def _refuse_second(home: Home) -> None:
 
 def _usher(home: Home, overrides: Mapping[str, object] | None) -> subprocess.Popen[bytes]:
     command = program("--home", str(home.folder), "up")
-    with moment("usher.start"):
+    with failpoint("usher.start"):
         return subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _USHER, str(home.log), *command],
             stdin=subprocess.PIPE,

@@ -12,7 +12,7 @@ from .. import clock
 from ..bus.client import EVERYONE, LONGEST_NAP, Naps, Wire
 from ..errors import BackburnerError, Temporary
 from ..model.event import Event
-from ..store.events import Line, Log
+from ..store.events import EventLog, Line
 from ..store.sqlite.database import Database
 
 #: Events read from the log in one go.
@@ -25,7 +25,7 @@ class Stream:
     def __init__(self, database: Database, parent: str, after: int) -> None:
         """Begin after that number."""
         self._home = database.home
-        self._log = Log(database)
+        self._log = EventLog(database)
         self._parent, self._after = parent, after
         self._wire: Wire | None = None
         self._stirred = threading.Event()
@@ -97,7 +97,7 @@ class Stream:
             yield Event(
                 seq=first - 1,
                 type="log_truncated",
-                at=clock.moment(clock.now()),
+                at=clock.to_datetime(clock.now()),
                 parent_session_id=parent,
                 data={"firstSeq": first},
             )
@@ -141,7 +141,7 @@ class Follower:
         """Have `handle` called with each event, in order, and `handled` when `after` counts it; errors are logged."""
         self._database = database
         self._handle, self._handled = handle, handled
-        self._stream = Stream(database, EVERYONE, Log(database).last_seq())
+        self._stream = Stream(database, EVERYONE, EventLog(database).last_seq())
         self._abandoned = False
         #: The number of the last event that was handled.
         self.after = self._stream._after

@@ -13,7 +13,7 @@ from ..config.settings import BackgroundConfig
 from ..errors import BackburnerError
 from ..home import Home
 from ..model.task import Task
-from ..store.events import Log
+from ..store.events import EventLog
 from ..store.queue import Queue
 from ..store.sqlite.database import Database
 from .callbacks import Listeners, Waiting
@@ -31,7 +31,7 @@ class Store:
         self.pid = os.getpid()
         self.database = Database(home, config.durability)
         self.queue = Queue(self.database, config)
-        self.log = Log(self.database)
+        self.log = EventLog(self.database)
         self.listeners = Listeners(self.queue)
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._follower: Follower | None = None

@@ -12,13 +12,13 @@ from .. import clock
 from ..bus.client import Client
 from ..config.settings import BackgroundConfig
 from ..errors import Disconnected, MoveNotAllowed, NoSupervisor, Temporary
-from ..failpoints import moment
+from ..failpoints import failpoint
 from ..model.task import Task
 from ..store import export_format
-from ..store.events import Log
+from ..store.events import EventLog
 from ..store.groups import publish_all
 from ..store.importer import Loaded, Restoring
-from ..store.processes import Registry
+from ..store.processes import ProcessTable
 from ..store.queue import Queue
 from ..store.retention import STEP, Pruned, Pruning
 from ..store.sqlite.database import Database, Row
@@ -51,7 +51,7 @@ class Archive:
         self.home = database.home
         self.config = config
         self._queue = Queue(database, config)
-        self._log = Log(database)
+        self._log = EventLog(database)
 
     # forgetting
 
@@ -95,7 +95,7 @@ class Archive:
     def _cancel_all(self) -> None:
         while self._cancel_waiting() == STEP:
             continue
-        running = [one.id for one in Registry(self.database).running() if self._cancel(one.id)]
+        running = [one.id for one in ProcessTable(self.database).running() if self._cancel(one.id)]
         wait_until_gone(self._queue, running)
         publish_all(self.database)
 
@@ -128,13 +128,13 @@ class Archive:
     def _unlink(self, copied: Sequence[str], claim: int) -> None:
         """The inputs of the tasks that are forgotten, and what any try up to that claim wrote or read."""
         for name in copied:
-            with moment("clear.input.unlink"):
+            with failpoint("clear.input.unlink"):
                 self.home.input(name).unlink(missing_ok=True)
         for folder in ("output", "input"):
             for path in (self.home.folder / folder).iterdir():
                 number = path.name.partition(".")[0]
                 if number.isdecimal() and int(number) <= claim:
-                    with moment("clear.output.unlink"):
+                    with failpoint("clear.output.unlink"):
                         path.unlink(missing_ok=True)
 
     # writing and reading files

@@ -24,7 +24,7 @@ class BackgroundState:
 
     tasks: Mapping[str, Task] = field(default_factory=dict)
     active_count: Mapping[str, int] = field(default_factory=dict)
-    last_updated: datetime = field(default_factory=lambda: clock.moment(clock.now()))
+    last_updated: datetime = field(default_factory=lambda: clock.to_datetime(clock.now()))
     #: The home it was loaded from, where it is saved; None: this project's.
     home: str | None = field(default=None, compare=False)
 

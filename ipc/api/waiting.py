@@ -8,7 +8,7 @@ from .. import clock
 from ..bus.client import Client, Naps
 from ..errors import Disconnected, NoSupervisor
 from ..machine.lock import holder
-from ..store.processes import Registry, Running
+from ..store.processes import ProcessTable, Running
 from ..store.queue import Queue
 from . import control
 
@@ -34,7 +34,7 @@ def wait_until_gone(queue: Queue, ids: Collection[str]) -> None:
 
 
 def _running(queue: Queue) -> list[Running]:
-    return Registry(queue.database).running()
+    return ProcessTable(queue.database).running()
 
 
 def _is_supervised(queue: Queue) -> bool:

@@ -22,7 +22,7 @@ from ..errors import (
     OverCap,
     Temporary,
 )
-from ..failpoints import moment
+from ..failpoints import failpoint
 from ..home import Home
 from ..model.event import Event
 from . import jsonrpc
@@ -307,7 +307,7 @@ class Wire:
         number, frame = self._dialogue.ask(method, params)
         self.busy = True
         try:
-            with moment("client.send"):
+            with failpoint("client.send"):
                 self._socket.sendall(frame)
         except OSError as error:
             raise Disconnected from error
@@ -455,7 +455,7 @@ class AsyncWire:
         number, frame = self._dialogue.ask(method, params)
         self.busy = True
         try:
-            with moment("client.async.send"):
+            with failpoint("client.async.send"):
                 self._writer.write(frame)
                 await self._writer.drain()
         except OSError as error:

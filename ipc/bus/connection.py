@@ -11,7 +11,7 @@ from selectors import EVENT_READ, EVENT_WRITE, BaseSelector
 from typing import Protocol
 
 from ..errors import BackburnerError
-from ..failpoints import moment
+from ..failpoints import failpoint
 from ..store.events import Line
 from . import jsonrpc
 from .jsonrpc import LineReader, LineTooLong, Request
@@ -256,7 +256,7 @@ class Connection:
     def _push(self) -> None:
         try:
             while self._out:
-                with moment("bus.send"):
+                with failpoint("bus.send"):
                     sent = self._client.send(self._out)
                 del self._out[:sent]
             if self._swallow is not None:

@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 
 from .. import clock
 from ..errors import BackburnerError, InvalidInput, OverCap, Temporary
-from ..failpoints import moment
+from ..failpoints import failpoint
 from ..home import Home
 from ..model.event import TYPES
-from ..store.events import Line, Log
+from ..store.events import EventLog, Line
 from ..validation import Integer, ListOf, Nullable, OneOf, Record, Text
 from . import jsonrpc
 from .connection import EVERYONE, LOW, Call, Connection, Subscription
@@ -78,7 +78,7 @@ ACK = Record(
 class Bus:
     """The socket of a home. Whoever owns the selector calls what it returns: `key.data(mask)`."""
 
-    def __init__(self, selector: BaseSelector, home: Home, log: Log, methods: Mapping[str, Method]) -> None:
+    def __init__(self, selector: BaseSelector, home: Home, log: EventLog, methods: Mapping[str, Method]) -> None:
         """Serve `methods`, and subscriptions to `log`; `open` starts it."""
         self._selector, self._home, self._log = selector, home, log
         self._methods = {**methods, **self._own_methods()}
@@ -120,7 +120,7 @@ class Bus:
             self._listener.close()
             self._listener = None
         if self._bound is not None and _identity(Path(self._home.bus)) == self._bound:
-            with moment("bus.unlink"):
+            with failpoint("bus.unlink"):
                 Path(self._home.bus).unlink(missing_ok=True)
         self._close_spare()
 
@@ -313,7 +313,7 @@ class Bus:
             client.close()
         elif self._crowded():
             full = Temporary("There are too many connections; try again later.")
-            with suppress(OSError), moment("bus.refuse"):
+            with suppress(OSError), failpoint("bus.refuse"):
                 client.send(jsonrpc.encode_error(None, full))
             client.close()
         else:
@@ -393,7 +393,7 @@ def _most_clients() -> int:
 
 def _bind(beside: Path, place: Path) -> socket.socket:
     """A listening socket at `place`, for its owner alone."""
-    with moment("bus.beside.unlink"):
+    with failpoint("bus.beside.unlink"):
         beside.unlink(missing_ok=True)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -401,7 +401,7 @@ def _bind(beside: Path, place: Path) -> socket.socket:
         beside.chmod(0o600)
         listener.listen(1024)
         listener.setblocking(False)
-        with moment("bus.rename"):
+        with failpoint("bus.rename"):
             beside.rename(place)
     except OSError:
         listener.close()

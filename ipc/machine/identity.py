@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..failpoints import moment
+from ..failpoints import failpoint
 from .boot import boot_id
 
 
@@ -75,12 +75,12 @@ class Identity:
         descriptor = self.open()
         try:
             if descriptor is not None:
-                with moment("process.signal"):
+                with failpoint("process.signal"):
                     signal.pidfd_send_signal(descriptor, number)
             elif hasattr(os, "pidfd_open") or not self.alive():
                 return False
             else:
-                with moment("process.kill"):
+                with failpoint("process.kill"):
                     os.kill(self.pid, number)
         except (ProcessLookupError, PermissionError):
             return False

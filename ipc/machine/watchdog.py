@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from .. import clock
-from ..failpoints import moment
+from ..failpoints import failpoint
 
 #: Seconds for which the same process must have held the gate before it is looked at.
 SUSPICION = 1.0
@@ -78,7 +78,7 @@ def _is_stopped_by_psutil(pid: int) -> bool:
 
 def _signal(pid: int, number: signal.Signals) -> None:
     try:
-        with moment("holder.signal"):
+        with failpoint("holder.signal"):
             os.kill(pid, number)
     except (ProcessLookupError, PermissionError):
         return

@@ -46,7 +46,7 @@ class Event:
         return cls(
             seq=document["seq"],
             type=document["type"],
-            at=clock.moment(clock.parse(document["at"])),
+            at=clock.to_datetime(clock.parse(document["at"])),
             parent_session_id=document["parentSessionId"],
             data={name: value for name, value in document.items() if name not in _OWN_FIELDS},
         )

@@ -139,7 +139,7 @@ class Task:
         """The task that `to_json` or `brief` wrote. Raises KeyError, ValueError."""
         found = {attribute: document[name] for attribute, name in _TASK_NAMES if name in document}
         for name in ("queued_at", "started_at", "completed_at", "not_before"):
-            found[name] = clock.moment(clock.parse(found[name])) if found.get(name) else None
+            found[name] = clock.to_datetime(clock.parse(found[name])) if found.get(name) else None
         for name in ("command", "args", "after"):
             found[name] = None if found.get(name) is None else tuple(found[name])
         found["after"] = found["after"] or ()

@@ -40,7 +40,7 @@ class Line(NamedTuple):
         return str(json.loads(self.text).get("message", ""))
 
 
-class Log:
+class EventLog:
     """The event log of a home. What is read here was written by the database's triggers."""
 
     def __init__(self, database: Database) -> None:

@@ -55,7 +55,9 @@ class Groups:
         """Every group that has tasks, a limit of its own, or is paused."""
         with self.database.read() as transaction:
             rows = transaction.all("list_groups")
-        return [Group(row["name"], row["slot_limit"], row["running"], row["pending"], bool(row["paused"])) for row in rows]
+        return [
+            Group(row["name"], row["slot_limit"], row["running"], row["pending"], bool(row["paused"])) for row in rows
+        ]
 
     def waiting(self) -> list[tuple[int, str]]:
         """The first waiting task of each group that has one and is not paused: its number, and the group."""
@@ -171,7 +173,9 @@ def _set_single(database: Database, single: int) -> None:
 
 def request_held(transaction: Transaction, group: str | None) -> set[int]:
     """Ask the workers that hold tasks of a group (None: of any) to publish them; return their numbers."""
-    return {row["owner"] for row in transaction.all("request_held_of_group", {"limit_group": group, "now": clock.now()})}
+    return {
+        row["owner"] for row in transaction.all("request_held_of_group", {"limit_group": group, "now": clock.now()})
+    }
 
 
 def ensure(transaction: Transaction, limits: Limits, key: str) -> str:
@@ -205,7 +209,12 @@ def regroup(transaction: Transaction, config: BackgroundConfig) -> None:
     for row in transaction.all("list_keys"):
         group = limits.group(row["name"])
         if group != row["limit_group"]:
-            values = {"key": row["name"], "was": row["limit_group"], "limit_group": group, "slot_limit": limits.limit(group)}
+            values = {
+                "key": row["name"],
+                "was": row["limit_group"],
+                "limit_group": group,
+                "slot_limit": limits.limit(group),
+            }
             _move(transaction, values)
     transaction.run("delete_empty_groups")
     for row in transaction.all("list_groups"):

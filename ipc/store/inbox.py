@@ -13,6 +13,7 @@ from .. import clock
 from ..errors import Temporary
 from ..home import Home
 from ..machine.lock import Lock
+from .events import EventLog
 from .sqlite.database import Database
 
 #: The consumer that hooks and the MCP server share: what the model saw, it saw.
@@ -58,17 +59,15 @@ class Inbox:
 
     def acknowledge(self, seq: int) -> None:
         """Everything up to `seq` was told. Raises Temporary."""
-        from .events import Log
 
-        Log(self._database).acknowledge(self.parent, MODEL, seq)
+        EventLog(self._database).acknowledge(self.parent, MODEL, seq)
 
     def _flush(self) -> None:
         if not self._waiting():
             return
         from .applied_config import applied_configuration
-        from .events import Log
 
-        log, most = Log(self._database), applied_configuration(self._database).notification_max_batch
+        log, most = EventLog(self._database), applied_configuration(self._database).notification_max_batch
         while self._waiting():
             log.form_batch(self.parent, most)
         self._database.home.wake("flusher")

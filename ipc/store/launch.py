@@ -13,7 +13,7 @@ from typing import Any
 from .. import clock
 from ..config.settings import BUILT_IN, BackgroundConfig
 from ..errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent, is_full
-from ..failpoints import moment
+from ..failpoints import failpoint
 from ..home import Home, sync
 from ..model.task import INPUT_LIMIT, LaunchInput, Task, TaskStatus
 
@@ -95,7 +95,7 @@ class Order:
 
         self.input["stdin_file"] = os.urandom(16).hex()
         try:
-            with moment("launch.stdin.copy"):
+            with failpoint("launch.stdin.copy"):
                 shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
         except OSError as error:
             if is_full(error):
@@ -144,7 +144,7 @@ def _refuse_other_work(wanted: LaunchInput, task: Task, where: str) -> None:
 
 def _no_room(copy: Path, error: OSError) -> Temporary:
     """What to say of a copy that did not fit; what there is of it takes no room any more."""
-    with moment("launch.stdin.unlink"):
+    with failpoint("launch.stdin.unlink"):
         copy.unlink(missing_ok=True)
     return Temporary(f"The copy of stdinFile does not fit into {copy.parent}: {error.strerror}.")
 

@@ -49,7 +49,7 @@ class Holder(NamedTuple):
     requested: int | None
 
 
-class Registry:
+class ProcessTable:
     """The table of processes."""
 
     def __init__(self, database: Database) -> None:

@@ -11,7 +11,7 @@ from .. import clock
 from ..config.limits import Limits
 from ..config.settings import BackgroundConfig
 from ..errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, Temporary, UnknownAgent
-from ..failpoints import moment
+from ..failpoints import failpoint
 from ..model.claim import Advance, Held
 from ..model.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
 from . import claiming, parking
@@ -95,7 +95,7 @@ class Queue(Tasks):
 
     def _send(self, assignment: Assignment) -> None:
         """Send a task to the parked worker that it was claimed for; have the supervisor look if that worker is dead."""
-        with moment("launch.assignment.send"):
+        with failpoint("launch.assignment.send"):
             sent = parking.send(self.home, assignment)
         if sent:
             return
@@ -501,7 +501,12 @@ def _blocker(transaction: Transaction, id: str, any_end: bool) -> dict[str, Any]
     if row is None:
         raise NotFound(f"There is no task {id} to come after.", field="after")
     status = TaskStatus(row["status"])
-    return {"blocker": row["number"], "any_end": any_end, "finished": status.ended, "succeeded": status is TaskStatus.COMPLETED}
+    return {
+        "blocker": row["number"],
+        "any_end": any_end,
+        "finished": status.ended,
+        "succeeded": status is TaskStatus.COMPLETED,
+    }
 
 
 def _request_if_held(transaction: Transaction, state: Row) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config.settings import BackgroundConfig
-from ..failpoints import moment
+from ..failpoints import failpoint
 from .sqlite.database import Database, Row, Transaction
 
 #: Rows that one transaction deletes at most.
@@ -175,7 +175,7 @@ class Pruning:
     def _unlink(self, paths: Iterable[Path]) -> None:
         for path in paths:
             try:
-                with moment("prune.unlink"):
+                with failpoint("prune.unlink"):
                     path.unlink()
             except FileNotFoundError:  # its output is in the database, or it wrote nothing
                 continue

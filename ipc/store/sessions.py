@@ -20,7 +20,7 @@ def successor_of(transaction: Transaction, parent: str | None) -> str | None:
 
 
 def set_successor(transaction: Transaction, parent: str, successor: str) -> None:
-    """Make `successor`, which stands for itself from now on, the successor of `parent` and of all who had that for an successor."""
+    """Make `successor` the successor of `parent`, and of every session that `parent` succeeded."""
     clear_successor(transaction, successor)
     transaction.run("move_successors", {"parent": parent, "successor": successor})
     transaction.run("set_successor", {"parent": parent, "successor": successor})

@@ -10,9 +10,9 @@ from ..config.settings import BackgroundConfig
 from ..home import Home
 from ..machine.distribution import version
 from ..machine.lock import holder
-from .events import Log
+from .events import EventLog
 from .groups import Group, Groups
-from .processes import Process, Registry, Running
+from .processes import Process, ProcessTable, Running
 from .sqlite.database import Database, sqlite_version
 
 Document = dict[str, Any]
@@ -23,10 +23,10 @@ ROLES = {"supervisor": "supervisor", "flusher": "flusher", "forkServer": "forkse
 
 def status(database: Database, config: BackgroundConfig) -> Document:
     """The status of a home, in the shape of `status --json`."""
-    log = Log(database)
+    log = EventLog(database)
     return blank(database.home) | {
         **_roles(database),
-        "workers": _workers(Registry(database)),
+        "workers": _workers(ProcessTable(database)),
         "keys": [_key(group) for group in Groups(database, config).all()],
         "log": {"id": log.id(), "lastSeq": log.last_seq(), "unbatched": log.count_unbatched()},
     }
@@ -52,16 +52,16 @@ def _roles(database: Database) -> Document:
     living = {name: holder(database.home.lock(role)) for name, role in ROLES.items()}
     roles: Document = {name: None if pid is None else {"pid": pid} for name, pid in living.items()}
     if living["supervisor"] is not None:
-        roles["supervisor"]["startedAt"] = _started_at(Registry(database), living["supervisor"])
+        roles["supervisor"]["startedAt"] = _started_at(ProcessTable(database), living["supervisor"])
     return roles
 
 
-def _started_at(registry: Registry, pid: int) -> str | None:
+def _started_at(registry: ProcessTable, pid: int) -> str | None:
     since = registry.started_at("supervisor", pid)
     return None if since is None else clock.iso(since)
 
 
-def _workers(registry: Registry) -> list[Document]:
+def _workers(registry: ProcessTable) -> list[Document]:
     """The living workers, those with a task first."""
     busy = {one.owner.number: one for one in registry.running() if one.owner is not None}
     living = [one for one in registry.processes("worker") if one.identity.alive() is not False]
@@ -69,13 +69,13 @@ def _workers(registry: Registry) -> list[Document]:
     return sorted((_worker(one, busy, registry, since) for one in living), key=_place)
 
 
-def _supervised_since(registry: Registry) -> int:
+def _supervised_since(registry: ProcessTable) -> int:
     pid = holder(registry.database.home.lock("supervisor"))
     since = None if pid is None else registry.started_at("supervisor", pid)
     return since or 0
 
 
-def _worker(worker: Process, busy: Mapping[int, Running], registry: Registry, since: int) -> Document:
+def _worker(worker: Process, busy: Mapping[int, Running], registry: ProcessTable, since: int) -> Document:
     pid = worker.identity.pid
     running = busy.get(worker.number)
     return {

@@ -321,7 +321,7 @@ def _task(said: Values, waiting_for: str | None) -> Task:
         "command": _tuple(said["command"]),
         "after": _tuple(said["after"]) or (),
         "metadata": _loaded(said["metadata"]) or {},
-        **{name: None if said[name] is None else clock.moment(said[name]) for name in _TIMES},
+        **{name: None if said[name] is None else clock.to_datetime(said[name]) for name in _TIMES},
     }
     return Task.of_all(found)
 

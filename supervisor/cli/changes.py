@@ -10,7 +10,7 @@ from ...ipc import clock
 from ...ipc.bus.client import EVERYONE, Client
 from ...ipc.errors import BackburnerError
 from ...ipc.machine.lock import holder
-from ...ipc.store.events import Log
+from ...ipc.store.events import EventLog
 from .context import Desk
 
 #: The rests between two looks at the database, in seconds; while the bus tells all, a look only makes sure.
@@ -27,7 +27,7 @@ class Watch:
         self._told = threading.Event()
         self._nap = FIRST_NAP
         self._client = Client(desk.home)
-        after = Log(self._database).last_seq()
+        after = EventLog(self._database).last_seq()
         self._listener = threading.Thread(target=self._listen, args=(after,), name="watch", daemon=True)
 
     def __enter__(self) -> Self:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from ...ipc.machine.lock import holder
-from ...ipc.store.processes import Registry
+from ...ipc.store.processes import ProcessTable
 from .context import Desk
 
 
@@ -15,6 +15,6 @@ def settle_orphans(desk: Desk, ids: Collection[str]) -> None:
         return
     from ..pool.recovery import is_dead, rescue_all
 
-    running = [one for one in Registry(desk.database).running() if one.id in ids]
+    running = [one for one in ProcessTable(desk.database).running() if one.id in ids]
     if any(is_dead(one) for one in running):
         rescue_all(desk.home)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ...ipc.config import settings
 from ...ipc.config.settings import BackgroundConfig
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ..role import Role
 
@@ -36,7 +36,7 @@ def _become(command: list[str], overrides: Mapping[str, object]) -> None:
     from ...ipc.api.control import OVERRIDES
 
     environment = {**os.environ, OVERRIDES: json.dumps(overrides)}
-    with moment("supervisor.exec"):
+    with failpoint("supervisor.exec"):
         os.execve(command[0], command, environment)
 
 

@@ -66,5 +66,5 @@ def hour(seconds: float) -> str:
     """A moment as the clock on the wall shows it, with the day where it is another one."""
     from datetime import datetime
 
-    then, now = datetime.fromtimestamp(seconds).astimezone(), clock.moment(clock.now()).astimezone()
+    then, now = datetime.fromtimestamp(seconds).astimezone(), clock.to_datetime(clock.now()).astimezone()
     return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M")

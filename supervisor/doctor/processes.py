@@ -14,7 +14,7 @@ from ...ipc.machine.distribution import version
 from ...ipc.machine.identity import start_ticks
 from ...ipc.machine.lock import holder
 from ...ipc.machine.watchdog import is_stopped
-from ...ipc.store.processes import Registry, Running
+from ...ipc.store.processes import ProcessTable, Running
 from ...ipc.store.sqlite.database import Inspection
 from ..execution.process_tree import bearers
 from ..pool.recovery import is_dead
@@ -110,7 +110,7 @@ def check_orphans(database: Inspection) -> Iterator[Finding]:
 
 
 def _dead(database: Inspection) -> list[Running]:
-    return [one for one in Registry(database).running() if is_dead(one)]
+    return [one for one in ProcessTable(database).running() if is_dead(one)]
 
 
 def check_strays(database: Inspection) -> Iterator[Finding]:
@@ -125,4 +125,4 @@ def check_strays(database: Inspection) -> Iterator[Finding]:
 
 
 def _claims(database: Inspection) -> set[int]:
-    return {one.claim for one in Registry(database).running()}
+    return {one.claim for one in ProcessTable(database).running()}

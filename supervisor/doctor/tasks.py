@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ...ipc import clock
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.machine.lock import holder
-from ...ipc.store.events import Log
+from ...ipc.store.events import EventLog
 from ...ipc.store.groups import Groups
 from ...ipc.store.sqlite.database import Inspection
 from .finding import NOTE, PROBLEM, Finding
@@ -58,7 +58,7 @@ def check_limits(work: Work) -> Iterator[Finding]:
 def check_batches(work: Work) -> Iterator[Finding]:
     """Whether ends are told in time."""
     late = clock.now() - work.config.notification_batch_window_ms - LATE
-    waiting = {parent: count for parent, (count, since) in Log(work.database).unbatched().items() if since < late}
+    waiting = {parent: count for parent, (count, since) in EventLog(work.database).unbatched().items() if since < late}
     if waiting:
         what = f"{sum(waiting.values())} ended tasks of {len(waiting)} parents have not been told of."
         mend = "backburner restart" if work.supervised else "backburner up --detach"

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 
 from ...ipc.config.settings import AgentConfig
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.model.claim import Claimed
 from ..system.children import Watch, signal_name, watch
@@ -132,7 +132,7 @@ class CallAttempt(Attempt):
         #: Whether the journal has the start of the call.
         self.begun = False
         for stream, path in self.files.paths.items():
-            with suppress(FileExistsError, FileNotFoundError), moment("call.link"):  # or the runner replaces it now
+            with suppress(FileExistsError, FileNotFoundError), failpoint("call.link"):  # or the runner replaces it now
                 os.link(f"{runner.outputs}.{stream}", path)
 
     @classmethod
@@ -175,7 +175,7 @@ class CallAttempt(Attempt):
         document = entry.document
         self.runner.note_end(document)
         for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked when the call was over
-            with suppress(FileNotFoundError), moment("call.unlink"):
+            with suppress(FileNotFoundError), failpoint("call.unlink"):
                 os.unlink(self.files.paths[stream])
         return outcome_of_end(document)
 

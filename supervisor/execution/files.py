@@ -7,7 +7,7 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home, sync
 
 STREAMS = ("stdout", "stderr")
@@ -47,10 +47,10 @@ class Files:
     def forget(self, inputs: bool) -> None:
         """Unlink what is in the database now and, with `inputs`, what the try was given to read."""
         for stream in self._kept:
-            with suppress(FileNotFoundError), moment("output.unlink"):
+            with suppress(FileNotFoundError), failpoint("output.unlink"):
                 os.unlink(self.paths[stream])
         for kind in ("stdin", "prompt", "order") if inputs else ():
-            with moment("input.unlink"):
+            with failpoint("input.unlink"):
                 self._home.input(f"{self._claim}.{kind}").unlink(missing_ok=True)
 
     def text(self, stream: str) -> str:

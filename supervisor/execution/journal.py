@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 from ...ipc import clock
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.model.claim import Settlement
 from ...ipc.model.task import TaskStatus
@@ -58,14 +58,14 @@ class Journal:
     def note_start(self, claim: int) -> int:
         """Note that an attempt is about to start; return when, in microseconds since 1970. Raises OSError."""
         at = clock.nanoseconds() // 1000
-        with moment("journal.start"):
+        with failpoint("journal.start"):
             self._append(start_line(claim, at))
         return at
 
     def note_end(self, claim: int, document: dict[str, Any]) -> int:
         """Note how an attempt ended; return when, in microseconds since 1970. Raises OSError."""
         at = clock.nanoseconds() // 1000
-        with moment("journal.end"):
+        with failpoint("journal.end"):
             self._append(end_line("e", claim, at, document))
         return at
 
@@ -90,14 +90,14 @@ class Journal:
     def start_over(self) -> None:
         """Empty it if it is long. Everything in it must be settled, and nothing may be running."""
         if os.fstat(self.descriptor).st_size > LONG:
-            with moment("journal.truncate"):
+            with failpoint("journal.truncate"):
                 os.ftruncate(self.descriptor, 0)
             self._offset = 0
 
     def remove(self) -> None:
         """Delete it: the worker leaves, with nothing unsettled."""
         os.close(self.descriptor)
-        with moment("journal.unlink"):
+        with failpoint("journal.unlink"):
             self.path.unlink(missing_ok=True)
 
 

@@ -14,7 +14,7 @@ import os
 from contextlib import suppress
 from typing import Any
 
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from .files import STREAMS
 
@@ -47,7 +47,7 @@ class OutputFiles:
             os.utime(self._handles[0], ns=(0, 0))
         else:
             for path in self.paths:
-                with suppress(FileNotFoundError), moment("output.disarm"):
+                with suppress(FileNotFoundError), failpoint("output.disarm"):
                     os.unlink(path)
 
     def sizes(self) -> tuple[int, int]:
@@ -66,13 +66,13 @@ class OutputFiles:
             if not _is_free(self._handles[at]):
                 self._replace(at)
             elif size:
-                with moment("output.truncate"):
+                with failpoint("output.truncate"):
                     os.truncate(self.paths[at], 0)
 
     def give_to(self, names: list[str]) -> None:
         """Leave both files to one command for good, under these paths; new ones are created for the next command."""
         for at, name in enumerate(names):
-            with moment("output.rename"):
+            with failpoint("output.rename"):
                 os.rename(self.paths[at], name)
             self._let_go(at)
 
@@ -80,7 +80,7 @@ class OutputFiles:
         """Delete them: the worker leaves."""
         for at, path in enumerate(self.paths):
             self._let_go(at)
-            with suppress(FileNotFoundError), moment("output.remove"):
+            with suppress(FileNotFoundError), failpoint("output.remove"):
                 os.unlink(path)
 
     def _open_created(self) -> None:
@@ -90,7 +90,7 @@ class OutputFiles:
             self._handles[at] = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _replace(self, at: int) -> None:
-        with suppress(FileNotFoundError), moment("output.replace"):
+        with suppress(FileNotFoundError), failpoint("output.replace"):
             os.unlink(self.paths[at])
         self._let_go(at)
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ...ipc import clock
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ..system.children import watch
 
 LINUX: bool = sys.platform.startswith("linux")
@@ -130,7 +130,7 @@ def _freeze(members: Members) -> set[int]:
 def _signal(pids: set[int], number: signal.Signals) -> None:
     for pid in pids:
         try:
-            with moment("tree.signal"):
+            with failpoint("tree.signal"):
                 os.kill(pid, number)
         except (ProcessLookupError, PermissionError):  # gone, or become another user's: not ours to end
             continue

@@ -227,8 +227,8 @@ class Journal:
         """Append a line with one write. Raises OSError."""
         if self.is_suspect:
             self._recover()
-        moment = self._failpoint
-        with moment("runner.journal"):
+        failpoint = self._failpoint
+        with failpoint("runner.journal"):
             written = os.write(self.descriptor, line)
         if written < len(line):
             self._cut_off(written)
@@ -242,9 +242,9 @@ class Journal:
                 raise FileNotFoundError(errno.ENOENT, "The journal is not there any more.", self._path)
 
     def _cut_off(self, written: int) -> None:
-        moment = self._failpoint
+        failpoint = self._failpoint
         size = os.fstat(self.descriptor).st_size - written
-        with moment("runner.journal.cut"):
+        with failpoint("runner.journal.cut"):
             os.ftruncate(self.descriptor, size)
 
 
@@ -340,9 +340,9 @@ class Outputs:
 
     def recycle(self) -> None:
         """Empty the files for the next call, once the journal has what they held. Raises OSError."""
-        moment = self._failpoint
+        failpoint = self._failpoint
         for target in self._used:
-            with moment("runner.output.truncate"):
+            with failpoint("runner.output.truncate"):
                 os.ftruncate(target, 0)
         for target in self._kept:
             self._begin(target)
@@ -361,15 +361,15 @@ class Outputs:
 
     def _keep(self, target: int, claim: int) -> None:
         """Give a file its claim's name. The worker may have linked it there already; then rename(2) does nothing."""
-        moment = self._failpoint
-        with moment("runner.output.rename"):
+        failpoint = self._failpoint
+        with failpoint("runner.output.rename"):
             os.rename(self._paths[target], f"{self._claims}/{claim}.{_STREAMS[target]}")
         self._kept.append(target)
 
     def _begin(self, target: int) -> None:
         """Open a new file. The old one may have a claim's name as well, and must not be truncated."""
-        moment = self._failpoint
-        with contextlib.suppress(FileNotFoundError), moment("runner.output.unlink"):
+        failpoint = self._failpoint
+        with contextlib.suppress(FileNotFoundError), failpoint("runner.output.unlink"):
             os.unlink(self._paths[target])
         self._open(target)
 
@@ -1030,8 +1030,8 @@ class CallRunner:
         """Send the worker a line. Raises ConnectionError."""
         if not self._descriptors.has(self._channel.fileno()):
             raise ConnectionAbortedError("The call has closed the channel.")
-        moment = self._failpoint
-        with moment("runner.notify"):
+        failpoint = self._failpoint
+        with failpoint("runner.notify"):
             self._channel.sendall(line)
 
     def _retire(self) -> None:

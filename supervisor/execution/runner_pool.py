@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ...ipc.errors import Temporary
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.store.sqlite.database import Database
 from ..role import name_process, reuse_large_blocks
 from ..system.children import close_descriptors, fork
@@ -81,7 +81,7 @@ class Runner:
         """Send the settings for all of its calls and the journal's descriptor. A dead runner is found by `read`."""
         self.outputs = hello["outputs"]
         try:
-            with moment("runner.hello"):
+            with failpoint("runner.hello"):
                 protocol.send_hello(self.channel, hello, journal)
         except ConnectionError:
             self._lose()
@@ -140,7 +140,7 @@ class Runner:
         """Have a blocked runner try again to write its journal."""
         self.blocked = False
         try:
-            with moment("runner.resume"):
+            with failpoint("runner.resume"):
                 self.channel.send(b"\n")
         except ConnectionError:
             self._lose()
@@ -154,7 +154,7 @@ class Runner:
     def end(self) -> int:
         """Kill the runner if it is alive, reap it and return its wait status."""
         if (status := self.status()) is None:
-            with moment("runner.kill"):
+            with failpoint("runner.kill"):
                 os.kill(self.pid, signal.SIGKILL)
             _, status = os.waitpid(self.pid, 0)
             self._status = status
@@ -167,7 +167,7 @@ class Runner:
 
     def _put(self, data: bytes) -> bool:
         try:
-            with moment("runner.order"):
+            with failpoint("runner.order"):
                 self._sender.send(data, socket.MSG_DONTWAIT)
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.ENOBUFS):  # the latter on macOS
@@ -263,7 +263,7 @@ def _be_runner(worker: int, channel: socket.socket, orders: socket.socket) -> No
     signal.set_wakeup_fd(-1)
     let_through()
     name_process("bb-runner")
-    protocol.serve(channel, orders, worker, moment)
+    protocol.serve(channel, orders, worker, failpoint)
 
 
 def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
@@ -272,7 +272,7 @@ def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> in
     for one in (channel, queue):
         one.set_inheritable(True)
     try:
-        with moment("runner.spawn"):
+        with failpoint("runner.spawn"):
             return os.posix_spawnp(
                 interpreter,
                 [interpreter, protocol.__file__, *numbers, str(os.getpid())],

@@ -13,7 +13,7 @@ from typing import Any
 from ...ipc import clock
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import Temporary, is_full
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home, sync
 from ...ipc.model.claim import Ended, Taken
 from ..log import say
@@ -257,7 +257,7 @@ class CommandSeries(Series):
         try:
             tools.files.arm()
             at = tools.journal.note_start(one.claim)
-            with moment("series.spawn"):
+            with failpoint("series.spawn"):
                 self._pid = os.posix_spawn(
                     program,
                     argv,

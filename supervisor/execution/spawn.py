@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 
 from ...ipc.errors import Temporary, is_full
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from .plan import CannotStart, Plan, program_of
 from .process_tree import forget_status
 
@@ -46,7 +46,7 @@ def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
         *((os.POSIX_SPAWN_OPEN, target, path, flags, 0o600) for target, path in enumerate(outputs, 1)),
     ]
     try:
-        with moment("task.spawn"):
+        with failpoint("task.spawn"):
             pid = os.posix_spawn(
                 program,
                 plan.argv,
@@ -58,7 +58,7 @@ def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
             )
     except OSError as error:
         for path in outputs:
-            with suppress(FileNotFoundError), moment("spawn.failed.unlink"):
+            with suppress(FileNotFoundError), failpoint("spawn.failed.unlink"):
                 os.unlink(path)
         if is_full(error):  # the output files are made with the process
             raise Temporary(f"{os.path.dirname(outputs[0])} has no room: {error.strerror}.") from error

@@ -10,7 +10,7 @@ from typing import Any
 from ...ipc.machine.ancestry import client
 from ...ipc.machine.identity import Identity
 from ...ipc.model.task import LAUNCH_FIELDS
-from ...ipc.store.sessions import successor_of, note_served, served_for, session_of
+from ...ipc.store.sessions import note_served, served_for, session_of, successor_of
 from ...ipc.store.sqlite.database import Database
 
 #: What clients put beside a call: the session's id, or the thread's, as each of them calls it.

@@ -13,7 +13,7 @@ from ...ipc.home import Home
 from ...ipc.machine.ancestry import client
 from ...ipc.machine.identity import Identity
 from ...ipc.store.inbox import Inbox, Unread
-from ...ipc.store.sessions import successor_of, served_for, session_of
+from ...ipc.store.sessions import served_for, session_of, successor_of
 from ...ipc.store.sqlite.database import Database
 from ...ipc.store.sqlite.write_gate import Gate
 

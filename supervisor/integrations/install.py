@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.errors import InvalidInput, Permanent
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.validation import MapOf, Nullable, Record, Text
 from .client_files import File
 
@@ -43,7 +43,7 @@ class Change:
         """Have the file be so, whole or not at all; its mode stays, and links to it. Raises Permanent."""
         try:
             if self.after is None:
-                with moment("setup.unlink"):
+                with failpoint("setup.unlink"):
                     self.path.unlink(missing_ok=True)
             else:
                 _replace(self.path, self.after)
@@ -130,7 +130,7 @@ class Memory:
 
     def forget(self) -> None:
         """All is as it was."""
-        with moment("setup.forget"):
+        with failpoint("setup.forget"):
             self._path.unlink(missing_ok=True)
 
     def _notes(self) -> dict[str, Any]:
@@ -194,10 +194,10 @@ def _replace(path: Path, text: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.chmod(name, mode)
-        with moment("setup.rename"):
+        with failpoint("setup.rename"):
             os.replace(name, path)
     except BaseException:
-        with moment("setup.clean"):
+        with failpoint("setup.clean"):
             os.unlink(name)
         raise
 

@@ -14,7 +14,7 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 
 from ...ipc.errors import BackburnerError
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.distribution import version
 from ...ipc.store.inbox import Inbox, telling
@@ -87,7 +87,7 @@ class Outgoing:
     def _send(self, document: Document) -> None:
         left = json.dumps(document, ensure_ascii=False).encode() + b"\n"
         while left:
-            with moment("mcp.send"):
+            with failpoint("mcp.send"):
                 left = left[os.write(self._descriptor, left) :]
 
 

@@ -11,7 +11,7 @@ from selectors import EVENT_READ, BaseSelector
 from ...ipc import clock
 from ...ipc.config.environment import of_nobody
 from ...ipc.config.settings import BATCH_PLACEHOLDERS, on_batch
-from ...ipc.store.events import BATCH, Line, Log
+from ...ipc.store.events import BATCH, EventLog, Line
 from ..log import say
 from ..system import children
 
@@ -30,7 +30,7 @@ DOUBLINGS = 16
 class Herald:
     """Part of the flusher, which never waits for it. What was not told when it died, the next one tells."""
 
-    def __init__(self, selector: BaseSelector, log: Log) -> None:
+    def __init__(self, selector: BaseSelector, log: EventLog) -> None:
         """Go on from the cursor, where a command is configured."""
         self._selector, self._log = selector, log
         self._process: subprocess.Popen[bytes] | None = None

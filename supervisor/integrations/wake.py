@@ -13,7 +13,7 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from ...ipc.errors import Permanent, Temporary
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.store.inbox import Inbox, telling
 from ...ipc.store.sqlite.database import Database
@@ -32,7 +32,7 @@ def desktop(batch: Batch) -> None:
         script = "on run words\ndisplay notification (item 2 of words) with title (item 1 of words)\nend run"
         command = ["osascript", "-e", script, batch["message"], names]
     try:
-        with moment("wake.exec"):
+        with failpoint("wake.exec"):
             os.execvp(command[0], command)
     except FileNotFoundError as error:
         raise Permanent(f"There is no program {command[0]}; install it (Debian: libnotify-bin).") from error

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 
 
 class ControlLine:
@@ -35,10 +35,10 @@ class ControlLine:
         data = json.dumps(message).encode() + b"\n"
         try:
             if channel is None:
-                with moment("fork_server.line.send"):
+                with failpoint("fork_server.line.send"):
                     self._connection.sendall(data)
             else:
-                with moment("fork_server.line.send-channel"):
+                with failpoint("fork_server.line.send-channel"):
                     socket.send_fds(self._connection, [data], [channel.fileno()])
         except OSError:
             self.close()

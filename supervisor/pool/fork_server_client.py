@@ -1,4 +1,4 @@
-"""The supervisor's line to the fork server: find the living one or start another, order processes, have strays ended."""
+"""The supervisor's line to the fork server: find or start one, order processes, have strays ended."""
 
 from __future__ import annotations
 

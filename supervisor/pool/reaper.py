@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...ipc.store.parking import ParkedSlots
-from ...ipc.store.processes import Registry, Running
+from ...ipc.store.processes import ProcessTable, Running
 from ...ipc.store.queue import Queue
 from ..system.children import how
 from .fork_server_client import ForkServerClient
@@ -44,7 +44,7 @@ class Burial:
             while len(self._statuses) > MOST_STATUSES:  # those who held nothing are never asked for
                 del self._statuses[next(iter(self._statuses))]
 
-    def note_gone(self, registry: Registry) -> list[Hand]:
+    def note_gone(self, registry: ProcessTable) -> list[Hand]:
         """Those that are gone: the tasks of the dead are to be buried, the others held nothing and are given back."""
         free = []
         while self._gone:

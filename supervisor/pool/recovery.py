@@ -8,13 +8,13 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ...ipc import clock
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.boot import boot_id
 from ...ipc.machine.lock import Lock, holder
 from ...ipc.model.claim import Held, Rescued, Settlement
 from ...ipc.store.applied_config import applied_configuration
-from ...ipc.store.processes import Process, Registry, Running
+from ...ipc.store.processes import Process, ProcessTable, Running
 from ...ipc.store.queue import Queue
 from ...ipc.store.sqlite.database import Database
 from ..execution.files import Files
@@ -46,7 +46,7 @@ def rescue(queue: Queue, running: Running, how: str) -> None:
 
 def rescue_worker(queue: Queue, owner: Process, how: str) -> None:
     """Do the same for all that a dead worker has now: it may have published after its tasks were looked up."""
-    tasks = Registry(queue.database).running()
+    tasks = ProcessTable(queue.database).running()
     running = next((one for one in tasks if one.owner is not None and one.owner.number == owner.number), None)
     _rescue(queue, Lost(owner, how, running, queue.held_by(owner.number)))
 
@@ -141,7 +141,7 @@ class _Record:
         name = runner_prefix if one.agent == "python" else command_prefix
         for stream, path in files.paths.items():
             if not os.path.exists(path):
-                with suppress(FileNotFoundError), moment("dead.output.rename"):
+                with suppress(FileNotFoundError), failpoint("dead.output.rename"):
                     os.rename(f"{name(self._queue.home, owner.number)}.{stream}", path)
 
 
@@ -155,7 +155,7 @@ def remove_files(home: Home, owner: int) -> None:
     folder = home.folder / "output"
     found = [*folder.glob(f"worker-{owner}.*"), *folder.glob(f"worker-{owner}-*"), *folder.glob(f"command-{owner}.*")]
     for path in found:
-        with moment("dead.file.unlink"):
+        with failpoint("dead.file.unlink"):
             path.unlink(missing_ok=True)
 
 
@@ -165,12 +165,12 @@ def remove_stale_files(home: Home, workers: Collection[int]) -> None:
         kind, _, rest = path.name.partition("-")
         number = rest.partition(".")[0].partition("-")[0]
         if kind in ("worker", "command") and number.isdecimal() and int(number) not in workers:
-            with moment("stale.file.unlink"):
+            with failpoint("stale.file.unlink"):
                 path.unlink(missing_ok=True)
 
 
 def _left_behind(claims: set[int], leader: int | None, home: Home) -> set[int]:
-    """Return what bears the marks of these attempts, and what a fork server that was replaced looks after and is not ours.
+    """Return what bears the marks of these attempts, and the strays of fork servers that were replaced.
 
     The first process of the running task is one of them also where its children are meant to live on.
     """
@@ -186,7 +186,7 @@ def _strays_of(fork_server: int | None) -> set[int]:
 
 
 def _strays(home: Home) -> set[int]:
-    """The fork server's children that are none of ours: descendants of a dead worker, whatever their environment says."""
+    """Return the children of the fork server that are no roles: descendants of dead workers."""
     return _strays_of(holder(home.lock("forkserver")))
 
 
@@ -199,10 +199,10 @@ def rescue_all(home: Home) -> None:
     try:
         queue = Queue(database, applied_configuration(database))
         kill_all(lambda: _strays(home))
-        for running in Registry(database).running():
+        for running in ProcessTable(database).running():
             if is_dead(running):
                 rescue(queue, running, "unseen")
-        for worker in Registry(database).holders():
+        for worker in ProcessTable(database).holders():
             if worker.process.identity.alive() is False:
                 rescue_worker(queue, worker.process, "unseen")
     finally:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...ipc import clock
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.machine.identity import Identity
 from ...ipc.model.claim import Slot
 from ...ipc.store.processes import Process
@@ -57,7 +57,7 @@ class Hand:
         if self.channel is None:
             return
         try:
-            with moment("worker.tell"):
+            with failpoint("worker.tell"):
                 self.channel.send(json.dumps(order).encode() + b"\n")
         except OSError:
             return

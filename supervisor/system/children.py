@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import Any, NoReturn
 
 from ...ipc import clock
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 from ...ipc.machine.identity import Identity
 from .signals import hold_back, let_through
 
@@ -78,7 +78,7 @@ def fork(child: Callable[[], None]) -> int:
     """
     hold_back()
     try:
-        with moment("fork"):
+        with failpoint("fork"):
             pid = os.fork()
         if pid == 0:
             _be_the_child(child)
@@ -107,14 +107,14 @@ def close_descriptors(*kept: int) -> None:
 def start_detached(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
     """Start a program of ours in a session of its own, with this process's stderr."""
     null = subprocess.DEVNULL
-    with moment("fork_server.start"):
+    with failpoint("fork_server.start"):
         return subprocess.Popen(command, stdin=null, stdout=null, start_new_session=True, cwd="/", env=environment)
 
 
 def first_lines(commands: Sequence[Sequence[str]], patience: float) -> list[str]:
     """The first line that each program prints, all asked at once; empty for one that says nothing in time (seconds)."""
     end = clock.monotonic() + patience
-    with moment("agents.ask"):
+    with failpoint("agents.ask"):
         asked = [_ask(command) for command in commands]
     return [_first_line(one, end) for one in asked]
 
@@ -150,7 +150,7 @@ def start_told(
     with tempfile.TemporaryFile() as file:  # a pipe would have us wait for it
         file.write(said)
         file.seek(0)
-        with moment("told.start"):
+        with failpoint("told.start"):
             return subprocess.Popen(
                 command, stdin=file, stdout=STDERR, env=dict(environment), cwd=cwd, start_new_session=True
             )
@@ -158,7 +158,7 @@ def start_told(
 
 def end_group(pid: int) -> None:
     """SIGKILL a child that leads a session, and all that stayed in it."""
-    with suppress(ProcessLookupError), moment("told.kill"):
+    with suppress(ProcessLookupError), failpoint("told.kill"):
         os.killpg(pid, signal.SIGKILL)
 
 

@@ -6,7 +6,7 @@ import os
 import socket
 
 from ...ipc import clock
-from ...ipc.failpoints import moment
+from ...ipc.failpoints import failpoint
 
 
 def notify(state: str) -> None:
@@ -16,7 +16,7 @@ def notify(state: str) -> None:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         try:
-            with moment("systemd.send"):
+            with failpoint("systemd.send"):
                 channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
         except OSError:  # it went away: it will not miss the word
             return

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc.errors import NoSupervisor
-from tests.helpers.moment import eventually
 from tests.helpers.stage import Stage
 from tests.helpers.strays import described, end, strays
+from tests.helpers.wait import eventually
 
 #: Short waits: what ends a tree, what gathers a batch, what keeps a worker.
 BRISK = {"kill_grace_s": 1, "notification_batch_window_ms": 50, "retry_base_ms": 1}

@@ -15,12 +15,12 @@ import pytest
 
 from backburner.ipc.api.control import program
 from backburner.ipc.bus.jsonrpc import MAX_LINE
-from backburner.ipc.store.events import Log
+from backburner.ipc.store.events import EventLog
 from tests.acceptance.conftest import BRISK
 from tests.helpers.bus import Peer
-from tests.helpers.moment import eventually
 from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.stage import Stage, kill, settings
+from tests.helpers.wait import eventually
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 
@@ -31,7 +31,7 @@ def unharmed(shared: Stage) -> Iterator[Stage]:
     before = [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")]
     known = tasks(shared)
     bystander = Peer(shared.home.bus)
-    seq = bystander.call("ping") and Log(shared.database).last_seq()
+    seq = bystander.call("ping") and EventLog(shared.database).last_seq()
     bystander.call("subscribe", parentSessionId="bystander", after=seq)
     yield shared
     assert [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")] == before

@@ -19,9 +19,9 @@ from backburner.ipc import clock
 from backburner.ipc.store.sqlite.database import JUMP
 from backburner.ipc.store.tasks import Filter
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.places import ROOT
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, kill, settings
+from tests.helpers.wait import eventually
 
 HOUR = 3_600_000
 

@@ -19,9 +19,9 @@ from backburner.ipc.model.event import Event
 from backburner.ipc.model.task import LaunchInput
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
-from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, descriptors
 from tests.helpers.strays import strays
+from tests.helpers.wait import eventually
 
 PARENTS = tuple(f"ses-{number}" for number in range(5))
 EACH = 200

@@ -19,8 +19,8 @@ from backburner.ipc.machine.lock import holder
 from backburner.ipc.machine.watchdog import is_stopped
 from backburner.ipc.store.sqlite.write_gate import PATIENCE as GATE_PATIENCE
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage
+from tests.helpers.wait import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is stopped")
 

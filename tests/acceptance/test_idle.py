@@ -21,8 +21,8 @@ from backburner.ipc.model.event import Event
 from backburner.ipc.store import parking
 from backburner.supervisor.system.file_watch import FALLBACK_POLL, WATCHED_POLL
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, gone
+from tests.helpers.wait import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify and /proc")
 

@@ -17,8 +17,8 @@ from backburner.ipc.errors import AlreadyRunning, InvalidInput, MoveNotAllowed, 
 from backburner.ipc.model.event import Event
 from backburner.ipc.store.groups import Groups
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, descriptors, gone, kill, lives, numbers, settings
+from tests.helpers.wait import eventually
 
 #: Starts a child in the same session, one in a session of its own and a daemon; each writes its number down and stays.
 #: With `bare` the daemon has no environment by which it could be known.

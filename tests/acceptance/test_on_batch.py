@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.moment import eventually
 from tests.helpers.stage import Stage
+from tests.helpers.wait import eventually
 
 #: Adds what it is told to a file, a line a batch, and then does as another file says.
 HERALD = """\

@@ -18,9 +18,9 @@ from backburner.ipc.model.task import LaunchInput
 from backburner.ipc.store import parking
 from backburner.ipc.store.parking import ParkedSlots, pipe_of
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.stage import PATIENCE, Stage, kill
+from tests.helpers.wait import eventually
 
 LAUNCH = """
 import sys

@@ -16,8 +16,8 @@ from backburner.ipc.api.control import program
 from backburner.ipc.home import Home
 from backburner.ipc.machine.identity import Identity
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, kill, lives
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 LAUNCH = "import subprocess, sys; subprocess.run(sys.argv[1:], check=True); import signal; signal.pause()"

@@ -14,9 +14,9 @@ import pytest
 
 from backburner.supervisor.execution.process_tree import children_of
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.rescue import rescue, summary
 from tests.helpers.stage import PATIENCE, Stage, kill, lives, numbers
+from tests.helpers.wait import eventually
 
 TRIALS = 20
 

@@ -19,9 +19,9 @@ from backburner.ipc.bus.client import Client
 from backburner.ipc.errors import NoSupervisor
 from backburner.ipc.store.sqlite.database import SCHEMA
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.places import IPC
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, gone, kill, lives, numbers
+from tests.helpers.wait import eventually
 
 #: Runs until a file appears, then ends with what is in it.
 UNTIL = """

@@ -15,8 +15,8 @@ from backburner.supervisor.execution.outcome import MOST_INTERRUPTIONS
 from backburner.supervisor.execution.process_tree import children_of
 from backburner.supervisor.role import TROUBLE_REST
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, descriptors, gone, kill
+from tests.helpers.wait import eventually
 
 JOBS = """
 import os, threading

@@ -12,9 +12,9 @@ import pytest
 
 from backburner import BackgroundManager, TaskStatus
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.stage import Stage, gone, kill, lives, numbers
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 #: Seconds: what is waited for here comes in a fraction of one, or never.

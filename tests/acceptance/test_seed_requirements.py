@@ -31,9 +31,9 @@ from backburner import (
 )
 from backburner.ipc import clock
 from backburner.ipc.home import Home
-from tests.helpers.moment import eventually
 from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.stage import FOREVER, PATIENCE, Stage
+from tests.helpers.wait import eventually
 
 #: Windows as the seed has them; one slot for what is to wait.
 SEED = {"model_concurrency": {"opus": 1}, "kill_grace_s": 1}
@@ -358,7 +358,7 @@ def test_the_managers_event_bus_dispatches_what_is_told(manager: BackgroundManag
 
 
 def task(number: int, parent: str | None = "me", status: TaskStatus = TaskStatus.COMPLETED) -> Task:
-    moment = clock.moment(clock.now())
+    moment = clock.to_datetime(clock.now())
     return Task(
         id=f"bg-{number}",
         agent="a",

@@ -16,9 +16,9 @@ from mcp.types import CallToolResult
 
 from backburner.ipc.api.control import program
 from backburner.ipc.machine.distribution import INSTALL_COMMAND
-from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, gone, kill
 from tests.helpers.tools import Client, client
+from tests.helpers.wait import eventually
 
 #: So many at once.
 CLIENTS = 20

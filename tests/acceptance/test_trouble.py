@@ -15,8 +15,8 @@ import pytest
 from backburner.ipc.errors import Temporary
 from backburner.ipc.store.sqlite.database import flaws_of
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.stage import PATIENCE, Stage, gone, lives, settings
+from tests.helpers.wait import eventually
 
 #: Has said what it has to say before the disk is full, and ends when it is.
 SAY = """

@@ -14,9 +14,9 @@ from backburner.ipc.model.task import LaunchInput
 from backburner.ipc.store.sqlite.database import CHECKPOINT_AT
 from backburner.supervisor.supervision.maintenance import LONG_LOG, TRUNCATE_AT
 from tests.acceptance.conftest import BRISK
-from tests.helpers.moment import eventually
 from tests.helpers.places import ROOT
 from tests.helpers.stage import PATIENCE, Stage
+from tests.helpers.wait import eventually
 
 STRANGER = """
 import sqlite3, sys

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from tests.helpers.moment import eventually
 from tests.helpers.stage import FOREVER, PATIENCE, Stage
+from tests.helpers.wait import eventually
 
 #: Looked at often, so that a test need not wait long.
 ATTENTIVE = {"polling_interval_ms": 50, "kill_grace_s": 1, "notification_batch_window_ms": 50}

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from backburner.supervisor.execution.process_tree import bearers
-from tests.helpers.moment import eventually
 from tests.helpers.stage import Stage, gone, kill, lives, numbers
+from tests.helpers.wait import eventually
 from tests.helpers.zoo import HERD, animal
 
 ANIMALS = sorted(HERD)

@@ -15,10 +15,10 @@ from backburner.ipc.api.control import program
 from tests.helpers.clis import needs
 from tests.helpers.model import Call, Model, Say, Slow
 from tests.helpers.model.turns import Request
-from tests.helpers.moment import eventually
 from tests.helpers.parent import Claude, Desk
 from tests.helpers.stage import Stage
 from tests.helpers.strays import end, strays
+from tests.helpers.wait import eventually
 
 pytestmark = [pytest.mark.timeout(600), needs("claude")]
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.helpers.model import Call, Fail, Hang, Model, Say, Slow
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 
 #: A question in each protocol, its path, and what names a stream in it.
 CHAT = {"model": "m", "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "ping"}]}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.moment import eventually
 from tests.helpers.stage import Stage
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 CHATTY = """

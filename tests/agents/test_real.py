@@ -13,9 +13,9 @@ import pytest
 from backburner.ipc.model.task import Task
 from tests.helpers.clis import furnish, needs
 from tests.helpers.model import Call, Fail, Hang, Model, Say, Slow
-from tests.helpers.moment import eventually
 from tests.helpers.stage import Stage
 from tests.helpers.strays import end, strays
+from tests.helpers.wait import eventually
 
 #: Those on Node.js take half a minute to start on a machine with something else to do.
 PATIENCE = 240.0

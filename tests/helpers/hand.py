@@ -23,7 +23,7 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Claimed, Ended, Rescued, Settlement, Slot, Step, Taken
 from backburner.ipc.model.task import LaunchInput, TaskStatus
 from backburner.ipc.store.applied_config import apply_configuration
-from backburner.ipc.store.events import Log
+from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.groups import Groups
 from backburner.ipc.store.parking import ParkedSlots
 from backburner.ipc.store.queue import Queue
@@ -50,7 +50,7 @@ class Hands:
         self.close()
         config = BackgroundConfig.of(settings)
         self._database = Database(Home(Path(folder)).prepare(), "normal")
-        self._queue, self._log = Queue(self._database, config), Log(self._database)
+        self._queue, self._log = Queue(self._database, config), EventLog(self._database)
         self._queue.publication_timeout = 0.0  # no worker lives that could publish
         self._groups = Groups(self._database, config)
         self._archive = Archive(self._database, config)

@@ -20,12 +20,12 @@ from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.home import Home
 from backburner.ipc.model.event import Event
 from backburner.ipc.model.task import LaunchInput, Task, TaskStatus
-from backburner.ipc.store.events import Log
+from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
 from backburner.ipc.store.status import status
 from tests.helpers.commands import backburner
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 
 #: A command that runs until it is ended from outside.
 FOREVER = (sys.executable, "-S", "-c", "import signal; signal.pause()")
@@ -154,7 +154,7 @@ class Stage:
     def events(self, parent: str | None = None, after: int = 0) -> list[dict[str, Any]]:
         """What the log holds, as subscribers hear it."""
         found: list[dict[str, Any]] = []
-        log = Log(self.database)
+        log = EventLog(self.database)
         while lines := log.read(parent, after, 1000):
             found += [json.loads(line.text) for line in lines]
             after = lines[-1].seq

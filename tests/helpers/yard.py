@@ -10,7 +10,7 @@ from backburner.ipc.home import Home
 from backburner.ipc.machine.identity import Identity
 from backburner.ipc.model.claim import Claimed, Settlement, Slot
 from backburner.ipc.model.task import LaunchInput, Task, TaskStatus
-from backburner.ipc.store.events import Log
+from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.groups import Groups
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
@@ -29,7 +29,7 @@ class Yard:
         self.database = Database(self.home, "normal")
         self.queue = Queue(self.database, self.config)
         self.groups = Groups(self.database, self.config)
-        self.log = Log(self.database)
+        self.log = EventLog(self.database)
         self.owner = self._worker()
 
     def __enter__(self) -> Self:

@@ -11,9 +11,9 @@ import pytest
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.errors import Temporary
 from backburner.ipc.store.applied_config import apply_configuration
-from backburner.ipc.store.events import Log
+from backburner.ipc.store.events import EventLog
 from backburner.supervisor.flusher import Flusher
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 ENDS = 45
@@ -32,13 +32,13 @@ def flusher(yard: Yard) -> Iterator[Flusher]:
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """Have a method of the log's be refused the first time."""
-    whole = getattr(Log, method)
+    whole = getattr(EventLog, method)
 
     def refused(*arguments: Any) -> Any:
-        monkeypatch.setattr(Log, method, whole)
+        monkeypatch.setattr(EventLog, method, whole)
         raise Temporary("The disk is full.")
 
-    monkeypatch.setattr(Log, method, refused)
+    monkeypatch.setattr(EventLog, method, refused)
 
 
 def batches(yard: Yard, parent: str = "P") -> list[list[str]]:
@@ -79,9 +79,9 @@ def test_no_end_is_forgotten_if_a_due_batch_cannot_be_formed(yard: Yard, flusher
 
 def test_full_batches_of_all_sessions_are_one_transaction(yard: Yard, flusher: Flusher, monkeypatch):
     calls: list[dict[str, int]] = []
-    form_batches = Log.form_batches
+    form_batches = EventLog.form_batches
     monkeypatch.setattr(
-        Log, "form_batches", lambda log, ends, most: calls.append(ends) or form_batches(log, ends, most)
+        EventLog, "form_batches", lambda log, ends, most: calls.append(ends) or form_batches(log, ends, most)
     )
     for parent in ("P", "Q"):
         for _ in range(7):

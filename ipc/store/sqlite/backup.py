@@ -13,13 +13,13 @@ from pathlib import Path
 from ... import clock
 from ...config.settings import DEFAULT_BACKGROUND_CONFIG
 from ...errors import AlreadyRunning, Damaged, HeldByWorker, InvalidInput, MoveNotAllowed, Permanent, Temporary
-from ...failpoints import moment
+from ...failpoints import failpoint
 from ...home import Home
 from ...machine.lock import Lock, holder
 from ...model.claim import Attempted, Rescued, Settlement
 from ...model.task import TaskStatus
 from ..groups import taking_one_at_a_time, wait_until_published
-from ..processes import Registry
+from ..processes import ProcessTable
 from ..queue import Queue
 from ..tasks import Filter, Tasks
 from .database import Copy, Database, Wreck, flaws_of
@@ -84,7 +84,7 @@ def _beside(file: Path) -> Iterator[Path]:
         yield Path(name)
     finally:
         for left in (name, f"{name}-journal", f"{name}-wal", f"{name}-shm"):
-            with moment("backup.draft.unlink"):
+            with failpoint("backup.draft.unlink"):
                 Path(left).unlink(missing_ok=True)
 
 
@@ -98,7 +98,7 @@ def _put(draft: Path, file: Path) -> None:
     """Give a finished file its name, so that it outlives a power loss."""
     try:
         _sync(draft)
-        with moment("backup.rename"):
+        with failpoint("backup.rename"):
             os.replace(draft, file)
         _sync(file.parent)
     except OSError as error:
@@ -160,7 +160,7 @@ def _refuse_other(file: Path) -> None:
 
 def _copy(file: Path, to: Path) -> None:
     try:
-        with moment("restore.copy"):
+        with failpoint("restore.copy"):
             shutil.copyfile(file, to)
         to.chmod(0o600)
     except OSError as error:
@@ -168,7 +168,7 @@ def _copy(file: Path, to: Path) -> None:
 
 
 def _refuse_used(database: Database, replacing: bool) -> None:
-    running = [one.id for one in Registry(database).running() if one.agent != "external"]
+    running = [one.id for one in ProcessTable(database).running() if one.agent != "external"]
     if running:
         raise MoveNotAllowed(
             f"{len(running)} tasks run in {database.home.folder}; see: backburner list --status running"
@@ -200,7 +200,7 @@ def _quiet(home: Home) -> Iterator[None]:
 def _scratch(home: Home) -> Iterator[Home]:
     """A home for one database, in which nothing ever runs. One that was left by a killed process goes."""
     for left in home.folder.glob(f"{SCRATCH}*"):
-        with moment("scratch.remove"):
+        with failpoint("scratch.remove"):
             shutil.rmtree(left)
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=home.folder) as folder:
         yield Home(Path(folder))
@@ -208,7 +208,7 @@ def _scratch(home: Home) -> Iterator[Home]:
 
 def _settle_lost(database: Database, why: str) -> int:
     """Have nothing run and nobody live; how many tasks ran."""
-    registry, queue = Registry(database), Queue(database, DEFAULT_BACKGROUND_CONFIG)
+    registry, queue = ProcessTable(database), Queue(database, DEFAULT_BACKGROUND_CONFIG)
     running = registry.running()
     held = queue.all_held()
     queue.rescue([_lost(one, why, None) for one in running] + [_lost(one, why, one.group) for one in held])
@@ -251,12 +251,12 @@ def _take_back(home: Home) -> None:
         if aside.samefile(home.database):
             for path in _beside_database(home):
                 _take_log_back(_aside_of(home, aside, path), path)
-            with moment("salvage.unlink"):
+            with failpoint("salvage.unlink"):
                 aside.unlink()
 
 
 def _take_log_back(aside: Path, path: Path) -> None:
-    with suppress(FileNotFoundError), moment("salvage.rename-back"):
+    with suppress(FileNotFoundError), failpoint("salvage.rename-back"):
         aside.rename(path)
 
 
@@ -292,10 +292,10 @@ def _wreck(home: Home, scratch: Home) -> Wreck:
 def _set_aside(home: Home) -> Path:
     """Give the damaged file and its log another name too, then take the log away: a fresh file must not find it."""
     aside = home.folder / f"damaged-{clock.now()}.db"
-    with moment("salvage.link"):
+    with failpoint("salvage.link"):
         os.link(home.database, aside)
     for path in _beside_database(home):
-        with suppress(FileNotFoundError), moment("salvage.rename"):
+        with suppress(FileNotFoundError), failpoint("salvage.rename"):
             path.rename(_aside_of(home, aside, path))
     _sync(home.folder)
     return aside

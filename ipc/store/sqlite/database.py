@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from ... import clock
 from ...errors import Damaged, MoveNotAllowed, NewerSchema, Temporary
-from ...failpoints import moment
+from ...failpoints import failpoint
 from ...home import Home
 from ...machine.boot import boot_id
 from .group_commit import Commits
@@ -321,7 +321,7 @@ class Database:
 
     def _commit(self) -> None:
         try:
-            with moment("database.commit"):
+            with failpoint("database.commit"):
                 self._connection.execute("COMMIT")
         except BaseException:
             self._roll_back()
@@ -399,7 +399,7 @@ class Database:
         Raises Temporary, Permanent.
         """
         with translated(self.home), closing(_connect(self.home)) as source, translated(path), _made(path) as copy:
-            with moment("backup.copy"):
+            with failpoint("backup.copy"):
                 source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read where nothing may be written
 
@@ -420,7 +420,7 @@ class Database:
                 with other.write() as transaction:
                     _outrun(transaction, self._transaction)
                 self._sync("FULL")
-                with moment("restore.become"):
+                with failpoint("restore.become"):
                     other._connection.backup(self._connection)
                 self._boot_seen = False
 
@@ -730,8 +730,8 @@ def _number(row: dict[str, Any]) -> int:
 
 #: What is salvaged, in this order; and the tables whose first column is their rows' number.
 TABLES = (
-    "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys successors".split()
-)
+    "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys successors"
+).split()
 NUMBERED = ("tasks", "inputs", "events")
 
 #: No row has a higher number.

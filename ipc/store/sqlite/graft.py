@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ...failpoints import moment
+from ...failpoints import failpoint
 
 #: Where the header of a file keeps the size of a page, how it is written, its pages, its free pages.
 PAGE_SIZE, FORMAT, COUNT, FREE = slice(16, 18), slice(18, 20), slice(28, 32), slice(32, 40)
@@ -22,7 +22,7 @@ INTERIOR, HEAD = 5, 12
 def graft(wreck: Path, sound: Path, to: Path) -> None:
     """Write a copy of `wreck` with the list of tables of `sound`, which nobody may have open. Raises OSError."""
     pages = _Pages(sound.read_bytes())
-    with moment("graft.copy"):
+    with failpoint("graft.copy"):
         shutil.copyfile(wreck, to)
     count = wreck.stat().st_size // pages.size
     with open(to, "r+b") as file:

@@ -11,7 +11,7 @@ import click
 
 from ....ipc.machine.lock import holder
 from ....ipc.model.event import TYPES, Event
-from ....ipc.store.events import Log
+from ....ipc.store.events import EventLog
 from ..context import Desk
 from ..options import counted, example, json_option, own_parent, print_json, print_json_line, say, short
 from ..tables import COLOURS, FAINT, Cell, clean, coloured, paint
@@ -79,7 +79,10 @@ def adopt_command(desk: Desk, parent: str, successor: str, as_json: bool) -> Non
     if as_json:
         print_json({"tasks": adopted.tasks, "notices": adopted.notices})
     else:
-        print(f"{successor} has {counted(adopted.tasks, 'task')} of {parent} and hears {counted(adopted.notices, 'notice')}")
+        print(
+            f"{successor} has {counted(adopted.tasks, 'task')} of {parent}"
+            f" and hears {counted(adopted.notices, 'notice')}"
+        )
 
 
 def _live(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -101,7 +104,7 @@ def _so_far(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str
     """What the log holds now, read from the database: the bus would tell the same."""
     if not desk.exists:
         return
-    log, consumer = Log(desk.database), which["consumer"] or "default"
+    log, consumer = EventLog(desk.database), which["consumer"] or "default"
     last = log.last_seq()
     cursor = _start(log, parent, consumer, which["after"])
     concerned = None if parent == EVERYONE else parent
@@ -117,14 +120,14 @@ def _so_far(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str
         cursor = lines[-1].seq
 
 
-def _first_kept(log: Log, concerned: str | None, cursor: int) -> int | None:
+def _first_kept(log: EventLog, concerned: str | None, cursor: int) -> int | None:
     """The number from which on there is something, where a reader has missed what was before."""
     if cursor > log.last_seq():  # a number of another log: all of this one is new
         return log.truncated(concerned, 0) or 1
     return log.truncated(concerned, cursor)
 
 
-def _start(log: Log, parent: str, consumer: str, after: int | None) -> int:
+def _start(log: EventLog, parent: str, consumer: str, after: int | None) -> int:
     if after is not None:
         return after
     return log.last_seq() if parent == EVERYONE else log.cursor(parent, consumer)

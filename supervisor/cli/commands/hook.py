@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ....ipc.failpoints import moment
+from ....ipc.failpoints import failpoint
 from ....ipc.store.inbox import telling
 from ...integrations.hooks import CONTEXT, Hook, Question, home_of
 
@@ -63,7 +63,7 @@ def _print(document: dict[str, Any]) -> None:
     """Past the buffers: what was written was told."""
     left = json.dumps(document).encode() + b"\n"
     while left:
-        with moment("hook.tell"):
+        with failpoint("hook.tell"):
             left = left[os.write(STDOUT, left) :]
 
 

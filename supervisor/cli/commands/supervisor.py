@@ -14,7 +14,7 @@ from ....ipc.api.control import OVERRIDES, restart, start, stop
 from ....ipc.errors import BadConfiguration, NoSupervisor, Temporary
 from ....ipc.machine.lock import holder
 from ....ipc.store.applied_config import last_reload
-from ....ipc.store.processes import Registry
+from ....ipc.store.processes import ProcessTable
 from ..context import Desk
 from ..ends import wait_until
 from ..options import example, say, short
@@ -104,4 +104,4 @@ def _overrides() -> dict[str, Any]:
 
 def _still_running(desk: Desk) -> list[str]:
     """The running tasks that have a process."""
-    return [one.id for one in Registry(desk.database).running() if one.owner is not None]
+    return [one.id for one in ProcessTable(desk.database).running() if one.owner is not None]

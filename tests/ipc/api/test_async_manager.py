@@ -13,7 +13,7 @@ from backburner import AsyncBackgroundManager, BackgroundManager, InvalidInput, 
 from backburner.ipc.api import async_manager as module
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import holder
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 
 PATIENCE = 30.0
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"

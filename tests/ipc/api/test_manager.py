@@ -35,8 +35,8 @@ from backburner import (
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import holder
 from tests.helpers.commands import backburner
-from tests.helpers.moment import eventually
 from tests.helpers.places import IMPORT_ROOT, IPC
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 PATIENCE = 30.0

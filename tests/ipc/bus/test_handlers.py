@@ -15,8 +15,8 @@ from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
 from backburner.ipc.model.task import LaunchInput, TaskStatus
-from backburner.ipc.store.events import ROOM, Log
-from backburner.ipc.store.processes import Registry
+from backburner.ipc.store.events import ROOM, EventLog
+from backburner.ipc.store.processes import ProcessTable
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
 from tests.helpers.bus import Peer, serving
@@ -31,13 +31,13 @@ class World:
         self.home = home
         self.database = Database(home, "normal")
         self.queue = Queue(self.database, DEFAULT_BACKGROUND_CONFIG)
-        self.log = Log(self.database)
+        self.log = EventLog(self.database)
         self.now = 0.0
         self.poked = 0
         self.flushed: list = []
         around = Surroundings(self.poke, self.flushed.append, lambda: {"home": str(home.folder)})
         self.methods = Methods(self.queue, home, around, clock=lambda: self.now)
-        self.owner = Registry(self.database).register("worker")
+        self.owner = ProcessTable(self.database).register("worker")
         self._told = 0
 
     def poke(self) -> None:

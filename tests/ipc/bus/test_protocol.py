@@ -15,7 +15,7 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
 from backburner.ipc.model.event import TYPES
 from backburner.ipc.model.task import ERROR_KINDS, LaunchInput, Task, TaskStatus, camel
-from backburner.ipc.store.events import Log
+from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
 from backburner.ipc.store.status import blank, status
@@ -51,7 +51,7 @@ def busy(queue: Queue) -> Task:
         queue.note_progress(claimed.number, claimed.claim, "half")
         error = {"error": "no", "error_kind": "failed"} if status_ is not TaskStatus.COMPLETED else {}
         queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status_, **error))
-    Log(queue.database).form_batch("me", 5)
+    EventLog(queue.database).form_batch("me", 5)
     queue.launch(_outside(None, delay_ms=60_000))
     queue.launch(_outside(None))
     claimed = queue.claim(Slot("external", 0), None)
@@ -82,7 +82,7 @@ def test_the_shape_of_a_task_names_every_field_of_it():
 def test_every_event_has_the_shape_that_is_promised(queue: Queue):
     busy(queue)
     seen = set()
-    for line in Log(queue.database).read(None, 0, 1000):
+    for line in EventLog(queue.database).read(None, 0, 1000):
         event = json.loads(line.text)
         assert EVENTS[event["type"]].mistakes(event) == [], event
         seen.add(event["type"])

@@ -22,7 +22,7 @@ from backburner.ipc.errors import NotFound
 from backburner.ipc.home import Home
 from backburner.ipc.validation import Anything, Integer, Record
 from tests.helpers.bus import MemoryLog, Peer, Served, serving
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 
 FREE = Record("free", {"value": Anything(), "size": Integer()})
 MIB = 1024 * 1024

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from backburner.ipc.machine.identity import Identity
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 
 
 @pytest.fixture

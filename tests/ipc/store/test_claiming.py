@@ -19,7 +19,7 @@ from backburner.ipc.model.claim import Ended, Rescued, Settlement, Slot, Step, T
 from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store.adoption import adopt
 from backburner.ipc.store.sqlite.backup import back_up, restore, salvage
-from backburner.ipc.store.sqlite.database import SCHEMA, Wreck
+from backburner.ipc.store.sqlite.database import Wreck
 from backburner.ipc.store.sqlite.migrations import migrations
 from tests.helpers.yard import Yard
 

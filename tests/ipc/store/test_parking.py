@@ -9,7 +9,7 @@ from backburner.ipc.model.claim import Slot, Step, Taken
 from backburner.ipc.model.task import LaunchInput, TaskStatus
 from backburner.ipc.store import parking
 from backburner.ipc.store.parking import ParkedSlots, pipe_of, received
-from backburner.ipc.store.processes import Registry
+from backburner.ipc.store.processes import ProcessTable
 from tests.helpers.yard import Yard
 
 SLOT = Slot("command", 0)
@@ -139,7 +139,7 @@ def test_launch_and_unpark_cannot_both_have_the_slot(yard: Yard, slots: ParkedSl
 
 
 def test_deregistered_worker_is_not_parked(yard: Yard, slots: ParkedSlots):
-    Registry(yard.database).leave(yard.owner)
+    ProcessTable(yard.database).leave(yard.owner)
     assert slots.all() == {}
     assert launched(yard) is TaskStatus.PENDING
 

@@ -17,7 +17,7 @@ from backburner.ipc.model.claim import Ended, Slot, Step
 from backburner.ipc.model.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus
 from backburner.ipc.store.adoption import adopt
 from backburner.ipc.store.tasks import SUPERVISED_FOR, Filter
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"

@@ -7,7 +7,7 @@ from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import Lock
 from backburner.ipc.model.claim import Slot
 from backburner.ipc.model.task import LaunchInput
-from backburner.ipc.store.processes import Registry
+from backburner.ipc.store.processes import ProcessTable
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
 from backburner.ipc.store.status import status
@@ -16,7 +16,7 @@ from backburner.ipc.store.status import status
 def test_living_roles_are_told_by_their_locks_and_workers_by_their_rows(home: Path):
     found = Home(home).prepare()
     database = Database(found)
-    registry = Registry(database)
+    registry = ProcessTable(database)
     queue = Queue(database, DEFAULT_BACKGROUND_CONFIG)
     queue.launch(LaunchInput(command=("true",), model="opus"))
     adopted = registry.register("worker")

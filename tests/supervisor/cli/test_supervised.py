@@ -17,7 +17,7 @@ from backburner.ipc.api.control import program
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import holder
 from tests.helpers.commands import backburner
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 from tests.supervisor.cli.terminal import Terminal
 
 CTRL_C = b"\x03"

@@ -34,7 +34,7 @@ from backburner.supervisor.execution.runner import (
     end_line,
 )
 from backburner.supervisor.execution.runner_pool import LazyRunner, Runner
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 
 #: A program of a worker that forks its runner, sends it one order and prints what the journal has in the end.
 FORKING_WORKER = """

@@ -11,7 +11,7 @@ import pytest
 
 from backburner.supervisor.integrations import on_batch
 from backburner.supervisor.integrations.on_batch import CONSUMER, EVERYONE, Herald
-from tests.helpers.moment import eventually
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 #: Notes that it was called, and waits while it is held; fails while its file says that it has not failed often enough.

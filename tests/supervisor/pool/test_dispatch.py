@@ -11,7 +11,7 @@ from backburner.ipc import clock
 from backburner.ipc.model.claim import Slot, Step
 from backburner.ipc.model.task import LaunchInput
 from backburner.ipc.store.parking import ParkedSlots
-from backburner.ipc.store.processes import Registry
+from backburner.ipc.store.processes import ProcessTable
 from backburner.supervisor.pool.dispatch import RAMP_WAIT, RAMP_WORKERS, Dispatch
 from backburner.supervisor.pool.workers import Crew, Hand
 from tests.helpers.yard import Yard
@@ -67,7 +67,7 @@ def test_a_worker_that_has_claimed_already_keeps_its_slot(yard: Yard, crew: Crew
     yard.launch()
     hand = give_out(dispatch, crew)
     claimed = yard.claim()
-    running = Registry(yard.database).running()
+    running = ProcessTable(yard.database).running()
     hand.pid = running[0].owner.identity.pid if born else None
     dispatch.recount(running)
     assert (hand.slot, hand.idle) == (SLOT, False)
@@ -83,7 +83,7 @@ def test_a_worker_on_its_way_loses_a_slot_that_another_ones_task_was_moved_into(
     hand = give_out(dispatch, crew)
     hand.pid = 1  # not the one that claims
     yard.claim()
-    dispatch.recount(Registry(yard.database).running())
+    dispatch.recount(ProcessTable(yard.database).running())
     assert hand.slot is None
 
 
@@ -145,7 +145,7 @@ def test_external_work_starts_at_once_beside_two_workers(yard: Yard, crew: Crew,
     dispatch.give_out(8)
     yard.launch(agent="external", prompt="p", concurrency_key="command", priority=9)
     assert dispatch.give_out(8)
-    assert (len(crew), len(Registry(yard.database).running())) == (2, 1)
+    assert (len(crew), len(ProcessTable(yard.database).running())) == (2, 1)
 
 
 # parked workers
@@ -227,7 +227,7 @@ def test_no_worker_stays_parked_when_the_slots_are_counted(yard: Yard, parked: H
 def test_worker_that_was_claimed_for_while_the_slots_were_counted_keeps_its_slot(
     yard: Yard, parked: Hand, dispatch: Dispatch
 ):
-    running = Registry(yard.database).running()
+    running = ProcessTable(yard.database).running()
     yard.launch()
     dispatch.recount(running)
     assert parked.slot == SLOT

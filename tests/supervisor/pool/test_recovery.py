@@ -12,7 +12,7 @@ import pytest
 
 from backburner.ipc.model.claim import Ended, Settlement, Slot, Step, Taken
 from backburner.ipc.model.task import TaskStatus
-from backburner.ipc.store.processes import Registry
+from backburner.ipc.store.processes import ProcessTable
 from backburner.supervisor.execution.journal import Journal, end_of
 from backburner.supervisor.execution.outcome import Outcome
 from backburner.supervisor.execution.output_files import OutputFiles
@@ -36,7 +36,7 @@ class DeadWorker:
         return self.taken
 
     def rescue(self) -> None:
-        (running,) = Registry(self._yard.database).running()
+        (running,) = ProcessTable(self._yard.database).running()
         rescue(self._yard.queue, running, "SIGKILL")
 
 
@@ -105,7 +105,7 @@ def test_a_task_whose_worker_was_of_another_boot_is_not_started_again_unasked(ya
 def test_what_a_worker_published_after_it_was_looked_at_is_rescued_too(yard: Yard, worker: DeadWorker):
     ids = [yard.launch() for _ in range(2)]
     (first,) = worker.take(1)
-    (seen,) = Registry(yard.database).running()
+    (seen,) = ProcessTable(yard.database).running()
     end = Settlement(number=first.number, claim=first.claim, status=TaskStatus.COMPLETED)
     step = Step(first.slot, yard.owner, [Ended(first, first.started_at, end)], count=1)
     (second,) = yard.queue.advance(step).taken
@@ -133,6 +133,6 @@ def test_a_held_call_without_a_running_task_is_judged_as_a_call(yard: Yard, work
     worker.files.remove()  # a worker that has run calls only has none
     worker.journal.note_start(second.claim)
     yard.settle(first.claimed())
-    owner = next(one for one in Registry(yard.database).processes("worker") if one.number == yard.owner)
+    owner = next(one for one in ProcessTable(yard.database).processes("worker") if one.number == yard.owner)
     rescue_worker(yard.queue, owner, "SIGKILL")
     assert outcomes(yard, ids) == [("completed", None), ("error", "lost")]

@@ -22,7 +22,7 @@ from backburner.ipc.failpoints import WATCH
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Slot
 from backburner.ipc.model.task import LaunchInput
-from backburner.ipc.store.events import Log
+from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.sqlite.backup import back_up, restore, salvage
 from backburner.ipc.store.sqlite.database import JUMP, Database, Inspection, Wreck, flaws_of
 from tests.helpers.places import ROOT
@@ -396,7 +396,7 @@ def test_looking_writes_nothing(full: Home):
     before = looks(full.folder)
     database = Inspection(full)
     assert database.flaws() == []
-    assert Log(database).last_seq() > 0
+    assert EventLog(database).last_seq() > 0
     database.close()
     assert looks(full.folder) == before
 

@@ -27,9 +27,9 @@ from backburner.ipc.store.sqlite import database as module
 from backburner.ipc.store.sqlite.database import CHECKPOINT_AT, CHECKPOINT_LOOK, JUMP, SCHEMA, Database
 from backburner.ipc.store.sqlite.migrations import migrations
 from backburner.ipc.store.sqlite.write_gate import Gate
-from tests.helpers.moment import eventually
 from tests.helpers.places import IMPORT_ROOT, IPC, ROOT
 from tests.helpers.stage import descriptors
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
 STATEMENTS = sorted(
@@ -38,20 +38,22 @@ STATEMENTS = sorted(
 
 #: What never grows with the number of tasks or events, and is in every transaction or every turn of somebody's loop.
 HOT = """
-    has_finished_dependency has_running_task has_unbatched_end has_unsettled_task cancel_pending count_ready count_ready_up_to count_unfinished
-    end_held end_pending find_ids get_first_event_after delete_finished_dependencies find_free_slot get_assigned get_digest get_output get_task
-    return_held_task hold_task find_unique_holder insert_dependency save_snapshot get_last_id get_last_seq list_all_held list_due
-    list_held list_holders list_finished_dependencies list_ready list_running list_tasks list_tasks_of_parent list_unfinished_ids
-    list_unfinished_tasks list_failed_tasks list_waiting_groups make_ready check_slot has_more_unbatched move_pending
-    move_running get_newest_event get_next_due set_pid list_old_events list_old_tasks park_worker place_task read_events
-    read_events_of_parent request_held request_held_of_group retry_task set_progress set_stale settle_task start_task
-    get_state get_group_state take_claims take_parked take_unbatched get_truncation unpark_worker find_slot_deadlock
-    write_verdict
+    has_finished_dependency has_running_task has_unbatched_end has_unsettled_task cancel_pending count_ready
+    count_ready_up_to count_unfinished end_held end_pending find_ids get_first_event_after
+    delete_finished_dependencies find_free_slot get_assigned get_digest get_output get_task return_held_task
+    hold_task find_unique_holder insert_dependency save_snapshot get_last_id get_last_seq list_all_held list_due
+    list_held list_holders list_finished_dependencies list_ready list_running list_tasks list_tasks_of_parent
+    list_unfinished_ids list_unfinished_tasks list_failed_tasks list_waiting_groups make_ready check_slot
+    has_more_unbatched move_pending move_running get_newest_event get_next_due set_pid list_old_events
+    list_old_tasks park_worker place_task read_events read_events_of_parent request_held request_held_of_group
+    retry_task set_progress set_stale settle_task start_task get_state get_group_state take_claims take_parked
+    take_unbatched get_truncation unpark_worker find_slot_deadlock write_verdict
 """.split()
 
 #: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
 SHORT_WALK = re.compile(
-    r"SCAN \w+( USING (COVERING )?INDEX (tasks_(ready|unready|held|running|due|unfinished|failed)|dependencies_finished))?"
+    r"SCAN \w+( USING (COVERING )?INDEX "
+    r"(tasks_(ready|unready|held|running|due|unfinished|failed)|dependencies_finished))?"
 )
 
 
@@ -129,10 +131,10 @@ def test_a_home_opened_by_eight_processes_at_once_is_made_once(home):
     code = (
         "import sys; from pathlib import Path\n"
         "from backburner.ipc.store.sqlite.database import Database\n"
-        "from backburner.ipc.home import Home; from backburner.ipc.store.events import Log\n"
+        "from backburner.ipc.home import Home; from backburner.ipc.store.events import EventLog\n"
         "sys.stdin.readline()\n"
         "database = Database(Home(Path(sys.argv[1])).prepare())\n"
-        "print(Log(database).id()); database.close()"
+        "print(EventLog(database).id()); database.close()"
     )
     command = [sys.executable, "-c", code, str(home)]
     environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from backburner.supervisor.doctor.installation import check_sqlite
-from tests.helpers.moment import eventually
 from tests.helpers.places import ROOT
+from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 from tests.supervisor.cli.conftest import Cli, Stage
 

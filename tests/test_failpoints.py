@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
-from backburner.ipc.failpoints import WATCH, moment
+from backburner.ipc.failpoints import WATCH, failpoint
 from tests.helpers.places import IMPORT_ROOT, IPC, SUPERVISOR
 
 #: Functions by which a process starts, signals, sends, renames, unlinks or writes in place.
@@ -36,14 +36,14 @@ METHODS = frozenset(
 #: What is said to the database at the end of a transaction.
 ENDS = ("COMMIT",)
 
-#: Places without a moment, by module and function, and why that is right.
+#: Places without a failpoint, by module and function, and why that is right.
 EXCEPTIONS = {
     "ipc.store.importer Restoring._copy write_bytes": "a file with a new name, that only the commit makes known",
     "ipc.bus.connection Call._finish send": "goes to Connection.send, whose bytes leave in _push",
     "ipc.store.sqlite.database Database.read COMMIT": "ends a reading: nothing is written",
     "ipc.failpoints Watch.reached os.kill": "the killing itself",
     "ipc.failpoints _append os.write": "the watch's own notes",
-    "supervisor.system.children _ask subprocess.Popen": "its caller has the moment: agents.ask",
+    "supervisor.system.children _ask subprocess.Popen": "its caller has the failpoint: agents.ask",
     "supervisor.system.children _first_line kill": "a program of somebody else's that was asked for its version",
     "supervisor.pool.fork_server_client ForkServerClient._send send": "goes to ControlLine.send",
     "supervisor.fork_server ForkServer._tell send": "goes to ControlLine.send",
@@ -52,17 +52,17 @@ EXCEPTIONS = {
     "supervisor.execution.journal Journal._append os.*": "its callers have the failpoints: journal.start, journal.end",
     "supervisor.execution.attempt CallAttempt.start send": "goes to Runner.send",
     "supervisor.execution.series CallSeries._send send": "goes to Runner.send",
-    "ipc.store.sqlite.group_commit Commits._note os.pwrite": "saves a sync; each commit has a moment",
+    "ipc.store.sqlite.group_commit Commits._note os.pwrite": "saves a sync; each commit has a failpoint",
 }
 
 
 class Place(NamedTuple):
-    """A call that others see: where it stands, and the moment around it alone."""
+    """A call that others see: where it stands, and the failpoint around it alone."""
 
     where: str
     verb: str
     line: int
-    moment: str | None
+    failpoint: str | None
 
 
 def _dotted(node: ast.expr) -> str:
@@ -84,12 +84,12 @@ def _verb(call: ast.Call) -> str | None:
 
 
 def _named(node: ast.With | ast.AsyncWith) -> str | None:
-    """The moment that a `with` is about, as the innermost of its contexts."""
+    """The failpoint that a `with` is about, as the innermost of its contexts."""
     call = node.items[-1].context_expr
-    if not (isinstance(call, ast.Call) and _dotted(call.func) == "moment"):
+    if not (isinstance(call, ast.Call) and _dotted(call.func) == "failpoint"):
         return None
     (name,) = call.args
-    assert isinstance(name, ast.Constant), "a moment's name is written out"
+    assert isinstance(name, ast.Constant), "a failpoint's name is written out"
     return str(name.value)
 
 
@@ -123,12 +123,12 @@ def _excuse(place: Place) -> str | None:
 
 
 def test_every_place_that_others_see_has_a_moment():
-    bare = [f"{place.where}:{place.line} {place.verb}" for place in PLACES if not (place.moment or _excuse(place))]
+    bare = [f"{place.where}:{place.line} {place.verb}" for place in PLACES if not (place.failpoint or _excuse(place))]
     assert bare == []
 
 
 def test_every_exception_is_about_a_place_that_is_there():
-    assert {_excuse(place) for place in PLACES if not place.moment} >= EXCEPTIONS.keys()
+    assert {_excuse(place) for place in PLACES if not place.failpoint} >= EXCEPTIONS.keys()
 
 
 def test_a_moment_is_about_one_place_and_has_a_name_of_its_own():
@@ -158,23 +158,23 @@ def test_a_moment_is_about_one_place_and_has_a_name_of_its_own():
     ],
 )
 def test_a_bare_place_is_found(code: str, verb: str):
-    assert [(place.verb, place.moment) for place in places(ast.parse(code), "m")] == [(verb, None)]
+    assert [(place.verb, place.failpoint) for place in places(ast.parse(code), "m")] == [(verb, None)]
 
 
 def test_a_function_within_a_moment_does_not_happen_then():
-    code = "with moment('x'):\n    def later(): os.fork()"
-    assert [place.moment for place in places(ast.parse(code), "m")] == [None]
+    code = "with failpoint('x'):\n    def later(): os.fork()"
+    assert [place.failpoint for place in places(ast.parse(code), "m")] == [None]
 
 
 def test_without_a_watch_a_moment_is_nothing_at_all():
-    assert moment("a") is moment("b")
+    assert failpoint("a") is failpoint("b")
 
 
 SUICIDE = """
 import os
-from backburner.ipc.failpoints import moment
+from backburner.ipc.failpoints import failpoint
 def act():
-    with moment("act"):
+    with failpoint("act"):
         print("acts", flush=True)
 for turn in range(3):
     act()
