@@ -42,7 +42,8 @@ if TYPE_CHECKING:
         format_batch_notification,
     )
     from .ipc.model.event import Event, EventBus
-    from .ipc.model.task import LaunchInput, Task, TaskStatus
+    from .ipc.model.launch import LaunchInput
+    from .ipc.model.task import Task, TaskStatus
     from .ipc.model.task import Task as BackgroundTask
     from .ipc.model.task import TaskStatus as BackgroundTaskStatus
 
@@ -102,7 +103,8 @@ _PLACES = {
     ".ipc.api.state": (
         "BackgroundState clear_background_state create_empty_state load_background_state save_background_state"
     ),
-    ".ipc.model.task": "LaunchInput Task TaskStatus",
+    ".ipc.model.launch": "LaunchInput",
+    ".ipc.model.task": "Task TaskStatus",
 }
 _MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
 

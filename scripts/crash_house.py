@@ -27,7 +27,8 @@ from backburner.ipc.errors import BackburnerError
 from backburner.ipc.failpoints import WATCH
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import holder
-from backburner.ipc.model.task import LaunchInput, Task
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import Task
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
 

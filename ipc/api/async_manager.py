@@ -17,8 +17,8 @@ from typing import TypeVar, Unpack
 from ..bus.client import EVERYONE
 from ..config.settings import BackgroundConfig
 from ..model.event import Event, EventBus
-from ..model.fields import LaunchFields
-from ..model.task import LaunchInput, Task, TaskStatus
+from ..model.launch import LaunchFields, LaunchInput
+from ..model.task import Task, TaskStatus
 from ..store.adoption import Adopted
 from ..store.tasks import Stream as OutputStream
 from .callbacks import Callback, Remove

@@ -17,8 +17,8 @@ from ..errors import AlreadyRunning, BackburnerError, HeldByWorker, InvalidInput
 from ..home import Home
 from ..machine.lock import holder
 from ..model.event import TYPES, EventBus
-from ..model.fields import LaunchFields, launch_input
-from ..model.task import LaunchInput, Task, TaskStatus
+from ..model.launch import LaunchFields, LaunchInput, launch_input
+from ..model.task import Task, TaskStatus
 from ..store.adoption import Adopted, adopt
 from ..store.tasks import Filter
 from ..store.tasks import Stream as OutputStream

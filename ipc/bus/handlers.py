@@ -18,7 +18,8 @@ from ..clock import monotonic
 from ..errors import BackburnerError, HeldByWorker, NotFound, Temporary
 from ..home import Home
 from ..machine.distribution import version
-from ..model.task import LAUNCH, LONGEST, LaunchInput, Task, TaskStatus
+from ..model.launch import LAUNCH, LONGEST, LaunchInput
+from ..model.task import Task, TaskStatus
 from ..store.adoption import adopt
 from ..store.events import ROOM, Line
 from ..store.publication import TIMEOUT

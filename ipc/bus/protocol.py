@@ -6,65 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.settings import CONFIG
-from ..model.task import BRIEF_LIMIT, ERROR_KINDS, LAUNCH, TaskStatus
-from ..validation import DIALECT, Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text
+from ..model.launch import LAUNCH
+from ..model.task import BRIEF_LIMIT, ERROR_KINDS, ID, INPUTS, TASK_SPECS, TaskStatus
+from ..validation import DIALECT, Flag, Integer, ListOf, Nullable, OneOf, Record, Shape, Text
 from .handlers import PARAMETERS
 
-#: Why a pending task has not started.
-WAITING_FOR = ("slot", "delay", "dependency", "paused", "cap", "supervisor")
-#: What only the whole record of a task holds.
-INPUTS = ("prompt", "args", "kwargs")
-
-ID = LAUNCH.fields["id"]
-TIME = Text(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z")
 SEQ = Integer(0)
 COUNT = Integer(0)
-STATUS = OneOf(*TaskStatus)
 ENDED = OneOf(*(status for status in TaskStatus if status.ended))
 WORDS = Nullable(Text())
 KIND = Nullable(OneOf(*ERROR_KINDS))
 
-TASK_FIELDS: dict[str, Shape[Any]] = {
-    "id": ID,
-    "agent": Text(non_empty=True),
-    "concurrencyKey": Text(non_empty=True),
-    "cwd": Text(non_empty=True),
-    "status": STATUS,
-    "queuedAt": TIME,
-    "parentSessionId": WORDS,
-    "parentMessageId": WORDS,
-    "sessionId": WORDS,
-    "description": WORDS,
-    "prompt": WORDS,
-    "model": WORDS,
-    "command": Nullable(ListOf(Text(), non_empty=True)),
-    "call": WORDS,
-    "args": Nullable(ListOf(Anything())),
-    "kwargs": Nullable(MapOf(Anything())),
-    "stopping": Flag(),
-    "waitingFor": Nullable(OneOf(*WAITING_FOR)),
-    "priority": Integer(-1000, 1000),
-    "startedAt": Nullable(TIME),
-    "completedAt": Nullable(TIME),
-    "notBefore": Nullable(TIME),
-    "attempt": COUNT,
-    "maxAttempts": Integer(1),
-    "timeoutMs": Nullable(COUNT),
-    "uniqueKey": WORDS,
-    "after": ListOf(Text(non_empty=True)),
-    "result": WORDS,
-    "resultTruncated": Flag(),
-    "error": WORDS,
-    "errorKind": KIND,
-    "exitCode": Nullable(Integer()),
-    "signal": Nullable(Integer(1)),
-    "pid": Nullable(Integer(1)),
-    "slot": Nullable(COUNT),
-    "leftovers": COUNT,
-    "progress": WORDS,
-    "resumes": WORDS,
-    "metadata": MapOf(Anything()),
-}
+TASK_FIELDS: dict[str, Shape[Any]] = {one.json_name: one.shape for one in TASK_SPECS}
+TIME = TASK_FIELDS["queuedAt"]
 BRIEF_FIELDS = {name: shape for name, shape in TASK_FIELDS.items() if name not in INPUTS} | {
     "result": Nullable(Text(max_bytes=BRIEF_LIMIT))
 }

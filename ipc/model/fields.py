@@ -1,65 +1,120 @@
-"""A launch in Python's spelling."""
+"""One declaration for each field of a record: its shape, its default, and the column that stores it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import fields
-from typing import Any, TypedDict
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, field, fields
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from ..validation import Record
-from .task import LAUNCH_FIELDS, LaunchInput, camel
+from .. import clock
+from ..validation import Shape
 
-
-class LaunchFields(TypedDict, total=False):
-    """What `launch` takes; `None` is as if it were not given. Durations are milliseconds."""
-
-    id: str
-    prompt: str | None
-    resume: str | None
-    agent: str | None
-    model: str | None
-    concurrency_key: str | None
-    description: str | None
-    parent_session_id: str | None
-    parent_message_id: str | None
-    command: Sequence[str] | None
-    call: str | None
-    args: Sequence[Any] | None
-    kwargs: Mapping[str, Any] | None
-    cwd: str | None
-    env: Mapping[str, str | None] | None
-    stdin: str | None
-    stdin_file: str | None
-    priority: int
-    delay_ms: int
-    timeout_ms: int | None
-    retries: int
-    unique_key: str | None
-    after: Sequence[str]
-    after_any: Sequence[str]
-    leave_children: bool | None
-    metadata: Mapping[str, Any] | None
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-#: What a launch may say, in Python's spelling, so that a refusal names the field as it was written.
-LAUNCH = Record("LaunchInput", {one.name: LAUNCH_FIELDS[camel(one.name)] for one in fields(LaunchInput)})
+class Codec(NamedTuple):
+    """How a value is stored: `dump` makes the value of a column, `load` reads it, `parse` reads it from JSON."""
+
+    name: str
+    dump: Callable[[Any], Any]
+    load: Callable[[Any], Any]
+    parse: Callable[[Any], Any]
 
 
-def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[str, str]) -> LaunchInput:
-    """Check a launch and add what it inherits from this process: the working directory and the variables in `kept`.
-
-    Raises InvalidInput, which names the field within `where`.
-    """
-    values = _checked(given, where)
-    if not values.get("cwd") and not values.get("resume"):
-        values["cwd"] = os.getcwd()
-    values["env"] = {**kept, **(values.get("env") or {})}
-    return LaunchInput.of_checked(values)
+def _same(value: Any) -> Any:
+    return value
 
 
-def _checked(given: LaunchFields | LaunchInput, where: str) -> dict[str, Any]:
-    if isinstance(given, LaunchInput):
-        return dict(vars(LaunchInput.from_json(given.to_json(), where)))
-    values: dict[str, Any] = LAUNCH.check(given, where)
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+def _load_list(text: str | None) -> tuple[Any, ...] | None:
+    return None if text is None else tuple(json.loads(text))
+
+
+def _load_object(text: str | None) -> Any:
+    return None if text is None else json.loads(text)
+
+
+def _load_time(milliseconds: int | None) -> datetime | None:
+    return None if milliseconds is None else clock.to_datetime(milliseconds)
+
+
+def _parse_time(text: str | None) -> datetime | None:
+    return clock.to_datetime(clock.parse(text)) if text else None
+
+
+@lru_cache(8)  # each may be a megabyte
+def _dump_variables(variables: tuple[tuple[str, str | None], ...]) -> str:
+    return _json(dict(variables))
+
+
+#: Values that a column stores as they are.
+PLAIN = Codec("plain", _same, _same, _same)
+#: A tuple, as JSON text; an empty one is stored as null.
+LIST = Codec(
+    "list",
+    lambda value: _json(value) if value else None,
+    _load_list,
+    lambda value: None if value is None else tuple(value),
+)
+#: A mapping, as JSON text.
+OBJECT = Codec("object", lambda value: None if value is None else _json(dict(value)), _load_object, _same)
+#: Environment variables, as JSON text; a process launches most of its tasks with the same ones.
+VARIABLES = OBJECT._replace(dump=lambda value: None if value is None else _dump_variables(tuple(value.items())))
+#: A time, as milliseconds since 1970.
+TIME = Codec("time", lambda value: None if value is None else round(value.timestamp() * 1000), _load_time, _parse_time)
+#: True or False, as 1 or 0.
+FLAG = Codec("flag", _same, bool, _same)
+#: Derived: True if the column is not null.
+PRESENT = Codec("present", _same, lambda value: value is not None, _same)
+
+
+class Spec(NamedTuple):
+    """What is known of a field. `table` is None for a value that is computed, not stored."""
+
+    name: str
+    json_name: str
+    shape: Shape[Any]
+    default: Any
+    table: str | None
+    column: str
+    codec: Codec
+
+    def column_value(self, document: Mapping[str, Any]) -> Any:
+        """Return what the field's column stores of a JSON document: the default where the document lacks it."""
+        return self.codec.dump(self.codec.parse(document.get(self.json_name, self.default)))
+
+
+def declared(shape: Shape[Any], default: Any = MISSING, stored: str | None = None, codec: Codec = PLAIN) -> Any:
+    """Declare a field of a dataclass; `stored` names its table and column ("inputs.prompt"), unless it is computed."""
+    metadata = {"shape": shape, "stored": stored, "codec": codec}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata) if default is not MISSING else field(metadata=metadata)
+
+
+def specs_of(record: type[Any]) -> tuple[Spec, ...]:
+    """Return what a dataclass declares of its fields, in order."""
+    return tuple(_spec(one) for one in fields(record))
+
+
+def _spec(one: Any) -> Spec:
+    stored: str | None = one.metadata["stored"]
+    table, _, column = (stored or "").partition(".")
+    default = one.default_factory() if one.default_factory is not MISSING else one.default
+    return Spec(
+        one.name,
+        camel(one.name),
+        one.metadata["shape"],
+        default,
+        table or None,
+        column or one.name,
+        one.metadata["codec"],
+    )
+
+
+def camel(name: str) -> str:
+    """Return a field's name in JSON: `parent_session_id` is `parentSessionId`."""
+    first, *rest = name.split("_")
+    return first + "".join(word.capitalize() for word in rest)

@@ -1,29 +1,25 @@
-"""Tasks as pure values, and the state machine they live in."""
+"""Tasks as values, and the moves between their statuses."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from operator import itemgetter
 from typing import Any
 
 from .. import clock
-from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, Record, Shape, Text
+from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Text
+from .fields import FLAG, LIST, OBJECT, PRESENT, TIME, Codec, declared, specs_of
 
-#: The longest result that is kept in the record, and the longest in lists and events, in bytes.
+#: The largest result of a task's record, and of lists and events, in bytes.
 RESULT_LIMIT = 64 * 1024
 BRIEF_LIMIT = 4 * 1024
 
-#: The largest LaunchInput, in bytes of JSON.
-INPUT_LIMIT = 1024 * 1024
-
-#: A wait, a delay or a timeout longer than this many milliseconds (about 31 years) is a mistake of the caller's.
-LONGEST = 10**12
-
 
 class TaskStatus(StrEnum):
-    """Where a task is."""
+    """The status of a task."""
 
     PENDING = "pending"
     RUNNING = "running"
@@ -33,11 +29,11 @@ class TaskStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Whether the task is over, unless it is retried by hand."""
+        """Return True if the task has ended; only a retry moves it again."""
         return self in (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED)
 
 
-#: Every move a task can make. The table `moves` of the database holds the same, and refuses all others.
+#: The moves that a task can make. The table `moves` of the database has the same and refuses all others.
 MOVES: frozenset[tuple[TaskStatus, TaskStatus]] = frozenset(
     {
         (TaskStatus.PENDING, TaskStatus.RUNNING),
@@ -67,62 +63,73 @@ ERROR_KINDS = (
 )
 
 
+#: Why a pending task has not started.
+WAITING_FOR = ("slot", "delay", "dependency", "paused", "cap", "supervisor")
+
+#: Fields that lists and events leave out: they may be large.
+INPUTS = frozenset({"prompt", "args", "kwargs"})
+
+_WORDS = Nullable(Text())
+_NAME = Text(non_empty=True)
+_COUNT = Integer(0)
+_TIME = Text(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z")
+#: The shape of a task's ID: `bg-` and a UUID of version 4.
+ID = Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+_STATUS = Codec("status", str, TaskStatus, TaskStatus)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """One unit of background work, as it was when it was read. Times are aware datetimes; durations say their unit."""
+    """A task as it was when it was read. Times are aware datetimes; the names of durations end in their unit."""
 
-    id: str
-    agent: str
-    concurrency_key: str
-    cwd: str
-    status: TaskStatus
-    queued_at: datetime
-    parent_session_id: str | None = None
-    parent_message_id: str | None = None
-    session_id: str | None = None
-    description: str | None = None
-    prompt: str | None = None
-    model: str | None = None
-    command: tuple[str, ...] | None = None
-    call: str | None = None
-    args: tuple[Any, ...] | None = None
-    kwargs: Mapping[str, Any] | None = None
-    stopping: bool = False
-    waiting_for: str | None = None
-    priority: int = 0
-    started_at: datetime | None = None
-    completed_at: datetime | None = None
-    not_before: datetime | None = None
-    attempt: int = 0
-    max_attempts: int = 1
-    timeout_ms: int | None = None
-    unique_key: str | None = None
-    after: tuple[str, ...] = ()
-    result: str | None = None
-    result_truncated: bool = False
-    error: str | None = None
-    error_kind: str | None = None
-    exit_code: int | None = None
-    signal: int | None = None
-    pid: int | None = None
-    slot: int | None = None
-    leftovers: int = 0
-    progress: str | None = None
-    #: The task in whose session it goes on.
-    resumes: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    id: str = declared(ID, stored="tasks.id")
+    agent: str = declared(_NAME, stored="tasks.agent")
+    concurrency_key: str = declared(_NAME, stored="tasks.key")
+    cwd: str = declared(_NAME, stored="inputs.cwd")
+    status: TaskStatus = declared(OneOf(*TaskStatus), stored="tasks.status", codec=_STATUS)
+    queued_at: datetime = declared(_TIME, stored="tasks.queued_at", codec=TIME)
+    parent_session_id: str | None = declared(_WORDS, None, "tasks.parent")
+    parent_message_id: str | None = declared(_WORDS, None, "tasks.message")
+    session_id: str | None = declared(_WORDS, None, "tasks.session")
+    description: str | None = declared(_WORDS, None, "tasks.description")
+    prompt: str | None = declared(_WORDS, None, "inputs.prompt")
+    model: str | None = declared(_WORDS, None, "tasks.model")
+    command: tuple[str, ...] | None = declared(Nullable(ListOf(Text(), non_empty=True)), None, "inputs.command", LIST)
+    call: str | None = declared(_WORDS, None, "inputs.call")
+    args: tuple[Any, ...] | None = declared(Nullable(ListOf(Anything())), None, "inputs.args", LIST)
+    kwargs: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.kwargs", OBJECT)
+    stopping: bool = declared(Flag(), False, "tasks.verdict", PRESENT)
+    waiting_for: str | None = declared(Nullable(OneOf(*WAITING_FOR)), None)
+    priority: int = declared(Integer(-1000, 1000), 0, "tasks.priority")
+    started_at: datetime | None = declared(Nullable(_TIME), None, "tasks.started_at", TIME)
+    completed_at: datetime | None = declared(Nullable(_TIME), None, "tasks.completed_at", TIME)
+    not_before: datetime | None = declared(Nullable(_TIME), None, "tasks.not_before", TIME)
+    attempt: int = declared(_COUNT, 0, "tasks.attempt")
+    max_attempts: int = declared(Integer(1), 1, "tasks.max_attempts")
+    timeout_ms: int | None = declared(Nullable(_COUNT), None, "tasks.timeout_ms")
+    unique_key: str | None = declared(_WORDS, None, "tasks.unique_key")
+    after: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), (), "inputs.after", LIST)
+    result: str | None = declared(_WORDS, None, "tasks.result")
+    result_truncated: bool = declared(Flag(), False, "tasks.result_truncated", FLAG)
+    error: str | None = declared(_WORDS, None, "tasks.error")
+    error_kind: str | None = declared(Nullable(OneOf(*ERROR_KINDS)), None, "tasks.error_kind")
+    exit_code: int | None = declared(Nullable(Integer()), None, "tasks.exit_code")
+    signal: int | None = declared(Nullable(Integer(1)), None, "tasks.signal")
+    pid: int | None = declared(Nullable(Integer(1)), None, "tasks.pid")
+    slot: int | None = declared(Nullable(_COUNT), None, "tasks.slot")
+    leftovers: int = declared(_COUNT, 0, "tasks.leftovers")
+    progress: str | None = declared(_WORDS, None, "tasks.progress")
+    #: The task whose session it continues.
+    resumes: str | None = declared(_WORDS, None, "inputs.resumes")
+    metadata: Mapping[str, Any] = declared(MapOf(Anything()), {}, "inputs.metadata", OBJECT)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, in the shape of `show --json`."""
-        return {name: _plain(getattr(self, attribute)) for attribute, name in _TASK_NAMES}
+        """Return all fields, in the shape of `show --json`."""
+        return {name: plain(getattr(self, attribute)) for attribute, name in _NAMES}
 
     def brief(self) -> dict[str, Any]:
-        """The shape of lists and events: without the inputs, and with a result of at most 4 KiB."""
-        document = {
-            name: _plain(getattr(self, attribute))
-            for attribute, name in _TASK_NAMES
-            if attribute not in ("prompt", "args", "kwargs")
-        }
+        """Return the shape of lists and events: without the large inputs, and with a result of at most 4 KiB."""
+        document = {name: plain(getattr(self, attribute)) for attribute, name in _BRIEF_NAMES}
         document["result"] = cut(self.result, BRIEF_LIMIT)
         document["resultTruncated"] = self.result_truncated or document["result"] != self.result
         return document
@@ -135,36 +142,49 @@ class Task:
         return task
 
     @classmethod
+    def of_columns(cls, values: Mapping[str, Any], waiting_for: str | None) -> Task:
+        """Return the task whose columns have these values; the columns of `INPUTS` may be absent."""
+        found = dict(zip(_PLAIN, _plain_columns(values), strict=True))
+        for name, column, load in _CODED:
+            found[name] = load(values[column])
+        found["after"], found["metadata"] = found["after"] or (), found["metadata"] or {}
+        for name, column, load in _OPTIONAL:
+            found[name] = load(values.get(column))
+        found["waiting_for"] = waiting_for
+        return cls.of_all(found)
+
+    @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Task:
-        """The task that `to_json` or `brief` wrote. Raises KeyError, ValueError."""
-        found = {attribute: document[name] for attribute, name in _TASK_NAMES if name in document}
-        for name in ("queued_at", "started_at", "completed_at", "not_before"):
-            found[name] = clock.to_datetime(clock.parse(found[name])) if found.get(name) else None
-        for name in ("command", "args", "after"):
-            found[name] = None if found.get(name) is None else tuple(found[name])
-        found["after"] = found["after"] or ()
-        return cls(**{**found, "status": TaskStatus(found["status"])})
+        """Return the task that `to_json` or `brief` wrote. Raises KeyError, ValueError."""
+        given = ((one, document[one.json_name]) for one in TASK_SPECS if one.json_name in document)
+        return cls(**{one.name: one.codec.parse(value) for one, value in given})
+
+
+TASK_SPECS = specs_of(Task)
+_NAMES = tuple((one.name, one.json_name) for one in TASK_SPECS)
+_BRIEF_NAMES = tuple((name, json_name) for name, json_name in _NAMES if name not in INPUTS)
+
+_STORED = [one for one in TASK_SPECS if one.table is not None and one.name not in INPUTS]
+_PLAIN = tuple(one.name for one in _STORED if one.codec.name == "plain")
+_plain_columns = itemgetter(*(one.column for one in _STORED if one.codec.name == "plain"))
+_CODED = tuple((one.name, one.column, one.codec.load) for one in _STORED if one.codec.name != "plain")
+_OPTIONAL = tuple((one.name, one.column, one.codec.load) for one in TASK_SPECS if one.name in INPUTS)
 
 
 def cut(text: str | None, limit: int) -> str | None:
-    """At most `limit` bytes of a text, without half a character at its end; what is no character becomes `?`."""
+    """Return at most `limit` bytes of a text, in whole characters; what cannot be encoded becomes `?`."""
     if text is None or (text.isascii() and len(text) <= limit):
         return text
     raw = text.encode(errors="replace")
     return raw[:limit].decode(errors="ignore")
 
 
-def camel(name: str) -> str:
-    """`parent_session_id` → `parentSessionId`."""
-    first, *rest = name.split("_")
-    return first + "".join(word.capitalize() for word in rest)
-
-
 #: Types whose values are JSON as they are: most of a task, and so asked for first.
 _ATOMS = frozenset({type(None), str, int, bool, float, TaskStatus})
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a field's value as JSON has it."""
     if type(value) in _ATOMS:
         return value
     if isinstance(value, datetime):
@@ -174,102 +194,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     return value
-
-
-_TASK_NAMES = tuple((entry.name, camel(entry.name)) for entry in fields(Task))
-
-_NAME = Text(max_bytes=1024, non_empty=True)
-
-#: `*` means all parents, and so is nobody's name.
-_PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name other than *")
-
-#: What a launch may say, and what is said to one who says something else.
-LAUNCH_FIELDS: dict[str, Shape[Any]] = {
-    "id": Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"),
-    "prompt": Nullable(Text()),
-    "resume": Nullable(Text(non_empty=True)),
-    "agent": Nullable(_NAME),
-    "model": Nullable(_NAME),
-    "concurrencyKey": Nullable(_NAME),
-    "description": Nullable(Text()),
-    "parentSessionId": Nullable(_PARENT),
-    "parentMessageId": Nullable(_NAME),
-    "command": Nullable(ListOf(Text(), non_empty=True)),
-    "call": Nullable(Text(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")),
-    "args": Nullable(ListOf(Anything())),
-    "kwargs": Nullable(MapOf(Anything())),
-    "cwd": Nullable(Text(non_empty=True)),
-    "env": Nullable(MapOf(Nullable(Text()), key=Text(pattern="[^=]+", expected="a name without ="))),
-    "stdin": Nullable(Text()),
-    "stdinFile": Nullable(Text(non_empty=True)),
-    "priority": Integer(-1000, 1000),
-    "delayMs": Integer(0, LONGEST),
-    "timeoutMs": Nullable(Integer(0, LONGEST)),
-    "retries": Integer(0, 1000),
-    "uniqueKey": Nullable(_NAME),
-    "after": ListOf(Text(non_empty=True)),
-    "afterAny": ListOf(Text(non_empty=True)),
-    "leaveChildren": Nullable(Flag()),
-    "metadata": Nullable(MapOf(Anything())),
-}
-LAUNCH = Record("LaunchInput", LAUNCH_FIELDS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LaunchInput:
-    """What is to be launched. `None` means: as the configuration says, or nothing."""
-
-    id: str | None = None
-    prompt: str | None = None
-    #: The ended task in whose session the prompt is to be answered.
-    resume: str | None = None
-    agent: str | None = None
-    model: str | None = None
-    concurrency_key: str | None = None
-    description: str | None = None
-    parent_session_id: str | None = None
-    parent_message_id: str | None = None
-    command: tuple[str, ...] | None = None
-    call: str | None = None
-    args: tuple[Any, ...] | None = None
-    kwargs: Mapping[str, Any] | None = None
-    cwd: str | None = None
-    env: Mapping[str, str | None] | None = None
-    stdin: str | None = None
-    stdin_file: str | None = None
-    priority: int = 0
-    delay_ms: int = 0
-    timeout_ms: int | None = None
-    retries: int = 0
-    unique_key: str | None = None
-    after: tuple[str, ...] = ()
-    after_any: tuple[str, ...] = ()
-    leave_children: bool | None = None
-    metadata: Mapping[str, Any] | None = None
-
-    @classmethod
-    def of_checked(cls, values: Mapping[str, Any]) -> LaunchInput:
-        """Return the launch with these values, which are right, and the defaults of all others; see `Task.of_all`."""
-        launch = object.__new__(cls)
-        vars(launch).update(_LAUNCH_DEFAULTS, **values)
-        return launch
-
-    @classmethod
-    def from_json(cls, document: object, where: str = "") -> LaunchInput:
-        """Read the socket's shape. Raises InvalidInput, naming the field."""
-        checked = LAUNCH.check(document, where)
-        found = {attribute: checked[name] for attribute, name in _LAUNCH_NAMES if name in checked}
-        for name in ("command", "args", "after", "after_any"):
-            if found.get(name) is not None:
-                found[name] = tuple(found[name])
-        return cls.of_checked(found)
-
-    def to_json(self) -> dict[str, Any]:
-        """The socket's shape, without what was not said."""
-        said = vars(self)
-        given = ((name, said[attribute]) for attribute, name in _LAUNCH_NAMES if said[attribute] is not None)
-        return {name: _plain(value) for name, value in given if value not in ((), [])}
-
-
-_LAUNCH_DEFAULTS = {entry.name: entry.default for entry in fields(LaunchInput)}
-_LAUNCH_NAMES = tuple((entry.name, camel(entry.name)) for entry in fields(LaunchInput))

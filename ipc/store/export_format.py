@@ -11,8 +11,10 @@ from typing import Any
 
 from .. import clock
 from ..errors import InvalidInput
-from ..model.task import ERROR_KINDS, LAUNCH_FIELDS, RESULT_LIMIT, Task, TaskStatus, cut
-from ..validation import Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text, dotted
+from ..model.fields import LIST, OBJECT
+from ..model.launch import LAUNCH_FIELDS, LAUNCH_SPECS
+from ..model.task import RESULT_LIMIT, TASK_SPECS, Task, TaskStatus, cut
+from ..validation import Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text, dotted
 
 FORMAT, VERSION = "backburner", 1
 
@@ -54,37 +56,27 @@ class Base64(Text):
         return None
 
 
-_SAME = (
-    "prompt model concurrencyKey description parentSessionId parentMessageId command call args kwargs cwd "
-    "env stdin priority timeoutMs retries uniqueKey after afterAny leaveChildren metadata"
+#: Fields of a launch that a task does not show, or shows without their rules.
+_LAUNCHED = (
+    "model concurrencyKey description parentSessionId parentMessageId call cwd env stdin timeoutMs retries uniqueKey"
+    " afterAny leaveChildren metadata"
 ).split()
 
-_FIELDS: dict[str, Shape[Any]] = {
-    **{name: LAUNCH_FIELDS[name] for name in _SAME},
+#: Fields whose values another program may have written in its own way.
+_LOOSE: dict[str, Shape[Any]] = {
     "id": Text(max_bytes=200, non_empty=True),
     "agent": Text(max_bytes=1024, non_empty=True),
-    "sessionId": Nullable(Text()),
-    "status": OneOf(*TaskStatus),
-    "stopping": Flag(),
     "waitingFor": Nullable(Text()),
     "queuedAt": Moment(),
-    "startedAt": Nullable(Moment()),
-    "completedAt": Nullable(Moment()),
-    "notBefore": Nullable(Moment()),
-    "attempt": Integer(0),
-    "maxAttempts": Integer(1),
-    "result": Nullable(Text()),
-    "resultTruncated": Flag(),
-    "error": Nullable(Text()),
-    "errorKind": Nullable(OneOf(*ERROR_KINDS)),
-    "exitCode": Nullable(Integer()),
-    "signal": Nullable(Integer()),
-    "pid": Nullable(Integer()),
-    "slot": Nullable(Integer()),
-    "leftovers": Integer(0),
-    "progress": Nullable(Text()),
-    "resumes": Nullable(Text()),
+    **dict.fromkeys(("startedAt", "completedAt", "notBefore"), Nullable(Moment())),
+    **dict.fromkeys(("signal", "pid", "slot"), Nullable(Integer())),
     "stdinData": Nullable(Base64()),
+}
+
+_FIELDS: dict[str, Shape[Any]] = {
+    **{one.json_name: one.shape for one in TASK_SPECS},
+    **{name: LAUNCH_FIELDS[name] for name in _LAUNCHED},
+    **_LOOSE,
 }
 _REQUIRED = ("id", "agent", "status", "queuedAt")
 
@@ -207,64 +199,42 @@ def _refuse_hollow(found: Mapping[str, Any], status: TaskStatus, name: str) -> N
 
 
 def _row(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
-    return {"number": None, **_order_of(found), **_course_of(found, status), **_end_of(found, status)}
-
-
-def _order_of(found: Mapping[str, Any]) -> dict[str, Any]:
-    """What a task was launched as."""
-    return {
-        "id": found["id"],
-        "parent": found.get("parentSessionId"),
-        "message": found.get("parentMessageId"),
-        "session": found.get("sessionId"),
-        "description": found.get("description"),
-        "agent": found["agent"],
-        "model": found.get("model"),
-        "key": found.get("concurrencyKey") or found.get("model") or found["agent"],
-        "unique_key": found.get("uniqueKey"),
-        "priority": found.get("priority", 0),
-        "timeout_ms": found.get("timeoutMs") or None,
+    attempts = found.get("maxAttempts", 1)
+    shown = {
+        one.column: one.column_value(found) for one in TASK_SPECS if one.table == "tasks" and one.name != "stopping"
     }
-
-
-def _course_of(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
-    """When what happened to it, and how often it was tried."""
-    attempt, most = found.get("attempt", 0), found.get("maxAttempts", 1)
-    not_before = _milliseconds(found.get("notBefore"))
+    del shown["pid"], shown["slot"]
     return {
-        "queued_at": _milliseconds(found["queuedAt"]),
-        "started_at": _milliseconds(found.get("startedAt")),
-        "completed_at": _end(found, status),
-        "not_before": not_before,
-        "due_at": not_before if status is TaskStatus.PENDING else None,
-        "attempt": attempt,
-        "retries": found.get("retries", max(0, most - 1)),
-        "max_attempts": most,
-        "progress": found.get("progress"),
+        **shown,
+        "number": None,
+        "key": found.get("concurrencyKey") or found.get("model") or found["agent"],
+        "timeout_ms": found.get("timeoutMs") or None,
+        "due_at": shown["not_before"] if status is TaskStatus.PENDING else None,
+        "retries": found.get("retries", max(0, attempts - 1)),
+        "max_attempts": attempts,
+        **_end_of(found, status),
     }
 
 
 def _end_of(found: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
-    """How it ended; what ran when it was saved is lost."""
+    """Return how the task ended; one that was running when it was saved is lost."""
     lost = status is TaskStatus.RUNNING
     kept = cut(found.get("result"), RESULT_LIMIT)
     return {
+        "completed_at": _end(found, status),
         "status": TaskStatus.ERROR if lost else status,
         "result": None if lost else kept,
         "result_truncated": found.get("resultTruncated", False) or kept != found.get("result"),
         "error": LOST if lost else found.get("error"),
         "error_kind": _kind(found, status),
-        "exit_code": found.get("exitCode"),
-        "signal": found.get("signal"),
-        "leftovers": found.get("leftovers", 0),
     }
 
 
 def _end(found: Mapping[str, Any], status: TaskStatus) -> int | None:
     if status is TaskStatus.PENDING:
         return None
-    told = None if status is TaskStatus.RUNNING else _milliseconds(found.get("completedAt"))
-    return clock.now() if told is None else told
+    ended_at = None if status is TaskStatus.RUNNING else found.get("completedAt")
+    return clock.now() if ended_at is None else clock.parse(ended_at)
 
 
 def _kind(found: Mapping[str, Any], status: TaskStatus) -> str | None:
@@ -275,25 +245,12 @@ def _kind(found: Mapping[str, Any], status: TaskStatus) -> str | None:
 
 
 def _input(found: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in found.items() if value not in ([], {})}
     after = [*found.get("after", ()), *found.get("afterAny", ())]
-    listed = {name: found.get(name) or None for name in ("command", "metadata", "env", "args", "kwargs")}
     return {
-        **{name: _dumped(value) for name, value in listed.items()},
+        **{one.column: one.column_value(given) for one in (*LAUNCH_SPECS, *TASK_SPECS) if one.table == "inputs"},
+        "after": LIST.dump(list(dict.fromkeys(after))),
+        "metadata": OBJECT.dump(given.get("metadata")),
         "digest": None,
-        "cwd": found["cwd"],
-        "leave_children": found.get("leaveChildren"),
-        "call": found.get("call"),
-        "after": _dumped(list(dict.fromkeys(after)) or None),
         "stdin_file": None,
-        "stdin": found.get("stdin"),
-        "prompt": found.get("prompt"),
-        "resumes": found.get("resumes"),
     }
-
-
-def _milliseconds(text: str | None) -> int | None:
-    return None if text is None else clock.parse(text)
-
-
-def _dumped(value: Any) -> str | None:
-    return None if value is None else json.dumps(value, ensure_ascii=False)

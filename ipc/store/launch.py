@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +14,19 @@ from ..config.settings import BUILT_IN, BackgroundConfig
 from ..errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent, is_full
 from ..failpoints import failpoint
 from ..home import Home, sync
-from ..model.task import INPUT_LIMIT, LaunchInput, Task, TaskStatus
+from ..model.fields import LIST
+from ..model.launch import INPUT_LIMIT, LaunchInput
+from ..model.task import TASK_SPECS, Task, TaskStatus
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
-#: What a task's row says of its tries before there was one.
-_UNTRIED = {
+#: The columns of a task before its first attempt.
+_BEFORE_FIRST_ATTEMPT = {
+    **{one.column: None for one in TASK_SPECS if one.table == "tasks"},
     "status": TaskStatus.PENDING,
     "attempt": 0,
     "leftovers": 0,
     "result_truncated": 0,
-    **dict.fromkeys(
-        "started_at completed_at result error error_kind exit_code signal pid slot progress verdict".split()
-    ),
 }
 
 
@@ -58,7 +57,7 @@ class Order:
     @property
     def accepted(self) -> dict[str, Any]:
         """The task as `task_rows` shows it before anything happened to it."""
-        return {**_UNTRIED, **self.row, **self.input, **self.group, "blocked": self.blocked}
+        return {**_BEFORE_FIRST_ATTEMPT, **self.row, **self.input, **self.group, "blocked": self.blocked}
 
     @property
     def needs_supervisor(self) -> bool:
@@ -228,17 +227,12 @@ def _new_id() -> str:
 def _task_row(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, Any]:
     model = wanted.model or _default_model(agent, config)
     return {
+        **wanted.columns("tasks"),
         "id": wanted.id or _new_id(),
-        "parent": wanted.parent_session_id,
-        "message": wanted.parent_message_id,
         "session": None,
-        "description": wanted.description,
         "agent": agent,
         "model": model,
         "key": wanted.concurrency_key or model or agent,
-        "unique_key": wanted.unique_key,
-        "priority": wanted.priority,
-        "retries": wanted.retries,
         "max_attempts": wanted.retries + 1,
         **_times(wanted, agent, config),
     }
@@ -265,20 +259,10 @@ def _earliest(*moments: float | None) -> int | None:
 
 def _input_row(wanted: LaunchInput, cwd: str) -> dict[str, Any]:
     return {
-        "command": _list_text(wanted.command),
-        "metadata": _object_text(wanted.metadata),
-        "env": None if wanted.env is None else _environment_text(tuple(wanted.env.items())),
-        "args": _list_text(wanted.args),
-        "kwargs": _object_text(wanted.kwargs),
+        **wanted.columns("inputs"),
         "digest": _digest(wanted.to_json()) if wanted.id else None,
         "cwd": os.path.abspath(cwd),
-        "leave_children": wanted.leave_children,
-        "call": wanted.call,
-        "after": _list_text((*wanted.after, *wanted.after_any)),
-        "stdin_file": wanted.stdin_file,
-        "stdin": wanted.stdin,
-        "prompt": wanted.prompt,
-        "resumes": wanted.resume,
+        "after": LIST.dump((*wanted.after, *wanted.after_any)),
     }
 
 
@@ -288,16 +272,3 @@ def _digest(said: dict[str, Any]) -> str:
 
     asked = {name: value for name, value in said.items() if name not in ("cwd", "env")}
     return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
-
-
-def _list_text(values: tuple[Any, ...] | None) -> str | None:
-    return _json(values) if values else None
-
-
-def _object_text(values: Mapping[str, Any] | None) -> str | None:
-    return None if values is None else _json(dict(values))
-
-
-@lru_cache(8)  # each may be a megabyte; a process launches most of its tasks with the same variables
-def _environment_text(variables: tuple[tuple[str, str | None], ...]) -> str:
-    return _json(dict(variables))

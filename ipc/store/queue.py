@@ -13,7 +13,8 @@ from ..config.settings import BackgroundConfig
 from ..errors import InvalidInput, MoveNotAllowed, NotFound, OverCap, Temporary, UnknownAgent
 from ..failpoints import failpoint
 from ..model.claim import Advance, Held
-from ..model.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus, cut
+from ..model.launch import LaunchInput
+from ..model.task import BRIEF_LIMIT, RESULT_LIMIT, Task, TaskStatus, cut
 from . import claiming, parking
 from .applied_config import applied_configuration
 from .claiming import HELD

@@ -6,13 +6,13 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from .. import clock
 from ..config.settings import BackgroundConfig
 from ..errors import Ambiguous, MoveNotAllowed, NotFound
 from ..machine.lock import holder
+from ..model.fields import LIST, OBJECT
 from ..model.task import Task, TaskStatus
 from .sqlite.database import ENDLESS, Database, Row, Transaction, Values
 
@@ -304,43 +304,8 @@ def said_of(row: Row) -> Values:
 
 
 def _task(said: Values, waiting_for: str | None) -> Task:
-    found: dict[str, Any] = {
-        **dict(zip(_SAME, _same(said), strict=True)),
-        "parent_session_id": said["parent"],
-        "parent_message_id": said["message"],
-        "session_id": said["session"],
-        "concurrency_key": said["key"],
-        "unique_key": said["unique_key"],
-        "status": TaskStatus(said["status"]),
-        "stopping": said["verdict"] is not None,
-        "waiting_for": waiting_for,
-        "result_truncated": bool(said["result_truncated"]),
-        "prompt": said.get("prompt"),
-        "kwargs": _loaded(said.get("kwargs")),
-        "args": _tuple(said.get("args")),
-        "command": _tuple(said["command"]),
-        "after": _tuple(said["after"]) or (),
-        "metadata": _loaded(said["metadata"]) or {},
-        **{name: None if said[name] is None else clock.to_datetime(said[name]) for name in _TIMES},
-    }
-    return Task.of_all(found)
+    return Task.of_columns(said, waiting_for)
 
 
 def _with_input(task: Task, row: Row) -> Task:
-    return replace(task, prompt=row["prompt"], args=_tuple(row["args"]), kwargs=_loaded(row["kwargs"]))
-
-
-_SAME = (
-    "id description agent model call cwd priority attempt max_attempts timeout_ms result error error_kind "
-    "exit_code signal pid slot leftovers progress resumes"
-).split()
-_same = itemgetter(*_SAME)
-_TIMES = ("queued_at", "started_at", "completed_at", "not_before")
-
-
-def _loaded(text: str | None) -> Any:
-    return None if text is None else json.loads(text)
-
-
-def _tuple(text: str | None) -> tuple[Any, ...] | None:
-    return None if text is None else tuple(json.loads(text))
+    return replace(task, prompt=row["prompt"], args=LIST.load(row["args"]), kwargs=OBJECT.load(row["kwargs"]))

@@ -6,7 +6,7 @@ import re
 
 import click
 
-from ...ipc.model.task import LONGEST
+from ...ipc.model.launch import LONGEST
 
 #: Milliseconds of each unit; a bare number is seconds.
 UNITS = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

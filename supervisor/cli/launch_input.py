@@ -15,7 +15,7 @@ import click
 from ...ipc.config.environment import captured, inherited
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import InvalidInput
-from ...ipc.model.task import INPUT_LIMIT, LaunchInput
+from ...ipc.model.launch import INPUT_LIMIT, LaunchInput
 from ...ipc.store.launch import agent_of
 from .context import Desk
 from .options import own_parent

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...ipc.machine.ancestry import client
 from ...ipc.machine.identity import Identity
-from ...ipc.model.task import LAUNCH_FIELDS
+from ...ipc.model.launch import LAUNCH_FIELDS
 from ...ipc.store.sessions import note_served, served_for, session_of, successor_of
 from ...ipc.store.sqlite.database import Database
 

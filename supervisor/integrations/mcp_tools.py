@@ -19,8 +19,8 @@ from ...ipc.config.settings import BackgroundConfig, load, read
 from ...ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervisor, NotFound
 from ...ipc.home import Home
 from ...ipc.machine.lock import holder
-from ...ipc.model.fields import launch_input
-from ...ipc.model.task import LAUNCH_FIELDS, LaunchInput, Task, TaskStatus
+from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, launch_input
+from ...ipc.model.task import Task, TaskStatus
 from ...ipc.store.queue import Launched, Queue
 from ...ipc.store.sqlite.database import Database
 from ...ipc.store.tasks import Filter, Stream

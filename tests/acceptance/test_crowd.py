@@ -16,7 +16,7 @@ import pytest
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.machine.identity import start_ticks
 from backburner.ipc.model.event import Event
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
 from tests.helpers.stage import PATIENCE, Stage, descriptors

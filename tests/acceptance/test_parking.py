@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc.failpoints import WATCH
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store import parking
 from backburner.ipc.store.parking import ParkedSlots, pipe_of
 from tests.acceptance.conftest import BRISK
@@ -28,7 +28,7 @@ from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.store.sqlite.database import Database
 from backburner.ipc.home import Home
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from pathlib import Path
 Queue(Database(Home(Path(sys.argv[1]))), BackgroundConfig()).launch(LaunchInput(id=sys.argv[2], command=("true",)))
 """

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.supervisor.execution.outcome import MOST_INTERRUPTIONS
 from backburner.supervisor.execution.process_tree import children_of
 from backburner.supervisor.role import TROUBLE_REST

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.sqlite.database import CHECKPOINT_AT
 from backburner.supervisor.supervision.maintenance import LONG_LOG, TRUNCATE_AT
 from tests.acceptance.conftest import BRISK

@@ -21,7 +21,8 @@ from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.errors import BackburnerError
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Claimed, Ended, Rescued, Settlement, Slot, Step, Taken
-from backburner.ipc.model.task import LaunchInput, TaskStatus
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store.applied_config import apply_configuration
 from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.groups import Groups

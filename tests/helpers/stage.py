@@ -19,7 +19,8 @@ from backburner.ipc.bus.client import Client
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.home import Home
 from backburner.ipc.model.event import Event
-from backburner.ipc.model.task import LaunchInput, Task, TaskStatus
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import Task, TaskStatus
 from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database

@@ -9,7 +9,8 @@ from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.home import Home
 from backburner.ipc.machine.identity import Identity
 from backburner.ipc.model.claim import Claimed, Settlement, Slot
-from backburner.ipc.model.task import LaunchInput, Task, TaskStatus
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import Task, TaskStatus
 from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.groups import Groups
 from backburner.ipc.store.queue import Queue

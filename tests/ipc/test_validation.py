@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from backburner.ipc.config.settings import Element
 from backburner.ipc.errors import InvalidInput
-from backburner.ipc.model.task import LAUNCH
+from backburner.ipc.model.launch import LAUNCH
 from backburner.ipc.validation import (
     DEPTH,
     MOST,

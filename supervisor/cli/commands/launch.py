@@ -11,7 +11,7 @@ import click
 
 from ....ipc.errors import AlreadyRunning, InvalidInput
 from ....ipc.machine.lock import holder
-from ....ipc.model.task import LaunchInput
+from ....ipc.model.launch import LaunchInput
 from ....ipc.store.queue import Launched, Queue
 from ..context import Desk
 from ..durations import DURATION

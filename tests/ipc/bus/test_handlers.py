@@ -14,7 +14,8 @@ from backburner.ipc.bus.handlers import PARAMETERS, Methods, Surroundings, _deco
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
-from backburner.ipc.model.task import LaunchInput, TaskStatus
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store.events import ROOM, EventLog
 from backburner.ipc.store.processes import ProcessTable
 from backburner.ipc.store.queue import Queue

@@ -14,7 +14,9 @@ from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
 from backburner.ipc.model.event import TYPES
-from backburner.ipc.model.task import ERROR_KINDS, LaunchInput, Task, TaskStatus, camel
+from backburner.ipc.model.fields import camel
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import ERROR_KINDS, Task, TaskStatus
 from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database

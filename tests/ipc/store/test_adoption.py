@@ -9,7 +9,7 @@ import pytest
 
 from backburner.ipc.errors import InvalidInput
 from backburner.ipc.failpoints import WATCH
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.adoption import adopt
 from backburner.ipc.store.inbox import MODEL
 from tests.helpers.commands import backburner

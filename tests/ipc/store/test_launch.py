@@ -9,7 +9,7 @@ import pytest
 
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.errors import InvalidInput
-from backburner.ipc.model.task import INPUT_LIMIT, LAUNCH_FIELDS, LaunchInput
+from backburner.ipc.model.launch import INPUT_LIMIT, LAUNCH_FIELDS, LaunchInput
 from backburner.ipc.store.launch import Order
 
 #: The character that takes the most bytes of JSON.

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from backburner.ipc.model.claim import Slot, Step, Taken
-from backburner.ipc.model.task import LaunchInput, TaskStatus
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store import parking
 from backburner.ipc.store.parking import ParkedSlots, pipe_of, received
 from backburner.ipc.store.processes import ProcessTable

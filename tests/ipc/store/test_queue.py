@@ -14,7 +14,8 @@ from backburner.ipc.errors import Ambiguous, InvalidInput, MoveNotAllowed, NotFo
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import Lock
 from backburner.ipc.model.claim import Ended, Slot, Step
-from backburner.ipc.model.task import BRIEF_LIMIT, RESULT_LIMIT, LaunchInput, Task, TaskStatus
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import BRIEF_LIMIT, RESULT_LIMIT, Task, TaskStatus
 from backburner.ipc.store.adoption import adopt
 from backburner.ipc.store.tasks import SUPERVISED_FOR, Filter
 from tests.helpers.wait import eventually

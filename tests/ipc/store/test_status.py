@@ -6,7 +6,7 @@ from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import Lock
 from backburner.ipc.model.claim import Slot
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.processes import ProcessTable
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database

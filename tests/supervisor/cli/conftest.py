@@ -14,7 +14,8 @@ import pytest
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Claimed, Settlement, Slot
-from backburner.ipc.model.task import LaunchInput, Task, TaskStatus
+from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.task import Task, TaskStatus
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
 from backburner.supervisor.cli import main

@@ -10,7 +10,7 @@ import click
 import pytest
 
 from backburner.ipc.api.control import program as command_line
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.supervisor.cli.app import VERBS, program
 from tests.helpers.places import IMPORT_ROOT
 from tests.supervisor.cli.conftest import Cli, Stage

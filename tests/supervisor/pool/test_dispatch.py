@@ -9,7 +9,7 @@ import pytest
 
 from backburner.ipc import clock
 from backburner.ipc.model.claim import Slot, Step
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.parking import ParkedSlots
 from backburner.ipc.store.processes import ProcessTable
 from backburner.supervisor.pool.dispatch import RAMP_WAIT, RAMP_WORKERS, Dispatch

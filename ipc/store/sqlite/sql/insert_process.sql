@@ -1,2 +1,2 @@
--- Enter a process of ours.
-INSERT INTO processes (role, pid, ticks, boot, pidns, since) VALUES (:role, :pid, :ticks, :boot, :pidns, :since)
+-- Enter a process of ours. Columns and values follow.
+INSERT INTO processes 

@@ -21,7 +21,7 @@ from backburner.ipc.errors import AlreadyRunning, Damaged, InvalidInput, MoveNot
 from backburner.ipc.failpoints import WATCH
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Slot
-from backburner.ipc.model.task import LaunchInput
+from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.sqlite.backup import back_up, restore, salvage
 from backburner.ipc.store.sqlite.database import JUMP, Database, Inspection, Wreck, flaws_of

@@ -1,0 +1,149 @@
+"""What is to be launched: the fields of a launch, and the rules between them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypedDict
+
+from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, Record, Shape, Text
+from .fields import LIST, OBJECT, VARIABLES, declared, specs_of
+from .task import ID, plain
+
+#: The largest LaunchInput, in bytes of JSON.
+INPUT_LIMIT = 1024 * 1024
+
+#: The longest wait, delay or timeout, in milliseconds (about 31 years).
+LONGEST = 10**12
+
+_NAME = Text(max_bytes=1024, non_empty=True)
+
+#: `*` means all sessions, so no session has that name.
+_PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name other than *")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LaunchInput:
+    """A launch. None means the default of the configuration, or nothing."""
+
+    id: str | None = declared(ID, None, "tasks.id")
+    prompt: str | None = declared(Nullable(Text()), None, "inputs.prompt")
+    #: The ended task whose session answers the prompt.
+    resume: str | None = declared(Nullable(Text(non_empty=True)), None, "inputs.resumes")
+    agent: str | None = declared(Nullable(_NAME), None, "tasks.agent")
+    model: str | None = declared(Nullable(_NAME), None, "tasks.model")
+    concurrency_key: str | None = declared(Nullable(_NAME), None, "tasks.key")
+    description: str | None = declared(Nullable(Text()), None, "tasks.description")
+    parent_session_id: str | None = declared(Nullable(_PARENT), None, "tasks.parent")
+    parent_message_id: str | None = declared(Nullable(_NAME), None, "tasks.message")
+    command: tuple[str, ...] | None = declared(Nullable(ListOf(Text(), non_empty=True)), None, "inputs.command", LIST)
+    call: str | None = declared(Nullable(Text(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")), None, "inputs.call")
+    args: tuple[Any, ...] | None = declared(Nullable(ListOf(Anything())), None, "inputs.args", LIST)
+    kwargs: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.kwargs", OBJECT)
+    cwd: str | None = declared(Nullable(Text(non_empty=True)), None, "inputs.cwd")
+    env: Mapping[str, str | None] | None = declared(
+        Nullable(MapOf(Nullable(Text()), key=Text(pattern="[^=]+", expected="a name without ="))),
+        None,
+        "inputs.env",
+        VARIABLES,
+    )
+    stdin: str | None = declared(Nullable(Text()), None, "inputs.stdin")
+    stdin_file: str | None = declared(Nullable(Text(non_empty=True)), None, "inputs.stdin_file")
+    priority: int = declared(Integer(-1000, 1000), 0, "tasks.priority")
+    delay_ms: int = declared(Integer(0, LONGEST), 0)
+    timeout_ms: int | None = declared(Nullable(Integer(0, LONGEST)), None, "tasks.timeout_ms")
+    retries: int = declared(Integer(0, 1000), 0, "tasks.retries")
+    unique_key: str | None = declared(Nullable(_NAME), None, "tasks.unique_key")
+    after: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), (), "inputs.after", LIST)
+    after_any: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), ())
+    leave_children: bool | None = declared(Nullable(Flag()), None, "inputs.leave_children")
+    metadata: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.metadata", OBJECT)
+
+    @classmethod
+    def of_checked(cls, values: Mapping[str, Any]) -> LaunchInput:
+        """Return the launch with these valid values and the defaults of all others; see `Task.of_all`."""
+        launch = object.__new__(cls)
+        vars(launch).update(_DEFAULTS, **values)
+        return launch
+
+    @classmethod
+    def from_json(cls, document: object, where: str = "") -> LaunchInput:
+        """Return the launch that a JSON document describes. Raises InvalidInput, naming the field."""
+        checked = LAUNCH.check(document, where)
+        return cls.of_checked(
+            {one.name: one.codec.parse(checked[one.json_name]) for one in LAUNCH_SPECS if one.json_name in checked}
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that are set, in the shape of the socket."""
+        given = vars(self)
+        values = ((one.json_name, given[one.name]) for one in LAUNCH_SPECS)
+        return {name: plain(value) for name, value in values if value is not None and value not in ((), [])}
+
+    def columns(self, table: str) -> dict[str, Any]:
+        """Return the values of the columns of one table that a launch sets."""
+        given = vars(self)
+        return {one.column: one.codec.dump(given[one.name]) for one in LAUNCH_SPECS if one.table == table}
+
+
+LAUNCH_SPECS = specs_of(LaunchInput)
+_DEFAULTS = {one.name: one.default for one in LAUNCH_SPECS}
+
+#: The shape of each field of a launch, by its JSON name.
+LAUNCH_FIELDS: dict[str, Shape[Any]] = {one.json_name: one.shape for one in LAUNCH_SPECS}
+LAUNCH = Record("LaunchInput", LAUNCH_FIELDS)
+
+#: The same by the names of Python, so that an error names a field the way it was given.
+_LAUNCH_IN_PYTHON = Record("LaunchInput", {one.name: one.shape for one in LAUNCH_SPECS})
+
+
+class LaunchFields(TypedDict, total=False):
+    """The keyword arguments of `launch`; None is the same as absent. Durations are milliseconds."""
+
+    id: str
+    prompt: str | None
+    resume: str | None
+    agent: str | None
+    model: str | None
+    concurrency_key: str | None
+    description: str | None
+    parent_session_id: str | None
+    parent_message_id: str | None
+    command: Sequence[str] | None
+    call: str | None
+    args: Sequence[Any] | None
+    kwargs: Mapping[str, Any] | None
+    cwd: str | None
+    env: Mapping[str, str | None] | None
+    stdin: str | None
+    stdin_file: str | None
+    priority: int
+    delay_ms: int
+    timeout_ms: int | None
+    retries: int
+    unique_key: str | None
+    after: Sequence[str]
+    after_any: Sequence[str]
+    leave_children: bool | None
+    metadata: Mapping[str, Any] | None
+
+
+def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[str, str]) -> LaunchInput:
+    """Check a launch and add what it inherits from this process: the working directory and the variables in `kept`.
+
+    Raises InvalidInput, which names the field within `where`.
+    """
+    values = _checked(given, where)
+    if not values.get("cwd") and not values.get("resume"):
+        values["cwd"] = os.getcwd()
+    values["env"] = {**kept, **(values.get("env") or {})}
+    return LaunchInput.of_checked(values)
+
+
+def _checked(given: LaunchFields | LaunchInput, where: str) -> dict[str, Any]:
+    if isinstance(given, LaunchInput):
+        LAUNCH.check(given.to_json(), where)
+        return dict(vars(given))
+    values: dict[str, Any] = _LAUNCH_IN_PYTHON.check(given, where)
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
