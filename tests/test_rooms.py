@@ -30,13 +30,13 @@ ROOMS = {
     "os.kill": "supervisor.execution* ipc.machine.identity ipc.machine.watchdog ipc.failpoints",
     "os.killpg": "supervisor.system.children supervisor.execution*",
     "os.waitpid": "supervisor.execution*",
-    "os.chdir": "supervisor.execution.runner supervisor.execution.series supervisor.execution.spawn",
+    "os.chdir": "supervisor.execution.runner.call_runner supervisor.execution.series supervisor.execution.spawn",
     "os.system": "",
-    "signal.signal": "supervisor.system.signals supervisor.execution.runner",
-    "signal.set_wakeup_fd": "supervisor.system.signals supervisor.execution.runner_pool supervisor.execution.runner",
+    "signal.signal": "supervisor.system.signals supervisor.execution.runner*",
+    "signal.set_wakeup_fd": "supervisor.system.signals supervisor.execution.runner*",
     "time.sleep": "",
     "time.time": "ipc.clock",
-    "time.time_ns": "ipc.clock supervisor.execution.runner",  # the runner stands alone
+    "time.time_ns": "ipc.clock supervisor.execution.runner.system",  # the runner stands alone
     "time.monotonic": "ipc.clock",
     "pickle": "",
     "click": "supervisor.cli*",

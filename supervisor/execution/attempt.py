@@ -17,7 +17,7 @@ from .journal import Entry, Journal, entries, outcome_of_end
 from .outcome import INTERRUPTED, Outcome
 from .plan import CannotStart, Plan, order_file, stdin_of
 from .process_tree import take_status
-from .runner import Order
+from .runner.wire import Order
 from .runner_pool import Runner
 from .spawn import spawn
 from .verdict import Said, cause_of, outcome_of, session_of

@@ -21,7 +21,7 @@ from ...ipc.home import Home
 from ...ipc.model.claim import Settlement
 from ...ipc.model.task import TaskStatus
 from .outcome import Outcome
-from .runner import end_line, start_line
+from .runner.journal import end_line, start_line
 
 #: Bytes after which a journal whose entries are all settled is started over.
 LONG = 1024 * 1024

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from ...ipc.errors import Temporary
@@ -16,14 +17,18 @@ from ...ipc.store.sqlite.database import Database
 from ..role import name_process, reuse_large_blocks
 from ..system.children import close_descriptors, fork
 from ..system.signals import let_through, restore_default
-from . import runner as protocol
 from .plan import CannotStart
 from .process_tree import forget_status, take_status
-from .runner import ORDER_LIMIT, Order
+from .runner.main import serve
+from .runner.system import die_with_parent
+from .runner.wire import ORDER_LIMIT, Order, decode_order, encode_order, encode_path, send_hello
 from .spawn import DEFAULT_SIGNALS
 
 #: Bytes that are read from the channel at once.
 _PIECE = 64 * 1024
+
+#: The file that another interpreter runs.
+_PROGRAM = str(Path(__file__).with_name("runner") / "__main__.py")
 
 
 class Runner:
@@ -82,7 +87,7 @@ class Runner:
         self.outputs = hello["outputs"]
         try:
             with failpoint("runner.hello"):
-                protocol.send_hello(self.channel, hello, journal)
+                send_hello(self.channel, hello, journal)
         except ConnectionError:
             self._lose()
 
@@ -92,14 +97,14 @@ class Runner:
         An order that is too long for a datagram is given to `fallback`, which writes it to a file and returns the
         path. The caller removes that file when the call has ended or the order was taken back. Raises OSError.
         """
-        data = protocol.encode_order(order)
+        data = encode_order(order)
         if len(data) <= ORDER_LIMIT:
             try:
                 return self._put(data)
             except OSError as error:
                 if error.errno != errno.EMSGSIZE:
                     raise
-        return self._put(protocol.encode_path(fallback(data)))
+        return self._put(encode_path(fallback(data)))
 
     def take_back(self) -> list[int]:
         """Return the claims of the orders that the runner has not received, in order; it never will. Raises OSError."""
@@ -109,7 +114,7 @@ class Runner:
                 data = self._receiver.recv(ORDER_LIMIT, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return claims
-            claims.append(protocol.decode_order(data).claim)
+            claims.append(decode_order(data).claim)
 
     def read(self) -> None:
         """Handle the notices that have come over the channel."""
@@ -254,7 +259,7 @@ def _queue() -> tuple[socket.socket, socket.socket]:
 
 def _be_runner(worker: int, channel: socket.socket, orders: socket.socket) -> None:
     """Run calls in a fork of the worker, without what the worker has open and is set to."""
-    protocol.die_with_parent(worker)
+    die_with_parent(worker)
     gc.freeze()  # an object of the worker's that is collected would close a descriptor of a call
     close_descriptors(channel.fileno(), orders.fileno())
     reuse_large_blocks()
@@ -263,7 +268,7 @@ def _be_runner(worker: int, channel: socket.socket, orders: socket.socket) -> No
     signal.set_wakeup_fd(-1)
     let_through()
     name_process("bb-runner")
-    protocol.serve(channel, orders, worker, failpoint)
+    serve(channel, orders, worker, failpoint)
 
 
 def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
@@ -275,7 +280,7 @@ def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> in
         with failpoint("runner.spawn"):
             return os.posix_spawnp(
                 interpreter,
-                [interpreter, protocol.__file__, *numbers, str(os.getpid())],
+                [interpreter, _PROGRAM, *numbers, str(os.getpid())],
                 dict(os.environ),
                 setsid=True,
                 setsigmask=(),

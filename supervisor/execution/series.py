@@ -24,7 +24,7 @@ from .outcome import Outcome, interrupted, settlement_of
 from .output_files import OutputFiles
 from .plan import CannotStart, Environments, order_file, program_of
 from .process_tree import forget_status, take_status
-from .runner import Order
+from .runner.wire import Order
 from .runner_pool import Runner
 from .spawn import DEFAULT_SIGNALS
 from .verdict import Said, outcome_of

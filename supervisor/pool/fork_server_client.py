@@ -16,7 +16,7 @@ from ...ipc.backoff import Backoff
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.machine.lock import holder
-from ..execution.runner import ROOM
+from ..execution.runner.marks import ROOM
 from ..log import say
 from ..system.children import start_detached
 from .control_line import ControlLine

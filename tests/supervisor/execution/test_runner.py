@@ -24,22 +24,17 @@ from backburner.ipc.errors import Temporary
 from backburner.ipc.home import Home
 from backburner.ipc.store.sqlite.database import Database
 from backburner.supervisor.execution.plan import CannotStart
-from backburner.supervisor.execution.runner import (
-    ORDER_LIMIT,
-    OUTPUT_LIMIT,
-    ROOM,
-    Order,
-    decode_order,
-    encode_order,
-    end_line,
-)
+from backburner.supervisor.execution.runner.journal import end_line
+from backburner.supervisor.execution.runner.marks import ROOM
+from backburner.supervisor.execution.runner.outputs import OUTPUT_LIMIT
+from backburner.supervisor.execution.runner.wire import ORDER_LIMIT, Order, decode_order, encode_order
 from backburner.supervisor.execution.runner_pool import LazyRunner, Runner
 from tests.helpers.wait import eventually
 
 #: A program of a worker that forks its runner, sends it one order and prints what the journal has in the end.
 FORKING_WORKER = """
 import os, sys
-from backburner.supervisor.execution.runner import Order
+from backburner.supervisor.execution.runner.wire import Order
 from backburner.supervisor.execution.runner_pool import Runner
 runner = Runner.forked()
 journal = os.open("journal", os.O_RDWR | os.O_CREAT | os.O_APPEND)
@@ -363,7 +358,7 @@ def test_failure_has_a_sentence_and_a_traceback_of_the_users_code(worker: Worker
     assert document["error"] == "ValueError: no such thing"
     assert document["errorKind"] == "failed"
     assert "jobs.py" in document["stderr"]
-    assert "runner.py" not in document["stderr"]
+    assert "/runner/" not in document["stderr"]
 
 
 def test_runner_survives_a_call_that_fails_in_any_way(worker: Worker):
@@ -839,6 +834,21 @@ def test_kernel_shows_the_marks_of_the_current_call(worker: Worker):
         assert ("BACKBURNER_LEAVE_CHILDREN=1" in [one.rstrip() for one in found]) == (number == 1)
     shown = Path(f"/proc/{worker.runner.pid}/environ")
     eventually(lambda: b"BACKBURNER_CLAIM" not in shown.read_bytes())
+
+
+@pytest.mark.parametrize("is_safe_path", ["", "1"])
+def test_call_cannot_import_modules_of_the_runner(
+    new_worker: Callable[[], Worker], monkeypatch: pytest.MonkeyPatch, is_safe_path: str
+):
+    monkeypatch.setenv("PYTHONSAFEPATH", is_safe_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    worker = new_worker()
+    worker.module("import sys\ndef f(): return sys.path")
+    command = [sys.executable, "-P", "-c", "import json, sys; print(json.dumps(sys.path))"]
+    usual = json.loads(subprocess.check_output(command, text=True))
+    assert worker.result("jobs:f") == [str(worker.project), *usual]
+    for name in ("wire", "call_runner"):
+        assert "No module named" in worker.run(f"{name}:f")["error"]
 
 
 def test_time_zone_of_a_launch_counts(worker: Worker):

@@ -14,7 +14,7 @@ from backburner.ipc.errors import Temporary
 from backburner.ipc.model.claim import Slot, Step, Taken
 from backburner.ipc.model.task import TaskStatus
 from backburner.supervisor.execution.journal import Journal
-from backburner.supervisor.execution.runner import ORDER_LIMIT, decode_order
+from backburner.supervisor.execution.runner.wire import ORDER_LIMIT, decode_order
 from backburner.supervisor.execution.runner_pool import Runner
 from backburner.supervisor.execution.series import CallSeries, CommandSeries, CommandTools
 from tests.helpers.stage import PATIENCE

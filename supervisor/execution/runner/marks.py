@@ -1,0 +1,77 @@
+"""The marks by which a process is recognised as part of a task."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from .wire import Order
+
+#: A variable that reserves room for the marks of the current call, in the environment block of this process.
+ROOM = "BACKBURNER_ROOM"
+
+#: Marks of a call, in its environment: the claim, the state directory, and whether its children may outlive it.
+_SHOWN = _CLAIM, _HOME, _LEAVE_CHILDREN = "BACKBURNER_CLAIM", "BACKBURNER_HOME", "BACKBURNER_LEAVE_CHILDREN"
+
+#: Where /proc/self/stat has the address of the environment block, counted from behind the name (proc_pid_stat(5)).
+_ENV_START = 47
+
+
+class Marks:
+    """The marks of the current call, in the environment block of this process that the kernel shows.
+
+    A child that is forked and executes nothing shows its ancestor's block. Without the marks, no process could tell
+    which task such a child belongs to once the worker is dead.
+    """
+
+    def __init__(self) -> None:
+        """Find the reserved room. Without it (on macOS), nothing is shown."""
+        place, size = _room()
+        self._block: Any = None
+        if size > 0:
+            import ctypes
+
+            self._block = (ctypes.c_char * size).from_address(place)
+            self._size = size
+
+    def show(self, marks: dict[str, str]) -> None:
+        """Show those of these variables by which the call's children are found."""
+        self._write(os.fsencode("\0".join([f"{name}={marks[name]}" for name in _SHOWN if name in marks])))
+
+    def clear(self) -> None:
+        """Show no marks: no call runs."""
+        self._write(b"")
+
+    def _write(self, text: bytes) -> None:
+        if self._block is not None:
+            self._block.raw = text[: self._size].ljust(self._size, b"\0")
+
+
+def _room() -> tuple[int, int]:
+    """Return address and size of the room for marks in this process's memory; the size is -1 if there is none."""
+    try:
+        import ctypes  # noqa: F401 (not every interpreter has it)
+
+        with open("/proc/self/environ", "rb") as file:
+            environment = b"\0" + file.read()
+        with open("/proc/self/stat", "rb") as file:
+            start = int(file.read().rpartition(b")")[2].split()[_ENV_START])
+    except (ImportError, OSError, IndexError):  # or the system shows it differently
+        return 0, -1
+    at = environment.find(b"\0" + ROOM.encode() + b"=")
+    return start + at, environment.find(b"\0", at + 1) - at - 1 if start and at >= 0 else -1
+
+
+def marks_of(order: Order, home: str) -> dict[str, str]:
+    """Return the variables by which a call, and its children, are recognised as part of the task."""
+    marks = {
+        _CLAIM: str(order.claim),
+        _HOME: home,
+        "BACKBURNER_TASK_ID": order.id,
+        "BACKBURNER_ATTEMPT": str(order.attempt),
+    }
+    if order.parent is not None:
+        marks["BACKBURNER_PARENT_SESSION_ID"] = order.parent
+    if order.leave_children:
+        marks[_LEAVE_CHILDREN] = "1"
+    return marks

@@ -1,0 +1,76 @@
+"""Messages from the worker to its runner: orders for calls, and the hello that precedes them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any, NamedTuple
+
+#: Bytes of the longest order that is sent as a datagram; a longer one is sent as the path of a file.
+ORDER_LIMIT = 64 * 1024
+
+_LENGTH = struct.Struct("!I")
+_DECODER = json.JSONDecoder()
+
+#: Separates the parts of an encoded order: no JSON text contains it.
+_SEPARATOR = "\0"
+
+
+class Order(NamedTuple):
+    """One attempt at a call.
+
+    `args`, `kwargs`, `env` are JSON texts, empty or None for none; null in `env` stands for the inherited value.
+    """
+
+    claim: int
+    attempt: int
+    id: str
+    parent: str | None
+    call: str
+    args: str | None
+    kwargs: str | None
+    cwd: str
+    env: str | None
+    stdin: str | None
+    leave_children: bool
+
+
+def encode_order(order: Order) -> bytes:
+    """Return an order as it is sent or stored. What is JSON already is not encoded again."""
+    claim, attempt, id, parent, call, args, kwargs, cwd, env, stdin, leave_children = order
+    rest = json.dumps((claim, attempt, id, parent, call, cwd, stdin, leave_children))
+    return _SEPARATOR.join((rest, args or "", kwargs or "", env or "")).encode()
+
+
+def encode_path(path: str) -> bytes:
+    """Return the message that is sent for an order in a file."""
+    return json.dumps(path).encode()
+
+
+def decode_order(data: bytes) -> Order:
+    """Return a received order, read from its file if the message is only a path. Raises OSError."""
+    if data.startswith(b'"'):
+        with open(json.loads(data), "rb") as file:
+            data = file.read()
+    rest, args, kwargs, env = data.decode().split(_SEPARATOR)
+    claim, attempt, id, parent, call, cwd, stdin, leave_children = _DECODER.decode(rest)
+    return Order(claim, attempt, id, parent, call, args, kwargs, cwd, env, stdin, leave_children)
+
+
+def send_hello(channel: socket.socket, hello: dict[str, Any], journal: int) -> None:
+    """Send a runner the settings of all its calls, and its journal. Raises OSError."""
+    data = json.dumps(hello).encode()
+    message = _LENGTH.pack(len(data)) + data
+    sent = socket.send_fds(channel, [message], [journal])
+    channel.sendall(message[sent:])
+
+
+def receive_hello(channel: socket.socket) -> tuple[dict[str, Any], int] | None:
+    """Return the settings and the journal's descriptor, or None if the channel ends first. Raises OSError."""
+    data, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
+    size = _LENGTH.unpack(data)[0] if len(data) == _LENGTH.size else -1
+    document = bytearray()
+    while len(document) < size and (piece := channel.recv(size - len(document))):
+        document += piece
+    return (json.loads(document), descriptors[0]) if len(document) == size else None
