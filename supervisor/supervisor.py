@@ -19,7 +19,8 @@ from ..ipc.errors import AlreadyRunning, BadConfiguration
 from ..ipc.home import Home
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock, holder
-from ..ipc.machine.watchdog import Thaw, is_stopped
+from ..ipc.machine.proc import is_stopped
+from ..ipc.machine.watchdog import Thaw
 from ..ipc.store.applied_config import apply_configuration, note_reload
 from ..ipc.store.groups import Groups
 from ..ipc.store.processes import Holder, ProcessTable, Running

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
+from . import proc
 from .identity import Identity
 
 #: What stands between a client and what it starts.
@@ -23,31 +22,8 @@ def _ancestors() -> Iterator[tuple[int, str]]:
     """Numbers and names, from the parent on; the first process of all is nobody's client."""
     pid = os.getppid()
     while pid > 1:
-        found = _look(pid)
-        if found is None:
+        name, parent = proc.name(pid), proc.parent(pid)
+        if name is None or parent is None:
             return
-        name, parent = found
         yield pid, name
         pid = parent
-
-
-def _look(pid: int) -> tuple[str, int] | None:
-    """A process's name and its parent."""
-    if sys.platform != "linux":
-        return _look_by_psutil(pid)
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes().decode(errors="replace")
-    except OSError:
-        return None
-    name, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
-    return name, int(rest[1])
-
-
-def _look_by_psutil(pid: int) -> tuple[str, int] | None:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return process.name(), process.ppid()
-    except psutil.Error:
-        return None

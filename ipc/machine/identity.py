@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from ..failpoints import failpoint
 from .boot import boot_id
+from .proc import pid_namespace, start_ticks
 
 
 @dataclass(frozen=True)
@@ -88,33 +87,3 @@ class Identity:
             if descriptor is not None:
                 os.close(descriptor)
         return True
-
-
-def start_ticks(pid: int) -> int | None:
-    """When a process started, or None if there is none (a zombie counts as gone)."""
-    if sys.platform != "linux":
-        return _start_by_psutil(pid)
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    after_name = text[text.rindex(b")") + 2 :].split()
-    return None if after_name[0] in (b"Z", b"X") else int(after_name[19])
-
-
-def _start_by_psutil(pid: int) -> int | None:
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else round(process.create_time() * 1_000_000)
-    except psutil.NoSuchProcess:
-        return None
-
-
-def pid_namespace() -> str:
-    """What names the namespace in which process numbers count here."""
-    try:
-        return os.readlink("/proc/self/ns/pid")
-    except OSError:
-        return "host"

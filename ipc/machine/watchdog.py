@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-from pathlib import Path
 
 from .. import clock
 from ..failpoints import failpoint
+from .proc import command_line, is_stopped, name
 
 #: Seconds for which the same process must have held the gate before it is looked at.
 SUSPICION = 1.0
@@ -45,35 +44,11 @@ class Thaw:
             _signal(holder, signal.SIGKILL)
 
 
-def is_stopped(pid: int) -> bool:
-    """Whether a process is stopped by a signal or a debugger."""
-    if sys.platform != "linux":
-        return _is_stopped_by_psutil(pid)
-    try:
-        text = Path(f"/proc/{pid}/stat").read_bytes()
-    except OSError:
-        return False
-    return text[text.rindex(b")") + 2 :][:1] in (b"T", b"t")
-
-
 def is_ours(pid: int) -> bool:
     """Return True for a role or a command of this program. Another program that uses the library is only continued."""
-    try:
-        name = Path(f"/proc/{pid}/comm").read_text()
-        line = Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
-    words = {os.path.basename(word) for word in line.split(b"\0")}
-    return name.startswith("bb-") or b"backburner" in words or b"backburner.supervisor.cli" in line
-
-
-def _is_stopped_by_psutil(pid: int) -> bool:
-    import psutil
-
-    try:
-        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
-    except psutil.Error:
-        return False
+    words = command_line(pid)
+    is_command = any(os.path.basename(word) == "backburner" or "backburner.supervisor.cli" in word for word in words)
+    return is_command or (name(pid) or "").startswith("bb-")
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

@@ -11,9 +11,8 @@ from ...ipc.bus.client import Client
 from ...ipc.errors import BackburnerError
 from ...ipc.home import Home
 from ...ipc.machine.distribution import version
-from ...ipc.machine.identity import start_ticks
 from ...ipc.machine.lock import holder
-from ...ipc.machine.watchdog import is_stopped
+from ...ipc.machine.proc import is_stopped, start_ticks
 from ...ipc.store.processes import ProcessTable, Running
 from ...ipc.store.sqlite.database import Inspection
 from ..execution.process_tree import bearers

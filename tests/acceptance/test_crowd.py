@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from backburner.ipc.config.settings import BackgroundConfig
-from backburner.ipc.machine.identity import start_ticks
+from backburner.ipc.machine.proc import start_ticks
 from backburner.ipc.model.event import Event
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.queue import Queue

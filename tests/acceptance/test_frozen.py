@@ -16,7 +16,7 @@ import pytest
 from backburner.ipc import clock
 from backburner.ipc.api.control import program
 from backburner.ipc.machine.lock import holder
-from backburner.ipc.machine.watchdog import is_stopped
+from backburner.ipc.machine.proc import is_stopped
 from backburner.ipc.store.sqlite.write_gate import PATIENCE as GATE_PATIENCE
 from tests.acceptance.conftest import BRISK
 from tests.helpers.stage import PATIENCE, Stage

@@ -16,7 +16,7 @@ import pytest
 from backburner.ipc import clock
 from backburner.ipc.bus.client import Client
 from backburner.ipc.home import Home
-from backburner.ipc.machine.watchdog import is_stopped
+from backburner.ipc.machine.proc import is_stopped
 from backburner.ipc.model.event import Event
 from backburner.ipc.store import parking
 from backburner.supervisor.system.file_watch import FALLBACK_POLL, WATCHED_POLL

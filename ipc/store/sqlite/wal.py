@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from ... import clock
+from ...machine import proc
 
 #: The bytes of a `-shm` file that a connection locks while it reads (sqlite.org/walformat.html, "WAL locks").
 READING = range(123, 128)
@@ -18,9 +18,8 @@ LOOKS, LOOK = 5, 0.02
 
 def openers(paths: Iterable[Path]) -> list[int]:
     """The processes, other than this one, that have one of these files open, as far as they may be seen."""
-    wanted = {_id(path) for path in paths} - {None}
-    found = _openers_by_proc(wanted) if sys.platform == "linux" else _openers_by_psutil(wanted)
-    return sorted(set(found) - {os.getpid()})
+    files = {found for path in paths if (found := proc.file_id(path)) is not None}
+    return sorted(set(proc.pids_with_open(files)) - {os.getpid()})
 
 
 def readers(database: Path) -> list[int]:
@@ -28,8 +27,8 @@ def readers(database: Path) -> list[int]:
 
     Linux only. Who reads for a moment, as all of ours do, is not at it at each of some looks.
     """
-    shared = _id(Path(f"{database}-shm"))
-    if shared is None or sys.platform != "linux":
+    shared = proc.file_id(f"{database}-shm")
+    if shared is None or not proc.LINUX:
         return []
     found = _reading(shared[1])
     for _ in range(LOOKS):
@@ -39,48 +38,4 @@ def readers(database: Path) -> list[int]:
 
 
 def _reading(inode: int) -> set[int]:
-    lines = Path("/proc/locks").read_text().splitlines()
-    return {pid for line in lines for pid in _reader(line.split(), inode)}
-
-
-def _reader(words: list[str], inode: int) -> Iterator[int]:
-    """Of `1: POSIX  ADVISORY  READ 4711 08:01:131 124 124`: 4711. What only waits has an arrow in it."""
-    if len(words) == 8 and words[3] == "READ" and words[5].endswith(f":{inode}") and int(words[6]) in READING:
-        yield int(words[4])
-
-
-def _openers_by_proc(wanted: set[tuple[int, int] | None]) -> Iterator[int]:
-    for name in os.listdir("/proc"):
-        if name.isdigit() and any(_target(path) in wanted for path in _listed(Path("/proc", name, "fd"))):
-            yield int(name)
-
-
-def _listed(folder: Path) -> list[Path]:
-    try:
-        return list(folder.iterdir())
-    except OSError:  # gone, or another user's
-        return []
-
-
-def _target(path: Path) -> tuple[int, int] | str:
-    return _id(path) or "gone"
-
-
-def _openers_by_psutil(wanted: set[tuple[int, int] | None]) -> Iterator[int]:
-    import psutil
-
-    for process in psutil.process_iter():
-        try:
-            files = process.open_files()
-        except psutil.Error:
-            continue
-        if any(_target(Path(file.path)) in wanted for file in files):
-            yield process.pid
-
-
-def _id(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
+    return {pid for pid, byte in proc.read_locks(inode) if byte in READING}
