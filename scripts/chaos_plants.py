@@ -33,12 +33,12 @@ PATCHES = {
     "stray": [
         (
             "supervisor/execution/run.py",
-            "        return self._members()\n\n    def _runner",
+            "        return remaining(self._members)\n\n    def _runner",
             "        return set()\n\n    def _runner",
         ),
     ],
     "run-twice": [
-        ("supervisor/pool/recovery.py", "files.were_made()", "False"),
+        ("supervisor/pool/recovery.py", "files.exist()", "False"),
     ],
 }
 

@@ -15,6 +15,7 @@ from ..ipc import clock
 from ..ipc.errors import Temporary
 from ..ipc.failpoints import failpoint
 from ..ipc.home import Home
+from ..ipc.machine.proc import watch_own_children
 from ..ipc.model.claim import Ended, Settlement, Slot, Step, Taken
 from ..ipc.store.applied_config import applied_configuration
 from ..ipc.store.parking import ParkedSlots
@@ -23,13 +24,11 @@ from ..ipc.store.queue import Queue
 from ..ipc.store.sqlite.database import Database
 from .execution import run
 from .execution.attempt import Attempt
-from .execution.files import STREAMS, Files
 from .execution.journal import Journal, settlement_document
 from .execution.outcome import Outcome, settlement_of
-from .execution.output_files import runner_prefix
-from .execution.pace import LOOK_AFTER, Pace
+from .execution.output_files import STREAMS, AttemptFiles, runner_prefix
+from .execution.pace import PUBLISH_AFTER, Pace
 from .execution.plan import CannotStart, Environments, inherited
-from .execution.process_tree import watch_own_children
 from .execution.run import Run
 from .execution.runner_pool import LazyRunner, Runner
 from .execution.series import CallSeries, CommandSeries, CommandTools, Series
@@ -189,7 +188,7 @@ class Worker(Role):
     def _refuse(self, taken: list[Taken], refusal: CannotStart) -> None:
         """Settle tasks that cannot be started, and take no more at once: a new configuration may wait to be read."""
         for one in taken:
-            Files(self.home, one.claim).forget(inputs=True)
+            AttemptFiles(self.home, one.claim).delete_inputs()
         self._publish([self._refused(one, refusal) for one in taken], 0)
 
     def _refused(self, one: Taken, refusal: CannotStart) -> Ended:
@@ -269,7 +268,7 @@ class Worker(Role):
             runner = self._runner.get(config.agent("python").interpreter)
             self._series = CallSeries(runner, self._journal, taken, config)
         self._began = clock.monotonic()
-        self._look_at = self._began + LOOK_AFTER[agent]
+        self._look_at = self._began + PUBLISH_AFTER[agent]
 
     def _follow(self, series: Series) -> float:
         """See how a series goes; return for how many seconds nothing need be done."""
@@ -300,7 +299,7 @@ class Worker(Role):
 
     def _look_at_series(self, series: Series, now: float) -> None:
         """It takes longer than expected: publish what has ended; what has run for a while is watched by itself."""
-        look_after = LOOK_AFTER[series.waiting[0].task.agent]
+        look_after = PUBLISH_AFTER[series.waiting[0].task.agent]
         if series.running_for() >= look_after / 2 or len(series.waiting) == 1:
             self._isolate(series)
         else:
@@ -363,9 +362,9 @@ class Worker(Role):
 
     def _watch_alone(self, attempt: Attempt, age: float) -> None:
         watched = self._run = Run(attempt, self._queue, self._runner, age)
-        watched.look = True  # a verdict may have been written when this worker was woken for the last time
+        watched.check_verdict = True  # a verdict may have been written when this worker was woken for the last time
         if attempt.watched is not None:
-            self.selector.register(attempt.watched, selectors.EVENT_READ, watched.heard)
+            self.selector.register(attempt.watched, selectors.EVENT_READ, watched.mark_ready)
 
     def _watch(self, watched: Run) -> float:
         if self._is_home_away():
@@ -385,7 +384,7 @@ class Worker(Role):
         if watched.attempt.watched is not None:
             self.selector.unregister(watched.attempt.watched)
         watched.attempt.close()
-        watched.trim()
+        watched.trim_output()
         self._run = None
         self._note(settlement)
         self._rest_after_failure()
@@ -394,7 +393,8 @@ class Worker(Role):
         if self._database.durability == "full":
             files.sync()
         taken = self._publish([Ended(self._current, self._current.started_at, whole)], self._next_count())
-        files.forget(inputs=True)
+        files.delete_saved()
+        files.delete_inputs()
         self._journal.start_over()
         self._begin(taken)
 
@@ -456,7 +456,7 @@ class Worker(Role):
     def _look(self) -> None:
         self._requested = True
         if self._run is not None:
-            self._run.look = True
+            self._run.check_verdict = True
 
     # runners
 
@@ -484,7 +484,7 @@ class Worker(Role):
             clock.nap(TROUBLE_REST)
             runner.resume()
         if self._run is not None:
-            self._run.heard(0)
+            self._run.mark_ready()
 
     def _rest_after_failure(self) -> None:
         """Rest if the runner could not begin a call, as where memory is short: each try counts as an interruption."""

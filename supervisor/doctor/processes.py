@@ -15,7 +15,7 @@ from ...ipc.machine.lock import holder
 from ...ipc.machine.proc import is_stopped, start_ticks
 from ...ipc.store.processes import ProcessTable, Running
 from ...ipc.store.sqlite.database import Inspection
-from ..execution.process_tree import bearers
+from ..execution.process_tree import marked_processes
 from ..pool.recovery import is_dead
 from .finding import Finding
 
@@ -115,7 +115,7 @@ def _dead(database: Inspection) -> list[Running]:
 def check_strays(database: Inspection) -> Iterator[Finding]:
     """Whether processes of tasks are left whose task does not run."""
     before = _claims(database)
-    found = bearers(database.home.folder)
+    found = marked_processes(database.home.folder)
     known = before | _claims(database)
     for pid, claim in sorted(found.items()):
         if claim not in known and start_ticks(pid) is not None:

@@ -1,1 +1,1 @@
-"""Running one task: what is started, how it went, and that nobody is left."""
+"""Run tasks: start their processes, watch them, judge their outcome and end their process trees."""

@@ -1,4 +1,4 @@
-"""One try at a task while it runs: a process of its own, or a call in a runner."""
+"""An attempt at a task while it runs: a separate process, or a call in a runner."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.model.claim import Claimed
 from ..system.children import Watch, signal_name, watch
-from .files import Files
-from .journal import Entry, Journal, entries, outcome_of_end
+from .journal import Entry, Journal, entries, outcome_in
 from .outcome import INTERRUPTED, Outcome
-from .plan import CannotStart, Plan, order_file, stdin_of
+from .output_files import AttemptFiles
+from .plan import CannotStart, Plan, stdin_path, write_order
 from .process_tree import take_status
 from .runner.wire import Order
 from .runner_pool import Runner
 from .spawn import spawn
-from .verdict import Said, cause_of, outcome_of, session_of
+from .verdict import Output, cause_of, outcome_of, session_of
 
 
 class Attempt(ABC):
-    """An attempt that was started. `watched` becomes readable when there is news of it.
+    """An attempt that was started.
 
-    Where it is None, news come with the runner's channel, or there is news already.
+    `watched` becomes readable when the attempt has ended. If it is None, the runner's channel becomes readable instead,
+    or the attempt has ended already.
     """
 
     watched: Watch | None = None
 
     def __init__(self, claimed: Claimed, home: Home) -> None:
-        """Remember what is tried."""
         self.claimed = claimed
         self.home = home
-        self.files = Files(home, claimed.claim)
+        self.files = AttemptFiles(home, claimed.claim)
 
     @property
     @abstractmethod
     def pid(self) -> int:
-        """Its first process."""
+        """The process ID of the first process."""
 
     @abstractmethod
     def outcome(self) -> Outcome | None:
-        """What it came to, or None while it goes on."""
+        """Return the outcome, or None while the attempt runs."""
 
     def close(self) -> None:
         """Stop watching."""
@@ -52,23 +52,23 @@ class Attempt(ABC):
             self.watched.close()
 
     @abstractmethod
-    def so_far(self) -> Outcome:
-        """What it would come to if it had ended well by now."""
+    def provisional_outcome(self) -> Outcome:
+        """Return the outcome as if the attempt had exited successfully by now."""
 
     def session(self) -> str | None:
-        """The agent's own session, where it has one."""
+        """Return the agent's own session, or None."""
         return None
 
     def cause(self) -> str:
-        """What it says is wrong, as the end of a sentence; empty where it says nothing."""
+        """Return the error in the output so far, as the end of a sentence; an empty string if there is none."""
         return ""
 
 
 class ProcessAttempt(Attempt):
-    """A command or an agent: a process tree."""
+    """A command or an agent."""
 
     def __init__(self, claimed: Claimed, home: Home, pid: int, agent: AgentConfig | None = None) -> None:
-        """Watch a child that was started for it."""
+        """Use `start` or `running`."""
         super().__init__(claimed, home)
         self._pid, self._agent = pid, agent
         self._session: str | None = None
@@ -76,15 +76,15 @@ class ProcessAttempt(Attempt):
 
     @classmethod
     def start(cls, claimed: Claimed, home: Home, plan: Plan, agent: AgentConfig | None) -> ProcessAttempt:
-        """Start its process. Raises CannotStart, Temporary."""
-        attempt = cls(claimed, home, spawn(plan, list(Files(home, claimed.claim).paths.values())), agent)
+        """Start a process. Raises CannotStart, Temporary."""
+        attempt = cls(claimed, home, spawn(plan, list(AttemptFiles(home, claimed.claim).paths.values())), agent)
         attempt._session = plan.session
         attempt.watched = watch(attempt._pid)
         return attempt
 
     @classmethod
     def running(cls, claimed: Claimed, home: Home, pid: int, status: int | None) -> ProcessAttempt:
-        """Watch a command that runs already; with a wait status, one that has ended."""
+        """Return an attempt at a command that was started already; with a wait status, it has ended."""
         attempt = cls(claimed, home, pid)
         attempt._status = status
         attempt.watched = watch(pid) if status is None else None
@@ -92,45 +92,45 @@ class ProcessAttempt(Attempt):
 
     @property
     def pid(self) -> int:
-        """The process that was started."""
+        """The process ID of the process that was started."""
         return self._pid
 
     def outcome(self) -> Outcome | None:
-        """What its exit means."""
+        """Judge the exit and the output, or return None while the process lives."""
         status = take_status(self._pid) if self._status is None else self._status
         if status is None:
             return None
-        return outcome_of(status, self._said(), self._agent)
+        return outcome_of(status, self._output(), self._agent)
 
-    def so_far(self) -> Outcome:
-        """Its output judged as after exit code 0."""
-        return outcome_of(0, self._said(), self._agent)
+    def provisional_outcome(self) -> Outcome:
+        """Judge the output as after exit code 0."""
+        return outcome_of(0, self._output(), self._agent)
 
     def session(self) -> str | None:
-        """As far as its output tells it, or as it was given one."""
-        return session_of(self._said(), self._agent) if self._agent and self._agent.session else None
+        """Return the session in the output, or else the one that the agent was given."""
+        return session_of(self._output(), self._agent) if self._agent and self._agent.session else None
 
     def cause(self) -> str:
-        """By its agent's rules."""
-        return cause_of(self._said(), self._agent) if self._agent else ""
+        """Return the error that the agent's rules find."""
+        return cause_of(self._output(), self._agent) if self._agent else ""
 
-    def _said(self) -> Said:
-        return Said(self.files.text("stdout"), self.files.tail("stderr"), self._session)
+    def _output(self) -> Output:
+        return Output(self.files.text("stdout"), self.files.tail("stderr"), self._session)
 
 
 class CallAttempt(Attempt):
-    """A Python callable in a runner, which notes in the worker's journal how it goes."""
+    """A Python callable in a runner, which notes its start and its end in the worker's journal."""
 
     def __init__(self, claimed: Claimed, runner: Runner, journal: Journal, ended: Entry | None = None) -> None:
-        """Watch a call that the runner has, or will have next; `ended` is the entry of its end if that was read.
+        """Watch the runner's current or next call; `ended` is the entry of its end if that was read already.
 
-        What it writes goes to files of its own from now on. Raises OSError.
+        The files of the runner's output become the call's own. Raises OSError.
         """
         super().__init__(claimed, journal.home)
         self.runner, self._journal, self._ended = runner, journal, ended
         self.has_children = False
-        #: Whether the journal has the start of the call.
-        self.begun = False
+        #: True if the journal has the start of the call.
+        self.has_begun = False
         for stream, path in self.files.paths.items():
             with suppress(FileExistsError, FileNotFoundError), failpoint("call.link"):  # or the runner replaces it now
                 os.link(f"{runner.outputs}.{stream}", path)
@@ -151,47 +151,47 @@ class CallAttempt(Attempt):
             kwargs=json.dumps(claimed.kwargs),
             cwd=claimed.cwd,
             env=json.dumps(claimed.env),
-            stdin=None if claimed.stdin is claimed.stdin_file is None else stdin_of(claimed, home, claimed.stdin),
+            stdin=None if claimed.stdin is claimed.stdin_file is None else stdin_path(claimed, home, claimed.stdin),
             leave_children=bool(claimed.leave_children),
         )
         attempt = cls(claimed, runner, journal)
-        runner.send(order, lambda data: order_file(claimed.claim, home, data))
+        runner.send(order, lambda data: write_order(claimed.claim, home, data))
         return attempt
 
     @property
     def pid(self) -> int:
-        """The runner."""
+        """The process ID of the runner."""
         return self.runner.pid
 
     def outcome(self) -> Outcome | None:
-        """Return what the journal says of its end, or how its runner died; None while it goes on."""
-        refuses = self.runner.refuses  # before the journal is read: nothing is noted after that
+        """Return the outcome in the journal, or that of the dead runner; None while the call runs."""
+        refuses = self.runner.refuses  # read before the journal: nothing is noted after that
         entry = self._ended or self._end_entry()
         if entry is None:
-            if refuses and not self.begun:
+            if refuses and not self.has_begun:
                 return Outcome(error="Its runner ended before it was started.", error_kind=INTERRUPTED)
             return self._death() if self.runner.hung_up else None
         self.has_children = entry.kind == "x"
         document = entry.document
         self.runner.note_end(document)
-        for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked when the call was over
+        for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked when the call was over already
             with suppress(FileNotFoundError), failpoint("call.unlink"):
                 os.unlink(self.files.paths[stream])
-        return outcome_of_end(document)
+        return outcome_in(document)
 
     def _end_entry(self) -> Entry | None:
         found = [*self._journal.read(), *entries(self.runner.take_lines())]
         ours = [entry for entry in found if entry.claim == self.claimed.claim]
         if any(entry.kind == "s" for entry in ours):
-            self.begun = self.runner.has_begun = True
+            self.has_begun = self.runner.has_begun = True
         return next((entry for entry in ours if entry.kind != "s"), None)
 
     def _death(self) -> Outcome | None:
-        """Return how the runner ended; None for one that has only closed its channel: the call goes on."""
+        """Return how the runner died, or None if it has only closed its channel: the call runs on."""
         status = self.runner.status()
         if status is None:
             return None
-        if (entry := self._end_entry()) is not None:  # it was written while the runner was looked at
+        if (entry := self._end_entry()) is not None:  # noted just before the runner died
             self._ended = entry
             return self.outcome()
         code = os.waitstatus_to_exitcode(status)
@@ -199,6 +199,6 @@ class CallAttempt(Attempt):
             return Outcome(error=f"The call was ended by {signal_name(-code)}.", error_kind="signal", signal=-code)
         return Outcome(error=f"The call ended its process with exit code {code}.", error_kind="exit", exit_code=code)
 
-    def so_far(self) -> Outcome:
-        """A call that has not returned has no result."""
+    def provisional_outcome(self) -> Outcome:
+        """Return an outcome without a result: the call has not returned."""
         return Outcome()

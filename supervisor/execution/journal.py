@@ -1,9 +1,11 @@
-"""The journal of a worker: what was started and how it ended, noted as it happens.
+"""The journal of a worker: the start and the end of each attempt, noted as they happen.
 
-Lines: `s CLAIM US` before the first instruction of an attempt, then `e CLAIM US JSON CRC` when its process tree is
-gone, or `x CLAIM US JSON CRC` when its first process has ended and others are left; US is microseconds since 1970. Each
-line is one write(2) to a file opened with O_APPEND, without a sync: it outlives the death of any process, not of the
-machine. The document of a runner's end line has `last` if the runner takes no further call.
+- `s CLAIM US` is noted before the first instruction of an attempt; US is microseconds since 1970.
+- `e CLAIM US JSON CRC` is noted when its process tree is gone.
+- `x CLAIM US JSON CRC` is noted when its first process has ended and others are left.
+
+Each line is one write(2) to a file opened with O_APPEND, without a sync: it survives the death of any process, not of
+the machine. The document in a runner's end line has `last` if the runner takes no further call.
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ from ...ipc.model.task import TaskStatus
 from .outcome import Outcome
 from .runner.journal import end_line, start_line
 
-#: Bytes after which a journal whose entries are all settled is started over.
-LONG = 1024 * 1024
+#: Bytes after which a journal is started over, once all its entries are settled.
+MAX_SIZE = 1024 * 1024
 
-#: Bytes of one read: what is larger would be mapped and unmapped each time by the allocator (mallopt(3)).
+#: Bytes of one read. The allocator would map and unmap a larger buffer each time (mallopt(3)).
 _PIECE = 64 * 1024
 
 
 class Entry(NamedTuple):
-    """One line. `kind` is s, e or x; `at` is in microseconds since 1970; `text` is JSON that says how it ended."""
+    """One line. `kind` is s, e or x; `at` is in microseconds since 1970; `text` is the outcome, as JSON."""
 
     kind: str
     claim: int
@@ -40,44 +42,44 @@ class Entry(NamedTuple):
 
     @property
     def document(self) -> dict[str, Any]:
-        """How the attempt ended."""
+        """The outcome, decoded."""
         found: dict[str, Any] = json.loads(self.text)
         return found
 
 
 class Journal:
-    """The journal of one worker, named by its number in the registry."""
+    """The journal of one worker, named by its number in the process table."""
 
     def __init__(self, home: Home, owner: int) -> None:
-        """Create it. Raises OSError."""
-        self.home, self.path = home, path_of(home, owner)
+        """Create an empty journal. Raises OSError."""
+        self.home, self.path = home, journal_path(home, owner)
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC
         self.descriptor = os.open(self.path, flags, 0o600)
         self._offset = 0
 
     def note_start(self, claim: int) -> int:
-        """Note that an attempt is about to start; return when, in microseconds since 1970. Raises OSError."""
+        """Note that an attempt is about to start; return the time in microseconds since 1970. Raises OSError."""
         at = clock.nanoseconds() // 1000
         with failpoint("journal.start"):
             self._append(start_line(claim, at))
         return at
 
     def note_end(self, claim: int, document: dict[str, Any]) -> int:
-        """Note how an attempt ended; return when, in microseconds since 1970. Raises OSError."""
+        """Note how an attempt ended; return the time in microseconds since 1970. Raises OSError."""
         at = clock.nanoseconds() // 1000
         with failpoint("journal.end"):
             self._append(end_line("e", claim, at, document))
         return at
 
     def _append(self, line: bytes) -> None:
-        """Write one line, wholly or not at all."""
+        """Write one line, whole or not at all."""
         written = os.write(self.descriptor, line)
         if written < len(line):  # the disk is full: the next line must not continue this one
             os.ftruncate(self.descriptor, os.fstat(self.descriptor).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def read(self) -> list[Entry]:
-        """Return the entries since the last call, the worker's own included."""
+        """Return the entries since the last call, including the worker's own."""
         data = b""
         while piece := os.pread(self.descriptor, _PIECE, self._offset + len(data)):
             data += piece
@@ -88,21 +90,21 @@ class Journal:
         return entries(data[:end])
 
     def start_over(self) -> None:
-        """Empty it if it is long. Everything in it must be settled, and nothing may be running."""
-        if os.fstat(self.descriptor).st_size > LONG:
+        """Empty the journal if it is long. All its entries must be settled, and no attempt may run."""
+        if os.fstat(self.descriptor).st_size > MAX_SIZE:
             with failpoint("journal.truncate"):
                 os.ftruncate(self.descriptor, 0)
             self._offset = 0
 
     def remove(self) -> None:
-        """Delete it: the worker leaves, with nothing unsettled."""
+        """Delete the journal, when the worker exits with nothing unsettled."""
         os.close(self.descriptor)
         with failpoint("journal.unlink"):
             self.path.unlink(missing_ok=True)
 
 
 def entries(data: bytes) -> list[Entry]:
-    """Return the entries of whole lines; what is torn is left out."""
+    """Return the entries in these lines. Torn and damaged lines are left out."""
     return [entry for line in data.split(b"\n") if (entry := _entry(line)) is not None]
 
 
@@ -119,9 +121,9 @@ def _entry(line: bytes) -> Entry | None:
 
 
 def entries_by_claim(home: Home, owner: int) -> dict[int, list[Entry]]:
-    """Return the entries of a dead worker's journal by claim, in order; none if there is no journal."""
+    """Return the entries of a dead worker's journal by claim, in order; empty without a journal."""
     try:
-        data = path_of(home, owner).read_bytes()
+        data = journal_path(home, owner).read_bytes()
     except FileNotFoundError:
         return {}
     found: dict[int, list[Entry]] = {}
@@ -130,12 +132,12 @@ def entries_by_claim(home: Home, owner: int) -> dict[int, list[Entry]]:
     return found
 
 
-def path_of(home: Home, owner: int) -> Path:
+def journal_path(home: Home, owner: int) -> Path:
     """Return the path of a worker's journal."""
     return home.folder / "output" / f"worker-{owner}.journal"
 
 
-def end_of(outcome: Outcome) -> dict[str, Any]:
+def outcome_document(outcome: Outcome) -> dict[str, Any]:
     """Return the JSON document of an outcome."""
     found: dict[str, Any] = {
         "result": outcome.result,
@@ -149,8 +151,8 @@ def end_of(outcome: Outcome) -> dict[str, Any]:
     return found
 
 
-def outcome_of_end(document: dict[str, Any]) -> Outcome:
-    """Return the outcome that a JSON document describes."""
+def outcome_in(document: dict[str, Any]) -> Outcome:
+    """Return the outcome in a JSON document."""
     outputs = tuple((name, document[name].encode("latin-1")) for name in ("stdout", "stderr") if name in document)
     return Outcome(
         result=document.get("result"),
@@ -163,12 +165,12 @@ def outcome_of_end(document: dict[str, Any]) -> Outcome:
 
 
 def settlement_document(settlement: Settlement) -> dict[str, Any]:
-    """Return the JSON document of an attempt that was watched by itself and is wholly judged."""
+    """Return the JSON document of an attempt that was watched separately: it is already judged."""
     return {"settlement": settlement._replace(outputs=())._asdict()}
 
 
-def noted_settlement(document: dict[str, Any]) -> Settlement | None:
-    """Return the settlement in a JSON document, or None if it holds an outcome."""
+def settlement_in(document: dict[str, Any]) -> Settlement | None:
+    """Return the settlement in a JSON document, or None if it has an outcome instead."""
     fields = document.get("settlement")
     if fields is None:
         return None

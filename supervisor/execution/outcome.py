@@ -1,4 +1,4 @@
-"""How a try went, as a value; and what follows from it, decided before anything is written."""
+"""The outcome of an attempt as a value, and what follows from it: the end of the task, or the next attempt."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.model.claim import Attempted, Settlement
 from ...ipc.model.task import TaskStatus
 
-#: After so many interruptions a task is not started again: it may be what kills its workers.
-MOST_INTERRUPTIONS = 5
+#: A task that was interrupted so many times is not started again: it may be what kills its workers.
+MAX_INTERRUPTIONS = 5
 
-
-#: The kind of an outcome that says that nothing was started.
+#: The error kind of an attempt that was not started.
 INTERRUPTED = "interrupted"
 
 
 class Outcome(NamedTuple):
-    """How an attempt went. `error_kind` None means that it went well."""
+    """The outcome of an attempt. It succeeded if `error_kind` is None."""
 
     result: str | None = None
     error: str | None = None
@@ -37,7 +36,7 @@ def settlement_of(
 
     `ended_at` is in milliseconds since 1970; None means now.
     """
-    plain = Settlement(
+    completed = Settlement(
         number=one.number,
         claim=one.claim,
         status=TaskStatus.COMPLETED,
@@ -51,22 +50,22 @@ def settlement_of(
         ended_at=ended_at,
     )
     if outcome.error_kind is None:
-        return plain
+        return completed
     if one.attempt < one.max_attempts:
         not_before = clock.now() + backoff(one.attempt, config)
-        return plain._replace(status=TaskStatus.PENDING, result=None, not_before=not_before)
-    return plain._replace(status=TaskStatus.ERROR, result=None)
+        return completed._replace(status=TaskStatus.PENDING, result=None, not_before=not_before)
+    return completed._replace(status=TaskStatus.ERROR, result=None)
 
 
 def backoff(attempt: int, config: BackgroundConfig) -> int:
-    """Milliseconds before the try after number `attempt`."""
+    """Return the milliseconds to wait after this attempt, before the next one."""
     bound = min(config.retry_max_ms, config.retry_base_ms * 2 ** min(attempt - 1, 60))
     return round(random.uniform(0, bound))
 
 
 def interrupted(one: Attempted, why: str) -> Settlement:
-    """Back to the queue: it was claimed and never started, so the attempt does not count."""
-    if one.interruptions + 1 >= MOST_INTERRUPTIONS:
+    """Return the settlement of a task that was claimed and not started: requeued, and the attempt does not count."""
+    if one.interruptions + 1 >= MAX_INTERRUPTIONS:
         error = f"{why} It was interrupted {one.interruptions + 1} times before it started."
         return Settlement(
             number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=error, error_kind="lost", unused=True

@@ -1,7 +1,7 @@
-"""The cap on a task's output: of each stream the head and the tail are kept, the middle's disk is given back.
+"""Limit the disk space of an output: its head and its tail are kept, the middle is freed.
 
-The task is never blocked and its file never moved: the middle becomes a hole (fallocate(2), FALLOC_FL_PUNCH_HOLE),
-which whoever reads the output is told of.
+The task is never blocked and its file never moved. The middle becomes a hole (fallocate(2), FALLOC_FL_PUNCH_HOLE),
+which is reported to readers of the output.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import os
 import sys
 from pathlib import Path
 
-#: Seconds between two looks at an output that grows fast, and at one that does not.
-SOONEST, LATEST = 0.02, 2.0
+#: Seconds between two checks of an output that grows fast, and of one that does not.
+MIN_INTERVAL, MAX_INTERVAL = 0.02, 2.0
 
 #: Holes are punched in whole blocks.
 BLOCK = 4096
@@ -20,41 +20,41 @@ BLOCK = 4096
 _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02
 
 
-class Cap:
-    """Keeps one file small, however much is written to it."""
+class OutputCap:
+    """Keeps one file small on disk, whatever its length."""
 
     def __init__(self, path: Path, limit: int, now: float) -> None:
-        """At most about `limit` bytes on disk; `now` is when it was empty (seconds)."""
+        """Allow about `limit` bytes on disk for a file that was empty at `now` (seconds)."""
         self._path = path
         self._limit = limit
         self._size = 0
-        self._punched = _down(limit // 2)
+        self._punched = _round_down(limit // 2)
         self._at = now
-        self.next_at = now + SOONEST
+        self.next_at = now + MIN_INTERVAL
 
-    def look(self, now: float) -> None:
-        """Give back what is too much by now, and decide when to look again: before another quarter is written."""
+    def check(self, now: float) -> None:
+        """Free what exceeds the limit, and schedule the next check: before another quarter of it is written."""
         size = self.trim()
         rate = (size - self._size) / max(now - self._at, 0.001)
-        rest = self._limit / 4 / rate if rate > 0 else LATEST
+        interval = self._limit / 4 / rate if rate > 0 else MAX_INTERVAL
         self._size, self._at = size, now
-        self.next_at = now + min(max(rest, SOONEST), LATEST)
+        self.next_at = now + min(max(interval, MIN_INTERVAL), MAX_INTERVAL)
 
     def trim(self) -> int:
-        """Give back what is too much; how long the file is, with its hole."""
+        """Free what exceeds the limit; return the length of the file, with its hole."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
             return 0
-        end = _down(size - self._limit // 2)
+        end = _round_down(size - self._limit // 2)
         if end > self._punched:
-            punch(self._path, self._punched, end)
+            punch_hole(self._path, self._punched, end)
             self._punched = end
         return size
 
 
-def punch(path: Path, start: int, end: int) -> None:
-    """Give back the disk of a stretch of a file; where the system cannot, the file stays as it is."""
+def punch_hole(path: Path, start: int, end: int) -> None:
+    """Free the disk space of a range of a file; elsewhere than on Linux the file stays unchanged."""
     if sys.platform != "linux":
         return
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
@@ -65,5 +65,5 @@ def punch(path: Path, start: int, end: int) -> None:
         os.close(descriptor)
 
 
-def _down(size: int) -> int:
+def _round_down(size: int) -> int:
     return size // BLOCK * BLOCK

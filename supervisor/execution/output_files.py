@@ -1,10 +1,6 @@
-"""The output files of the commands that a worker starts in a series: used again for the next one.
+"""The files that receive the output of commands and calls.
 
-A command opens them by path and gets a file description of its own. Before it is started the modification time of its
-stdout is set to 0, and opening it with O_TRUNC sets the time of that moment: a time that is not 0 proves that the
-process was there. After it has ended, a read lease (fcntl(2), F_SETLEASE) is granted only where nothing has the file
-open for writing any more: then it can be used again. Without leases, or if a process still has it, a new file is made.
-Where a file system does not set the time, the files are deleted instead before a command is started: it creates them.
+`AttemptFiles` belong to one attempt. `OutputFiles` are used for one short command of a series after the other.
 """
 
 from __future__ import annotations
@@ -12,11 +8,20 @@ from __future__ import annotations
 import fcntl
 import os
 from contextlib import suppress
+from io import FileIO
+from pathlib import Path
 from typing import Any
 
 from ...ipc.failpoints import failpoint
-from ...ipc.home import Home
-from .files import STREAMS
+from ...ipc.home import Home, sync
+
+STREAMS = ("stdout", "stderr")
+
+#: Bytes of one stream that go into the database with the settlement.
+SMALL = 64 * 1024
+
+#: Bytes of a stream that the rules of an agent are applied to.
+READABLE = 16 * 1024 * 1024
 
 #: In place of a descriptor: the file is to be created before the next command.
 _MISSING = -1
@@ -24,11 +29,101 @@ _MISSING = -1
 _OPENED_BY_CHILD = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
 
+class AttemptFiles:
+    """The files of one attempt, named by its claim, so that no two attempts ever share a file."""
+
+    def __init__(self, home: Home, claim: int) -> None:
+        self.paths = {stream: home.output_name(claim, stream) for stream in STREAMS}
+        self._home, self._claim = home, claim
+        #: The streams that are empty or go into the database.
+        self._saved: set[str] = set()
+
+    def exist(self) -> bool:
+        """Return True if the attempt was started: its process creates its output files, between fork and exec."""
+        return os.path.exists(self.paths["stdout"])
+
+    def small(self) -> tuple[tuple[str, bytes], ...]:
+        """Return the streams that are small enough for the database, without the empty ones."""
+        found = {stream: data for stream in STREAMS if (data := self._read(stream, SMALL + 1)) is not None}
+        fitting = {stream: data for stream, data in found.items() if len(data) <= SMALL}
+        self._saved = set(fitting) | (set(STREAMS) - set(found))
+        return tuple((stream, data) for stream, data in fitting.items() if data)
+
+    def sync(self) -> None:
+        """Sync the streams that stay files, so that they survive a power loss."""
+        for stream in set(STREAMS) - self._saved:
+            sync(Path(self.paths[stream]))
+
+    def delete_saved(self) -> None:
+        """Delete the files of the streams that are in the database now."""
+        for stream in self._saved:
+            with suppress(FileNotFoundError), failpoint("output.unlink"):
+                os.unlink(self.paths[stream])
+
+    def delete_inputs(self) -> None:
+        """Delete the files that the attempt has read."""
+        for kind in ("stdin", "prompt", "order"):
+            with failpoint("input.unlink"):
+                self._home.input(f"{self._claim}.{kind}").unlink(missing_ok=True)
+
+    def text(self, stream: str) -> str:
+        """Return a stream, from its start, with bad bytes replaced."""
+        return (self._read(stream, READABLE) or b"").decode(errors="replace")
+
+    def tail(self, stream: str) -> str:
+        """Return the last 4 KiB of a stream."""
+        try:
+            if not os.stat(self.paths[stream]).st_size:
+                return ""
+            with open(self.paths[stream], "rb") as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+                return file.read().decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def size(self) -> int:
+        """Return the bytes written so far, to both streams."""
+        return sum(map(_size, self.paths.values()))
+
+    def _read(self, stream: str, limit: int) -> bytes | None:
+        try:
+            if not os.stat(self.paths[stream]).st_size:  # most attempts write nothing, at least to stderr
+                return b""
+            with open(self.paths[stream], "rb", buffering=0) as file:
+                return _read_up_to(file, limit)
+        except FileNotFoundError:
+            return None
+
+
+def _size(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _read_up_to(file: FileIO, limit: int) -> bytes:
+    """Return the start of a file. The buffer has the size of the file: one of `limit` bytes would cost more."""
+    size = min(os.fstat(file.fileno()).st_size, limit)
+    pieces = bytearray()
+    while len(pieces) < size and (piece := file.read(size - len(pieces))):
+        pieces += piece
+    return bytes(pieces)
+
+
 class OutputFiles:
-    """Two files, for stdout and stderr, of one command after the other."""
+    """Two files, for stdout and stderr, of one command after the other.
+
+    A command opens them by path, so that it has its own file description. Two things must be known of each command:
+
+    - Was it started? Before that, the modification time of its stdout is set to 0. Opening the file with O_TRUNC sets
+      the current time. Where a file system does not set it, the files are deleted before, and the command creates them.
+    - Can its files be used again? A read lease (fcntl(2), F_SETLEASE) is granted only if no process has the file open
+      for writing. Without leases, or if a process still has it open, a new file is created.
+    """
 
     def __init__(self, home: Home, owner: int) -> None:
-        """Create them for a worker. Raises OSError."""
+        """Create the files of a worker. Raises OSError."""
         self.paths = paths_of(home, owner)
         self._handles = [_create(path) for path in self.paths]
         self._by_time = times_prove_opening(self.paths[0])
@@ -39,7 +134,7 @@ class OutputFiles:
         return [(os.POSIX_SPAWN_DUP2, stdin, 0), *opened]
 
     def arm(self) -> None:
-        """Make it visible whether the next process has opened its stdout; create what is missing. Raises OSError."""
+        """Prepare to see whether the next command opens its stdout; create missing files. Raises OSError."""
         for at, path in enumerate(self.paths):
             if self._handles[at] == _MISSING:
                 self._handles[at] = _create(path)
@@ -51,17 +146,17 @@ class OutputFiles:
                     os.unlink(path)
 
     def sizes(self) -> tuple[int, int]:
-        """Return how many bytes are in each."""
+        """Return the size of each file."""
         if not self._by_time:
             self._open_created()
         return os.fstat(self._handles[0]).st_size, os.fstat(self._handles[1]).st_size
 
     def read(self, sizes: tuple[int, int]) -> tuple[bytes, bytes]:
-        """Return that much of each."""
+        """Return that many bytes of each file."""
         return os.pread(self._handles[0], sizes[0], 0), os.pread(self._handles[1], sizes[1], 0)
 
     def clear(self, sizes: tuple[int, int]) -> None:
-        """Empty them for the next command; a file that a process can still write to is replaced."""
+        """Empty the files for the next command; a file that a process can still write to is replaced."""
         for at, size in enumerate(sizes):
             if not _is_free(self._handles[at]):
                 self._replace(at)
@@ -70,38 +165,38 @@ class OutputFiles:
                     os.truncate(self.paths[at], 0)
 
     def give_to(self, names: list[str]) -> None:
-        """Leave both files to one command for good, under these paths; new ones are created for the next command."""
+        """Leave both files to one command for good, under these paths; the next command gets new ones."""
         for at, name in enumerate(names):
             with failpoint("output.rename"):
                 os.rename(self.paths[at], name)
-            self._let_go(at)
+            self._close(at)
 
     def remove(self) -> None:
-        """Delete them: the worker leaves."""
+        """Delete the files, when the worker exits."""
         for at, path in enumerate(self.paths):
-            self._let_go(at)
+            self._close(at)
             with suppress(FileNotFoundError), failpoint("output.remove"):
                 os.unlink(path)
 
     def _open_created(self) -> None:
-        """Open the files that the child has created; one that could not be started has created none."""
+        """Open the files that the command has created. If it could not be started, it has created none."""
         for at, path in enumerate(self.paths):
-            self._let_go(at)
+            self._close(at)
             self._handles[at] = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def _replace(self, at: int) -> None:
         with suppress(FileNotFoundError), failpoint("output.replace"):
             os.unlink(self.paths[at])
-        self._let_go(at)
+        self._close(at)
 
-    def _let_go(self, at: int) -> None:
+    def _close(self, at: int) -> None:
         if self._handles[at] != _MISSING:
             os.close(self._handles[at])
             self._handles[at] = _MISSING
 
 
 def paths_of(home: Home, owner: int) -> list[str]:
-    """Return the paths of a worker's files."""
+    """Return the paths of the output files of a worker's commands."""
     return [f"{command_prefix(home, owner)}.{stream}" for stream in STREAMS]
 
 

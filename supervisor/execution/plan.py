@@ -1,4 +1,4 @@
-"""What is started for a task: the command, its environment, its stdin; nothing is started here."""
+"""Decide what to start for a task: its command, environment and stdin. Nothing is started here."""
 
 from __future__ import annotations
 
@@ -16,34 +16,32 @@ from ...ipc.home import Home
 from ...ipc.model.claim import Claimed, Taken, decoded_environment
 from .process_tree import CLAIM_MARK, HOME_MARK, SPARE_MARK
 
-#: Launchers' environments that are kept; each may be a megabyte.
-KEPT_ENVIRONMENTS = 8
+#: Environments of launchers that are kept in memory; each may have a megabyte.
+MAX_ENVIRONMENTS = 8
 
 
 class CannotStart(Exception):
-    """A task could not be started: why, and what a shell would have exited with."""
+    """A task could not be started. `exit_code` is the one with which a shell would have exited."""
 
     def __init__(self, why: str, exit_code: int = 127) -> None:
-        """Keep the reason and the exit code."""
         super().__init__(why)
         self.exit_code = exit_code
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A process to be: where, what, with which environment and input."""
+    """The process to start: folder, arguments, environment and input."""
 
     cwd: str
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     stdin: str
-    leave_children: bool
-    #: The session that it is given, or goes on in.
+    #: The agent's session: a new one, or the one that is continued.
     session: str | None = None
 
 
 def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
-    """The supervisor's environment without what misleads, then the agent's, then the launcher's, then our marks."""
+    """Return the environment of a task: inherited, then the agent's, then the launcher's, then our marks."""
     found = with_stored({**inherited(), **given}, claimed.env)
     found |= {
         HOME_MARK: str(home.folder),
@@ -59,27 +57,24 @@ def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave
 
 
 def command_plan(claimed: Claimed, home: Home, given: Mapping[str, str]) -> Plan:
-    """The process of a command task."""
+    """Return the process of a command."""
     assert claimed.command is not None, "a launch of the agent `command` has one"
-    leave = bool(claimed.leave_children)
-    environment = environment_of(claimed, home, given, leave)
-    return Plan(claimed.cwd, claimed.command, environment, stdin_of(claimed, home, claimed.stdin), leave)
+    environment = environment_of(claimed, home, given, bool(claimed.leave_children))
+    return Plan(claimed.cwd, claimed.command, environment, stdin_path(claimed, home, claimed.stdin))
 
 
 def agent_plan(claimed: Claimed, home: Home, agent: AgentConfig) -> Plan:
-    """The process of an agent's template."""
+    """Return the process of an agent, from its template."""
     leave = agent.leave_children if claimed.leave_children is None else claimed.leave_children
     words = placeholders(claimed, home, agent)
-    argv = tuple(filled(agent.resume if claimed.session else agent.command, words))
+    argv = tuple(fill_arguments(agent.resume if claimed.session else agent.command, words))
     text = claimed.stdin if claimed.stdin is not None else fill(agent.stdin, words) if agent.stdin else None
     environment = environment_of(claimed, home, agent.env, leave)
-    return Plan(
-        claimed.cwd, argv, environment, stdin_of(claimed, home, text), leave, claimed.session or words["{uuid}"]
-    )
+    return Plan(claimed.cwd, argv, environment, stdin_path(claimed, home, text), claimed.session or words["{uuid}"])
 
 
-def filled(template: Arguments, words: Mapping[str, str]) -> Iterator[str]:
-    """An argv, without the parts of which nothing is known."""
+def fill_arguments(template: Arguments, words: Mapping[str, str]) -> Iterator[str]:
+    """Yield the arguments of a template, without the groups that have an unknown placeholder."""
     for element in template:
         if isinstance(element, str):
             yield fill(element, words)
@@ -88,7 +83,7 @@ def filled(template: Arguments, words: Mapping[str, str]) -> Iterator[str]:
 
 
 def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, str]:
-    """What stands for each placeholder; the prompt is also written to a file where a template asks for one."""
+    """Return the value of each placeholder; write the prompt to a file if the template refers to one."""
     prompt = claimed.prompt or ""
     file = home.input(f"{claimed.claim}.prompt")
     if "{prompt_file}" in str((agent.command, agent.resume, agent.stdin)):
@@ -106,7 +101,7 @@ def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, 
 
 
 def fill(template: str, words: Mapping[str, str]) -> str:
-    """Put the words in place of their names, once: a prompt may itself contain `{model}`."""
+    """Replace placeholders by their values, in one pass: a prompt may itself contain `{model}`."""
     found, rest = "", template
     while rest:
         at, name = min(((rest.find(name), name) for name in words if name in rest), default=(-1, ""))
@@ -117,15 +112,15 @@ def fill(template: str, words: Mapping[str, str]) -> str:
     return found + rest
 
 
-def order_file(claim: int, home: Home, order: bytes) -> str:
+def write_order(claim: int, home: Home, order: bytes) -> str:
     """Write an order that is too large for a runner's queue to a file; return its path. Raises Temporary."""
     path = home.input(f"{claim}.order")
     _write_private(path, order.decode())
     return str(path)
 
 
-def stdin_of(claimed: Claimed, home: Home, text: str | None) -> str:
-    """The file that a task reads."""
+def stdin_path(claimed: Claimed, home: Home, text: str | None) -> str:
+    """Return the path of a task's stdin; write the given text to a file if need be. Raises Temporary."""
     if claimed.stdin_file is not None:
         return str(home.input(claimed.stdin_file))
     if text is None:
@@ -139,7 +134,7 @@ class Environments:
     """The environments of plain commands. Tasks of one launcher share all but the marks of the attempt."""
 
     def __init__(self, home: Home, given: Mapping[str, str]) -> None:
-        """Begin each with what a task inherits and with `given`, the configured part."""
+        """Start each with the inherited environment and `given`, the configured part."""
         self._home, self._given = os.fsencode(home.folder), given
         self._known: dict[str | None, dict[bytes, bytes]] = {}
 
@@ -156,7 +151,7 @@ class Environments:
 
     def _common(self, text: str | None) -> dict[bytes, bytes]:
         if text not in self._known:
-            if len(self._known) >= KEPT_ENVIRONMENTS:
+            if len(self._known) >= MAX_ENVIRONMENTS:
                 self._known.clear()
             found = with_stored({**inherited(), **self._given}, decoded_environment(text) if text else {})
             encoded = {os.fsencode(name): os.fsencode(value) for name, value in found.items()}
@@ -165,7 +160,7 @@ class Environments:
 
 
 def with_stored(found: dict[str, str], stored: Mapping[str, str | None]) -> dict[str, str]:
-    """Add a launcher's stored environment, in place; null stands for the supervisor's own value."""
+    """Add the launcher's stored environment, in place; None stands for the supervisor's value."""
     for name, value in stored.items():
         kept = os.environ.get(name) if value is None else value
         if kept is not None:
@@ -173,8 +168,8 @@ def with_stored(found: dict[str, str], stored: Mapping[str, str | None]) -> dict
     return found
 
 
-def program_of(name: str, cwd: str, path: str | None) -> str:
-    """Return the program's file, found in the task's own PATH and folder. Raises CannotStart."""
+def find_program(name: str, cwd: str, path: str | None) -> str:
+    """Return the path of a program, by the task's own PATH and folder. Raises CannotStart."""
     if "/" in name:
         return _program_at(name, os.path.join(cwd, name))
     for folder in (os.defpath if path is None else path).split(os.pathsep):
@@ -199,7 +194,7 @@ def inherited() -> dict[str, str]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write what a task is to read. Raises Temporary: it is our own home that cannot be written now."""
+    """Write an input file of a task. Raises Temporary: the state directory cannot be written now."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""How far an agent is, by the lines of JSON that it writes and its rules; only what was appended is read."""
+"""The progress of an agent, by its rules and the lines of JSON in its output. Only what was appended is read."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 
 from ...ipc.config.extract import document_of, pointer, text_of
 
-#: Bytes that one look reads at most; of an output that grows faster some lines are not counted.
-MOST = 4 * 1024 * 1024
+#: Bytes that one check reads at most. If the output grows faster, some lines are not counted.
+MAX_READ = 4 * 1024 * 1024
 
-#: The longest message that is told, in characters.
-MESSAGE = 120
+#: Characters of the longest message that is reported.
+MAX_MESSAGE = 120
 
 
 class Progress:
-    """One try's tool calls, tokens, cost and last message."""
+    """The tool calls, tokens, cost and last message of one attempt."""
 
     def __init__(self, path: str, rules: Mapping[str, Sequence[str]], interval_ms: int, now: float) -> None:
-        """By the rules of its agent: `tool` and `message` name things, `tokens` and `cost` are added up.
+        """Follow an output: the rules `tool` and `message` find names, those of `tokens` and `cost` are added up.
 
-        `next_at` (seconds, monotonic) is when to look; never, without rules or with an interval of 0.
+        `next_at` (seconds, monotonic) is when to check. Without rules, or with an interval of 0, it is never due.
         """
         self._path = path
         self._interval = interval_ms / 1000 if rules and interval_ms else float("inf")
@@ -32,33 +32,33 @@ class Progress:
         self._calls = 0
         self._tool = self._message = ""
         self._sums = {"tokens": 0.0, "cost": 0.0}
-        self._told: str | None = None
+        self._last: str | None = None
 
-    def look(self, now: float) -> str | None:
-        """What there is to tell, where it is something new."""
+    def check(self, now: float) -> str | None:
+        """Return the progress, or None if it has not changed."""
         if self.next_at == float("inf"):
             return None
         self.next_at = now + self._interval
         for line in self._lines():
             if line.lstrip().startswith(b"{"):
-                self._hear(document_of(line.decode(errors="replace")))
+                self._count(document_of(line.decode(errors="replace")))
         text = self._text()
-        if not text or text == self._told:
+        if not text or text == self._last:
             return None
-        self._told = text
+        self._last = text
         return text
 
     def _lines(self) -> list[bytes]:
         *lines, self._rest = (self._rest + self._appended()).split(b"\n")
-        self._rest = self._rest[:MOST]
+        self._rest = self._rest[:MAX_READ]
         return lines
 
     def _appended(self) -> bytes:
         try:
             with open(self._path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
-                if size - self._offset > MOST:
-                    self._offset, self._rest = size - MOST, b""
+                if size - self._offset > MAX_READ:
+                    self._offset, self._rest = size - MAX_READ, b""
                 file.seek(self._offset)
                 data = file.read(size - self._offset)
         except FileNotFoundError:
@@ -66,11 +66,11 @@ class Progress:
         self._offset += len(data)
         return data
 
-    def _hear(self, document: Any) -> None:
+    def _count(self, document: Any) -> None:
         for tool in self._found("tool", document):
-            self._calls, self._tool = self._calls + 1, _line(tool, 40)
+            self._calls, self._tool = self._calls + 1, _one_line(tool, 40)
         for message in self._found("message", document):
-            self._message = _line(message, MESSAGE) or self._message
+            self._message = _one_line(message, MAX_MESSAGE) or self._message
         for name in self._sums:
             self._sums[name] += sum(float(value) for value in self._found(name, document) if _is_number(value))
 
@@ -90,10 +90,9 @@ class Progress:
             yield f"${self._sums['cost']:.4f}"
 
 
-def _line(value: Any, most: int) -> str:
-    """A value in a line of its own."""
+def _one_line(value: Any, length: int) -> str:
     text = " ".join((text_of(value) or "").split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _is_number(value: Any) -> bool:

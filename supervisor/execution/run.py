@@ -1,4 +1,4 @@
-"""One try, from its start to its settlement: watch it, stop it on a verdict or by the clock, leave nobody behind."""
+"""Run one attempt from its start to its settlement: watch it, stop it if need be, and end its process tree."""
 
 from __future__ import annotations
 
@@ -6,101 +6,103 @@ import os
 
 from ...ipc import clock
 from ...ipc.config.settings import AgentConfig
+from ...ipc.machine.proc import own_children
 from ...ipc.model.claim import Claimed, Settlement
 from ...ipc.model.task import TaskStatus
 from ...ipc.store.queue import Queue
 from .attempt import Attempt, CallAttempt, ProcessAttempt
 from .journal import Journal
-from .monitor import Vitals
+from .monitor import Monitor
 from .outcome import INTERRUPTED, Outcome, interrupted, settlement_of
 from .plan import CannotStart, agent_plan, command_plan
-from .process_tree import descendants_of, end, own_children, who_is_left
+from .process_tree import descendants_of, end, remaining
 from .progress import Progress
 from .runner_pool import LazyRunner
 
-#: Seconds after which a task's process is noted for people to see; most are over before.
+#: Seconds after which the process ID of a task is noted, for status displays. Most tasks are over before.
 NOTE_PID_AFTER = 0.05
 
-#: Descendants of this worker that are meant to live on, from whichever task.
+#: Descendants of this worker that may outlive their tasks.
 spared: set[int] = set()
 
 
 class Run:
-    """A try that is under way. `look` asks it to see whether a verdict was written."""
+    """One attempt that is watched separately."""
 
     def __init__(self, attempt: Attempt, queue: Queue, runner: LazyRunner, age: float = 0.0) -> None:
         """Watch an attempt that was started `age` seconds ago."""
         claimed = self.claimed = attempt.claimed
         self.attempt = attempt
-        self.look = False
+        #: True if a verdict may have been written since the last check.
+        self.check_verdict = False
         self._queue = queue
         self._runner = runner
-        self._news = attempt.watched is None
+        self._is_ready = attempt.watched is None
         self._outcome: Outcome | None = None
         self._agent = agent_of(claimed, queue)
         started = clock.monotonic() - age
         self._deadline = started + claimed.timeout_ms / 1000 if claimed.timeout_ms else float("inf")
         self._note_pid_at = started + NOTE_PID_AFTER
-        self._vitals = Vitals(self.attempt, self._living, queue.config, started)
-        self._stale = False
+        self._monitor = Monitor(self.attempt, self._living, queue.config, started)
+        self._is_stale = False
         rules = self._agent.progress if self._agent else {}
         self._progress = Progress(self.attempt.files.paths["stdout"], rules, queue.config.progress_interval_ms, started)
 
-    def heard(self, _mask: int) -> None:
-        """What is watched has become readable."""
-        self._news = True
+    def mark_ready(self, _mask: int = 0) -> None:
+        """Note that the attempt may have ended: what it is watched by has become readable."""
+        self._is_ready = True
 
     def rest(self) -> float:
-        """Seconds until it must be looked at, if nothing is heard before."""
-        due = min(self._deadline, self._note_pid_at, self._progress.next_at, self._vitals.next_at)
+        """Return the seconds until the next step is due, unless the attempt becomes ready before."""
+        due = min(self._deadline, self._note_pid_at, self._progress.next_at, self._monitor.next_at)
         return max(0.0, due - clock.monotonic())
 
     def step(self) -> Settlement | None:
-        """Do what is due; its settlement once it is over and its tree is gone."""
-        if self._news and self._outcome is None:
+        """Do what is due; return the settlement once the attempt is over and its tree is gone."""
+        if self._is_ready and self._outcome is None:
             self._outcome = self.attempt.outcome()
-        return self._go_on(clock.monotonic()) if self._outcome is None else self._conclude(self._outcome)
+        return self._watch(clock.monotonic()) if self._outcome is None else self._conclude(self._outcome)
 
-    def _go_on(self, now: float) -> Settlement | None:
+    def _watch(self, now: float) -> Settlement | None:
         self._note(now)
-        if self.look and self._is_decided():
+        if self.check_verdict and self._has_verdict():
             return self._stop(None)
-        if now >= self._vitals.next_at and (settlement := self._feel_pulse(now)) is not None:
+        if now >= self._monitor.next_at and (settlement := self._check_vitals(now)) is not None:
             return settlement
         if now >= self._deadline:
-            why = self.attempt.cause()
-            error = f"It ran longer than {self.claimed.timeout_ms} ms" + (f"; its last error{why}" if why else ".")
+            cause = self.attempt.cause()
+            error = f"It ran longer than {self.claimed.timeout_ms} ms" + (f"; its last error{cause}" if cause else ".")
             return self._stop(Outcome(error=error, error_kind="timeout"))
         return None
 
     def _note(self, now: float) -> None:
-        """Write down what people may want to see."""
+        """Note process ID and progress in the database, for status displays."""
         if now >= self._note_pid_at:
             self._note_pid()
         if now >= self._progress.next_at:
             self._note_progress(now)
 
     def _note_progress(self, now: float) -> None:
-        text = self._progress.look(now)
+        text = self._progress.check(now)
         if text is not None:
             self._queue.note_progress(self.claimed.number, self.claimed.claim, text)
 
     def _note_pid(self) -> None:
         self._note_pid_at = float("inf")
         self._queue.note_pid(self.claimed.number, self.claimed.claim, self.attempt.pid)
-        self.look = True  # a verdict may have come before this worker could be told
+        self.check_verdict = True  # one may have been written before this worker could be notified
 
-    def _feel_pulse(self, now: float) -> Settlement | None:
-        found = self._vitals.look(now, lambda: self._queue.progress_of(self.claimed.id))
+    def _check_vitals(self, now: float) -> Settlement | None:
+        found = self._monitor.check(now, lambda: self._queue.progress_of(self.claimed.id))
         if found is None:
             return None
-        self.look = True  # whoever wrote a verdict may not have been able to wake us
+        self.check_verdict = True  # the process that wrote one may have been unable to signal this worker
         if found.stable and self._ends_when_stable():
-            return self._stop(self.attempt.so_far())
-        return None if found.stale is None or self._stale else self._note_stale(found.stale)
+            return self._stop(self.attempt.provisional_outcome())
+        return None if found.stale is None or self._is_stale else self._note_stale(found.stale)
 
     def _note_stale(self, idle_ms: int) -> Settlement | None:
-        self._stale = True
+        self._is_stale = True
         self._queue.note_stale(self.claimed.number, self.claimed.claim, idle_ms)
         if self._queue.config.stale_action == "notify":
             return None
@@ -109,28 +111,28 @@ class Run:
     def _ends_when_stable(self) -> bool:
         return self._agent is not None and self._agent.completion == "stable"
 
-    def _is_decided(self) -> bool:
-        self.look = False
+    def _has_verdict(self) -> bool:
+        self.check_verdict = False
         return self._queue.verdict(self.claimed.id, self.claimed.claim) is not None
 
     def _conclude(self, outcome: Outcome) -> Settlement:
-        """Its first process has ended: the verdict stands; end what is left of the tree."""
+        """Settle an attempt whose first process has ended, and end the rest of its tree."""
         self._note_progress(clock.monotonic())
         settlement = self._judge(outcome)
         left = self._left()
-        if left and self._spares():
+        if left and self._leaves_children():
             spared.update(left)
         elif left:
-            self._fix(settlement)
+            self._write_verdict(settlement)
             self._end()
         leftovers = len(left - {self.attempt.pid})
         return settlement._replace(leftovers=leftovers) if leftovers else settlement
 
     def _stop(self, outcome: Outcome | None) -> Settlement:
-        """End a tree on somebody's verdict (None: it is written), or on our own, unless somebody was first."""
+        """End the tree of a running attempt, with this outcome (None: by a verdict that is already written)."""
         settlement = self._judge(outcome or Outcome())._replace(session=self.attempt.session())
         if outcome is not None:
-            self._fix(settlement)
+            self._write_verdict(settlement)
         if isinstance(self.attempt, CallAttempt):
             self.attempt.runner.retired = True
         self._end()
@@ -141,20 +143,20 @@ class Run:
             return interrupted(self.claimed, outcome.error or "")
         return settlement_of(self.claimed, outcome, self._queue.config)
 
-    def _fix(self, settlement: Settlement) -> None:
+    def _write_verdict(self, settlement: Settlement) -> None:
         """Write the verdict before the tree is ended, so that a crash meanwhile does not change it."""
         text = settlement.result if settlement.status is TaskStatus.COMPLETED else settlement.error
         self._queue.decide(settlement.number, settlement.claim, settlement.status, text, settlement.error_kind)
 
-    def _spares(self) -> bool:
-        told = self.claimed.leave_children
-        return told if told is not None else self._agent is not None and self._agent.leave_children
+    def _leaves_children(self) -> bool:
+        requested = self.claimed.leave_children
+        return requested if requested is not None else self._agent is not None and self._agent.leave_children
 
     def _left(self) -> set[int]:
-        """Who is left of the tree; nobody, usually, and that costs one small file to know."""
+        """Return the remaining processes of the tree. Usually there are none, and reading one small file proves it."""
         if not (own_children() - self._runner.pids() - spared) and not self._runner_has_children():
             return set()
-        return who_is_left(self._members)
+        return remaining(self._members)
 
     def _runner_has_children(self) -> bool:
         return isinstance(self.attempt, CallAttempt) and self.attempt.has_children
@@ -165,16 +167,16 @@ class Run:
     def _members(self) -> set[int]:
         return descendants_of(os.getpid()) - self._runner.pids() - spared
 
-    def trim(self) -> None:
-        """Bring the output down to its cap, once nobody writes it any more."""
-        self._vitals.trim()
+    def trim_output(self) -> None:
+        """Reduce the output to its limit, once no process writes to it any more."""
+        self._monitor.trim_output()
 
     def _end(self) -> None:
         end(self._members, self._queue.config.kill_grace_s)
 
 
 def start(claimed: Claimed, queue: Queue, runner: LazyRunner, journal: Journal) -> Attempt:
-    """Start an attempt that is watched by itself. Raises CannotStart, Temporary."""
+    """Start an attempt that is watched separately. Raises CannotStart, Temporary."""
     home, agent = queue.home, agent_of(claimed, queue)
     if claimed.agent == "command":
         return ProcessAttempt.start(claimed, home, command_plan(claimed, home, agent.env if agent else {}), None)

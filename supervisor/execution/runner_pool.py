@@ -1,4 +1,4 @@
-"""Runners: processes for a worker's Python callables, kept from one call to the next until they retire."""
+"""The worker's side of a runner: a process for Python callables, kept from one call to the next until it retires."""
 
 from __future__ import annotations
 
@@ -34,23 +34,24 @@ _PROGRAM = str(Path(__file__).with_name("runner") / "__main__.py")
 class Runner:
     """A process for callables: a fork of its worker without the worker's files, or another interpreter.
 
-    It is `retired` when it takes no more orders, `hung_up` when the channel has ended, and `blocked` while it waits
-    for `resume` because the journal cannot be written. `lines` are end lines that the journal had no room for.
+    It is `retired` when it takes no more orders, `hung_up` when it has closed the channel, and `blocked` while it waits
+    for `resume` because the journal cannot be written.
     """
 
     def __init__(self, pid: int, channel: socket.socket, queue: tuple[socket.socket, socket.socket]) -> None:
-        """Use `forked` or `of`. `queue` is the end for orders, and the other one, which the runner has as well."""
+        """Use `forked` or `of`. `queue` is the sending and the receiving end; the runner has the latter as well."""
         forget_status(pid)
         self.pid = pid
         self.channel = channel
         self.outputs = ""
         self.retired = False
-        #: The journal has the start of a call.
+        #: True if the journal has the start of a call.
         self.has_begun = False
-        #: It has said so itself, or is dead: an order without a start in the journal will not begin.
+        #: True if an order without a start in the journal will not begin: the runner has reported that, or is dead.
         self.refuses = False
         self.hung_up = False
         self.blocked = False
+        #: End lines for which the journal had no room.
         self.lines: list[bytes] = []
         self._sender, self._receiver = queue
         self._unread = b""
@@ -58,18 +59,18 @@ class Runner:
 
     @classmethod
     def forked(cls) -> Runner:
-        """Return a fork of this process, which must have no database open. Raises OSError."""
+        """Fork this process, which must have no database open. Raises OSError."""
         worker = os.getpid()
-        return cls._connected(lambda channel, orders: fork(lambda: _be_runner(worker, channel, orders)))
+        return cls._connected(lambda channel, orders: fork(lambda: _run_forked(worker, channel, orders)))
 
     @classmethod
     def of(cls, interpreter: str) -> Runner:
-        """Return a runner of another Python. Raises CannotStart, OSError."""
+        """Start a runner under another interpreter. Raises CannotStart, OSError."""
         return cls._connected(lambda channel, orders: _spawn(interpreter, channel, orders))
 
     @classmethod
     def _connected(cls, start: Callable[[socket.socket, socket.socket], int]) -> Runner:
-        """Start a process with its ends of the channel and of the queue; `start` returns the process ID."""
+        """Start a process with its ends of the channel and the queue; `start` returns the process ID."""
         ours, theirs = socket.socketpair()
         queue = _queue()
         try:
@@ -83,7 +84,7 @@ class Runner:
         return cls(pid, ours, queue)
 
     def start(self, hello: dict[str, Any], journal: int) -> None:
-        """Send the settings for all of its calls and the journal's descriptor. A dead runner is found by `read`."""
+        """Send the settings of all calls, and the journal's descriptor. If the runner is dead, `read` notices."""
         self.outputs = hello["outputs"]
         try:
             with failpoint("runner.hello"):
@@ -94,7 +95,7 @@ class Runner:
     def send(self, order: Order, fallback: Callable[[bytes], str]) -> bool:
         """Put an order into the queue; return False if the queue is full.
 
-        An order that is too long for a datagram is given to `fallback`, which writes it to a file and returns the
+        An order that is too long for a datagram is passed to `fallback`, which writes it to a file and returns the
         path. The caller removes that file when the call has ended or the order was taken back. Raises OSError.
         """
         data = encode_order(order)
@@ -107,7 +108,7 @@ class Runner:
         return self._put(encode_path(fallback(data)))
 
     def take_back(self) -> list[int]:
-        """Return the claims of the orders that the runner has not received, in order; it never will. Raises OSError."""
+        """Take back the orders that the runner has not received; return their claims, in order. Raises OSError."""
         claims: list[int] = []
         while True:
             try:
@@ -117,7 +118,7 @@ class Runner:
             claims.append(decode_order(data).claim)
 
     def read(self) -> None:
-        """Handle the notices that have come over the channel."""
+        """Handle the notices on the channel."""
         while not self.hung_up:
             try:
                 data = self.channel.recv(_PIECE, socket.MSG_DONTWAIT)
@@ -133,16 +134,16 @@ class Runner:
                 self._lose()
 
     def note_end(self, document: Mapping[str, Any]) -> None:
-        """Note from a call's end line whether the call was the last one, before a command is started beside it."""
+        """Note the runner as retired if an end line says that its call was the last one."""
         self.retired |= document.get("last", False)
 
     def take_lines(self) -> bytes:
-        """Return the end lines that have come over the channel, once."""
+        """Return the end lines that were received over the channel, once."""
         found, self.lines = self.lines, []
         return b"".join(found)
 
     def resume(self) -> None:
-        """Have a blocked runner try again to write its journal."""
+        """Make a blocked runner try again to write to the journal."""
         self.blocked = False
         try:
             with failpoint("runner.resume"):
@@ -157,7 +158,7 @@ class Runner:
         return self._status
 
     def end(self) -> int:
-        """Kill the runner if it is alive, reap it and return its wait status."""
+        """Kill the runner if it is alive, and reap it; return its wait status."""
         if (status := self.status()) is None:
             with failpoint("runner.kill"):
                 os.kill(self.pid, signal.SIGKILL)
@@ -166,7 +167,7 @@ class Runner:
         return status
 
     def close(self) -> None:
-        """Close the connection; the runner exits, if it still runs."""
+        """Close the connection. A runner that is alive exits then."""
         for one in (self.channel, self._sender, self._receiver):
             one.close()
 
@@ -194,25 +195,25 @@ class Runner:
 
 
 class LazyRunner:
-    """The runner of a worker, made for its first call: most workers run commands only.
+    """The runner of a worker, started for its first call: most workers run commands only.
 
-    A worker has at most one. When it can no longer be used, the worker is replaced.
+    A worker has one runner in its life. When that can no longer be used, the worker is replaced.
     """
 
     def __init__(self, database: Database, start: Callable[[Runner], object]) -> None:
-        """Make no runner yet. `start` is called with it once it is made.
+        """Start no runner yet. `start` is called with it once it exists.
 
-        A fork may not carry `database`: it is closed before, and opened again by its next transaction.
+        A fork must not inherit `database`: it is closed before, and opened again by its next transaction.
         """
         self._database, self._start = database, start
         self._runner: Runner | None = None
         self._is_outdated = False
 
     def get(self, interpreter: str) -> Runner:
-        """Return the runner, made for an interpreter (`""`: this one). Raises CannotStart, Temporary.
+        """Return the runner, started under an interpreter (`""`: this one). Raises CannotStart, Temporary.
 
-        The worker has no transaction open, and no other database, when it asks for the first time. A call that it was
-        given just before the runner became outdated still runs there.
+        At the first call, the worker must have no transaction and no other database open. A call that was assigned
+        just before the runner became outdated still runs there.
         """
         if self._runner is None:
             self._runner = self._make(interpreter)
@@ -231,7 +232,7 @@ class LazyRunner:
         self._is_outdated = self._runner is not None
 
     def pids(self) -> set[int]:
-        """Return the process of the runner, if it is to live on."""
+        """Return the process ID of the runner, if it is kept for further calls."""
         return set() if self._runner is None or self._runner.retired else {self._runner.pid}
 
     def _make(self, interpreter: str) -> Runner:
@@ -253,14 +254,14 @@ class LazyRunner:
 
 
 def _queue() -> tuple[socket.socket, socket.socket]:
-    """Return a pair for datagrams: what goes in at the first comes out at the second, whole."""
+    """Return the sending and the receiving end of a queue that keeps message boundaries."""
     return socket.socketpair(socket.AF_UNIX, getattr(socket, "SOCK_SEQPACKET", None) or socket.SOCK_DGRAM)
 
 
-def _be_runner(worker: int, channel: socket.socket, orders: socket.socket) -> None:
-    """Run calls in a fork of the worker, without what the worker has open and is set to."""
+def _run_forked(worker: int, channel: socket.socket, orders: socket.socket) -> None:
+    """Run calls in a fork of the worker, without its open files and its settings."""
     die_with_parent(worker)
-    gc.freeze()  # an object of the worker's that is collected would close a descriptor of a call
+    gc.freeze()  # a collected object of the worker could close a descriptor of a call
     close_descriptors(channel.fileno(), orders.fileno())
     reuse_large_blocks()
     os.setsid()
@@ -272,7 +273,7 @@ def _be_runner(worker: int, channel: socket.socket, orders: socket.socket) -> No
 
 
 def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
-    """Start the runner's file under another interpreter. Raises CannotStart."""
+    """Start the runner under another interpreter. Raises CannotStart."""
     numbers = [str(channel.fileno()), str(queue.fileno())]
     for one in (channel, queue):
         one.set_inheritable(True)

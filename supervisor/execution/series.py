@@ -1,4 +1,4 @@
-"""Tasks of one slot that a worker has taken together and runs one after the other."""
+"""A series: tasks of one slot that a worker has taken together and runs one after the other."""
 
 from __future__ import annotations
 
@@ -18,21 +18,20 @@ from ...ipc.home import Home, sync
 from ...ipc.model.claim import Ended, Taken
 from ..log import say
 from .attempt import Attempt, CallAttempt, ProcessAttempt
-from .files import SMALL, Files
-from .journal import Entry, Journal, end_of, entries, outcome_of_end
+from .journal import Entry, Journal, entries, outcome_document, outcome_in
 from .outcome import Outcome, interrupted, settlement_of
-from .output_files import OutputFiles
-from .plan import CannotStart, Environments, order_file, program_of
+from .output_files import SMALL, AttemptFiles, OutputFiles
+from .plan import CannotStart, Environments, find_program, write_order
 from .process_tree import forget_status, take_status
 from .runner.wire import Order
 from .runner_pool import Runner
 from .spawn import DEFAULT_SIGNALS
-from .verdict import Said, outcome_of
+from .verdict import Output, outcome_of
 
-#: Waits at most so many seconds for the end of a child; False if something else wants the worker's attention.
+#: Waits up to that many seconds for a child to end; returns False if the worker has something else to do.
 WaitForChild = Callable[[float], bool]
 
-#: How a command that wrote nothing and exited with 0 has ended.
+#: The outcome of a command that exited with 0 and wrote nothing.
 _SILENT = Outcome(result="", exit_code=0)
 
 _MILLISECOND = 1000
@@ -42,48 +41,48 @@ class Series(ABC):
     """Tasks in the order in which they run.
 
     `waiting` are those that have not ended: the first one runs, or runs next. `ended` are those whose end is in the
-    journal and not in the database.
+    journal, but not yet in the database.
     """
 
     def __init__(self, taken: list[Taken], config: BackgroundConfig) -> None:
-        """Run these, in order."""
+        """Run the taken tasks in order."""
         self.waiting = taken
         self.ended: list[Ended] = []
-        #: Whether the first process of the task that runs has ended and others of its tree are left.
+        #: True if the first process of the current task has ended and others of its tree are left.
         self.has_leftovers = False
-        #: Whether what has ended must be published now: it could not be noted.
+        #: True if ended tasks must be published now: an end could not be noted.
         self.is_urgent = False
-        #: Whether what is left will not be run: its runner is gone, or takes no more.
+        #: True if the waiting tasks will not run: the runner is gone, or takes no more orders.
         self.is_stranded = False
         self._config = config
-        #: When the task that runs was started, in microseconds since 1970; 0 if none runs.
+        #: When the current task was started, in microseconds since 1970; 0 if none runs.
         self._running_since = 0
 
     @abstractmethod
     def advance(self, until: float) -> None:
-        """Note what has ended, and start what comes next; return by `until` (seconds, monotonic). Raises Temporary."""
+        """Note ended tasks and start the next ones; return by `until` (seconds, monotonic). Raises Temporary."""
 
     @abstractmethod
     def take_back(self) -> list[Taken]:
-        """Return the tasks that were not started and now will not be; the first stays if it has the slot."""
+        """Return the tasks that were not started, and do not start them; the first stays if it has the slot."""
 
     def lose_runner(self) -> list[Taken]:
-        """Return what will not be run, if the series is stranded."""
+        """Return the tasks that will not run, if the series is stranded."""
         return []
 
     @abstractmethod
     def attempt(self) -> Attempt | None:
-        """Return the attempt that runs, or is about to, to be watched by itself; None if it is not under way yet."""
+        """Return the current attempt, to be watched separately; None if it was not started yet."""
 
     def close(self) -> None:  # noqa: B027 (calls have nothing to undo)
-        """Undo what was changed in this process."""
+        """Restore what was changed in this process."""
 
     def forget_ended(self) -> None:
-        """What has ended is published."""
+        """Forget the ended tasks, which are published."""
         self.ended, self.is_urgent = [], False
 
     def running_for(self) -> float:
-        """Return for how many seconds the first task has been running; 0 if none runs."""
+        """Return for how many seconds the current task has been running; 0 if none runs."""
         return (clock.now() * _MILLISECOND - self._running_since) / 1e6 if self._running_since else 0.0
 
     def mark_started(self) -> Taken:
@@ -94,7 +93,7 @@ class Series(ABC):
         return first
 
     def _end(self, at: int, outcome: Outcome) -> None:
-        """The first task has ended, at `at` (microseconds since 1970)."""
+        """Move the first task, which ended at `at` (microseconds since 1970), to the ended ones."""
         first = self.mark_started()
         ended_at = at // _MILLISECOND
         self.ended.append(Ended(first, first.started_at, settlement_of(first, outcome, self._config, ended_at)))
@@ -103,33 +102,33 @@ class Series(ABC):
 
 
 class CallSeries(Series):
-    """Python callables in the worker's runner, which takes them from a queue and notes in the journal what it does."""
+    """Python callables in the worker's runner, which receives them from a queue and notes starts and ends."""
 
     def __init__(self, runner: Runner, journal: Journal, taken: list[Taken], config: BackgroundConfig) -> None:
-        """Hand them to the runner."""
+        """Run the taken tasks in the runner."""
         super().__init__(taken, config)
         self._runner, self._journal = runner, journal
         self._unsent = list(taken)
-        self._left_behind: Entry | None = None
+        self._end_entry: Entry | None = None
         #: The claims whose orders are too long for the queue and are stored in files.
-        self._filed: set[int] = set()
+        self._in_files: set[int] = set()
 
     def _send(self) -> None:
-        while self._unsent and self._runner.send(order_of(self._unsent[0]), self._write_order):
+        while self._unsent and self._runner.send(order_of(self._unsent[0]), self._store_order):
             del self._unsent[0]
 
-    def _write_order(self, order: bytes) -> str:
+    def _store_order(self, order: bytes) -> str:
         claim = self._unsent[0].claim
-        self._filed.add(claim)
-        return order_file(claim, self._journal.home, order)
+        self._in_files.add(claim)
+        return write_order(claim, self._journal.home, order)
 
-    def _forget_order(self, claim: int) -> None:
-        if claim in self._filed:
-            self._filed.remove(claim)
-            Files(self._journal.home, claim).forget(inputs=True)
+    def _delete_order(self, claim: int) -> None:
+        if claim in self._in_files:
+            self._in_files.remove(claim)
+            AttemptFiles(self._journal.home, claim).delete_inputs()
 
     def advance(self, until: float) -> None:
-        """Read what the runner has noted."""
+        """Read the runner's notes, and send it further orders."""
         for entry in self._journal.read():
             self._note(entry)
         for entry in entries(self._runner.take_lines()):
@@ -139,7 +138,7 @@ class CallSeries(Series):
         self._note_state()
 
     def _note(self, entry: Entry) -> None:
-        if not self.waiting or self.waiting[0].claim != entry.claim:  # of an earlier task, noted by this worker
+        if not self.waiting or self.waiting[0].claim != entry.claim:  # an earlier task, noted by this worker
             return
         if entry.kind == "s":
             self._running_since = entry.at
@@ -148,32 +147,35 @@ class CallSeries(Series):
             document = entry.document
             self._runner.note_end(document)
             self._sync(entry.claim, document.get("kept", ()))
-            self._end(entry.at, outcome_of_end(document))
-            self._forget_order(entry.claim)
+            self._end(entry.at, outcome_in(document))
+            self._delete_order(entry.claim)
         else:
-            self._left_behind, self.has_leftovers = entry, True
+            self._end_entry, self.has_leftovers = entry, True
 
     def _sync(self, claim: int, kept: Sequence[str]) -> None:
-        """Have the output that stays in files outlive a power loss, before the end is published."""
+        """Sync the output that stays in files, before the end is published."""
         if self._config.durability == "full":
             for stream in kept:
-                sync(Path(Files(self._journal.home, claim).paths[stream]))
+                sync(Path(AttemptFiles(self._journal.home, claim).paths[stream]))
 
     def take_back(self) -> list[Taken]:
-        """Take out of the queue what the runner has not received: not always the last ones, as it goes on receiving."""
+        """Take back the orders that the runner has not received.
+
+        It continues to receive meanwhile, so that these are not always the last ones.
+        """
         claims = {one.claim for one in self._unsent} | set(self._runner.take_back())
         back = [one for one in self.waiting if one.claim in claims]
         self.waiting = [one for one in self.waiting if one.claim not in claims]
         self._unsent = []
         self.advance(0.0)
         for one in back:
-            self._forget_order(one.claim)
+            self._delete_order(one.claim)
         if back and back[0].current and not self._runner.refuses:
-            self._begin_again(back.pop(0))
+            self._resend(back.pop(0))
         return back
 
-    def _begin_again(self, current: Taken) -> None:
-        """Send what has the slot again, unless the runner has received another task in its place meanwhile."""
+    def _resend(self, current: Taken) -> None:
+        """Send the task that has the slot again, unless the runner has received another one meanwhile."""
         if self.waiting or self.ended:
             self._interrupt(current, "A task behind it was started before it.")
             return
@@ -185,17 +187,17 @@ class CallSeries(Series):
             self._interrupt(current, str(error))
 
     def _interrupt(self, current: Taken, why: str) -> None:
-        """End what has the slot and was not started; first of all, as those behind it may need the slot."""
+        """End the task that has the slot and was not started: before the others, which may need the slot."""
         self.ended.insert(0, Ended(current, current.started_at, interrupted(current, why)))
 
     def _note_state(self) -> None:
-        """A runner that died in the middle of a call may have left processes; one that takes no more has not begun."""
+        """Note a runner that died in a call, which may have left processes, or that takes no more orders."""
         if self._runner.hung_up and self._running_since:
             self.has_leftovers = True
         self.is_stranded = self._runner.refuses and not self._running_since
 
     def lose_runner(self) -> list[Taken]:
-        """Return what the runner has not begun and will not begin; what has the slot is interrupted."""
+        """Return the tasks that the runner will not run; the one that has the slot is interrupted."""
         back = self.take_back()
         back = self.waiting + back
         self.waiting = []
@@ -205,17 +207,17 @@ class CallSeries(Series):
         return [one for one in back if not one.current]
 
     def attempt(self) -> Attempt:
-        """Watch the call that runs; its output goes to files of its own."""
-        attempt = CallAttempt(self.waiting[0].claimed(), self._runner, self._journal, self._left_behind)
-        attempt.begun = self._running_since > 0
+        """Return the current call; its output goes to its own files from now on."""
+        attempt = CallAttempt(self.waiting[0].claimed(), self._runner, self._journal, self._end_entry)
+        attempt.has_begun = self._running_since > 0
         return attempt
 
 
 class CommandSeries(Series):
-    """Commands, which the worker starts itself, one when the other has ended."""
+    """Commands, which the worker starts itself, one after the other."""
 
     def __init__(self, tools: CommandTools, taken: list[Taken], config: BackgroundConfig) -> None:
-        """Run these with the tools of the worker."""
+        """Run the taken tasks with the tools of the worker."""
         super().__init__(taken, config)
         self._tools = tools
         self._pid = 0
@@ -223,7 +225,7 @@ class CommandSeries(Series):
         self._programs: dict[tuple[str, str, bytes | None], str] = {}
 
     def advance(self, until: float) -> None:
-        """Run one after the other until the time is up, one leaves processes behind, or something else happens."""
+        """Run commands until the time is up, one leaves processes behind, or the worker has something else to do."""
         self._start_next()
         while self._pid and self._status is None:
             status = take_status(self._pid)
@@ -278,11 +280,11 @@ class CommandSeries(Series):
         key = name, cwd, path
         found = self._programs.get(key)
         if found is None:
-            found = self._programs[key] = program_of(name, cwd, None if path is None else os.fsdecode(path))
+            found = self._programs[key] = find_program(name, cwd, None if path is None else os.fsdecode(path))
         return found
 
     def _conclude(self, status: int) -> None:
-        """Judge the command whose tree is gone, and note its end."""
+        """Judge the current command, whose tree is gone, and note its end."""
         sizes = self._tools.files.sizes()
         self._pid = 0
         if max(sizes) > SMALL:
@@ -292,41 +294,41 @@ class CommandSeries(Series):
             self._note_end(_SILENT)
         else:
             stdout, stderr = self._tools.files.read(sizes)
-            said = Said(stdout.decode(errors="replace"), stderr[-4096:].decode(errors="replace"))
+            output = Output(stdout.decode(errors="replace"), stderr[-4096:].decode(errors="replace"))
             written = tuple((stream, data) for stream, data in (("stdout", stdout), ("stderr", stderr)) if data)
-            self._note_end(outcome_of(status, said, None)._replace(outputs=written))
+            self._note_end(outcome_of(status, output, None)._replace(outputs=written))
         self._tools.files.clear(sizes)
 
     def _conclude_large(self, status: int) -> None:
         files = self._give_files(self.waiting[0])
-        said = Said(files.text("stdout"), files.tail("stderr"))
-        outcome = outcome_of(status, said, None)._replace(outputs=files.small())
+        output = Output(files.text("stdout"), files.tail("stderr"))
+        outcome = outcome_of(status, output, None)._replace(outputs=files.small())
         if self._config.durability == "full":
             files.sync()
         self._note_end(outcome)
-        files.forget(inputs=False)
+        files.delete_saved()
 
     def _note_end(self, outcome: Outcome) -> None:
         try:
-            at = self._tools.journal.note_end(self.waiting[0].claim, end_of(outcome))
+            at = self._tools.journal.note_end(self.waiting[0].claim, outcome_document(outcome))
         except OSError as error:
             say("unrecorded", why=error)
             at, self.is_urgent = clock.now() * _MILLISECOND, True
         self._end(at, outcome)
 
-    def _give_files(self, one: Taken) -> Files:
-        files = Files(self._tools.home, one.claim)
+    def _give_files(self, one: Taken) -> AttemptFiles:
+        files = AttemptFiles(self._tools.home, one.claim)
         self._tools.files.give_to(list(files.paths.values()))
         return files
 
     def take_back(self) -> list[Taken]:
-        """Return all but the one that runs or has the slot."""
+        """Return all tasks but the one that runs or has the slot."""
         stays = 1 if self._pid or (self.waiting and self.waiting[0].current) else 0
         back, self.waiting = self.waiting[stays:], self.waiting[:stays]
         return back
 
     def attempt(self) -> Attempt | None:
-        """Watch the command that runs; its output files become its own."""
+        """Return the current command; the output files become its own."""
         if not self._pid:
             return None
         one = self.waiting[0]
@@ -346,12 +348,12 @@ class CommandTools:
         self.home, self.journal, self.wait_for_child = home, journal, wait_for_child
         self._owner = owner
         self.environments = Environments(home, {})
-        #: Whether this worker has children besides the one that just ended and those that are meant to live on.
+        #: Returns True if this worker has children besides the one that just ended and those that are spared.
         self.has_strays: Callable[[], bool] = lambda: True
 
     @cached_property
     def files(self) -> OutputFiles:
-        """The output files; made for the first command."""
+        """The output files, created for the first command."""
         return OutputFiles(self.home, self._owner)
 
     @cached_property
@@ -360,13 +362,13 @@ class CommandTools:
         return self.files.actions(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def remove(self) -> None:
-        """Delete the files: the worker leaves."""
+        """Delete the files, when the worker exits."""
         if "files" in self.__dict__:
             self.files.remove()
 
 
 def order_of(one: Taken) -> Order:
-    """Return what a runner needs to run a plain call."""
+    """Return the order for a plain call."""
     task = one.task
     return Order(
         one.claim,

@@ -1,4 +1,4 @@
-"""Starting a task's first process."""
+"""Start the first process of a task."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from contextlib import suppress
 
 from ...ipc.errors import Temporary, is_full
 from ...ipc.failpoints import failpoint
-from .plan import CannotStart, Plan, program_of
+from .plan import CannotStart, Plan, find_program
 from .process_tree import forget_status
 
-#: Signals that our processes ignore or handle, and that a program expects at their defaults.
+#: Signals that our processes ignore or handle. A program expects them at their defaults.
 DEFAULT_SIGNALS = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
@@ -25,16 +25,16 @@ DEFAULT_SIGNALS = (
 
 
 def spawn(plan: Plan, outputs: list[str]) -> int:
-    """Start a process in a session of its own; its number. Raises CannotStart, Temporary.
+    """Start a process in its own session; return its process ID. Raises CannotStart, Temporary.
 
-    It is the child, after the fork, that makes the output files: they are there if and only if it was started.
+    The child creates the output files, after the fork: they exist if and only if it was started.
     """
     try:
-        os.chdir(plan.cwd)  # this process is a worker's: its folder has no other meaning
+        os.chdir(plan.cwd)  # the current folder of a worker has no other use
     except OSError as error:
         raise CannotStart(f"The folder {plan.cwd} cannot be used: {error.strerror}.", 1) from error
     try:
-        return _spawn(plan, program_of(plan.argv[0], plan.cwd, plan.environment.get("PATH")), outputs)
+        return _spawn(plan, find_program(plan.argv[0], plan.cwd, plan.environment.get("PATH")), outputs)
     finally:
         os.chdir("/")
 
@@ -60,7 +60,7 @@ def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
         for path in outputs:
             with suppress(FileNotFoundError), failpoint("spawn.failed.unlink"):
                 os.unlink(path)
-        if is_full(error):  # the output files are made with the process
+        if is_full(error):  # the output files are created with the process
             raise Temporary(f"{os.path.dirname(outputs[0])} has no room: {error.strerror}.") from error
         raise CannotStart(f"{plan.argv[0]} cannot be started: {error.strerror}.", 126) from error
     forget_status(pid)

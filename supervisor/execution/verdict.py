@@ -1,72 +1,129 @@
-"""What a process's end means: exit codes lie, so an agent's own record may say that it failed."""
+"""Judge a process that has ended. An exit code of 0 is not enough: an agent's own output may report a failure."""
 
 from __future__ import annotations
 
+import json
 import os
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from ...ipc.config.extract import pick, read
 from ...ipc.config.settings import OWN_SESSION, AgentConfig
 from ..system.children import signal_name
 from .outcome import Outcome
-from .wording import cause, plain
 
-_PLAIN = AgentConfig()
+#: Characters of the longest cause that is reported, and of the text that is searched for one.
+MAX_CAUSE, MAX_SEARCHED = 500, 10_000
+
+#: Levels of nested JSON that are searched. No provider needs as many, and the stack is limited.
+MAX_DEPTH = 20
+
+#: Members by which providers report an error: its message, its status, and what is wrapped around these.
+MESSAGES = ("message", "detail")
+STATUSES = ("code", "statusCode", "status_code", "status")
+WRAPPERS = ("error", "data")
+
+_DECODER = json.JSONDecoder()
+_NO_RULES = AgentConfig()
 
 
-class Said(NamedTuple):
-    """What a process wrote, and the session that it was given."""
+class Output(NamedTuple):
+    """The output of a process, and the session that it was given."""
 
     stdout: str
     stderr: str
     session: str | None = None
 
 
-def outcome_of(status: int, said: Said, agent: AgentConfig | None) -> Outcome:
-    """Judge a wait status and what was written, by the agent's rules."""
-    rules = agent or _PLAIN
+def outcome_of(status: int, output: Output, agent: AgentConfig | None) -> Outcome:
+    """Judge a wait status and the output, by the agent's rules."""
+    rules = agent or _NO_RULES
     code = os.waitstatus_to_exitcode(status)
-    session = session_of(said, rules)
+    session = session_of(output, rules)
     if code < 0:
         error = f"It was ended by {signal_name(-code)}."
         return Outcome(error=error, error_kind="signal", signal=-code, session=session)
     if code > 0:
-        why = cause_of(said, rules) or _last_line(said.stderr)
-        return Outcome(error=f"exit code {code}{why}", error_kind="exit", exit_code=code, session=session)
-    flaw = _flaw(said, rules)
-    if flaw is not None:
-        why = cause_of(said, rules) or _last_line(said.stderr) or _last_line(said.stdout) or "."
-        return Outcome(error=flaw + why, error_kind="failed", exit_code=0, session=session)
-    return Outcome(result=read(rules.result, said.stdout), exit_code=0, session=session)
+        cause = cause_of(output, rules) or _last_line(output.stderr)
+        return Outcome(error=f"exit code {code}{cause}", error_kind="exit", exit_code=code, session=session)
+    failure = _failure(output, rules)
+    if failure is not None:
+        cause = cause_of(output, rules) or _last_line(output.stderr) or _last_line(output.stdout) or "."
+        return Outcome(error=failure + cause, error_kind="failed", exit_code=0, session=session)
+    return Outcome(result=read(rules.result, output.stdout), exit_code=0, session=session)
 
 
-def session_of(said: Said, rules: AgentConfig) -> str | None:
-    """The agent's own session, as far as it is known."""
+def session_of(output: Output, rules: AgentConfig) -> str | None:
+    """Return the agent's own session, as far as it is known."""
     if rules.session in ("", OWN_SESSION):
-        return said.session if rules.session else None
-    return read(rules.session, said.stdout) or said.session
+        return output.session if rules.session else None
+    return read(rules.session, output.stdout) or output.session
 
 
-def _flaw(said: Said, rules: AgentConfig) -> str | None:
-    """Why an exit code of 0 is not believed."""
-    if any(failed(rule, said) for rule in rules.failed_if):
+def _failure(output: Output, rules: AgentConfig) -> str | None:
+    """Return why the attempt has failed in spite of its exit code 0, or None."""
+    if any(indicates_failure(rule, output) for rule in rules.failed_if):
         return "It says that it failed"
-    if read(rules.result, said.stdout) is None:  # who says nothing where its answer should be has not done its work
+    if read(rules.result, output.stdout) is None:  # without an answer, an agent has not done its work
         return "It ended well, but without an answer"
     return None
 
 
-def failed(rule: str, said: Said) -> bool:
-    """Whether a rule of `failed_if` finds its sign: a truthy value, or a match."""
+def indicates_failure(rule: str, output: Output) -> bool:
+    """Return True if a rule of `failed_if` finds a truthy value, or a match."""
     if rule.startswith(("stdout~", "stderr~")):
-        return read(rule, said.stdout, said.stderr) is not None
-    return bool(pick(rule, said.stdout))
+        return read(rule, output.stdout, output.stderr) is not None
+    return bool(pick(rule, output.stdout))
 
 
-def cause_of(said: Said, rules: AgentConfig) -> str:
-    """The first of the agent's words for what went wrong, as the end of a sentence."""
-    return next((words for rule in rules.error if (words := cause(plain(read(rule, *said[:2]) or "")))), "")
+def cause_of(output: Output, rules: AgentConfig) -> str:
+    """Return the first error message that the agent's rules find, as the end of a sentence; else an empty string."""
+    found = (as_clause(unwrap_json(read(rule, *output[:2]) or "")) for rule in rules.error)
+    return next(filter(None, found), "")
 
 
 def _last_line(text: str) -> str:
-    return cause(text.rstrip().rpartition("\n")[2])
+    return as_clause(text.rstrip().rpartition("\n")[2])
+
+
+def as_clause(text: str) -> str:
+    """Return a text as the end of a sentence, in one line; an empty string if it has no words."""
+    words = " ".join(text.split())  # some programs break their lines as for a terminal
+    return f": {words[:MAX_CAUSE]}" if words else ""
+
+
+def unwrap_json(text: str) -> str:
+    """Replace JSON objects in a text by the error messages in them: agents pass on the answers of providers."""
+    return "".join(_parts(text[:MAX_SEARCHED]))
+
+
+def _parts(text: str) -> Iterator[str]:
+    at = 0
+    while (begin := text.find("{", at)) >= 0:
+        yield text[at:begin]
+        document, at = _document(text, begin)
+        yield _message(document) or text[begin:at]
+    yield text[at:]
+
+
+def _document(text: str, begin: int) -> tuple[Any, int]:
+    """Return the object that begins there, and its end; None if there is only a brace."""
+    try:
+        return _DECODER.raw_decode(text, begin)
+    except (ValueError, RecursionError):
+        return None, begin + 1
+
+
+def _message(document: Any, depth: int = 0) -> str:
+    """Return the status and the message of an object, or an empty string. The message may hold JSON itself."""
+    if not isinstance(document, dict) or depth > MAX_DEPTH:
+        return ""
+    message = _first(document, MESSAGES, str)
+    if not message:
+        return next((found for name in WRAPPERS if (found := _message(document.get(name), depth + 1))), "")
+    text, status = unwrap_json(message), _first(document, STATUSES, int)
+    return text if status is None or str(status) in text else f"{status} {text}"
+
+
+def _first(document: dict[str, Any], names: tuple[str, ...], kind: type) -> Any:
+    return next((document[name] for name in names if isinstance(document.get(name), kind)), None)

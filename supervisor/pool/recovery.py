@@ -17,10 +17,9 @@ from ...ipc.store.applied_config import applied_configuration
 from ...ipc.store.processes import Process, ProcessTable, Running
 from ...ipc.store.queue import Queue
 from ...ipc.store.sqlite.database import Database
-from ..execution.files import Files
-from ..execution.journal import Entry, entries_by_claim, noted_settlement, outcome_of_end
+from ..execution.journal import Entry, entries_by_claim, outcome_in, settlement_in
 from ..execution.outcome import Outcome, interrupted, settlement_of
-from ..execution.output_files import command_prefix, runner_prefix, was_opened
+from ..execution.output_files import AttemptFiles, command_prefix, runner_prefix, was_opened
 from ..execution.process_tree import children_of, is_marked, is_role, is_spared, kill_all, marked
 from ..log import say
 
@@ -79,7 +78,8 @@ def _rescue(queue: Queue, lost: Lost) -> None:
     rescued = [record.of(one) for one in attempts]
     statuses = queue.rescue(rescued)
     for one, status in zip(attempts, statuses, strict=True):
-        record.files[one.claim].forget(inputs=True)
+        record.files[one.claim].delete_saved()
+        record.files[one.claim].delete_inputs()
         say("rescued", id=one.id, pid=lost.pid, status=status)
     if lost.owner is not None:
         remove_files(home, lost.owner.number)
@@ -91,7 +91,7 @@ class _Record:
     def __init__(self, queue: Queue, lost: Lost) -> None:
         self._queue, self._lost = queue, lost
         #: The files of each attempt; they know what of them is in the database.
-        self.files = {one.claim: Files(queue.home, one.claim) for one in lost.attempts}
+        self.files = {one.claim: AttemptFiles(queue.home, one.claim) for one in lost.attempts}
         self._same_boot = lost.owner is not None and lost.owner.identity.boot == boot_id()
         self._entries = entries_by_claim(queue.home, lost.owner.number) if lost.owner and self._same_boot else {}
 
@@ -110,23 +110,23 @@ class _Record:
         started_at = entries[0].at // 1000 if entries else clock.now()
         return Rescued(one.number, one.claim, settlement, one.group, started_at)
 
-    def _may_have_started(self, one: Running | Held, entries: Sequence[Entry], files: Files) -> bool:
+    def _may_have_started(self, one: Running | Held, entries: Sequence[Entry], files: AttemptFiles) -> bool:
         owner = self._lost.owner
         if owner is None or not self._same_boot:  # the journal was not synced: what it said may be gone
             return True
         if one.agent == "python" or any(entry.kind != "s" for entry in entries):
             return bool(entries)
-        return files.were_made() or (bool(entries) and was_opened(self._queue.home, owner.number))
+        return files.exist() or (bool(entries) and was_opened(self._queue.home, owner.number))
 
     def _settlement(self, one: Running | Held, entries: Sequence[Entry], started: bool) -> Settlement | None:
         config = self._queue.config
         for entry in reversed(entries):
             if entry.kind != "s":
                 document = entry.document
-                settlement = noted_settlement(document)
+                settlement = settlement_in(document)
                 if settlement is not None:  # the output stands where the end of the call was noted
                     return settlement._replace(outputs=_noted_outputs(entries))
-                return settlement_of(one, outcome_of_end(document), config, entry.at // 1000)
+                return settlement_of(one, outcome_in(document), config, entry.at // 1000)
         if started or (isinstance(one, Running) and one.verdict is not None):
             error = f"Its worker (pid {self._lost.pid}) died ({self._lost.how}) while it ran."
             return settlement_of(one, Outcome(error=error, error_kind="lost"), config)
@@ -134,7 +134,7 @@ class _Record:
             return None
         return interrupted(one, f"Its worker (pid {self._lost.pid}) died ({self._lost.how}) before it was started.")
 
-    def _adopt_outputs(self, one: Running | Held, files: Files) -> None:
+    def _adopt_outputs(self, one: Running | Held, files: AttemptFiles) -> None:
         """What the task that ran has written so far lies in files of its worker, unless it was watched by itself."""
         owner = self._lost.owner
         assert owner is not None, "its journal was read"
@@ -146,7 +146,7 @@ class _Record:
 
 
 def _noted_outputs(entries: Sequence[Entry]) -> tuple[tuple[str, bytes], ...]:
-    ends = [outcome_of_end(entry.document) for entry in entries if entry.kind != "s"]
+    ends = [outcome_in(entry.document) for entry in entries if entry.kind != "s"]
     return tuple(output for end in ends for output in end.outputs)
 
 

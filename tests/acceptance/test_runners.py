@@ -1,4 +1,4 @@
-"""The process that runs calls: made for a worker's first one, kept for the next, replaced when a call changes it."""
+"""The runner: started for a worker's first call, kept for the next one, replaced when a call changes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from backburner.ipc.model.launch import LaunchInput
-from backburner.supervisor.execution.outcome import MOST_INTERRUPTIONS
+from backburner.supervisor.execution.outcome import MAX_INTERRUPTIONS
 from backburner.supervisor.execution.process_tree import children_of
 from backburner.supervisor.role import TROUBLE_REST
 from tests.acceptance.conftest import BRISK
@@ -33,7 +33,7 @@ def launch():
     with BackgroundManager() as manager:
         return manager.launch(command=["true"]).id
 
-def say():
+def greet():
     print("hello")
     threading.Event().wait()
 
@@ -75,18 +75,18 @@ def test_worker_and_runner_are_replaced_after_a_call_that_leaves_a_thread(jobs: 
 
 
 @linux
-def test_command_after_a_call_that_left_a_thread_has_nothing_left_over(jobs: Stage, tmp_path: Path):
+def test_command_after_a_call_that_left_a_thread_has_no_leftovers(jobs: Stage, tmp_path: Path):
     for _ in range(5):
         jobs.launch(call="jobs:linger", cwd=str(tmp_path), concurrencyKey="one")
         assert jobs.result("true", concurrencyKey="one").leftovers == 0
 
 
 @linux
-def test_runner_has_no_files_of_its_worker_but_the_journal(jobs: Stage, tmp_path: Path):
+def test_runner_shares_only_the_journal_and_the_queue_with_its_worker(jobs: Stage, tmp_path: Path):
     jobs.result("true", concurrencyKey="one")
     worker, runner = call(jobs, "places", tmp_path)
     (journal,) = (jobs.folder / "output").glob("worker-*.journal")
-    queue_for_orders = 1  # the worker takes orders back at the end that the runner receives them from
+    queue_for_orders = 1  # both have its receiving end: the worker takes orders back there
     shared = files(worker) & files(runner) - {os.devnull, str(journal)}
     assert len(shared) == queue_for_orders
     assert all(one.startswith("socket:") for one in shared)
@@ -116,7 +116,7 @@ def test_runner_is_replaced_when_the_environment_of_calls_changes(stage: Stage, 
 
 
 @pytest.mark.parametrize("interpreter", ["", sys.executable])
-def test_call_after_one_that_killed_its_process_runs(stage: Stage, tmp_path: Path, interpreter: str):
+def test_call_runs_after_one_that_killed_its_process(stage: Stage, tmp_path: Path, interpreter: str):
     start(stage, tmp_path, interpreter)
     old = call(stage, "places", tmp_path)
     died = stage.result(call="jobs:die", cwd=str(tmp_path), concurrencyKey="one")
@@ -126,18 +126,18 @@ def test_call_after_one_that_killed_its_process_runs(stage: Stage, tmp_path: Pat
 
 
 @pytest.mark.parametrize("interpreter", ["", sys.executable])
-def test_output_of_a_first_call_is_seen_while_it_runs_and_kept_when_it_is_cancelled(
+def test_output_of_the_first_call_can_be_followed_and_survives_cancelling(
     stage: Stage, tmp_path: Path, interpreter: str
 ):
     start(stage, tmp_path, interpreter)
-    id = stage.launch(call="jobs:say", cwd=str(tmp_path), stdin="")
+    id = stage.launch(call="jobs:greet", cwd=str(tmp_path), stdin="")
     eventually(lambda: stage.say("output", id) == "hello\n", PATIENCE, "its output")
     assert stage.task(id).status == "running"
     stage.say("cancel", id)
     assert stage.say("output", id) == "hello\n"
 
 
-def test_calls_are_not_used_up_by_an_interpreter_that_does_not_get_to_run_them(stage: Stage, tmp_path: Path):
+def test_interpreter_that_exits_at_once_does_not_use_up_calls_quickly(stage: Stage, tmp_path: Path):
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\nexit 1\n")
     broken.chmod(0o755)
@@ -146,11 +146,11 @@ def test_calls_are_not_used_up_by_an_interpreter_that_does_not_get_to_run_them(s
         task = stage.until(id)
         assert task.error_kind == "lost"
         assert task.completed_at is not None
-        assert (task.completed_at - task.queued_at).total_seconds() >= TROUBLE_REST * MOST_INTERRUPTIONS
+        assert (task.completed_at - task.queued_at).total_seconds() >= TROUBLE_REST * MAX_INTERRUPTIONS
 
 
 @linux
-def test_runner_whose_environment_changes_is_not_left_over_from_a_command(stage: Stage, tmp_path: Path):
+def test_outdated_runner_does_not_count_as_a_leftover_of_a_command(stage: Stage, tmp_path: Path):
     start(stage, tmp_path, "")
     worker, _ = call(stage, "places", tmp_path)
     id = stage.sleeper(concurrencyKey="one")
@@ -163,7 +163,7 @@ def test_runner_whose_environment_changes_is_not_left_over_from_a_command(stage:
     assert color(stage) == "red"
 
 
-def test_corrected_interpreter_is_used_for_the_calls_that_still_wait(stage: Stage, tmp_path: Path):
+def test_corrected_interpreter_is_used_for_pending_calls(stage: Stage, tmp_path: Path):
     start(stage, tmp_path, "/no/python")
     launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 3000
     ids = [launched.id for launched in stage.queue.launch_many(launches)]
@@ -173,7 +173,7 @@ def test_corrected_interpreter_is_used_for_the_calls_that_still_wait(stage: Stag
     assert stage.until(ids[-1]).status == "completed"
 
 
-def test_many_calls_that_cannot_be_started_end_in_one_worker(stage: Stage, tmp_path: Path):
+def test_calls_that_cannot_be_started_do_not_use_up_workers(stage: Stage, tmp_path: Path):
     start(stage, tmp_path, "/no/python")
     launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 2000
     ids = [launched.id for launched in stage.queue.launch_many(launches)]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from backburner.supervisor.execution.process_tree import bearers
+from backburner.supervisor.execution.process_tree import marked_processes
 from tests.helpers.stage import Stage, gone, kill, lives, numbers
 from tests.helpers.wait import eventually
 from tests.helpers.zoo import HERD, animal
@@ -30,7 +30,7 @@ def caught(stage: Stage, name: str, file: Path, **fields: object) -> tuple[str, 
 
 def nobody_is_left(stage: Stage, file: Path) -> bool:
     """Whether an animal is gone, the processes that it wrote down and the others."""
-    return gone([int(line) for line in file.read_text().splitlines()]) and not bearers(stage.folder)
+    return gone([int(line) for line in file.read_text().splitlines()]) and not marked_processes(stage.folder)
 
 
 @pytest.mark.parametrize("name", [name for name in ANIMALS if name != "orphans"])

@@ -9,7 +9,7 @@ import pytest
 
 from backburner.ipc.config.presets import preset, presets
 from backburner.ipc.config.settings import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, AgentConfig, BackgroundConfig
-from backburner.supervisor.execution.verdict import Said, cause_of, failed, outcome_of
+from backburner.supervisor.execution.verdict import Output, cause_of, indicates_failure, outcome_of
 
 TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
 BAD = ("401", "429", "500")
@@ -34,10 +34,10 @@ CAUSES = {
 RAW = re.compile(r"[{}\\]|jsonl?\+?:|std(?:out|err)~")
 
 
-def said(name: str, mode: str) -> Said:
+def said(name: str, mode: str) -> Output:
     """What an agent wrote; `given` is the session that it was given."""
     texts = [TRANSCRIPTS / name / f"{mode}.{stream}" for stream in ("stdout", "stderr")]
-    return Said(*(path.read_text() if path.exists() else "" for path in texts), session="given")
+    return Output(*(path.read_text() if path.exists() else "" for path in texts), session="given")
 
 
 @pytest.mark.parametrize("name", presets())
@@ -90,14 +90,14 @@ def test_an_agent_that_tries_again_until_the_clock_ends_it_has_said_why():
 )
 def test_a_failure_behind_exit_code_0_is_told_in_the_agents_words_and_not_in_rules(stdout: str, error: str):
     agent = AgentConfig(result="json:answer", failed_if=("json:bad", "stdout~(?s)PANIC.*"))
-    assert outcome_of(0, Said(stdout, ""), agent).error == error
+    assert outcome_of(0, Output(stdout, ""), agent).error == error
 
 
 @pytest.mark.parametrize(
     ("name", "rule"), [(name, rule) for name in TRIED for rule in DEFAULT_BACKGROUND_CONFIG.agent(name).failed_if]
 )
 def test_each_rule_of_failure_is_proved_by_a_transcript(name: str, rule: str):
-    proofs = [mode for agent, mode in RECORDED if agent == name and failed(rule, said(name, mode))]
+    proofs = [mode for agent, mode in RECORDED if agent == name and indicates_failure(rule, said(name, mode))]
     assert proofs and set(proofs) <= set(BAD)
 
 

@@ -12,7 +12,7 @@ from .system import LINUX
 
 
 def reap_children() -> bool:
-    """Reap children that have ended; return True if any is left, or on macOS, where Python cannot tell."""
+    """Reap children that have ended; return True if any is left, or on macOS, where os.waitid is missing."""
     if not hasattr(os, "waitid"):
         return True
     try:

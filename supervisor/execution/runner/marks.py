@@ -20,8 +20,8 @@ _ENV_START = 47
 class Marks:
     """The marks of the current call, in the environment block of this process that the kernel shows.
 
-    A child that is forked and executes nothing shows its ancestor's block. Without the marks, no process could tell
-    which task such a child belongs to once the worker is dead.
+    A child that is forked and executes nothing shows its ancestor's block. Once the worker is dead, the marks are the
+    only way to find the task of such a child.
     """
 
     def __init__(self) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from backburner.supervisor.execution.journal import LONG, Journal, entries_by_claim
+from backburner.supervisor.execution.journal import MAX_SIZE, Journal, entries_by_claim
 from tests.helpers.yard import Yard
 
 
-def test_a_long_journal_is_emptied_by_a_worker_that_never_reads_it(yard: Yard):
+def test_long_journal_is_emptied_without_having_been_read(yard: Yard):
     journal = Journal(yard.home, yard.owner)
-    while journal.path.stat().st_size <= LONG:
+    while journal.path.stat().st_size <= MAX_SIZE:
         journal.note_end(1, {"stdout": "x" * 60_000})
     journal.start_over()
     assert journal.path.stat().st_size == 0
@@ -19,7 +19,7 @@ def test_a_long_journal_is_emptied_by_a_worker_that_never_reads_it(yard: Yard):
     os.close(journal.descriptor)
 
 
-def test_a_line_that_was_torn_off_is_left_out(yard: Yard):
+def test_torn_line_is_left_out(yard: Yard):
     journal = Journal(yard.home, yard.owner)
     journal.note_start(1)
     journal.note_end(1, {"result": "well"})
@@ -32,7 +32,7 @@ def test_a_line_that_was_torn_off_is_left_out(yard: Yard):
     os.close(journal.descriptor)
 
 
-def test_an_end_that_was_overwritten_is_left_out(yard: Yard):
+def test_end_line_with_a_wrong_checksum_is_left_out(yard: Yard):
     journal = Journal(yard.home, yard.owner)
     journal.note_end(1, {"result": "well"})
     journal.path.write_bytes(journal.path.read_bytes().replace(b"well", b"hell"))

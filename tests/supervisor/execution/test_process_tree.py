@@ -1,4 +1,4 @@
-"""Who is in a tree."""
+"""The processes of a tree."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 
 from tests.helpers.places import IMPORT_ROOT
 
-#: A child forks and dies just after the list of the living was begun: the list is empty, and somebody lives.
+#: A child forks and dies just after the listing of the tree has begun: the list is empty, but its child is alive.
 MISSED = """
 import os, signal, sys
-from backburner.supervisor.execution.process_tree import descendants_of, end, who_is_left
+from backburner.supervisor.execution.process_tree import descendants_of, end, remaining
 from backburner.supervisor.role import become_subreaper
 
 become_subreaper()
-go, gone = os.pipe()
+go, finish = os.pipe()
 lives, born = os.pipe()
 if os.fork() == 0:
     os.read(go, 1)
@@ -26,21 +26,21 @@ if os.fork() == 0:
     os._exit(0)
 
 def members():
-    if gone in closed:
+    if listed:
         return descendants_of(os.getpid())
-    closed.append(gone)
-    os.write(gone, b".")
+    listed.append(True)
+    os.write(finish, b".")
     os.read(lives, 1)
     os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
     return set()
 
-closed = []
-print(len(who_is_left(members)), end(members, 1.0), len(who_is_left(members)))
+listed = []
+print(len(remaining(members)), end(members, 1.0), len(remaining(members)))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="orphans come to a worker on Linux alone")
-def test_one_that_forks_and_dies_while_the_tree_is_listed_does_not_make_it_empty():
+def test_tree_is_not_empty_if_a_process_forks_and_dies_during_the_listing():
     command = [sys.executable, "-c", MISSED]
     done = subprocess.run(
         command, capture_output=True, text=True, timeout=30, check=False, cwd=IMPORT_ROOT, env={"PYTHONPATH": "."}

@@ -1,4 +1,4 @@
-"""Calls in real runner processes: what is journaled, and what one call leaves for the next."""
+"""Calls in real runner processes: the journal, and what one call leaves for the next."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ class Worker:
         return str(path)
 
     def lines(self) -> list[bytes]:
-        """Return the journal's lines, then those that came over the channel."""
+        """Return the journal's lines, then those that were received over the channel."""
         self.runner.read()
         return [*self.journal_path.read_bytes().splitlines(keepends=True), *self.runner.lines]
 
     def end_of(self, claim: int) -> tuple[str, dict[str, Any]] | None:
         """Return the kind and the document of a call's end line."""
-        died = self.runner.status() is not None  # asked first: nothing is noted after that
+        died = self.runner.status() is not None  # read before the lines: nothing is noted after that
         for line in self.lines():
             kind, number, _ = line.split(b" ", 2)
             if kind in b"ex" and int(number) == claim:
@@ -141,11 +141,11 @@ class Worker:
     def wait_until_retired(self) -> None:
         eventually(self.is_retired, message="the runner to retire")
 
-    def began(self) -> list[int]:
+    def started(self) -> list[int]:
         return [int(line.split()[1]) for line in self.lines() if line.startswith(b"s ")]
 
-    def wait_until_began(self, claim: int) -> None:
-        eventually(lambda: claim in self.began(), message=f"the begin of {claim}")
+    def wait_until_started(self, claim: int) -> None:
+        eventually(lambda: claim in self.started(), message=f"the start of {claim}")
 
     def end(self) -> int:
         """Return the exit code of the runner, which is killed if it has not ended."""
@@ -155,7 +155,7 @@ class Worker:
         eventually(lambda: (self.runner.read(), self.runner.hung_up)[1], message="the end of the channel")
 
     def printed(self, stream: str = "stdout") -> str:
-        """Return what the current call has written so far."""
+        """Return the output of the current call so far."""
         own = self.folder / f"own.{stream}"
         return own.read_text() if own.exists() else ""
 
@@ -202,10 +202,10 @@ def test_call_is_journaled_when_it_begins_and_ends(worker: Worker):
     assert us >= int(begin.split()[2])
 
 
-def test_orders_run_in_the_order_in_which_they_were_sent(worker: Worker):
+def test_calls_run_in_the_order_in_which_they_were_sent(worker: Worker):
     claims = [worker.submit("json:loads", str(number)) for number in range(100)]
     worker.ended(claims[-1])
-    assert worker.began() == claims
+    assert worker.started() == claims
 
 
 @pytest.mark.parametrize(
@@ -226,7 +226,7 @@ def test_interpreter_that_does_not_exist_cannot_be_started():
         Runner.of("/no/python")
 
 
-def test_runner_that_cannot_be_started_for_now_is_started_later(home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_runner_that_cannot_be_started_now_is_started_later(home: Path, monkeypatch: pytest.MonkeyPatch):
     def refuse(_: object) -> int:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
@@ -247,7 +247,7 @@ def test_runner_that_cannot_be_started_for_now_is_started_later(home: Path, monk
 
 
 @pytest.mark.parametrize("text", ["", "\0", "\n", "\u2028", "é", "\ud800", '"', "x" * ORDER_LIMIT])
-def test_an_order_arrives_as_it_was_sent(text: str):
+def test_order_arrives_unchanged(text: str):
     order = Order(7, 2, "bg-7", text, "m:f", json.dumps([text]), None, f"/{text}", json.dumps({"A": text}), None, True)
     assert decode_order(encode_order(order)) == order._replace(kwargs="")
 
@@ -263,13 +263,13 @@ def test_orders_that_were_not_received_are_taken_back(worker: Worker):
     pipe = worker.folder / "pipe"
     os.mkfifo(pipe)
     blocked = worker.submit("jobs:block", str(pipe))
-    worker.wait_until_began(blocked)
+    worker.wait_until_started(blocked)
     later = [worker.submit("json:loads", "1"), worker.submit("builtins:len", "x" * ORDER_LIMIT)]
     assert worker.runner.take_back() == later
     pipe.write_text("")
     worker.ended(blocked)
     worker.ended(worker.submit("json:loads", "1"))
-    assert not set(later) & set(worker.began())
+    assert not set(later) & set(worker.started())
 
 
 def test_full_queue_refuses_an_order(worker: Worker):
@@ -283,7 +283,7 @@ def test_full_queue_refuses_an_order(worker: Worker):
     assert worker.result("json:loads", "2") == 2
 
 
-def test_queue_without_seqpacket_works_the_same(monkeypatch: pytest.MonkeyPatch, new_worker: Callable[[], Worker]):
+def test_runner_works_without_seqpacket_sockets(monkeypatch: pytest.MonkeyPatch, new_worker: Callable[[], Worker]):
     monkeypatch.delattr(socket, "SOCK_SEQPACKET")
     worker = new_worker()
     assert worker.result("json:loads", "[1]") == [1]
@@ -292,7 +292,7 @@ def test_queue_without_seqpacket_works_the_same(monkeypatch: pytest.MonkeyPatch,
     worker.wait_until_hung_up()
 
 
-def test_idle_notice_comes_when_the_queue_is_empty(worker: Worker):
+def test_idle_notice_is_sent_when_the_queue_is_empty(worker: Worker):
     worker.submit("json:loads", "1")
     assert select.select([worker.runner.channel], [], [], 10)[0]
     assert worker.runner.channel.recv(16) == b"i\n"
@@ -329,14 +329,14 @@ def test_call_does_not_begin_while_the_journal_is_full(worker: Worker):
     limit_file_size(worker.runner.pid, worker.journal_path.stat().st_size + 3)
     claim = worker.submit("json:loads", "2")
     eventually(lambda: (worker.runner.read(), worker.runner.blocked)[1])
-    assert worker.began() == [1]
+    assert worker.started() == [1]
     limit_file_size(worker.runner.pid, resource.RLIM_INFINITY)
     worker.runner.resume()
     assert worker.ended(claim) == ("e", {"result": "2"})
     assert not worker.runner.blocked
 
 
-def test_output_for_which_there_is_no_room_fails_the_call(worker: Worker):
+def test_output_that_does_not_fit_on_the_disk_fails_the_call(worker: Worker):
     worker.run("json:loads", "1")
     worker.module("def f(): print('x' * 5000, end='')")
     limit_file_size(worker.runner.pid, 2000)
@@ -345,14 +345,14 @@ def test_output_for_which_there_is_no_room_fails_the_call(worker: Worker):
 
 
 def limit_file_size(pid: int, size: int) -> None:
-    """Have a process fail to write beyond this size, as if the disk were full."""
+    """Make a process fail to write beyond this size, as if the disk were full."""
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 # -- results
 
 
-def test_failure_has_a_sentence_and_a_traceback_of_the_users_code(worker: Worker):
+def test_failure_has_an_error_and_a_traceback_of_the_users_code(worker: Worker):
     worker.module("def f(): raise ValueError('no such thing')")
     document = worker.run("jobs:f")
     assert document["error"] == "ValueError: no such thing"
@@ -393,7 +393,7 @@ def test_coroutine_function_is_run(worker: Worker):
     assert not worker.is_retired()
 
 
-def test_result_of_any_text_is_passed_on(worker: Worker):
+def test_result_may_be_any_text(worker: Worker):
     for text in ("\ud800", "\n\x85\u2028", "日本", '"\\'):
         worker.module(f"def f(): return {text!a}", f"text{ord(text[0])}")
         assert worker.result(f"text{ord(text[0])}:f") == text
@@ -407,7 +407,7 @@ def test_folder_that_does_not_exist_fails_the_call(worker: Worker):
 # -- output
 
 
-def test_short_output_is_in_the_journal_and_used_once(worker: Worker):
+def test_short_output_goes_into_the_journal_once(worker: Worker):
     worker.module("""
         import os, sys
         def f(text):
@@ -476,7 +476,7 @@ REPLACED = {
 
 
 @pytest.mark.parametrize("kind", REPLACED)
-def test_next_call_prints_whatever_the_last_did_to_its_streams(worker: Worker, kind: str):
+def test_call_can_print_after_the_last_one_has_changed_the_streams(worker: Worker, kind: str):
     worker.module(f"""
         import os, sys
         def harm(): {REPLACED[kind]}
@@ -492,7 +492,7 @@ def test_next_call_prints_whatever_the_last_did_to_its_streams(worker: Worker, k
     }
 
 
-def test_failure_after_stderr_was_closed_has_its_sentence(worker: Worker):
+def test_failure_is_reported_after_stderr_was_closed(worker: Worker):
     worker.module("""
         import sys
         def f():
@@ -586,7 +586,7 @@ def test_children_that_are_left_are_reported_and_retire_the_runner(worker: Worke
     os.kill(int(document["result"]), signal.SIGKILL)
 
 
-def test_daemonised_grandchild_is_seen(worker: Worker):
+def test_daemonised_grandchild_is_reported(worker: Worker):
     worker.module("""
         import subprocess
         def f(): return int(subprocess.check_output("sleep 99 >/dev/null & echo $!", shell=True))
@@ -644,7 +644,7 @@ def test_multiprocessing_works_in_call_after_call(worker: Worker, method: str):
         assert worker.result("jobs:f", method) == [1]
 
 
-def test_broken_pipes_are_errors_as_in_any_python_program(worker: Worker):
+def test_broken_pipes_raise_errors_as_in_any_python_program(worker: Worker):
     worker.module("""
         import os, signal, socket, subprocess
         def f():
@@ -731,7 +731,7 @@ STATE = {
 
 
 @pytest.mark.parametrize("kind", STATE)
-def test_next_call_does_not_notice_a_changed_state(worker: Worker, kind: str):
+def test_state_is_restored_after_each_call(worker: Worker, kind: str):
     change, check = STATE[kind]
     worker.module(f"""
         import decimal, faulthandler, gc, locale, os, resource, signal, socket, sys, time, warnings
@@ -797,7 +797,7 @@ def test_files_that_replace_the_runners_descriptors_are_not_written_to(worker: W
 # -- environment and modules
 
 
-def test_environment_is_the_base_the_launch_and_the_marks(worker: Worker):
+def test_environment_has_the_base_the_launch_and_the_marks(worker: Worker):
     worker.module("import os\ndef f(): return dict(os.environ)")
     env = json.dumps({"LANG": "de", "INHERITED": None, "UNKNOWN": None, "NEW": "n"})
     found = worker.result("jobs:f", env=env, parent="ses-1", attempt=2, leave_children=True)
@@ -851,14 +851,14 @@ def test_call_cannot_import_modules_of_the_runner(
         assert "No module named" in worker.run(f"{name}:f")["error"]
 
 
-def test_time_zone_of_a_launch_counts(worker: Worker):
+def test_time_zone_of_the_launch_is_used(worker: Worker):
     worker.module("import time\ndef f(): return time.strftime('%H %Z', time.localtime(0))")
     assert worker.result("jobs:f", env='{"TZ": "Asia/Tokyo"}') == "09 JST"
     assert worker.result("jobs:f", env='{"TZ": "America/New_York"}') == "19 EST"
     assert worker.result("jobs:f") == "00 UTC"
 
 
-def test_python_path_of_a_launch_counts(worker: Worker):
+def test_python_path_of_the_launch_is_used(worker: Worker):
     library = worker.folder / "library"
     library.mkdir()
     (library / "extra.py").write_text("VALUE = 5")
@@ -867,7 +867,7 @@ def test_python_path_of_a_launch_counts(worker: Worker):
     assert "No module named 'extra'" in worker.run("jobs:f")["error"]
 
 
-def test_calls_in_another_folder_have_the_modules_of_that_folder(worker: Worker):
+def test_call_in_another_folder_has_the_modules_of_that_folder(worker: Worker):
     other = worker.folder / "other"
     (other / "package").mkdir(parents=True)
     (other / "package" / "inner.py").write_text("def f(): return 'other'")
@@ -881,7 +881,7 @@ def test_calls_in_another_folder_have_the_modules_of_that_folder(worker: Worker)
     assert worker.result("package.inner:f") == "project"
 
 
-def test_module_edited_while_its_call_runs_is_loaded_again(worker: Worker, new_worker: Callable[[], Worker]):
+def test_module_edited_while_its_call_runs_is_reloaded(worker: Worker, new_worker: Callable[[], Worker]):
     worker.module("VALUE = 1", "values")
     worker.module("""
         def f(path=None):
@@ -899,7 +899,7 @@ def test_module_edited_while_its_call_runs_is_loaded_again(worker: Worker, new_w
     pipe.write_text("")
     assert worker.ended(claim)[1]["result"] == "1"
     worker.wait_until_retired()
-    assert worker.began() == [claim]
+    assert worker.started() == [claim]
     assert new_worker().result("jobs:f") == 22
 
 
@@ -921,10 +921,10 @@ def test_runner_refuses_orders_once_a_module_has_changed_on_disk(worker: Worker,
     CHANGES[kind](worker.project)
     worker.submit("json:loads", "1")
     worker.wait_until_retired()
-    assert worker.began() == [1]
+    assert worker.started() == [1]
 
 
-def test_what_an_import_changes_lasts_for_later_calls(worker: Worker):
+def test_changes_of_an_import_are_kept_for_later_calls(worker: Worker):
     (worker.project / "vendored").mkdir()
     (worker.project / "vendored" / "late.py").write_text("VALUE = 7")
     worker.module("""
@@ -945,12 +945,12 @@ def test_what_an_import_changes_lasts_for_later_calls(worker: Worker):
     assert not worker.is_retired()
 
 
-def test_what_an_import_changes_is_not_seen_in_another_folder(worker: Worker):
+def test_changes_of_an_import_are_not_seen_in_another_folder(worker: Worker):
     worker.module("import os\nos.environ['SECRET'] = 's'\ndef f(): pass")
     worker.run("jobs:f")
     worker.submit("os:getenv", "SECRET", cwd="/")
     worker.wait_until_retired()
-    assert worker.began() == [1]
+    assert worker.started() == [1]
 
 
 def test_warning_is_shown_by_each_call(worker: Worker):

@@ -1,4 +1,4 @@
-"""Tasks that a worker has taken together: calls that it takes back, and commands whose home is moved away."""
+"""Tasks that a worker has taken together: calls that it takes back, and commands without their state directory."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class StagedSeries:
             return self.series.take_back()
 
     def publish(self, returned: list[Taken]) -> None:
-        """Write what became of the series, as its worker does."""
+        """Publish the series, as its worker does."""
         series = self.series
         current = series.mark_started() if series.waiting else None
         self.yard.queue.advance(Step(SLOT, self.yard.owner, series.ended, current, returned))
@@ -96,17 +96,17 @@ def new_series(yard: Yard) -> Iterator[Callable[[int], StagedSeries]]:
         staged.close()
 
 
-def test_a_call_that_the_runner_received_amid_those_taken_back_is_published(
+def test_call_received_while_others_are_taken_back_is_published(
     new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
     staged = new_series(4)
     running = staged.receive()
 
-    def go_on() -> None:
+    def finish_and_run_next() -> None:
         staged.journal.note_end(running, {"result": "0"})
         staged.run(result="1")
 
-    returned = staged.take_back(monkeypatch, overtake=go_on)
+    returned = staged.take_back(monkeypatch, overtake=finish_and_run_next)
     assert [one.number for one in returned] == [staged.taken[1].number, staged.taken[3].number]
     staged.publish(returned)
     pending, completed = TaskStatus.PENDING, TaskStatus.COMPLETED
@@ -114,7 +114,7 @@ def test_a_call_that_the_runner_received_amid_those_taken_back_is_published(
 
 
 @pytest.mark.parametrize("end", [{"result": "1"}, {"error": "It failed.", "errorKind": "failed"}])
-def test_the_call_that_has_the_slot_gives_it_to_one_that_overtook_it(
+def test_call_that_has_the_slot_yields_it_to_one_that_overtook_it(
     new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch, end: dict[str, str]
 ):
     staged = new_series(3)
@@ -125,7 +125,7 @@ def test_the_call_that_has_the_slot_gives_it_to_one_that_overtook_it(
     assert staged.yard.get(staged.ids[0]).attempt == 0
 
 
-def test_the_call_that_has_the_slot_waits_behind_one_that_overtook_it_and_runs_on(
+def test_call_that_has_the_slot_is_requeued_while_one_that_overtook_it_runs(
     new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
     staged = new_series(3)
@@ -133,7 +133,7 @@ def test_the_call_that_has_the_slot_waits_behind_one_that_overtook_it_and_runs_o
     assert staged.statuses() == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.PENDING]
 
 
-def test_call_that_has_the_slot_and_cannot_be_sent_again_goes_back(
+def test_call_that_has_the_slot_is_requeued_if_it_cannot_be_resent(
     new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
     def refuse(*_: object) -> bool:
@@ -145,7 +145,7 @@ def test_call_that_has_the_slot_and_cannot_be_sent_again_goes_back(
     assert staged.statuses() == [TaskStatus.PENDING, TaskStatus.PENDING]
 
 
-def test_the_call_that_has_the_slot_is_sent_again_after_it_was_taken_back(new_series: Callable[[int], StagedSeries]):
+def test_call_that_has_the_slot_is_resent_after_it_was_taken_back(new_series: Callable[[int], StagedSeries]):
     staged = new_series(3)
     staged.publish(staged.series.take_back())
     assert staged.statuses() == [TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.PENDING]
@@ -155,7 +155,7 @@ def test_the_call_that_has_the_slot_is_sent_again_after_it_was_taken_back(new_se
     assert staged.statuses()[0] is TaskStatus.COMPLETED
 
 
-def test_commands_wait_while_their_home_is_moved_away(yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_commands_wait_while_the_state_directory_is_gone(yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)  # a series changes the folder of its process
     for _ in range(2):
         yard.launch()

@@ -13,13 +13,13 @@ import pytest
 from backburner.ipc.model.claim import Ended, Settlement, Slot, Step, Taken
 from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store.processes import ProcessTable
-from backburner.supervisor.execution.journal import Journal, end_of
+from backburner.supervisor.execution.journal import Journal, outcome_document
 from backburner.supervisor.execution.outcome import Outcome
 from backburner.supervisor.execution.output_files import OutputFiles
 from backburner.supervisor.pool.recovery import rescue, rescue_worker
 from tests.helpers.yard import Yard
 
-DONE = end_of(Outcome(result="well", exit_code=0))
+DONE = outcome_document(Outcome(result="well", exit_code=0))
 
 
 class DeadWorker:
