@@ -1,162 +1,129 @@
-"""What each agent's client must be told to have the tools and the hooks: its files, and what is added to them."""
+"""The configuration files of each agent's client, and the entries that give it backburner's tools and hooks."""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import json_edit
+from .formats import Document, Edit, edit_json, edit_toml
 from .hooks import CONTEXT, STOP
 
-#: What the tools are called in every client.
+#: The name of the MCP server in every client.
 NAME = "backburner"
-#: Seconds that a client waits for a hook at most.
+#: Seconds after which a client gives up on a hook.
 HOOK_TIMEOUT = 10
 
 Environ = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Member:
-    """An object's member that is to be there; one that is there already is the user's, or another installation's."""
-
-    path: tuple[str, ...]
-    key: str
-    value: Any
-
-    def added(self, text: str) -> str:
-        """The text with it. Raises ValueError."""
-        place = (*self.path, self.key)
-        there = json_edit.found(text, place)
-        if there is None:
-            return json_edit.add(text, self.path, self.key, self.value)
-        return json_edit.change(text, place, _renewed(there, self.value))
-
-    def removed(self, text: str) -> str:
-        """The text without it."""
-        place = (*self.path, self.key)
-        return (
-            json_edit.remove(text, place) if _renewed(json_edit.found(text, place), self.value) == self.value else text
-        )
-
-
-@dataclass(frozen=True)
-class Element:
-    """A list's element with a hook that is to be there, unless one that does the same is."""
-
-    path: tuple[str, ...]
-    value: Any
-    #: What shows, in an element's text, that it does the same.
-    mark: str
-
-    def added(self, text: str) -> str:
-        """The text with it. Raises ValueError."""
-        places = self._places(text)
-        if not places:
-            return json_edit.add(text, self.path, None, self.value)
-        for place, found in places:
-            text = json_edit.change(text, (*self.path, place), self._renewed(found))
-        return text
-
-    def removed(self, text: str) -> str:
-        """The text without it."""
-        places = [place for place, found in self._places(text) if self._renewed(found) == self.value]
-        return json_edit.remove(text, (*self.path, places[0])) if places else text
-
-    def _places(self, text: str) -> list[tuple[int, Any]]:
-        elements = json_edit.found(text, self.path)
-        if not isinstance(elements, list):
-            return []
-        return [(place, found) for place, found in enumerate(elements) if self.mark in str(found)]
-
-    def _renewed(self, element: Any) -> Any:
-        hooks = element.get("hooks") if isinstance(element, dict) else None
-        if not isinstance(hooks, list):
-            return element
-        (ours,) = self.value["hooks"]
-        return {**element, "hooks": [_renewed(hook, ours) for hook in hooks]}
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of TOML, at the end of the file."""
+class Server:
+    """The entry of the MCP server. An existing entry is kept; only the path of a moved installation is updated."""
 
     path: tuple[str, ...]
     value: Mapping[str, Any]
 
-    def added(self, text: str) -> str:
-        """The text with it. Raises ValueError, where that would be no TOML."""
-        there = self._found(text)
-        wanted = self.value if there is None else _renewed(there, self.value)
-        if there == wanted:
-            return text
-        end = "" if text.endswith("\n") or not text else "\n"
-        new = f"{text}{end}{self._lines(text)}" if there is None else self._changed(text, there)
-        if self._found(new) != wanted:
-            raise ValueError(f"[{'.'.join(self.path)}] names another installation, in a form that is not ours")
-        return new
-
-    def removed(self, text: str) -> str:
-        """The text without it."""
-        there = self._found(text)
-        if _renewed(there, self.value) != self.value or there.keys() != self.value.keys():
-            return text
-        ours = Table(self.path, {name: there[name] for name in self.value})
-        return text.replace(ours._lines("x"), "", 1).replace(ours._lines(""), "", 1)
-
-    def _found(self, text: str) -> Any:
-        document: Any = tomllib.loads(text)
+    def add(self, document: Document) -> None:
+        """Add the entry to the document. Raises ValueError."""
+        servers = document
         for name in self.path:
-            document = document.get(name) if isinstance(document, dict) else None
-        return document
+            servers = _child(servers, name, dict)
+        found = servers.get(NAME)
+        servers[NAME] = dict(self.value) if found is None else _updated(found, self.value)
 
-    def _changed(self, text: str, there: Mapping[str, Any]) -> str:
-        """The text with our words in the lines that name another installation."""
-        before, header, lines = text.partition(f"[{'.'.join(self.path)}]\n")
-        for name, value in self.value.items():
-            lines = lines.replace(_line(name, there.get(name)), _line(name, value), 1)
-        return before + header + lines
-
-    def _lines(self, before: str) -> str:
-        body = [f"{_line(name, value)}\n" for name, value in self.value.items()]
-        return "".join([*(["\n"] if before else []), f"[{'.'.join(self.path)}]\n", *body])
+    def remove(self, document: Document) -> None:
+        """Remove the entry from the document, unless the user has changed it."""
+        if _updated(_find(document, (*self.path, NAME)), self.value) == self.value:
+            _delete(document, (*self.path, NAME))
 
 
-def _line(name: str, value: Any) -> str:
-    return f"{name} = {json.dumps(value, ensure_ascii=False)}"
+@dataclass(frozen=True)
+class Hook:
+    """The entry of one hook. An existing entry is kept; only the path of a moved installation is updated."""
+
+    event: str
+    value: Mapping[str, Any]
+    #: The part of the command by which an existing entry is recognised.
+    mark: str
+
+    def add(self, document: Document) -> None:
+        """Add the entry to the document. Raises ValueError."""
+        entries = _child(_child(document, "hooks", dict), self.event, list)
+        places = self._places(entries)
+        for place in places:
+            entries[place] = self._updated(entries[place])
+        if not places:
+            entries.append({"hooks": [dict(self.value)]})
+
+    def remove(self, document: Document) -> None:
+        """Remove the entry from the document, unless the user has changed it."""
+        entries = _find(document, ("hooks", self.event))
+        ours = {"hooks": [self.value]}
+        for place in [place for place in self._places(entries) if self._updated(entries[place]) == ours][:1]:
+            _delete(document, ("hooks", self.event, place))
+
+    def _places(self, entries: Any) -> list[int]:
+        found = entries if isinstance(entries, list) else []
+        return [place for place, entry in enumerate(found) if self.mark in str(entry)]
+
+    def _updated(self, entry: Any) -> Any:
+        hooks = entry.get("hooks") if isinstance(entry, dict) else None
+        if not isinstance(hooks, list):
+            return entry
+        return {**entry, "hooks": [_updated(hook, self.value) for hook in hooks]}
 
 
-def _renewed(there: Any, ours: Mapping[str, Any]) -> Any:
-    """What is there, with our command in place of another installation's; what the user made is left as it is."""
-    if not (isinstance(there, dict) and _is_installations(_words(there), _words(ours))):
-        return there
-    return {**there, **{name: ours[name] for name in ("command", "args") if name in ours}}
+def _child(parent: Any, name: str, kind: type) -> Any:
+    child = parent.setdefault(name, kind())
+    if not isinstance(child, kind):
+        expected = "an object" if kind is dict else "a list"
+        raise ValueError(f"{name}: expected {expected}, found {json.dumps(child)[:40]}")
+    return child
 
 
-def _words(told: Mapping[str, Any]) -> list[str]:
-    """What a client starts: a shell's words, a list, or a program and its arguments. Nothing where it is neither."""
-    command, more = told.get("command"), told.get("args", [])
+def _find(document: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        document = document.get(name) if isinstance(document, dict) else None
+    return document
+
+
+def _delete(container: Any, path: Sequence[str | int]) -> None:
+    """Delete the entry at the path, and the containers that are empty without it."""
+    first, *rest = path
+    if rest:
+        _delete(container[first], rest)
+    if not (rest and container[first]):
+        del container[first]
+
+
+def _updated(found: Any, ours: Mapping[str, Any]) -> Any:
+    """Return the entry found, with our command if it starts another installation for the same purpose."""
+    if not (isinstance(found, dict) and ("args" in found) == ("args" in ours)):
+        return found
+    words, our_words = _words(found), _words(ours)
+    if not _program_length(words) > 0 or words[_program_length(words) :] != our_words[_program_length(our_words) :]:
+        return found
+    return {**found, **{name: ours[name] for name in ("command", "args") if name in ours}}
+
+
+def _words(entry: Mapping[str, Any]) -> list[str]:
+    """Return the command line that an entry starts, or an empty list if it has an unknown form."""
+    command = entry.get("command")
     try:
-        words = [command, *more] if "args" in told else shlex.split(command) if isinstance(command, str) else command
+        words = [command, *entry["args"]] if "args" in entry else command
+        words = shlex.split(words) if isinstance(words, str) else words
     except (TypeError, ValueError):
         return []
     return words if isinstance(words, list) and all(isinstance(word, str) for word in words) else []
 
 
-def _is_installations(words: Sequence[str], ours: Sequence[str]) -> bool:
-    """Whether they start, in some folder, an installation of this program, for what ours are for."""
-    count, verbs = _starting(words), ours[_starting(ours) :]
-    return count > 0 and list(words[count:]) == list(verbs)
-
-
-def _starting(words: Sequence[str]) -> int:
-    """How many of the words start a certain installation of this program, before they say what for; 0: they do not."""
+def _program_length(words: Sequence[str]) -> int:
+    """Return how many of the words start an installation of backburner, before its arguments; 0 if none does."""
     if not (words and os.path.isabs(words[0])):
         return 0
     if os.path.basename(words[0]) == NAME:
@@ -164,76 +131,73 @@ def _starting(words: Sequence[str]) -> int:
     return 3 if list(words[1:3]) == ["-m", NAME] else 0
 
 
-Addition = Member | Element | Table
-
-
 @dataclass(frozen=True)
 class File:
-    """One file of a client, and what is added to it."""
+    """One file of a client, and the entries that it needs."""
 
     path: Path
-    additions: Sequence[Addition]
-    #: Where the client reads the same, too: the user may have gone from one to the other since.
+    entries: Sequence[Server | Hook]
+    #: Other files that the client reads for the same purpose: the user may have renamed one to the other since.
     elsewhere: Sequence[Path] = ()
 
     def with_ours(self, text: str) -> str:
-        """The text with all of it. Raises ValueError."""
-        for addition in self.additions:
-            text = addition.added(text)
-        return text
+        """Return the text with all entries. Raises ValueError."""
+        return self._edit(text, [entry.add for entry in self.entries])
 
     def without_ours(self, text: str) -> str:
-        """The text without what is exactly as it was added. Raises ValueError."""
-        for addition in reversed(self.additions):
-            text = addition.removed(text)
-        return text
+        """Return the text without the entries that are as they were added. Raises ValueError."""
+        return self._edit(text, [entry.remove for entry in self.entries])
+
+    def _edit(self, text: str, edits: Sequence[Edit]) -> str:
+        return (edit_toml if self.path.suffix == ".toml" else edit_json)(text, edits)
 
 
 def claude(command: Sequence[str], home: Path, environ: Environ) -> list[File]:
-    """Claude Code: the user's servers, and the user's settings."""
-    own = environ.get("CLAUDE_CONFIG_DIR")
-    folder = Path(own) if own else home / ".claude"
+    """Return Claude Code's files: the user's MCP servers and the user's settings."""
+    configured = environ.get("CLAUDE_CONFIG_DIR")
+    folder = Path(configured) if configured else home / ".claude"
     server = {"type": "stdio", "command": command[0], "args": [*command[1:], "mcp"]}
-    servers = File((folder if own else home) / ".claude.json", [Member(("mcpServers",), NAME, server)])
-    return [servers, File(folder / "settings.json", _hooks("claude", command, HOOK_TIMEOUT))]
+    return [
+        File((folder if configured else home) / ".claude.json", [Server(("mcpServers",), server)]),
+        File(folder / "settings.json", _hooks("claude", command, HOOK_TIMEOUT)),
+    ]
 
 
 def codex(command: Sequence[str], home: Path, environ: Environ) -> list[File]:
-    """Codex: its configuration, and the user's hooks."""
+    """Return Codex's files: its configuration and the user's hooks."""
     folder = Path(environ.get("CODEX_HOME") or home / ".codex")
     server = {"command": command[0], "args": [*command[1:], "mcp"]}
     return [
-        File(folder / "config.toml", [Table(("mcp_servers", NAME), server)]),
+        File(folder / "config.toml", [Server(("mcp_servers",), server)]),
         File(folder / "hooks.json", _hooks("codex", command, HOOK_TIMEOUT)),
     ]
 
 
 def opencode(command: Sequence[str], home: Path, environ: Environ) -> list[File]:
-    """opencode: the user's configuration; it has no hooks."""
+    """Return opencode's file, the user's configuration. opencode has no hooks."""
     folder = Path(environ.get("XDG_CONFIG_HOME") or home / ".config") / "opencode"
     plain, commented = folder / "opencode.json", folder / "opencode.jsonc"
     path, other = (commented, plain) if commented.exists() else (plain, commented)
     server = {"type": "local", "command": [*command, "mcp"], "enabled": True}
-    return [File(path, [Member(("mcp",), NAME, server)], (other,))]
+    return [File(path, [Server(("mcp",), server)], (other,))]
 
 
 def gemini(command: Sequence[str], home: Path, environ: Environ) -> list[File]:
-    """Gemini CLI: the user's settings."""
+    """Return Gemini CLI's file, the user's settings. Its timeouts are in milliseconds."""
     server = {"command": command[0], "args": [*command[1:], "mcp"]}
-    additions: list[Addition] = [Member(("mcpServers",), NAME, server), *_hooks("gemini", command, 1000 * HOOK_TIMEOUT)]
-    return [File(home / ".gemini" / "settings.json", additions)]
+    entries: list[Server | Hook] = [Server(("mcpServers",), server), *_hooks("gemini", command, 1000 * HOOK_TIMEOUT)]
+    return [File(home / ".gemini" / "settings.json", entries)]
 
 
 CLIENTS = {"claude": claude, "codex": codex, "opencode": opencode, "gemini": gemini}
 
-#: What is left for the user to do.
+#: What the user has to do after the change.
 ADVICE = {
-    "codex": "Codex asks you to trust new hooks: answer its question, or look at /hooks.",
+    "codex": "Codex asks whether to trust new hooks: confirm, or review them under /hooks",
 }
 
 
-def _hooks(client: str, command: Sequence[str], timeout: int) -> list[Element]:
+def _hooks(client: str, command: Sequence[str], timeout: int) -> list[Hook]:
     words = shlex.join([*command, "hook", "--client", client])
     hook = {"type": "command", "command": words, "timeout": timeout}
-    events = (*CONTEXT[client], STOP[client])
-    return [Element(("hooks", event), {"hooks": [hook]}, f"hook --client {client}") for event in events]
+    return [Hook(event, hook, f"hook --client {client}") for event in (*CONTEXT[client], STOP[client])]

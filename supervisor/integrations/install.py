@@ -1,4 +1,4 @@
-"""Changing the files of a client, and changing them back."""
+"""Change the files of a client, and change them back."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,28 +19,29 @@ from ...ipc.validation import MapOf, Nullable, Record, Text
 from .client_files import File
 
 _BASE64 = Text(pattern="(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", expected="base64")
-#: How each file was before it was changed (null: it was not there), and what it was changed to, by its digest.
-_NOTES = MapOf(Record("note", {"before": Nullable(_BASE64), "after": Text()}, required=("before", "after")))
+#: By path: the file before the first change (null: it did not exist), and the digest of the file after the last one.
+_COPIES = MapOf(Record("copy", {"before": Nullable(_BASE64), "after": Text()}, required=("before", "after")))
 
 
 @dataclass(frozen=True)
 class Change:
-    """A file as it is (None: it is not there) and as it is to be."""
+    """The bytes of a file before and after a change. None: the file does not exist."""
 
     path: Path
     before: bytes | None
     after: bytes | None
 
     def diff(self) -> str:
-        """What changes, for people."""
-        old, new = (b"" if text is None else text for text in (self.before, self.after))
-        names = (str(self.path) if self.before is not None else os.devnull, str(self.path))
-        lines = [text.decode(errors="replace").splitlines(keepends=True) for text in (old, new)]
-        found = difflib.unified_diff(lines[0], lines[1], *names)
-        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in found)
+        """Return the change as a unified diff."""
+        old, new = (
+            (text or b"").decode(errors="replace").splitlines(keepends=True) for text in (self.before, self.after)
+        )
+        before = os.devnull if self.before is None else str(self.path)
+        lines = difflib.unified_diff(old, new, before, str(self.path))
+        return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
     def make(self) -> None:
-        """Have the file be so, whole or not at all; its mode stays, and links to it. Raises Permanent."""
+        """Change the file atomically; its mode and links to it are kept. Raises Permanent."""
         try:
             if self.after is None:
                 with failpoint("setup.unlink"):
@@ -48,122 +49,124 @@ class Change:
             else:
                 _replace(self.path, self.after)
         except OSError as error:
-            raise Permanent(f"{self.path} cannot be changed: {error.strerror}.") from error
+            raise Permanent(f"cannot change {self.path}: {error.strerror}") from error
 
 
 class Setup:
-    """One client's files, and the memory of how they were."""
+    """The files of one client, and the kept copies of how they were."""
 
     def __init__(self, client: str, files: Sequence[File], state: Path) -> None:
-        """`state` is the folder where the memory is kept."""
+        """Keep the copies in the folder `state`."""
         self._files = files
-        self._memory = Memory(state / f"install-{client}.json")
+        self._copies = KeptCopies(state / f"install-{client}.json")
 
     def additions(self) -> list[Change]:
-        """What is to be changed; nothing where all is there. Raises Permanent, where a file cannot be read."""
+        """Return the changes that add the entries that are missing. Raises Permanent."""
         return [change for file in self._files if (change := _addition(file)).before != change.after]
 
     def add(self, changes: Sequence[Change]) -> None:
-        """Make the changes, remembering before each how its file was. Raises Permanent."""
+        """Make the changes; keep a copy of each file first. Raises Permanent."""
         for change in changes:
-            self._memory.remember(change, self._before_us(change))
+            self._copies.keep(change, self._original(change))
             change.make()
 
     def removals(self) -> list[Change]:
-        """What is changed back: a file that nobody changed since is as it was, byte for byte. Raises Permanent."""
+        """Return the changes that remove our entries. Raises Permanent.
+
+        A file that has not changed since `add` gets its kept copy back, byte for byte.
+        """
         places = [(file, _real(path)) for file in self._files for path in (file.path, *file.elsewhere)]
         return [change for file, path in places if (change := self._removal(file, path)).before != change.after]
 
     def remove(self, changes: Sequence[Change]) -> None:
-        """Change them back, and forget how they were. Raises Permanent."""
+        """Make the changes, and delete the kept copies. Raises Permanent."""
         for change in changes:
             change.make()
-        self._memory.forget()
+        self._copies.delete()
 
-    def _before_us(self, change: Change) -> bytes | None:
-        """How a file was before the first change of ours, or, where others changed it since, how it is without ours."""
-        if change.before is None or not self._memory.has(change.path):
+    def _original(self, change: Change) -> bytes | None:
+        """Return the file before our first change, or without our entries if others have changed it since."""
+        if change.before is None or not self._copies.has(change.path):
             return change.before
-        known, then = self._memory.of(change.path, change.before)
-        if known:
-            return then
         (file,) = (file for file in self._files if _real(file.path) == change.path)
-        return _edited(change.path, change.before, file.without_ours)
+        return self._removal(file, change.path).after
 
     def _removal(self, file: File, path: Path) -> Change:
         now = _read(path)
-        if now is None:
-            return Change(path, None, None)
-        known, then = self._memory.of(path, now)
-        if known:
-            return Change(path, now, then)
+        if now is None or self._copies.is_unchanged(path, now):
+            return Change(path, now, None if now is None else self._copies.before(path))
         return Change(path, now, _edited(path, now, file.without_ours))
 
 
-class Memory:
-    """How the files of a client were before they were changed."""
+class KeptCopies:
+    """The copies of a client's files from before they were changed."""
 
     def __init__(self, path: Path) -> None:
-        """Keep it in that file."""
+        """Store the copies in the file `path`."""
         self._path = path
 
-    def remember(self, change: Change, before: bytes | None) -> None:
-        """Note a change that will be made, and how the file was before us (None: it was not there)."""
-        notes = self._notes() | {
+    def keep(self, change: Change, before: bytes | None) -> None:
+        """Keep a copy of a file that is about to be changed."""
+        copies = self._all() | {
             str(change.path): {
                 "before": None if before is None else base64.b64encode(before).decode(),
                 "after": _digest(change.after or b""),
             }
         }
-        _replace(self._path, json.dumps(notes, indent=2).encode())
+        _replace(self._path, json.dumps(copies, indent=2).encode())
 
     def has(self, path: Path) -> bool:
-        """Whether a file was changed by us."""
-        return str(path) in self._notes()
+        """Return True if there is a copy of the file."""
+        return str(path) in self._all()
 
-    def of(self, path: Path, now: bytes) -> tuple[bool, bytes | None]:
-        """Whether a file is as we left it; and how it was before us (None: it was not there)."""
-        note = self._notes().get(str(path))
-        if note is None or note["after"] != _digest(now):
-            return False, None
-        return True, None if note["before"] is None else base64.b64decode(note["before"])
+    def is_unchanged(self, path: Path, now: bytes) -> bool:
+        """Return True if the file is still as our last change left it."""
+        return self.has(path) and self._all()[str(path)]["after"] == _digest(now)
 
-    def forget(self) -> None:
-        """All is as it was."""
+    def before(self, path: Path) -> bytes | None:
+        """Return the copy of the file, or None if it did not exist."""
+        before = self._all()[str(path)]["before"]
+        return None if before is None else base64.b64decode(before)
+
+    def delete(self) -> None:
+        """Delete all copies."""
         with failpoint("setup.forget"):
             self._path.unlink(missing_ok=True)
 
-    def _notes(self) -> dict[str, Any]:
+    def _all(self) -> dict[str, Any]:
         found = _read(self._path)
         try:
-            notes: dict[str, Any] = {} if found is None else _NOTES.check(json.loads(found))
+            return {} if found is None else _COPIES.check(json.loads(found))
         except (ValueError, RecursionError, InvalidInput) as error:
             raise Permanent(
-                f"{self._path} is damaged, so how the files were before is not known ({error}). Delete it: then --undo"
-                " takes out what was added, and leaves the rest as it is now."
+                f"{self._path} is damaged, so the original files are unknown ({error}). Delete it: then --undo removes"
+                " the entries of backburner and keeps everything else as it is now"
             ) from None
-        return notes
+
+
+def diffs(changes: Sequence[Change]) -> Iterator[str]:
+    """Yield the changes as unified diffs."""
+    return (change.diff() for change in changes)
+
+
+def state_folder(environ: Mapping[str, str], home: Path) -> Path:
+    """Return the folder where programs keep state of a user."""
+    return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "backburner"
 
 
 def _addition(file: File) -> Change:
     path = _real(file.path)
     before = _read(path)
-    after = _edited(path, before or b"", file.with_ours)
-    return Change(path, before, after)
+    return Change(path, before, _edited(path, before or b"", file.with_ours))
 
 
 def _edited(path: Path, text: bytes, edit: Callable[[str], str]) -> bytes:
-    end = _line_end(text)
+    crlf = 0 < text.count(b"\r\n") == text.count(b"\n")
     try:
-        found = edit(text.decode().replace(end, "\n"))
+        found = edit(text.decode().replace("\r\n", "\n") if crlf else text.decode())
     except (ValueError, RecursionError) as error:
-        raise Permanent(f"{path} was left as it is: {error}.") from error
-    return found.replace("\n", end).encode()
-
-
-def _line_end(text: bytes) -> str:
-    """How all lines end; where they end in different ways, every one stays as it is."""
-    return "\r\n" if 0 < text.count(b"\r\n") == text.count(b"\n") else "\n"
+        raise Permanent(f"cannot edit {path}, which is unchanged: {error}") from error
+    return (found.replace("\n", "\r\n") if crlf else found).encode()
 
 
 def _real(path: Path) -> Path:
@@ -176,7 +179,7 @@ def _read(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise Permanent(f"{path} cannot be read: {error.strerror}.") from error
+        raise Permanent(f"cannot read {path}: {error.strerror}") from error
 
 
 def _digest(text: bytes) -> str:
@@ -184,7 +187,7 @@ def _digest(text: bytes) -> str:
 
 
 def _replace(path: Path, text: bytes) -> None:
-    """Write beside, sync, rename over."""
+    """Write a temporary file, sync it and rename it over the path."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = path.stat().st_mode & 0o7777 if path.exists() else 0o600
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -200,13 +203,3 @@ def _replace(path: Path, text: bytes) -> None:
         with failpoint("setup.clean"):
             os.unlink(name)
         raise
-
-
-def state_folder(environ: dict[str, str], home: Path) -> Path:
-    """Where programs keep what they remember of a user."""
-    return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "backburner"
-
-
-def diffs(changes: Sequence[Change]) -> Iterator[str]:
-    """All changes, for people."""
-    return (change.diff() for change in changes)

@@ -1,10 +1,13 @@
-"""Agents' clients: `mcp`, which they start, to have tools for their models; `install`, which tells them so."""
+"""`mcp`, the server that an agent's client starts, and `install`, which configures the client to start it."""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -14,56 +17,73 @@ from ....ipc.machine.distribution import INSTALL_COMMAND
 from ..context import Desk
 from ..options import example, say
 
+#: The import packages of the extra `mcp`.
+EXTRA = ("mcp", "mcp_types", "json5", "tomlkit")
+
 
 @click.command("mcp", short_help="Serve tools to an agent's client.", epilog=example("install claude", "mcp"))
 @click.pass_obj
 def mcp_command(desk: Desk) -> None:
-    """Speak the Model Context Protocol on stdin and stdout: launch, list, output, wait, cancel, inbox.
+    """Speak the Model Context Protocol on stdin and stdout.
 
-    It is the client that starts it; what the client must be told for that, `install` writes.
+    The tools are launch, list, output, wait, cancel and inbox. The client starts this command; run
+    `backburner install` to configure the client.
     """
-    try:
+    with extra("mcp"):
         from ...integrations.mcp_server import serve
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in ("mcp", "mcp_types"):
-            raise
-        raise Permanent(f"the MCP server needs the extra 'mcp'; install it, in a checkout: {INSTALL_COMMAND}") from None
     serve(desk.home)
+
+
+@contextmanager
+def extra(command: str) -> Iterator[None]:
+    """Refuse a command whose libraries are not installed. Raises Permanent."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRA:
+            raise
+        raise Permanent(
+            f"'backburner {command}' needs the extra 'mcp'; install it from a checkout: {INSTALL_COMMAND}"
+        ) from None
 
 
 @click.command(
     "install",
-    short_help="Set an agent's client up.",
+    short_help="Configure an agent's client to use backburner.",
     epilog=example("install claude", "install claude --yes", "install claude --undo"),
 )
 @click.argument("client", type=click.Choice(["claude", "codex", "opencode", "gemini"]))
-@click.option("--yes", is_flag=True, help="Make the change.")
-@click.option("--undo", is_flag=True, help="Take it back: files that were not changed since are as they were.")
+@click.option("--yes", is_flag=True, help="Make the changes.")
+@click.option("--undo", is_flag=True, help="Remove the changes; a file not edited since is restored.")
 def install_command(client: str, yes: bool, undo: bool) -> None:
-    """Print what must change in the files of an agent's CLIENT so that it has the tools and the hooks.
+    """Show the changes that give an agent's CLIENT the tools and the hooks.
 
-    Nothing is changed without --yes or --undo; nothing but what is shown is ever changed.
+    No file is changed without --yes or --undo. Other entries and comments in the files are kept.
     """
-    from ...integrations.client_files import ADVICE, CLIENTS
-    from ...integrations.install import Setup, diffs, state_folder
+    with extra("install"):
+        from ...integrations.client_files import ADVICE, CLIENTS
+        from ...integrations.install import Setup, diffs, state_folder
+
+        if not undo and importlib.util.find_spec("mcp") is None:
+            raise ModuleNotFoundError(name="mcp")
 
     environ, person = dict(os.environ), Path.home()
     setup = Setup(client, CLIENTS[client](own_command(), person, environ), state_folder(environ, person))
     changes = setup.removals() if undo else setup.additions()
     print("".join(diffs(changes)), end="")
     if not changes:
-        say(f"{client} has nothing of ours" if undo else f"{client} is set up already")
+        say(f"{client} is not set up" if undo else f"{client} is already set up")
     elif undo:
         setup.remove(changes)
     elif yes:
         setup.add(changes)
-        say(ADVICE.get(client, f"{client} is set up; it reads this when it is started"))
+        say(ADVICE.get(client, f"{client} is set up; restart it to load the changes"))
     else:
-        say(f"nothing was changed; to make this change: backburner install {client} --yes")
+        say(f"no file was changed; to make the changes, run: backburner install {client} --yes")
 
 
 def own_command() -> list[str]:
-    """What starts this program, from whichever folder, with whatever PATH."""
+    """Return a command that starts this program from any folder and with any PATH."""
     script = os.path.abspath(sys.argv[0])
     if os.path.basename(script) == "backburner" and os.access(script, os.X_OK):
         return [script]
