@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         load_background_state,
         save_background_state,
     )
-    from .ipc.bus.client import AsyncClient, Client
+    from .ipc.bus.client import Client
     from .ipc.config.settings import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
     from .ipc.errors import (
         AlreadyRunning,
@@ -52,7 +52,6 @@ __all__ = [
     "AlreadyRunning",
     "Ambiguous",
     "AsyncBackgroundManager",
-    "AsyncClient",
     "BackburnerError",
     "BackgroundConfig",
     "BackgroundManager",
@@ -93,7 +92,7 @@ __all__ = [
 #: Where the names are that are not errors.
 _PLACES = {
     ".ipc.api.async_manager": "AsyncBackgroundManager",
-    ".ipc.bus.client": "AsyncClient Client",
+    ".ipc.bus.client": "Client",
     ".ipc.config.settings": "BackgroundConfig DEFAULT_BACKGROUND_CONFIG",
     ".ipc.model.event": "Event EventBus",
     ".ipc.api.manager": "BackgroundManager get_background_manager reset_background_manager",

@@ -63,7 +63,6 @@ UNREACHABLE = {
     "clear.input.unlink": "housekeeping, asked for by hand; repeated, it goes on",
     "clear.output.unlink": "as clear.input.unlink",
     "prune.unlink": "once an hour; repeated, it goes on",
-    "client.async.send": "as client.send, in somebody else's process",
     "agents.ask": "only asks other programs for their versions",
     "usher.start": "the matrix's operator starts supervisors itself; the usher has left before one is up",
     "caller.start": "a library's way to the command line, whose failpoints are its own",

@@ -1,4 +1,4 @@
-"""The client's end of the bus: for threads that may block, and for asyncio."""
+"""The client's end of the bus."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import select
 import socket
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import clock
 from ..errors import (
@@ -27,9 +27,6 @@ from ..home import Home
 from ..model.event import Event
 from . import jsonrpc
 from .jsonrpc import Id, LineReader, Notification, Response, RpcError
-
-if TYPE_CHECKING:
-    import asyncio
 
 #: The longest line that a server may send: a page of a thousand tasks, each with its longest result.
 MAX_ANSWER = 256 * 1024 * 1024
@@ -339,152 +336,6 @@ class Wire:
         self._dialogue.hear(data)
 
 
-class AsyncClient:
-    """Speaks to the bus of a home from one asyncio loop; calls may overlap."""
-
-    def __init__(self, home: Home, patience: float | None = 0.0) -> None:
-        """Connect when needed; `call` waits up to `patience` seconds for a bus, None: for ever."""
-        self._home, self._patience = home, patience
-        self._closed = False
-        self._idle: list[AsyncWire] = []
-        self._wires: set[AsyncWire] = set()
-
-    async def __aenter__(self) -> AsyncClient:
-        return self
-
-    async def __aexit__(self, *exception: object) -> None:
-        await self.close()
-
-    async def call(self, method: str, **params: Any) -> Any:
-        """As Client.call. To cancel it ends only the waiting: the request may have been carried out."""
-        wire = await self._take()
-        try:
-            return await wire.call(method, params)
-        finally:
-            await self._give(wire)
-
-    async def events(
-        self,
-        parent: str,
-        after: int | None = None,
-        types: Sequence[str] | None = None,
-        consumer: str | None = None,
-        ack: bool = False,
-    ) -> AsyncIterator[Event]:
-        """As Client.events."""
-        listener = Listener(parent, after, types, consumer)
-        while not self._closed:
-            with suppress(Temporary):
-                wire = await self._connect(None, listener.naps)
-                try:
-                    async with aclosing(_listen_async(wire, listener, ack)) as events:
-                        async for event in events:
-                            yield event
-                finally:
-                    await self._drop(wire)
-            await _rest(listener.naps)
-
-    async def close(self) -> None:
-        """Hang up; whoever waits in `call` gets Disconnected, and `events` end."""
-        self._closed = True
-        for wire in list(self._wires):
-            await self._drop(wire)
-        self._idle.clear()
-
-    async def _take(self) -> AsyncWire:
-        while self._idle:
-            wire = self._idle.pop()
-            if not wire.stale:
-                return wire
-            await self._drop(wire)
-        return await self._connect(self._patience, Naps())
-
-    async def _give(self, wire: AsyncWire) -> None:
-        if wire.busy or self._closed or len(self._idle) >= KEPT:
-            await self._drop(wire)
-        else:
-            self._idle.append(wire)
-
-    async def _connect(self, patience: float | None, naps: Naps) -> AsyncWire:
-        until = None if patience is None else clock.monotonic() + patience
-        while (wire := await self._try()) is None:
-            if until is not None and clock.monotonic() >= until:
-                raise no_supervisor(self._home)
-            await _rest(naps)
-        return wire
-
-    async def _try(self) -> AsyncWire | None:
-        if self._closed:
-            raise Disconnected("The client was closed.")
-        try:
-            wire = await AsyncWire.open(self._home.bus)
-        except OSError:
-            return None
-        self._wires.add(wire)
-        return wire
-
-    async def _drop(self, wire: AsyncWire) -> None:
-        self._wires.discard(wire)
-        await wire.close()
-
-
-class AsyncWire:
-    """One connection of an asyncio loop."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Speak over these streams."""
-        self._reader, self._writer = reader, writer
-        self._dialogue = Dialogue()
-        #: Whether a question was asked and its answer has not been heard.
-        self.busy = False
-
-    @classmethod
-    async def open(cls, path: str) -> AsyncWire:
-        """Connect. Raises OSError."""
-        import asyncio
-
-        return cls(*await asyncio.open_unix_connection(path))
-
-    @property
-    def stale(self) -> bool:
-        """Whether the server hung up; what would be asked now would certainly not be carried out."""
-        return self._reader.at_eof() or _readable(self._writer.get_extra_info("socket"))
-
-    async def call(self, method: str, params: Mapping[str, Any]) -> Any:
-        """Ask, and wait for the result. Raises Disconnected, and what the server raised."""
-        number, frame = self._dialogue.ask(method, params)
-        self.busy = True
-        try:
-            with failpoint("client.async.send"):
-                self._writer.write(frame)
-                await self._writer.drain()
-        except OSError as error:
-            raise Disconnected from error
-        while not self._dialogue.answered(number):
-            await self._hear()
-        self.busy = False
-        return self._dialogue.answer(number)
-
-    async def next(self) -> Notification:
-        """Wait for what is told next. Raises Disconnected."""
-        while (notification := self._dialogue.notification()) is None:
-            await self._hear()
-        return notification
-
-    async def close(self) -> None:
-        """Let go of the socket."""
-        self._writer.close()
-        with suppress(OSError):
-            await self._writer.wait_closed()
-
-    async def _hear(self) -> None:
-        try:
-            data = await self._reader.read(CHUNK)
-        except OSError as error:
-            raise Disconnected from error
-        self._dialogue.hear(data)
-
-
 def no_supervisor(home: Home) -> NoSupervisor:
     """The error of one who found no bus."""
     return NoSupervisor(f"No supervisor is running for {home.folder}.")
@@ -497,21 +348,6 @@ def _listen(wire: Wire, listener: Listener, ack: bool) -> Iterator[Event]:
             wire.call("ack", listener.owed)
             listener.acknowledged()
         yield listener.heard(wire.next())
-
-
-async def _listen_async(wire: AsyncWire, listener: Listener, ack: bool) -> AsyncGenerator[Event, None]:
-    listener.began(await wire.call("subscribe", listener.subscription))
-    while True:
-        if ack and listener.owed is not None:
-            await wire.call("ack", listener.owed)
-            listener.acknowledged()
-        yield listener.heard(await wire.next())
-
-
-async def _rest(naps: Naps) -> None:
-    import asyncio
-
-    await asyncio.sleep(naps.next())
 
 
 def _readable(connection: socket.socket) -> bool:

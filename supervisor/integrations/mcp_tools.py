@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from ...ipc import clock
 from ...ipc.api import control
 from ...ipc.api.waiting import wait_until_gone
-from ...ipc.bus.client import EVERYONE, AsyncClient, Naps
+from ...ipc.bus.client import EVERYONE, Client, Naps
 from ...ipc.bus.handlers import PARAMETERS
 from ...ipc.config.environment import captured
 from ...ipc.config.settings import BackgroundConfig, load, read
@@ -35,6 +37,8 @@ PIECE, SHOWN = 30_000, 400
 PATIENCE = 10.0
 #: Seconds that a wait looks for a bus that went away, where no supervisor lives that would open one.
 RETURN = 2.0
+#: Calls that wait for the bus at the same time, each in a thread; more of them take turns.
+MAX_WAITING = 32
 #: What a model is told that waits for what nobody starts.
 DOWN = (
     "No supervisor runs for {home}: what is pending is not started. Do not wait again before there is one: the user"
@@ -144,6 +148,7 @@ class Office:
         self._callers = callers
         self._opened: Database | None = None
         self._starting = asyncio.Lock()
+        self._threads = ThreadPoolExecutor(MAX_WAITING, "backburner-wait")
 
     @property
     def database(self) -> Database | None:
@@ -233,7 +238,8 @@ class Office:
         while True:
             left = max(0.0, until - clock.monotonic())
             try:
-                return await self._ask("wait", min(left, patience), **wanted, timeoutMs=round(left * 1000))
+                with Client(self.home, min(left, patience)) as client:
+                    return await self._in_thread(self._wait_on_bus, client, until, wanted)
             except Disconnected:
                 patience, is_lost = RETURN, False  # at a restart another bus comes
             except NoSupervisor:
@@ -241,6 +247,10 @@ class Office:
             if is_lost or left == 0:
                 return None
             await asyncio.sleep(min(left, naps.next()))  # a bus may hang up at once, again and again
+
+    def _wait_on_bus(self, client: Client, until: float, wanted: Mapping[str, Any]) -> None:
+        left = max(0.0, until - clock.monotonic())  # the call may have waited for a thread
+        client.call("wait", **wanted, timeoutMs=round(left * 1000))
 
     def _known(self, ids: Sequence[str], any: bool) -> Answer:
         """Which of them have ended, and whether that is enough."""
@@ -274,8 +284,8 @@ class Office:
         if self._is_down():
             await asyncio.to_thread(self._end, id)
         else:
-            with suppress(Disconnected, NoSupervisor):
-                await self._ask("cancel", PATIENCE, id=id)
+            with suppress(Disconnected, NoSupervisor), Client(self.home, PATIENCE) as client:
+                await self._in_thread(client.call, "cancel", id=id)
         return await asyncio.to_thread(lambda: self._queue().get(id))
 
     def _end(self, id: str) -> None:
@@ -292,10 +302,9 @@ class Office:
         ids = [] if queue is None else queue.unfinished(parent)
         return {"parentSessionId": parent, "unfinished": [_told(queue.get(id)) for id in ids] if queue else []}
 
-    async def _ask(self, method: str, patience: float, **params: Any) -> None:
-        """Ask the bus, if it is there within so many seconds. Raises Disconnected, NoSupervisor."""
-        async with AsyncClient(self.home, patience=patience) as client:
-            await client.call(method, **params)
+    async def _in_thread(self, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
+        """Make a call of a client that is closed afterwards: if the call is cancelled, that frees its thread."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *arguments, **options))
 
     def _is_down(self) -> bool:
         return holder(self.home.lock("supervisor")) is None

@@ -16,6 +16,7 @@ from mcp.types import CallToolResult
 
 from backburner.ipc.api.control import program
 from backburner.ipc.machine.distribution import INSTALL_COMMAND
+from backburner.supervisor.integrations.mcp_tools import MAX_WAITING
 from tests.helpers.stage import PATIENCE, Stage, gone, kill
 from tests.helpers.tools import Client, client
 from tests.helpers.wait import eventually
@@ -104,6 +105,20 @@ def test_a_cancelled_call_ends_the_wait_and_never_the_task(tools, shared, me, tm
     (tmp_path / "go").touch()
     assert shared.until(id).result == "done"
     assert f"- {id}" in tools.use("inbox", parentSessionId=me).told
+
+
+def test_other_tools_answer_while_many_waits_are_open(live: Stage, me, tmp_path):
+    with client(str(live.folder), str(tmp_path)) as tools:
+        tools.greet()
+        launch(tools, me, *UNTIL, str(tmp_path / "go"))
+        calls = [tools.start("wait", parentSessionId=me) for _ in range(MAX_WAITING + 8)]
+        assert len(tools.use("list", parentSessionId=me).said["tasks"]) == 1
+        for call in calls:
+            tools.send({"method": "notifications/cancelled", "params": {"requestId": call}})
+        assert tools.use("wait", timeoutMs=10, parentSessionId=me).said == {"tasks": [], "timedOut": True}
+        tools.start("wait", parentSessionId=me)
+        assert len(tools.use("list", parentSessionId=me).said["tasks"]) == 1
+    # the server has exited although that wait was open
 
 
 def test_cancel_returns_when_the_tasks_processes_are_gone(tools, shared, me):

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from itertools import islice
 
 import pytest
 
 from backburner.ipc.bus import client as client_module
-from backburner.ipc.bus.client import AsyncClient, Client
+from backburner.ipc.bus.client import Client
 from backburner.ipc.bus.jsonrpc import RpcError
 from backburner.ipc.bus.server import LATER, Method
 from backburner.ipc.errors import Disconnected, InvalidInput, MoveNotAllowed, NoSupervisor, NotFound, OverCap, Temporary
@@ -316,110 +315,3 @@ def test_a_server_that_talks_nonsense_is_one_that_is_gone():
     ):
         with pytest.raises(Disconnected):
             dialogue.hear(data)
-
-
-# asyncio
-
-
-def test_async_calls_overlap(served, place, held):
-    async def main():
-        async with AsyncClient(place) as client:
-            slow = asyncio.create_task(client.call("hold"))
-            while not held:
-                await client.call("echo")
-            served.do(lambda: held[0].answer("at last"))
-            assert await slow == "at last"
-            assert await client.call("echo", value=1) == 1
-            with pytest.raises(NotFound):
-                await client.call("missing")
-            with pytest.raises(InvalidInput):
-                await client.call("echo", value=object())
-
-    asyncio.run(main())
-
-
-def test_an_async_call_that_is_given_up_frees_the_server(served, place, held):
-    async def main():
-        async with AsyncClient(place) as client:
-            slow = asyncio.create_task(client.call("hold"))
-            while not held:
-                await client.call("echo")
-            slow.cancel()
-            with pytest.raises(asyncio.CancelledError):
-                await slow
-            while not held[0].closed:
-                await client.call("echo")
-
-    asyncio.run(main())
-
-
-def test_async_without_a_bus(place):
-    async def main():
-        async with AsyncClient(place) as client:
-            with pytest.raises(NoSupervisor):
-                await client.call("echo")
-
-    asyncio.run(main())
-
-
-def test_async_events_survive_breaks_without_a_gap_or_a_repetition(served, place, log):
-    async def main():
-        seqs = []
-        async with AsyncClient(place) as client:
-            served.tell("p")
-            events = client.events("p", ack=True)
-            async for event in events:
-                seqs.append(event.seq)
-                if len(seqs) == 12:
-                    break
-                if len(seqs) % 3 == 0:
-                    hang_up(served)
-                served.tell("p")
-            await events.aclose()
-        return seqs
-
-    assert asyncio.run(main()) == list(range(1, 13))
-    assert 9 <= log.cursors["p", "default"] <= 11
-
-
-def test_an_async_acknowledgement_that_was_lost_is_said_again(served, place, log):
-    async def main():
-        async with AsyncClient(place) as client:
-            events = client.events("p", ack=True)
-            served.tell("p")
-            assert (await anext(events)).seq == 1
-            hang_up(served)
-            served.tell("p")
-            assert (await anext(events)).seq == 2
-            await events.aclose()
-
-    asyncio.run(main())
-    assert log.cursors == {("p", "default"): 1}
-
-
-def test_async_close_ends_the_events(served, place):
-    async def main():
-        client = AsyncClient(place)
-
-        async def listen():
-            return [event async for event in client.events("p")]
-
-        listening = asyncio.create_task(listen())
-        while not served.bus.subscriptions:
-            await client.call("echo")
-        await client.close()
-        assert await asyncio.wait_for(listening, PATIENCE) == []
-        with pytest.raises(Disconnected):
-            await client.call("echo")
-
-    asyncio.run(main())
-
-
-def test_a_bus_replaced_between_two_async_calls_is_not_noticed(place, log, methods):
-    async def main():
-        async with AsyncClient(place) as client:
-            for number in range(3):
-                with serving(place, log, methods):
-                    assert await client.call("echo", value=number) == number
-
-    asyncio.run(main())

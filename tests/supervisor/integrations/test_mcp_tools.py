@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from asyncio import CancelledError
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +16,8 @@ from backburner.ipc import clock
 from backburner.ipc.errors import Disconnected
 from backburner.supervisor.integrations import mcp_tools
 from backburner.supervisor.integrations.caller import Callers
-from backburner.supervisor.integrations.mcp_tools import Office
+from backburner.supervisor.integrations.mcp_tools import MAX_WAITING, Office
+from tests.helpers.bus import PATIENCE
 from tests.helpers.yard import Yard
 
 #: The time as it is.
@@ -32,13 +36,13 @@ class Bus:
     def __init__(self, home: object, patience: float) -> None:
         """As a client is made."""
 
-    async def __aenter__(self) -> Self:
+    def __enter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *exception: object) -> None:
-        """Nothing to hang up."""
+    def __exit__(self, *exception: object) -> None:
+        """Close nothing."""
 
-    async def call(self, method: str, **params: Any) -> None:
+    def call(self, method: str, **params: Any) -> None:
         """Answer at once, or break."""
         self.asked.append(params["timeoutMs"])
         if len(self.asked) <= self.breaks:
@@ -55,21 +59,26 @@ class Clock:
 @pytest.fixture
 def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bus]]:
     found = type("Bus", (Bus,), {"asked": [], "breaks": 0, "later": 30.0})
-    monkeypatch.setattr(mcp_tools, "AsyncClient", found)
+    monkeypatch.setattr(mcp_tools, "Client", found)
     monkeypatch.setattr(Clock, "now", 1000.0)
     monkeypatch.setattr(clock, "monotonic", lambda: Clock.now)
     yield found
 
 
-def wait(home: Path, **arguments: Any) -> Any:
-    """Use the tool for a session that has one task, which nobody runs."""
+@contextmanager
+def office_of(home: Path) -> Iterator[Office]:
+    """Yield the tools of a session that has one task, which never runs."""
     with Yard(home) as yard:
         yard.launch(parent_session_id="S")
     office = Office(yard.home, Callers({}, str(home)))
-    answer = asyncio.run(office.call("wait", office.check("wait", arguments), "S"))
+    yield office
     assert office.database is not None
     office.database.close()
-    return answer
+
+
+def wait(home: Path, **arguments: Any) -> Any:
+    with office_of(home) as office:
+        return asyncio.run(office.call("wait", office.check("wait", arguments), "S"))
 
 
 @pytest.mark.parametrize(
@@ -98,3 +107,41 @@ def test_a_wait_does_not_turn_where_a_bus_hangs_up_at_once(home, bus, monkeypatc
     bus.breaks, bus.later = 1000, 0.0
     assert wait(home, timeoutMs=500)["timedOut"] is True
     assert len(bus.asked) < 50
+
+
+class BlockingBus(Bus):
+    """A bus that answers nothing until its client is closed."""
+
+    waiting: threading.Semaphore
+
+    def __init__(self, home: object, patience: float) -> None:
+        self._closed = threading.Event()
+
+    def __exit__(self, *exception: object) -> None:
+        self._closed.set()
+
+    def call(self, method: str, **params: Any) -> None:
+        self.asked.append(params["timeoutMs"])
+        self.waiting.release()
+        assert self._closed.wait(PATIENCE)
+        raise Disconnected
+
+
+def test_cancelled_waits_free_their_threads(home, monkeypatch):
+    waiting = threading.Semaphore(0)
+    blocking = type("Bus", (BlockingBus,), {"asked": [], "waiting": waiting})
+    monkeypatch.setattr(mcp_tools, "Client", blocking)
+
+    async def main(office: Office) -> None:
+        calls = [asyncio.create_task(office.call("wait", {}, "S")) for _ in range(MAX_WAITING + 3)]
+        for _ in range(MAX_WAITING):
+            assert await asyncio.to_thread(waiting.acquire, timeout=PATIENCE)
+        assert len(blocking.asked) == MAX_WAITING
+        for call in calls:
+            call.cancel()
+        assert {type(found) for found in await asyncio.gather(*calls, return_exceptions=True)} == {CancelledError}
+        monkeypatch.setattr(mcp_tools, "Client", type("Bus", (Bus,), {"asked": [], "breaks": 0}))
+        assert (await asyncio.wait_for(office.call("wait", {}, "S"), PATIENCE))["timedOut"] is True
+
+    with office_of(home) as office:
+        asyncio.run(main(office))
