@@ -1,1 +1,1 @@
-"""What may be wrong with a home, looked for without writing anything: each finding says how to mend it."""
+"""Find problems of an installation and a state directory, without writing anything."""

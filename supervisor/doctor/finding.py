@@ -1,19 +1,23 @@
-"""What a check has to say."""
+"""The result of a check."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: Something that wants to be mended, and something that is good to know.
+#: The levels of a finding: something to fix, and something to know.
 PROBLEM, NOTE = "problem", "note"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was found: by which check, what it is, why it matters, and the command that mends it."""
+    """A finding of a check: what it is, why it matters, and the command that fixes it."""
 
     check: str
     what: str
     why: str
-    mend: str
+    fix: str
     level: str = PROBLEM
+
+    def to_json(self) -> dict[str, str]:
+        """Return the finding as `doctor --json` prints it."""
+        return {"check": self.check, "what": self.what, "why": self.why, "mend": self.fix, "level": self.level}

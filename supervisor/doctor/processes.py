@@ -1,8 +1,7 @@
-"""The processes: those of ours, and those of the tasks."""
+"""Checks of backburner's processes and those of its tasks."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,54 +13,52 @@ from ...ipc.machine.distribution import version
 from ...ipc.machine.lock import holder
 from ...ipc.machine.proc import is_stopped, start_ticks
 from ...ipc.store.processes import ProcessTable, Running
-from ...ipc.store.sqlite.database import Inspection
 from ..execution.process_tree import marked_processes
 from ..pool.recovery import is_dead
 from .finding import Finding
+from .storage import Contents
 
 ROLES = ("supervisor", "flusher", "forkserver")
 
-#: Seconds that a supervisor may take to see to something, and the bus to answer.
-PATIENCE = 2.0
+#: Seconds in which the supervisor replaces or rescues what has died, and in which the bus answers.
+TIMEOUT = 2.0
 
 
 def check_gate(home: Home) -> Iterator[Finding]:
-    """Whether somebody who is stopped keeps all writers out."""
+    """Report a stopped process that holds the write gate."""
     pid = holder(home.lock("gate"))
     if pid is not None and is_stopped(pid):
-        what, why = f"Process {pid} is stopped and holds the write gate.", "Nobody can write meanwhile."
+        what, why = f"Process {pid} is stopped while it holds the write gate.", "No process can write until it ends."
         yield Finding("gate", what, why, f"kill -CONT {pid}")
 
 
 def check_roles(home: Home) -> Iterator[Finding]:
-    """Whether those who should be there are, and move."""
+    """Report roles that are stopped, missing or without a supervisor, and a bus that does not answer."""
     living = {role: holder(home.lock(role)) for role in ROLES}
-    for role, pid in living.items():
-        if pid is not None and is_stopped(pid):
-            yield Finding(
-                "roles", f"The {role} {pid} is stopped.", "It does nothing until it goes on.", f"kill -CONT {pid}"
-            )
+    stopped = [(role, pid) for role, pid in living.items() if pid is not None and is_stopped(pid)]
+    for role, pid in stopped:
+        yield Finding("roles", f"The {role} {pid} is stopped.", "It does no work.", f"kill -CONT {pid}")
     if living["supervisor"] is None:
-        yield from _left_alone(living)
+        yield from _check_unsupervised(living)
         return
-    missing = [role for role in ("flusher", "forkserver") if not _comes(home, role)]
+    missing = [role for role in ("flusher", "forkserver") if not _appears(home, role)]
     for role in missing:
-        why = "It is what serves the bus." if role == "flusher" else "It is what makes workers."
-        yield Finding("roles", f"There is no {role}.", why, f"backburner restart  (see {home.log})")
-    if not missing and not any(pid is not None and is_stopped(pid) for pid in living.values()):
+        why = "It serves the bus." if role == "flusher" else "It starts the workers."
+        yield Finding("roles", f"The {role} is missing.", why, f"backburner restart  (see {home.log})")
+    if not missing and not stopped:
         yield from _check_bus(home)
 
 
-def _left_alone(living: dict[str, int | None]) -> Iterator[Finding]:
+def _check_unsupervised(living: dict[str, int | None]) -> Iterator[Finding]:
     for role in ("flusher", "forkserver"):
         if living[role] is not None:
             what = f"The {role} {living[role]} has no supervisor."
             yield Finding("roles", what, "Its supervisor was killed; the next one adopts it.", "backburner up --detach")
 
 
-def _comes(home: Home, role: str) -> bool:
-    """Whether a role is there, or comes in time: one that died is replaced at once."""
-    until = clock.monotonic() + PATIENCE
+def _appears(home: Home, role: str) -> bool:
+    """Return True if the role is there or is replaced in time."""
+    until = clock.monotonic() + TIMEOUT
     while holder(home.lock(role)) is None:
         if clock.monotonic() >= until:
             return False
@@ -72,56 +69,47 @@ def _comes(home: Home, role: str) -> bool:
 def _check_bus(home: Home) -> Iterator[Finding]:
     answer = _ping(home)
     if answer is None:
-        what = f"The bus {home.bus} does not answer."
-        yield Finding("bus", what, "Nobody can subscribe.", "backburner restart")
+        yield Finding("bus", f"The bus {home.bus} does not answer.", "No client can subscribe.", "backburner restart")
     elif answer["version"] != version():
-        what = f"The supervisor is version {answer['version']}, this program is {version()}."
-        yield Finding("version", what, "It goes on with the old code.", "backburner restart")
+        what = f"The supervisor has version {answer['version']}, this program has version {version()}."
+        yield Finding("version", what, "The supervisor still runs the other version.", "backburner restart")
 
 
 def _ping(home: Home) -> dict[str, Any] | None:
-    heard: list[dict[str, Any]] = []
-    with Client(home) as client:
-        asker = threading.Thread(target=_ask, args=(client, heard), daemon=True)
-        asker.start()
-        asker.join(PATIENCE)
-    return heard[0] if heard else None
+    with Client(home, silence=TIMEOUT) as client:
+        try:
+            answer: dict[str, Any] = client.call("ping")
+        except BackburnerError:
+            return None
+    return answer
 
 
-def _ask(client: Client, heard: list[dict[str, Any]]) -> None:
-    try:
-        heard.append(client.call("ping"))
-    except BackburnerError:
-        return
-
-
-def check_orphans(database: Inspection) -> Iterator[Finding]:
-    """Whether tasks are running with nobody to run them; a supervisor may take a moment to see to it."""
-    dead = _dead(database)
-    if dead and holder(database.home.lock("supervisor")) is not None:
-        clock.nap(PATIENCE)
-        still = {one.claim for one in _dead(database)}
+def check_orphans(contents: Contents) -> Iterator[Finding]:
+    """Report running tasks whose worker has died, unless a supervisor rescues them in time."""
+    dead = _dead(contents)
+    if dead and contents.is_supervised:
+        clock.nap(TIMEOUT)
+        still = {one.claim for one in _dead(contents)}
         dead = [one for one in dead if one.claim in still]
     for one in dead:
-        what = f"Task {one.id} is running, and its worker is dead."
-        mend = "backburner restart" if holder(database.home.lock("supervisor")) else "backburner up --detach"
-        yield Finding("orphans", what, "It holds a slot and never ends.", mend)
+        what, why = f"Task {one.id} is running, but its worker has died.", "It occupies a slot and never ends."
+        yield Finding("orphans", what, why, contents.start_command)
 
 
-def _dead(database: Inspection) -> list[Running]:
-    return [one for one in ProcessTable(database).running() if is_dead(one)]
+def _dead(contents: Contents) -> list[Running]:
+    return [one for one in ProcessTable(contents.database).running() if is_dead(one)]
 
 
-def check_strays(database: Inspection) -> Iterator[Finding]:
-    """Whether processes of tasks are left whose task does not run."""
-    before = _claims(database)
-    found = marked_processes(database.home.folder)
-    known = before | _claims(database)
+def check_strays(contents: Contents) -> Iterator[Finding]:
+    """Report processes of attempts that have ended."""
+    before = _claims(contents)
+    found = marked_processes(contents.home.folder)
+    known = before | _claims(contents)
     for pid, claim in sorted(found.items()):
         if claim not in known and start_ticks(pid) is not None:
-            what = f"Process {pid} belongs to a try that has ended (claim {claim})."
-            yield Finding("strays", what, "It works on, and nobody looks after it.", f"kill {pid}")
+            what = f"Process {pid} belongs to an attempt that has ended (claim {claim})."
+            yield Finding("strays", what, "It still runs, and no process of backburner watches it.", f"kill {pid}")
 
 
-def _claims(database: Inspection) -> set[int]:
-    return {one.claim for one in ProcessTable(database).running()}
+def _claims(contents: Contents) -> set[int]:
+    return {one.claim for one in ProcessTable(contents.database).running()}

@@ -1,101 +1,175 @@
-"""The home's folder and its files."""
+"""Checks of the state directory, its files and its database. No other module of `supervisor` knows SQLite."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from ...ipc.errors import BadHome, OlderProcesses
+from ...ipc.config.settings import BackgroundConfig
+from ...ipc.errors import BackburnerError, BadHome, Damaged, OlderProcesses
 from ...ipc.home import Home
-from ...ipc.store.sqlite.database import SCHEMA, Inspection
+from ...ipc.machine.distribution import INSTALL_COMMAND
+from ...ipc.machine.lock import holder
+from ...ipc.store.applied_config import applied_configuration
+from ...ipc.store.sqlite.database import SCHEMA, Inspection, sqlite_version
 from ...ipc.store.sqlite.wal import readers
 from .finding import NOTE, Finding
 
 MEGABYTE = 1024 * 1024
 
-#: Bytes and files that must be free, lest a burst of outputs fill the disk.
-ROOM, FILES = 256 * MEGABYTE, 1000
+#: The free space and the free inodes that a burst of task outputs may need.
+MIN_FREE_BYTES, MIN_FREE_FILES = 256 * MEGABYTE, 1000
 
-#: A write-ahead log that is longer is kept from being shortened.
+#: A write-ahead log of this size would have been shortened, unless a reader prevents it.
 LONG_LOG = 64 * MEGABYTE
 
 PRIVATE = ("backburner.db", "backburner.db-wal", "backburner.db-shm", "supervisor.log", "config.toml", "bus.sock")
 
+#: The first and the last release of SQLite with the WAL-reset bug, and the releases between them that fix it.
+FIRST_AFFECTED, LAST_AFFECTED = (3, 7, 0), (3, 51, 2)
+FIXED = ((3, 44, 6), (3, 50, 7))
 
-def check_home(home: Home) -> Iterator[Finding]:
-    """Whether the folder may be used at all."""
+#: The oldest release of SQLite that supports the schema.
+OLDEST = (3, 37, 0)
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A readable database of the current schema, opened for inspection."""
+
+    database: Inspection
+    config: BackgroundConfig
+
+    @property
+    def home(self) -> Home:
+        """The state directory."""
+        return self.database.home
+
+    @property
+    def is_supervised(self) -> bool:
+        """True if a supervisor runs."""
+        return holder(self.home.lock("supervisor")) is not None
+
+    @property
+    def start_command(self) -> str:
+        """The command after which a healthy supervisor runs."""
+        return "backburner restart" if self.is_supervised else "backburner up --detach"
+
+
+def check_database(home: Home, checks: Iterable[Callable[[Contents], Iterator[Finding]]]) -> list[Finding]:
+    """Check the database's file and schema, then its contents if they have this program's schema."""
+    if not home.database.exists():
+        return []
     try:
-        home.check()
-    except BadHome as error:
-        yield Finding(
-            "home", str(error), "Every command refuses a home that others can change.", f"ls -ld {home.folder}"
-        )
+        with closing(Inspection(home)) as database:
+            found = [*_check_integrity(database), *_check_schema(database)]
+            if database.version() == SCHEMA:
+                contents = Contents(database, applied_configuration(database))
+                found += chain.from_iterable(check(contents) for check in checks)
+            return found
+    except Damaged as error:
+        return [Finding("integrity", str(error), "No task can be read.", "backburner salvage")]
+    except BackburnerError as error:
+        return [Finding("database", str(error), "No task can be read.", "see the other findings")]
 
 
-def check_permissions(home: Home) -> Iterator[Finding]:
-    """Whether anybody else may look in, and whether we may write."""
-    why = "Prompts, outputs and environments are nobody else's business."
-    if _mode(home.folder) & 0o077:
-        yield Finding("permissions", f"{home.folder} is open to others.", why, f"chmod 700 {home.folder}")
-    for path in [home.folder / name for name in PRIVATE if _mode(home.folder / name) & 0o077]:
-        yield Finding("permissions", f"{path} is open to others.", why, f"chmod 600 {path}")
-    if os.statvfs(home.folder).f_flag & os.ST_RDONLY:
-        what, why = f"The file system of {home.folder} is read-only.", "Nothing can be launched, and no end be noted."
-        yield Finding("permissions", what, why, f"mount -o remount,rw {_mount_point(home.folder)}")
-    elif not os.access(home.folder, os.W_OK | os.X_OK):
-        what, why = f"{home.folder} may not be written.", "Nothing can be launched, and no end be noted."
-        yield Finding("permissions", what, why, f"chmod u+rwx {home.folder}")
-
-
-def check_space(home: Home) -> Iterator[Finding]:
-    """Whether there is room on the disk."""
-    free, files = shutil.disk_usage(home.folder).free, os.statvfs(home.folder)
-    why = "When the disk is full, launches are refused and results wait for room."
-    if free < ROOM:
-        yield Finding("space", f"{free // MEGABYTE} MB are free for {home.folder}.", why, "backburner prune")
-    if files.f_files and files.f_favail < FILES:
-        yield Finding("space", f"{files.f_favail} more files fit beside {home.folder}.", why, "backburner prune")
-
-
-def check_leftovers(home: Home) -> Iterator[Finding]:
-    """What a salvage set aside, or left when it was killed."""
-    why = "It takes room, and nothing reads it any more."
-    for path in sorted([*home.folder.glob("damaged-*.db"), *home.folder.glob("mending-*")]):
-        mend = f"when you do not need it any more: rm -r {path}*"
-        yield Finding("leftovers", f"{path} was left by backburner salvage or restore.", why, mend, NOTE)
-
-
-def check_integrity(database: Inspection) -> Iterator[Finding]:
-    """Whether the file is sound, and ours to read."""
+def _check_integrity(database: Inspection) -> Iterator[Finding]:
     for flaw in database.flaws():
-        what, why = f"{database.home.database} is damaged: {flaw}", "What cannot be read is lost, and more may follow."
+        what = f"{database.home.database} is damaged: {flaw}"
+        why = "Unreadable tasks are lost, and the damage may spread."
         yield Finding("integrity", what, why, "backburner down && backburner salvage")
-    if database.version() < SCHEMA:
-        yield _older_schema(database)
 
 
-def _older_schema(database: Inspection) -> Finding:
+def _check_schema(database: Inspection) -> Iterator[Finding]:
+    version = database.version()
+    what = f"The database has schema {version}, this program has schema {SCHEMA}."
+    if version > SCHEMA:
+        fix = f"install the newer backburner that wrote it, in its checkout: {INSTALL_COMMAND}"
+        yield Finding("schema", what, "A newer backburner wrote it.", fix)
+    elif version < SCHEMA:
+        yield _older_schema(database, what)
+
+
+def _older_schema(database: Inspection, what: str) -> Finding:
     try:
         database.refuse_older_processes()
     except OlderProcesses as error:
-        what, _, remedy = str(error).partition(". First: ")
-        return Finding("schema", what, "This release cannot use it meanwhile.", remedy)
-    what = f"The database has schema {database.version()}, this program {SCHEMA}."
-    return Finding("schema", what, "It will be migrated.", "backburner restart", NOTE)
+        what, _, fix = str(error).partition(". First: ")
+        return Finding("schema", what, "This release cannot use the database until they have ended.", fix)
+    return Finding("schema", what, "The next supervisor migrates it.", "backburner restart", NOTE)
 
 
-def check_log_size(database: Inspection) -> Iterator[Finding]:
-    """Whether the write-ahead log is kept from being shortened, and by whom."""
-    size = database.wal_bytes()
+def check_sqlite(version: str | None = None) -> Iterator[Finding]:
+    """Report a SQLite that is too old, or that has the WAL-reset bug."""
+    version = version or sqlite_version()
+    numbers = tuple(map(int, version.split(".")))
+    if numbers < OLDEST:
+        what, why = f"SQLite is {version}, older than 3.37.", "The database uses features of newer releases."
+        yield Finding("sqlite", what, why, f"upgrade the SQLite of {sys.executable}")
+    elif FIRST_AFFECTED <= numbers <= LAST_AFFECTED and numbers not in FIXED:
+        what = f"SQLite {version} has the WAL-reset bug (3.7.0 to 3.51.2, except 3.44.6 and 3.50.7)."
+        why = "backburner's write gate avoids it; programs that write to the database themselves bypass the gate."
+        yield Finding("sqlite", what, why, "write only through backburner, or upgrade SQLite", NOTE)
+
+
+def check_home(home: Home) -> Iterator[Finding]:
+    """Report a state directory that every command refuses."""
+    try:
+        home.check()
+    except BadHome as error:
+        why = "Every command refuses a state directory that other users can change."
+        yield Finding("home", str(error), why, f"ls -ld {home.folder}")
+
+
+def check_permissions(home: Home) -> Iterator[Finding]:
+    """Report files that other users can read, and a state directory that cannot be written."""
+    why = "Prompts, outputs and environments are private."
+    if _mode(home.folder) & 0o077:
+        yield Finding("permissions", f"Other users can open {home.folder}.", why, f"chmod 700 {home.folder}")
+    for path in [home.folder / name for name in PRIVATE if _mode(home.folder / name) & 0o077]:
+        yield Finding("permissions", f"Other users can open {path}.", why, f"chmod 600 {path}")
+    why = "No task can be launched, and no outcome can be stored."
+    if os.statvfs(home.folder).f_flag & os.ST_RDONLY:
+        what = f"The file system of {home.folder} is read-only."
+        yield Finding("permissions", what, why, f"mount -o remount,rw {_mount_point(home.folder)}")
+    elif not os.access(home.folder, os.W_OK | os.X_OK):
+        yield Finding("permissions", f"{home.folder} is not writable.", why, f"chmod u+rwx {home.folder}")
+
+
+def check_space(home: Home) -> Iterator[Finding]:
+    """Report a disk that is almost full."""
+    free, files = shutil.disk_usage(home.folder).free, os.statvfs(home.folder)
+    why = "When the disk is full, launches are refused and outcomes are stored late."
+    if free < MIN_FREE_BYTES:
+        yield Finding("space", f"{free // MEGABYTE} MB are free for {home.folder}.", why, "backburner prune")
+    if files.f_files and files.f_favail < MIN_FREE_FILES:
+        what = f"The file system of {home.folder} has room for only {files.f_favail} more files."
+        yield Finding("space", what, why, "backburner prune")
+
+
+def check_leftovers(home: Home) -> Iterator[Finding]:
+    """Report the damaged databases that `salvage` has set aside, and the files of a `salvage` that was killed."""
+    for path in sorted([*home.folder.glob("damaged-*.db"), *home.folder.glob("mending-*")]):
+        what, why = f"{path} is left from backburner salvage or restore.", "It takes space and is not used any more."
+        yield Finding("leftovers", what, why, f"rm -r {path}*  (when you do not need it any more)", NOTE)
+
+
+def check_log_size(contents: Contents) -> Iterator[Finding]:
+    """Report a write-ahead log that cannot be shortened, with the processes that prevent it."""
+    size = contents.database.wal_bytes()
     if size > LONG_LOG:
-        pids = [str(pid) for pid in readers(database.home.database)]
-        by = f"; process {', '.join(pids)} reads the database and pins it" if pids else ""
-        why = "It grows without end while somebody reads an old state."
-        mend = f"kill {' '.join(pids)}" if pids else "backburner restart"
-        yield Finding("wal", f"The write-ahead log has {size // MEGABYTE} MB{by}.", why, mend)
+        pids = [str(pid) for pid in readers(contents.home.database)]
+        by = f"; process {', '.join(pids)} reads an old state of the database" if pids else ""
+        what = f"The write-ahead log has {size // MEGABYTE} MB{by}."
+        fix = f"kill {' '.join(pids)}" if pids else "backburner restart"
+        yield Finding("wal", what, "It grows for as long as a process reads an old state.", fix)
 
 
 def _mode(path: Path) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,13 +15,13 @@ if TYPE_CHECKING:
     from ...doctor.finding import Finding
 
 
-@click.command("doctor", short_help="Find what is wrong.", epilog=example("doctor", "doctor --json"))
+@click.command("doctor", short_help="Find problems.", epilog=example("doctor", "doctor --json"))
 @json_option
 @click.pass_obj
 def doctor_command(desk: Desk, as_json: bool) -> int:
-    """Find what is wrong, and say how to mend it. Writes nothing, with and without a supervisor.
+    """Find problems, with the command that fixes each. Nothing is written.
 
-    Exit code 1 if there is a problem; notes alone, things that are good to know, are 0.
+    The exit code is 1 if a problem is found, and 0 if there are only notes.
     """
     from ....ipc.config.settings import check
     from ...doctor.finding import PROBLEM
@@ -31,7 +30,7 @@ def doctor_command(desk: Desk, as_json: bool) -> int:
     found = examine(desk.home, check(desk.home, Path.cwd()))
     found.sort(key=lambda finding: finding.level != PROBLEM)
     if as_json:
-        print_json({"home": str(desk.home.folder), "findings": [asdict(finding) for finding in found]})
+        print_json({"home": str(desk.home.folder), "findings": [finding.to_json() for finding in found]})
     else:
         _print(found, desk)
     return int(any(finding.level == PROBLEM for finding in found))
@@ -41,6 +40,6 @@ def _print(found: Sequence[Finding], desk: Desk) -> None:
     for finding in found:
         print(f"{finding.level}: {finding.what}")
         print(f"  {finding.why}")
-        print(f"  mend it: {finding.mend}")
+        print(f"  fix: {finding.fix}")
     problems = sum(finding.level == "problem" for finding in found)
     print(f"{problems or 'no'} problem{'' if problems == 1 else 's'} in {desk.home.folder}")

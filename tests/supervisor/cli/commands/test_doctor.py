@@ -1,9 +1,10 @@
-"""What `doctor` finds without a supervisor, and that it changes nothing."""
+"""`doctor` reports problems and their fixes without a supervisor, and changes nothing."""
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,10 @@ from typing import Any
 
 import pytest
 
-from backburner.supervisor.doctor.installation import check_sqlite
+from backburner.ipc.home import Home
+from backburner.ipc.machine.distribution import INSTALL_COMMAND
+from backburner.supervisor.doctor import processes
+from backburner.supervisor.doctor.storage import check_sqlite
 from tests.helpers.places import ROOT
 from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
@@ -21,7 +25,7 @@ from tests.supervisor.cli.conftest import Cli, Stage
 
 
 def problems(cli: Cli, code: int = 1) -> dict[str, dict[str, Any]]:
-    """The problems by their checks."""
+    """Run `doctor` and return the problems by check."""
     said = cli("doctor", "--json")
     assert said.code == code, said.out + said.err
     return {one["check"]: one for one in said.json["findings"] if one["level"] == "problem"}
@@ -32,25 +36,25 @@ def looks(folder: Path) -> set[tuple[str, int, int, int]]:
     return {(name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found}
 
 
-def test_a_home_in_which_nothing_happened_is_well(cli: Cli, home: Path):
+def test_doctor_finds_no_problem_in_an_empty_state_directory(cli: Cli, home: Path):
     before = looks(home)
     assert problems(cli, 0) == {}
     assert looks(home) == before
 
 
-def test_a_home_that_is_not_there_is_well_and_stays_away(cli: Cli, tmp_path: Path):
+def test_doctor_does_not_create_a_missing_state_directory(cli: Cli, tmp_path: Path):
     assert cli("--home", str(tmp_path / "none"), "doctor").code == 0
     assert not (tmp_path / "none").exists()
 
 
-def test_a_home_with_tasks_is_only_looked_at(cli: Cli, stage: Stage, home: Path):
+def test_doctor_changes_no_file(cli: Cli, stage: Stage, home: Path):
     stage.ended()
     before = looks(home)
     assert problems(cli, 0) == {}
     assert looks(home) == before
 
 
-def test_every_problem_says_what_why_and_how_to_mend_it(cli: Cli, stage: Stage, home: Path):
+def test_every_problem_has_a_reason_and_a_fix(cli: Cli, stage: Stage, home: Path):
     stage.pending()
     home.chmod(0o755)
     for finding in problems(cli).values():
@@ -59,23 +63,23 @@ def test_every_problem_says_what_why_and_how_to_mend_it(cli: Cli, stage: Stage, 
         assert finding["mend"]
     said = cli("doctor").out
     assert said.startswith("problem: ")
-    assert "  mend it: backburner up --detach\n" in said
+    assert "  fix: backburner up --detach\n" in said
     assert said.splitlines()[-1] == f"2 problems in {home}"
 
 
-def test_tasks_that_wait_for_no_supervisor_are_found(cli: Cli, stage: Stage):
+def test_doctor_reports_pending_tasks_without_a_supervisor(cli: Cli, stage: Stage):
     stage.pending()
     assert problems(cli)["supervisor"]["mend"] == "backburner up --detach"
 
 
-def test_a_running_task_without_a_worker_is_found(cli: Cli, home: Path):
+def test_doctor_reports_a_running_task_without_a_worker(cli: Cli, home: Path):
     with Yard(home) as yard:
         id = yard.launch()
         yard.start(id)
     assert id in problems(cli)["orphans"]["what"]
 
 
-def test_a_process_whose_task_does_not_run_is_found(cli: Cli, stage: Stage, home: Path):
+def test_doctor_reports_a_process_of_an_ended_attempt(cli: Cli, stage: Stage, home: Path):
     stage.ended()
     marks = {"BACKBURNER_HOME": str(home), "BACKBURNER_CLAIM": "77", "PATH": os.environ["PATH"]}
     with subprocess.Popen(["sleep", "60"], env=marks) as stray:
@@ -87,7 +91,7 @@ def test_a_process_whose_task_does_not_run_is_found(cli: Cli, stage: Stage, home
 
 
 @pytest.mark.parametrize(("name", "mode"), [("", 0o755), ("backburner.db", 0o644)], ids=["folder", "file"])
-def test_what_others_may_read_is_found_and_what_mends_it_does(cli: Cli, stage: Stage, home: Path, name: str, mode: int):
+def test_doctor_reports_readable_files_and_its_fix_works(cli: Cli, stage: Stage, home: Path, name: str, mode: int):
     stage.ended()
     (home / name).chmod(mode)
     found = problems(cli)["permissions"]["mend"]
@@ -96,18 +100,18 @@ def test_what_others_may_read_is_found_and_what_mends_it_does(cli: Cli, stage: S
     assert problems(cli, 0) == {}
 
 
-def test_a_home_that_others_may_write_is_found(cli: Cli, home: Path):
+def test_doctor_reports_a_state_directory_that_others_can_write(cli: Cli, home: Path):
     home.chmod(0o777)
     assert "home" in problems(cli)
 
 
-def test_a_mistake_in_a_file_is_found(cli: Cli, home: Path):
+def test_doctor_reports_a_configuration_mistake(cli: Cli, home: Path):
     (home / "config.toml").write_text("nonsense = 1\n")
     (home / "config.toml").chmod(0o600)
     assert "nonsense" in problems(cli)["configuration"]["what"]
 
 
-def test_damage_is_found_and_what_mends_it_does(cli: Cli, home: Path):
+def test_doctor_reports_a_damaged_database_and_its_fix_works(cli: Cli, home: Path):
     (home / "backburner.db").write_bytes(b"rubbish" * 4000)
     (home / "backburner.db").chmod(0o600)
     assert problems(cli)["integrity"]["mend"] == "backburner salvage"
@@ -115,7 +119,7 @@ def test_damage_is_found_and_what_mends_it_does(cli: Cli, home: Path):
     assert problems(cli, 0) == {}
 
 
-def test_a_bad_page_is_found(cli: Cli, home: Path):
+def test_doctor_reports_a_damaged_page(cli: Cli, home: Path):
     with Yard(home) as yard:
         for _ in range(200):
             yard.run(description="x" * 300)
@@ -125,11 +129,13 @@ def test_a_bad_page_is_found(cli: Cli, home: Path):
     assert "integrity" in problems(cli)
 
 
-def test_a_newer_schema_is_named(cli: Cli, stage: Stage, home: Path):
+def test_doctor_reports_a_newer_schema_and_how_to_install(cli: Cli, stage: Stage, home: Path):
     stage.ended()
     with closing(sqlite3.connect(home / "backburner.db")) as raw:
         raw.execute("PRAGMA user_version = 99")
-    assert "99" in problems(cli)["schema"]["what"]
+    found = problems(cli)["schema"]
+    assert "99" in found["what"]
+    assert INSTALL_COMMAND in found["mend"]
 
 
 HOLD = """
@@ -143,7 +149,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize(("lock", "check"), [("gate", "gate"), ("supervisor", "roles")])
-def test_who_is_stopped_and_keeps_others_out_is_named(cli: Cli, stage: Stage, home: Path, lock: str, check: str):
+def test_doctor_reports_a_stopped_process_that_blocks_others(cli: Cli, stage: Stage, home: Path, lock: str, check: str):
     stage.ended()
     command = [sys.executable, "-c", HOLD, str(home / f"{lock}.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
@@ -158,6 +164,14 @@ def test_who_is_stopped_and_keeps_others_out_is_named(cli: Cli, stage: Stage, ho
             other.kill()
 
 
+def test_doctor_reports_a_bus_that_accepts_but_does_not_answer(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(processes, "TIMEOUT", 0.1)
+    with socket.socket(socket.AF_UNIX) as bus:
+        bus.bind(str(home / "bus.sock"))
+        bus.listen()
+        assert [finding.check for finding in processes._check_bus(Home(home))] == ["bus"]
+
+
 READ = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
@@ -168,8 +182,8 @@ sys.stdin.read()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc/locks tells who reads")
-def test_a_reader_that_keeps_the_log_long_is_named(cli: Cli, stage: Stage, home: Path, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/locks")
+def test_doctor_reports_a_reader_that_pins_the_log(cli: Cli, stage: Stage, home: Path, monkeypatch: pytest.MonkeyPatch):
     stage.ended()
     monkeypatch.setattr("backburner.supervisor.doctor.storage.LONG_LOG", 1000)
     command = [sys.executable, "-c", READ, str(home / "backburner.db")]
@@ -181,25 +195,27 @@ def test_a_reader_that_keeps_the_log_long_is_named(cli: Cli, stage: Stage, home:
         other.communicate(b"")
 
 
-def test_a_disk_that_is_nearly_full_is_found(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("backburner.supervisor.doctor.storage.ROOM", 2**62)
+def test_doctor_reports_a_disk_that_is_almost_full(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("backburner.supervisor.doctor.storage.MIN_FREE_BYTES", 2**62)
     assert "space" in problems(cli)
 
 
 @pytest.mark.parametrize("version", ["3.7.0", "3.40.1", "3.44.5", "3.50.6", "3.51.2"])
-def test_an_affected_sqlite_is_a_note(version: str):
+def test_affected_sqlite_is_a_note(version: str):
     assert [(one.check, one.level) for one in check_sqlite(version) if one.level == "note"] == (
         [("sqlite", "note")] if version != "3.7.0" else []
     )
 
 
 @pytest.mark.parametrize("version", ["3.44.6", "3.50.7", "3.51.3", "3.52.0"])
-def test_a_mended_sqlite_is_no_finding(version: str):
+def test_fixed_sqlite_is_no_finding(version: str):
     assert list(check_sqlite(version)) == []
 
 
-def test_a_distribution_of_our_names_is_found(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
+def test_doctor_reports_a_distribution_with_the_same_package(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(
         "importlib.metadata.packages_distributions", lambda: {"backburner": ["backburner-supervisor", "backburner-mcp"]}
     )
-    assert "The distribution backburner-mcp" in problems(cli)["names"]["what"]
+    found = problems(cli)["names"]
+    assert "The distribution backburner-mcp" in found["what"]
+    assert INSTALL_COMMAND in found["mend"]
