@@ -1,31 +1,78 @@
-"""When what may die at once is tried again."""
+"""Delays between tries: each is longer than the last one, with jitter where many processes may retry at once."""
 
 from __future__ import annotations
 
+import os
+
 from . import clock
 
-#: Seconds between two tries: doubled from the first to the last.
-FIRST_BACKOFF, LAST_BACKOFF = 0.05, 10.0
+#: Seconds between the first two tries to reach a process that is about to listen, and the most between any two.
+FIRST_DELAY, LONGEST_DELAY = 0.02, 0.25
+
+#: The same for a process that is started again when it has died.
+FIRST_RESTART, LONGEST_RESTART = 0.05, 10.0
+
+#: Steps after which delays no longer grow, so that no number overflows.
+MAX_STEPS = 60
+
+#: The range of the random number that a delay is multiplied by.
+NO_JITTER = (1.0, 1.0)
+FULL_JITTER = (0.0, 1.0)
 
 
 class Backoff:
-    """Later each time, and soon again after it has lived a while."""
+    """Delays in seconds, or in any other unit: they grow by `factor` from `first` to `longest`."""
+
+    def __init__(
+        self,
+        first: float = FIRST_DELAY,
+        longest: float = LONGEST_DELAY,
+        factor: float = 2.0,
+        jitter: tuple[float, float] = NO_JITTER,
+    ) -> None:
+        self._first, self._longest, self._factor, self._jitter = first, longest, factor, jitter
+        self._step = 0
+
+    def next_delay(self) -> float:
+        """Return the delay before the next try."""
+        delay = self.delay(self._step)
+        self._step += 1
+        return delay
+
+    def reset(self) -> None:
+        """Start over with the first delay: a try has succeeded."""
+        self._step = 0
+
+    def delay(self, step: int) -> float:
+        """Return the delay after so many others; `next_delay` is not affected."""
+        delay = min(self._longest, self._first * self._factor ** min(step, MAX_STEPS))
+        low, high = self._jitter
+        return delay if low == high else delay * (low + (high - low) * _random())
+
+
+class RestartTimer:
+    """Decides when a process that may die at once is started again."""
 
     def __init__(self) -> None:
-        """The first try is at once."""
-        self._rest = FIRST_BACKOFF
-        self._next = 0.0
+        self._backoff = Backoff(FIRST_RESTART, LONGEST_RESTART)
+        self._due = 0.0
 
-    def over(self) -> bool:
-        """Whether it may be tried now."""
-        return clock.monotonic() >= self._next
+    def is_due(self) -> bool:
+        """Return True if it may be started now."""
+        return clock.monotonic() >= self._due
 
     def rest(self) -> float:
-        """Seconds until it may be tried."""
-        return max(0.0, self._next - clock.monotonic())
+        """Return the seconds until it may be started."""
+        return max(0.0, self._due - clock.monotonic())
 
-    def note(self) -> None:
-        """It is tried now."""
+    def note_start(self) -> None:
+        """Put off the next start; for longer each time, unless the process has lived for a while."""
         now = clock.monotonic()
-        self._rest = FIRST_BACKOFF if now - self._next > LAST_BACKOFF else min(self._rest * 2, LAST_BACKOFF)
-        self._next = now + self._rest
+        if now - self._due > LONGEST_RESTART:
+            self._backoff.reset()
+        self._due = now + self._backoff.next_delay()
+
+
+def _random() -> float:
+    """Return a random number from 0 to 1. The module `random` would take longer to import than a launch may."""
+    return int.from_bytes(os.urandom(4)) / 2**32

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..ipc import clock
-from ..ipc.backoff import Backoff
+from ..ipc.backoff import RestartTimer
 from ..ipc.config.settings import BackgroundConfig
 from ..ipc.errors import AlreadyRunning, BadConfiguration
 from ..ipc.home import Home
@@ -95,7 +95,8 @@ class Supervisor(Role):
         self._crew = Crew(self.selector, self._told, self._burial.lost)
         self._births: dict[int, Hand] = {}
         self._flusher: Watch | None = None
-        self._flusher_backoff, self._fork_server_backoff, self._hiring_backoff = Backoff(), Backoff(), Backoff()
+        self._flusher_backoff, self._fork_server_backoff = RestartTimer(), RestartTimer()
+        self._hiring_backoff = RestartTimer()
         self._stillborn = 0
         self._fork_server_thaw, self._flusher_thaw = Thaw(), Thaw()
         self._overdue: dict[int, float] = {}
@@ -251,7 +252,7 @@ class Supervisor(Role):
         """Count a worker that died before it reported; after several, replace the fork server."""
         self._stillborn = 0 if hand.owner is not None else self._stillborn + 1
         if self._stillborn:
-            self._hiring_backoff.note()
+            self._hiring_backoff.note_start()
         if self._stillborn >= MOST_STILLBORN:
             self._stillborn = 0
             self._end_fork_server()
@@ -272,9 +273,8 @@ class Supervisor(Role):
         self._look_at = 0.0
 
     def _most_workers(self) -> int:
-        return (
-            self._config.max_workers if self._hiring_backoff.over() else min(len(self._crew), self._config.max_workers)
-        )
+        most = self._config.max_workers
+        return most if self._hiring_backoff.is_due() else min(len(self._crew), most)
 
     def _rest(self) -> float:
         now = clock.monotonic()
@@ -293,7 +293,7 @@ class Supervisor(Role):
             rests.append(self._dispatch.look_at - now)
         backoffs = [self._hiring_backoff] + [self._flusher_backoff] * (self._flusher is None)
         backoffs += [self._fork_server_backoff] * self._fork_server.lost
-        rests += [backoff.rest() for backoff in backoffs if not backoff.over()]
+        rests += [backoff.rest() for backoff in backoffs if not backoff.is_due()]
         rests += [hand.idle_since + self._config.worker_idle_s - now for hand in self._crew if hand.idle]
         return max(0.0, min(rests))
 
@@ -422,9 +422,9 @@ class Supervisor(Role):
 
     def _mind_fork_server(self) -> None:
         """A fork server that died takes no worker with it; only what was ordered from it is not coming."""
-        if not self._fork_server.lost or not self._fork_server_backoff.over():
+        if not self._fork_server.lost or not self._fork_server_backoff.is_due():
             return
-        self._fork_server_backoff.note()
+        self._fork_server_backoff.note_start()
         say("fork_server_lost")
         self._fork_server.connect()
         self._births.clear()
@@ -438,10 +438,10 @@ class Supervisor(Role):
 
     def _mind_flusher(self) -> None:
         """Have a flusher: the one that lives, or a new one."""
-        if self._flusher is None and self._flusher_backoff.over():
+        if self._flusher is None and self._flusher_backoff.is_due():
             self._watch_flusher(self._living_flusher())
             if self._flusher is None:
-                self._flusher_backoff.note()
+                self._flusher_backoff.note_start()
                 self._fork_server.spawn("flusher")
 
     def _thaw_flusher(self) -> None:

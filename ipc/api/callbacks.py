@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from .. import clock
-from ..bus.client import Naps
+from ..backoff import Backoff
 from ..errors import NotFound
 from ..model.event import Event, EventBus, Payload
 from ..model.task import Task, TaskStatus
@@ -147,7 +147,7 @@ class Waiting:
         self._open = set(self._ids)
         self._any = any
         self._stir = stir
-        self._naps = Naps()
+        self._backoff = Backoff()
         self._look_at = 0.0
         self._fence = -1
         self._behind = False
@@ -178,7 +178,7 @@ class Waiting:
     def rest(self, follower: Follower) -> float:
         """Seconds after which one should ask again, though nothing stirred."""
         within = self.within or follower.here
-        return self._naps.next() if within else max(0.0, self._look_at - clock.monotonic())
+        return self._backoff.next_delay() if within else max(0.0, self._look_at - clock.monotonic())
 
     def tasks(self) -> list[Task]:
         """Those that have ended, in the order in which they were named."""

@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .. import clock
-from ..bus.client import Client, Naps
+from ..backoff import Backoff
+from ..bus.client import Client
 from ..config.environment import of_nobody
 from ..errors import AlreadyRunning, BackburnerError, Disconnected, InvalidInput, NoSupervisor, Permanent, Temporary
 from ..failpoints import failpoint
@@ -243,13 +244,13 @@ def _last_words(text: str) -> str:
 
 def _command(home: Home, pid: int, line: str) -> None:
     """Give the supervisor a command, as soon as it listens, and wait until it is gone."""
-    naps = Naps()
+    backoff = Backoff()
     with _watched(pid) as descriptor:
         while holder(home.lock("supervisor")) == pid:
             if home.wake("supervisor", line):
                 _wait_for_end(pid, descriptor, None)
                 return
-            _ended(pid, descriptor, naps.next())
+            _ended(pid, descriptor, backoff.next_delay())
 
 
 def _follow(home: Home, role: str) -> None:
@@ -266,8 +267,8 @@ def _wait_for_end(pid: int, descriptor: int | None, patience: float | None) -> b
     """Whether a process ends within so many seconds (None: however long it takes)."""
     if descriptor is not None:
         return _ended(pid, descriptor, patience)
-    until, naps = clock.monotonic() + (patience or float("inf")), Naps()
-    while not _ended(pid, None, naps.next()):
+    until, backoff = clock.monotonic() + (patience or float("inf")), Backoff()
+    while not _ended(pid, None, backoff.next_delay()):
         if clock.monotonic() >= until:
             return False
     return True

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from .. import clock
-from ..bus.client import EVERYONE, LONGEST_NAP, Naps, Wire
+from ..backoff import LONGEST_DELAY, Backoff
+from ..bus.client import EVERYONE, Wire
 from ..errors import BackburnerError, Temporary
 from ..model.event import Event
 from ..store.events import EventLog, Line
@@ -34,14 +35,14 @@ class Stream:
 
     def __iter__(self) -> Iterator[Event]:
         """Events as they come, until `close`; over breaks and restarts each comes once. Raises Permanent."""
-        naps = Naps()
+        backoff = Backoff()
         while not self.closed:
             with suppress(Temporary):
                 for event in self._heard() if self._connect() else self._read():
-                    naps.reset()
+                    backoff.reset()
                     self._after = event.seq
                     yield event
-            self._stirred.wait(naps.next())
+            self._stirred.wait(backoff.next_delay())
             self._stirred.clear()
 
     def stir(self) -> None:
@@ -178,7 +179,7 @@ class Follower:
                 self._hand_on()
             except BackburnerError:
                 logging.getLogger("backburner").exception("the events cannot be followed")
-                clock.nap(LONGEST_NAP)
+                clock.nap(LONGEST_DELAY)
         if self._abandoned:
             self._database.close()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .. import clock
-from ..bus.client import Client, Naps
+from ..backoff import Backoff
+from ..bus.client import Client
 from ..errors import Disconnected, NoSupervisor
 from ..machine.lock import holder
 from ..store.processes import ProcessTable, Running
@@ -23,14 +24,14 @@ def wait_until_gone(queue: Queue, ids: Collection[str]) -> None:
     process has the tree ended. Raises Temporary.
     """
     claims = {one.claim for one in _running(queue) if one.id in ids}
-    naps = Naps()
+    backoff = Backoff()
     with Client(queue.home) as client:
         while left := [one for one in _running(queue) if one.claim in claims]:
             abandoned = [] if _is_supervised(queue) else [one for one in left if _is_abandoned(one)]
             if abandoned:
                 control.rescue(queue.home)
             if not abandoned:
-                _rest(client, left, naps)
+                _rest(client, left, backoff)
 
 
 def _running(queue: Queue) -> list[Running]:
@@ -45,9 +46,9 @@ def _is_abandoned(one: Running) -> bool:
     return one.owner is None or one.owner.identity.alive() is False
 
 
-def _rest(client: Client, left: Collection[Running], naps: Naps) -> None:
+def _rest(client: Client, left: Collection[Running], backoff: Backoff) -> None:
     """Until one of them has ended, but not for long."""
     try:
         client.call("wait", ids=[one.id for one in left], any=True, timeoutMs=LOOK_MS)
     except (NoSupervisor, Disconnected):
-        clock.nap(naps.next())
+        clock.nap(backoff.next_delay())

@@ -12,6 +12,7 @@ from itertools import count
 from typing import Any
 
 from .. import clock
+from ..backoff import Backoff
 from ..errors import (
     BackburnerError,
     Disconnected,
@@ -34,8 +35,6 @@ MAX_ANSWER = 256 * 1024 * 1024
 CHUNK = 64 * 1024
 #: Connections that are kept for the next call.
 KEPT = 4
-#: The rests between two looks for a bus that is not there, in seconds.
-SHORTEST_NAP, LONGEST_NAP = 0.02, 0.25
 
 #: The parent to name for the events of all parents, and of none.
 EVERYONE = "*"
@@ -107,23 +106,6 @@ class Dialogue:
             self._answers[message.id] = message
 
 
-class Naps:
-    """How long to rest before the next look for a bus that is not there."""
-
-    def __init__(self) -> None:
-        """Start with the shortest."""
-        self._next = SHORTEST_NAP
-
-    def next(self) -> float:
-        """Seconds, each time more."""
-        nap, self._next = self._next, min(LONGEST_NAP, 2 * self._next)
-        return nap
-
-    def reset(self) -> None:
-        """It was there."""
-        self._next = SHORTEST_NAP
-
-
 class Listener:
     """What a subscriber remembers, so that it can go on after a break without a gap or a repetition."""
 
@@ -133,7 +115,7 @@ class Listener:
         self._types = None if types is None else list(types)
         self._log: str | None = None
         self._owed: int | None = None
-        self.naps = Naps()
+        self.backoff = Backoff()
 
     @property
     def subscription(self) -> dict[str, Any]:
@@ -163,7 +145,7 @@ class Listener:
             raise Disconnected("The home has another event log than before.")
         if self._after is None and self._parent == EVERYONE:
             self._after = answer["seq"]
-        self.naps.reset()
+        self.backoff.reset()
 
     def heard(self, notification: Notification) -> Event:
         """The event, which need not come again. Raises Disconnected where it is none."""
@@ -222,12 +204,12 @@ class Client:
         listener = Listener(parent, after, types, consumer)
         while not self._closed.is_set():
             with suppress(Temporary):
-                wire = self._connect(None, listener.naps)
+                wire = self._connect(None, listener.backoff)
                 try:
                     yield from _listen(wire, listener, ack)
                 finally:
                     self._drop(wire)
-            self._closed.wait(listener.naps.next())
+            self._closed.wait(listener.backoff.next_delay())
 
     def close(self) -> None:
         """Hang up; whoever waits in `call` gets Disconnected, and `events` end."""
@@ -244,7 +226,7 @@ class Client:
                 if not wire.stale:
                     return wire
                 self._drop(wire)
-        return self._connect(self._patience, Naps())
+        return self._connect(self._patience, Backoff())
 
     def _give(self, wire: Wire) -> None:
         if wire.busy or self._closed.is_set() or len(self._idle) >= KEPT:
@@ -252,13 +234,13 @@ class Client:
         else:
             self._idle.append(wire)
 
-    def _connect(self, patience: float | None, naps: Naps) -> Wire:
+    def _connect(self, patience: float | None, backoff: Backoff) -> Wire:
         """A new connection, as soon as there is a bus. Raises NoSupervisor, and Disconnected once closed."""
         until = None if patience is None else clock.monotonic() + patience
         while (wire := self._try()) is None:
             if until is not None and clock.monotonic() >= until:
                 raise no_supervisor(self._home)
-            self._closed.wait(naps.next())
+            self._closed.wait(backoff.next_delay())
         return wire
 
     def _try(self) -> Wire | None:

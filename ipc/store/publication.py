@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from .. import clock
+from ..backoff import Backoff
 from ..errors import HeldByWorker
 from ..machine.lock import holder
 from .processes import wake_process
 from .sqlite.database import Database
 
-#: Seconds between two tries: the shortest, which doubles, and the longest.
-SHORTEST, LONGEST = 0.001, 0.05
+#: Seconds between the first two tries, and the most between any two.
+FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
 
 #: Seconds after which the supervisor is woken: it has to see that a worker does not answer.
 ESCALATE_AFTER = 0.2
@@ -33,7 +34,7 @@ class Publication:
         self._database = database
         self._began = clock.monotonic()
         self._timeout = timeout
-        self._rest = SHORTEST
+        self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
 
     def wait_for(self, owners: Collection[int]) -> None:
         """Wake the workers, then wait a little before the next try.
@@ -46,8 +47,7 @@ class Publication:
             raise HeldByWorker
         if waited >= ESCALATE_AFTER:
             self._database.home.wake("supervisor")
-        clock.nap(self._rest)
-        self._rest = min(2 * self._rest, LONGEST)
+        clock.nap(self._backoff.next_delay())
 
     def _is_supervised(self) -> bool:
         return holder(self._database.home.lock("supervisor")) is not None

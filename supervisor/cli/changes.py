@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Self
 
 from ...ipc import clock
+from ...ipc.backoff import Backoff
 from ...ipc.bus.client import EVERYONE, Client
 from ...ipc.errors import BackburnerError
 from ...ipc.machine.lock import holder
@@ -14,7 +15,7 @@ from ...ipc.store.events import EventLog
 from .context import Desk
 
 #: The rests between two looks at the database, in seconds; while the bus tells all, a look only makes sure.
-FIRST_NAP, LONGEST_NAP, RARE = 0.01, 0.2, 2.0
+FIRST_DELAY, LONGEST_DELAY, RARE = 0.01, 0.2, 2.0
 
 
 class Watch:
@@ -25,7 +26,7 @@ class Watch:
         self._database, self._home = desk.database, desk.home
         self._seen = self._database.changed()
         self._told = threading.Event()
-        self._nap = FIRST_NAP
+        self._backoff = Backoff(FIRST_DELAY, RARE, 1.5)
         self._client = Client(desk.home)
         after = EventLog(self._database).last_seq()
         self._listener = threading.Thread(target=self._listen, args=(after,), name="watch", daemon=True)
@@ -43,12 +44,11 @@ class Watch:
         """Return as soon as something may have changed, or after `most` seconds; which of the two it was."""
         end = None if most is None else clock.monotonic() + most
         while not self._woken():
-            left = self._nap if end is None else min(self._nap, end - clock.monotonic())
+            left = float("inf") if end is None else end - clock.monotonic()
             if left <= 0:
                 return False
-            self._told.wait(left)
-            self._nap = min(self._nap * 1.5, self._longest())
-        self._nap = FIRST_NAP
+            self._told.wait(min(left, self._backoff.next_delay(), self._longest()))
+        self._backoff.reset()
         return True
 
     def _woken(self) -> bool:
@@ -58,7 +58,7 @@ class Watch:
         return told or seen != self._seen
 
     def _longest(self) -> float:
-        return LONGEST_NAP if holder(self._home.lock("flusher")) is None else RARE
+        return LONGEST_DELAY if holder(self._home.lock("flusher")) is None else RARE
 
     def _listen(self, after: int) -> None:
         with suppress(BackburnerError):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import random
 from typing import NamedTuple
 
 from ...ipc import clock
+from ...ipc.backoff import FULL_JITTER, Backoff
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.model.claim import Attempted, Settlement
 from ...ipc.model.task import TaskStatus
@@ -59,8 +59,7 @@ def settlement_of(
 
 def backoff(attempt: int, config: BackgroundConfig) -> int:
     """Return the milliseconds to wait after this attempt, before the next one."""
-    bound = min(config.retry_max_ms, config.retry_base_ms * 2 ** min(attempt - 1, 60))
-    return round(random.uniform(0, bound))
+    return round(Backoff(config.retry_base_ms, config.retry_max_ms, jitter=FULL_JITTER).delay(attempt - 1))
 
 
 def interrupted(one: Attempted, why: str) -> Settlement:

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from ...ipc import clock
 from ...ipc.api import control
 from ...ipc.api.waiting import wait_until_gone
-from ...ipc.bus.client import EVERYONE, Client, Naps
+from ...ipc.backoff import Backoff
+from ...ipc.bus.client import EVERYONE, Client
 from ...ipc.bus.handlers import PARAMETERS
 from ...ipc.config.environment import captured
 from ...ipc.config.settings import BackgroundConfig, load, read
@@ -234,7 +235,7 @@ class Office:
 
     async def _rest(self, until: float, wanted: Mapping[str, Any]) -> None:
         """Until they have ended or the time is over. It starts no supervisor: the user may just have taken one down."""
-        patience, naps = 0.0 if self._is_down() else RETURN, Naps()
+        patience, backoff = 0.0 if self._is_down() else RETURN, Backoff()
         while True:
             left = max(0.0, until - clock.monotonic())
             try:
@@ -246,7 +247,7 @@ class Office:
                 is_lost = self._is_down()
             if is_lost or left == 0:
                 return None
-            await asyncio.sleep(min(left, naps.next()))  # a bus may hang up at once, again and again
+            await asyncio.sleep(min(left, backoff.next_delay()))  # a bus may hang up at once, again and again
 
     def _wait_on_bus(self, client: Client, until: float, wanted: Mapping[str, Any]) -> None:
         left = max(0.0, until - clock.monotonic())  # the call may have waited for a thread
@@ -274,9 +275,9 @@ class Office:
 
     async def _cancel(self, params: dict[str, Any], parent: str) -> Answer:
         id = await asyncio.to_thread(lambda: self._queue().find(params["id"]))
-        naps = Naps()
+        backoff = Backoff()
         while not (task := await self._cancelled(id)).status.ended:
-            await asyncio.sleep(naps.next())  # as in a wait
+            await asyncio.sleep(backoff.next_delay())  # as in a wait
         return _told(task)
 
     async def _cancelled(self, id: str) -> Task:

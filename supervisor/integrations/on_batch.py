@@ -9,6 +9,7 @@ from collections import deque
 from selectors import EVENT_READ, BaseSelector
 
 from ...ipc import clock
+from ...ipc.backoff import Backoff
 from ...ipc.config.environment import of_nobody
 from ...ipc.config.settings import BATCH_PLACEHOLDERS, on_batch
 from ...ipc.store.events import BATCH, EventLog, Line
@@ -23,8 +24,6 @@ PAGE = 256
 PATIENCE, FIRST_REST, LAST_REST = 60.0, 1.0, 300.0
 #: Failures of one batch that the log tells of; after them it is silent until the batch is told.
 TOLD = 10
-#: Enough of them to come from the first rest to the last; more would in the end be no number any more.
-DOUBLINGS = 16
 
 
 class Herald:
@@ -150,7 +149,7 @@ class Herald:
 
 def rest_after(tries: int) -> float:
     """Seconds from a batch's failure number `tries` to its next try."""
-    return min(LAST_REST, FIRST_REST * 2.0 ** min(tries - 1, DOUBLINGS))
+    return Backoff(FIRST_REST, LAST_REST).delay(tries - 1)
 
 
 def filled(template: str, words: dict[str, str]) -> str:

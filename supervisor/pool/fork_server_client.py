@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from ...ipc import clock
-from ...ipc.backoff import Backoff
+from ...ipc.backoff import RestartTimer
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.machine.lock import holder
@@ -56,12 +56,12 @@ class ForkServerClient:
 
     def connect(self) -> None:
         """Reach the fork server that lives, or start one: again, if it dies before it listens. Raises Temporary."""
-        deadline, backoff = clock.monotonic() + START_PATIENCE, Backoff()
+        deadline, timer = clock.monotonic() + START_PATIENCE, RestartTimer()
         while (connection := self._try()) is None:
             if clock.monotonic() > deadline:
                 raise Temporary(f"The fork server of {self._home.folder} does not answer; see {self._home.log}.")
-            if backoff.over() and not self._is_coming():
-                backoff.note()
+            if timer.is_due() and not self._is_coming():
+                timer.note_start()
                 self._started = start_detached(self._command, self._roomy_environment())
             clock.nap(0.01)
         self._line = ControlLine(connection, self._selector, lambda message, _channel: self._heard(message))

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 
 from ... import clock
+from ...backoff import Backoff
 from ...errors import GateBusy
 from ...machine.lock import holder_of, try_lock
 from ...machine.watchdog import Thaw
@@ -25,8 +26,9 @@ from ...machine.watchdog import Thaw
 #: Seconds a writer waits for the gate: longer than any transaction of ours, shorter than a person's patience.
 PATIENCE = 5.0
 
-#: Seconds between two tries: from the length of a short transaction up to where sixteen that wait look up often enough.
-FIRST_NAP, LONGEST_NAP = 0.0001, 0.003
+#: Seconds between the first two tries, about as long as a short transaction, and the most between any two: sixteen
+#: writers that wait still try often enough. The jitter keeps them from trying at the same moment.
+FIRST_DELAY, LONGEST_DELAY, JITTER = 0.0001, 0.003, (0.5, 1.5)
 
 #: Seconds after which a writer looks at who holds the gate: longer than a queue of many takes.
 LONG = 0.1
@@ -92,7 +94,8 @@ class Gate:
         self._mutex.release()
 
     def _wait(self, deadline: float) -> None:
-        rest, thaw = FIRST_NAP, Thaw()  # who held it at the last wait has let go of it since
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, 3.0, JITTER)
+        thaw = Thaw()  # who held it at the last wait has let go of it since
         began = clock.monotonic()
         while not self._try():
             now = clock.monotonic()
@@ -100,8 +103,7 @@ class Gate:
                 raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
             if now - began >= LONG:
                 thaw.look(holder_of(self._descriptor))
-            clock.nap(rest * _uneven())
-            rest = min(rest * 3, LONGEST_NAP)
+            clock.nap(backoff.next_delay())
 
     def _try(self) -> bool:
         if self._descriptor < 0:
@@ -139,11 +141,6 @@ def _has_terminal() -> bool:
     except OSError as error:
         return error.errno not in (errno.ENXIO, errno.ENOENT)
     return True
-
-
-def _uneven() -> float:
-    """From 0.5 to 1.5, so that those who wait do not come together; the clock is random enough for that."""
-    return 0.5 + clock.nanoseconds() % 1024 / 1024
 
 
 def _forget_all() -> None:

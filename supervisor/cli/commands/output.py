@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import click
 
+from ....ipc.backoff import Backoff
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Desk
 from ..options import example, id_argument, print_json
@@ -81,13 +82,14 @@ def follow_task(desk: Desk, id: str, pipes: Sequence[Pipe]) -> Task:
 
     with Watch(desk) as watch:
         task = desk.tasks.get(id)
-        rest = FIRST_REST
+        backoff = Backoff(FIRST_REST, LONGEST_REST, 1.5)
         while True:
             moved = any([pipe.drain() for pipe in pipes])
             if task.status.ended and all(pipe.eof for pipe in pipes):
                 return task
-            rest = FIRST_REST if moved else min(rest * 1.5, LONGEST_REST)
-            if watch.rest(rest if task.status is TaskStatus.RUNNING else None):
+            if moved:
+                backoff.reset()
+            if watch.rest(backoff.next_delay() if task.status is TaskStatus.RUNNING else None):
                 task = desk.tasks.get(id)
 
 

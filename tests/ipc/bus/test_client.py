@@ -299,13 +299,6 @@ def test_a_wrong_subscription_is_an_error_and_no_endless_trying(served, client):
         list(islice(client.events("*", after=0, ack=True), 2))
 
 
-def test_naps_grow_and_begin_again():
-    naps = client_module.Naps()
-    assert [naps.next() for _ in range(6)] == [0.02, 0.04, 0.08, 0.16, 0.25, 0.25]
-    naps.reset()
-    assert naps.next() == 0.02
-
-
 def test_a_server_that_talks_nonsense_is_one_that_is_gone():
     dialogue = client_module.Dialogue()
     for data in (
