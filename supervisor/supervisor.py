@@ -17,6 +17,7 @@ from ..ipc.backoff import RestartTimer
 from ..ipc.config.settings import BackgroundConfig
 from ..ipc.errors import AlreadyRunning, BadConfiguration
 from ..ipc.home import Home
+from ..ipc.lines import LineReader, LineTooLong
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock, holder
 from ..ipc.machine.proc import is_stopped
@@ -106,7 +107,7 @@ class Supervisor(Role):
         self._due: int | None = 0
         self._counted = self._limits_applied = self._recovered = False
         self._orders: list[str] = []
-        self._hints = b""
+        self._hints = LineReader()
         self._departure: Departure | None = None
         self._watchdog = Watchdog()
         self._wall = WallClock()
@@ -469,8 +470,12 @@ class Supervisor(Role):
     # hints and orders
 
     def _hinted(self, data: bytes) -> None:
-        *lines, self._hints = (self._hints + data).split(b"\n")
-        for line in set(lines):
+        self._hints.feed(data)
+        try:
+            lines = list(self._hints.lines())
+        except LineTooLong:  # no process of ours writes such a line
+            self._hints, lines = LineReader(), [b""]
+        for line in dict.fromkeys(lines):
             self._hint(line.decode(errors="replace"))
 
     def _hint(self, line: str) -> None:

@@ -15,6 +15,7 @@ from ..ipc import clock
 from ..ipc.errors import Temporary
 from ..ipc.failpoints import failpoint
 from ..ipc.home import Home
+from ..ipc.lines import LineReader
 from ..ipc.machine.proc import watch_own_children
 from ..ipc.model.claim import Ended, Settlement, Slot, Step, Taken
 from ..ipc.store.applied_config import applied_configuration
@@ -50,7 +51,7 @@ class Worker(Role):
         """Work for the process at the other end of `channel`."""
         super().__init__(home)
         self._channel = channel
-        self._heard = b""
+        self._reader = LineReader()
         self._slot: Slot | None = None
         self._chained = True
         self._leaving = False
@@ -417,8 +418,8 @@ class Worker(Role):
         if not data:  # the supervisor is gone
             self._unregister(self._channel)
             self._leave()
-        *lines, self._heard = (self._heard + data).split(b"\n")
-        for line in lines:
+        self._reader.feed(data)
+        for line in self._reader.lines():
             self._obey(json.loads(line))
 
     def _obey(self, order: dict[str, Any]) -> None:

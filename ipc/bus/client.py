@@ -25,9 +25,10 @@ from ..errors import (
 )
 from ..failpoints import failpoint
 from ..home import Home
+from ..lines import MAX_LINE, LineReader, LineTooLong
 from ..model.event import Event
 from . import jsonrpc
-from .jsonrpc import Id, LineReader, Notification, Response, RpcError
+from .jsonrpc import Id, Notification, Response, RpcError
 
 #: The longest line that a server may send: a page of a thousand tasks, each with its longest result.
 MAX_ANSWER = 256 * 1024 * 1024
@@ -67,8 +68,8 @@ class Dialogue:
             frame = jsonrpc.encode_request(number, method, params)
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(f"That cannot be sent: {error}.") from None
-        if len(frame) > jsonrpc.MAX_LINE + 1:
-            raise InvalidInput(f"A request has at most {jsonrpc.MAX_LINE} bytes.")
+        if len(frame) > MAX_LINE + 1:
+            raise InvalidInput(f"A request has at most {MAX_LINE} bytes.")
         return number, frame
 
     def hear(self, data: bytes) -> None:
@@ -79,7 +80,7 @@ class Dialogue:
         try:
             for message in map(jsonrpc.decode_message, self._reader.lines()):
                 self._sort(message)
-        except RpcError as error:
+        except (RpcError, LineTooLong) as error:
             raise Disconnected(f"The bus sent what is no message: {error}") from None
 
     def answered(self, number: int) -> bool:

@@ -12,9 +12,10 @@ from typing import Protocol
 
 from ..errors import BackburnerError
 from ..failpoints import failpoint
+from ..lines import LineReader, LineTooLong
 from ..store.events import Line
 from . import jsonrpc
-from .jsonrpc import LineReader, LineTooLong, Request
+from .jsonrpc import Request
 
 #: The parent to name for the events of all parents, and of none.
 EVERYONE = "*"

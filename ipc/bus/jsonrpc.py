@@ -10,8 +10,6 @@ from typing import Any
 
 from ..errors import BackburnerError
 
-#: The longest line that a server takes, without its newline, in bytes.
-MAX_LINE = 1024 * 1024
 #: How deep a message may be nested; the inputs of a task stay well below it.
 MAX_DEPTH = 128
 
@@ -39,14 +37,6 @@ class RpcError(BackburnerError):
         self.id = id
 
 
-class LineTooLong(RpcError):
-    """A line is longer than allowed."""
-
-    def __init__(self, limit: int) -> None:
-        """Say how long a line may be, in bytes."""
-        super().__init__(INVALID_REQUEST, f"A line is longer than {limit} bytes.")
-
-
 @dataclass(frozen=True)
 class Request:
     """What a client asks. When `silent` it gave no id and wants no answer."""
@@ -72,48 +62,6 @@ class Notification:
 
     method: str
     params: dict[str, Any]
-
-
-class LineReader:
-    """Cuts a stream of bytes into lines."""
-
-    def __init__(self, limit: int = MAX_LINE) -> None:
-        """Take lines of at most `limit` bytes."""
-        self._limit = limit
-        self._buffer = bytearray()
-        self._searched = 0
-        self._broken = False
-
-    def feed(self, data: bytes) -> None:
-        """Take more of the stream; after a line that was too long it is ignored."""
-        if not self._broken:
-            self._buffer += data
-
-    def lines(self) -> Iterator[bytes]:
-        """The whole lines so far, without their newlines; may be left and taken up again.
-
-        Raises LineTooLong, and from then on always, as soon as a line is over the limit, ended or not.
-        """
-        while (line := self._next()) is not None:
-            yield line
-
-    def _next(self) -> bytes | None:
-        end = self._buffer.find(b"\n", self._searched)
-        if self._broken or (len(self._buffer) if end < 0 else end) > self._limit:
-            self._give_up()
-        if end < 0:
-            self._searched = len(self._buffer)
-            return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._searched = 0
-        return line
-
-    def _give_up(self) -> None:
-        self._broken = True
-        self._buffer.clear()
-        self._searched = 0
-        raise LineTooLong(self._limit)
 
 
 def decode_request(line: bytes) -> Request:

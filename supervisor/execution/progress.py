@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...ipc.config.extract import document_of, pointer, text_of
+from ...ipc.lines import LineReader, LineTooLong
 
 #: Bytes that one check reads at most. If the output grows faster, some lines are not counted.
 MAX_READ = 4 * 1024 * 1024
@@ -28,7 +29,7 @@ class Progress:
         self.next_at = now + self._interval
         self._rules = {name: [pointer(rule) for rule in some] for name, some in rules.items()}
         self._offset = 0
-        self._rest = b""
+        self._reader = LineReader(MAX_READ)
         self._calls = 0
         self._tool = self._message = ""
         self._sums = {"tokens": 0.0, "cost": 0.0}
@@ -48,17 +49,20 @@ class Progress:
         self._last = text
         return text
 
-    def _lines(self) -> list[bytes]:
-        *lines, self._rest = (self._rest + self._appended()).split(b"\n")
-        self._rest = self._rest[:MAX_READ]
-        return lines
+    def _lines(self) -> Iterator[bytes]:
+        appended = self._appended()
+        self._reader.feed(appended)
+        try:
+            yield from self._reader.lines()
+        except LineTooLong:
+            self._reader = LineReader(MAX_READ)
 
     def _appended(self) -> bytes:
         try:
             with open(self._path, "rb") as file:
                 size = os.fstat(file.fileno()).st_size
                 if size - self._offset > MAX_READ:
-                    self._offset, self._rest = size - MAX_READ, b""
+                    self._offset, self._reader = size - MAX_READ, LineReader(MAX_READ)
                 file.seek(self._offset)
                 data = file.read(size - self._offset)
         except FileNotFoundError:

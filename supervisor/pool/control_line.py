@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...ipc.failpoints import failpoint
+from ...ipc.lines import LineReader
 
 
 class ControlLine:
@@ -25,7 +26,7 @@ class ControlLine:
         self._connection = connection
         self._selector = selector
         self._heard = heard
-        self._rest = b""
+        self._reader = LineReader()
         self._channels: list[socket.socket] = []
         self.closed = False
         selector.register(connection, selectors.EVENT_READ, self._readable)
@@ -74,8 +75,8 @@ class ControlLine:
             self.close()
             return
         self._channels += [_received(descriptor) for descriptor in descriptors]
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
+        self._reader.feed(data)
+        for line in self._reader.lines():
             message = json.loads(line)
             wants = "spawn" in message and message.get("channel", False)
             self._heard(message, self._channels.pop(0) if wants and self._channels else None)

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...ipc import clock
 from ...ipc.failpoints import failpoint
+from ...ipc.lines import LineReader
 from ...ipc.machine.identity import Identity
 from ...ipc.model.claim import Slot
 from ...ipc.store.processes import Process
@@ -31,7 +32,7 @@ class Hand:
     slot: Slot | None = None
     given: bool = False
     leaving: bool = False
-    heard: bytes = b""
+    reader: LineReader = field(default_factory=LineReader)
     idle_since: float = field(default_factory=clock.monotonic)
 
     @property
@@ -142,8 +143,8 @@ class Crew:
         if not data:
             self._hang_up(hand)
             return
-        *lines, hand.heard = (hand.heard + data).split(b"\n")
-        for line in lines:
+        hand.reader.feed(data)
+        for line in hand.reader.lines():
             self._told(hand, json.loads(line))
 
     def _hang_up(self, hand: Hand) -> None:

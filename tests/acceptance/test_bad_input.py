@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from backburner.ipc.api.control import program
-from backburner.ipc.bus.jsonrpc import MAX_LINE
+from backburner.ipc.lines import MAX_LINE
 from backburner.ipc.store.events import EventLog
 from tests.acceptance.conftest import BRISK
 from tests.helpers.bus import Peer

@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from backburner.ipc.bus import jsonrpc
-from backburner.ipc.bus.jsonrpc import LineReader, LineTooLong, Notification, Request, Response, RpcError
+from backburner.ipc.bus.jsonrpc import Notification, Request, Response, RpcError
 from backburner.ipc.errors import InvalidInput, NotFound
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -133,69 +133,6 @@ def test_a_file_name_that_is_no_utf8_does_not_break_the_wire():
 def test_what_is_not_json_is_never_sent(result):
     with pytest.raises((TypeError, ValueError)):
         jsonrpc.encode_result(1, result)
-
-
-def test_lines_are_cut_however_they_come():
-    reader = LineReader()
-    reader.feed(b"a\nb")
-    assert list(reader.lines()) == [b"a"]
-    reader.feed(b"c\n\nd\n")
-    assert list(reader.lines()) == [b"bc", b"", b"d"]
-    assert list(reader.lines()) == []
-
-
-def test_lines_may_be_left_and_taken_up_again():
-    reader = LineReader()
-    reader.feed(b"a\nb\nc\n")
-    assert next(reader.lines()) == b"a"
-    assert list(reader.lines()) == [b"b", b"c"]
-
-
-def test_a_line_of_exactly_the_limit_passes_and_one_more_byte_does_not():
-    reader = LineReader(limit=4)
-    reader.feed(b"1234\n")
-    assert list(reader.lines()) == [b"1234"]
-    reader.feed(b"12345\n")
-    with pytest.raises(LineTooLong):
-        list(reader.lines())
-
-
-def test_an_unfinished_line_that_is_too_long_is_refused_at_once_and_for_good():
-    reader = LineReader(limit=4)
-    reader.feed(b"ok\n12345")
-    lines = reader.lines()
-    assert next(lines) == b"ok"
-    with pytest.raises(LineTooLong) as refused:
-        next(lines)
-    assert refused.value.rpc_code == jsonrpc.INVALID_REQUEST
-    reader.feed(b"\nmore\n")
-    with pytest.raises(LineTooLong):
-        list(reader.lines())
-
-
-def test_a_long_line_in_many_pieces_is_not_searched_from_its_start_each_time():
-    reader = LineReader(limit=8 * 1024 * 1024)
-    for _ in range(200_000):
-        reader.feed(b"x" * 32)
-        assert next(reader.lines(), None) is None
-    reader.feed(b"\n")
-    assert len(next(reader.lines())) == 32 * 200_000
-
-
-@given(st.lists(st.binary(max_size=40)), st.integers(1, 30))
-@example([b"x" * 31 + b"\n"], 30)
-def test_any_bytes_in_any_chunks_are_lines_or_too_long_and_take_little_memory(chunks, limit):
-    reader, lines = LineReader(limit), []
-    whole = b"".join(chunks)
-    with suppress(LineTooLong):
-        for chunk in chunks:
-            reader.feed(chunk)
-            lines += reader.lines()
-            assert len(reader._buffer) <= limit
-    expected = whole.split(b"\n")
-    assert lines == expected[: len(lines)]
-    rest = expected[len(lines) :]
-    assert len(rest) == 1 or len(rest[0]) > limit
 
 
 @given(st.binary() | JSON.map(lambda document: json.dumps(document).encode()))

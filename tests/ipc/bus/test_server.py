@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from backburner.ipc.bus import jsonrpc
+from backburner.ipc import lines
 from backburner.ipc.bus import server as bus_module
 from backburner.ipc.bus.connection import FULL, REQUESTS
 from backburner.ipc.bus.server import LATER, SUBSCRIPTIONS, Bus, Method
@@ -682,7 +682,7 @@ def test_every_frame_is_one_line(served, peer):
     peer.call("subscribe", parentSessionId="p")
     served.tell("p", text="a\nb\u2028c")
     assert peer.hear()["params"]["text"] == "a\nb\u2028c"
-    assert jsonrpc.MAX_LINE == MIB
+    assert lines.MAX_LINE == MIB
 
 
 def test_served_is_a_helper_that_reports_errors(served: Served):

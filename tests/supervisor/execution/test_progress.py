@@ -58,6 +58,17 @@ def test_output_that_grows_too_fast_is_read_from_its_end(path: Path, monkeypatch
     assert watched.check(1.0) == "new"
 
 
+def test_line_longer_than_a_check_reads_is_skipped(path: Path, monkeypatch):
+    monkeypatch.setattr(progress, "MAX_READ", 100)
+    watched = Progress(str(path), RULES, 1000, 0.0)
+    for _ in range(3):
+        with path.open("a") as file:
+            file.write("x" * 60)
+        assert watched.check(1.0) is None
+    write(path, {"say": "rest of the long line"}, {"say": "new"})
+    assert watched.check(2.0) == "new"
+
+
 def test_check_is_due_after_each_interval_and_never_without_rules(path: Path):
     watched = Progress(str(path), RULES, 1500, 10.0)
     assert watched.next_at == 11.5
