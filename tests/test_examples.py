@@ -23,15 +23,15 @@ with_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
 def events(home: Path, parent: str, *words: str) -> list[dict]:
-    """What the log has for a parent."""
+    """Return the events of a session."""
     done = backburner(home, "listen", "--parent", parent, "--until-now", "--json", *words)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 @with_node
-def test_the_node_client_hears_everything_once_though_the_flusher_is_killed(supervised: Path):
-    """It is told of the first end, loses its connection, and goes on with what came after the last event it saw."""
+def test_node_client_receives_each_event_once_when_the_flusher_is_killed(supervised: Path):
+    """It receives the first end, loses its connection, and continues after the last event that it has received."""
     gate = supervised.parent / "gate"
     os.mkfifo(gate)
     commands = json.dumps([["echo", "first"], ["cat", str(gate)]])
@@ -56,14 +56,27 @@ def test_the_node_client_hears_everything_once_though_the_flusher_is_killed(supe
     assert events(supervised, parent) == [], "all of it was acknowledged"
 
 
-def test_the_python_example_launches_and_is_told(home: Path, no_strays: None):
-    example = [sys.executable, str(ROOT / "examples" / "manager.py")]
+def python_example(home: Path, name: str) -> subprocess.CompletedProcess[str]:
+    """Run an example of the Python package in a project, then stop the supervisor that it started."""
+    example = [sys.executable, str(ROOT / "examples" / name)]
     done = subprocess.run(example, cwd=home.parent, capture_output=True, text=True, timeout=50, check=False)
-    down = backburner(home, "down")
-    assert (done.returncode, done.stderr, down.returncode) == (0, "", 0)
+    assert backburner(home, "down").returncode == 0
+    return done
+
+
+def test_manager_example_prints_ends_and_results(home: Path, no_strays: None):
+    done = python_example(home, "manager.py")
+    assert (done.returncode, done.stderr) == (0, "")
     first, second, *results = done.stdout.splitlines()
-    assert (first, second) == ("told: build completed", "told: parse error")
-    assert [line.split()[1].partition(":")[0] for line in results] == ["ok", "json.decoder.JSONDecodeError"]
+    assert (first, second) == ("ended: build completed", "ended: parse error")
+    assert [line.partition(" -> ")[2].partition(":")[0] for line in results] == ["ok", "json.decoder.JSONDecodeError"]
+
+
+def test_events_example_prints_the_events_of_its_task(home: Path, no_strays: None):
+    done = python_example(home, "events.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    types = [line.split()[0] for line in done.stdout.splitlines()]
+    assert types == ["background_task_started", "background_task_completed", "background_tasks_batch"]
 
 
 @checkout_only

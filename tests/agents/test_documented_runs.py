@@ -20,7 +20,7 @@ from tests.helpers.stage import Stage
 PATIENCE = 240.0
 pytestmark = pytest.mark.timeout(600)
 
-DOCUMENTS = ("README.md", "docs/agents.md")
+DOCUMENTS = ("docs/reference/agents.md",)
 SHOWN = re.compile(r"```console\n(\$ backburner launch --agent (\S+) .*?)```", re.DOTALL)
 #: Tasks' and agents' own: they are new each time.
 IDS = re.compile(r"(bg-)?\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bses_\w+|\b01[0-9a-z]{24}\b")
