@@ -29,7 +29,7 @@ from tests.helpers.model import Call, Model, Say
 from tests.helpers.parent import ALLOWED, KEY, SETTLED
 
 ROOT = Path(__file__).resolve().parents[1]
-CAST, DRAWING = ROOT / "docs" / "told.cast", ROOT / "docs" / "told.svg"
+CAST, DRAWING = (ROOT / "docs" / "images" / name for name in ("claude-code.cast", "claude-code.svg"))
 COLUMNS, ROWS = 100, 32
 #: Seconds that one command may take, between two keys, and between a command and the next.
 PATIENCE, KEY_PAUSE, PAUSE = 180.0, 0.03, 1.0
@@ -40,17 +40,17 @@ PROMPT = "$ "
 TASK = "backburner launch --up --description 'count words' -- sh -c 'sleep 15; wc -w LICENSE'"
 TURNS = (
     Call("Bash", {"command": TASK}),
-    Say("It runs in the background; I will be told."),
-    Say("I was told: it is done."),
+    Say("The task runs in the background. I will be notified when it ends."),
+    Say("The task has completed: LICENSE has 170 words."),
 )
 COMMANDS = (
-    "# Claude Code is real; its model is a script on loopback that writes down what it is told",
-    "backburner install claude --yes | grep -E '^[+]{3}|\"command\": '",
+    "# A real Claude Code. Its model is a script on this machine that logs what it receives.",
+    "backburner install claude --yes > /dev/null",
     "claude -p 'Count the words of LICENSE, in the background'",
     "backburner show - | grep -E '^(parentSessionId|command|status) '",
     "backburner wait -",
     "claude -p --continue 'And?'",
-    "# what the model was told",
+    "# What the model received:",
     r"""grep -o '[A-Za-z]* hook additional context[^"]*' ../model.log | sed 's/\\n/\n/g'""",
 )
 
@@ -156,7 +156,7 @@ def _named(text: str, names: Mapping[str, str]) -> str:
 
 def cast(shown: Sequence[tuple[float, str]]) -> str:
     """A recording as asciinema has it, version 2."""
-    head = {"version": 2, "width": COLUMNS, "height": ROWS, "idle_time_limit": 2, "title": "An agent is told"}
+    head = {"version": 2, "width": COLUMNS, "height": ROWS, "idle_time_limit": 2, "title": "Claude Code is notified"}
     events = [[round(when, 3), "o", text] for when, text in shown]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [head, *events])
 

@@ -1,4 +1,4 @@
-"""The books of scripts/chaos, and what must be true of them: I1 to I8 of ARCHITECTURE.md, judged from outside.
+"""The books of scripts/chaos, and what must be true of them: I1 to I8 of the design, judged from outside.
 
 Nothing of backburner is asked but its database file, read with statements of our own, and what it said to launchers
 and subscribers while it lived.

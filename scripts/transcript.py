@@ -1,4 +1,4 @@
-"""Makes the transcripts in README.md by running the real thing, in a temporary project.
+"""Makes the transcripts in README.md and docs/ by running their commands, each document in a temporary project.
 
 `<!-- transcript -->` blocks hold commands (`$ …`), run one after the other, each in a terminal; `<!-- conversation -->`
 is spoken over the socket; `<!-- file: PATH -->` is that file. What differs from run to run (ids, times, processes,
@@ -30,7 +30,6 @@ from typing import Any
 from backburner.ipc.api.control import program
 
 ROOT = Path(__file__).resolve().parents[1]
-README = ROOT / "README.md"
 
 #: The columns of the terminal that the commands see.
 COLUMNS = 110
@@ -296,7 +295,7 @@ def _provide(folder: Path, name: str, command: list[str]) -> None:
 
 
 def remade(text: str) -> str:
-    """README with all its blocks made anew."""
+    """Return a document with all its blocks made by running them."""
     with staged() as stage:
 
         def block(found: re.Match[str]) -> str:
@@ -306,13 +305,19 @@ def remade(text: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """The exit code: with `--check` 1 where README is not what it should be."""
-    old = README.read_text()
+    """Return the exit code: with `--check` 1 if a document differs from what its commands print."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    transcribed = [path for path in paths if BLOCK.search(path.read_text())]
+    return max([_update(path, "--check" in arguments) for path in transcribed])
+
+
+def _update(path: Path, only_check: bool) -> int:
+    old = path.read_text()
     new = remade(old)
-    if "--check" not in arguments:
-        README.write_text(new)
+    if not only_check:
+        path.write_text(new)
         return 0
-    names = ("README.md", "README.md as scripts/transcript makes it")
+    names = (str(path), f"{path} as scripts/transcript makes it")
     sys.stdout.writelines(difflib.unified_diff(old.splitlines(True), new.splitlines(True), *names))
     return int(old != new)
 

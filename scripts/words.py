@@ -1,91 +1,208 @@
-"""The prose of Markdown documents: its paragraphs, its sentences, and those that are too long.
+"""Check the words: docstrings, comments, help and documents in plain English, short sentences, short test names.
 
-Prose is every paragraph and every list item. Headings, tables, code, HTML and front matter are not.
+Prints each finding as `file:line: what is wrong` and fails if there is one. With --commits it checks the subjects of the
+commits after the one that setup.cfg names, with --message FILE the subject of one commit message.
+"""Check the words: docstrings, comments, help, documents and test names.
+commits after the one that setup.cfg names, with --message FILE the subject of one commit message.
 """
 
 from __future__ import annotations
 
+import argparse
+import ast
+import configparser
+import io
 import re
+import subprocess
+import sys
+import tokenize
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-#: The most words that a sentence may have.
-LONGEST_SENTENCE = 30
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
 
-_FENCE = re.compile(r"^\s*(`{3,}|~{3,})")
-_ITEM = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+")
-_SKIPPED = re.compile(r"^\s*(?:#|\||\[[^\]]+\]:|={3,}\s*$|-{3,}\s*$)")
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_CODE = re.compile(r"(`+).+?\1")
-_TAG = re.compile(r"<[^>]+>")
-#: Abbreviations whose point does not end a sentence.
-_ABBREVIATION = re.compile(r"\b(e\.g|i\.e|vs|etc|cf|approx)\.", re.IGNORECASE)
-#: A sentence ends at a point, question or exclamation mark before a space, even inside quotes, brackets or emphasis.
-_END = re.compile(r"(?<=[.!?])[\"'”’»)*_]*\s+(?=\S)")
-_WORD = re.compile(r"[^\W_]")
+from scripts.prose import LONGEST_SENTENCE, long_sentences, paragraphs  # noqa: E402 (the root comes first on the path)
+
+#: The folders with Python files whose docstrings and comments are checked, and the documents.
+SOURCES = ("backburner", "ipc", "supervisor", "scripts", "tests", "examples")
+DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md")
+
+#: The most characters of a test's name and of a commit's subject.
+MAX_TEST_NAME, MAX_SUBJECT = 80, 72
+
+#: Turns of phrase that do not belong, and what to write instead.
+BANNED = {
+    r"\b(whoever|nobody|somebody|anybody)\b": "the process that ..., no process, a caller",
+    r"(?<!people )(?<!person )(?<!user )(?<!users )(?<!anyone )(?<!someone )(?<!those )\bwho\b": "the process that ...",
+    r"\bwho's\b": "which process",
+    r"\b(told|tells of|tell of|telling of)\b": "notified, reported",
+    r"\b(hears?|heard)\b": "receives, received",
+    r"\b(said|says)\b": "given, reports, returns",
+    r"\b(goes|go|went|going) on\b": "continues",
+    r"\b(anew|afresh)\b": "again, recreated",
+    r"\bso (many|much|often|long|far)\b(?! as\b)(?! that\b)": "the number, up to N times, the maximum",
+    r"\b(of its|of their|of our|of his) own\b|\ban own\b": "its own ..., a separate ...",
+    r"\bwithout a word\b": "silently",
+    r"\bin (clear )?words\b": "with a clear message",
+    r"\bwith a sentence\b": "with a clear message",
+    r"\bthat is all\b|\bso it stays\b|\bis what it is\b": "nothing: delete it",
+    r"\b(bur(y|ies|ied|ial)|stillborn|heirs?|crew|nurs(e|ery|eries)|usher|herald)\b": "rescue, successor, fork server",
+    r"\b(last breath|last words|farewell)\b": "shutdown, the last lines",
+    r"\b(yard|zoo|siege|stage hand|doomed|wreck|graft(ed)?)\b": "the field's term",
+    r"\b(as it does|as they come|as it comes|as they are told)\b": "unchanged, as they arrive",
+    r"\b(what|whatever) (came|comes|becomes|became) of\b": "the result of",
+    r"\bof that name\b": "no such ...",
+    r"\b(strike|struck|strikes) out\b": "delete, deregister",
+    r"\b(mend(s|ed|ing)?|stirs?|stirred)\b": "repair, wake",
+    r"\b(make|makes|made) (it )?good\b": "correct",
+    r"\bhave had enough\b|\bheard enough\b": "closed the pipe",
+}
+
+#: A docstring is no indirect question.
+QUESTION = re.compile(r"(Whether|What|Who|Whose|How|Where|When|Which|Why|If)\b")
+
+#: Verbs in other forms; the words in the middle end the same way and are imperatives.
+NOT_IMPERATIVE = re.compile(
+    r"(?!(Pass|Address|Process|Access|Press|Express|Compress|Suppress|Discuss|Miss|Guess|Focus|Cross"
+    r"|Bring|Ring|Need|Feed|Speed|Embed|Shed)\b)\w+(ed|ing|s)\b"
+)
+
+_BANNED = {re.compile(pattern, re.IGNORECASE): better for pattern, better in BANNED.items()}
 
 
-class Sentence(NamedTuple):
-    """A sentence, and the line on which its paragraph starts."""
+class Finding(NamedTuple):
+    """One place in a file, and what is wrong there."""
 
+    path: str
     line: int
-    text: str
+    what: str
 
-    @property
-    def length(self) -> int:
-        """Return its number of words; code between backticks counts as one."""
-        return sum(bool(_WORD.search(word)) for word in self.text.split())
-
-
-def paragraphs(markdown: str) -> Iterator[tuple[int, str]]:
-    """Return each paragraph of prose as one line, with the number of its first line."""
-    found: list[str] = []
-    first = 0
-    for number, line in enumerate([*_without_code(markdown), ""], 1):
-        item = _ITEM.match(line)
-        if found and (item or not line.strip() or _SKIPPED.match(line)):
-            yield first, " ".join(found)
-            found = []
-        if line.strip() and not _SKIPPED.match(line):
-            first = first if found else number
-            found.append(line[item.end() if item else 0 :].strip().removeprefix("> "))
+    def __str__(self) -> str:
+        """`file:line: what`."""
+        return f"{self.path}:{self.line}: {self.what}"
 
 
-def sentences(markdown: str) -> Iterator[Sentence]:
-    """Return the sentences of all paragraphs."""
-    for line, paragraph in paragraphs(markdown):
-        for text in _END.split(_plain(paragraph)):
-            yield Sentence(line, text)
+def phrases(text: str) -> Iterator[str]:
+    """Yield what is wrong with the words of a text."""
+    for pattern, better in _BANNED.items():
+        if found := pattern.search(text):
+            yield f"«{found[0]}»: write {better}"
 
 
-def long_sentences(markdown: str, longest: int = LONGEST_SENTENCE) -> list[Sentence]:
-    """Return the sentences with more than `longest` words."""
-    return [sentence for sentence in sentences(markdown) if sentence.length > longest]
+def check_document(path: Path, name: str) -> Iterator[Finding]:
+    """Yield what is wrong with a Markdown document."""
+    text = path.read_text()
+    for line, paragraph in paragraphs(text):
+        yield from (Finding(name, line, what) for what in phrases(_unquoted(paragraph)))
+    for one in long_sentences(text):
+        what = f"a sentence of {one.length} words (at most {LONGEST_SENTENCE}): {one.text[:60]}..."
+        yield Finding(name, one.line, what)
 
 
-def _without_code(markdown: str) -> Iterator[str]:
-    """Return the lines, blank where there is code, a comment or front matter."""
-    text = re.sub(r"\A---\n.*?\n---\n", _blanked, markdown, flags=re.DOTALL)
-    fence = ""
-    for line in _COMMENT.sub(_blanked, text).splitlines():
-        mark = _FENCE.match(line)
-        if fence:
-            yield ""
-            if mark and mark[1].startswith(fence):
-                fence = ""
-        elif mark:
-            fence = mark[1]
-            yield ""
-        else:
-            yield line
+def check_source(path: Path, name: str) -> Iterator[Finding]:
+    """Yield what is wrong with the docstrings, the comments, the help and the names of tests of a Python file."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    for line, prose in (*_docstrings(tree), *_comments(text), *_help(tree)):
+        yield from (Finding(name, line, what) for what in phrases(_unquoted(prose)))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            if node.name.startswith("test_") and len(node.name) > MAX_TEST_NAME:
+                yield Finding(name, node.lineno, f"a name of {len(node.name)} characters (at most {MAX_TEST_NAME})")
+            if QUESTION.match(ast.get_docstring(node) or ""):
+                yield Finding(name, node.lineno, "the docstring is an indirect question: begin with a verb")
 
 
-def _blanked(found: re.Match[str]) -> str:
-    return "\n" * found[0].count("\n")
+def _unquoted(text: str) -> str:
+    """Return a text without code and quotations."""
+    return re.sub(r"`[^`]*`|«[^»]*»|\"[^\"]*\"", "", text)
 
 
-def _plain(paragraph: str) -> str:
-    """Return the text of a paragraph without markup; what stands between backticks is one word."""
-    text = _CODE.sub("code", _LINK.sub(r"\1", _CODE.sub("code", paragraph)))
-    return _ABBREVIATION.sub(lambda found: found[0].replace(".", ""), _TAG.sub("", text))
+def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            found = ast.get_docstring(node, clean=False)
+            if found:
+                yield node.body[0].lineno, found
+
+
+def _comments(text: str) -> Iterator[tuple[int, str]]:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.start[0], token.string
+
+
+def _help(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.keyword)
+            and node.arg in ("help", "short_help")
+            and isinstance(node.value, ast.Constant)
+        ):
+            yield node.value.lineno, str(node.value.value)
+
+
+def check_subject(subject: str) -> Iterator[str]:
+    """Yield what is wrong with the subject of a commit."""
+    if len(subject) > MAX_SUBJECT:
+        yield f"{len(subject)} characters (at most {MAX_SUBJECT})"
+    if subject.endswith("."):
+        yield "ends with a full stop"
+    if not re.match(r"[A-Z]", subject):
+        yield "does not begin with a capital letter"
+    if NOT_IMPERATIVE.match(subject):
+        yield 'is not in the imperative ("Close the pipe", not "Closed" or "Closes")'
+    yield from phrases(subject)
+
+
+def check_commits() -> Iterator[Finding]:
+    """Yield what is wrong with the subjects of the commits after the base that setup.cfg names."""
+    base = _base()
+    known = subprocess.run(
+        ["git", "-C", ROOT, "cat-file", "-e", f"{base}^{{commit}}"], capture_output=True, check=False
+    )
+    if known.returncode:
+        print(f"skipped: the clone lacks {base}, after which commit subjects are checked")
+        return
+    command = ["git", "-C", ROOT, "log", "--no-merges", "--format=%h %s", f"{base}..HEAD"]
+    for line in subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines():
+        commit, _, subject = line.partition(" ")
+        yield from (Finding(f"commit {commit}", 1, f"{what}: {subject}") for what in check_subject(subject))
+
+
+def _base() -> str:
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return config["words"]["commits_after"]
+
+
+def check_tree() -> Iterator[Finding]:
+    """Yield what is wrong with all sources and documents."""
+    for folder in SOURCES:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            yield from check_source(path, str(path.relative_to(ROOT)))
+    for pattern in DOCUMENTS:
+        for path in sorted(ROOT.glob(pattern)):
+            yield from check_document(path, str(path.relative_to(ROOT)))
+
+
+def main() -> int:
+    """Print every finding; return 1 if there is one."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--commits", action="store_true", help="check the subjects of new commits")
+    parser.add_argument("--message", type=Path, metavar="FILE", help="check the subject of one commit message")
+    options = parser.parse_args()
+    if options.message:
+        subject = options.message.read_text().partition("\n")[0]
+        found = [Finding("subject", 1, what) for what in check_subject(subject)]
+    else:
+        found = [*(check_commits() if options.commits else check_tree())]
+    for one in found:
+        print(one)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

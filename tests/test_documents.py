@@ -19,7 +19,7 @@ from backburner.ipc.machine.distribution import INSTALL_COMMAND
 from backburner.ipc.model.event import TYPES
 from backburner.ipc.model.task import ERROR_KINDS, MOVES
 from backburner.supervisor.cli.app import VERBS
-from scripts.words import LONGEST_SENTENCE, long_sentences
+from scripts.prose import LONGEST_SENTENCE, long_sentences
 from tests.helpers.places import IPC, ROOT, SUPERVISOR, backburner, checkout_only
 
 DOCS = ROOT / "docs"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.words import long_sentences, paragraphs, sentences
+from scripts.prose import long_sentences, paragraphs, sentences
 
 
 def texts(markdown: str) -> list[str]:
