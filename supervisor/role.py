@@ -12,6 +12,7 @@ from collections.abc import Callable
 from ..ipc import clock
 from ..ipc.errors import Temporary
 from ..ipc.home import Home
+from ..ipc.machine.presence import Presence
 from .log import say
 from .system.file_watch import FileWatch
 from .system.signals import Signals, let_through
@@ -48,6 +49,7 @@ class Role:
     def __init__(self, home: Home) -> None:
         """Prepare to run in that home."""
         self.home = home
+        self.presence = Presence(home)
         self.selector = selectors.DefaultSelector()
         self.file_watch = FileWatch(self.selector, home, self.database_changed)
         self.done = False

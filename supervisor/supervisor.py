@@ -19,7 +19,7 @@ from ..ipc.errors import AlreadyRunning, BadConfiguration
 from ..ipc.home import Home
 from ..ipc.lines import LineReader, LineTooLong
 from ..ipc.machine.identity import Identity
-from ..ipc.machine.lock import Lock, holder
+from ..ipc.machine.lock import Lock
 from ..ipc.machine.proc import is_stopped
 from ..ipc.machine.watchdog import Thaw
 from ..ipc.store.applied_config import apply_configuration, note_reload
@@ -32,7 +32,7 @@ from .log import say
 from .pool.dispatch import Dispatch
 from .pool.fork_server_client import ForkServerClient
 from .pool.reaper import Burial
-from .pool.recovery import is_dead, remove_stale_files, rescue_worker
+from .pool.recovery import remove_stale_files, rescue_worker
 from .pool.workers import Crew, Hand
 from .role import Role
 from .supervision.maintenance import Housekeeping
@@ -126,7 +126,9 @@ class Supervisor(Role):
         self.home.prepare()
         if not self._lock.acquire():
             refuse_older_processes(self.home)
-            raise AlreadyRunning(f"A supervisor (pid {holder(self._lock.path)}) already runs in {self.home.folder}.")
+            raise AlreadyRunning(
+                f"A supervisor (pid {self.presence.holder('supervisor')}) already runs in {self.home.folder}."
+            )
         say("up", pid=os.getpid(), home=self.home.folder)
         self._open()
         self._apply(sources)
@@ -161,7 +163,7 @@ class Supervisor(Role):
 
     def _adopt_running(self) -> None:
         for running in self._registry.running():
-            if not self._adopt(running) and is_dead(running):
+            if not self._adopt(running) and running.is_orphaned(self.presence):
                 self._burial.add([running])
 
     def _adopt(self, running: Running) -> bool:
@@ -259,15 +261,14 @@ class Supervisor(Role):
             self._end_fork_server()
 
     def _end_fork_server(self) -> None:
-        pid = holder(self.home.lock("forkserver"))
-        identity = Identity.of(pid) if pid else None
-        if identity is not None:
-            identity.signal(signal.SIGKILL)
+        process = self.presence.process("forkserver")
+        if process is not None:
+            process.signal(signal.SIGKILL)
 
     def _thaw_fork_server(self) -> None:
         """One that was stopped while something was ordered of it is continued, and in the end replaced."""
         asked = bool(self._births or self._burial or self._departure)
-        self._fork_server_thaw.look(holder(self.home.lock("forkserver")) if asked else None)
+        self._fork_server_thaw.look(self.presence.holder("forkserver") if asked else None)
 
     def _recount(self) -> None:
         self._dispatch.recount(self._registry.running())
@@ -328,7 +329,11 @@ class Supervisor(Role):
         running = self._registry.running()
         self._dispatch.look(running)
         self._enforce(running)
-        lost = [one for one in running if is_dead(one) and self._burial.lacks(one) and self._crew_lacks(one)]
+        lost = [
+            one
+            for one in running
+            if one.is_orphaned(self.presence) and self._burial.lacks(one) and self._crew_lacks(one)
+        ]
         self._burial.add(lost)
         self._look_at_holders(running)
 
@@ -350,7 +355,7 @@ class Supervisor(Role):
         for holder_ in self._registry.holders():
             process = holder_.process
             rescued = process.number in owners or self._crew.of_owner(process.number) is not None
-            if not rescued and process.identity.alive() is False:
+            if not rescued and self.presence.is_dead(process.identity):
                 rescue_worker(self._queue, process, "unseen")
             elif holder_.requested is not None:  # of a worker that has published since, that time is a later one
                 silent[holder_] = self._silent.get(holder_, due)
@@ -433,7 +438,7 @@ class Supervisor(Role):
 
     def _replace_flusher(self) -> None:
         """One that an earlier fork server made may have other code than this supervisor."""
-        fork_server, flusher = holder(self.home.lock("forkserver")), self._living_flusher()
+        fork_server, flusher = self.presence.holder("forkserver"), self._living_flusher()
         if fork_server is not None and flusher is not None and flusher.pid not in children_of(fork_server):
             flusher.signal(signal.SIGTERM)
 
@@ -447,12 +452,11 @@ class Supervisor(Role):
 
     def _thaw_flusher(self) -> None:
         """One that was stopped, and stays so, tells nobody anything: it is continued, and in the end replaced."""
-        pid = holder(self.home.lock("flusher"))
+        pid = self.presence.holder("flusher")
         self._flusher_thaw.look(pid if pid is not None and is_stopped(pid) else None)
 
     def _living_flusher(self) -> Identity | None:
-        pid = holder(self.home.lock("flusher"))
-        return Identity.of(pid) if pid else None
+        return self.presence.process("flusher")
 
     def _watch_flusher(self, identity: Identity | None) -> None:
         found = watch_identity(identity) if identity and self._flusher is None else None

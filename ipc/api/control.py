@@ -21,7 +21,7 @@ from ..errors import AlreadyRunning, BackburnerError, Disconnected, InvalidInput
 from ..failpoints import failpoint
 from ..home import Home
 from ..machine.identity import Identity
-from ..machine.lock import holder
+from ..machine.presence import Presence
 from ..store.sqlite.database import refuse_older_processes
 
 #: The environment variable with the settings that win over all files: JSON of a part of the configuration.
@@ -102,7 +102,7 @@ def stop(home: Home, now: bool = False, requeue: bool = False) -> None:
     ends their trees, with `requeue` so that they are pending again. Raises NoSupervisor, and Temporary where
     the flusher does not follow. With no supervisor, what a killed one left behind is dismissed before that is said.
     """
-    pid = holder(home.lock("supervisor"))
+    pid = Presence(home).holder("supervisor")
     if pid is None:
         _dismiss(home)
         raise NoSupervisor(f"No supervisor is running for {home.folder}.")
@@ -114,10 +114,9 @@ def stop(home: Home, now: bool = False, requeue: bool = False) -> None:
 def _dismiss(home: Home) -> None:
     """What a killed supervisor left serving: the flusher leaves, and the fork server when its last worker has."""
     for role in ("flusher", "forkserver"):
-        pid = holder(home.lock(role))
-        identity = Identity.of(pid) if pid else None
-        if identity is not None:
-            identity.signal(signal.SIGTERM)
+        process = Presence(home).process(role)
+        if process is not None:
+            process.signal(signal.SIGTERM)
     _follow(home, "flusher")
 
 
@@ -127,14 +126,15 @@ def restart(home: Home) -> None:
     Nothing is refused meanwhile: launches are accepted, subscribers reconnect. Raises NoSupervisor; OlderProcesses;
     Permanent, with the error of a successor that did not come up; Temporary where it takes longer than 30 seconds.
     """
-    pid, flusher, told = holder(home.lock("supervisor")), holder(home.lock("flusher")), _size(home.log)
+    presence, told = Presence(home), _size(home.log)
+    pid, flusher = presence.holder("supervisor"), presence.holder("flusher")
     if pid is None:
         raise NoSupervisor(f"No supervisor is running for {home.folder}.")
     refuse_older_processes(home)
     home.wake("supervisor", f"restart {json.dumps(program('--home', str(home.folder), 'up'))}")
     until = clock.monotonic() + START_PATIENCE
     with _watched(pid) as descriptor:
-        while holder(home.lock("supervisor")) != pid or _server(home) in (None, flusher):
+        while presence.holder("supervisor") != pid or _server(home) in (None, flusher):
             if _ended(pid, descriptor, START_NAP):
                 raise _failure(home, Permanent.exit_code, told)
             if clock.monotonic() >= until:
@@ -163,7 +163,7 @@ def rescue(home: Home) -> None:
 
 
 def _refuse_second(home: Home) -> None:
-    pid = holder(home.lock("supervisor"))
+    pid = Presence(home).holder("supervisor")
     if pid is not None:
         refuse_older_processes(home)
         raise AlreadyRunning(f"A supervisor already runs for {home.folder} (pid {pid}).")
@@ -205,8 +205,8 @@ def _exit_code(usher: subprocess.Popen[bytes]) -> int:
 
 def _wait_for_answer(home: Home, pid: int, descriptor: int | None) -> bool:
     """Whether the bus came to answer; False where the supervisor ended before."""
-    until = clock.monotonic() + START_PATIENCE
-    while not (holder(home.lock("supervisor")) == pid and _answers(home)):
+    presence, until = Presence(home), clock.monotonic() + START_PATIENCE
+    while not (presence.holder("supervisor") == pid and _answers(home)):
         if _ended(pid, descriptor, START_NAP):
             return False
         if clock.monotonic() >= until:
@@ -244,9 +244,9 @@ def _last_words(text: str) -> str:
 
 def _command(home: Home, pid: int, line: str) -> None:
     """Give the supervisor a command, as soon as it listens, and wait until it is gone."""
-    backoff = Backoff()
+    presence, backoff = Presence(home), Backoff()
     with _watched(pid) as descriptor:
-        while holder(home.lock("supervisor")) == pid:
+        while presence.holder("supervisor") == pid:
             if home.wake("supervisor", line):
                 _wait_for_end(pid, descriptor, None)
                 return
@@ -255,11 +255,12 @@ def _command(home: Home, pid: int, line: str) -> None:
 
 def _follow(home: Home, role: str) -> None:
     """Wait until a role has ended that ends with the supervisor."""
-    pid = holder(home.lock(role))
+    presence = Presence(home)
+    pid = presence.holder(role)
     if pid is None:
         return
     with _watched(pid) as descriptor:
-        if holder(home.lock(role)) == pid and not _wait_for_end(pid, descriptor, FAREWELL_PATIENCE):
+        if presence.holder(role) == pid and not _wait_for_end(pid, descriptor, FAREWELL_PATIENCE):
             raise Temporary(f"The {role} {pid} of {home.folder} did not end in {FAREWELL_PATIENCE:g} s.")
 
 

@@ -15,7 +15,7 @@ from ..config.environment import captured
 from ..config.settings import BackgroundConfig, load
 from ..errors import AlreadyRunning, BackburnerError, HeldByWorker, InvalidInput, MoveNotAllowed, NotFound
 from ..home import Home
-from ..machine.lock import holder
+from ..machine.presence import Presence
 from ..model.event import TYPES, EventBus
 from ..model.launch import LaunchFields, LaunchInput, launch_input
 from ..model.task import Task, TaskStatus
@@ -99,7 +99,7 @@ class BackgroundManager:
         store = self._store
         orders = store.queue.accept(wanted)
         store.stir()
-        if self._config.autostart and holder(self._home.lock("supervisor")) is None:
+        if self._config.autostart and not Presence(self._home).is_held("supervisor"):
             self.start()
         return store.queue.accepted(orders)  # not before: they would wait for a supervisor that runs now
 

@@ -8,7 +8,7 @@ from .. import clock
 from ..backoff import Backoff
 from ..bus.client import Client
 from ..errors import Disconnected, NoSupervisor
-from ..machine.lock import holder
+from ..machine.presence import Presence
 from ..store.processes import ProcessTable, Running
 from ..store.queue import Queue
 from . import control
@@ -24,26 +24,17 @@ def wait_until_gone(queue: Queue, ids: Collection[str]) -> None:
     process has the tree ended. Raises Temporary.
     """
     claims = {one.claim for one in _running(queue) if one.id in ids}
-    backoff = Backoff()
+    presence, backoff = Presence(queue.home), Backoff()
     with Client(queue.home) as client:
         while left := [one for one in _running(queue) if one.claim in claims]:
-            abandoned = [] if _is_supervised(queue) else [one for one in left if _is_abandoned(one)]
-            if abandoned:
+            if not presence.is_held("supervisor") and any(one.is_orphaned(presence) for one in left):
                 control.rescue(queue.home)
-            if not abandoned:
+            else:
                 _rest(client, left, backoff)
 
 
 def _running(queue: Queue) -> list[Running]:
     return ProcessTable(queue.database).running()
-
-
-def _is_supervised(queue: Queue) -> bool:
-    return holder(queue.home.lock("supervisor")) is not None
-
-
-def _is_abandoned(one: Running) -> bool:
-    return one.owner is None or one.owner.identity.alive() is False
 
 
 def _rest(client: Client, left: Collection[Running], backoff: Backoff) -> None:

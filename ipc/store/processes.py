@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from .. import clock
 from ..machine.identity import Identity
+from ..machine.presence import Presence
 from ..model.claim import Slot
 from .sqlite.database import Database, Row
 
@@ -38,6 +39,12 @@ class Running:
     pid: int | None
     owner: Process | None
 
+    def is_orphaned(self, presence: Presence) -> bool:
+        """Return True if its worker is proved dead. External work has none and is never orphaned."""
+        if self.agent == "external":
+            return False
+        return self.owner is None or presence.is_dead(self.owner.identity)
+
 
 class Holder(NamedTuple):
     """A worker that holds tasks.
@@ -55,6 +62,7 @@ class ProcessTable:
     def __init__(self, database: Database) -> None:
         """Read and write this database."""
         self.database = database
+        self.presence = Presence(database.home)
 
     def register(self, role: str) -> int:
         """Enter this process; its number."""
@@ -81,7 +89,7 @@ class ProcessTable:
         owners |= {holder.process.number for holder in self.holders()}
         for role in ("supervisor", "flusher", "worker"):
             for process in self.processes(role):
-                if process.number not in owners and process.identity.alive() is False:
+                if process.number not in owners and self.presence.is_dead(process.identity):
                     self.leave(process.number)
 
     def processes(self, role: str) -> list[Process]:

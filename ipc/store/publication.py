@@ -12,7 +12,7 @@ from collections.abc import Collection
 from .. import clock
 from ..backoff import Backoff
 from ..errors import HeldByWorker
-from ..machine.lock import holder
+from ..machine.presence import Presence
 from .processes import wake_process
 from .sqlite.database import Database
 
@@ -50,4 +50,4 @@ class Publication:
         clock.nap(self._backoff.next_delay())
 
     def _is_supervised(self) -> bool:
-        return holder(self._database.home.lock("supervisor")) is not None
+        return Presence(self._database.home).is_held("supervisor")

@@ -9,7 +9,6 @@ from .. import clock
 from ..config.settings import BackgroundConfig
 from ..home import Home
 from ..machine.distribution import version
-from ..machine.lock import holder
 from .events import EventLog
 from .groups import Group, Groups
 from .processes import Process, ProcessTable, Running
@@ -49,10 +48,11 @@ def blank(home: Home) -> Document:
 
 
 def _roles(database: Database) -> Document:
-    living = {name: holder(database.home.lock(role)) for name, role in ROLES.items()}
+    table = ProcessTable(database)
+    living = {name: table.presence.holder(role) for name, role in ROLES.items()}
     roles: Document = {name: None if pid is None else {"pid": pid} for name, pid in living.items()}
     if living["supervisor"] is not None:
-        roles["supervisor"]["startedAt"] = _started_at(ProcessTable(database), living["supervisor"])
+        roles["supervisor"]["startedAt"] = _started_at(table, living["supervisor"])
     return roles
 
 
@@ -64,13 +64,13 @@ def _started_at(registry: ProcessTable, pid: int) -> str | None:
 def _workers(registry: ProcessTable) -> list[Document]:
     """The living workers, those with a task first."""
     busy = {one.owner.number: one for one in registry.running() if one.owner is not None}
-    living = [one for one in registry.processes("worker") if one.identity.alive() is not False]
+    living = [one for one in registry.processes("worker") if not registry.presence.is_dead(one.identity)]
     since = _supervised_since(registry)
     return sorted((_worker(one, busy, registry, since) for one in living), key=_place)
 
 
 def _supervised_since(registry: ProcessTable) -> int:
-    pid = holder(registry.database.home.lock("supervisor"))
+    pid = registry.presence.holder("supervisor")
     since = None if pid is None else registry.started_at("supervisor", pid)
     return since or 0
 

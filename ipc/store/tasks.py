@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from .. import clock
 from ..config.settings import BackgroundConfig
 from ..errors import Ambiguous, MoveNotAllowed, NotFound
-from ..machine.lock import holder
+from ..machine.presence import Presence
 from ..model.fields import LIST, OBJECT
 from ..model.task import Task, TaskStatus
 from .sqlite.database import ENDLESS, Database, Row, Transaction, Values
@@ -67,7 +67,7 @@ class Tasks:
         self.database = database
         self.home = database.home
         self.config = config
-        self._supervisor_lock = self.home.lock("supervisor")
+        self._presence = Presence(self.home)
         self._supervised_until = 0.0
 
     def get(self, id: str) -> Task:
@@ -196,7 +196,7 @@ class Tasks:
     def _is_supervised(self) -> bool:
         """Return True if a supervisor is running, or was within `SUPERVISED_FOR`. One that starts is seen at once."""
         now = clock.monotonic()
-        if now >= self._supervised_until and holder(self._supervisor_lock) is not None:
+        if now >= self._supervised_until and self._presence.is_held("supervisor"):
             self._supervised_until = now + SUPERVISED_FOR
         return now < self._supervised_until
 

@@ -10,7 +10,7 @@ from ...ipc import clock
 from ...ipc.backoff import Backoff
 from ...ipc.bus.client import EVERYONE, Client
 from ...ipc.errors import BackburnerError
-from ...ipc.machine.lock import holder
+from ...ipc.machine.presence import Presence
 from ...ipc.store.events import EventLog
 from .context import Desk
 
@@ -23,7 +23,7 @@ class Watch:
 
     def __init__(self, desk: Desk) -> None:
         """Begin to listen."""
-        self._database, self._home = desk.database, desk.home
+        self._database, self._presence = desk.database, Presence(desk.home)
         self._seen = self._database.changed()
         self._told = threading.Event()
         self._backoff = Backoff(FIRST_DELAY, RARE, 1.5)
@@ -58,7 +58,7 @@ class Watch:
         return told or seen != self._seen
 
     def _longest(self) -> float:
-        return LONGEST_DELAY if holder(self._home.lock("flusher")) is None else RARE
+        return RARE if self._presence.is_held("flusher") else LONGEST_DELAY
 
     def _listen(self, after: int) -> None:
         with suppress(BackburnerError):

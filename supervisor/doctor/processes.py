@@ -11,10 +11,10 @@ from ...ipc.errors import BackburnerError
 from ...ipc.home import Home
 from ...ipc.machine.distribution import version
 from ...ipc.machine.lock import holder
+from ...ipc.machine.presence import Presence
 from ...ipc.machine.proc import is_stopped, start_ticks
 from ...ipc.store.processes import ProcessTable, Running
 from ..execution.process_tree import marked_processes
-from ..pool.recovery import is_dead
 from .finding import Finding
 from .storage import Contents
 
@@ -34,7 +34,8 @@ def check_gate(home: Home) -> Iterator[Finding]:
 
 def check_roles(home: Home) -> Iterator[Finding]:
     """Report roles that are stopped, missing or without a supervisor, and a bus that does not answer."""
-    living = {role: holder(home.lock(role)) for role in ROLES}
+    presence = Presence(home)
+    living = {role: presence.holder(role) for role in ROLES}
     stopped = [(role, pid) for role, pid in living.items() if pid is not None and is_stopped(pid)]
     for role, pid in stopped:
         yield Finding("roles", f"The {role} {pid} is stopped.", "It does no work.", f"kill -CONT {pid}")
@@ -58,8 +59,8 @@ def _check_unsupervised(living: dict[str, int | None]) -> Iterator[Finding]:
 
 def _appears(home: Home, role: str) -> bool:
     """Return True if the role is there or is replaced in time."""
-    until = clock.monotonic() + TIMEOUT
-    while holder(home.lock(role)) is None:
+    presence, until = Presence(home), clock.monotonic() + TIMEOUT
+    while not presence.is_held(role):
         if clock.monotonic() >= until:
             return False
         clock.nap(0.05)
@@ -97,7 +98,8 @@ def check_orphans(contents: Contents) -> Iterator[Finding]:
 
 
 def _dead(contents: Contents) -> list[Running]:
-    return [one for one in ProcessTable(contents.database).running() if is_dead(one)]
+    table = ProcessTable(contents.database)
+    return [one for one in table.running() if one.is_orphaned(table.presence)]
 
 
 def check_strays(contents: Contents) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import BackburnerError, BadHome, Damaged, OlderProcesses
 from ...ipc.home import Home
 from ...ipc.machine.distribution import INSTALL_COMMAND
-from ...ipc.machine.lock import holder
+from ...ipc.machine.presence import Presence
 from ...ipc.store.applied_config import applied_configuration
 from ...ipc.store.sqlite.database import SCHEMA, Inspection, sqlite_version
 from ...ipc.store.sqlite.wal import readers
@@ -55,7 +55,7 @@ class Contents:
     @property
     def is_supervised(self) -> bool:
         """True if a supervisor runs."""
-        return holder(self.home.lock("supervisor")) is not None
+        return Presence(self.home).is_held("supervisor")
 
     @property
     def start_command(self) -> str:

@@ -21,7 +21,7 @@ from ...ipc.config.environment import captured
 from ...ipc.config.settings import BackgroundConfig, load, read
 from ...ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervisor, NotFound
 from ...ipc.home import Home
-from ...ipc.machine.lock import holder
+from ...ipc.machine.presence import Presence
 from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, launch_input
 from ...ipc.model.task import Task, TaskStatus
 from ...ipc.store.queue import Launched, Queue
@@ -308,7 +308,7 @@ class Office:
         await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *arguments, **options))
 
     def _is_down(self) -> bool:
-        return holder(self.home.lock("supervisor")) is None
+        return not Presence(self.home).is_held("supervisor")
 
     async def _supervise(self) -> None:
         """Have a supervisor run."""

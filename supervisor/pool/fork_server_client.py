@@ -15,7 +15,7 @@ from ...ipc import clock
 from ...ipc.backoff import RestartTimer
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
-from ...ipc.machine.lock import holder
+from ...ipc.machine.presence import Presence
 from ..execution.runner.marks import ROOM
 from ..log import say
 from ..system.children import start_detached
@@ -42,6 +42,7 @@ class ForkServerClient:
     def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], heard: Heard) -> None:
         """`command` starts a fork server; `heard` is called with each of its messages."""
         self._home = home
+        self._presence = Presence(home)
         self._selector = selector
         self._command = command
         self._heard = heard
@@ -89,7 +90,7 @@ class ForkServerClient:
         """
         self._send({"retire": True})
         deadline = clock.monotonic() + RETIRE_PATIENCE
-        while (pid := holder(self._home.lock("forkserver"))) is not None:
+        while (pid := self._presence.holder("forkserver")) is not None:
             if clock.monotonic() >= deadline:
                 say("unretired", pid=pid, patience=RETIRE_PATIENCE)
                 return
@@ -113,7 +114,7 @@ class ForkServerClient:
     def _is_coming(self) -> bool:
         """Whether a fork server lives that does not listen yet."""
         started = self._started is not None and self._started.poll() is None
-        return started or holder(self._home.lock("forkserver")) is not None
+        return started or self._presence.is_held("forkserver")
 
     def _try(self) -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX)

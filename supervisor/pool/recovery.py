@@ -12,6 +12,7 @@ from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.boot import boot_id
 from ...ipc.machine.lock import Lock, holder
+from ...ipc.machine.presence import Presence
 from ...ipc.model.claim import Held, Rescued, Settlement
 from ...ipc.store.applied_config import applied_configuration
 from ...ipc.store.processes import Process, ProcessTable, Running
@@ -22,13 +23,6 @@ from ..execution.outcome import Outcome, interrupted, settlement_of
 from ..execution.output_files import AttemptFiles, command_prefix, runner_prefix, was_opened
 from ..execution.process_tree import children_of, is_marked, is_role, is_spared, kill_all, marked
 from ..log import say
-
-
-def is_dead(running: Running) -> bool:
-    """Whether a running task's owner is provably dead. Work done outside has none; what cannot be seen is alive."""
-    if running.agent == "external":
-        return False
-    return running.owner is None or running.owner.identity.alive() is False
 
 
 def rescue(queue: Queue, running: Running, how: str) -> None:
@@ -187,7 +181,7 @@ def _strays_of(fork_server: int | None) -> set[int]:
 
 def _strays(home: Home) -> set[int]:
     """Return the children of the fork server that are no roles: descendants of dead workers."""
-    return _strays_of(holder(home.lock("forkserver")))
+    return _strays_of(Presence(home).holder("forkserver"))
 
 
 def rescue_all(home: Home) -> None:
@@ -199,11 +193,12 @@ def rescue_all(home: Home) -> None:
     try:
         queue = Queue(database, applied_configuration(database))
         kill_all(lambda: _strays(home))
-        for running in ProcessTable(database).running():
-            if is_dead(running):
+        table = ProcessTable(database)
+        for running in table.running():
+            if running.is_orphaned(table.presence):
                 rescue(queue, running, "unseen")
-        for worker in ProcessTable(database).holders():
-            if worker.process.identity.alive() is False:
+        for worker in table.holders():
+            if table.presence.is_dead(worker.process.identity):
                 rescue_worker(queue, worker.process, "unseen")
     finally:
         database.close()

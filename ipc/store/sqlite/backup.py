@@ -15,7 +15,8 @@ from ...config.settings import DEFAULT_BACKGROUND_CONFIG
 from ...errors import AlreadyRunning, Damaged, HeldByWorker, InvalidInput, MoveNotAllowed, Permanent, Temporary
 from ...failpoints import failpoint
 from ...home import Home
-from ...machine.lock import Lock, holder
+from ...machine.lock import Lock
+from ...machine.presence import Presence
 from ...model.claim import Attempted, Rescued, Settlement
 from ...model.task import TaskStatus
 from ..groups import taking_one_at_a_time, wait_until_published
@@ -183,8 +184,9 @@ def _refuse_used(database: Database, replacing: bool) -> None:
 def _quiet(home: Home) -> Iterator[None]:
     """Keep supervisors out of a home in which none runs. Raises AlreadyRunning."""
     home.prepare()
+    presence = Presence(home)
     for role in ("supervisor", "flusher", "forkserver"):
-        pid = holder(home.lock(role))
+        pid = presence.holder(role)
         if pid is not None:
             raise AlreadyRunning(f"The {role} of {home.folder} (pid {pid}) runs; first: backburner down")
     lock = Lock(home.lock("supervisor"))

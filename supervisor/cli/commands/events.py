@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ....ipc.machine.lock import holder
+from ....ipc.machine.presence import Presence
 from ....ipc.model.event import TYPES, Event
 from ....ipc.store.events import EventLog
 from ..context import Desk
@@ -88,7 +88,7 @@ def adopt_command(desk: Desk, parent: str, successor: str, as_json: bool) -> Non
 def _live(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str, Any]]:
     from ....ipc.bus.client import Client
 
-    if holder(desk.home.lock("flusher")) is None:
+    if not Presence(desk.home).is_held("flusher"):
         say(f"waiting: {no_supervisor(desk)}")
     types: Sequence[str] | None = which["types"] or None
     with Client(desk.home) as client:

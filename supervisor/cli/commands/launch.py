@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ....ipc.errors import AlreadyRunning, InvalidInput
-from ....ipc.machine.lock import holder
+from ....ipc.machine.presence import Presence
 from ....ipc.model.launch import LaunchInput
 from ....ipc.store.queue import Launched, Queue
 from ..context import Desk
@@ -167,7 +167,7 @@ def described(queue: Queue, launched: Launched) -> dict[str, Any]:
 
 def start_if_wanted(desk: Desk, up: bool) -> None:
     """Start a supervisor where one is wanted and none runs."""
-    if not (up or desk.config.autostart) or holder(desk.home.lock("supervisor")) is not None:
+    if not (up or desk.config.autostart) or Presence(desk.home).is_held("supervisor"):
         return
     from ....ipc.api.control import start
 

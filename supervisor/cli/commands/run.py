@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ....ipc.errors import MoveNotAllowed
-from ....ipc.machine.lock import holder
+from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
 from ..context import Desk
@@ -62,7 +62,7 @@ def _refuse_own_slot(desk: Desk, launched: Launched) -> None:
 
 
 def _follow(desk: Desk, launched: Launched, silent: bool) -> Task:
-    if holder(desk.home.lock("supervisor")) is None:
+    if not Presence(desk.home).is_held("supervisor"):
         say(f"waiting: {no_supervisor(desk)}")
     elif sys.stderr.isatty() and (why := hint(desk.queue.get(launched.id), desk)):
         say(why)

@@ -12,7 +12,7 @@ import click
 
 from ....ipc.api.control import OVERRIDES, restart, start, stop
 from ....ipc.errors import BadConfiguration, NoSupervisor, Temporary
-from ....ipc.machine.lock import holder
+from ....ipc.machine.presence import Presence
 from ....ipc.store.applied_config import last_reload
 from ....ipc.store.processes import ProcessTable
 from ..context import Desk
@@ -84,7 +84,7 @@ def reload_command(desk: Desk) -> None:
 
 
 def _refuse_none(desk: Desk) -> None:
-    if holder(desk.home.lock("supervisor")) is None:
+    if not Presence(desk.home).is_held("supervisor"):
         raise NoSupervisor(f"No supervisor is running for {desk.home.folder}.")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ....ipc.machine.lock import holder
+from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Desk
 from ..durations import DURATION, spoken
@@ -50,7 +50,7 @@ def wait_command(
     waiting = Waiting(desk.queue, _wanted(desk, ids, parent))
     waiting.look()
     desk.tasks.refuse_own_slot(list(waiting.open))
-    if waiting.open and holder(desk.home.lock("supervisor")) is None:
+    if waiting.open and not Presence(desk.home).is_held("supervisor"):
         say(f"waiting: {no_supervisor(desk)}")
     over = _wait(desk, waiting, any_one, timeout)
     if not over:
