@@ -62,8 +62,9 @@ class RestartTimer:
         return clock.monotonic() >= self._due
 
     def rest(self) -> float:
-        """Return the seconds until it may be started."""
-        return max(0.0, self._due - clock.monotonic())
+        """Return the seconds until it may be started; infinity if it may be now, and there is nothing to wait for."""
+        rest = self._due - clock.monotonic()
+        return rest if rest > 0 else float("inf")
 
     def note_start(self) -> None:
         """Put off the next start; for longer each time, unless the process has lived for a while."""

@@ -1,6 +1,6 @@
-"""The fork server: a fork server. It has everything a worker needs already imported, no database, and no thread.
+"""The fork server: forks workers and flushers that have everything imported. It has no database and no thread.
 
-It outlives the supervisor and is found again by the next one: the workers keep a parent, and their strays a reaper.
+It outlives the supervisor and is found by the next one: so the workers keep their parent, and their strays a reaper.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from ..ipc.home import Home
 from ..ipc.machine.lock import Lock
 from .execution.process_tree import children_of, is_spared, kill_all, take_statuses, take_stopped
 from .pool.control_line import ControlLine
-from .role import Role, become_subreaper, nothing
+from .role import Role, become_subreaper, do_nothing
 from .system.children import fork
 from .system.file_watch import WATCHED_POLL
 from .system.signals import restore_default
 
-#: Builds a role in a fresh child: the channel is what came with the order, or None.
+#: Builds a role in a forked child. The channel is the one that came with the order, or None.
 Builder = Callable[[Home, socket.socket | None], Role]
 
 
 class ForkServer(Role):
-    """Forks workers and flushers on the supervisor's order, and ends the strays of those that died."""
+    """Forks roles on the supervisor's orders, reports when they die, and kills the strays of dead workers."""
 
     name = "bb-forkserver"
 
     def __init__(self, home: Home, builders: Mapping[str, Builder]) -> None:
-        """Serve that home; `builders` says how each role is made."""
+        """`builders` has a function for each role that can be ordered."""
         super().__init__(home)
         self._builders = builders
         self._lock = Lock(home.lock("forkserver"))
@@ -44,11 +44,16 @@ class ForkServer(Role):
         self._retired: Path | None = None
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """The terminal's signals are for the supervisor."""
-        return {signal.SIGCHLD: self._bury, signal.SIGTERM: self._leave, signal.SIGINT: nothing, signal.SIGHUP: nothing}
+        """SIGTERM: exit after the last child. The signals of a terminal are for the supervisor."""
+        return {
+            signal.SIGCHLD: self._reap,
+            signal.SIGTERM: self._leave,
+            signal.SIGINT: do_nothing,
+            signal.SIGHUP: do_nothing,
+        }
 
     def boot(self) -> None:
-        """Take the lock, listen, and move what is loaded out of the garbage collector's way, so that forks share it."""
+        """Lock and listen. All that is loaded is kept out of garbage collection, so that forks share its memory."""
         if not self._lock.acquire():
             self.finish()
             return
@@ -59,50 +64,50 @@ class ForkServer(Role):
         gc.freeze()
 
     def turn(self) -> float:
-        """Leave when told to, once nobody is left to look after."""
-        if self._retired is None and not self._lock.held:  # the home was deleted and made anew
+        """Finish if an exit was ordered and no child is left."""
+        if self._retired is None and not self._lock.held:  # the home was deleted and created again
             self._leave()
         if self._leaving and not self._children:
             self.finish()
         return WATCHED_POLL
 
     def abandon(self) -> None:
-        """Leave when the last child has."""
+        """Exit after the last child."""
         self._leave()
 
-    def farewell(self) -> None:
-        """Nothing to close that the kernel does not close."""
+    def shutdown(self) -> None:
+        """Delete the lock file of a retired fork server."""
         if self._retired is not None:
             with failpoint("fork_server.retired.unlink"):
                 self._retired.unlink(missing_ok=True)
 
     def _accept(self, _mask: int) -> None:
         connection, _ = self._listener.accept()
-        if self._control is not None:  # a new supervisor took over
+        if self._control is not None:  # there is a new supervisor
             self._control.close()
         self._leaving = False
-        self._control = ControlLine(connection, self.selector, self._obey)
+        self._control = ControlLine(connection, self.selector, self._execute)
 
-    def _obey(self, order: dict[str, Any], channel: socket.socket | None) -> None:
+    def _execute(self, order: dict[str, Any], channel: socket.socket | None) -> None:
         if "spawn" in order:
             self._spawn(order["spawn"], order["ticket"], channel)
         elif "sweep" in order:
             self._sweep()
-            self._tell({"swept": order["sweep"]})
+            self._report({"swept": order["sweep"]})
         elif "leave" in order:
             self._leave()
         elif "retire" in order:
             self._retire()
 
     def _spawn(self, role: str, ticket: int, channel: socket.socket | None) -> None:
-        pid = fork(lambda: self._become(role, channel))
+        pid = fork(lambda: self._run_role(role, channel))
         self._children.add(pid)
         if channel is not None:
             channel.close()
-        self._tell({"spawned": ticket, "role": role, "pid": pid})
+        self._report({"spawned": ticket, "role": role, "pid": pid})
 
-    def _become(self, role: str, channel: socket.socket | None) -> None:
-        """In the child: forget the fork server, be that role."""
+    def _run_role(self, role: str, channel: socket.socket | None) -> None:
+        """Run a role in the forked child, without anything of the fork server."""
         os.setsid()
         restore_default(signal.SIGCHLD, signal.SIGHUP)
         if self._control is not None:
@@ -111,22 +116,22 @@ class ForkServer(Role):
         self.selector.close()
         self._builders[role](self.home, channel).run()
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         for pid, status in take_statuses().items():
             if pid in self._children:
                 self._children.discard(pid)
-                self._tell({"died": pid, "status": status})
-                self._sweep_unasked()
+                self._report({"died": pid, "status": status})
+                self._sweep_if_retired()
         for pid in take_stopped() & self._children:
-            self._tell({"stopped": pid})
+            self._report({"stopped": pid})
 
     def _sweep(self) -> None:
-        """A child that is neither worker nor flusher is a stray of a worker that died."""
+        """Kill the strays: children that are neither workers nor flushers are descendants of dead workers."""
         kill_all(self._strays)
-        self._bury()
+        self._reap()
 
-    def _sweep_unasked(self) -> None:
-        """Nobody can order it any more: what a worker left behind goes at once."""
+    def _sweep_if_retired(self) -> None:
+        """Kill the strays at once: no supervisor can order it any more."""
         if self._retired is not None:
             kill_all(self._strays)
 
@@ -137,7 +142,7 @@ class ForkServer(Role):
         self._leaving = True
 
     def _retire(self) -> None:
-        """Make room for another: the lock that tells of this one gets another name, and nobody reaches it any more."""
+        """Make room for another fork server: give the lock file another name, and delete the socket."""
         if self._retired is None:
             self.selector.unregister(self._listener)
             self._listener.close()
@@ -148,18 +153,18 @@ class ForkServer(Role):
                 self._lock.path.rename(self._retired)
             self._leave()
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _report(self, message: dict[str, Any]) -> None:
         if self._control is not None:
             self._control.send(message)
 
 
 def retired_lock(home: Home, pid: int) -> Path:
-    """What a fork server holds that was replaced."""
+    """Return the lock file of a retired fork server."""
     return home.lock(f"forkserver-{pid}")
 
 
 def listen(home: Home, name: str) -> socket.socket:
-    """A listening socket in the home, in place of the one of a dead predecessor."""
+    """Create a listening socket in the home, in place of the one of a dead predecessor."""
     listener = socket.socket(socket.AF_UNIX)
     own = f"b{os.getpid()}"
     listener.bind(home.short(own))

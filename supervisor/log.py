@@ -1,4 +1,4 @@
-"""Every sentence that a role writes to the log; the code says only what happened."""
+"""The lines that roles write to the log of the state directory. The callers name the event and its fields only."""
 
 from __future__ import annotations
 
@@ -7,42 +7,48 @@ from collections.abc import Mapping
 
 from ..ipc import clock
 
-#: What happened → how it reads. The fields are those that `say` was given.
-SENTENCES: Mapping[str, str] = {
-    "up": "supervisor {pid} is up in {home}",
-    "ready": "ready; bus at {socket}",
-    "adopted": "adopted {role} {pid}",
-    "spawned": "started {role} {pid}",
-    "died": "{role} {pid} died ({how})",
-    "rescued": "task {id}: its worker {pid} died; now {status}",
-    "killing": "worker {pid} did not end task {id} in time; killing it",
-    "silent": "worker {pid} does not publish what it holds; killing it",
+#: Each event and its text.
+MESSAGES: Mapping[str, str] = {
+    "started": "started: pid {pid}, state directory {home}",
+    "adopted": "worker {pid} adopted",
+    "rescued": "task {id} rescued: worker {pid} died ({how}), the task is now {status}",
+    "overdue": "worker {pid} killed: it did not end task {id} in time",
+    "unpublished": "worker {pid} killed: it did not publish the tasks that it holds in time",
     "reloaded": "configuration applied from {sources}",
     "not_reloaded": "configuration not applied: {why}",
-    "stopping": "going down: {running} still running, waiting up to {grace:g} s",
-    "left": "left to its worker: task {id} (pid {pid})",
-    "down": "down",
-    "unrecorded": "a task's end is known to its worker alone until it is settled: {why}",
-    "handing_over": "handing over to a new supervisor",
-    "displaced": "{home} was deleted and made anew; leaving it to others",
-    "pinned": "the write-ahead log has {size} MB; it cannot be shortened while {who} reads an old state",
-    "clock_set": "the wall clock was set by {by:+g} s; delays stay as long as they are",
-    "homeless": "{home} is gone for good; leaving",
+    "stopping": "shutting down: {running} still running, waiting up to {grace:g} s",
+    "left_running": "task {id} (pid {pid}) left to its worker",
+    "stopped": "stopped",
+    "journal_failed": "journal not written, a result is kept in memory until it is settled: {why}",
+    "restarting": "restarting: a new supervisor takes over",
+    "displaced": "{home} was deleted and created again; exiting",
+    "log_pinned": "the write-ahead log has {size} MB and cannot be truncated while {reader} reads an old state",
+    "clock_set": "the wall clock was set by {by:+g} s; delays and timeouts keep their length",
+    "home_lost": "{home} is gone; exiting",
     "trouble": "will try again in {rest:g} s: {why}",
-    "unretired": "the fork server {pid} did not make room in {patience:g} s; it is used on, with its old program",
-    "told_again": "on_batch failed ({how}) for batch {seq}; will try again in {rest:g} s",
-    "told_in_vain": "on_batch failed ({how}) for batch {seq} {tries} times; it is tried on without a word,"
-    " at least every {rest:g} s, and those after it wait",
-    "told_at_last": "on_batch was told of batch {seq} after {tries} failures",
-    "fork_server_lost": "the fork server went away; starting another",
+    "not_retired": "fork server {pid} made no room in {patience:g} s; it stays in use, with its old program",
+    "fork_server_lost": "the fork server exited; starting another one",
+    "batch_failed": "on_batch failed ({how}) for batch {seq}; will try again in {rest:g} s",
+    "batch_blocked": "on_batch failed ({how}) for batch {seq} {tries} times; will try again at least every {rest:g} s"
+    " without further messages, later batches wait",
+    "batch_delivered": "on_batch succeeded for batch {seq} after {tries} failures",
 }
 
+#: The role of this process, which its lines begin with. A forked child sets its own.
+_role = "backburner"
 
-def say(what: str, **facts: object) -> None:
-    """Write one line to stderr, which is the terminal or the home's log."""
-    line = f"{clock.iso(clock.now())} {SENTENCES[what].format(**facts)}\n"
+
+def set_role(role: str) -> None:
+    """Name the role of this process."""
+    global _role
+    _role = role
+
+
+def log(event: str, **fields: object) -> None:
+    """Write one line to stderr, which is a terminal or the log file."""
+    line = f"{clock.iso(clock.now())} {_role}: {MESSAGES[event].format(**fields)}\n"
     try:
         sys.stderr.write(line)
         sys.stderr.flush()
-    except OSError:  # the terminal is gone or the disk is full: the work goes on without words
+    except OSError:  # the terminal is gone or the disk is full: the work continues without a log
         return

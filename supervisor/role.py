@@ -1,4 +1,4 @@
-"""What all roles share: boot, then turns with rests between them, then a farewell."""
+"""What all roles share: boot, then turns with rests between them, then an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from ..ipc import clock
 from ..ipc.errors import Temporary
 from ..ipc.home import Home
 from ..ipc.machine.presence import Presence
-from .log import say
+from .log import log, set_role
 from .system.file_watch import FileWatch
 from .system.signals import Signals, let_through
 
-#: Seconds until the next try after a disk was full or the gate was shut.
+#: Seconds until the next try when the disk is full or the write gate is taken.
 TROUBLE_REST = 0.5
 
-#: Seconds after which a home that was deleted is given up: it may have been moved, and come back.
-HOMELESS = 60.0
+#: Seconds after which a deleted home is given up. Until then it may have been moved, and may come back.
+HOME_LOST_AFTER = 60.0
 
-#: Bytes of freed memory that a process keeps. SQLite drops what it has read when another process commits, and reads
-#: it again: given back each time, and faulted in again, it was a tenth of a worker's time.
-KEPT = 4 * 1024 * 1024
+#: Bytes of freed memory that a process keeps. SQLite drops its page cache when another process commits, and reads the
+#: pages again: returning that memory and faulting it in anew took a tenth of a worker's time.
+KEPT_MEMORY = 4 * 1024 * 1024
 
 #: Bytes from which a block is returned to the system as soon as it is freed. Without any setting, glibc adapts this
 #: limit up to that value (DEFAULT_MMAP_THRESHOLD_MAX in mallopt(3)).
-LARGE = 32 * 1024 * 1024
+LARGE_BLOCK = 32 * 1024 * 1024
 
+# prctl(2), mallopt(3)
 _PR_SET_NAME = 15
 _PR_SET_CHILD_SUBREAPER = 36
 _M_TRIM_THRESHOLD = -1
@@ -38,16 +39,15 @@ _M_MMAP_THRESHOLD = -3
 
 
 class Role:
-    """A process of ours. A subclass says what one turn does, and how long it may rest after it.
+    """One of our long-lived processes. A subclass defines `turn`, and what happens before the first and after the last.
 
-    Everything that can be waited for is registered with `selector`; its data is called with the ready mask.
+    All that can be waited for is registered with `selector`, with a callback as its data that takes the ready mask.
     """
 
-    #: What `ps -o comm` shows.
+    #: The name of the process, as `ps -o comm` shows it.
     name = "bb-role"
 
     def __init__(self, home: Home) -> None:
-        """Prepare to run in that home."""
         self.home = home
         self.presence = Presence(home)
         self.selector = selectors.DefaultSelector()
@@ -56,45 +56,46 @@ class Role:
         self._gone_since: float | None = None
 
     def run(self) -> None:
-        """Boot, turn and rest until done, then say farewell.
+        """Boot, alternate turns and rests until done, then shut down.
 
-        An unexpected error ends the process at once, as a kill does: what it had is rescued, not signed off.
+        An unexpected error ends the process at once, as a kill does: its work is rescued, not signed off.
         """
         name_process(self.name)
+        set_role(self.name.removeprefix("bb-"))
         self._signals = Signals(self.selector, self.signals())
         let_through()
         self.boot()
         while not self.done:
-            if self.is_homeless():
-                say("homeless", home=self.home.folder)
+            if self.is_home_lost():
+                log("home_lost", home=self.home.folder)
                 self.abandon()
-            self.wait(self._careful_turn())
-        self._say_farewell()
+            self.wait(self._guarded_turn())
+        self._guarded_shutdown()
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """What is done when a signal arrives."""
-        return {signal.SIGTERM: self.finish, signal.SIGINT: self.finish, signal.SIGUSR1: nothing}
+        """Return what to do for each signal."""
+        return {signal.SIGTERM: self.finish, signal.SIGINT: self.finish, signal.SIGUSR1: do_nothing}
 
     def boot(self) -> None:
-        """Open what is needed."""
+        """Open what the role needs."""
 
     def turn(self) -> float:
-        """Do what there is to do; for how many seconds one may rest then (0: look again at once)."""
+        """Do all that is due. Return for how many seconds the role may rest then; 0 asks for another turn at once."""
         raise NotImplementedError
 
-    def farewell(self) -> None:
-        """Close what was opened."""
+    def shutdown(self) -> None:
+        """Close what `boot` opened."""
 
     def abandon(self) -> None:
-        """The home is gone for good."""
+        """React to the loss of the home: exit as soon as possible."""
         self.finish()
 
     def finish(self) -> None:
-        """Have this be the last turn."""
+        """Make this turn the last one."""
         self.done = True
 
     def wait(self, rest: float) -> None:
-        """Rest until something happens, at most `rest` seconds."""
+        """Rest until something happens, but no longer than `rest` seconds."""
         if self.done:
             return
         events = self.selector.select(rest)
@@ -106,54 +107,54 @@ class Role:
     def database_changed(self) -> None:
         """React to a change that the file watch reported. The turn that follows looks at the database."""
 
-    def is_homeless(self) -> bool:
-        """Whether the home has been gone for so long that it will not come back."""
+    def is_home_lost(self) -> bool:
+        """Return True if the home has been missing for so long that it will not come back."""
         if os.path.exists(self.home.folder):
             self._gone_since = None
             return False
         now = clock.monotonic()
         self._gone_since = self._gone_since or now
-        return now - self._gone_since >= HOMELESS
+        return now - self._gone_since >= HOME_LOST_AFTER
 
-    def _say_farewell(self) -> None:
+    def _guarded_shutdown(self) -> None:
         try:
-            self.farewell()
-        except Temporary as error:  # who died is seen by the next one, with or without a word
-            say("trouble", rest=0.0, why=error)
+            self.shutdown()
+        except Temporary as error:  # other processes find out by themselves that this one has exited
+            log("trouble", rest=0.0, why=error)
 
-    def _careful_turn(self) -> float:
+    def _guarded_turn(self) -> float:
         try:
             return self.turn()
-        except (Temporary, PermissionError) as error:  # what may not be done now may be allowed again
-            say("trouble", rest=TROUBLE_REST, why=error)
+        except (Temporary, PermissionError) as error:  # what is not permitted now may be later
+            log("trouble", rest=TROUBLE_REST, why=error)
             return TROUBLE_REST
 
-    def listen_for_hints(self, role: str, heard: Callable[[bytes], None]) -> None:
-        """Have the home's `<role>.wake` pipe wake this process, and hand on what is written there."""
+    def listen_for_hints(self, role: str, on_data: Callable[[bytes], None]) -> None:
+        """Pass on what other processes write to the pipe `<role>.wake` of the home."""
         pipe = os.open(self.home.folder / f"{role}.wake", os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        self.selector.register(pipe, selectors.EVENT_READ, lambda _mask: heard(os.read(pipe, 65536)))
+        self.selector.register(pipe, selectors.EVENT_READ, lambda _mask: on_data(os.read(pipe, 65536)))
 
 
-def nothing() -> None:
-    """Being woken is all."""
+def do_nothing() -> None:
+    """Handle a signal that only has to wake the role."""
 
 
 def name_process(name: str) -> None:
-    """What `ps -o comm` shows of this process, where the system can be told."""
+    """Set the name that `ps -o comm` shows for this process (Linux only)."""
     _prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()))
 
 
 def keep_memory() -> None:
-    """Give little memory back between two tasks, where the C library can be told so (glibc: mallopt(3)).
+    """Keep freed memory between two tasks (glibc only).
 
-    For who works on the database alone: large blocks are always given back then, and made anew.
+    Use it only in processes that mostly run SQLite: with a fixed threshold malloc no longer adapts it for large blocks.
     """
-    _mallopt(_M_TRIM_THRESHOLD, KEPT)
+    _mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
 
 
 def reuse_large_blocks() -> None:
-    """Keep freed blocks for the next use, after `keep_memory`: user code may need large ones again and again."""
-    _mallopt(_M_MMAP_THRESHOLD, LARGE)
+    """Keep freed large blocks as well, after `keep_memory`: user code may need them again and again."""
+    _mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 
 def _mallopt(option: int, value: int) -> None:
@@ -162,7 +163,7 @@ def _mallopt(option: int, value: int) -> None:
 
 
 def become_subreaper() -> None:
-    """Be the parent of every orphan among one's descendants, where the system knows that (Linux)."""
+    """Become the parent of every orphan among this process's descendants (Linux only)."""
     _prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
 
 

@@ -33,9 +33,9 @@ from .execution.plan import CannotStart, Environments, inherited
 from .execution.run import Run
 from .execution.runner_pool import LazyRunner, Runner
 from .execution.series import CallSeries, CommandSeries, CommandTools, Series
-from .log import say
+from .log import log
 from .pool.parking import Parking
-from .role import TROUBLE_REST, Role, become_subreaper, keep_memory, nothing
+from .role import TROUBLE_REST, Role, become_subreaper, do_nothing, keep_memory
 from .system.file_watch import FALLBACK_POLL
 
 #: Seconds of rest while only the runner, the supervisor or a signal can bring news.
@@ -70,8 +70,8 @@ class Worker(Role):
             signal.SIGTERM: self._leave,
             signal.SIGINT: self._leave,
             signal.SIGUSR1: self._look,
-            signal.SIGCHLD: nothing,
-            signal.SIGIO: nothing,
+            signal.SIGCHLD: do_nothing,
+            signal.SIGIO: do_nothing,
         }
 
     def boot(self) -> None:
@@ -125,7 +125,7 @@ class Worker(Role):
         self._parking.stop()
         self._leave()
 
-    def farewell(self) -> None:
+    def shutdown(self) -> None:
         """Deregister, with nothing unsettled. The runner sees its channel closed, and ends.
 
         The files go first: those of a worker that is not registered are removed at the next start only.
@@ -223,9 +223,9 @@ class Worker(Role):
 
     def _hold_on(self, error: Temporary) -> None:
         """Rest before the next try at what stands between one claim and the next. Raises that, if it is for good."""
-        if self.is_homeless():
+        if self.is_home_lost():
             raise error
-        say("trouble", rest=TROUBLE_REST, why=error)
+        log("trouble", rest=TROUBLE_REST, why=error)
         clock.nap(TROUBLE_REST)
 
     # waiting in a slot
@@ -378,7 +378,7 @@ class Worker(Role):
 
     def _is_home_away(self) -> bool:
         """Return True if the home was moved, and may come back with what its tasks have written."""
-        return not self.home.is_usable() and not self.is_homeless()
+        return not self.home.is_usable() and not self.is_home_lost()
 
     def _conclude(self, watched: Run, settlement: Settlement) -> None:
         assert self._current is not None, "it was taken"
@@ -404,7 +404,7 @@ class Worker(Role):
         try:
             self._journal.note_end(settlement.claim, settlement_document(settlement))
         except OSError as error:
-            say("unrecorded", why=error)
+            log("journal_failed", why=error)
 
     # the supervisor
 
@@ -481,7 +481,7 @@ class Worker(Role):
         if runner.refuses:
             self._unregister(runner.channel)
         if runner.blocked:
-            say("trouble", rest=TROUBLE_REST, why="a runner cannot write its journal")
+            log("trouble", rest=TROUBLE_REST, why="a runner cannot write its journal")
             clock.nap(TROUBLE_REST)
             runner.resume()
         if self._run is not None:
@@ -490,7 +490,7 @@ class Worker(Role):
     def _rest_after_failure(self) -> None:
         """Rest if the runner could not begin a call, as where memory is short: each try counts as an interruption."""
         if self._runner.has_failed():
-            say("trouble", rest=TROUBLE_REST, why="a process for calls has ended before its first call")
+            log("trouble", rest=TROUBLE_REST, why="a process for calls has ended before its first call")
             clock.nap(TROUBLE_REST)
 
     def _register(self, channel: socket.socket, callback: Callable[[int], None]) -> None:

@@ -46,7 +46,7 @@ EXCEPTIONS = {
     "supervisor.system.children _ask subprocess.Popen": "its caller has the failpoint: agents.ask",
     "supervisor.system.children _first_line kill": "a program of somebody else's that was asked for its version",
     "supervisor.pool.fork_server_client ForkServerClient._send send": "goes to ControlLine.send",
-    "supervisor.fork_server ForkServer._tell send": "goes to ControlLine.send",
+    "supervisor.fork_server ForkServer._report send": "goes to ControlLine.send",
     "supervisor.execution.runner.wire send_hello socket.send_fds": "its caller has the failpoint: runner.hello",
     "supervisor.execution.runner.wire send_hello sendall": "the same message, if it was sent in part",
     "supervisor.execution.journal Journal._append os.*": "its callers have the failpoints: journal.start, journal.end",

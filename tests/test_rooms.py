@@ -20,7 +20,7 @@ from tests.helpers.places import IN_CHECKOUT, IPC, ROOT, SUPERVISOR
 ROOMS = {
     "sqlite3": "ipc.store.sqlite.database",
     "sqlite_utils": "ipc.store.sqlite.database ipc.store.sqlite.migrations",
-    "socket": "ipc.bus.server ipc.bus.client ipc.bus.connection supervisor.supervisor supervisor.worker"
+    "socket": "ipc.bus.server ipc.bus.client ipc.bus.connection supervisor.worker supervisor.pool.spawner"
     " supervisor.fork_server supervisor.pool.control_line supervisor.pool.fork_server_client supervisor.pool.workers"
     " supervisor.system.systemd supervisor.execution* supervisor.cli.roles",
     "subprocess": "supervisor.system.children supervisor.integrations.on_batch supervisor.pool.fork_server_client"

@@ -1,4 +1,4 @@
-"""A process that was stopped while it held the write gate keeps everybody out: have it go on, or else go."""
+"""A watchdog over a process that others wait for: if it stays stopped it is continued, and in the end killed."""
 
 from __future__ import annotations
 
@@ -9,39 +9,38 @@ from .. import clock
 from ..failpoints import failpoint
 from .proc import command_line, is_stopped, name
 
-#: Seconds for which the same process must have held the gate before it is looked at.
-SUSPICION = 1.0
+#: Seconds for which others must have waited for the same process before it is continued.
+CONTINUE_AFTER = 1.0
 
-#: Seconds after it was continued until it is ended, if it is one of ours and still holds the gate, stopped.
-LAST_CHANCE = 2.0
+#: Seconds after that until it is killed, if it is one of ours and still stopped.
+KILL_AFTER = 2.0
 
 
-class Thaw:
-    """What is known of the process that holds the gate, from one look to the next."""
+class Watchdog:
+    """Remembers, from one check to the next, which process others wait for."""
 
     def __init__(self) -> None:
-        """Nobody is suspected yet."""
-        self._holder: int | None = None
+        self._pid: int | None = None
         self._since = 0.0
-        self._continued = 0.0
+        self._continued_at = 0.0
 
     @property
-    def suspects(self) -> bool:
-        """Return True if the last `look` was given a process."""
-        return self._holder is not None
+    def is_watching(self) -> bool:
+        """Return True if the last check was of a process."""
+        return self._pid is not None
 
-    def look(self, holder: int | None) -> None:
-        """Take note of who holds the gate now; continue or end it when it has been stopped for too long."""
+    def check(self, pid: int | None) -> None:
+        """Continue or kill the process that others wait for, if it has been stopped for too long. None: no process."""
         now = clock.monotonic()
-        if holder != self._holder:
-            self._holder, self._since, self._continued = holder, now, 0.0
-        if holder is None or now - self._since < SUSPICION or not is_stopped(holder):
+        if pid != self._pid:
+            self._pid, self._since, self._continued_at = pid, now, 0.0
+        if pid is None or now - self._since < CONTINUE_AFTER or not is_stopped(pid):
             return
-        if not self._continued:
-            self._continued = now
-            _signal(holder, signal.SIGCONT)
-        elif now - self._continued > LAST_CHANCE and is_ours(holder):
-            _signal(holder, signal.SIGKILL)
+        if not self._continued_at:
+            self._continued_at = now
+            _signal(pid, signal.SIGCONT)
+        elif now - self._continued_at > KILL_AFTER and is_ours(pid):
+            _signal(pid, signal.SIGKILL)
 
 
 def is_ours(pid: int) -> bool:

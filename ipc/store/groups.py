@@ -32,7 +32,7 @@ class Head(NamedTuple):
     """
 
     number: int
-    outside: bool
+    external: bool
     ready: int
     queued_at: int
 

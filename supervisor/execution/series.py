@@ -16,7 +16,7 @@ from ...ipc.errors import Temporary, is_full
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home, sync
 from ...ipc.model.claim import Ended, Taken
-from ..log import say
+from ..log import log
 from .attempt import Attempt, CallAttempt, ProcessAttempt
 from .journal import Entry, Journal, entries, outcome_document, outcome_in
 from .outcome import Outcome, interrupted, settlement_of
@@ -312,7 +312,7 @@ class CommandSeries(Series):
         try:
             at = self._tools.journal.note_end(self.waiting[0].claim, outcome_document(outcome))
         except OSError as error:
-            say("unrecorded", why=error)
+            log("journal_failed", why=error)
             at, self.is_urgent = clock.now() * _MILLISECOND, True
         self._end(at, outcome)
 

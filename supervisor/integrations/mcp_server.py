@@ -18,7 +18,7 @@ from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.distribution import version
 from ...ipc.store.inbox import Inbox, telling
-from ..log import say
+from ..log import log
 from .caller import here
 from .mcp_tools import INSTRUCTIONS, TOOLS, Office
 
@@ -73,7 +73,7 @@ class Outgoing:
                 if inbox and unread:
                     inbox.acknowledge(unread.seq)
         except BackburnerError as error:
-            say("trouble", rest=0.0, why=error)
+            log("trouble", rest=0.0, why=error)
             if not sent:
                 self._send(document)
 

@@ -13,7 +13,7 @@ from ...ipc.backoff import Backoff
 from ...ipc.config.environment import of_nobody
 from ...ipc.config.settings import BATCH_PLACEHOLDERS, on_batch
 from ...ipc.store.events import BATCH, EventLog, Line
-from ..log import say
+from ..log import log
 from ..system import children
 
 #: Whose cursor says up to where it was told: of everybody's batches, so of no parent's.
@@ -93,7 +93,7 @@ class Herald:
         command = [filled(element, words) for element in self._command]
         environment = {**of_nobody(os.environ), "BACKBURNER_HOME": str(home.folder)}
         try:
-            self._process = children.start_told(command, line.text.encode(), environment, str(home.folder.parent))
+            self._process = children.start_with_input(command, line.text.encode(), environment, str(home.folder.parent))
         except OSError as error:
             self._failed(line, error.strerror or str(error))
             return
@@ -128,14 +128,14 @@ class Herald:
         self._tries += 1
         rest = rest_after(self._tries)
         if self._tries < TOLD:
-            say("told_again", how=how, seq=line.seq, rest=rest)
+            log("batch_failed", how=how, seq=line.seq, rest=rest)
         elif self._tries == TOLD:
-            say("told_in_vain", how=how, seq=line.seq, tries=self._tries, rest=LAST_REST)
+            log("batch_blocked", how=how, seq=line.seq, tries=self._tries, rest=LAST_REST)
         self._due = clock.monotonic() + rest
 
     def _done(self, line: Line) -> None:
         if self._tries >= TOLD:
-            say("told_at_last", seq=line.seq, tries=self._tries)
+            log("batch_delivered", seq=line.seq, tries=self._tries)
         self._log.acknowledge(EVERYONE, CONSUMER, line.seq)
         self._waiting.popleft()
         self._tries, self._due = 0, 0.0

@@ -1,4 +1,4 @@
-"""The line between supervisor and fork server: JSON, one message a line, and with each at most one descriptor."""
+"""The line between supervisor and fork server: JSON, one message a line, each with at most one descriptor."""
 
 from __future__ import annotations
 
@@ -11,28 +11,25 @@ from typing import Any
 from ...ipc.failpoints import failpoint
 from ...ipc.lines import LineReader
 
+OnMessage = Callable[[dict[str, Any], socket.socket | None], None]
+
 
 class ControlLine:
-    """One end of it."""
+    """One end of the line."""
 
-    def __init__(
-        self,
-        connection: socket.socket,
-        selector: selectors.BaseSelector,
-        heard: Callable[[dict[str, Any], socket.socket | None], None],
-    ) -> None:
-        """Speak on that connection; `heard` is called with each message and what came with it."""
+    def __init__(self, connection: socket.socket, selector: selectors.BaseSelector, on_message: OnMessage) -> None:
+        """`on_message` is called with each message and the channel that came with it."""
         connection.setblocking(False)
         self._connection = connection
         self._selector = selector
-        self._heard = heard
+        self._on_message = on_message
         self._reader = LineReader()
         self._channels: list[socket.socket] = []
         self.closed = False
-        selector.register(connection, selectors.EVENT_READ, self._readable)
+        selector.register(connection, selectors.EVENT_READ, self._read)
 
     def send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
-        """Send a message. One that cannot be sent now is lost with the line: the other end is stopped or gone."""
+        """Send a message. If that is not possible at once, the line is closed: the other end is stopped or gone."""
         data = json.dumps(message).encode() + b"\n"
         try:
             if channel is None:
@@ -45,24 +42,24 @@ class ControlLine:
             self.close()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         if not self.closed:
             self.closed = True
             self._selector.unregister(self._connection)
             self._connection.close()
 
     def drop(self) -> None:
-        """Let go of it in a forked child, which shares the selector with its parent: nothing may be unregistered.
+        """Close the descriptors in a forked child. It shares the selector with its parent: nothing may be unregistered.
 
-        What came for those that are made after it goes, too: held here, it would keep a worker's line open when both
-        ends of it are dead.
+        The channels of processes that are forked later are closed as well. Held here, one of them would keep a worker's
+        line open after both of its ends have died.
         """
         self.closed = True
         self._connection.close()
         for channel in self._channels:
             channel.close()
 
-    def _readable(self, _mask: int) -> None:
+    def _read(self, _mask: int) -> None:
         if self.closed:
             return
         try:
@@ -78,12 +75,12 @@ class ControlLine:
         self._reader.feed(data)
         for line in self._reader.lines():
             message = json.loads(line)
-            wants = "spawn" in message and message.get("channel", False)
-            self._heard(message, self._channels.pop(0) if wants and self._channels else None)
+            has_channel = "spawn" in message and message.get("channel", False)
+            self._on_message(message, self._channels.pop(0) if has_channel and self._channels else None)
 
 
 def _received(descriptor: int) -> socket.socket:
-    """A socket that came over the line and that no task is to inherit; what comes so survives an exec at first."""
+    """Return a received socket that no task inherits: a received descriptor survives an exec by default."""
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     return channel

@@ -1,10 +1,11 @@
-"""The supervisor's line to the fork server: find or start one, order processes, have strays ended."""
+"""The supervisor's client of the fork server: find it or start one, order processes, have strays killed."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import selectors
+import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -16,107 +17,136 @@ from ...ipc.backoff import RestartTimer
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.machine.presence import Presence
+from ...ipc.machine.watchdog import Watchdog
 from ..execution.runner.marks import ROOM
-from ..log import say
+from ..log import log
 from ..system.children import start_detached
 from .control_line import ControlLine
 
 #: Seconds that a fork server may take from its start until it listens; it imports everything first.
-START_PATIENCE = 20.0
+START_TIMEOUT = 20.0
 
-#: Seconds that it may take to make room for its successor; one that is stopped stays in office.
-RETIRE_PATIENCE = 5.0
+#: Seconds that it may take to make room for its successor. One that is stopped stays in use.
+RETIRE_TIMEOUT = 5.0
 
-#: Seconds that one whose line is closed may take to end.
-REAP_PATIENCE = 5.0
+#: Seconds that it may take to exit after its line was closed.
+REAP_TIMEOUT = 5.0
 
-#: Bytes that the marks of a try take beside the path of the home.
+#: Bytes that the marks of an attempt take in its environment, beside the path of the home.
 MARKS_ROOM = 100
 
-Heard = Callable[[dict[str, Any]], None]
+OnMessage = Callable[[dict[str, Any]], None]
 
 
 class ForkServerClient:
-    """Orders to the fork server, and what comes back."""
+    """Sends orders to the fork server, passes its messages on, and replaces it if it dies."""
 
-    def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], heard: Heard) -> None:
-        """`command` starts a fork server; `heard` is called with each of its messages."""
+    def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], on_message: OnMessage) -> None:
+        """`command` starts a fork server; `on_message` is called with each of its messages."""
         self._home = home
         self._presence = Presence(home)
         self._selector = selector
         self._command = command
-        self._heard = heard
+        self._on_message = on_message
         self._tickets = itertools.count(1)
         self._line: ControlLine | None = None
         self._started: subprocess.Popen[bytes] | None = None
+        self._restart_timer = RestartTimer()
+        self._watchdog = Watchdog()
 
     @property
     def lost(self) -> bool:
-        """Whether the fork server went away."""
+        """Return True if there is no line to a fork server."""
         return self._line is None or self._line.closed
 
     def connect(self) -> None:
-        """Reach the fork server that lives, or start one: again, if it dies before it listens. Raises Temporary."""
-        deadline, timer = clock.monotonic() + START_PATIENCE, RestartTimer()
-        while (connection := self._try()) is None:
+        """Connect to the living fork server, or start one; again, if it dies before it listens. Raises Temporary."""
+        deadline, timer = clock.monotonic() + START_TIMEOUT, RestartTimer()
+        while (connection := self._try_to_connect()) is None:
             if clock.monotonic() > deadline:
                 raise Temporary(f"The fork server of {self._home.folder} does not answer; see {self._home.log}.")
-            if timer.is_due() and not self._is_coming():
+            if timer.is_due() and not self._is_starting():
                 timer.note_start()
-                self._started = start_detached(self._command, self._roomy_environment())
+                self._started = start_detached(self._command, self._environment())
             clock.nap(0.01)
-        self._line = ControlLine(connection, self._selector, lambda message, _channel: self._heard(message))
+        self._line = ControlLine(connection, self._selector, lambda message, _channel: self._on_message(message))
+
+    def reconnect(self) -> bool:
+        """Replace a lost fork server, if it is time to. Return True if all orders must be repeated. Raises Temporary.
+
+        Workers survive their fork server. Only what was ordered from it and not reported is gone.
+        """
+        if not self.lost or not self._restart_timer.is_due():
+            return False
+        self._restart_timer.note_start()
+        log("fork_server_lost")
+        self.connect()
+        return True
+
+    def check_stopped(self, is_needed: bool) -> None:
+        """Continue a fork server that stays stopped while it is needed; kill it if that does not help."""
+        self._watchdog.check(self._presence.holder("forkserver") if is_needed else None)
+
+    def rest(self) -> float:
+        """Return the seconds until a lost fork server may be replaced; infinity if none is to wait for."""
+        return self._restart_timer.rest() if self.lost else float("inf")
 
     def spawn(self, role: str, channel: socket.socket | None = None) -> int:
-        """Order a process; the ticket under which its birth will be told."""
+        """Order a process. Return the ticket under which its PID will be reported."""
         ticket = next(self._tickets)
         self._send({"spawn": role, "ticket": ticket, "channel": channel is not None}, channel)
         return ticket
 
     def sweep(self) -> int:
-        """Have the strays of dead workers ended; the ticket under which it will be told that they are gone."""
+        """Have the strays of dead workers killed. Return the ticket under which their end will be reported."""
         ticket = next(self._tickets)
         self._send({"sweep": ticket})
         return ticket
 
     def dismiss(self) -> None:
-        """Have it leave when its last child has."""
+        """Have the fork server exit when its last child has exited."""
         self._send({"leave": True})
 
     def retire(self) -> None:
-        """Have it look after its children until the last has left, and make room for another; returns when there is.
+        """Have the fork server make room for another one, and exit after its last child. Return when there is room.
 
-        One that does not (it is stopped, say) is used on, and that is said.
+        If it does not (because it is stopped, for example), that is logged, and it stays in use.
         """
         self._send({"retire": True})
-        deadline = clock.monotonic() + RETIRE_PATIENCE
+        deadline = clock.monotonic() + RETIRE_TIMEOUT
         while (pid := self._presence.holder("forkserver")) is not None:
             if clock.monotonic() >= deadline:
-                say("unretired", pid=pid, patience=RETIRE_PATIENCE)
+                log("not_retired", pid=pid, patience=RETIRE_TIMEOUT)
                 return
             clock.nap(0.005)
 
+    def kill_process(self) -> None:
+        """Kill the fork server: it is replaced when its line is closed."""
+        process = self._presence.process("forkserver")
+        if process is not None:
+            process.signal(signal.SIGKILL)
+
     def reap(self) -> None:
-        """Of a fork server that has left and was this process's child, leave no zombie; one that stays is init's."""
+        """Reap a fork server that has exited and was this process's child. One that stays becomes a child of init."""
         if self._started is not None and self.lost:
             with suppress(subprocess.TimeoutExpired):
-                self._started.wait(REAP_PATIENCE)
+                self._started.wait(REAP_TIMEOUT)
 
     def _send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
         if self._line is not None:
             self._line.send(message, channel)
 
-    def _roomy_environment(self) -> dict[str, str]:
-        """Ours, and at its end, where it counts, room for the marks of a try; a runner writes them there."""
+    def _environment(self) -> dict[str, str]:
+        """Return our environment with room at its end, where a runner writes the marks of an attempt in place."""
         room = len(os.fsencode(self._home.folder)) + MARKS_ROOM
         return {**{name: value for name, value in os.environ.items() if name != ROOM}, ROOM: " " * room}
 
-    def _is_coming(self) -> bool:
-        """Whether a fork server lives that does not listen yet."""
-        started = self._started is not None and self._started.poll() is None
-        return started or self._presence.is_held("forkserver")
+    def _is_starting(self) -> bool:
+        """Return True if a fork server lives that does not listen yet."""
+        is_alive = self._started is not None and self._started.poll() is None
+        return is_alive or self._presence.is_held("forkserver")
 
-    def _try(self) -> socket.socket | None:
+    def _try_to_connect(self) -> socket.socket | None:
         connection = socket.socket(socket.AF_UNIX)
         try:
             connection.connect(self._home.short("fork_server.sock"))

@@ -1,4 +1,4 @@
-"""A worker's wait in its slot for a task that a launch claims for it."""
+"""The worker's side of parking: wait in a slot for a task that a launch claims for this worker."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ..system.file_watch import FALLBACK_POLL
 
 
 class Parking:
-    """Receives the task of a parked worker: as a message, or from the database when it was woken without one.
+    """Receives the task of a parked worker: as a message, or from the database if the message is missing.
 
-    A message counts only while the worker is parked, and only for a claim above the last one that it worked on: claims
-    are never given twice, and only the launch that took the worker's row claims for it.
+    A message counts only while the worker is parked, and only for a claim above the last one that it worked on: no
+    claim is used twice, and only the launch that deleted the worker's row claims for it.
     """
 
     def __init__(self, home: Home, slots: ParkedSlots, owner: int, poll: Callable[[], float]) -> None:
-        """Create the pipe that launches write to; `poll` tells when to look again (seconds). Raises OSError."""
+        """Create the pipe that launches write to. `poll` returns the seconds until the next look. Raises OSError."""
         self._slots, self._owner, self._poll = slots, owner, poll
         home.create_wake_pipe(pipe_of(owner))
         path = home.folder / f"{pipe_of(owner)}.wake"
         self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        #: Whether the worker is parked, as far as it knows: the supervisor may have taken the slot back.
+        #: True while the worker is parked, as far as it knows: the supervisor may have taken the slot back.
         self.active = False
         #: The last claim that the worker took.
         self.last_claim = 0
@@ -33,18 +33,18 @@ class Parking:
         self._look_at = self._ends_at = 0.0
 
     def start(self, seconds: float) -> None:
-        """Wait for a task for so many seconds."""
+        """Wait for a task for up to `seconds`."""
         self.active, self._message = True, None
         now = clock.monotonic()
         self._ends_at = now + seconds
         self._look_at = now + FALLBACK_POLL
 
     def stop(self) -> None:
-        """Wait no longer: the worker has a task, or the supervisor has taken the slot back."""
+        """Stop waiting: the worker has a task, or the supervisor has taken the slot back."""
         self.active, self._message = False, None
 
     def rest(self) -> float:
-        """Return for how many seconds nothing need be done, if no message comes."""
+        """Return the seconds until the next thing to do, if no message arrives."""
         return max(0.0, min(self._look_at, self._ends_at) - clock.monotonic())
 
     def is_over(self) -> bool:
@@ -52,11 +52,11 @@ class Parking:
         return clock.monotonic() >= self._ends_at
 
     def look(self) -> None:
-        """Look at the database in the next `find`."""
+        """Make the next `find` look at the database."""
         self._look_at = 0.0
 
     def read(self, _mask: int) -> None:
-        """Read what launches have sent."""
+        """Read the messages of launches."""
         for line in os.read(self.descriptor, 65536).splitlines():
             taken = received(line)
             if taken is None:
@@ -65,7 +65,7 @@ class Parking:
                 self._message = taken
 
     def find(self) -> Taken | None:
-        """Return the task that was claimed for this worker, or None as long as there is none."""
+        """Return the task that was claimed for this worker, or None."""
         found, self._message = self._message, None
         if found is None and clock.monotonic() >= self._look_at:
             found = self._slots.assigned(self._owner)
@@ -73,9 +73,9 @@ class Parking:
         return found
 
     def give_back(self) -> bool:
-        """Give the slot back; return False if a launch or the supervisor was faster."""
+        """Give the slot back. Return False if a launch or the supervisor was faster."""
         return self._slots.take_back(self._owner)
 
     def assigned(self) -> Taken | None:
-        """Return the task that was claimed for this worker, as the database has it, or None."""
+        """Return the task that was claimed for this worker according to the database, or None."""
         return self._slots.assigned(self._owner)

@@ -1,9 +1,9 @@
-"""Rescuing the tasks of dead workers: end their trees, then settle. Rescue rests on proof of death, never on age."""
+"""Rescue the tasks of dead workers: kill their trees, then settle. It rests on proof of death, never on age."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -11,41 +11,56 @@ from ...ipc import clock
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.boot import boot_id
-from ...ipc.machine.lock import Lock, holder
+from ...ipc.machine.lock import Lock
+from ...ipc.machine.lock import holder as lock_holder
 from ...ipc.machine.presence import Presence
 from ...ipc.model.claim import Held, Rescued, Settlement
 from ...ipc.store.applied_config import applied_configuration
-from ...ipc.store.processes import Process, ProcessTable, Running
+from ...ipc.store.processes import Holder, Process, ProcessTable, Running
 from ...ipc.store.queue import Queue
 from ...ipc.store.sqlite.database import Database
 from ..execution.journal import Entry, entries_by_claim, outcome_in, settlement_in
 from ..execution.outcome import Outcome, interrupted, settlement_of
 from ..execution.output_files import AttemptFiles, command_prefix, runner_prefix, was_opened
 from ..execution.process_tree import children_of, is_marked, is_role, is_spared, kill_all, marked
-from ..log import say
+from ..log import log
 
 
 def rescue(queue: Queue, running: Running, how: str) -> None:
-    """End what is left of a dead worker's tasks and settle them.
+    """Kill what is left of a dead worker's tasks and settle them. `how` is how the worker died.
 
-    A verdict that was written counts, then the end in the journal. What was not started goes back to the queue;
-    what may have been started, and may have had side effects, is run again only if its launcher asked for retries.
+    A written verdict counts, then the end in the journal. A task that was not started goes back to the queue. A task
+    that may have been started, and may have had side effects, runs again only if its launcher asked for retries.
     """
     if running.owner is None:
-        _rescue(queue, Lost(None, how, running, ()))
+        _rescue(queue, DeadWorker(None, how, running, ()))
     else:
         rescue_worker(queue, running.owner, how)
 
 
 def rescue_worker(queue: Queue, owner: Process, how: str) -> None:
-    """Do the same for all that a dead worker has now: it may have published after its tasks were looked up."""
+    """Rescue all that a dead worker has now: it may have published after its tasks were looked up."""
     tasks = ProcessTable(queue.database).running()
     running = next((one for one in tasks if one.owner is not None and one.owner.number == owner.number), None)
-    _rescue(queue, Lost(owner, how, running, queue.held_by(owner.number)))
+    _rescue(queue, DeadWorker(owner, how, running, queue.held_by(owner.number)))
 
 
-class Lost(NamedTuple):
-    """What a dead worker had: how it died, its running task, and the tasks that it held."""
+def rescue_dead_holders(queue: Queue, is_known: Callable[[int], bool]) -> list[Holder]:
+    """Rescue the tasks that dead workers held. Return the other workers that hold tasks.
+
+    A dead worker whose number `is_known` is left alone: it is rescued with its running task.
+    """
+    table, others = ProcessTable(queue.database), []
+    for holder in table.holders():
+        if not is_known(holder.process.number) and table.presence.is_dead(holder.process.identity):
+            rescue_worker(queue, holder.process, "unseen")
+        else:
+            others.append(holder)
+    return others
+
+
+class DeadWorker(NamedTuple):
+    """A dead worker: how it died, its running task, and the tasks that it held."""
 
     owner: Process | None
     how: str
@@ -54,40 +69,40 @@ class Lost(NamedTuple):
 
     @property
     def attempts(self) -> list[Running | Held]:
-        """All of them, in the order in which they ran or would have run."""
+        """Return all its tasks, in the order in which they ran or would have run."""
         return [*([] if self.running is None else [self.running]), *self.held]
 
     @property
     def pid(self) -> int | str:
-        """The worker's process, for people to read."""
+        """Return the PID, for messages."""
         return self.owner.identity.pid if self.owner is not None else "unknown"
 
 
-def _rescue(queue: Queue, lost: Lost) -> None:
-    home, attempts = queue.home, lost.attempts
+def _rescue(queue: Queue, worker: DeadWorker) -> None:
+    home, attempts = queue.home, worker.attempts
     claims = {one.claim for one in attempts}
-    leader = lost.running.pid if lost.running is not None else None
-    kill_all(lambda: _left_behind(claims, leader, home) - {os.getpid()})
-    record = _Record(queue, lost)
-    rescued = [record.of(one) for one in attempts]
-    statuses = queue.rescue(rescued)
+    leader = worker.running.pid if worker.running is not None else None
+    kill_all(lambda: _leftovers(claims, leader, home) - {os.getpid()})
+    settlements = _Settlements(queue, worker)
+    statuses = queue.rescue([settlements.of(one) for one in attempts])
     for one, status in zip(attempts, statuses, strict=True):
-        record.files[one.claim].delete_saved()
-        record.files[one.claim].delete_inputs()
-        say("rescued", id=one.id, pid=lost.pid, status=status)
-    if lost.owner is not None:
-        remove_files(home, lost.owner.number)
+        settlements.files[one.claim].delete_saved()
+        settlements.files[one.claim].delete_inputs()
+        log("rescued", id=one.id, pid=worker.pid, how=worker.how, status=status)
+    if worker.owner is not None:
+        remove_files(home, worker.owner.number)
 
 
-class _Record:
-    """What is known of how far the tasks of a dead worker had come."""
+class _Settlements:
+    """Decides, by the journal and the output files of a dead worker, how each of its tasks is settled."""
 
-    def __init__(self, queue: Queue, lost: Lost) -> None:
-        self._queue, self._lost = queue, lost
-        #: The files of each attempt; they know what of them is in the database.
-        self.files = {one.claim: AttemptFiles(queue.home, one.claim) for one in lost.attempts}
-        self._same_boot = lost.owner is not None and lost.owner.identity.boot == boot_id()
-        self._entries = entries_by_claim(queue.home, lost.owner.number) if lost.owner and self._same_boot else {}
+    def __init__(self, queue: Queue, worker: DeadWorker) -> None:
+        self._queue, self._worker = queue, worker
+        #: The files of each attempt; they know which of them are in the database.
+        self.files = {one.claim: AttemptFiles(queue.home, one.claim) for one in worker.attempts}
+        owner = worker.owner
+        self._same_boot = owner is not None and owner.identity.boot == boot_id()
+        self._entries = entries_by_claim(queue.home, owner.number) if owner and self._same_boot else {}
 
     def of(self, one: Running | Held) -> Rescued:
         """Return one attempt with its settlement."""
@@ -105,8 +120,8 @@ class _Record:
         return Rescued(one.number, one.claim, settlement, one.group, started_at)
 
     def _may_have_started(self, one: Running | Held, entries: Sequence[Entry], files: AttemptFiles) -> bool:
-        owner = self._lost.owner
-        if owner is None or not self._same_boot:  # the journal was not synced: what it said may be gone
+        owner = self._worker.owner
+        if owner is None or not self._same_boot:  # the journal was not synced: entries may be missing
             return True
         if one.agent == "python" or any(entry.kind != "s" for entry in entries):
             return bool(entries)
@@ -118,19 +133,19 @@ class _Record:
             if entry.kind != "s":
                 document = entry.document
                 settlement = settlement_in(document)
-                if settlement is not None:  # the output stands where the end of the call was noted
+                if settlement is not None:  # the output is in the entry for the end of the call
                     return settlement._replace(outputs=_noted_outputs(entries))
                 return settlement_of(one, outcome_in(document), config, entry.at // 1000)
         if started or (isinstance(one, Running) and one.verdict is not None):
-            error = f"Its worker (pid {self._lost.pid}) died ({self._lost.how}) while it ran."
+            error = f"Its worker (pid {self._worker.pid}) died ({self._worker.how}) while it ran."
             return settlement_of(one, Outcome(error=error, error_kind="lost"), config)
         if isinstance(one, Held):
             return None
-        return interrupted(one, f"Its worker (pid {self._lost.pid}) died ({self._lost.how}) before it was started.")
+        return interrupted(one, f"Its worker (pid {self._worker.pid}) died ({self._worker.how}) before it was started.")
 
     def _adopt_outputs(self, one: Running | Held, files: AttemptFiles) -> None:
-        """What the task that ran has written so far lies in files of its worker, unless it was watched by itself."""
-        owner = self._lost.owner
+        """Move the output of the task that ran out of its worker's files, unless it has files of its own."""
+        owner = self._worker.owner
         assert owner is not None, "its journal was read"
         name = runner_prefix if one.agent == "python" else command_prefix
         for stream, path in files.paths.items():
@@ -145,7 +160,7 @@ def _noted_outputs(entries: Sequence[Entry]) -> tuple[tuple[str, bytes], ...]:
 
 
 def remove_files(home: Home, owner: int) -> None:
-    """Delete the journal and the output files of a worker that is gone and has nothing unsettled."""
+    """Delete the journal and the output files of a worker that is gone and has no unsettled tasks."""
     folder = home.folder / "output"
     found = [*folder.glob(f"worker-{owner}.*"), *folder.glob(f"worker-{owner}-*"), *folder.glob(f"command-{owner}.*")]
     for path in found:
@@ -154,7 +169,7 @@ def remove_files(home: Home, owner: int) -> None:
 
 
 def remove_stale_files(home: Home, workers: Collection[int]) -> None:
-    """Delete the files of workers that are not registered any more."""
+    """Delete the files of workers that are no longer registered."""
     for path in (home.folder / "output").glob("[cw]*-*"):
         kind, _, rest = path.name.partition("-")
         number = rest.partition(".")[0].partition("-")[0]
@@ -163,29 +178,29 @@ def remove_stale_files(home: Home, workers: Collection[int]) -> None:
                 path.unlink(missing_ok=True)
 
 
-def _left_behind(claims: set[int], leader: int | None, home: Home) -> set[int]:
-    """Return what bears the marks of these attempts, and the strays of fork servers that were replaced.
+def _leftovers(claims: set[int], leader: int | None, home: Home) -> set[int]:
+    """Return the processes that bear the marks of these attempts, and the strays of replaced fork servers.
 
-    The first process of the running task is one of them also where its children are meant to live on.
+    The first process of the running task is among them even if its children are meant to live on.
     """
-    strays = [_strays_of(holder(path)) for path in home.folder.glob("forkserver-*.lock")]
+    strays = [_strays_of(lock_holder(path)) for path in home.folder.glob("forkserver-*.lock")]
     leaders = {leader} if leader is not None and is_marked(leader, claims, home.folder) else set[int]()
     return marked(claims, home.folder).union(leaders, *strays)
 
 
 def _strays_of(fork_server: int | None) -> set[int]:
-    if not fork_server:  # there is none, or none that can be seen: number 0 is the parent of the system's own
+    if not fork_server:  # none, or one that cannot be seen: PID 0 is the parent of the kernel's own processes
         return set()
     return {pid for pid in children_of(fork_server) if not is_role(pid) and not is_spared(pid)}
 
 
 def _strays(home: Home) -> set[int]:
-    """Return the children of the fork server that are no roles: descendants of dead workers."""
+    """Return the children of the fork server that are not roles: descendants of dead workers."""
     return _strays_of(Presence(home).holder("forkserver"))
 
 
 def rescue_all(home: Home) -> None:
-    """With no supervisor: settle what no living worker has. A supervisor, or somebody doing the same, goes first."""
+    """Rescue the tasks of all dead workers, unless a supervisor, or another process that does the same, is running."""
     lock = Lock(home.lock("supervisor"))
     if not lock.acquire():
         return
@@ -197,9 +212,7 @@ def rescue_all(home: Home) -> None:
         for running in table.running():
             if running.is_orphaned(table.presence):
                 rescue(queue, running, "unseen")
-        for worker in table.holders():
-            if table.presence.is_dead(worker.process.identity):
-                rescue_worker(queue, worker.process, "unseen")
+        rescue_dead_holders(queue, is_known=lambda _owner: False)
     finally:
         database.close()
         lock.release()

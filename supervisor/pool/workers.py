@@ -1,4 +1,4 @@
-"""The supervisor's books on its workers: who they are, which slot each has, who is idle. No policy."""
+"""The supervisor's records of its workers: their processes, the lines to them, the slots that they have. No policy."""
 
 from __future__ import annotations
 
@@ -17,44 +17,48 @@ from ...ipc.model.claim import Slot
 from ...ipc.store.processes import Process
 from ..system.children import Watch, watch, watch_identity
 
-Told = Callable[["Hand", dict[str, Any]], None]
-Lost = Callable[["Hand"], None]
+OnMessage = Callable[["WorkerHandle", dict[str, Any]], None]
+OnGone = Callable[["WorkerHandle"], None]
 
 
 @dataclass(eq=False)
-class Hand:
-    """One worker. `given` while it has a slot and has not said yet whether it found a task there."""
+class WorkerHandle:
+    """One worker.
+
+    `owner` is its number in the process table. `assigned` is True from the assignment of a slot until the worker
+    reports whether it found a task there.
+    """
 
     pid: int | None = None
     owner: int | None = None
     channel: socket.socket | None = None
     watch: Watch | None = None
     slot: Slot | None = None
-    given: bool = False
+    assigned: bool = False
     leaving: bool = False
     reader: LineReader = field(default_factory=LineReader)
     idle_since: float = field(default_factory=clock.monotonic)
 
     @property
     def adopted(self) -> bool:
-        """Whether an earlier supervisor started it: then there is no line to it."""
+        """Return True if an earlier supervisor had it spawned: there is no line to it then."""
         return self.channel is None
 
     @property
     def idle(self) -> bool:
-        """Whether it may be given a slot."""
+        """Return True if it can be assigned a slot."""
         return self.slot is None and not self.leaving and not self.adopted
 
     def become_idle(self) -> None:
         """Note that it has no slot from now on."""
-        self.slot, self.given, self.idle_since = None, False, clock.monotonic()
+        self.slot, self.assigned, self.idle_since = None, False, clock.monotonic()
 
     def may_be(self, process: Process) -> bool:
-        """Whether this is that worker: it may have claimed before its first word, or its birth, was heard of."""
+        """Return True if it may be this process: it can claim before its first message, or its PID, arrives here."""
         return self.owner is None and self.pid in (None, process.identity.pid)
 
-    def tell(self, order: dict[str, Any]) -> None:
-        """Send an order. One that died meanwhile is found dead by its watch."""
+    def order(self, order: dict[str, Any]) -> None:
+        """Send an order. If the worker is dead, its watch reports that."""
         if self.channel is None:
             return
         try:
@@ -64,108 +68,106 @@ class Hand:
             return
 
 
-class Crew:
-    """All workers of the home."""
+class Workers:
+    """All workers of the home, those being spawned included."""
 
-    def __init__(self, selector: selectors.BaseSelector, told: Told, lost: Lost) -> None:
-        """`told` is called with each message of a worker, `lost` when one has died."""
+    def __init__(self, selector: selectors.BaseSelector, on_message: OnMessage, on_gone: OnGone) -> None:
+        """`on_message` is called with each message of a worker, `on_gone` once when it has exited or died."""
         self._selector = selector
-        self._told = told
-        self._lost = lost
-        self._hands: list[Hand] = []
+        self._on_message = on_message
+        self._on_gone = on_gone
+        self._all: list[WorkerHandle] = []
 
-    def __iter__(self) -> Iterator[Hand]:
-        """Every worker."""
-        return iter(list(self._hands))
+    def __iter__(self) -> Iterator[WorkerHandle]:
+        return iter(list(self._all))
 
     def __len__(self) -> int:
-        """How many there are, those being started included."""
-        return len(self._hands)
+        return len(self._all)
 
-    def idle(self) -> Hand | None:
-        """One without a task: the one that worked last, so that the others may leave."""
-        return max((hand for hand in self._hands if hand.idle), key=lambda hand: hand.idle_since, default=None)
+    def idle(self) -> WorkerHandle | None:
+        """Return the idle worker that worked last, or None: so the others reach their idle timeout."""
+        return max((one for one in self._all if one.idle), key=lambda one: one.idle_since, default=None)
 
-    def given(self, group: str) -> int:
-        """How many were given a slot of that group and have not answered yet."""
-        return sum(hand.given for hand in self.in_group(group))
+    def in_group(self, group: str) -> list[WorkerHandle]:
+        """Return the workers that have a slot of a limit group."""
+        return [one for one in self._all if one.slot is not None and one.slot.group == group]
 
-    def in_group(self, group: str) -> list[Hand]:
-        """Return the workers that have a slot of that group."""
-        return [hand for hand in self._hands if hand.slot is not None and hand.slot.group == group]
+    def count_assigned(self, group: str) -> int:
+        """Count the workers that were assigned a slot of a limit group and have not answered yet."""
+        return sum(one.assigned for one in self.in_group(group))
 
-    def of_owner(self, owner: int) -> Hand | None:
-        """The worker with that number in the registry."""
-        return next((hand for hand in self._hands if hand.owner == owner), None)
+    def of_owner(self, owner: int) -> WorkerHandle | None:
+        """Return the worker with that number in the process table, or None."""
+        return next((one for one in self._all if one.owner == owner), None)
 
-    def expect(self, channel: socket.socket) -> Hand:
-        """A worker that is being started, at the other end of `channel`."""
-        hand = Hand(channel=channel)
+    def add(self, channel: socket.socket) -> WorkerHandle:
+        """Add a worker that is being spawned; it gets the other end of `channel`."""
+        worker = WorkerHandle(channel=channel)
         channel.setblocking(False)
-        self._hands.append(hand)
-        self._selector.register(channel, selectors.EVENT_READ, lambda _mask: self._listen(hand))
-        return hand
+        self._all.append(worker)
+        self._selector.register(channel, selectors.EVENT_READ, lambda _mask: self._read(worker))
+        return worker
 
-    def adopt(self, identity: Identity, owner: int, slot: Slot) -> Hand | None:
-        """A worker of an earlier supervisor; None if it is dead."""
+    def adopt(self, identity: Identity, owner: int, slot: Slot) -> WorkerHandle | None:
+        """Add a worker of an earlier supervisor, or return None if it is dead."""
         found = watch_identity(identity)
         if found is None:
             return None
-        hand = Hand(pid=identity.pid, owner=owner, watch=found, slot=slot)
-        self._hands.append(hand)
-        self._watch(hand, found)
-        return hand
+        worker = WorkerHandle(pid=identity.pid, owner=owner, watch=found, slot=slot)
+        self._all.append(worker)
+        self._watch(worker, found)
+        return worker
 
-    def born(self, hand: Hand, pid: int) -> None:
-        """The process of an expected worker is known. As long as its channel is open, the number is still its own."""
-        if hand not in self._hands:  # it died before its birth was told
+    def spawned(self, worker: WorkerHandle, pid: int) -> None:
+        """Note the PID of a worker. While its channel is open, the number cannot have been given to another process."""
+        if worker not in self._all:  # it died before its PID arrived
             return
         found = watch(pid)
-        hand.pid = pid
+        worker.pid = pid
         if found is None:
-            self._drop(hand)
+            self._remove(worker)
             return
-        hand.watch = found
-        self._watch(hand, found)
+        worker.watch = found
+        self._watch(worker, found)
 
-    def _watch(self, hand: Hand, found: Watch) -> None:
-        self._selector.register(found, selectors.EVENT_READ, lambda _mask: self._drop(hand))
+    def _watch(self, worker: WorkerHandle, found: Watch) -> None:
+        self._selector.register(found, selectors.EVENT_READ, lambda _mask: self._remove(worker))
 
-    def _listen(self, hand: Hand) -> None:
-        if hand.channel is None or hand.channel.fileno() < 0:  # dropped by an earlier callback of the same wait
+    def _read(self, worker: WorkerHandle) -> None:
+        if worker.channel is None or worker.channel.fileno() < 0:  # removed by an earlier callback of the same wait
             return
         try:
-            data = hand.channel.recv(65536)
+            data = worker.channel.recv(65536)
         except BlockingIOError:
             return
         except OSError:
             data = b""
         if not data:
-            self._hang_up(hand)
+            self._close_channel(worker)
             return
-        hand.reader.feed(data)
-        for line in hand.reader.lines():
-            self._told(hand, json.loads(line))
+        worker.reader.feed(data)
+        for line in worker.reader.lines():
+            self._on_message(worker, json.loads(line))
 
-    def _hang_up(self, hand: Hand) -> None:
-        assert hand.channel is not None, "it was just read from"
-        self._selector.unregister(hand.channel)
-        hand.channel.close()
-        hand.leaving = True
-        if hand.pid is None:  # it died, or the fork server did, before it was born
-            self._drop(hand)
+    def _close_channel(self, worker: WorkerHandle) -> None:
+        assert worker.channel is not None, "it was just read from"
+        self._selector.unregister(worker.channel)
+        worker.channel.close()
+        worker.leaving = True
+        if worker.pid is None:  # it died, or the fork server did, before its PID arrived
+            self._remove(worker)
 
-    def _drop(self, hand: Hand) -> None:
-        if hand not in self._hands:
+    def _remove(self, worker: WorkerHandle) -> None:
+        if worker not in self._all:
             return
-        self._listen(hand)  # its last words may say which number it has in the registry
-        if hand not in self._hands:
+        self._read(worker)  # its last message may be the first: its number in the process table
+        if worker not in self._all:
             return
-        self._hands.remove(hand)
-        if hand.watch is not None:
-            self._selector.unregister(hand.watch)
-            hand.watch.close()
-        if hand.channel is not None and hand.channel.fileno() >= 0:
-            self._selector.unregister(hand.channel)
-            hand.channel.close()
-        self._lost(hand)
+        self._all.remove(worker)
+        if worker.watch is not None:
+            self._selector.unregister(worker.watch)
+            worker.watch.close()
+        if worker.channel is not None and worker.channel.fileno() >= 0:
+            self._selector.unregister(worker.channel)
+            worker.channel.close()
+        self._on_gone(worker)

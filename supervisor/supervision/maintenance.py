@@ -1,4 +1,4 @@
-"""Keeping the home small, a little at a time: the write-ahead log, and what is past its retention."""
+"""Maintenance in small steps: truncate the write-ahead log, and delete what is past its retention."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.store.retention import Pruning
 from ...ipc.store.sqlite.database import CHECKPOINT_AT, Database
 from ...ipc.store.sqlite.wal import readers
-from ..log import say
+from ..log import log
 from ..system.file_watch import FALLBACK_POLL
 
 #: Seconds between two rounds of pruning, and until the first one after the start.
@@ -22,34 +22,33 @@ MEGABYTE = 1024 * 1024
 #: than growing the file again.
 TRUNCATE_AT = 2 * CHECKPOINT_AT
 
-#: Bytes of write-ahead log from which on it is said who keeps it from being shortened.
+#: Bytes of write-ahead log from which on the processes that pin it are logged.
 LONG_LOG = 64 * MEGABYTE
 
-#: Seconds between two steps of a round: each takes the gate for a few milliseconds, and others want it, too.
+#: Seconds between two steps of a round: each takes the write gate for a few milliseconds, which others want as well.
 STEP_REST = 0.05
 
 
-class Housekeeping:
-    """A little at a time."""
+class Maintenance:
+    """The upkeep of one database, driven by the supervisor's turns."""
 
     def __init__(self, database: Database) -> None:
-        """Care for that database; nothing is due at once."""
         self._database = database
         self._steps: Iterator[None] | None = None
         self._next = clock.monotonic() + FIRST
-        self._named = False
+        self._is_logged = False
 
     def turn(self, config: BackgroundConfig, forward: int) -> float:
-        """Do one small step if it is due, and return the seconds until the next one.
+        """Do one small step, if it is due. Return the seconds until the next one.
 
-        By `forward` milliseconds the wall clock was set forward: nothing is older for it.
+        The wall clock was set forward by `forward` milliseconds in all: rows are not older for it.
         """
         is_long = self._database.wal_bytes() >= TRUNCATE_AT
         if is_long:
             self._database.checkpoint()
-        self._name_who_pins()
+        self._log_pinning_readers()
         rest = self._prune(config, forward)
-        return min(rest, FALLBACK_POLL) if is_long else rest  # nothing wakes us when the last reader finishes
+        return min(rest, FALLBACK_POLL) if is_long else rest  # no event tells when the last reader finishes
 
     def _prune(self, config: BackgroundConfig, forward: int) -> float:
         now = clock.monotonic()
@@ -57,20 +56,20 @@ class Housekeeping:
             return self._next - now
         if self._steps is None:
             self._steps = Pruning(self._database, config, clock.now() - forward).steps()
-        over = next(self._steps, False) is False
-        if over:
+        is_over = next(self._steps, False) is False
+        if is_over:
             self._steps = None
-        self._next = now + (ROUND if over else STEP_REST)
+        self._next = now + (ROUND if is_over else STEP_REST)
         return self._next - now
 
-    def _name_who_pins(self) -> None:
-        """Say once who keeps the write-ahead log from being shortened, and again when it has happened anew."""
+    def _log_pinning_readers(self) -> None:
+        """Log once which processes keep the log from being truncated; again when it has been short in between."""
         size = self._database.wal_bytes()
-        if size > LONG_LOG and not self._named:
-            self._named = True
-            say("pinned", size=size // MEGABYTE, who=_named(readers(self._database.home.database)))
-        self._named &= size >= TRUNCATE_AT
+        if size > LONG_LOG and not self._is_logged:
+            self._is_logged = True
+            log("log_pinned", size=size // MEGABYTE, reader=_named(readers(self._database.home.database)))
+        self._is_logged &= size >= TRUNCATE_AT
 
 
 def _named(pids: list[int]) -> str:
-    return f"process {', '.join(map(str, pids))}" if pids else "somebody"
+    return f"process {', '.join(map(str, pids))}" if pids else "an unknown process"

@@ -1,4 +1,4 @@
-"""Making processes and waiting for their end."""
+"""Start processes, and watch for their death."""
 
 from __future__ import annotations
 
@@ -18,32 +18,32 @@ from ...ipc.failpoints import failpoint
 from ...ipc.machine.identity import Identity
 from .signals import hold_back, let_through
 
-#: Seconds for what a program has said already, though the one before it took all the time there was.
+#: Seconds for reading what a program has already printed, though the one before it took all the time there was.
 TO_READ = 0.2
+
 STDERR = 2
 
 
 class Watch:
-    """A file that becomes readable when a process dies."""
+    """A descriptor that becomes readable when a process dies. Create it with `watch`."""
 
     def __init__(self, descriptor: int, queue: object = None) -> None:
-        """Use `watch`."""
         self._descriptor = descriptor
         self._queue = queue
 
     def fileno(self) -> int:
-        """For a selector."""
+        """Return the descriptor, for a selector."""
         return self._descriptor
 
     def close(self) -> None:
-        """Stop watching."""
+        """Close the descriptor."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
 
 def watch(pid: int) -> Watch | None:
-    """Watch a process that cannot have been replaced meanwhile: a child, or one whose identity is checked then."""
+    """Watch a child, or a process whose identity is checked afterwards. Return None if it is dead."""
     try:
         if hasattr(os, "pidfd_open"):
             return Watch(os.pidfd_open(pid))
@@ -53,7 +53,7 @@ def watch(pid: int) -> Watch | None:
 
 
 def watch_identity(identity: Identity) -> Watch | None:
-    """Watch exactly this process; None if it is dead."""
+    """Watch exactly this process, or return None if it is dead."""
     found = watch(identity.pid)
     if found is not None and not identity.alive():
         found.close()
@@ -72,22 +72,22 @@ def _watch_by_kqueue(pid: int) -> Watch:
 
 
 def fork(child: Callable[[], None]) -> int:
-    """Fork a child that does this and nothing else; its number.
+    """Fork a child that runs this function and exits. Return its PID.
 
-    The child starts with the signals of ours held back: a role lets them through when it can hear them.
+    The child starts with our signals blocked: a role unblocks them when its handlers are installed.
     """
     hold_back()
     try:
         with failpoint("fork"):
             pid = os.fork()
         if pid == 0:
-            _be_the_child(child)
+            _run_child(child)
     finally:
         let_through()
     return pid
 
 
-def _be_the_child(child: Callable[[], None]) -> NoReturn:
+def _run_child(child: Callable[[], None]) -> NoReturn:
     code = 1
     try:
         child()
@@ -99,20 +99,20 @@ def _be_the_child(child: Callable[[], None]) -> NoReturn:
 
 
 def close_descriptors(*kept: int) -> None:
-    """Close all descriptors of this process but the standard ones and those in `kept`."""
+    """Close all descriptors of this process except the standard ones and those in `kept`."""
     for number in {int(name) for name in os.listdir("/dev/fd")} - {0, 1, STDERR, *kept}:
-        os.closerange(number, number + 1)  # the list's own one is closed already
+        os.closerange(number, number + 1)  # no error for the descriptor of the listing, which is closed already
 
 
 def start_detached(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """Start a program of ours in a session of its own, with this process's stderr."""
+    """Start one of our programs in its own session, with this process's stderr."""
     null = subprocess.DEVNULL
     with failpoint("fork_server.start"):
         return subprocess.Popen(command, stdin=null, stdout=null, start_new_session=True, cwd="/", env=environment)
 
 
 def first_lines(commands: Sequence[Sequence[str]], patience: float) -> list[str]:
-    """The first line that each program prints, all asked at once; empty for one that says nothing in time (seconds)."""
+    """Run programs at the same time. Return the first line of each; empty if it takes more than `patience` seconds."""
     end = clock.monotonic() + patience
     with failpoint("agents.ask"):
         asked = [_ask(command) for command in commands]
@@ -124,7 +124,7 @@ def _ask(command: Sequence[str]) -> subprocess.Popen[str] | None:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-    except OSError:  # it is no program of this machine's
+    except OSError:  # there is no such program
         return None
 
 
@@ -132,23 +132,23 @@ def _first_line(asked: subprocess.Popen[str] | None, end: float) -> str:
     if asked is None:
         return ""
     try:
-        said, _ = asked.communicate(timeout=max(TO_READ, end - clock.monotonic()))
+        output, _ = asked.communicate(timeout=max(TO_READ, end - clock.monotonic()))
     except subprocess.TimeoutExpired:
         asked.kill()
         asked.communicate()
         return ""
-    return said.partition("\n")[0]
+    return output.partition("\n")[0]
 
 
-def start_told(
-    command: Sequence[str], said: bytes, environment: Mapping[str, str], cwd: str
+def start_with_input(
+    command: Sequence[str], data: bytes, environment: Mapping[str, str], cwd: str
 ) -> subprocess.Popen[bytes]:
-    """Start a user's program in a session of its own that reads `said`; what it prints goes to our stderr.
+    """Start a user's program in its own session, with `data` as its stdin and our stderr as its output.
 
     Raises OSError.
     """
-    with tempfile.TemporaryFile() as file:  # a pipe would have us wait for it
-        file.write(said)
+    with tempfile.TemporaryFile() as file:  # writing to a pipe could block until the program reads
+        file.write(data)
         file.seek(0)
         with failpoint("told.start"):
             return subprocess.Popen(
@@ -157,13 +157,13 @@ def start_told(
 
 
 def end_group(pid: int) -> None:
-    """SIGKILL a child that leads a session, and all that stayed in it."""
+    """Send SIGKILL to the process group of a child that leads a session."""
     with suppress(ProcessLookupError), failpoint("told.kill"):
         os.killpg(pid, signal.SIGKILL)
 
 
-def how(status: int | None) -> str:
-    """A wait status in words."""
+def describe_exit(status: int | None) -> str:
+    """Return a wait status in words; without one, the exit was not observed."""
     if status is None:
         return "unseen"
     code = os.waitstatus_to_exitcode(status)
@@ -171,7 +171,7 @@ def how(status: int | None) -> str:
 
 
 def signal_name(number: int) -> str:
-    """`SIGKILL` for 9."""
+    """Return the name of a signal, for example `SIGKILL` for 9."""
     try:
         return signal.Signals(number).name
     except ValueError:

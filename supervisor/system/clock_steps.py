@@ -1,4 +1,4 @@
-"""Whether somebody set the wall clock: that an hour is gone on it need not mean that an hour has passed."""
+"""Detect steps of the wall clock: an hour that is missing on it need not have passed."""
 
 from __future__ import annotations
 
@@ -6,36 +6,35 @@ from typing import NamedTuple
 
 from ...ipc import clock
 
-#: Milliseconds; what is less is a clock that is slewed to the right time.
-LEAST = 1000
+#: Milliseconds of the smallest step. Anything below is a clock that is slewed to the right time.
+SMALLEST_STEP = 1000
 
 
 class Step(NamedTuple):
-    """By how much it was set, and since when at the earliest, by the clock as it goes now; both in milliseconds."""
+    """A step, in milliseconds: its size, and the earliest time at which it can have happened, by the new clock."""
 
     by: int
     since: int
 
 
-class WallClock:
+class ClockSteps:
     """Compares the wall clock with the time that has passed."""
 
     def __init__(self) -> None:
-        """It is right."""
         self._at, self._ahead = clock.passed(), _ahead()
-        #: Milliseconds by which it was set forward in all.
+        #: Milliseconds by which the clock was set forward in all.
         self.forward = 0
 
-    def look(self) -> Step | None:
-        """What has been done to it since the last look, or since the last step that was followed."""
+    def check(self) -> Step | None:
+        """Return the step since the last check that found none, or since the last one that was confirmed."""
         at, ahead = clock.passed(), _ahead()
-        if abs(ahead - self._ahead) >= LEAST:
+        if abs(ahead - self._ahead) >= SMALLEST_STEP:
             return Step(ahead - self._ahead, clock.now() - round((at - self._at) * 1000))
         self._at, self._ahead = at, ahead
         return None
 
-    def follow(self, step: Step) -> None:
-        """That step was taken account of."""
+    def confirm(self, step: Step) -> None:
+        """Note that a step has been accounted for. Until then, `check` returns it again."""
         self._ahead += step.by
         self.forward += max(0, step.by)
 

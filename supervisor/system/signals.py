@@ -1,4 +1,4 @@
-"""Signals as things to wait for: the handler does nothing, a byte in a pipe wakes the loop, the loop decides."""
+"""Signals as events of a selector: the interpreter writes a byte to a pipe, and the loop reacts to it."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import selectors
 import signal
 from collections.abc import Callable, Mapping
 
-#: What a role of ours may be sent; held back around a fork, so that none goes to the wrong process's pipe.
+#: The signals that roles react to. They are blocked around a fork, so that none reaches the pipe of the wrong process.
 OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 
 
 class Signals:
-    """The signals one process reacts to, each with what is done, in the loop, when it came."""
+    """The signals that one process reacts to, each with an action that the loop calls."""
 
     def __init__(self, selector: selectors.BaseSelector, actions: Mapping[signal.Signals, Callable[[], None]]) -> None:
-        """Have `selector` wake when one of these arrives."""
         self._actions = dict(actions)
         self.reader, writer = os.pipe()
         for end in (self.reader, writer):
@@ -26,33 +25,27 @@ class Signals:
         selector.register(self.reader, selectors.EVENT_READ, lambda _mask: self.handle())
 
     def handle(self) -> None:
-        """React to the signals that have arrived since the last time."""
+        """Call the actions of the signals that have arrived since the last call."""
         for number in dict.fromkeys(os.read(self.reader, 4096)):
             if number in self._actions:
                 self._actions[signal.Signals(number)]()
 
 
 def _wake(_number: int, _frame: object) -> None:
-    """Nothing: the byte that the interpreter wrote is the message."""
+    """Do nothing: the interpreter has written the byte that wakes the loop."""
 
 
 def hold_back() -> None:
-    """Keep signals waiting while a process forks and its child sets itself up."""
+    """Block signals while a process forks and its child sets itself up."""
     signal.pthread_sigmask(signal.SIG_BLOCK, OURS)
 
 
 def let_through() -> None:
-    """Deliver what waited."""
+    """Unblock signals, and deliver those that have arrived meanwhile."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
 
 
-def ignore(*numbers: signal.Signals) -> None:
-    """Take no notice of these."""
-    for number in numbers:
-        signal.signal(number, signal.SIG_IGN)
-
-
 def restore_default(*numbers: signal.Signals) -> None:
-    """React to these as a process does that never heard of them."""
+    """Restore the default action of these signals."""
     for number in numbers:
         signal.signal(number, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""Telling systemd (`Type=notify`): sd_notify(3) in a few lines."""
+"""Notify systemd (`Type=notify`): the part of sd_notify(3) that is needed here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...ipc.failpoints import failpoint
 
 
 def notify(state: str) -> None:
-    """Send `READY=1`, `STOPPING=1` or the like to whoever started us and asked for it."""
+    """Send a state such as `READY=1` to the service manager, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
@@ -18,28 +18,27 @@ def notify(state: str) -> None:
         try:
             with failpoint("systemd.send"):
                 channel.sendto(state.encode(), "\0" + address[1:] if address.startswith("@") else address)
-        except OSError:  # it went away: it will not miss the word
+        except OSError:  # the service manager is gone
             return
 
 
-class Watchdog:
-    """systemd's (`WatchdogSec=`): it restarts a supervisor that has not been heard of for that long."""
+class KeepAlive:
+    """The pings for `WatchdogSec=`: without them systemd restarts the supervisor. See sd_watchdog_enabled(3)."""
 
     def __init__(self) -> None:
-        """Ask the environment whether anybody waits for a sign of life."""
-        mine = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
-        wanted = os.environ.get("WATCHDOG_USEC", "") if mine else ""
-        self._every = int(wanted) / 3_000_000 if wanted.isdigit() and int(wanted) else float("inf")
+        is_ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+        limit = os.environ.get("WATCHDOG_USEC", "") if is_ours else ""
+        self._interval = int(limit) / 3_000_000 if limit.isdigit() and int(limit) else float("inf")
         self._next = 0.0
 
-    def feed(self) -> None:
-        """Give a sign of life, if one is due."""
+    def ping_if_due(self) -> None:
+        """Send a ping, if it is time for one: three times in each limit."""
         if self.rest() == 0.0:
-            self._next = clock.monotonic() + self._every
+            self._next = clock.monotonic() + self._interval
             notify("WATCHDOG=1")
 
     def rest(self) -> float:
-        """Seconds until the next one is due; infinity where nobody waits."""
-        if self._every == float("inf"):
-            return self._every
+        """Return the seconds until the next ping is due; infinity if systemd does not expect any."""
+        if self._interval == float("inf"):
+            return self._interval
         return max(0.0, self._next - clock.monotonic())

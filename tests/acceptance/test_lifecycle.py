@@ -157,7 +157,7 @@ def test_down_waits_for_running_tasks_as_long_as_the_grace_lasts(stage: Stage, t
     stage.until(waiting)
     down = threading.Thread(target=stage.down)
     down.start()
-    eventually(lambda: "going down: 1 still running" in stage.home.log.read_text())
+    eventually(lambda: "shutting down: 1 still running" in stage.home.log.read_text())
     late = stage.launch("true")
     pipe.write_text("done\n")
     down.join(PATIENCE)

@@ -25,7 +25,7 @@ def flusher(yard: Yard) -> Iterator[Flusher]:
     found = Flusher(yard.home)
     found.boot()
     yield found
-    found.farewell()
+    found.shutdown()
     found._lock.release()
     found.selector.close()
 
@@ -97,7 +97,7 @@ def test_flushed_tasks_do_not_fill_the_next_batch(yard: Yard, flusher: Flusher):
         yard.run(parent_session_id="P")
     flusher._flush("P")
     yard.run(parent_session_id="P")
-    flusher._stirred = True
+    flusher._is_hinted = True
     flusher.turn()
     assert [len(batch) for batch in batches(yard)] == [4]
     assert flusher._window.waiting() == {"P": 1}
@@ -108,7 +108,7 @@ def test_a_lower_maximum_forms_the_batches_that_are_full_now(yard: Yard, flusher
         yard.run(parent_session_id="P")
     flusher.turn()
     apply_configuration(yard.database, BackgroundConfig.of({"notification_max_batch": 2}), ())
-    flusher._heard(b"configure\n")
+    flusher._receive_hints(b"configure\n")
     flusher.turn()
     assert [len(batch) for batch in batches(yard)] == [2, 2]
 
@@ -116,7 +116,7 @@ def test_a_lower_maximum_forms_the_batches_that_are_full_now(yard: Yard, flusher
 def test_what_could_not_be_read_is_told_in_the_next_turn(yard: Yard, flusher: Flusher, monkeypatch):
     flusher.turn()
     yard.run(parent_session_id="P")
-    flusher._stirred = False  # the hint was lost
+    flusher._is_hinted = False  # the hint was lost
     fail_once(monkeypatch, "page")
     with pytest.raises(Temporary):
         flusher.turn()

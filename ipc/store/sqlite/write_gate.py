@@ -21,7 +21,7 @@ from ... import clock
 from ...backoff import Backoff
 from ...errors import GateBusy
 from ...machine.lock import holder_of, try_lock
-from ...machine.watchdog import Thaw
+from ...machine.watchdog import Watchdog
 
 #: Seconds a writer waits for the gate: longer than any transaction of ours, shorter than a person's patience.
 PATIENCE = 5.0
@@ -95,14 +95,14 @@ class Gate:
 
     def _wait(self, deadline: float) -> None:
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, 3.0, JITTER)
-        thaw = Thaw()  # who held it at the last wait has let go of it since
+        watchdog = Watchdog()  # a new one: the process that held the gate at the last wait has released it since
         began = clock.monotonic()
         while not self._try():
             now = clock.monotonic()
             if now >= deadline:
                 raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
             if now - began >= LONG:
-                thaw.look(holder_of(self._descriptor))
+                watchdog.check(holder_of(self._descriptor))
             clock.nap(backoff.next_delay())
 
     def _try(self) -> bool:

@@ -149,5 +149,5 @@ def test_the_oldest_first_task_of_each_group_that_waits(yard):
     heads = dict((name, number) for number, name in yard.groups.waiting())
     assert heads == {yard.get(id).concurrency_key: yard.queue._state(id)["number"] for id in (first, second)}
     head = yard.groups.head("opus", 9)
-    assert (head.outside, head.ready) == (False, 2)
+    assert (head.external, head.ready) == (False, 2)
     assert yard.groups.head("nothing", 9) is None

@@ -353,7 +353,7 @@ def test_a_supervisor_does_not_start_on_a_broken_configuration(home: Path, no_st
 
 def test_the_first_ctrl_c_takes_the_supervisor_down(home: Path, no_strays: None):
     with Terminal("--home", str(home), "up") as terminal:
-        terminal.see("is up in")
+        terminal.see("started: pid")
         eventually(lambda: said(home, "run", "--", "true") == "")
         terminal.press(CTRL_C)
         assert terminal.end() == 0

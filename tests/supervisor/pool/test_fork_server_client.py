@@ -1,5 +1,3 @@
-"""A fork server that does not do as it is told keeps nobody waiting for ever."""
-
 from __future__ import annotations
 
 import subprocess
@@ -11,11 +9,11 @@ from selectors import DefaultSelector
 import pytest
 
 from backburner.ipc.home import Home
-from backburner.supervisor.pool import fork_server_client as fork_server_module
+from backburner.supervisor.pool import fork_server_client
 from backburner.supervisor.pool.fork_server_client import ForkServerClient
 from tests.helpers.places import ROOT
 
-#: In office until its standard input ends.
+#: Holds a lock until its standard input ends.
 HOLD = """
 import sys
 from pathlib import Path
@@ -28,7 +26,8 @@ sys.stdin.read()
 
 
 @pytest.fixture
-def stubborn(home: Path) -> Iterator[subprocess.Popen[str]]:
+def unresponsive(home: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has the role of the fork server and does not react to anything."""
     words = [sys.executable, "-c", HOLD, str(Home(home).prepare().lock("forkserver"))]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True) as process:
         assert process.stdout is not None
@@ -38,18 +37,18 @@ def stubborn(home: Path) -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def fork_server(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ForkServerClient]:
-    monkeypatch.setattr(fork_server_module, "RETIRE_PATIENCE", 0.05)
-    monkeypatch.setattr(fork_server_module, "REAP_PATIENCE", 0.05)
+    monkeypatch.setattr(fork_server_client, "RETIRE_TIMEOUT", 0.05)
+    monkeypatch.setattr(fork_server_client, "REAP_TIMEOUT", 0.05)
     with DefaultSelector() as selector:
         yield ForkServerClient(Home(home), selector, ["false"], lambda _message: None)
 
 
-def test_a_fork_server_that_makes_no_room_is_named(fork_server: ForkServerClient, stubborn, capsys):
+def test_fork_server_that_does_not_retire_is_logged(fork_server: ForkServerClient, unresponsive, capsys):
     fork_server.retire()
-    assert f"the fork server {stubborn.pid} did not make room" in capsys.readouterr().err
+    assert f"fork server {unresponsive.pid} made no room" in capsys.readouterr().err
 
 
-def test_a_fork_server_that_does_not_end_is_left_to_init(fork_server: ForkServerClient, stubborn):
-    fork_server._started = stubborn
+def test_fork_server_that_does_not_exit_is_left_to_init(fork_server: ForkServerClient, unresponsive):
+    fork_server._started = unresponsive
     fork_server.reap()
-    assert stubborn.poll() is None
+    assert unresponsive.poll() is None

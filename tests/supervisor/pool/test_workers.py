@@ -7,7 +7,7 @@ from selectors import DefaultSelector
 
 import pytest
 
-from backburner.supervisor.pool.workers import Crew, Hand
+from backburner.supervisor.pool.workers import WorkerHandle, Workers
 
 
 @pytest.fixture
@@ -24,14 +24,14 @@ def turn(selector: DefaultSelector, timeout: float = 0.0) -> int:
     return len(events)
 
 
-def test_worker_that_died_before_its_birth_was_told_is_lost_once_and_watched_no_more(selector: DefaultSelector):
-    lost: list[Hand] = []
-    crew = Crew(selector, lambda *_: None, lost.append)
+def test_worker_that_died_before_its_pid_arrived_is_gone_once(selector: DefaultSelector):
+    gone: list[WorkerHandle] = []
+    workers = Workers(selector, lambda *_: None, gone.append)
     ours, theirs = socket.socketpair()
-    hand = crew.expect(ours)
+    worker = workers.add(ours)
     theirs.close()
     with subprocess.Popen(["true"]) as process:
         assert turn(selector, timeout=10) == 1
-        crew.born(hand, process.pid)
-        assert turn(selector, timeout=0.5) == 0  # a watched process that has ended would be reported for ever
-    assert (lost, len(crew)) == ([hand], 0)
+        workers.spawned(worker, process.pid)
+        assert turn(selector, timeout=0.5) == 0  # a process that has exited is ready for ever, if it is watched
+    assert (gone, len(workers)) == ([worker], 0)

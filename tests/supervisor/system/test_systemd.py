@@ -1,66 +1,65 @@
-"""What systemd is told."""
-
 from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from backburner.supervisor.system.systemd import Watchdog, notify
+from backburner.supervisor.system.systemd import KeepAlive, notify
 
-Told = Callable[[], list[str]]
+Received = Callable[[], list[str]]
 
 
 @pytest.fixture
-def told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as ear:
-        ear.bind(str(tmp_path / "notify"))
-        ear.setblocking(False)
+def received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
+    """A service manager; returns the states that it has received since the last call."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
 
-        def heard() -> list[str]:
-            words = []
+        def receive() -> list[str]:
+            states = []
             while True:
                 try:
-                    words.append(ear.recv(100).decode())
+                    states.append(manager.recv(100).decode())
                 except BlockingIOError:
-                    return words
+                    return states
 
-        yield heard
+        yield receive
 
 
-def test_a_word_reaches_who_asked_for_it(told: Told):
+def test_state_reaches_the_service_manager(received: Received):
     notify("READY=1")
-    assert told() == ["READY=1"]
+    assert received() == ["READY=1"]
 
 
-def test_nobody_who_did_not_ask_hears_of_life(told: Told, monkeypatch: pytest.MonkeyPatch):
+def test_no_pings_without_a_limit(received: Received, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("WATCHDOG_USEC", raising=False)
-    watchdog = Watchdog()
-    watchdog.feed()
-    assert (told(), watchdog.rest()) == ([], float("inf"))
+    keep_alive = KeepAlive()
+    keep_alive.ping_if_due()
+    assert (received(), keep_alive.rest()) == ([], float("inf"))
 
 
-def test_life_is_told_of_three_times_in_the_time_that_was_given(told: Told, monkeypatch: pytest.MonkeyPatch):
+def test_three_pings_are_sent_in_each_limit(received: Received, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("WATCHDOG_USEC", "30000000")
     now = [1000.0]
     monkeypatch.setattr("backburner.ipc.clock.monotonic", lambda: now[0])
-    watchdog = Watchdog()
+    keep_alive = KeepAlive()
     for _ in range(6):
-        watchdog.feed()
-        assert 0 < watchdog.rest() <= 10
+        keep_alive.ping_if_due()
+        assert 0 < keep_alive.rest() <= 10
         now[0] += 5
-    assert told() == ["WATCHDOG=1"] * 3
+    assert received() == ["WATCHDOG=1"] * 3
 
 
 @pytest.mark.parametrize(("usec", "pid"), [("rubbish", ""), ("0", ""), ("1000000", "1")])
-def test_a_watchdog_of_somebody_else_or_of_rubbish_is_not_fed(
-    told: Told, monkeypatch: pytest.MonkeyPatch, usec: str, pid: str
+def test_no_pings_for_an_invalid_limit_or_another_process(
+    received: Received, monkeypatch: pytest.MonkeyPatch, usec: str, pid: str
 ):
     monkeypatch.setenv("WATCHDOG_USEC", usec)
     monkeypatch.setenv("WATCHDOG_PID", pid or str(os.getpid()))
-    Watchdog().feed()
-    assert told() == []
+    KeepAlive().ping_if_due()
+    assert received() == []

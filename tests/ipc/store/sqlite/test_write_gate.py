@@ -14,7 +14,7 @@ import pytest
 
 from backburner.ipc import clock
 from backburner.ipc.errors import GateBusy
-from backburner.ipc.machine.watchdog import LAST_CHANCE, SUSPICION
+from backburner.ipc.machine.watchdog import CONTINUE_AFTER, KILL_AFTER
 from backburner.ipc.store.sqlite.write_gate import Gate
 from tests.helpers.places import ROOT
 
@@ -55,7 +55,7 @@ def test_a_killed_holder_frees_the_gate_at_once(path: Path):
         process.kill()
         started = clock.monotonic()
         with Gate.of(path):
-            assert clock.monotonic() - started < SUSPICION
+            assert clock.monotonic() - started < CONTINUE_AFTER
 
 
 def test_a_stopped_holder_is_continued(path: Path):
@@ -67,12 +67,12 @@ def test_a_holder_of_ours_that_stops_again_is_ended(path: Path):
     started = clock.monotonic()
     with holder(path, "stubborn", "backburner") as process, Gate.of(path):
         assert process.wait(10) == -signal.SIGKILL
-        assert clock.monotonic() - started < SUSPICION + LAST_CHANCE + 2
+        assert clock.monotonic() - started < CONTINUE_AFTER + KILL_AFTER + 2
 
 
 def test_a_stranger_that_stops_again_is_named_and_left_alone(path: Path):
     gate = Gate(path)
-    gate.patience = SUSPICION + LAST_CHANCE + 0.5
+    gate.patience = CONTINUE_AFTER + KILL_AFTER + 0.5
     with holder(path, "stubborn") as process:
         with pytest.raises(GateBusy, match=str(process.pid)), gate:
             pass

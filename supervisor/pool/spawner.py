@@ -1,0 +1,65 @@
+"""Spawn workers through the fork server, ever more slowly if they die at once."""
+
+from __future__ import annotations
+
+import socket
+
+from ...ipc.backoff import RestartTimer
+from .fork_server_client import ForkServerClient
+from .workers import WorkerHandle, Workers
+
+#: Workers that may die one after the other before they have reported for work, until the fork server is replaced.
+MAX_FAILED_SPAWNS = 5
+
+
+class Spawner:
+    """Orders workers from the fork server and counts those that fail."""
+
+    def __init__(self, fork_server: ForkServerClient, workers: Workers) -> None:
+        self._fork_server = fork_server
+        self._workers = workers
+        self._spawning: dict[int, WorkerHandle] = {}
+        self._failed_spawns = 0
+        self._timer = RestartTimer()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return True while the fork server has not reported an ordered worker."""
+        return bool(self._spawning)
+
+    def spawn_worker(self) -> WorkerHandle:
+        """Order a worker."""
+        ours, theirs = socket.socketpair()
+        worker = self._workers.add(ours)
+        self._spawning[self._fork_server.spawn("worker", theirs)] = worker
+        theirs.close()
+        return worker
+
+    def spawned(self, ticket: int, pid: int) -> bool:
+        """Note the PID of an ordered worker. Return False if no worker was ordered under this ticket."""
+        worker = self._spawning.pop(ticket, None)
+        if worker is None:
+            return False
+        self._workers.spawned(worker, pid)
+        return True
+
+    def forget(self) -> None:
+        """Forget the orders to a fork server that is dead. The channels of their workers are closed with it."""
+        self._spawning.clear()
+
+    def note_gone(self, worker: WorkerHandle) -> None:
+        """Count a worker that died before it reported. After several, kill the fork server, so that it is replaced."""
+        self._failed_spawns = 0 if worker.owner is not None else self._failed_spawns + 1
+        if self._failed_spawns:
+            self._timer.note_start()
+        if self._failed_spawns >= MAX_FAILED_SPAWNS:
+            self._failed_spawns = 0
+            self._fork_server.kill_process()
+
+    def limit(self, workers: int) -> int:
+        """Return how many of at most `workers` there may be now: no more than there are while spawns fail."""
+        return workers if self._timer.is_due() else min(len(self._workers), workers)
+
+    def rest(self) -> float:
+        """Return the seconds until the limit is lifted, or infinity if it is."""
+        return self._timer.rest()

@@ -1,0 +1,53 @@
+"""Kill workers that do not do in time what other processes wait for. Then their tasks are rescued."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+
+from ...ipc import clock
+from ...ipc.config.settings import BackgroundConfig
+from ...ipc.store.processes import Holder, Running
+from ..log import log
+
+#: Seconds beyond `kill_grace_s` that a worker has for ending a task or for publishing.
+MARGIN = 1.0
+
+
+def time_limit(config: BackgroundConfig) -> float:
+    """Return the seconds that a worker has for ending a task with a verdict, or for publishing held tasks."""
+    return config.kill_grace_s + MARGIN
+
+
+class UnresponsiveWorkers:
+    """Remembers since when workers have owed something."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[int, float] = {}
+        self._requests: dict[Holder, float] = {}
+
+    def deadlines(self) -> list[float]:
+        """Return when to check again at the latest (seconds, monotonic)."""
+        return [*self._verdicts.values(), *self._requests.values()]
+
+    def check_verdicts(self, running: Iterable[Running], limit: float) -> None:
+        """Kill the workers whose task has had a verdict for `limit` seconds and still runs."""
+        now = clock.monotonic()
+        decided = {one.claim: one for one in running if one.verdict is not None and one.owner is not None}
+        self._verdicts = {claim: self._verdicts.get(claim, now + limit) for claim in decided}
+        for claim in [claim for claim, deadline in self._verdicts.items() if deadline <= now]:
+            owner = decided[claim].owner
+            assert owner is not None, "those without an owner are left out"
+            log("overdue", pid=owner.identity.pid, id=decided[claim].id)
+            owner.identity.signal(signal.SIGKILL)
+            self._verdicts[claim] = now + MARGIN  # until it is dead
+
+    def check_requests(self, holders: Iterable[Holder], limit: float) -> None:
+        """Kill the workers that were asked to publish the tasks that they hold, and have not for `limit` seconds."""
+        now = clock.monotonic()
+        # A holder names the time of the request: a worker that has published since is another one here.
+        self._requests = {one: self._requests.get(one, now + limit) for one in holders if one.requested is not None}
+        for one in [one for one, deadline in self._requests.items() if deadline <= now]:
+            log("unpublished", pid=one.process.identity.pid)
+            one.process.identity.signal(signal.SIGKILL)
+            self._requests[one] = now + MARGIN  # until it is dead
