@@ -1,1 +1,1 @@
-"""Who lives, who dies, who may run, who is told: the processes. An application, not a library: nothing is exported."""
+"""The processes: supervisor, workers, fork server, flusher, command line. An application: nothing is exported."""

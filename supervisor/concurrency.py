@@ -1,4 +1,4 @@
-"""Who may run: the slots of every limit group. Pure; the supervisor gives out only slots acquired here."""
+"""The slots of all limit groups. Pure: no I/O. The supervisor assigns only slots that it has acquired here."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ..ipc.config.settings import BackgroundConfig
 
 
 class ConcurrencyManager:
-    """Slots by concurrency key: of a group never more in use than its limit, the lowest free number first."""
+    """Slots by concurrency key: never more of a group than its limit, the lowest free number first."""
 
     def __init__(self, config: BackgroundConfig | Limits | Mapping[str, object] | None = None) -> None:
-        """Take the limits of a configuration (or a part of one). Raises BadConfiguration."""
+        """Use the limits of a configuration, or of a part of one. Raises BadConfiguration."""
         self._limits = config if isinstance(config, Limits) else Limits.of(BackgroundConfig.of(config))
         self._slots: defaultdict[str, _Slots] = defaultdict(_Slots)
 
     def acquire(self, key: str) -> int | None:
-        """A slot for a task with this key, or None while its group is full."""
+        """Take a slot for a task with this key. Return None while its group is full."""
         return None if self.is_full(key) else self._slots[self._limits.group(key)].take()
 
     def is_full(self, key: str) -> bool:
-        """Return True if every slot of this key's group is held."""
+        """Return True if all slots of this key's group are held."""
         limit = self.limit(key)
         return limit != 0 and self.in_use(self._limits.group(key)) >= limit
 
@@ -34,24 +34,24 @@ class ConcurrencyManager:
             raise ValueError(f"slot {slot} of {held_by!r} is not held")
         self._slots[held_by].free(slot)
         if not self._slots[held_by]:
-            del self._slots[held_by]  # keys are free text: what is not in use must cost nothing
+            del self._slots[held_by]  # keys are free text: an unused one must cost nothing
 
     def limit(self, key: str) -> int:
-        """How many tasks may run at once in the group of this key; 0 is no limit."""
+        """Return how many tasks may run at once in the group of this key; 0 means no limit."""
         return self._limits.limit(self._limits.group(key))
 
     def in_use(self, group: str) -> int:
-        """How many slots of a group are held."""
+        """Return how many slots of a group are held."""
         return len(self._slots[group]) if group in self._slots else 0
 
     def hold(self, group: str, slot: int) -> None:
-        """Count a slot known to be in use, over the limit too. Raises ValueError if it is held already."""
+        """Count a slot known to be in use, even above the limit. Raises ValueError if it is held already."""
         if slot < 0 or self._holds(group, slot):
             raise ValueError(f"slot {slot} of {group!r} cannot be held, or not twice")
         self._slots[group].hold(slot)
 
     def use(self, limits: Limits) -> None:
-        """Apply other limits from now on. What is held stays held, where it is: a surplus runs out."""
+        """Apply other limits from now on. Held slots stay held: a surplus drains."""
         self._limits = limits
 
     def clear(self) -> None:
@@ -63,12 +63,12 @@ class ConcurrencyManager:
 
 
 class _Slots:
-    """The numbers of one group: those held, and a heap of those given back, so that none is searched for."""
+    """The numbers of one group: those held, and a heap of those released, so that no search is needed."""
 
     def __init__(self) -> None:
         self._held: set[int] = set()
-        self._returned: list[int] = []
-        self._fresh = 0  # no number from here on was ever given back
+        self._released: list[int] = []
+        self._fresh = 0  # no number from here on was ever released
 
     def __len__(self) -> int:
         return len(self._held)
@@ -77,7 +77,7 @@ class _Slots:
         return slot in self._held
 
     def take(self) -> int:
-        slot = heappop(self._returned) if self._any_returned() else self._lowest_fresh()
+        slot = heappop(self._released) if self._any_released() else self._lowest_fresh()
         self._held.add(slot)
         return slot
 
@@ -87,12 +87,12 @@ class _Slots:
     def free(self, slot: int) -> None:
         self._held.remove(slot)
         if slot < self._fresh:
-            heappush(self._returned, slot)
+            heappush(self._released, slot)
 
-    def _any_returned(self) -> bool:
-        while self._returned and self._returned[0] in self._held:
-            heappop(self._returned)  # it was held again, by number
-        return bool(self._returned)
+    def _any_released(self) -> bool:
+        while self._released and self._released[0] in self._held:
+            heappop(self._released)  # it was held again, by its number
+        return bool(self._released)
 
     def _lowest_fresh(self) -> int:
         while self._fresh in self._held:

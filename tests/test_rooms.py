@@ -22,6 +22,7 @@ ROOMS = {
     "sqlite_utils": "ipc.store.sqlite.database ipc.store.sqlite.migrations",
     "socket": "ipc.bus.server ipc.bus.client ipc.bus.connection supervisor.worker supervisor.pool.spawner"
     " supervisor.fork_server supervisor.pool.control_line supervisor.pool.fork_server_client supervisor.pool.workers"
+    " supervisor.pool.supervisor_line"
     " supervisor.system.systemd supervisor.execution* supervisor.cli.roles",
     "subprocess": "supervisor.system.children supervisor.integrations.on_batch supervisor.pool.fork_server_client"
     " ipc.api.control",

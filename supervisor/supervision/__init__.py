@@ -1,1 +1,1 @@
-"""Parts of the supervisor: shutdown, orders, the watch over the flusher, maintenance."""
+"""Parts of the supervisor: orders, shutdown, maintenance, the care for the flusher and for unresponsive workers."""

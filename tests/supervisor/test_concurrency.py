@@ -16,12 +16,12 @@ KEYS = st.sampled_from(["opus", "free", "anthropic/a", "anthropic/b", "other"])
 TABLES = st.fixed_dictionaries({"opus": st.integers(1, 3), "free": st.just(0), "anthropic/*": st.integers(1, 4)})
 
 
-def test_slots_are_numbered_from_zero_up_to_the_limit_and_then_there_are_none():
+def test_slots_are_numbered_from_zero_up_to_the_limit():
     manager = ConcurrencyManager({"model_concurrency": {"opus": 2}})
     assert [manager.acquire("opus") for _ in range(4)] == [0, 1, None, None]
 
 
-def test_the_lowest_free_number_is_given_out_first():
+def test_lowest_free_slot_is_acquired_first():
     manager = ConcurrencyManager({"default_concurrency": 5})
     for _ in range(5):
         manager.acquire("a")
@@ -30,12 +30,12 @@ def test_the_lowest_free_number_is_given_out_first():
     assert [manager.acquire("a") for _ in range(3)] == [1, 3, 4]
 
 
-def test_groups_do_not_take_each_others_slots():
+def test_groups_have_separate_slots():
     manager = ConcurrencyManager(BackgroundConfig(default_concurrency=1))
     assert [manager.acquire("a"), manager.acquire("b"), manager.acquire("a")] == [0, 0, None]
 
 
-def test_keys_of_one_pattern_share_its_slots():
+def test_keys_of_a_pattern_share_its_slots():
     manager = ConcurrencyManager({"model_concurrency": {"anthropic/*": 2}})
     assert [manager.acquire(f"anthropic/{model}") for model in "abc"] == [0, 1, None]
     assert manager.in_use("anthropic/*") == 2
@@ -43,23 +43,23 @@ def test_keys_of_one_pattern_share_its_slots():
     assert manager.acquire("anthropic/c") == 1
 
 
-def test_zero_is_no_limit():
+def test_zero_means_no_limit():
     manager = ConcurrencyManager({"default_concurrency": 0})
     assert [manager.acquire("a") for _ in range(1000)] == list(range(1000))
 
 
-def test_without_a_configuration_the_defaults_hold():
+def test_default_limits_apply_without_a_configuration():
     manager = ConcurrencyManager()
     assert [manager.limit(key) for key in ("opus", "sonnet", "haiku", "other")] == [2, 3, 5, 3]
 
 
-def test_a_wrong_configuration_is_refused():
+def test_invalid_configuration_is_refused():
     with pytest.raises(BadConfiguration, match="default_concurrency"):
         ConcurrencyManager({"default_concurrency": -1})
 
 
 @pytest.mark.parametrize("slot", [0, 1, -1])
-def test_a_slot_that_is_not_held_cannot_be_released(slot):
+def test_slot_that_is_not_held_cannot_be_released(slot):
     manager = ConcurrencyManager()
     manager.acquire("other")
     manager.release("other", 0)
@@ -67,7 +67,7 @@ def test_a_slot_that_is_not_held_cannot_be_released(slot):
         manager.release("other", slot)
 
 
-def test_a_slot_cannot_be_held_twice():
+def test_slot_cannot_be_held_twice():
     manager = ConcurrencyManager()
     manager.hold("opus", 1)
     with pytest.raises(ValueError, match="slot 1"):
@@ -76,13 +76,13 @@ def test_a_slot_cannot_be_held_twice():
         manager.hold("opus", -1)
 
 
-def test_a_manager_rebuilt_from_what_is_held_goes_on_where_the_last_one_stopped():
+def test_held_slots_are_not_acquired_again_after_a_rebuild():
     manager = ConcurrencyManager({"model_concurrency": {"opus": 3}})
     manager.hold("opus", 1)
     assert [manager.acquire("opus") for _ in range(3)] == [0, 2, None]
 
 
-def test_a_number_that_was_given_back_and_is_held_again_is_not_given_out_twice():
+def test_slot_released_and_held_again_is_not_acquired():
     manager = ConcurrencyManager(Limits(4))
     for _ in range(3):
         manager.acquire("a")
@@ -91,7 +91,7 @@ def test_a_number_that_was_given_back_and_is_held_again_is_not_given_out_twice()
     assert manager.acquire("a") == 3
 
 
-def test_a_surplus_runs_out_before_a_slot_is_given_again():
+def test_no_slot_is_acquired_while_a_surplus_is_held():
     manager = ConcurrencyManager(Limits(2))
     for slot in range(4):
         manager.hold("a", slot)
@@ -102,7 +102,7 @@ def test_a_surplus_runs_out_before_a_slot_is_given_again():
     assert manager.acquire("a") == 0
 
 
-def test_other_limits_touch_nothing_that_is_held():
+def test_new_limits_leave_held_slots_alone():
     manager = ConcurrencyManager(Limits(3))
     for _ in range(3):
         manager.acquire("a")
@@ -112,7 +112,7 @@ def test_other_limits_touch_nothing_that_is_held():
     assert manager.acquire("a") == 3
 
 
-def test_a_slot_is_released_where_it_is_held_though_its_key_has_moved_to_another_group():
+def test_slot_is_released_after_its_key_has_moved_to_another_group():
     manager = ConcurrencyManager(Limits(3))
     manager.acquire("anthropic/a")
     manager.use(Limits(3, {"anthropic/*": 8}))
@@ -120,7 +120,7 @@ def test_a_slot_is_released_where_it_is_held_though_its_key_has_moved_to_another
     assert (manager.in_use("anthropic/a"), manager.in_use("anthropic/*")) == (0, 0)
 
 
-def test_clear_forgets_all_that_is_held():
+def test_clear_releases_all_slots():
     manager = ConcurrencyManager(Limits(1))
     manager.acquire("a")
     manager.clear()
@@ -129,7 +129,7 @@ def test_clear_forgets_all_that_is_held():
 
 
 class Slots(RuleBasedStateMachine):
-    """Against the plainest model: a set of numbers per group, searched from zero."""
+    """Compares the manager with a simple model: a set of numbers per group, searched from zero."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -177,11 +177,11 @@ class Slots(RuleBasedStateMachine):
         assert all(self.manager.in_use(group) == len(held) for group, held in self.held.items())
 
 
-TestSlotsBehaveAsAPlainSetOfNumbersPerGroup = Slots.TestCase
+TestSlotsBehaveLikeSetsOfNumbers = Slots.TestCase
 
 
 @given(st.lists(KEYS, max_size=40))
-def test_no_group_ever_holds_more_than_its_limit(keys):
+def test_no_group_holds_more_slots_than_its_limit(keys):
     limits = Limits(2, {"opus": 1, "free": 0, "anthropic/*": 3})
     manager = ConcurrencyManager(limits)
     for key in keys:

@@ -1,5 +1,3 @@
-"""What the flusher does when the database cannot be written or read just then."""
-
 from __future__ import annotations
 
 import json
@@ -21,7 +19,7 @@ ENDS = 45
 
 @pytest.fixture
 def flusher(yard: Yard) -> Iterator[Flusher]:
-    """One that has begun, in this process."""
+    """A flusher that has booted, in this process."""
     found = Flusher(yard.home)
     found.boot()
     yield found
@@ -31,7 +29,7 @@ def flusher(yard: Yard) -> Iterator[Flusher]:
 
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
-    """Have a method of the log's be refused the first time."""
+    """Make a method of the event log fail once."""
     whole = getattr(EventLog, method)
 
     def refused(*arguments: Any) -> Any:
@@ -48,7 +46,7 @@ def batches(yard: Yard, parent: str = "P") -> list[list[str]]:
 
 
 def formed(yard: Yard, flusher: Flusher, count: int) -> list[list[str]]:
-    """Let the flusher work until so many tasks are in batches; return their IDs by batch."""
+    """Run the flusher until this many tasks are in batches. Return their IDs by batch."""
 
     def found() -> list[list[str]] | None:
         flusher.turn()
@@ -59,7 +57,7 @@ def formed(yard: Yard, flusher: Flusher, count: int) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_no_end_is_forgotten_if_batches_cannot_be_formed(yard: Yard, flusher: Flusher, monkeypatch, more: int):
+def test_no_ended_task_is_lost_if_batches_cannot_be_formed(yard: Yard, flusher: Flusher, monkeypatch, more: int):
     ids = [yard.run(parent_session_id="P") for _ in range(ENDS + more)]
     fail_once(monkeypatch, "form_batches")
     with pytest.raises(Temporary):
@@ -68,7 +66,7 @@ def test_no_end_is_forgotten_if_batches_cannot_be_formed(yard: Yard, flusher: Fl
     assert [id for batch in formed(yard, flusher, ENDS + more) for id in batch] == ids
 
 
-def test_no_end_is_forgotten_if_a_due_batch_cannot_be_formed(yard: Yard, flusher: Flusher, monkeypatch):
+def test_no_ended_task_is_lost_if_a_due_batch_cannot_be_formed(yard: Yard, flusher: Flusher, monkeypatch):
     ids = [yard.run(parent_session_id="P") for _ in range(2)]
     flusher.turn()
     fail_once(monkeypatch, "form_batches")
@@ -103,7 +101,7 @@ def test_flushed_tasks_do_not_fill_the_next_batch(yard: Yard, flusher: Flusher):
     assert flusher._window.waiting() == {"P": 1}
 
 
-def test_a_lower_maximum_forms_the_batches_that_are_full_now(yard: Yard, flusher: Flusher):
+def test_lower_maximum_forms_the_batches_that_are_full_now(yard: Yard, flusher: Flusher):
     for _ in range(4):
         yard.run(parent_session_id="P")
     flusher.turn()
@@ -113,7 +111,7 @@ def test_a_lower_maximum_forms_the_batches_that_are_full_now(yard: Yard, flusher
     assert [len(batch) for batch in batches(yard)] == [2, 2]
 
 
-def test_what_could_not_be_read_is_told_in_the_next_turn(yard: Yard, flusher: Flusher, monkeypatch):
+def test_events_that_could_not_be_read_are_published_in_the_next_turn(yard: Yard, flusher: Flusher, monkeypatch):
     flusher.turn()
     yard.run(parent_session_id="P")
     flusher._is_hinted = False  # the hint was lost

@@ -17,7 +17,7 @@ LONG = 100.0
 
 @pytest.fixture
 def worker(yard: Yard) -> Iterator[Parking]:
-    """The wait of the yard's worker, which is parked."""
+    """The parked worker of the yard."""
     yard.groups.limit("command", 1)
     assert yard.queue.advance(Step(Slot("command", 0), yard.owner, count=1)).parked
     worker = Parking(yard.home, ParkedSlots(yard.database), yard.owner, lambda: LONG)
@@ -27,11 +27,11 @@ def worker(yard: Yard) -> Iterator[Parking]:
 
 
 def claimed(yard: Yard, worker: Parking) -> Taken:
-    """Launch a task; return what the worker receives of it."""
+    """Launch a task, and return it as the worker receives it."""
     yard.launch()
     worker.read(0)
     taken = worker.find()
-    assert taken is not None, "the launch has sent it"
+    assert taken is not None, "the launch has sent a message"
     return taken
 
 
@@ -57,7 +57,7 @@ def test_message_is_ignored_while_the_worker_is_not_parked(yard: Yard, worker: P
     assert worker.find() is None
 
 
-def test_worker_looks_at_the_database_after_a_message_that_it_cannot_read(yard: Yard, worker: Parking):
+def test_worker_looks_at_the_database_after_a_damaged_message(yard: Yard, worker: Parking):
     yard.launch()
     os.read(worker.descriptor, 65536)
     assert worker.find() is None

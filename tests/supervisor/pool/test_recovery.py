@@ -1,5 +1,3 @@
-"""What a dead worker had is settled by its journal."""
-
 from __future__ import annotations
 
 import os
@@ -49,7 +47,7 @@ def worker(yard: Yard) -> Iterator[DeadWorker]:
 
 
 def spawned(worker: DeadWorker) -> None:
-    """Do what a command does first: open its output."""
+    """Open the output, as a command does first."""
     os.close(os.open(worker.files.paths[0], os.O_WRONLY | os.O_TRUNC))
 
 
@@ -57,7 +55,7 @@ def outcomes(yard: Yard, ids: list[str]) -> list[tuple[str, str | None]]:
     return [(task.status.value, task.error_kind) for task in map(yard.get, ids)]
 
 
-def test_each_task_of_a_series_is_settled_by_what_the_journal_says_of_it(yard: Yard, worker: DeadWorker):
+def test_tasks_of_a_series_are_settled_by_the_journal(yard: Yard, worker: DeadWorker):
     ids = [yard.launch() for _ in range(4)]
     first, second, third, _ = worker.take(4)
     for one in (first, second):
@@ -71,7 +69,7 @@ def test_each_task_of_a_series_is_settled_by_what_the_journal_says_of_it(yard: Y
     assert yard.told().count("background_task_started") == 3
 
 
-def test_a_command_that_was_noted_and_not_spawned_goes_back(yard: Yard, worker: DeadWorker):
+def test_command_noted_but_not_spawned_is_requeued(yard: Yard, worker: DeadWorker):
     ids = [yard.launch() for _ in range(2)]
     first, second = worker.take(2)
     worker.journal.note_start(first.claim)
@@ -83,7 +81,7 @@ def test_a_command_that_was_noted_and_not_spawned_goes_back(yard: Yard, worker: 
     assert yard.get(ids[1]).attempt == 0
 
 
-def test_a_start_that_was_noted_twice_is_no_proof_that_a_command_was_spawned(yard: Yard, worker: DeadWorker):
+def test_start_noted_twice_does_not_prove_a_spawn(yard: Yard, worker: DeadWorker):
     id = yard.launch()
     (one,) = worker.take(1)
     worker.files.arm()
@@ -93,7 +91,7 @@ def test_a_start_that_was_noted_twice_is_no_proof_that_a_command_was_spawned(yar
     assert outcomes(yard, [id]) == [("pending", "interrupted")]
 
 
-def test_a_task_whose_worker_was_of_another_boot_is_not_started_again_unasked(yard: Yard, worker: DeadWorker):
+def test_task_of_an_earlier_boot_reruns_only_if_it_has_retries(yard: Yard, worker: DeadWorker):
     ids = [yard.launch(), yard.launch(), yard.launch(retries=1)]
     worker.take(3)
     with closing(sqlite3.connect(yard.home.database)) as raw, raw:
@@ -102,7 +100,7 @@ def test_a_task_whose_worker_was_of_another_boot_is_not_started_again_unasked(ya
     assert outcomes(yard, ids) == [("error", "lost"), ("error", "lost"), ("pending", "lost")]
 
 
-def test_what_a_worker_published_after_it_was_looked_at_is_rescued_too(yard: Yard, worker: DeadWorker):
+def test_task_published_after_the_lookup_is_rescued_too(yard: Yard, worker: DeadWorker):
     ids = [yard.launch() for _ in range(2)]
     (first,) = worker.take(1)
     (seen,) = ProcessTable(yard.database).running()
@@ -115,7 +113,7 @@ def test_what_a_worker_published_after_it_was_looked_at_is_rescued_too(yard: Yar
     assert outcomes(yard, ids) == [("completed", None), ("completed", None)]
 
 
-def test_output_that_was_half_renamed_is_kept_whole(yard: Yard, worker: DeadWorker):
+def test_half_renamed_output_is_kept(yard: Yard, worker: DeadWorker):
     id = yard.launch()
     (one,) = worker.take(1)
     worker.files.arm()
@@ -127,7 +125,7 @@ def test_output_that_was_half_renamed_is_kept_whole(yard: Yard, worker: DeadWork
     assert [yard.queue.output(id, stream, 0, 100).data for stream in ("stdout", "stderr")] == [b"so far"] * 2
 
 
-def test_a_held_call_without_a_running_task_is_judged_as_a_call(yard: Yard, worker: DeadWorker):
+def test_held_call_without_a_running_task_is_settled_as_a_call(yard: Yard, worker: DeadWorker):
     ids = [yard.launch(call="json:loads", concurrency_key="command") for _ in range(2)]
     first, second = worker.take(2)
     worker.files.remove()  # a worker that has run calls only has none

@@ -1,5 +1,3 @@
-"""The watch on the write-ahead log: when it is armed, what it reports, and how long a role rests."""
-
 from __future__ import annotations
 
 import errno
@@ -20,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify")
 
 
 class Watched:
-    """A role's side of a watch, with a clock that the test moves."""
+    """A watch as a role uses it, with a clock that the test moves."""
 
     def __init__(self, folder: Path) -> None:
         self.now = 1000.0
@@ -44,7 +42,7 @@ class Watched:
         assert rests == [FALLBACK_POLL, FALLBACK_POLL, WATCHED_POLL, WATCHED_POLL]
 
     def wait(self) -> int:
-        """Dispatch what was reported by now; return how many changes that were."""
+        """Dispatch what was reported. Return the number of changes."""
         before = self.changes
         for key, mask in self.selector.select(0):
             key.data(mask)
@@ -66,11 +64,11 @@ def append(path: Path) -> None:
         file.write("more")
 
 
-def test_quiet_role_rests_long_only_after_two_polls_with_an_armed_watch(watched: Watched):
+def test_quiet_role_rests_long_after_two_polls_with_an_armed_watch(watched: Watched):
     watched.settle()
 
 
-def test_write_is_reported_once_and_the_watch_is_not_trusted_at_once(watched: Watched):
+def test_write_is_reported_once_and_polling_resumes(watched: Watched):
     watched.settle()
     append(watched.wal)
     append(watched.wal)
@@ -142,9 +140,7 @@ def test_role_without_a_log_keeps_polling(watched: Watched):
 
 
 @pytest.mark.parametrize("function", ["inotify_init1", "inotify_add_watch"])
-def test_role_without_a_free_watch_keeps_polling_until_there_is_one(
-    watched: Watched, function: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_role_polls_until_a_watch_is_free(watched: Watched, function: str, monkeypatch: pytest.MonkeyPatch):
     call = file_watch._Inotify._call
 
     def refuse(self: object, name: str, *arguments: object) -> int:
