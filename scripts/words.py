@@ -2,8 +2,6 @@
 
 Prints each finding as `file:line: what is wrong` and fails if there is one. With --commits it checks the subjects of the
 commits after the one that setup.cfg names, with --message FILE the subject of one commit message.
-"""Check the words: docstrings, comments, help, documents and test names.
-commits after the one that setup.cfg names, with --message FILE the subject of one commit message.
 """
 
 from __future__ import annotations
