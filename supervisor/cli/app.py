@@ -13,48 +13,16 @@ from .context import Desk
 #: What a shell shows for a program that wrote into a pipe without a reader.
 BROKEN_PIPE = 141
 
-#: Every verb and its module in this package, in the order of the help.
-VERBS = {
-    "up": "supervisor",
-    "down": "supervisor",
-    "status": "tasks",
-    "restart": "supervisor",
-    "reload": "supervisor",
-    "doctor": "doctor",
-    "launch": "launch",
-    "run": "run",
-    "list": "tasks",
-    "show": "tasks",
-    "output": "output",
-    "wait": "wait",
-    "cancel": "cancel",
-    "retry": "verdicts",
-    "complete": "verdicts",
-    "fail": "verdicts",
-    "progress": "verdicts",
-    "listen": "events",
-    "flush": "events",
-    "adopt": "events",
-    "install": "integrations",
-    "mcp": "integrations",
-    "wake": "wake",
-    "hook": "hook",
-    "pause": "limits",
-    "resume": "limits",
-    "limit": "limits",
-    "prune": "maintenance",
-    "clear": "maintenance",
-    "export": "maintenance",
-    "import": "maintenance",
-    "backup": "backup",
-    "restore": "backup",
-    "salvage": "backup",
-    "agents": "agents",
-    "config": "config",
-    "schema": "schema",
-    "completion": "schema",
-    "service": "service",
-}
+#: Every command, in the order of the help. Each is the `command` of the module that has its name.
+VERBS = tuple(
+    """
+    up down status restart reload doctor launch run list show output wait cancel retry complete fail progress listen
+    flush adopt install mcp wake hook pause resume limit prune clear export import backup restore salvage agents
+    config schema completion service
+    """.split()
+)
+#: Commands whose names are words of Python.
+MODULES = {"import": "import_"}
 
 
 class Program(click.Group):
@@ -68,9 +36,9 @@ class Program(click.Group):
         """Import the verb's module; the command in it is named after the verb."""
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f".commands.{VERBS[cmd_name]}", __package__)
+        module = importlib.import_module(f".commands.{MODULES.get(cmd_name, cmd_name)}", __package__)
         gc.enable()
-        found = getattr(module, f"{cmd_name}_command")
+        found = module.command
         assert isinstance(found, click.Command)
         return found
 

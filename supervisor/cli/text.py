@@ -1,4 +1,4 @@
-"""Why a task waits, in words."""
+"""Tasks, times and durations in words."""
 
 from __future__ import annotations
 
@@ -7,13 +7,55 @@ from typing import TYPE_CHECKING
 from ...ipc import clock
 from ...ipc.model.task import Task, TaskStatus
 from .context import Desk
-from .durations import spoken
-from .options import short
 
 if TYPE_CHECKING:
     from ...ipc.store.groups import Group
 
+
 START_ONE = "start one: backburner up --detach"
+
+
+def short(id: str) -> str:
+    """A task's id as it is shown: 8 digits."""
+    return id.removeprefix("bg-")[:8]
+
+
+def counted(number: int, thing: str) -> str:
+    """«1 task», «2 tasks»."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def spoken(milliseconds: float) -> str:
+    """A duration in at most two units: «850 ms», «12 s», «3 m 20 s», «2 d 4 h»."""
+    if milliseconds < 1000:
+        return f"{round(milliseconds)} ms"
+    seconds = round(milliseconds / 1000)
+    if seconds < 60:
+        return f"{milliseconds / 1000:.1f} s" if seconds < 10 else f"{seconds} s"
+    sizes = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+    first = next(place for place, (_, size) in enumerate(sizes) if seconds >= size)
+    parts = [(seconds // sizes[first][1], sizes[first][0])]
+    rest, size = seconds % sizes[first][1], sizes[first + 1]
+    if rest // size[1]:
+        parts.append((rest // size[1], size[0]))
+    return " ".join(f"{number} {unit}" for number, unit in parts)
+
+
+def hour(seconds: float) -> str:
+    """A moment as the clock on the wall shows it, with the day where it is another one."""
+    from datetime import datetime
+
+    then, now = datetime.fromtimestamp(seconds).astimezone(), clock.to_datetime(clock.now()).astimezone()
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def what(task: Task) -> str:
+    """What a task is about, in a line."""
+    if task.description:
+        return task.description
+    if task.command:
+        return " ".join(task.command)
+    return task.call or task.agent
 
 
 def no_supervisor(desk: Desk) -> str:
@@ -60,11 +102,3 @@ def _group_of(task: Task, desk: Desk) -> Group:
     groups = Groups(desk.database, desk.config)
     name = groups.limits().group(task.concurrency_key)
     return next(group for group in groups.all() if group.name == name)
-
-
-def hour(seconds: float) -> str:
-    """A moment as the clock on the wall shows it, with the day where it is another one."""
-    from datetime import datetime
-
-    then, now = datetime.fromtimestamp(seconds).astimezone(), clock.to_datetime(clock.now()).astimezone()
-    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M")

@@ -44,9 +44,9 @@ def stage(supervised: Path) -> Iterator[Stage]:
 
 
 def _toml() -> str:
-    from backburner.supervisor.cli.toml import lines
+    from backburner.supervisor.cli.commands.config import toml_lines
 
-    return "\n".join(lines({"kill_grace_s": 1, "agents": AGENTS}))
+    return "\n".join(toml_lines({"kill_grace_s": 1, "agents": AGENTS}))
 
 
 def asked(stage: Stage, *words: str) -> Task:

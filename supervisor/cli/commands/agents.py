@@ -16,7 +16,8 @@ from ....ipc.config.presets import presets, text
 from ....ipc.config.settings import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
 from ....ipc.errors import InvalidInput
 from ..context import Desk
-from ..options import example, json_option, print_json
+from ..options import example, json_option
+from ..printing import print_json
 from ..tables import table
 
 #: Seconds that a program is given to say its version: those on Node.js take two on a busy machine.
@@ -42,7 +43,7 @@ class Known:
 @click.group("agents", invoke_without_command=True, epilog=example("agents", "agents show claude"))
 @json_option
 @click.pass_context
-def agents_command(ctx: click.Context, as_json: bool) -> None:
+def command(ctx: click.Context, as_json: bool) -> None:
     """The agents that there are: installed or not, version, command."""
     if ctx.invoked_subcommand is not None:
         return
@@ -56,7 +57,7 @@ def agents_command(ctx: click.Context, as_json: bool) -> None:
     sys.stdout.write(table(("AGENT", "INSTALLED", "TRIED WITH", "COMMAND"), rows, sys.stdout))
 
 
-@agents_command.command("show", epilog=example("agents show claude >> ~/.config/backburner/config.toml"))
+@command.command("show", epilog=example("agents show claude >> ~/.config/backburner/config.toml"))
 @click.argument("name")
 @click.pass_obj
 def show(desk: Desk, name: str) -> None:
@@ -68,9 +69,9 @@ def show(desk: Desk, name: str) -> None:
     if name in presets() and agent == DEFAULT_BACKGROUND_CONFIG.agent(name):
         sys.stdout.write(text(name))
         return
-    from ..toml import lines
+    from .config import toml_lines
 
-    print("\n".join(lines({"agents": {name: agent.to_json()}})).lstrip())
+    print("\n".join(toml_lines({"agents": {name: agent.to_json()}})).lstrip())
 
 
 def known(config: BackgroundConfig) -> list[Known]:

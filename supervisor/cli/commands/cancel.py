@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import click
 
 from ....ipc.errors import MoveNotAllowed, NotFound
+from ....ipc.machine.lock import holder
 from ....ipc.model.task import Task
+from ....ipc.store.processes import ProcessTable
 from ..context import Desk
-from ..each import Each, report, require
-from ..ends import Waiting, wait_until
-from ..options import example, ids_argument, json_option
-from ..orphans import settle_orphans
+from ..options import Each, example, ids_argument, json_option, require
+from ..printing import report
+from ..waiting import Waiting, wait_until
 
 
 @click.command("cancel", short_help="Cancel tasks.", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1"))
@@ -20,7 +21,7 @@ from ..orphans import settle_orphans
 @click.option("--parent", metavar="P", help="All unfinished tasks of this parent.")
 @json_option
 @click.pass_obj
-def cancel_command(desk: Desk, ids: Sequence[str], parent: str | None, as_json: bool) -> int:
+def command(desk: Desk, ids: Sequence[str], parent: str | None, as_json: bool) -> int:
     """Cancel tasks; returns when their processes are gone, with or without a supervisor."""
     if parent is None:
         require(ids)
@@ -70,3 +71,22 @@ def _cancel(desk: Desk, id: str) -> str:
     except MoveNotAllowed:  # another verdict was first; it, too, wants to be carried out
         settle_orphans(desk, [id])
         raise
+
+
+def settle_orphans(desk: Desk, ids: Collection[str]) -> None:
+    """End what is left of those among these tasks, and settle them: a verdict was written, somebody has to."""
+    if holder(desk.home.lock("supervisor")) is not None:
+        return
+    from ...pool.recovery import is_dead, rescue_all
+
+    running = [one for one in ProcessTable(desk.database).running() if one.id in ids]
+    if any(is_dead(one) for one in running):
+        rescue_all(desk.home)
+
+
+def settled(desk: Desk, task: Task) -> Task:
+    """The task; where nobody lives who would carry the verdict out, this process has."""
+    if not task.stopping:
+        return task
+    settle_orphans(desk, [task.id])
+    return desk.queue.get(task.id)

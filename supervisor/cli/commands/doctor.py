@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..context import Desk
-from ..options import example, json_option, print_json
+from ..options import example, json_option
+from ..printing import print_json
 
 if TYPE_CHECKING:
     from ...doctor.finding import Finding
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("doctor", short_help="Find problems.", epilog=example("doctor", "doctor --json"))
 @json_option
 @click.pass_obj
-def doctor_command(desk: Desk, as_json: bool) -> int:
+def command(desk: Desk, as_json: bool) -> int:
     """Find problems, with the command that fixes each. Nothing is written.
 
     The exit code is 1 if a problem is found, and 0 if there are only notes.

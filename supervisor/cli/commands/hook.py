@@ -69,7 +69,7 @@ def _print(document: dict[str, Any]) -> None:
 
 def __getattr__(name: str) -> click.Command:
     """The command as the help shows it; it is never asked for when a client asks."""
-    if name != "hook_command":
+    if name != "command":
         raise AttributeError(name)
     import click
 
@@ -82,9 +82,9 @@ def __getattr__(name: str) -> click.Command:
     )
     @click.option("--client", type=click.Choice(list(CONTEXT)), default="claude", help="Whose form. [default: claude]")
     @click.pass_context
-    def command(ctx: click.Context, client: str) -> None:
+    def hook_command(ctx: click.Context, client: str) -> None:
         """Read a hook's JSON on stdin, print what its session was not told yet; exits with 0, whatever happens."""
         home = ctx.find_root().params.get("home")
         hook([*(["--home", home] if home else []), "--client", client])
 
-    return command
+    return hook_command

@@ -11,7 +11,8 @@ import click
 from ....ipc.backoff import Backoff
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Desk
-from ..options import example, id_argument, print_json
+from ..options import example, id_argument
+from ..printing import print_json
 
 if TYPE_CHECKING:
     from ....ipc.store.tasks import Stream, Tasks
@@ -34,7 +35,7 @@ FIRST_REST, LONGEST_REST = 0.01, 0.2
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: data, offset and eof, as the socket tells it.")
 @click.pass_obj
-def output_command(desk: Desk, id: str, follow: bool, stream: Stream, as_json: bool) -> None:
+def command(desk: Desk, id: str, follow: bool, stream: Stream, as_json: bool) -> None:
     """What a task wrote to its stdout, byte for byte; of several tries, the last one."""
     whole = desk.find(id)
     sink = sys.stdout.buffer

@@ -14,9 +14,11 @@ from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
 from ..context import Desk
 from ..errors import INTERRUPTED
-from ..options import example, print_json, say, short
-from ..text import hint, no_supervisor
-from .launch import Launching, accept, described, launch_options, start_if_wanted, wanted
+from ..launch_options import Launching, launch_options
+from ..options import example
+from ..printing import print_json, say
+from ..text import hint, no_supervisor, short
+from .launch import accept, described, start_if_wanted, wanted
 from .output import Pipe, follow_task
 
 #: What a shell says for a program that it did not find.
@@ -31,7 +33,7 @@ NOT_FOUND = 127
 )
 @launch_options
 @click.pass_obj
-def run_command(desk: Desk, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> int:
+def command(desk: Desk, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> int:
     """Launch a task and stay: its output as it comes, then its exit code. Ctrl-C cancels it.
 
     With --json the task is printed when it has ended, and its output is not.

@@ -46,11 +46,11 @@ WantedBy=default.target
 
 
 @click.group("service", short_help="Print a unit for systemd or launchd.", epilog=example("service systemd"))
-def service_command() -> None:
+def command() -> None:
     """Print what has the system start a supervisor for this home, and watch it."""
 
 
-@service_command.command("systemd", epilog=example("service systemd > ~/.config/systemd/user/backburner.service"))
+@command.command("systemd", epilog=example("service systemd > ~/.config/systemd/user/backburner.service"))
 @click.pass_obj
 def systemd(desk: Desk) -> None:
     """A user unit for systemd."""
@@ -66,7 +66,7 @@ def systemd(desk: Desk) -> None:
     print(UNIT.format(**facts), end="")
 
 
-@service_command.command("launchd", epilog=example("service launchd > ~/Library/LaunchAgents/backburner.plist"))
+@command.command("launchd", epilog=example("service launchd > ~/Library/LaunchAgents/backburner.plist"))
 @click.pass_obj
 def launchd(desk: Desk) -> None:
     """A property list for launchd."""

@@ -12,10 +12,10 @@ import click
 from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Desk
-from ..durations import DURATION, spoken
-from ..ends import Waiting, wait_until
-from ..options import example, ids_argument, json_option, print_json, say, short
-from ..text import no_supervisor
+from ..options import DURATION, example, ids_argument, json_option
+from ..printing import print_json, say
+from ..text import no_supervisor, short, spoken
+from ..waiting import Waiting, wait_until
 
 TIMED_OUT = 124
 
@@ -31,7 +31,7 @@ TIMED_OUT = 124
 @click.option("--timeout", type=DURATION, metavar="D", help="At most so long; then exit code 124.")
 @json_option
 @click.pass_obj
-def wait_command(
+def command(
     desk: Desk,
     /,
     *,

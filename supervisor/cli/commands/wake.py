@@ -24,7 +24,7 @@ URL = "http://127.0.0.1:4096"
 @click.argument("way", type=click.Choice(["desktop", "opencode"]))
 @click.option("--url", metavar="URL", default=URL, help=f"Where opencode's server is. [default: {URL}]")
 @click.pass_obj
-def wake_command(desk: Desk, way: str, url: str) -> None:
+def command(desk: Desk, way: str, url: str) -> None:
     """Read a batch on stdin, as on_batch gives it, and tell of it.
 
     In ~/.config/backburner/config.toml: on_batch = ["backburner", "wake", "desktop"]

@@ -3,7 +3,8 @@ from __future__ import annotations
 import click
 import pytest
 
-from backburner.supervisor.cli.durations import DURATION, spoken
+from backburner.supervisor.cli.options import DURATION
+from backburner.supervisor.cli.text import spoken
 
 
 @pytest.mark.parametrize(

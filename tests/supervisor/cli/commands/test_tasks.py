@@ -63,7 +63,7 @@ def test_a_list_is_narrowed_by_status_parent_and_model(cli: Cli, stage: Stage):
 
 
 def test_a_list_goes_over_many_pages(cli: Cli, stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("backburner.supervisor.cli.commands.tasks.PAGE", 2)
+    monkeypatch.setattr("backburner.supervisor.cli.commands.list.PAGE", 2)
     ids = [stage.pending() for _ in range(5)]
     assert [task["id"] for task in cli("list", "--json").json] == ids[::-1]
     assert [task["id"] for task in cli("list", "--json", "--limit", "3").json] == ids[:1:-1]

@@ -1,4 +1,4 @@
-"""Being told: `listen`, `flush` and `adopt`."""
+"""`listen`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ from ....ipc.machine.presence import Presence
 from ....ipc.model.event import TYPES, Event
 from ....ipc.store.events import EventLog
 from ..context import Desk
-from ..options import counted, example, json_option, own_parent, print_json, print_json_line, say, short
+from ..options import example, own_parent
+from ..printing import print_json_line, say
 from ..tables import COLOURS, FAINT, Cell, clean, coloured, paint
-from ..text import hour, no_supervisor
+from ..text import hour, no_supervisor, short
 
 EVERYONE = "*"
+
+
 #: Events that are read from the log at a time.
 PAGE = 500
 
@@ -40,7 +43,7 @@ PAGE = 500
 @click.option("--until-now", is_flag=True, help="End when all that has happened by now is told; needs no supervisor.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines on a terminal, too.")
 @click.pass_obj
-def listen_command(desk: Desk, /, parent: str | None, until_now: bool, as_json: bool, **which: Any) -> None:
+def command(desk: Desk, /, parent: str | None, until_now: bool, as_json: bool, **which: Any) -> None:
     """Print events as they come, one a line; waits for the bus, goes on after a break where it was."""
     parent = parent or own_parent()
     here = click.get_current_context()
@@ -52,37 +55,6 @@ def listen_command(desk: Desk, /, parent: str | None, until_now: bool, as_json: 
     events = _so_far(desk, parent, which) if until_now else _live(desk, parent, which)
     for event in events:
         tell(event)
-
-
-@click.command("flush", epilog=example("flush --parent ses-1"))
-@click.option("--parent", metavar="P", help="Only what waits for this parent.")
-@click.pass_obj
-def flush_command(desk: Desk, parent: str | None) -> None:
-    """Deliver what waits for its window now."""
-    from ....ipc.bus.client import Client
-
-    desk.refuse_foreign()
-    with Client(desk.home) as client:
-        client.call("flush", **({} if parent is None else {"parentSessionId": parent}))
-
-
-@click.command("adopt", epilog=example("adopt --from ses-1 --to ses-2"))
-@click.option("--from", "parent", metavar="P", required=True, help="The session that is no more.")
-@click.option("--to", "successor", metavar="Q", required=True, help="The session that goes on.")
-@json_option
-@click.pass_obj
-def adopt_command(desk: Desk, parent: str, successor: str, as_json: bool) -> None:
-    """Have session Q be told of all that P still waits for; what is launched for P later is Q's as well."""
-    from ....ipc.store.adoption import adopt
-
-    adopted = adopt(desk.database, parent, successor)
-    if as_json:
-        print_json({"tasks": adopted.tasks, "notices": adopted.notices})
-    else:
-        print(
-            f"{successor} has {counted(adopted.tasks, 'task')} of {parent}"
-            f" and hears {counted(adopted.notices, 'notice')}"
-        )
 
 
 def _live(desk: Desk, parent: str, which: dict[str, Any]) -> Iterator[dict[str, Any]]:

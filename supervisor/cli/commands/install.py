@@ -1,4 +1,4 @@
-"""`mcp`, the server that an agent's client starts, and `install`, which configures the client to start it."""
+"""`install`."""
 
 from __future__ import annotations
 
@@ -6,45 +6,13 @@ import importlib.util
 import os
 import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
-from ....ipc.errors import Permanent
-from ....ipc.machine.distribution import INSTALL_COMMAND
-from ..context import Desk
-from ..options import example, say
-
-#: The import packages of the extra `mcp`.
-EXTRA = ("mcp", "mcp_types", "json5", "tomlkit")
-
-
-@click.command("mcp", short_help="Serve tools to an agent's client.", epilog=example("install claude", "mcp"))
-@click.pass_obj
-def mcp_command(desk: Desk) -> None:
-    """Speak the Model Context Protocol on stdin and stdout.
-
-    The tools are launch, list, output, wait, cancel and inbox. The client starts this command; run
-    `backburner install` to configure the client.
-    """
-    with extra("mcp"):
-        from ...integrations.mcp_server import serve
-    serve(desk.home)
-
-
-@contextmanager
-def extra(command: str) -> Iterator[None]:
-    """Refuse a command whose libraries are not installed. Raises Permanent."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] not in EXTRA:
-            raise
-        raise Permanent(
-            f"'backburner {command}' needs the extra 'mcp'; install it from a checkout: {INSTALL_COMMAND}"
-        ) from None
+from ..options import example
+from ..printing import say
+from .mcp import extra
 
 
 @click.command(
@@ -55,7 +23,7 @@ def extra(command: str) -> Iterator[None]:
 @click.argument("client", type=click.Choice(["claude", "codex", "opencode", "gemini"]))
 @click.option("--yes", is_flag=True, help="Make the changes.")
 @click.option("--undo", is_flag=True, help="Remove the changes; a file not edited since is restored.")
-def install_command(client: str, yes: bool, undo: bool) -> None:
+def command(client: str, yes: bool, undo: bool) -> None:
     """Show the changes that give an agent's CLIENT the tools and the hooks.
 
     No file is changed without --yes or --undo. Other entries and comments in the files are kept.

@@ -1,4 +1,4 @@
-"""What there is: `status`, `list`, `show`."""
+"""`list`."""
 
 from __future__ import annotations
 
@@ -10,32 +10,27 @@ import click
 
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Desk
-from ..options import example, id_argument, json_option, print_json, print_json_array, print_json_line, say, short
-from ..tables import Cell, Row, fields, status_cell, table
+from ..options import example, json_option
+from ..printing import print_json_array, print_json_line, say
+from ..tables import Row, status_cell, table
+from ..text import short, what
 
 #: Tasks that a list on a terminal shows, unless asked for more or fewer.
 SHOWN = 100
+
+
 #: Tasks that are read at a time.
 PAGE = 1000
+
+
 #: The shortest time between two pictures of `list --watch`, in seconds.
 PICTURE = 0.1
 
+
 _HEAD = ("ID", "STATUS", "KEY", "SINCE", "TOOK", "WAITS FOR", "NOTE", "TASK")
+
+
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
-
-
-@click.command("status", short_help="Who runs what.", epilog=example("status"))
-@json_option
-@click.pass_obj
-def status_command(desk: Desk, as_json: bool = False) -> None:
-    """Who runs what: the processes, and per limit group its limit and what runs and waits."""
-    from ....ipc.store.status import blank, status
-
-    found = status(desk.database, desk.config) if desk.exists else blank(desk.home)
-    if as_json:
-        print_json(found)
-    else:
-        sys.stdout.write(_status_text(found))
 
 
 @click.command("list", short_help="Tasks, the newest first.", epilog=example("list --status running", "list --watch"))
@@ -55,7 +50,7 @@ def status_command(desk: Desk, as_json: bool = False) -> None:
 @click.option("--watch", is_flag=True, help="Draw the list again whenever something happens.")
 @json_option
 @click.pass_obj
-def list_command(desk: Desk, /, watch: bool, as_json: bool, **which: Any) -> None:
+def command(desk: Desk, /, watch: bool, as_json: bool, **which: Any) -> None:
     """Tasks, the newest first, and what each that is pending waits for."""
     if watch:
         _watch(desk, as_json or not sys.stdout.isatty(), which)
@@ -63,54 +58,6 @@ def list_command(desk: Desk, /, watch: bool, as_json: bool, **which: Any) -> Non
         print_json_array(task.brief() for task in _listed(desk, which, which["limit"]))
     else:
         _print_list(desk, which)
-
-
-@click.command("show", epilog=example("show 1a2b3c4d", "show --json -"))
-@id_argument
-@json_option
-@click.pass_obj
-def show_command(desk: Desk, id: str, as_json: bool) -> None:
-    """Everything about one task. ID may be a part from its start, or - for the last one launched."""
-    from ..text import hint
-
-    task = desk.tasks.get(desk.find(id))
-    if as_json:
-        print_json(task.to_json())
-        return
-    pairs = ((name, _field(name, value)) for name, value in task.to_json().items() if value not in (None, [], {}))
-    sys.stdout.write(fields(pairs, sys.stdout))
-    if sys.stderr.isatty() and (why := hint(task, desk)):
-        say(why)
-
-
-def _status_text(found: dict[str, Any]) -> str:
-    supervisor = found["supervisor"]
-    runs = f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}" if supervisor else "none is running"
-    others = {
-        label: f"pid {found[role]['pid']}" if found[role] else "-"
-        for role, label in {"flusher": "flusher", "forkServer": "fork server"}.items()
-    }
-    about = fields(
-        [("home", found["home"]), ("supervisor", runs), *others.items(), ("socket", found["socket"])],
-        sys.stdout,
-    )
-    keys = table(("KEY", "LIMIT", "RUNNING", "PENDING", ""), map(_key_row, found["keys"]), sys.stdout)
-    workers = table(("WORKER", "KEY", "SLOT", "TASK", ""), map(_worker_row, found["workers"]), sys.stdout)
-    tables = [text for rows, text in ((found["keys"], keys), (found["workers"], workers)) if rows]
-    return "\n".join([about, *tables])
-
-
-def _key_row(key: dict[str, Any]) -> Row:
-    limit = str(key["limit"]) if key["limit"] else "unlimited"
-    paused = Cell("paused", "33") if key["paused"] else ""
-    return (key["key"], limit, str(key["running"]), str(key["pending"]), paused)
-
-
-def _worker_row(worker: dict[str, Any]) -> Row:
-    slot = "" if worker["slot"] is None else str(worker["slot"])
-    task = short(worker["taskId"]) if worker["taskId"] else "idle"
-    adopted = "adopted" if worker["adopted"] else ""
-    return (str(worker["pid"]), worker["concurrencyKey"] or "", slot, task, adopted)
 
 
 def _listed(desk: Desk, which: dict[str, Any], limit: int | None) -> Iterator[Task]:
@@ -143,8 +90,7 @@ def _print_list(desk: Desk, which: dict[str, Any]) -> None:
 
 
 def _row(task: Task) -> Row:
-    from ..durations import spoken
-    from ..text import hour, reason
+    from ..text import hour, reason, spoken
 
     ended = task.completed_at
     since = ended or task.started_at or task.queued_at
@@ -166,23 +112,6 @@ def _note(task: Task) -> str:
     if task.status is TaskStatus.ERROR:
         return f"exit code {task.exit_code}" if task.error_kind == "exit" else task.error_kind or ""
     return "" if task.status.ended else task.progress or ""
-
-
-def what(task: Task) -> str:
-    """What a task is about, in a line."""
-    if task.description:
-        return task.description
-    if task.command:
-        return " ".join(task.command)
-    return task.call or task.agent
-
-
-def _field(name: str, value: Any) -> Cell | str:
-    import json
-
-    if name == "status":
-        return status_cell(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _watch(desk: Desk, as_lines: bool, which: dict[str, Any]) -> None:

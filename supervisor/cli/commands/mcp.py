@@ -1,0 +1,42 @@
+"""`mcp`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from ....ipc.errors import Permanent
+from ....ipc.machine.distribution import INSTALL_COMMAND
+from ..context import Desk
+from ..options import example
+
+#: The import packages of the extra `mcp`.
+EXTRA = ("mcp", "mcp_types", "json5", "tomlkit")
+
+
+@click.command("mcp", short_help="Serve tools to an agent's client.", epilog=example("install claude", "mcp"))
+@click.pass_obj
+def command(desk: Desk) -> None:
+    """Speak the Model Context Protocol on stdin and stdout.
+
+    The tools are launch, list, output, wait, cancel and inbox. The client starts this command; run
+    `backburner install` to configure the client.
+    """
+    with extra("mcp"):
+        from ...integrations.mcp_server import serve
+    serve(desk.home)
+
+
+@contextmanager
+def extra(command: str) -> Iterator[None]:
+    """Refuse a command whose libraries are not installed. Raises Permanent."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRA:
+            raise
+        raise Permanent(
+            f"'backburner {command}' needs the extra 'mcp'; install it from a checkout: {INSTALL_COMMAND}"
+        ) from None
