@@ -10,11 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .context import Desk
+    from .context import Context
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code. Without `arguments` it is the process's own, which ends with it."""
+    """Run one command and return its exit code.
+
+    Without `arguments`, run the command of `sys.argv` and end the process.
+    """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if words[:1] == ["_forkserver"]:
@@ -23,15 +26,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _rescue(words[1])
         if words[:1] == ["hook"] and not {"-h", "--help"} & set(words):
             return _hook(words[1:], arguments is None)
-        return _leave(_run_alone(words)) if arguments is None else _run(words)
+        return _exit(_run_process(words)) if arguments is None else _run(words)
     except KeyboardInterrupt:
         return 130
 
 
 def _fork_server(folder: str) -> int:
-    from .roles import be_fork_server
+    from .roles import run_fork_server
 
-    be_fork_server(folder)
+    run_fork_server(folder)
     return 0
 
 
@@ -43,71 +46,72 @@ def _rescue(folder: str) -> int:
     return 0
 
 
-def _hook(words: list[str], alone: bool) -> int:
-    """A client waits for it at each of its steps: without the command line's libraries, and it never fails."""
-    if None in (sys.stdin, sys.stdout, sys.stderr):  # nobody asks, or nobody hears
+def _hook(words: list[str], is_process: bool) -> int:
+    """Answer a client's hook without click: the client waits for it at every step. It never fails."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # a stream is closed: there is no question, or no reader
         return 0
     gc.disable()
-    from .commands.hook import hook
+    from .commands.hook import answer_hook
 
-    hook(words)
-    return _leave(0) if alone else 0
+    answer_hook(words)
+    return _exit(0) if is_process else 0
 
 
-def _run_alone(words: list[str]) -> int:
-    gc.disable()  # until the command's modules are there, which stay: a tenth of the time of a launch
+def _run_process(words: list[str]) -> int:
+    # Collecting while the command's modules are imported would take a tenth of the time of a launch.
+    gc.disable()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
-            _open_nowhere(number, name)
+            _open_null(number, name)
     return _run(words)
 
 
-def _open_nowhere(number: int, name: str) -> None:
-    """Fill the place of a stream that the caller closed, before a file of ours gets its number."""
+def _open_null(number: int, name: str) -> None:
+    """Open /dev/null in place of a stream that the caller closed, before another file gets its number."""
     os.dup2(os.open(os.devnull, os.O_RDWR), number)
     setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
 def _run(words: list[str]) -> int:
-    from .context import Desk
-    from .errors import code_of
+    from .context import Context
+    from .errors import report_error
 
-    desk = Desk()
+    context = Context()
     try:
-        with desk:
-            code = _obey(words, desk)
+        with context:
+            code = _invoke(words, context)
             sys.stdout.flush()
             return code
-    except BrokenPipeError:  # whoever read our output has heard enough
+    except BrokenPipeError:  # the reader of the output has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except Exception as error:
-        return code_of(error, desk)
+        return report_error(error, context)
 
 
-def _obey(words: list[str], desk: Desk) -> int:
+def _invoke(words: list[str], context: Context) -> int:
     from ...ipc.errors import HeldByWorker
     from .app import program
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a task's text must never break a list
-    run: Callable[[], object] = partial(program.main, words, prog_name="backburner", standalone_mode=False, obj=desk)
+    run: Callable[[], object] = partial(program.main, words, prog_name="backburner", standalone_mode=False, obj=context)
     try:
-        answer = run()
+        result = run()
     except HeldByWorker:
         from ..pool.recovery import rescue_all
 
-        rescue_all(desk.home)  # the worker may be dead, and no supervisor alive
-        answer = run()
-    return answer if isinstance(answer, int) else 0
+        rescue_all(context.home)  # the worker may be dead, with no supervisor to notice
+        result = run()
+    return result if isinstance(result, int) else 0
 
 
-def _leave(code: int) -> int:
-    """End the process. All is closed: taking the interpreter apart would cost more than a launch does."""
+def _exit(code: int) -> int:
+    """End the process without finalising the interpreter, which would take longer than a launch."""
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:  # nobody reads any more
+    except OSError:  # the reader has exited
         return code
     os._exit(code)

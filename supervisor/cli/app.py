@@ -1,49 +1,65 @@
-"""The root command, and where each verb is found: a verb's module is imported when it is used."""
+"""The root command. The module of a command is imported when the command is used."""
 
 from __future__ import annotations
 
 import gc
 import importlib
+from itertools import chain
 from typing import Any
 
 import click
 
-from .context import Desk
+from .context import Context
 
-#: What a shell shows for a program that wrote into a pipe without a reader.
+#: The exit code that a shell reports for a program that wrote to a pipe without a reader.
 BROKEN_PIPE = 141
 
-#: Every command, in the order of the help. Each is the `command` of the module that has its name.
-VERBS = tuple(
-    """
-    up down status restart reload doctor launch run list show output wait cancel retry complete fail progress listen
-    flush adopt install mcp wake hook pause resume limit prune clear export import backup restore salvage agents
-    config schema completion service
-    """.split()
-)
-#: Commands whose names are words of Python.
-MODULES = {"import": "import_"}
+#: The commands, in the order of the help. Each is the object `command` of the module of its name.
+SECTIONS = {
+    "Tasks": "launch run list show output wait cancel retry complete fail progress".split(),
+    "Supervisor": "up down restart reload status doctor service".split(),
+    "Limits": "limit pause resume".split(),
+    "Notifications and agents": "listen flush adopt agents install mcp hook wake".split(),
+    "Maintenance": "prune clear export import backup restore salvage".split(),
+    "Configuration": "config schema completion".split(),
+}
+VERBS = tuple(chain.from_iterable(SECTIONS.values()))
+
+#: The modules of commands whose names are keywords of Python.
+_MODULES = {"import": "import_"}
 
 
 class Program(click.Group):
     """A group that imports a command's module when the command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """All verbs, those used together side by side."""
+        """Return all commands, in the order of the help."""
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import the verb's module; the command in it is named after the verb."""
+        """Import and return a command."""
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f".commands.{MODULES.get(cmd_name, cmd_name)}", __package__)
+        module = importlib.import_module(f".commands.{_MODULES.get(cmd_name, cmd_name)}", __package__)
         gc.enable()
         found = module.command
         assert isinstance(found, click.Command)
         return found
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands by section."""
+        width = max(map(len, VERBS))
+        for section, names in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(width), self._summary(ctx, name)) for name in names])
+
+    def _summary(self, ctx: click.Context, name: str) -> str:
+        command = self.get_command(ctx, name)
+        assert command is not None, "the sections name existing commands"
+        return command.get_short_help_str(limit=80).rstrip(".")
+
     def invoke(self, ctx: click.Context) -> Any:
-        """As click does, but for a reader of our output who has heard enough."""
+        """Run the command. A reader of its output that exits is no error."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -52,13 +68,13 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with a guess at what was meant."""
+        """Return the command that is named, or fail with the most similar name."""
         if args and args[0] not in VERBS and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
             close = get_close_matches(args[0], VERBS, n=1)
-            guess = f" (did you mean {close[0]}?)" if close else ""
-            ctx.fail(f"There is no command {args[0]!r}{guess}")
+            guess = f" (did you mean '{close[0]}'?)" if close else ""
+            ctx.fail(f"no such command: {args[0]}{guess}")
         return super().resolve_command(ctx, args)
 
 
@@ -74,9 +90,13 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
     cls=Program,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog="\b\nExample:\n  backburner up --detach\n  backburner run -- make test",
+    epilog="\b\nExample:\n  $ backburner up --detach\n  $ backburner run -- make test",
 )
-@click.option("--home", metavar="DIR", help="The folder with the state, instead of the one that is found.")
+@click.option(
+    "--home",
+    metavar="DIR",
+    help="Use this state directory. [default: $BACKBURNER_HOME, else the nearest .backburner]",
+)
 @click.option(
     "--version",
     is_flag=True,
@@ -87,11 +107,14 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
 )
 @click.pass_context
 def program(ctx: click.Context, home: str | None) -> Any:
-    """Put work on the back burner; be told when it is done. Without a command: status."""
-    desk = ctx.ensure_object(Desk)
-    desk.named = home
+    """Run long jobs and coding agents in the background, a few at a time, and get notified when they finish.
+
+    Without a command: status.
+    """
+    context = ctx.ensure_object(Context)
+    context.home_option = home
     if ctx.invoked_subcommand is None:
         status = program.get_command(ctx, "status")
-        assert status is not None, "status is a verb"
+        assert status is not None, "status is a command"
         return ctx.invoke(status)
     return None

@@ -1,4 +1,4 @@
-"""Learning that something happened in a home: from the bus while it is there, else by looking."""
+"""Waiting for a change in a state directory: by events from the bus, else by looking at the database."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from ...ipc.bus.client import EVERYONE, Client
 from ...ipc.errors import BackburnerError
 from ...ipc.machine.presence import Presence
 from ...ipc.store.events import EventLog
-from .context import Desk
+from .context import Context
 
-#: The rests between two looks at the database, in seconds; while the bus tells all, a look only makes sure.
-FIRST_DELAY, LONGEST_DELAY, RARE = 0.01, 0.2, 2.0
+#: Seconds between two looks at the database: the first, and the longest without and with a bus.
+FIRST_DELAY, LONGEST_DELAY, LONGEST_WITH_BUS = 0.01, 0.2, 2.0
+GROWTH = 1.5
 
 
-class Watch:
-    """Wakes its owner when something may have changed. Nothing that happens after its making is missed."""
+class ChangeWatch:
+    """Wakes its caller when something may have changed, since the moment when the watch was made."""
 
-    def __init__(self, desk: Desk) -> None:
-        """Begin to listen."""
-        self._database, self._presence = desk.database, Presence(desk.home)
-        self._seen = self._database.changed()
-        self._told = threading.Event()
-        self._backoff = Backoff(FIRST_DELAY, RARE, 1.5)
-        self._client = Client(desk.home)
+    def __init__(self, context: Context) -> None:
+        self._database, self._home = context.database, context.home
+        self._version = self._database.changed()
+        self._notified = threading.Event()
+        self._backoff = Backoff(FIRST_DELAY, LONGEST_WITH_BUS, GROWTH)
+        self._client = Client(context.home)
         after = EventLog(self._database).last_seq()
         self._listener = threading.Thread(target=self._listen, args=(after,), name="watch", daemon=True)
 
@@ -36,31 +36,31 @@ class Watch:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Hang up."""
+        """Disconnect."""
         self._client.close()
         self._listener.join()
 
-    def rest(self, most: float | None = None) -> bool:
-        """Return as soon as something may have changed, or after `most` seconds; which of the two it was."""
-        end = None if most is None else clock.monotonic() + most
-        while not self._woken():
+    def wait(self, timeout: float | None = None) -> bool:
+        """Return True as soon as something may have changed, False after `timeout` seconds."""
+        end = None if timeout is None else clock.monotonic() + timeout
+        while not self._has_changed():
             left = float("inf") if end is None else end - clock.monotonic()
             if left <= 0:
                 return False
-            self._told.wait(min(left, self._backoff.next_delay(), self._longest()))
+            self._notified.wait(min(left, self._backoff.next_delay(), self._longest_delay()))
         self._backoff.reset()
         return True
 
-    def _woken(self) -> bool:
-        told = self._told.is_set()
-        self._told.clear()
-        seen, self._seen = self._seen, self._database.changed()
-        return told or seen != self._seen
+    def _has_changed(self) -> bool:
+        notified = self._notified.is_set()
+        self._notified.clear()
+        version, self._version = self._version, self._database.changed()
+        return notified or version != self._version
 
-    def _longest(self) -> float:
-        return RARE if self._presence.is_held("flusher") else LONGEST_DELAY
+    def _longest_delay(self) -> float:
+        return LONGEST_WITH_BUS if Presence(self._home).is_held("flusher") else LONGEST_DELAY
 
     def _listen(self, after: int) -> None:
         with suppress(BackburnerError):
             for _event in self._client.events(EVERYONE, after=after):
-                self._told.set()
+                self._notified.set()

@@ -1,4 +1,4 @@
-"""What a command works with: the home, its configuration, its database; each opened when first asked for."""
+"""The state directory, configuration and database of one command, each opened on first use."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from ...ipc.store.tasks import Tasks
 
 
-class Desk:
-    """One command's surroundings. `named` is what `--home` said."""
+class Context:
+    """What one command works with. `home_option` is the value of `--home`."""
 
     def __init__(self) -> None:
-        """Nothing is looked at yet."""
-        self.named: str | None = None
+        self.home_option: str | None = None
         self._database: Database | None = None
         self._warned = False
 
@@ -30,22 +29,22 @@ class Desk:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close what was opened."""
+        """Close the database."""
         if self._database is not None:
             self._database.close()
             self._database = None
 
     @cached_property
     def home(self) -> Home:
-        """The home that is meant. Raises BadHome."""
+        """The state directory that the command works in. Raises BadHome."""
         try:
-            return Home.find(self.named)
+            return Home.find(self.home_option)
         except FileNotFoundError:
-            raise BadHome("The current folder is gone; go to another one, or name a home: --home DIR.") from None
+            raise BadHome("the current folder is gone; change to another one, or use --home DIR") from None
 
     @property
-    def place(self) -> str:
-        """The home's folder, as errors name it."""
+    def home_label(self) -> str:
+        """The state directory's path, as error messages show it."""
         try:
             return str(self.home.folder)
         except BadHome:
@@ -53,36 +52,36 @@ class Desk:
 
     @property
     def config(self) -> BackgroundConfig:
-        """As much of the configuration as is sound; the rest is warned about, once."""
+        """The valid part of the configuration. Mistakes are reported once, on stderr."""
         if self._reading.mistakes and not self._warned:
             self._warned = True
             print(f"backburner: {ConfigurationMistakes(self._reading.mistakes)}", file=sys.stderr)
-            print("backburner: going on without; mend it: backburner config check", file=sys.stderr)
+            print("backburner: files with mistakes are ignored here; see: backburner config check", file=sys.stderr)
         return self._reading.config
 
     @property
-    def sound_config(self) -> BackgroundConfig:
+    def valid_config(self) -> BackgroundConfig:
         """The whole configuration. Raises BadConfiguration, naming all mistakes."""
         if self._reading.mistakes:
             raise ConfigurationMistakes(self._reading.mistakes)
         return self._reading.config
 
     @property
-    def exists(self) -> bool:
-        """Whether anything was ever launched here."""
+    def has_database(self) -> bool:
+        """True if a task was ever launched here."""
         try:
             return self.home.database.exists()
-        except PermissionError:  # a home that is not ours; opening it says so
+        except PermissionError:  # another user's home; opening it reports that
             return True
 
-    def refuse_foreign(self) -> None:
-        """Raise BadHome where the home is another user's: nobody answers there, whoever runs."""
-        if self.exists:
+    def check_owner(self) -> None:
+        """Raise BadHome if the state directory is another user's: its supervisor would not answer."""
+        if self.has_database:
             self.home.check()
 
     @property
     def database(self) -> Database:
-        """The home's database, made where it is missing. Raises BadHome."""
+        """The database, created where it is missing. Raises BadHome."""
         if self._database is None:
             from ...ipc.store.sqlite.database import Database
 
@@ -93,27 +92,30 @@ class Desk:
 
     @cached_property
     def tasks(self) -> Tasks:
-        """The tasks there are, to read. Raises NotFound where there never was one."""
+        """The existing tasks, to read. Raises NotFound where no task was ever launched."""
         from ...ipc.store.tasks import Tasks
 
-        return Tasks(self._existing(), self.config)
+        return Tasks(self._existing_database(), self.config)
 
     @cached_property
     def queue(self) -> Queue:
-        """The tasks there are, to move. Raises NotFound where there never was one."""
+        """The existing tasks, to read and to change. Raises NotFound where no task was ever launched."""
         from ...ipc.store.queue import Queue
 
-        return Queue(self._existing(), self.config)
+        return Queue(self._existing_database(), self.config)
 
-    def find(self, id: str) -> str:
-        """The whole id that a part from its start, or `-`, means. Raises NotFound, Ambiguous, InvalidInput."""
+    def resolve_id(self, id: str) -> str:
+        """Return the full ID for a prefix of it, or for `-`, the last task launched.
+
+        Raises NotFound, Ambiguous, InvalidInput.
+        """
         if not id.removeprefix("bg-"):
-            raise InvalidInput("id: expected some of the id's digits, got none.", field="id")
+            raise InvalidInput("id: expected at least one digit of the ID", field="id")
         return self.tasks.find(id)
 
-    def _existing(self) -> Database:
-        if not self.exists:
-            raise NotFound(f"There are no tasks in {self.home.folder}.", field="id")
+    def _existing_database(self) -> Database:
+        if not self.has_database:
+            raise NotFound(f"there are no tasks in {self.home.folder}", field="id")
         return self.database
 
     @cached_property

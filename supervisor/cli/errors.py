@@ -1,4 +1,4 @@
-"""Errors as sentences and exit codes."""
+"""Error messages and exit codes."""
 
 from __future__ import annotations
 
@@ -18,68 +18,73 @@ from ...ipc.errors import (
     NotFound,
     Temporary,
 )
-from .context import Desk
+from .context import Context
 
-#: What a shell shows for Ctrl-C.
+#: The exit code of a command that was interrupted by Ctrl-C, as a shell reports it.
 INTERRUPTED = 130
 
-#: What to do about it, where the error itself does not say so; the first class that fits counts.
-_ADVICE: tuple[tuple[type[BackburnerError], str], ...] = (
+#: The next step for an error whose message names none. The first class that matches counts.
+_NEXT_STEPS: tuple[tuple[type[BackburnerError], str], ...] = (
     (NoSupervisor, "start one: backburner up --detach"),
     (AlreadyRunning, "see: backburner status"),
-    (NotFound, "see: backburner list"),
+    (NotFound, "run 'backburner list' to see task IDs"),
     (MoveNotAllowed, "see: backburner show ID"),
     (GateBusy, "try again"),
     (Temporary, "try again later"),
 )
 
-#: What passes when somebody makes room.
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+#: Errors of the operating system that pass once space, descriptors or memory are freed.
+_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
-def code_of(error: Exception, desk: Desk) -> int:
-    """Say on stderr what went wrong; the exit code. What nobody expected is raised again, to be seen."""
+def report_error(error: Exception, context: Context) -> int:
+    """Print an error on stderr and return the exit code. An unexpected error is raised again."""
     if isinstance(error, click.Abort):
         return INTERRUPTED
     if isinstance(error, click.ClickException):
-        return _usage(error, desk)
+        return _report_usage_error(error, context)
     if isinstance(error, UnicodeEncodeError):
-        error = InvalidInput("an argument is no UTF-8; give such texts by file")
-    if isinstance(error, OSError) and error.errno in _FULL:
+        error = InvalidInput("an argument is not valid UTF-8; pass such text in a file")
+    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
         error = Temporary(str(error))
     if not isinstance(error, BackburnerError):
-        _say(f"backburner: this is a mistake in backburner itself (home: {desk.place}).")
+        _print(f"backburner: internal error (state directory: {context.home_label}); please report what follows")
         raise error
-    _say(sentence(error, desk))
+    _print(format_error(error, context))
     return error.exit_code
 
 
-def sentence(error: BackburnerError, desk: Desk) -> str:
-    """What went wrong, what to do, and in which home."""
-    message = str(error).rstrip(".")
-    advice = next((text for kind, text in _ADVICE if isinstance(error, kind)), "")
-    if advice and "backburner " not in message:
-        message += f"; {advice}"
-    return f"backburner: {_placed(message, desk)}"
+def format_error(error: BackburnerError, context: Context) -> str:
+    """Return the line for stderr: what happened, the next step, and the state directory."""
+    message = _uncapitalised(str(error).rstrip("."))
+    step = next((text for kind, text in _NEXT_STEPS if isinstance(error, kind)), "")
+    if step and "backburner " not in message:
+        message += f"; {step}"
+    return f"backburner: {_with_home(message, context)}"
 
 
-def _usage(error: click.ClickException, desk: Desk) -> int:
-    context = getattr(error, "ctx", None)
-    if context is not None:
-        _say(context.get_usage())
-    advice = "" if context is None else f"; see: {context.command_path} --help"
-    _say(f"backburner: {_placed(error.format_message().rstrip('.') + advice, desk)}")
+def _report_usage_error(error: click.ClickException, context: Context) -> int:
+    ctx = getattr(error, "ctx", None)
+    if ctx is not None:
+        _print(ctx.get_usage())
+    step = "" if ctx is None else f"; see: {ctx.command_path} --help"
+    message = _uncapitalised(error.format_message().rstrip("."))
+    _print(f"backburner: {_with_home(message + step, context)}")
     return error.exit_code
 
 
-def _placed(message: str, desk: Desk) -> str:
-    home = desk.place
+def _with_home(message: str, context: Context) -> str:
+    home = context.home_label
     if home in message:
         return message
-    return f"{message}\n(home: {home})" if "\n" in message else f"{message} (home: {home})"
+    return f"{message}\n(state directory: {home})" if "\n" in message else f"{message} (state directory: {home})"
 
 
-def _say(text: str) -> None:
-    """On stderr, where that takes anything: it may be a log on a full disk, and the exit code still counts."""
-    with suppress(OSError):
+def _uncapitalised(message: str) -> str:
+    """Return a message with a small first letter. A name such as SQLite or JSON stays."""
+    return message[:1].lower() + message[1:] if message[1:2].islower() or message[1:2] == " " else message
+
+
+def _print(text: str) -> None:
+    with suppress(OSError):  # stderr may be a log on a full disk; the exit code still counts
         print(text, file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What a launch says, from options, words and files."""
+"""The LaunchInputs that a command line means: from options, arguments and files."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import InvalidInput
 from ...ipc.model.launch import INPUT_LIMIT, LaunchInput
 from ...ipc.store.launch import agent_of
-from .context import Desk
-from .options import own_parent
+from .context import Context
+from .options import session_from_environment
 
-#: The options that are fields of a LaunchInput as they stand.
+#: Options whose values are fields of a LaunchInput as they stand.
 _FIELDS = {
     "agent": "agent",
     "model": "model",
@@ -42,40 +42,44 @@ _FIELDS = {
 Options = Mapping[str, Any]
 
 
-class Words(NamedTuple):
-    """What is no option: before the first `--`, and after it (None: there is none)."""
+class Positional(NamedTuple):
+    """The arguments before the first `--`, and those after it (None: there is no `--`)."""
 
-    before: Sequence[str]
+    words: Sequence[str]
     command: Sequence[str] | None
 
 
-def inputs(desk: Desk, options: Options, words: Words) -> list[LaunchInput]:
-    """The tasks that a command line means, one or a file's. Raises InvalidInput, UsageError."""
-    said = _said(desk, options)
+def launch_inputs(context: Context, options: Options, arguments: Positional) -> list[LaunchInput]:
+    """Return the inputs that a command line means: one, or those of a file. Raises InvalidInput, UsageError."""
+    fields = _fields(context, options)
     if options["from_file"] is not None:
-        if words.before or words.command is not None:
-            raise click.UsageError("Give the tasks on the command line or by --from-file, not both", _here())
-        return list(_from_file(options["from_file"], said, desk.sound_config))
-    return [LaunchInput.from_json(said | _work(words, options))]
+        if arguments.words or arguments.command is not None:
+            raise click.UsageError("--from-file cannot be combined with a prompt or a command", _ctx())
+        return list(_from_file(options["from_file"], fields, context.valid_config))
+    return [LaunchInput.from_json(fields | _prompt_or_command(arguments, options))]
 
 
-def _said(desk: Desk, options: Options) -> dict[str, Any]:
-    """All that the options say, in the shape of the socket."""
-    said = {field: options[name] for name, field in _FIELDS.items() if options[name] is not None}
-    said |= {"env": _environment(options, desk.sound_config), **_place(desk, options)}
-    if after := {name: [desk.find(id) for id in options[name]] for name in ("after", "after_any") if options[name]}:
-        said |= {"after": after.get("after", []), "afterAny": after.get("after_any", [])}
-    return said | _stdin(options["stdin"])
+def _fields(context: Context, options: Options) -> dict[str, Any]:
+    """Return the fields that the options set, named as on the socket."""
+    fields = {field: options[name] for name, field in _FIELDS.items() if options[name] is not None}
+    fields |= {"env": _environment(options, context.valid_config), **_folder_and_session(context, options)}
+    for name, field in (("after", "after"), ("after_any", "afterAny")):
+        if options[name]:
+            fields[field] = [context.resolve_id(id) for id in options[name]]
+    return fields | _stdin(options["stdin"])
 
 
-def _place(desk: Desk, options: Options) -> dict[str, Any]:
-    """Where it runs and who is told; a follow-up has that of the task before, unless it is said."""
+def _folder_and_session(context: Context, options: Options) -> dict[str, Any]:
+    """Return the working folder and the session. A follow-up has those of its first task by default."""
     if options["resume"] is not None:
         if options["no_parent"]:
-            raise click.UsageError("What goes on in a session has its parent; --parent names another", _here())
+            raise click.UsageError("--no-parent cannot be combined with --resume; use --parent", _ctx())
         given = {"cwd": options["cwd"] and os.path.abspath(options["cwd"]), "parentSessionId": options["parent"]}
-        return {"resume": desk.find(options["resume"]), **{name: value for name, value in given.items() if value}}
-    parent = None if options["no_parent"] else options["parent"] or own_parent()
+        return {
+            "resume": context.resolve_id(options["resume"]),
+            **{name: value for name, value in given.items() if value},
+        }
+    parent = None if options["no_parent"] else options["parent"] or session_from_environment()
     return {"cwd": os.path.abspath(options["cwd"] or Path.cwd())} | ({"parentSessionId": parent} if parent else {})
 
 
@@ -93,50 +97,50 @@ def _stdin(source: str | None) -> dict[str, Any]:
     return {"stdinFile": os.path.abspath(source)}
 
 
-def _work(words: Words, options: Options) -> dict[str, Any]:
-    """The prompt or the command."""
-    if words.command is not None:
-        if words.before:
-            raise click.UsageError("Give a prompt, or a command after --, not both", _here())
-        if not words.command:
-            raise click.UsageError("A command is missing after --", _here())
-        return {"command": list(words.command)}
-    if not words.before and options["call"]:
+def _prompt_or_command(arguments: Positional, options: Options) -> dict[str, Any]:
+    words, command = arguments
+    if command is not None:
+        if words:
+            raise click.UsageError("Give a prompt or a command after --, not both", _ctx())
+        if not command:
+            raise click.UsageError("Missing command after --", _ctx())
+        return {"command": list(command)}
+    if not words and options["call"]:
         return {}
-    if len(words.before) != 1:
-        found = "no word" if not words.before else f"{len(words.before)} words"
-        raise click.UsageError(
-            f"A prompt is exactly one word (quote it), {found} given; a command goes after --", _here()
-        )
-    return {"prompt": _read_stdin("prompt") if words.before[0] == "-" else words.before[0]}
+    if len(words) != 1:
+        missing = "Missing prompt" if not words else f"Expected one prompt, got {len(words)} arguments"
+        raise click.UsageError(f"{missing}; quote a prompt, or put a command after --", _ctx())
+    return {"prompt": _read_stdin("prompt") if words[0] == "-" else words[0]}
 
 
 def _read_stdin(field: str) -> str:
     raw = sys.stdin.buffer.read(INPUT_LIMIT + 1)
     if len(raw) > INPUT_LIMIT:
         raise InvalidInput(
-            f"{field}: what stdin brings is longer than 1 MiB; give long texts by file (--stdin FILE).",
+            f"{field}: stdin is longer than 1 MiB; pass long text in a file (--stdin FILE)",
             field=field,
         )
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{field}: stdin is no UTF-8 at byte {error.start}; give it by file.", field=field) from None
+        raise InvalidInput(
+            f"{field}: stdin is not UTF-8 (byte {error.start}); pass it in a file", field=field
+        ) from None
 
 
-def _from_file(path: str, said: dict[str, Any], config: BackgroundConfig) -> Iterator[LaunchInput]:
+def _from_file(path: str, fields: dict[str, Any], config: BackgroundConfig) -> Iterator[LaunchInput]:
     for place, line in _lines(path):
         try:
-            wanted = LaunchInput.from_json(_with_defaults(_parsed(line), said))
-            if wanted.resume is None:
-                agent_of(wanted, config)
+            launch = LaunchInput.from_json(_with_defaults(_parse(line), fields))
+            if launch.resume is None:
+                agent_of(launch, config)
         except InvalidInput as error:
             raise type(error)(f"{place}: {error}", field=error.field) from None
-        yield wanted
+        yield launch
 
 
 def _lines(path: str) -> Iterator[tuple[str, bytes]]:
-    """The lines that are not blank, with the names of their places."""
+    """Yield the lines that are not blank, each with its place: «FILE, line 3»."""
     name = "stdin" if path == "-" else path
     try:
         with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
@@ -144,37 +148,37 @@ def _lines(path: str) -> Iterator[tuple[str, bytes]]:
                 if line.strip():
                     yield f"{name}, line {number}", line
     except OSError as error:
-        raise InvalidInput(f"--from-file: {name} cannot be read ({error.strerror}).", field="from-file") from error
+        raise InvalidInput(f"--from-file: cannot read {name}: {error.strerror}", field="from-file") from error
 
 
-def _parsed(line: bytes) -> object:
+def _parse(line: bytes) -> object:
     if len(line) > INPUT_LIMIT + 1:
-        raise InvalidInput("it is longer than 1 MiB; give long texts by file (stdinFile).")
+        raise InvalidInput("longer than 1 MiB; pass long text in a file (stdinFile)")
     try:
-        return json.loads(line.decode(), parse_constant=_refuse)
+        return json.loads(line.decode(), parse_constant=_refuse_constant)
     except RecursionError:
-        raise InvalidInput("its JSON is nested too deeply.") from None
+        raise InvalidInput("the JSON is nested too deeply") from None
     except ValueError as error:
-        raise InvalidInput(f"it is no JSON ({error}).") from None
+        raise InvalidInput(f"not valid JSON ({error})") from None
 
 
-def _refuse(name: str) -> None:
-    raise ValueError(f"{name} is no number")
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
 
 
-def _with_defaults(line: object, said: dict[str, Any]) -> object:
-    """A line, with what the options say where it says nothing; its environment is added to the launcher's."""
+def _with_defaults(line: object, fields: dict[str, Any]) -> object:
+    """Return a line, with the options' fields where it has none. Its `env` is added to the launcher's."""
     if not isinstance(line, dict):
         return line
-    place = ("cwd", "parentSessionId") if line.get("resume") else ()
-    found = {**{name: value for name, value in said.items() if name not in place}, **line}
-    if isinstance(own := line.get("env"), dict):
-        found["env"] = said["env"] | own
-    return found
+    own = ("cwd", "parentSessionId") if line.get("resume") else ()
+    merged = {**{name: value for name, value in fields.items() if name not in own}, **line}
+    if isinstance(env := line.get("env"), dict):
+        merged["env"] = fields["env"] | env
+    return merged
 
 
-def placed(error: InvalidInput, path: str | None) -> InvalidInput:
-    """An error about `tasks[2]`, which came of a file, in words that its author knows."""
+def locate(error: InvalidInput, path: str | None) -> InvalidInput:
+    """Return an error about `tasks[2]` of a file with the file's line instead of the index."""
     found = re.match(r"tasks\[(\d+)\]\.", str(error))
     if path is None or found is None:
         return error
@@ -182,5 +186,5 @@ def placed(error: InvalidInput, path: str | None) -> InvalidInput:
     return type(error)(f"{place}: {str(error)[found.end() :]}", field=error.field)
 
 
-def _here() -> click.Context:
+def _ctx() -> click.Context:
     return click.get_current_context()

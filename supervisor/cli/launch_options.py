@@ -1,117 +1,226 @@
-"""The options of `launch` and `run`."""
+"""The arguments and options of `launch` and `run`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import click
 
 from .options import DURATION, Command
 
+#: The sections of the help.
+WHAT, WHEN, HOW = "What to run", "When to run it", "How to run it"
+ABOUT, OTHER = "Notification and description", "Other options"
 
-class Launching(click.Command):
-    """A command whose words after the first `--` are the argv of a task."""
+#: Rows of the help that are no options.
+_ARGUMENTS = {
+    WHAT: [
+        ("PROMPT", "Give this prompt to an agent; - reads it from stdin."),
+        ("-- COMMAND [ARG]...", "Run a command."),
+    ]
+}
+
+
+class LaunchCommand(click.Command):
+    """A command whose arguments after the first `--` are the argv of a task. Its help has sections."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Keep what stands after the first `--`, as it stands."""
-        own, found, command = list(args), None, None
+        """Keep the arguments after the first `--` unparsed."""
+        own, command = list(args), None
         if "--" in args:
-            found = args.index("--")
-            own, command = args[:found], args[found + 1 :]
+            place = args.index("--")
+            own, command = args[:place], args[place + 1 :]
         ctx.meta["command"] = command
         return super().parse_args(ctx, own)
 
-    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
-        """Both forms."""
-        return ["[OPTIONS] (PROMPT | -- COMMAND...)"]
+    def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write both forms."""
+        formatter.write_usage(ctx.command_path, "[OPTIONS] PROMPT")
+        formatter.write_usage(ctx.command_path, "[OPTIONS] -- COMMAND [ARG]...", prefix=" " * len("Usage: "))
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options by section, all aligned."""
+        sections = {name: list(_ARGUMENTS.get(name, [])) for name in (WHAT, WHEN, HOW, ABOUT, OTHER)}
+        for option in self.get_params(ctx):
+            if isinstance(option, click.Option) and (record := option.get_help_record(ctx)):
+                sections[getattr(option, "section", OTHER)].append(record)
+        width = max(len(name) for rows in sections.values() for name, _ in rows)
+        for section, rows in sections.items():
+            with formatter.section(section):
+                formatter.write_dl([(name.ljust(width), text) for name, text in rows])
 
 
-class Json(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
-    """A JSON value of one Python type."""
+class SectionOption(click.Option):
+    """An option that the help shows in a section."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """Return what the help adds to the text, without the range: the text says it in words."""
+        extra = super().get_help_extra(ctx)
+        extra.pop("range", None)
+        return extra
+
+
+class JsonValue(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
+    """A JSON value of one Python type. `name` says it in error messages."""
 
     def __init__(self, kind: type, name: str) -> None:
-        """Take only values of that type; `name` is what they are called."""
         self.kind, self.name = kind, name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The value. Fails with a usage error that names the option."""
+        """Return the value. Raises BadParameter."""
         try:
             found = json.loads(value) if isinstance(value, str) else value
         except (ValueError, RecursionError) as error:
-            self.fail(f"{value[:60]!r} is no JSON ({error})", param, ctx)
+            self.fail(f"{value[:60]!r} is not valid JSON ({error})", param, ctx)
         if not isinstance(found, self.kind):
             self.fail(f"expected {self.name}", param, ctx)
         return found
 
 
-def _variable(_ctx: click.Context, _param: click.Parameter, entries: Sequence[str]) -> Sequence[str]:
-    for entry in entries:
-        if not entry or entry.startswith("="):
-            raise click.BadParameter(f"{entry!r} names no variable; give K=V, or K to take it from the supervisor")
-    return entries
-
-
-_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
-    click.option(
-        "--agent", metavar="NAME", help="Who works on the prompt: an agent of the configuration, or external."
-    ),
-    click.option("--resume", metavar="ID", help="Go on in the session of this task, which has ended."),
-    click.option("--model", metavar="NAME", help="The model, which is also what the task competes for."),
-    click.option("--key", metavar="KEY", help="What the task competes for, if not its model or agent."),
-    click.option(
-        "--parent",
-        metavar="P",
-        help="The session that is told. [default: $BACKBURNER_PARENT, $CLAUDE_CODE_SESSION_ID]",
-    ),
-    click.option("--no-parent", is_flag=True, help="Nobody is told."),
-    click.option("--message", metavar="ID", help="The parent's message that asked for it."),
-    click.option("--description", metavar="TEXT", help="A line about it, for lists."),
-    click.option(
-        "--cwd",
-        type=click.Path(exists=True, file_okay=False),
-        metavar="DIR",
-        help="Where it runs. [default: here]",
-    ),
-    click.option(
-        "--env",
-        multiple=True,
-        metavar="K[=V]",
-        callback=_variable,
-        help="One more variable; without V: the supervisor's.",
-    ),
-    click.option("--inherit-env", is_flag=True, help="All of this environment."),
-    click.option("--stdin", metavar="FILE", help="What it reads, copied now; - for this command's own stdin."),
-    click.option("--priority", type=click.IntRange(-1000, 1000), metavar="N", help="Higher ones first. [default: 0]"),
-    click.option("--delay", type=DURATION, metavar="D", help="Not before so long."),
-    click.option("--timeout", type=DURATION, metavar="D", help="End it when a try takes longer; 0: never."),
-    click.option("--retries", type=click.IntRange(0, 1000), metavar="N", help="Try again so often when it fails."),
-    click.option("--unique", metavar="NAME", help="Not if an unfinished task has this name: that one is returned."),
-    click.option("--after", multiple=True, metavar="ID", help="After this task has completed."),
-    click.option("--after-any", multiple=True, metavar="ID", help="After this task has ended, however."),
-    click.option("--leave-children", is_flag=True, default=None, help="Let processes that it leaves behind live."),
-    click.option("--call", metavar="MODULE:FUNCTION", help="A Python callable instead of a prompt or a command."),
-    click.option("--args", type=Json(list, "a JSON list"), metavar="JSON", help="Its positional arguments, a list."),
-    click.option(
-        "--kwargs", type=Json(dict, "a JSON object"), metavar="JSON", help="Its keyword arguments, an object."
-    ),
-    click.option(
-        "--metadata",
-        type=Json(dict, "a JSON object"),
-        metavar="JSON",
-        help="An object of yours, kept with the task.",
-    ),
-    click.option("--from-file", metavar="TASKS.ndjson", help="Tasks in JSON, one a line, all or none; - for stdin."),
-    click.option("--up", is_flag=True, help="Start a supervisor if none runs."),
-    click.option("--json", "as_json", is_flag=True, help="Print the task as JSON."),
-)
-
-
 def launch_options(command: Command) -> Command:
-    """The options of `launch` and `run`, and the words."""
+    """Add the options of `launch` and `run`, and the positional arguments."""
     decorated: Any = click.argument("words", nargs=-1)(command)
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
     found: Command = decorated
     return found
+
+
+def _check_variables(_ctx: click.Context, _param: click.Parameter, entries: Sequence[str]) -> Sequence[str]:
+    for entry in entries:
+        if not entry or entry.startswith("="):
+            raise click.BadParameter(f"{entry!r} names no variable; use K=V, or K for the supervisor's value")
+    return entries
+
+
+_option = partial(click.option, cls=SectionOption)
+_LIST, _OBJECT = JsonValue(list, "a JSON list"), JsonValue(dict, "a JSON object")
+
+_OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
+    _option(
+        "--agent",
+        section=WHAT,
+        metavar="NAME",
+        help="The agent for the prompt (see: backburner agents). [default: default_agent of the configuration]",
+    ),
+    _option("--model", section=WHAT, metavar="NAME", help="The model for the agent. [default: the agent's model]"),
+    _option("--resume", section=WHAT, metavar="ID", help="Continue the session of task ID, which has ended."),
+    _option("--call", section=WHAT, metavar="MODULE:FUNCTION", help="Call a Python function."),
+    _option("--args", section=WHAT, type=_LIST, metavar="JSON", help="A list: positional arguments of the call."),
+    _option("--kwargs", section=WHAT, type=_OBJECT, metavar="JSON", help="An object: keyword arguments of the call."),
+    _option(
+        "--from-file",
+        section=WHAT,
+        metavar="FILE",
+        help="Queue the tasks of a file, one JSON object a line: all of them or none. - reads stdin.",
+    ),
+    _option(
+        "--key",
+        section=WHEN,
+        metavar="KEY",
+        help="Share slots with other tasks of this key. [default: the model, or the agent's name]",
+    ),
+    _option(
+        "--priority",
+        section=WHEN,
+        type=click.IntRange(-1000, 1000),
+        metavar="N",
+        help="Run before pending tasks with a lower priority. [default: 0; -1000 to 1000]",
+    ),
+    _option(
+        "--delay",
+        section=WHEN,
+        type=DURATION,
+        metavar="DURATION",
+        help="Wait at least this long before starting (90s, 5m, 1.5h). [default: 0]",
+    ),
+    _option(
+        "--after",
+        section=WHEN,
+        multiple=True,
+        metavar="ID",
+        help="Start when task ID has completed. If it fails, this task fails too. Repeatable.",
+    ),
+    _option(
+        "--after-any",
+        section=WHEN,
+        multiple=True,
+        metavar="ID",
+        help="Start when task ID has ended, whatever its outcome. Repeatable.",
+    ),
+    _option(
+        "--timeout",
+        section=WHEN,
+        type=DURATION,
+        metavar="DURATION",
+        help="Stop an attempt that runs longer; 0 is no timeout. [default: the agent's timeout, or task_timeout_s]",
+    ),
+    _option(
+        "--retries",
+        section=WHEN,
+        type=click.IntRange(0, 1000),
+        metavar="N",
+        help="Retry up to N times after a failure. [default: 0; at most 1000]",
+    ),
+    _option(
+        "--unique",
+        section=WHEN,
+        metavar="NAME",
+        help="If an unfinished task has this name, return that task instead of queuing a new one.",
+    ),
+    _option(
+        "--cwd",
+        section=HOW,
+        type=click.Path(exists=True, file_okay=False),
+        metavar="DIR",
+        help="Run in this folder. [default: the current folder]",
+    ),
+    _option(
+        "--env",
+        section=HOW,
+        multiple=True,
+        metavar="K[=V]",
+        callback=_check_variables,
+        help="Set a variable; without a value, to the supervisor's. Repeatable.",
+    ),
+    _option(
+        "--inherit-env",
+        section=HOW,
+        is_flag=True,
+        help="Use all of this environment. [default: PATH, the locale and pass_env; the rest from the supervisor]",
+    ),
+    _option(
+        "--stdin",
+        section=HOW,
+        metavar="FILE",
+        help="Read stdin from a copy of FILE, made now; - copies this command's stdin. [default: /dev/null]",
+    ),
+    _option(
+        "--leave-children",
+        section=HOW,
+        is_flag=True,
+        default=None,
+        help="Do not end the processes that the task leaves behind.",
+    ),
+    _option(
+        "--parent",
+        section=ABOUT,
+        metavar="SESSION",
+        help="Notify this session when the task ends. [default: $BACKBURNER_PARENT, $CLAUDE_CODE_SESSION_ID]",
+    ),
+    _option("--no-parent", section=ABOUT, is_flag=True, help="Notify no session."),
+    _option("--message", section=ABOUT, metavar="ID", help="The session's message that asked for the task."),
+    _option("--description", section=ABOUT, metavar="TEXT", help="A line about the task, shown in lists."),
+    _option(
+        "--metadata", section=ABOUT, type=_OBJECT, metavar="JSON", help="An object of your own, stored with the task."
+    ),
+    _option("--up", section=OTHER, is_flag=True, help="Start a supervisor if none is running."),
+    _option("--json", "as_json", section=OTHER, is_flag=True, help="Print the task as JSON."),
+)

@@ -6,32 +6,37 @@ import click
 
 from ...ipc.store.groups import Group, Groups
 from ...ipc.validation import Text
-from .context import Desk
+from .context import Context
+from .options import Command
 from .printing import print_json
 
-#: What a key may be.
+#: The valid keys.
 KEY = Text(max_bytes=1024, non_empty=True)
 
 
-def checked(_ctx: click.Context, _param: click.Parameter, key: str) -> str:
-    """The key, if it is one."""
-    return KEY.check(key, "KEY")
+def key_argument(command: Command) -> Command:
+    """Add a key, or a pattern of keys."""
+    return click.argument("key", callback=_check_key)(command)
 
 
-def groups(desk: Desk) -> Groups:
-    """The groups of the home."""
-    return Groups(desk.database, desk.config)
+def limit_groups(context: Context) -> Groups:
+    """Return the limit groups of the home, which is created where it is missing."""
+    return Groups(context.database, context.config)
 
 
-def tell(desk: Desk, name: str, as_json: bool) -> None:
-    """How a group is now."""
-    book = groups(desk)
-    limit = book.limits().limit(name)
-    group = next((one for one in book.all() if one.name == name), Group(name, limit, 0, 0, False))
+def print_group(context: Context, name: str, as_json: bool) -> None:
+    """Print a limit group: its limit, and how many of its tasks are running and pending."""
+    groups = limit_groups(context)
+    limit = groups.limits().limit(name)
+    group = next((one for one in groups.all() if one.name == name), Group(name, limit, 0, 0, False))
     if as_json:
         names = {"key": group.name, "limit": group.limit, "running": group.running}
         print_json(names | {"pending": group.pending, "paused": group.paused})
         return
-    most = f"at most {group.limit} at once" if group.limit else "no limit of its own"
+    limited = f"at most {group.limit} at once" if group.limit else "unlimited"
     state = "paused, " if group.paused else ""
-    print(f"{group.name}: {state}{most}; {group.running} running, {group.pending} pending")
+    print(f"{group.name}: {state}{limited}; {group.running} running, {group.pending} pending")
+
+
+def _check_key(_ctx: click.Context, _param: click.Parameter, key: str) -> str:
+    return KEY.check(key, "KEY")

@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -12,76 +12,96 @@ import click
 
 from ...ipc.errors import BackburnerError
 from ...ipc.model.launch import LONGEST
-from .context import Desk
-from .text import short
+from .context import Context
+from .text import short_id
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
+#: The variables that name the session that a command works for. The first one that is set counts.
+SESSION_VARIABLES = ("BACKBURNER_PARENT", "CLAUDE_CODE_SESSION_ID")
 
-#: What names the session on whose behalf one works, the first that is set.
-PARENT_VARIABLES = ("BACKBURNER_PARENT", "CLAUDE_CODE_SESSION_ID")
-
-
-def example(*lines: str) -> str:
-    """The end of a help text."""
-    return "\n".join(["\b", "Example:", *(f"  backburner {line}" for line in lines)])
-
-
-def json_option(command: Command) -> Command:
-    """`--json`."""
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
-
-
-def id_argument(command: Command) -> Command:
-    """One task."""
-    return click.argument("id", metavar="ID", shell_complete=complete_id)(command)
-
-
-def ids_argument(command: Command) -> Command:
-    """Several tasks, or none."""
-    return click.argument("ids", metavar="ID...", nargs=-1, shell_complete=complete_id)(command)
-
-
-def complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """The newest tasks' ids that start so."""
-    from contextlib import suppress
-
-    from ...ipc.errors import BackburnerError
-    from ...ipc.store.tasks import Filter
-    from .context import Desk
-
-    found: list[str] = []
-    with Desk() as desk, suppress(BackburnerError):
-        desk.named = ctx.find_root().params.get("home")
-        found = [short(task.id) for task in desk.tasks.list(Filter()).tasks]
-    return [id for id in found if id.startswith(incomplete)]
-
-
-def own_parent() -> str | None:
-    """The session on whose behalf this command was started, if it says so."""
-    return next((os.environ[name] for name in PARENT_VARIABLES if os.environ.get(name)), None)
-
+#: The variable that holds a task's ID in the task's own environment.
+TASK_VARIABLE = "BACKBURNER_TASK_ID"
 
 #: Milliseconds of each unit; a bare number is seconds.
 UNITS = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
+_DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(ms|[smhd]?)\s*", re.ASCII)
 
-_FORM = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(ms|[smhd]?)\s*", re.ASCII)
+
+def example(*lines: str) -> str:
+    """Return the end of a help text: commands of this program that run as they stand."""
+    return "\n".join(["\b", "Example:", *(f"  $ backburner {line}" for line in lines)])
 
 
-class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
-    """A number and `ms s m h d`; a bare number is seconds. Becomes whole milliseconds."""
+def json_option(command: Command) -> Command:
+    """Add `--json`."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def id_argument(command: Command) -> Command:
+    """Add the ID of one task."""
+    return click.argument("id", metavar="ID", shell_complete=complete_id)(command)
+
+
+def ids_argument(command: Command) -> Command:
+    """Add the IDs of any number of tasks."""
+    return click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_id)(command)
+
+
+def own_id_argument(command: Command) -> Command:
+    """Add the ID of one task, by default the task that the command runs in."""
+    return click.argument("id", required=False, envvar=TASK_VARIABLE, shell_complete=complete_id)(command)
+
+
+def complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
+    """Return the IDs of the newest tasks that start with `incomplete`."""
+    from contextlib import suppress
+
+    from ...ipc.store.tasks import Filter
+
+    found: list[str] = []
+    with Context() as context, suppress(BackburnerError):
+        context.home_option = ctx.find_root().params.get("home")
+        found = [short_id(task.id) for task in context.tasks.list(Filter()).tasks]
+    return [id for id in found if id.startswith(incomplete)]
+
+
+def require_ids(ids: Sequence[str]) -> None:
+    """Raise UsageError if no task is named."""
+    if not ids:
+        raise click.UsageError("Missing argument 'ID'", click.get_current_context())
+
+
+def resolve_own_id(context: Context, id: str | None) -> str:
+    """Return the full ID of the named task. Raises UsageError where none is named, NotFound, Ambiguous."""
+    if not id:
+        raise click.UsageError(
+            f"Missing argument 'ID'; only inside a task it may be left out (${TASK_VARIABLE})",
+            click.get_current_context(),
+        )
+    return context.resolve_id(id)
+
+
+def session_from_environment() -> str | None:
+    """Return the session that this command was started for, or None."""
+    return next((os.environ[name] for name in SESSION_VARIABLES if os.environ.get(name)), None)
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
+    """A number with a unit (`ms s m h d`), or a number of seconds. Becomes whole milliseconds."""
 
     name = "duration"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Milliseconds. Fails with a usage error that names the option."""
+        """Return the milliseconds. Raises BadParameter."""
         if isinstance(value, int):
             return value
-        found = _FORM.fullmatch(str(value))
+        found = _DURATION.fullmatch(str(value))
         if found is None:
             self.fail(
-                f"{value!r} is no duration: a number, not negative, and ms, s, m, h or d, as in 90 or 1.5h",
+                f"{value!r} is not a duration; use a number with ms, s, m, h or d, such as 90s or 1.5h",
                 param,
                 ctx,
             )
@@ -94,52 +114,33 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # older clicks have 
 DURATION = Duration()
 
 
-Made = TypeVar("Made")
+class PerTask:
+    """Runs one action on several tasks. An error about one task does not stop the others."""
 
-
-class Each:
-    """Calls for several ids, and the errors among them."""
-
-    def __init__(self, desk: Desk) -> None:
-        """Nothing was refused yet."""
-        self._desk = desk
+    def __init__(self, context: Context) -> None:
+        self._context = context
         self._errors: list[BackburnerError] = []
 
-    def of(self, ids: Iterable[str], act: Callable[[str], Made]) -> list[Made]:
-        """What `act(whole id)` gave for each id that it did not refuse. A temporary error ends it."""
-        return [made for id in ids for made in self._try(id, act)]
+    def run(self, ids: Iterable[str], action: Callable[[str], Result]) -> list[Result]:
+        """Return the results of `action(full ID)`, without the tasks that refused it.
 
-    def code(self) -> int:
-        """Say what was refused; the exit code of the first of them, or 0."""
-        from .errors import sentence
+        Permanent and temporary failures (exit codes from 100) are raised.
+        """
+        return [result for id in ids for result in self._try(id, action)]
+
+    def report_errors(self) -> int:
+        """Print the errors on stderr. Return the exit code of the first one, or 0."""
+        from .errors import format_error
 
         for error in self._errors:
-            print(sentence(error, self._desk), file=sys.stderr)
+            print(format_error(error, self._context), file=sys.stderr)
         return self._errors[0].exit_code if self._errors else 0
 
-    def _try(self, id: str, act: Callable[[str], Made]) -> list[Made]:
+    def _try(self, id: str, action: Callable[[str], Result]) -> list[Result]:
         try:
-            return [act(self._desk.find(id))]
+            return [action(self._context.resolve_id(id))]
         except BackburnerError as error:
             if error.exit_code >= 100:
                 raise
             self._errors.append(error)
             return []
-
-
-def require(ids: Sequence[str]) -> None:
-    """Refuse to work on no task at all."""
-    if not ids:
-        raise click.UsageError("Missing argument 'ID...'", click.get_current_context())
-
-
-OWN_TASK = "BACKBURNER_TASK_ID"
-
-
-def own_task(desk: Desk, id: str | None) -> str:
-    """The whole id; within a task it need not be given."""
-    if not id:
-        raise click.UsageError(
-            f"Missing argument 'ID' (only within a task, {OWN_TASK} says it)", click.get_current_context()
-        )
-    return desk.find(id)

@@ -1,4 +1,4 @@
-"""Output of commands: JSON, notes on stderr."""
+"""What commands print: JSON documents, short statuses, and notes on stderr."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...ipc.model.task import Task
-from .text import short
+from .text import short_id
 
 if TYPE_CHECKING:
     from ...ipc.api.maintenance import Cleared
@@ -17,56 +17,55 @@ if TYPE_CHECKING:
     from ...ipc.store.retention import Pruned
 
 
-def say(text: str) -> None:
-    """Tell the person at the terminal; results go to stdout instead."""
+def note(text: str) -> None:
+    """Print a message on stderr. Results go to stdout."""
     print(f"backburner: {text}", file=sys.stderr, flush=True)
 
 
 def print_json(document: Any) -> None:
-    """One JSON document."""
-    print(json.dumps(document, ensure_ascii=ascii_only(), indent=2))
+    """Print one JSON document."""
+    print(json.dumps(document, ensure_ascii=_is_ascii_only(), indent=2))
 
 
 def print_json_line(document: Any) -> None:
-    """One document of a stream, on a line of its own, at once."""
-    print(json.dumps(document, ensure_ascii=ascii_only()), flush=True)
+    """Print one JSON document of a stream on its own line, and flush."""
+    print(json.dumps(document, ensure_ascii=_is_ascii_only()), flush=True)
 
 
 def print_json_array(documents: Iterable[Mapping[str, Any]]) -> None:
-    """One JSON document, an element a line, as they come."""
+    """Print one JSON array, an element a line, without holding all of it in memory."""
     separator = "["
     for document in documents:
-        sys.stdout.write(f"{separator}\n{json.dumps(document, ensure_ascii=ascii_only())}")
+        sys.stdout.write(f"{separator}\n{json.dumps(document, ensure_ascii=_is_ascii_only())}")
         separator = ","
     sys.stdout.write("[]\n" if separator == "[" else "\n]\n")
 
 
-def ascii_only() -> bool:
-    """Whether stdout takes nothing else."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-
-
-def report(tasks: Sequence[Task], as_json: bool) -> None:
-    """How the tasks are now."""
+def print_statuses(tasks: Sequence[Task], as_json: bool) -> None:
+    """Print several tasks, a line each: the ID and the status."""
     if as_json:
         print_json_array(task.to_json() for task in tasks)
         return
     for task in tasks:
-        print(f"{short(task.id)} {task.status}{' (stopping)' if task.stopping else ''}")
+        print(f"{short_id(task.id)} {task.status}{' (stopping)' if task.stopping else ''}")
 
 
 def print_task(task: Task, as_json: bool) -> None:
-    """How a task is now."""
+    """Print one task: its ID and status, or all of it as JSON."""
     if as_json:
         print_json(task.to_json())
     else:
-        report([task], False)
+        print_statuses([task], False)
 
 
 def print_counts(verb: str, counts: Pruned | Cleared | Loaded | None, as_json: bool) -> None:
-    """How many of what."""
+    """Print how many tasks, events and so on a command changed."""
     found = {} if counts is None else asdict(counts)
     if as_json:
         print_json(found)
     else:
         print(f"{verb} {', '.join(f'{number} {name}' for name, number in found.items()) or 'nothing'}")
+
+
+def _is_ascii_only() -> bool:
+    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"

@@ -1,4 +1,4 @@
-"""Where roles are composed: which configuration a supervisor reads, and what a fork server can make."""
+"""The composition of roles: the configuration that a supervisor reads, and the roles that a fork server forks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ..role import Role
 
-#: The word that has the command line be a fork server. Nobody types it.
+#: The argument that makes this program a fork server. Only the supervisor uses it.
 FORK_SERVER = "_forkserver"
 
 
-def be_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> None:
-    """Supervise until told to stop. Raises AlreadyRunning, BadConfiguration, BadHome, Temporary."""
+def run_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> None:
+    """Run a supervisor until it is stopped. Raises AlreadyRunning, BadConfiguration, BadHome, Temporary."""
     from ..supervisor import Source, Supervisor
 
     def read() -> tuple[BackgroundConfig, list[Path]]:
@@ -28,11 +28,11 @@ def be_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> Non
     supervisor = Supervisor(home, Source(read, fork_server_command(home)))
     supervisor.run()
     if supervisor.successor is not None:
-        _become(supervisor.successor, overrides)
+        _exec(supervisor.successor, overrides)
 
 
-def _become(command: list[str], overrides: Mapping[str, object]) -> None:
-    """Go on as another program, in this process: whoever watches it, systemd say, sees no death."""
+def _exec(command: list[str], overrides: Mapping[str, object]) -> None:
+    """Replace this process by another program. A parent that watches it (systemd) sees no exit."""
     from ...ipc.api.control import OVERRIDES
 
     environment = {**os.environ, OVERRIDES: json.dumps(overrides)}
@@ -41,20 +41,23 @@ def _become(command: list[str], overrides: Mapping[str, object]) -> None:
 
 
 def fork_server_command(home: Home) -> list[str]:
-    """What starts a fork server: without the command line's libraries, which every worker would share for nothing."""
+    """Return the command that starts a fork server. It does not import click, which every worker would share."""
     from ...ipc.api.control import program
 
     return program(FORK_SERVER, str(home.folder))
 
 
-def be_fork_server(folder: str) -> None:
-    """Fork workers and flushers until told to stop. What they need is imported now: a fork of it is ready at once."""
+def run_fork_server(folder: str) -> None:
+    """Run a fork server until it is stopped.
+
+    The modules of workers and flushers are imported here, so that a fork of this process is ready at once.
+    """
     from ..flusher import Flusher
     from ..fork_server import ForkServer
     from ..worker import Worker
 
     def worker(home: Home, channel: socket.socket | None) -> Role:
-        assert channel is not None, "a worker is ordered with its line"
+        assert channel is not None, "the order for a worker brings its control line"
         return Worker(home, channel)
 
     def flusher(home: Home, _channel: socket.socket | None) -> Role:

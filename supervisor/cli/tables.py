@@ -1,4 +1,4 @@
-"""Aligned columns, and colours where somebody sees them."""
+"""Aligned columns, with colours on a terminal."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, TextIO
 
-#: How a status looks.
+#: The colour of each status (numbers of ANSI sequences).
 COLOURS = {"pending": "33", "running": "36", "completed": "32", "error": "31", "cancelled": "35"}
-FAINT, BOLD = "2", "1"
+FAINT, BOLD, YELLOW = "2", "1", "33"
 
-#: What stands between two columns.
+#: What separates two columns.
 GAP = "  "
+
+#: The narrowest width to which the last column is cut.
+NARROWEST = 8
 
 
 class Cell(NamedTuple):
@@ -24,14 +27,14 @@ class Cell(NamedTuple):
 Row = Sequence[Cell | str]
 
 
-def coloured(stream: TextIO) -> bool:
-    """Whether colours are wanted there: on a terminal, unless NO_COLOR is set."""
-    dull = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    return stream.isatty() and not dull
+def uses_colours(stream: TextIO) -> bool:
+    """Return True if the stream is a terminal with colours and NO_COLOR is not set."""
+    disabled = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not disabled
 
 
-def width_of(stream: TextIO) -> int | None:
-    """The columns of a terminal; None where lines may be as long as they are."""
+def terminal_width(stream: TextIO) -> int | None:
+    """Return the number of columns of a terminal, or None for anything else: lines are not cut there."""
     if not stream.isatty():
         return None
     try:
@@ -41,40 +44,40 @@ def width_of(stream: TextIO) -> int | None:
 
 
 def status_cell(status: str, text: str | None = None) -> Cell:
-    """A status in its colour."""
+    """Return a status, or another text in the status's colour."""
     return Cell(text or status, COLOURS.get(status, ""))
 
 
-def table(head: Sequence[str], rows: Iterable[Row], stream: TextIO) -> str:
-    """Aligned lines, each ended; a column in which nothing stands is left out."""
+def format_table(head: Sequence[str], rows: Iterable[Row], stream: TextIO) -> str:
+    """Return aligned lines. A column without any text is left out."""
     cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
-    cells = [[Cell(clean(text), colour) for text, colour in row] for row in cells]
+    cells = [[Cell(sanitize(text), colour) for text, colour in row] for row in cells]
     used = [column for column in range(len(head)) if any(row[column].text for row in cells)]
     lines = [
         [Cell(head[column], BOLD) for column in used],
         *([row[column] for column in used] for row in cells),
     ]
-    widths = [max(columns(line[place].text) for line in lines) for place in range(len(used))]
-    painted = coloured(stream)
-    return "".join(_line(line, widths, width_of(stream), painted) + "\n" for line in lines)
+    widths = [max(display_width(line[place].text) for line in lines) for place in range(len(used))]
+    colours = uses_colours(stream)
+    return "".join(_line(line, widths, terminal_width(stream), colours) + "\n" for line in lines)
 
 
-def fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> str:
-    """Names and values, a line each; what goes on over several lines is indented."""
-    known = [(name, value if isinstance(value, Cell) else Cell(value)) for name, value in pairs]
-    widest = max((len(name) for name, _ in known), default=0)
-    painted = coloured(stream)
-    return "".join(_field(name, value, widest, painted) for name, value in known)
+def format_fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> str:
+    """Return names and values, one pair a line. The further lines of a value are indented."""
+    fields = [(name, value if isinstance(value, Cell) else Cell(value)) for name, value in pairs]
+    widest = max((len(name) for name, _ in fields), default=0)
+    colours = uses_colours(stream)
+    return "".join(_field(name, value, widest, colours) for name, value in fields)
 
 
-def clean(text: str) -> str:
-    """One line, without what would move the cursor or ring the bell."""
+def sanitize(text: str) -> str:
+    """Return a text on one line, without characters that control a terminal."""
     words = " ".join(text.split()) if not text.isprintable() else text
-    return words if words.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in words)
+    return _printable(words)
 
 
-def columns(text: str) -> int:
-    """How wide a text is on a terminal."""
+def display_width(text: str) -> int:
+    """Return the number of columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
     from unicodedata import combining, east_asian_width
@@ -82,37 +85,39 @@ def columns(text: str) -> int:
     return sum(0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
-def paint(cell: Cell, painted: bool) -> str:
-    """A text in its colour, where there are colours."""
-    return f"\x1b[{cell.colour}m{cell.text}\x1b[0m" if painted and cell.colour else cell.text
+def paint(cell: Cell, colours: bool) -> str:
+    """Return a cell's text, in its colour if there are colours."""
+    return f"\x1b[{cell.colour}m{cell.text}\x1b[0m" if colours and cell.colour else cell.text
 
 
-def _line(line: Sequence[Cell], widths: Sequence[int], most: int | None, painted: bool) -> str:
-    *firsts, last = zip(line, widths, strict=True) if line else [(Cell(""), 0)]
-    text = "".join(paint(cell, painted) + " " * (width - columns(cell.text)) + GAP for cell, width in firsts)
-    taken = sum(width + len(GAP) for _, width in firsts)
-    room = None if most is None else max(most - taken, 8)
-    return (text + paint(Cell(cut(last[0].text, room), last[0].colour), painted)).rstrip()
-
-
-def cut(text: str, room: int | None) -> str:
-    """A text that fits into so many columns."""
-    if room is None or columns(text) <= room:
+def truncate(text: str, width: int | None) -> str:
+    """Return a text cut to this many columns; None is no limit."""
+    if width is None or display_width(text) <= width:
         return text
-    while columns(text) > room - 1:
-        text = text[: -max(1, (columns(text) - room) // 2)]
+    while display_width(text) > width - 1:
+        text = text[: -max(1, (display_width(text) - width) // 2)]
     return text + "…"
 
 
-def _field(name: str, value: Cell, widest: int, painted: bool) -> str:
-    first, *rest = list(_safe_lines(value.text)) or [""]
-    start = paint(Cell(name, FAINT), painted) + " " * (widest - len(name)) + GAP
+def _line(line: Sequence[Cell], widths: Sequence[int], terminal: int | None, colours: bool) -> str:
+    *firsts, last = zip(line, widths, strict=True) if line else [(Cell(""), 0)]
+    text = "".join(paint(cell, colours) + " " * (width - display_width(cell.text)) + GAP for cell, width in firsts)
+    taken = sum(width + len(GAP) for _, width in firsts)
+    room = None if terminal is None else max(terminal - taken, NARROWEST)
+    return (text + paint(Cell(truncate(last[0].text, room), last[0].colour), colours)).rstrip()
+
+
+def _field(name: str, value: Cell, widest: int, colours: bool) -> str:
+    first, *rest = list(_printable_lines(value.text)) or [""]
+    start = paint(Cell(name, FAINT), colours) + " " * (widest - len(name)) + GAP
     indent = " " * widest + GAP
-    lines = [start + paint(Cell(first, value.colour), painted), *(indent + line for line in rest)]
+    lines = [start + paint(Cell(first, value.colour), colours), *(indent + line for line in rest)]
     return "".join(line.rstrip() + "\n" for line in lines)
 
 
-def _safe_lines(text: str) -> Iterator[str]:
-    for line in text.split("\n"):
-        tabless = line.expandtabs(8)
-        yield tabless if tabless.isprintable() else "".join(c if c.isprintable() else "�" for c in tabless)
+def _printable_lines(text: str) -> Iterator[str]:
+    return (_printable(line.expandtabs(8)) for line in text.split("\n"))
+
+
+def _printable(line: str) -> str:
+    return line if line.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in line)

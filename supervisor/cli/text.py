@@ -6,51 +6,24 @@ from typing import TYPE_CHECKING
 
 from ...ipc import clock
 from ...ipc.model.task import Task, TaskStatus
-from .context import Desk
+from .context import Context
 
 if TYPE_CHECKING:
     from ...ipc.store.groups import Group
 
 
-START_ONE = "start one: backburner up --detach"
-
-
-def short(id: str) -> str:
-    """A task's id as it is shown: 8 digits."""
+def short_id(id: str) -> str:
+    """Return a task's ID as it is displayed: 8 digits."""
     return id.removeprefix("bg-")[:8]
 
 
-def counted(number: int, thing: str) -> str:
-    """«1 task», «2 tasks»."""
-    return f"{number} {thing}{'' if number == 1 else 's'}"
+def count_of(number: int, noun: str) -> str:
+    """Return «1 task», «2 tasks»."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def spoken(milliseconds: float) -> str:
-    """A duration in at most two units: «850 ms», «12 s», «3 m 20 s», «2 d 4 h»."""
-    if milliseconds < 1000:
-        return f"{round(milliseconds)} ms"
-    seconds = round(milliseconds / 1000)
-    if seconds < 60:
-        return f"{milliseconds / 1000:.1f} s" if seconds < 10 else f"{seconds} s"
-    sizes = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-    first = next(place for place, (_, size) in enumerate(sizes) if seconds >= size)
-    parts = [(seconds // sizes[first][1], sizes[first][0])]
-    rest, size = seconds % sizes[first][1], sizes[first + 1]
-    if rest // size[1]:
-        parts.append((rest // size[1], size[0]))
-    return " ".join(f"{number} {unit}" for number, unit in parts)
-
-
-def hour(seconds: float) -> str:
-    """A moment as the clock on the wall shows it, with the day where it is another one."""
-    from datetime import datetime
-
-    then, now = datetime.fromtimestamp(seconds).astimezone(), clock.to_datetime(clock.now()).astimezone()
-    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M")
-
-
-def what(task: Task) -> str:
-    """What a task is about, in a line."""
+def title(task: Task) -> str:
+    """Return one line that says what a task is: its description, command, callable or agent."""
     if task.description:
         return task.description
     if task.command:
@@ -58,47 +31,72 @@ def what(task: Task) -> str:
     return task.call or task.agent
 
 
-def no_supervisor(desk: Desk) -> str:
-    """What to say where nothing is run at present."""
-    return f"no supervisor runs for {desk.home.folder}; {START_ONE}"
+def format_duration(milliseconds: float) -> str:
+    """Return a duration in at most two units: «850 ms», «12 s», «3 m 20 s», «2 d 4 h»."""
+    if milliseconds < 1000:
+        return f"{round(milliseconds)} ms"
+    seconds = round(milliseconds / 1000)
+    if seconds < 60:
+        return f"{milliseconds / 1000:.1f} s" if seconds < 10 else f"{seconds} s"
+    units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
+    first = next(place for place, (_, size) in enumerate(units) if seconds >= size)
+    parts = [(seconds // units[first][1], units[first][0])]
+    rest, second = seconds % units[first][1], units[first + 1]
+    if rest // second[1]:
+        parts.append((rest // second[1], second[0]))
+    return " ".join(f"{number} {unit}" for number, unit in parts)
 
 
-def reason(task: Task) -> str:
-    """What a pending task waits for, in a word or two; nothing for others."""
+def local_time(seconds: float) -> str:
+    """Return a time of the epoch in the local time zone, with the date where it is not today's."""
+    from datetime import datetime
+
+    then, now = datetime.fromtimestamp(seconds).astimezone(), clock.to_datetime(clock.now()).astimezone()
+    return then.strftime("%H:%M:%S" if then.date() == now.date() else "%Y-%m-%d %H:%M")
+
+
+def no_supervisor(context: Context) -> str:
+    """Return the message for a home without a supervisor, with the command that starts one."""
+    return f"no supervisor is running for {context.home.folder}; start one: backburner up --detach"
+
+
+def waiting_reason(task: Task) -> str:
+    """Return what a pending task waits for, in a word or two; empty for other tasks."""
     if task.waiting_for == "delay" and task.not_before is not None:
-        return f"delay until {hour(task.not_before.timestamp())}"
+        return f"delay until {local_time(task.not_before.timestamp())}"
     return task.waiting_for or ""
 
 
-def hint(task: Task, desk: Desk) -> str | None:
-    """A sentence about why a task has not started; None where nothing is in its way."""
+def explain_pending(task: Task, context: Context) -> str | None:
+    """Return a sentence that says why a task has not started, or None if nothing holds it up."""
     if task.status is not TaskStatus.PENDING:
         return None
     if task.waiting_for == "delay" and task.not_before is not None:
         rest = max(0.0, task.not_before.timestamp() * 1000 - clock.now())
-        return f"pending: starts in {spoken(rest)}, at {hour(task.not_before.timestamp())}"
+        return f"pending: starts in {format_duration(rest)}, at {local_time(task.not_before.timestamp())}"
     if task.waiting_for == "dependency":
-        return f"pending: comes after {', '.join(map(short, task.after))}"
-    return _hint_of_group(task, desk)
+        return f"pending: starts after {', '.join(map(short_id, task.after))}"
+    return _explain_group(task, context)
 
 
-def _hint_of_group(task: Task, desk: Desk) -> str | None:
+def _explain_group(task: Task, context: Context) -> str | None:
     if task.waiting_for == "supervisor":
-        return f"pending: {no_supervisor(desk)}"
+        return f"pending: {no_supervisor(context)}"
     if task.waiting_for == "cap":
-        return f"pending: max_workers ({desk.config.max_workers}) tasks are running already"
+        return f"pending: max_workers ({context.config.max_workers}) tasks are already running"
     if task.waiting_for not in ("slot", "paused"):
         return None
-    group = _group_of(task, desk)
+    group = _group_of(task, context)
     if task.waiting_for == "paused":
-        return f"pending: {group.name} is paused; go on: backburner resume '{group.name}'"
+        return f"pending: '{group.name}' is paused; to resume it: backburner resume '{group.name}'"
     ahead = max(0, group.pending - 1)
-    return f"queued for {group.name}: {group.running} of {group.limit} running, {ahead} ahead"
+    in_use = f"{group.running} of {group.limit} slots of '{group.name}' are in use"
+    return f"queued: {in_use}, {count_of(ahead, 'task')} ahead"
 
 
-def _group_of(task: Task, desk: Desk) -> Group:
+def _group_of(task: Task, context: Context) -> Group:
     from ...ipc.store.groups import Groups
 
-    groups = Groups(desk.database, desk.config)
+    groups = Groups(context.database, context.config)
     name = groups.limits().group(task.concurrency_key)
     return next(group for group in groups.all() if group.name == name)

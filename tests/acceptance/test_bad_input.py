@@ -124,7 +124,7 @@ def test_one_wrong_launch_among_many_has_none_accepted(peer: Peer):
         (("launch", "--args", "1", "--call", "a:b"), "args"),
         (("launch", "--colour", "red", "--", "true"), "--colour"),
         (("launch", "--agent", "nobody", "hello"), "nobody"),
-        (("launch", "two", "words"), "2 words"),
+        (("launch", "two", "words"), "got 2 arguments"),
         (("launch", "--"), "command"),
         (("launch", "--stdin", "/no/such/file", "--", "true"), "/no/such/file"),
         (("launch", "--from-file", "/no/such/file"), "/no/such/file"),

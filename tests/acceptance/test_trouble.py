@@ -171,7 +171,7 @@ def test_a_home_that_may_not_be_entered_is_named_and_goes_on_when_it_may(stage: 
         for words in (("list",), ("launch", "--", "true"), ("cancel", id), ("down",), ("up", "--detach")):
             refused = as_anybody(stage, *words)
             assert refused.returncode == 100
-            assert f"The home {stage.folder} cannot be used: Permission denied" in refused.stderr
+            assert f"the home {stage.folder} cannot be used: Permission denied" in refused.stderr
         (tmp_path / "go").touch()
         eventually(lambda: gone([pid]), PATIENCE)
         eventually(lambda: "will try again" in log.read(), PATIENCE)
@@ -189,7 +189,7 @@ def test_a_home_on_a_disk_that_is_read_only_is_named_and_works_again_when_it_is_
         for words in (("list",), ("launch", "--", "true"), ("up", "--detach"), ("down",), ("cancel", id)):
             refused = stage.run(*words)
             assert refused.returncode == 100
-            assert f"The home {small} cannot be used: Read-only file system" in refused.stderr
+            assert f"the home {small} cannot be used: Read-only file system" in refused.stderr
         doctor = stage.run("doctor")
         assert (doctor.returncode, "Read-only" in doctor.stdout) == (1, True)
     finally:

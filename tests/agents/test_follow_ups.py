@@ -115,7 +115,7 @@ def test_a_follow_up_that_cannot_be_is_refused_with_its_reason(stage: Stage):
         ((running, "x"), 5, "has not ended (running)"),
         (("bg-unknown", "x"), 3, "bg-unknown"),
         ((forgetful.id, "--", "true"), 2, "is a prompt"),
-        ((forgetful.id, "--no-parent", "x"), 2, "--parent names another"),
+        ((forgetful.id, "--no-parent", "x"), 2, "--no-parent cannot be combined with --resume"),
     ]:
         done = stage.run("launch", "--resume", *words)
         assert (done.returncode, why in done.stderr) == (code, True), done.stderr

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import click
 
-from ..context import Desk
+from ..context import Context
 from ..options import example, json_option
 from ..printing import print_json
-from ..text import counted
+from ..text import count_of
 
 
 @click.command("adopt", epilog=example("adopt --from ses-1 --to ses-2"))
-@click.option("--from", "parent", metavar="P", required=True, help="The session that is no more.")
-@click.option("--to", "successor", metavar="Q", required=True, help="The session that goes on.")
+@click.option("--from", "parent", metavar="SESSION", required=True, help="The session that has ended.")
+@click.option("--to", "successor", metavar="SESSION", required=True, help="The session that continues its work.")
 @json_option
 @click.pass_obj
-def command(desk: Desk, parent: str, successor: str, as_json: bool) -> None:
-    """Have session Q be told of all that P still waits for; what is launched for P later is Q's as well."""
+def command(context: Context, parent: str, successor: str, as_json: bool) -> None:
+    """Hand a session's tasks and notifications over to another session.
+
+    The unfinished tasks of the old session and its unread notifications now belong to the new one.
+    So do tasks that are launched for the old session later.
+    """
     from ....ipc.store.adoption import adopt
 
-    adopted = adopt(desk.database, parent, successor)
+    adopted = adopt(context.database, parent, successor)
     if as_json:
         print_json({"tasks": adopted.tasks, "notices": adopted.notices})
     else:
-        print(
-            f"{successor} has {counted(adopted.tasks, 'task')} of {parent}"
-            f" and hears {counted(adopted.notices, 'notice')}"
-        )
+        tasks, notifications = count_of(adopted.tasks, "task"), count_of(adopted.notices, "notification")
+        print(f"{successor} took over {tasks} and {notifications} from {parent}")

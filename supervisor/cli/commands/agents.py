@@ -1,4 +1,4 @@
-"""Who can work on a prompt: `agents`."""
+"""`agents` and `agents show`."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ import click
 from ....ipc.config.presets import presets, text
 from ....ipc.config.settings import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
 from ....ipc.errors import InvalidInput
-from ..context import Desk
+from ..context import Context
 from ..options import example, json_option
 from ..printing import print_json
-from ..tables import table
+from ..tables import format_table
 
-#: Seconds that a program is given to say its version: those on Node.js take two on a busy machine.
-PATIENCE = 15.0
+#: Seconds that a program may take to print its version: programs on Node.js take two on a busy machine.
+VERSION_TIMEOUT = 15.0
+
+#: An element of a command's template; a list is left out as a whole if a placeholder in it is empty.
+Element = str | Sequence[str]
 
 
 @dataclass(frozen=True)
-class Known:
-    """An agent, and whether its program is here."""
+class Agent:
+    """A configured agent. `installed` is the path of its program; `tried` the version it was tested with."""
 
     name: str
     installed: str | None
@@ -36,7 +39,7 @@ class Known:
     command: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As `agents --json` tells it."""
+        """Return an element of `agents --json`."""
         return asdict(self)
 
 
@@ -44,28 +47,35 @@ class Known:
 @json_option
 @click.pass_context
 def command(ctx: click.Context, as_json: bool) -> None:
-    """The agents that there are: installed or not, version, command."""
+    """List the agents that can run a prompt.
+
+    For each: the installed version, the version it was tested with, and its command. To use one:
+    backburner launch --agent NAME PROMPT
+    """
     if ctx.invoked_subcommand is not None:
         return
-    desk = ctx.find_object(Desk)
-    assert desk is not None, "the program has one"
-    found = known(desk.sound_config)
+    context = ctx.find_object(Context)
+    assert context is not None, "the root command sets it"
+    agents = list_agents(context.valid_config)
     if as_json:
-        print_json([one.to_json() for one in found])
+        print_json([agent.to_json() for agent in agents])
         return
-    rows = [(one.name, _installed(one), one.tried or "untested", shlex.join(one.command)) for one in found]
-    sys.stdout.write(table(("AGENT", "INSTALLED", "TRIED WITH", "COMMAND"), rows, sys.stdout))
+    rows = [(one.name, _installed(one), one.tried or "untested", shlex.join(one.command)) for one in agents]
+    sys.stdout.write(format_table(("AGENT", "INSTALLED", "TRIED WITH", "COMMAND"), rows, sys.stdout))
 
 
 @command.command("show", epilog=example("agents show claude >> ~/.config/backburner/config.toml"))
 @click.argument("name")
 @click.pass_obj
-def show(desk: Desk, name: str) -> None:
-    """All about one, as TOML to copy and to change. Raises UnknownAgent, InvalidInput."""
-    config = desk.sound_config
+def show(context: Context, name: str) -> None:
+    """Print an agent's settings as TOML.
+
+    Copy them into a configuration file to change them.
+    """
+    config = context.valid_config
     agent = config.agent(name)
     if name in BUILT_IN:
-        raise InvalidInput(f"{name} is built in; there is no template of it.")
+        raise InvalidInput(f"{name} is built in and has no settings to show")
     if name in presets() and agent == DEFAULT_BACKGROUND_CONFIG.agent(name):
         sys.stdout.write(text(name))
         return
@@ -74,45 +84,40 @@ def show(desk: Desk, name: str) -> None:
     print("\n".join(toml_lines({"agents": {name: agent.to_json()}})).lstrip())
 
 
-def known(config: BackgroundConfig) -> list[Known]:
-    """Those that are not built in, by name."""
+def list_agents(config: BackgroundConfig) -> list[Agent]:
+    """Return the agents that are not built in, by name."""
     names = sorted(set(config.agent_names) - set(BUILT_IN))
-    found = [config.agent(name) for name in names]
-    programs = [shutil.which(first_of(agent.command)) for agent in found]
+    agents = [config.agent(name) for name in names]
+    programs = [shutil.which(flatten(agent.command)[0]) for agent in agents]
     versions = iter(_versions([program for program in programs if program]))
     return [
-        Known(
+        Agent(
             name=name,
             installed=program,
             version=next(versions) if program else None,
             tried=agent.tried or None,
             resumes=bool(agent.resume),
-            command=flat(agent.command),
+            command=flatten(agent.command),
         )
-        for name, agent, program in zip(names, found, programs, strict=True)
+        for name, agent, program in zip(names, agents, programs, strict=True)
     ]
 
 
-def _installed(one: Known) -> str:
-    return one.version or ("yes" if one.installed else "–")
+def flatten(template: Sequence[Element]) -> tuple[str, ...]:
+    """Return all elements of a command's template, those that may be left out included."""
+    return tuple(chain.from_iterable([one] if isinstance(one, str) else one for one in template))
 
 
-def flat(command: Sequence[str | Sequence[str]]) -> tuple[str, ...]:
-    """A template's elements, those that may be left out included."""
-    return tuple(chain.from_iterable([one] if isinstance(one, str) else one for one in command))
-
-
-def first_of(command: Sequence[str | Sequence[str]]) -> str:
-    """The program of a template."""
-    return flat(command)[0]
+def _installed(agent: Agent) -> str:
+    return agent.version or ("yes" if agent.installed else "–")
 
 
 def _versions(programs: list[str]) -> list[str | None]:
-    """What each calls its version: most say more than that."""
+    """Return the version that each program prints, or None."""
     from ...system.children import first_lines
 
-    return list(map(_version, first_lines([[program, "--version"] for program in programs], PATIENCE)))
+    return list(map(_version_in, first_lines([[program, "--version"] for program in programs], VERSION_TIMEOUT)))
 
 
-def _version(line: str) -> str | None:
+def _version_in(line: str) -> str | None:
     return next((word.lstrip("v") for word in line.split() if any(letter.isdigit() for letter in word)), None)

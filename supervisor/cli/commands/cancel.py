@@ -1,4 +1,4 @@
-"""`cancel`."""
+"""`cancel`, and how a verdict on a task is carried out without a supervisor."""
 
 from __future__ import annotations
 
@@ -7,86 +7,82 @@ from collections.abc import Collection, Sequence
 import click
 
 from ....ipc.errors import MoveNotAllowed, NotFound
-from ....ipc.machine.lock import holder
+from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task
 from ....ipc.store.processes import ProcessTable
-from ..context import Desk
-from ..options import Each, example, ids_argument, json_option, require
-from ..printing import report
-from ..waiting import Waiting, wait_until
+from ..context import Context
+from ..options import PerTask, example, ids_argument, json_option, require_ids
+from ..printing import print_statuses
+from ..waiting import AwaitedTasks, wait_until
 
 
-@click.command("cancel", short_help="Cancel tasks.", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1"))
+@click.command("cancel", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1"))
 @ids_argument
-@click.option("--parent", metavar="P", help="All unfinished tasks of this parent.")
+@click.option("--parent", metavar="SESSION", help="Cancel all unfinished tasks of this session.")
 @json_option
 @click.pass_obj
-def command(desk: Desk, ids: Sequence[str], parent: str | None, as_json: bool) -> int:
-    """Cancel tasks; returns when their processes are gone, with or without a supervisor."""
+def command(context: Context, ids: Sequence[str], parent: str | None, as_json: bool) -> int:
+    """Cancel tasks and end their process trees.
+
+    Returns when all processes of the tasks are gone. Needs no supervisor.
+    """
     if parent is None:
-        require(ids)
-    each = Each(desk)
-    cancelled = each.of(ids, lambda id: _cancel(desk, id))
-    if parent is not None:
-        cancelled += cancel_unfinished(desk, parent)
-    report(wait_for_ends(desk, cancelled), as_json)
-    return each.code()
+        require_ids(ids)
+    per_task = PerTask(context)
+    cancelled = per_task.run(ids, lambda id: _cancel(context, id))
+    if parent is not None and context.has_database:
+        cancelled += context.queue.cancel_all(context.queue.unfinished(parent))
+    print_statuses(wait_until_ended(context, cancelled), as_json)
+    return per_task.report_errors()
 
 
-def cancel_unfinished(desk: Desk, parent: str | None) -> list[str]:
-    """Write the verdict on all unfinished tasks of a parent, or of all; which ones."""
-    if not desk.exists:
-        return []
-    return desk.queue.cancel_all(desk.queue.unfinished(parent))
-
-
-def wait_for_ends(desk: Desk, ids: Sequence[str]) -> list[Task]:
-    """The cancelled tasks, once they are settled by whoever can: worker, supervisor or this process."""
-    if not ids:
-        return []
-    waiting = Waiting(desk.queue, ids)
-
-    def over() -> bool:
-        waiting.look()
-        return not waiting.open
-
-    if not over():
-        wait_until(desk, over, tend=lambda: settle_orphans(desk, waiting.open))
-    return waiting.ended
-
-
-def cancel_one(desk: Desk, id: str) -> bool:
-    """Write the verdict on one task; False where it has ended, or is gone, meanwhile."""
+def cancel_if_unfinished(context: Context, id: str) -> bool:
+    """Record that a task is to be cancelled. Return False if it has ended or was deleted."""
     try:
-        desk.queue.cancel(id)
+        context.queue.cancel(id)
     except (MoveNotAllowed, NotFound):
         return False
     return True
 
 
-def _cancel(desk: Desk, id: str) -> str:
-    """The same for a task that was named. Raises NotFound, MoveNotAllowed."""
-    try:
-        return desk.queue.cancel(id).id
-    except MoveNotAllowed:  # another verdict was first; it, too, wants to be carried out
-        settle_orphans(desk, [id])
-        raise
+def wait_until_ended(context: Context, ids: Sequence[str]) -> list[Task]:
+    """Return these cancelled tasks when their processes are gone, ended by worker, supervisor or this process."""
+    if not ids:
+        return []
+    tasks = AwaitedTasks(context.queue, ids)
+
+    def ended() -> bool:
+        tasks.refresh()
+        return not tasks.unfinished
+
+    if not ended():
+        wait_until(context, ended, check=lambda: settle_orphans(context, tasks.unfinished))
+    return tasks.ended
 
 
-def settle_orphans(desk: Desk, ids: Collection[str]) -> None:
-    """End what is left of those among these tasks, and settle them: a verdict was written, somebody has to."""
-    if holder(desk.home.lock("supervisor")) is not None:
-        return
-    from ...pool.recovery import is_dead, rescue_all
-
-    running = [one for one in ProcessTable(desk.database).running() if one.id in ids]
-    if any(is_dead(one) for one in running):
-        rescue_all(desk.home)
-
-
-def settled(desk: Desk, task: Task) -> Task:
-    """The task; where nobody lives who would carry the verdict out, this process has."""
+def settle_verdict(context: Context, task: Task) -> Task:
+    """Carry out a verdict where neither a worker nor a supervisor is alive to do it. Return the task."""
     if not task.stopping:
         return task
-    settle_orphans(desk, [task.id])
-    return desk.queue.get(task.id)
+    settle_orphans(context, [task.id])
+    return context.queue.get(task.id)
+
+
+def settle_orphans(context: Context, ids: Collection[str]) -> None:
+    """End and settle the tasks among these whose worker has died, if there is no supervisor to do it."""
+    presence = Presence(context.home)
+    if presence.is_held("supervisor"):
+        return
+    from ...pool.recovery import rescue_all
+
+    running = [one for one in ProcessTable(context.database).running() if one.id in ids]
+    if any(one.is_orphaned(presence) for one in running):
+        rescue_all(context.home)
+
+
+def _cancel(context: Context, id: str) -> str:
+    try:
+        return context.queue.cancel(id).id
+    except MoveNotAllowed:  # an earlier verdict stands, and must be carried out as well
+        settle_orphans(context, [id])
+        raise

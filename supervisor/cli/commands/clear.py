@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from ....ipc.api.maintenance import Archive
-from ..context import Desk
+from ..context import Context
 from ..options import example, json_option
 from ..printing import print_counts
 
-if TYPE_CHECKING:
-    from ....ipc.api.maintenance import Archive
 
-
-@click.command("clear", short_help="Cancel and delete everything.", epilog=example("clear --yes"))
-@click.option("--yes", is_flag=True, help="Do it; without this nothing happens.")
+@click.command("clear", epilog=example("clear --yes"))
+@click.option("--yes", is_flag=True, help="Confirm. Without this option nothing is changed.")
 @json_option
 @click.pass_obj
-def command(desk: Desk, yes: bool, as_json: bool) -> None:
-    """Tell what waits, cancel everything, delete all tasks, events and cursors. A supervisor stays."""
+def command(context: Context, yes: bool, as_json: bool) -> None:
+    """Cancel and delete all tasks and events.
+
+    Pending notifications are sent first, and running tasks are cancelled. A running supervisor stays.
+    """
     if not yes:
         raise click.UsageError(
-            f"this cancels and deletes every task in {desk.home.folder}; if you mean it: clear --yes",
+            f"this cancels and deletes every task in {context.home.folder}; to do it: backburner clear --yes",
             click.get_current_context(),
         )
-    print_counts("cleared", Archive(desk.database, desk.sound_config).clear() if desk.exists else None, as_json)
+    cleared = Archive(context.database, context.valid_config).clear() if context.has_database else None
+    print_counts("deleted", cleared, as_json)

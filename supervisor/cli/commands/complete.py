@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import click
 
-from ..context import Desk
-from ..options import OWN_TASK, complete_id, example, json_option, own_task
+from ..context import Context
+from ..options import example, json_option, own_id_argument, resolve_own_id
 from ..printing import print_task
-from .cancel import settled
+from .cancel import settle_verdict
 
 
-@click.command(
-    "complete",
-    short_help="Say that a running task is done.",
-    epilog=example("complete 1a2b3c4d --result 'all 12 pages are done'"),
-)
-@click.argument("id", required=False, envvar=OWN_TASK, shell_complete=complete_id)
-@click.option("--result", metavar="TEXT", help="What came of it.")
+@click.command("complete", epilog=example("complete 1a2b3c4d --result 'all 12 pages are translated'"))
+@own_id_argument
+@click.option("--result", metavar="TEXT", help="The result to store. [default: none]")
 @json_option
 @click.pass_obj
-def command(desk: Desk, id: str | None, result: str | None, as_json: bool) -> None:
-    """Say that a running task is done; what it still runs is ended. Within a task, ID is its own."""
-    print_task(settled(desk, desk.queue.complete(own_task(desk, id), result)), as_json)
+def command(context: Context, id: str | None, result: str | None, as_json: bool) -> None:
+    """Record that a running task has completed.
+
+    The task's processes are then ended. Inside a task, ID is that task by default.
+    """
+    task = context.queue.complete(resolve_own_id(context, id), result)
+    print_task(settle_verdict(context, task), as_json)

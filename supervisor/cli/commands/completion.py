@@ -5,18 +5,17 @@ from __future__ import annotations
 import click
 
 
-@click.command(
-    "completion",
-    short_help="The script for a shell's completion.",
-    epilog='\b\nExample:\n  eval "$(backburner completion bash)"',
-)
+@click.command("completion", epilog='\b\nExample:\n  $ eval "$(backburner completion bash)"')
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 def command(shell: str) -> None:
-    """The script that makes SHELL complete this program's commands, options and ids."""
+    """Print the completion script for a shell.
+
+    It completes commands, options and task IDs.
+    """
     from click.shell_completion import get_completion_class
 
     from ..app import program
 
     kind = get_completion_class(shell)
-    assert kind is not None, "click knows these shells"
+    assert kind is not None, "click supports these shells"
     print(kind(program, {}, "backburner", "_BACKBURNER_COMPLETE").source())

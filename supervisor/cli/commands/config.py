@@ -12,15 +12,18 @@ import click
 
 from ....ipc.config.settings import check, sources
 from ....ipc.errors import BadConfiguration
-from ..context import Desk
+from ..context import Context
 from ..options import example, json_option
 from ..printing import print_json
 
 
-@click.group("config", invoke_without_command=True, epilog=example("config check"))
+@click.group("config", invoke_without_command=True, epilog=example("config show", "config check"))
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """What is configured, and what is wrong with it. Without a command: show."""
+    """Show or check the configuration.
+
+    Without a command: show.
+    """
     if ctx.invoked_subcommand is None:
         ctx.invoke(show)
 
@@ -28,37 +31,43 @@ def command(ctx: click.Context) -> None:
 @command.command("show", epilog=example("config show"))
 @json_option
 @click.pass_obj
-def show(desk: Desk, as_json: bool = False) -> None:
-    """Every setting in force, as TOML, and the files it comes from."""
-    found = desk.sound_config.to_json()
+def show(context: Context, as_json: bool = False) -> None:
+    """Print all settings in force as TOML.
+
+    The first lines name the files that were read.
+    """
+    settings = context.valid_config.to_json()
     if as_json:
-        print_json(found)
+        print_json(settings)
         return
-    for path in sources(desk.home, Path.cwd()):
+    for path in sources(context.home, Path.cwd()):
         print(f"# {path}")
-    print("\n".join(toml_lines(found)))
+    print("\n".join(toml_lines(settings)))
 
 
 @command.command("check", epilog=example("config check"))
 @json_option
 @click.pass_obj
-def check_files(desk: Desk, as_json: bool) -> int:
-    """Every mistake in every file: where, and what was expected. Exit code 100 if there is one."""
-    here = Path.cwd()
-    mistakes = check(desk.home, here)
+def check_files(context: Context, as_json: bool) -> int:
+    """Report all mistakes in the configuration files.
+
+    Each line names the file, the setting and the expected value. Exits with 100 if there is a mistake.
+    """
+    folder = Path.cwd()
+    mistakes = check(context.home, folder)
     if as_json:
         print_json([mistake._asdict() for mistake in mistakes])
     else:
         for mistake in mistakes:
             print(mistake)
     if not as_json and not mistakes:
-        files = ", ".join(map(str, sources(desk.home, here)))
-        print(f"no mistakes in {files}" if files else "there is no file: the defaults are in force")
+        files = ", ".join(map(str, sources(context.home, folder)))
+        print(f"no mistakes in {files}" if files else "there is no configuration file; the defaults apply")
     return BadConfiguration.exit_code if mistakes else 0
 
 
 def toml_lines(settings: Mapping[str, Any], table: tuple[str, ...] = ()) -> Iterator[str]:
-    """Lines of TOML: values first, then tables."""
+    """Yield settings as lines of TOML: the values first, then the tables."""
     tables = {name: value for name, value in settings.items() if isinstance(value, Mapping)}
     if table and (len(tables) < len(settings) or not settings):
         yield ""
@@ -75,5 +84,5 @@ def _key(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """JSON's strings, numbers and lists are TOML's, but for DEL, which TOML wants escaped."""
+    """Return a value as TOML: the same as JSON, but DEL must be escaped."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

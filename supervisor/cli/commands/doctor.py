@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..context import Desk
+from ..context import Context
 from ..options import example, json_option
 from ..printing import print_json
 
@@ -16,31 +16,31 @@ if TYPE_CHECKING:
     from ...doctor.finding import Finding
 
 
-@click.command("doctor", short_help="Find problems.", epilog=example("doctor", "doctor --json"))
+@click.command("doctor", epilog=example("doctor", "doctor --json"))
 @json_option
 @click.pass_obj
-def command(desk: Desk, as_json: bool) -> int:
-    """Find problems, with the command that fixes each. Nothing is written.
+def command(context: Context, as_json: bool) -> int:
+    """Report problems and how to fix them.
 
-    The exit code is 1 if a problem is found, and 0 if there are only notes.
+    Changes nothing. Needs no supervisor. Exits with 1 if there is a problem, with 0 if there are only notes.
     """
     from ....ipc.config.settings import check
     from ...doctor.finding import PROBLEM
     from ...doctor.report import examine
 
-    found = examine(desk.home, check(desk.home, Path.cwd()))
-    found.sort(key=lambda finding: finding.level != PROBLEM)
+    findings = examine(context.home, check(context.home, Path.cwd()))
+    findings.sort(key=lambda finding: finding.level != PROBLEM)
     if as_json:
-        print_json({"home": str(desk.home.folder), "findings": [finding.to_json() for finding in found]})
+        print_json({"home": str(context.home.folder), "findings": [finding.to_json() for finding in findings]})
     else:
-        _print(found, desk)
-    return int(any(finding.level == PROBLEM for finding in found))
+        _print(findings, context)
+    return int(any(finding.level == PROBLEM for finding in findings))
 
 
-def _print(found: Sequence[Finding], desk: Desk) -> None:
-    for finding in found:
+def _print(findings: Sequence[Finding], context: Context) -> None:
+    for finding in findings:
         print(f"{finding.level}: {finding.what}")
         print(f"  {finding.why}")
         print(f"  fix: {finding.fix}")
-    problems = sum(finding.level == "problem" for finding in found)
-    print(f"{problems or 'no'} problem{'' if problems == 1 else 's'} in {desk.home.folder}")
+    problems = sum(finding.level == "problem" for finding in findings)
+    print(f"{problems or 'no'} problem{'' if problems == 1 else 's'} in {context.home.folder}")

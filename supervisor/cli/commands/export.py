@@ -4,27 +4,22 @@ from __future__ import annotations
 
 import sys
 from itertools import chain
-from typing import TYPE_CHECKING
 
 import click
 
 from ....ipc.api.maintenance import Archive
-from ..context import Desk
+from ..context import Context
 from ..options import example
 
-if TYPE_CHECKING:
-    from ....ipc.api.maintenance import Archive
 
-
-@click.command(
-    "export",
-    short_help="Write all tasks as JSON.",
-    epilog=example("export > tasks.json", "export --seed > background-manager.json"),
-)
-@click.option("--seed", is_flag=True, help="In the format of the seed's background-manager.json.")
+@click.command("export", epilog=example("export > tasks.json", "export --seed > background-manager.json"))
+@click.option("--seed", is_flag=True, help="Use the format of background-manager.json.")
 @click.pass_obj
-def command(desk: Desk, seed: bool) -> None:
-    """Write all tasks as one JSON document to stdout, in UTF-8."""
+def command(context: Context, seed: bool) -> None:
+    """Print all tasks as one JSON document.
+
+    The document is in UTF-8, whatever the locale is. Read it with: backburner import FILE
+    """
     sys.stdout.flush()
-    for piece in chain(Archive(desk.database, desk.sound_config).export(seed), "\n"):
+    for piece in chain(Archive(context.database, context.valid_config).export(seed), "\n"):
         sys.stdout.buffer.write(piece.encode())

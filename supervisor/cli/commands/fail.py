@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import click
 
-from ..context import Desk
-from ..options import OWN_TASK, complete_id, example, json_option, own_task
+from ..context import Context
+from ..options import example, json_option, own_id_argument, resolve_own_id
 from ..printing import print_task
-from .cancel import settled
+from .cancel import settle_verdict
 
 
-@click.command(
-    "fail",
-    short_help="Say that a running task has failed.",
-    epilog=example("fail 1a2b3c4d --error 'the reviewer said no'"),
-)
-@click.argument("id", required=False, envvar=OWN_TASK, shell_complete=complete_id)
-@click.option("--error", metavar="TEXT", required=True, help="What went wrong.")
+@click.command("fail", epilog=example("fail 1a2b3c4d --error 'the review found three errors'"))
+@own_id_argument
+@click.option("--error", metavar="TEXT", required=True, help="The error message to store.")
 @json_option
 @click.pass_obj
-def command(desk: Desk, id: str | None, error: str, as_json: bool) -> None:
-    """Say that a running task has failed; what it still runs is ended. Within a task, ID is its own."""
-    print_task(settled(desk, desk.queue.fail(own_task(desk, id), error)), as_json)
+def command(context: Context, id: str | None, error: str, as_json: bool) -> None:
+    """Record that a running task has failed.
+
+    The task's processes are then ended. Inside a task, ID is that task by default.
+    """
+    task = context.queue.fail(resolve_own_id(context, id), error)
+    print_task(settle_verdict(context, task), as_json)

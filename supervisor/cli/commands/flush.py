@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import click
 
-from ..context import Desk
+from ..context import Context
 from ..options import example
 
 
 @click.command("flush", epilog=example("flush --parent ses-1"))
-@click.option("--parent", metavar="P", help="Only what waits for this parent.")
+@click.option("--parent", metavar="SESSION", help="Send the notifications of this session only.")
 @click.pass_obj
-def command(desk: Desk, parent: str | None) -> None:
-    """Deliver what waits for its window now."""
+def command(context: Context, parent: str | None) -> None:
+    """Send pending notifications now.
+
+    Otherwise they are sent together at the end of notification_batch_window_ms.
+    """
     from ....ipc.bus.client import Client
 
-    desk.refuse_foreign()
-    with Client(desk.home) as client:
+    context.check_owner()
+    with Client(context.home) as client:
         client.call("flush", **({} if parent is None else {"parentSessionId": parent}))

@@ -1,4 +1,4 @@
-"""`hook`: asked by an agent's client at its steps, it answers with what the session was not told yet."""
+"""`hook`: a client calls it at its steps, and it answers with the session's unread notifications."""
 
 from __future__ import annotations
 
@@ -15,52 +15,52 @@ from ...integrations.hooks import CONTEXT, Hook, Question, home_of
 if TYPE_CHECKING:
     import click
 
-#: Bytes of a question: a tool's answer may be in it.
-LONGEST = 64 * 1024 * 1024
+#: The longest question, in bytes: it may contain a tool's whole answer.
+MAX_QUESTION = 64 * 1024 * 1024
 STDOUT = 1
 
 
-def hook(words: list[str]) -> None:
-    """Answer the question on stdin; whatever goes wrong is said on stderr alone."""
+def answer_hook(words: list[str]) -> None:
+    """Answer the question on stdin. Any error is reported on stderr only."""
     try:
-        named, kind = _options(words)
-        _answer(named, kind)
+        home, client = _options(words)
+        _answer(home, client)
     except (Exception, KeyboardInterrupt) as error:
         with suppress(OSError):
             print(f"backburner hook: {str(error) or type(error).__name__}", file=sys.stderr, flush=True)
 
 
 def _options(words: list[str]) -> tuple[str | None, str]:
-    """`--home DIR` and `--client NAME`. Raises ValueError."""
+    """Return the values of `--home DIR` and `--client NAME`. Raises ValueError."""
     found = {"--home": None, "--client": "claude"}
-    rest = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    for name, value in zip(rest[::2], [*rest[1::2], ""], strict=False):
+    parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    for name, value in zip(parts[::2], [*parts[1::2], ""], strict=False):
         if name not in found or not value:
-            raise ValueError(f"unknown option {name}; there are --client NAME, --home DIR")
+            raise ValueError(f"unknown option {name}; use --client NAME or --home DIR")
         found[name] = value
     if found["--client"] not in CONTEXT:
-        raise ValueError(f"unknown client {found['--client']}; there are {', '.join(CONTEXT)}")
+        raise ValueError(f"unknown client {found['--client']}; use one of {', '.join(CONTEXT)}")
     return found["--home"], str(found["--client"])
 
 
-def _answer(named: str | None, kind: str) -> None:
-    question = Question.of(sys.stdin.buffer.read(LONGEST).decode(errors="replace"))
+def _answer(named: str | None, client: str) -> None:
+    question = Question.of(sys.stdin.buffer.read(MAX_QUESTION).decode(errors="replace"))
     home = home_of(named, question, os.environ)
     if home is None:
         return
-    with Hook(home, question, kind) as asked:
-        asked.arrive()
-        if asked.unread() is None:
+    with Hook(home, question, client) as hook:
+        hook.arrive()
+        if hook.unread() is None:
             return
         with telling(home, question.session):
-            unread = asked.unread()
+            unread = hook.unread()
             if unread is not None:
-                _print(asked.answer(unread))
-                asked.acknowledge(unread)
+                _print(hook.answer(unread))
+                hook.acknowledge(unread)
 
 
 def _print(document: dict[str, Any]) -> None:
-    """Past the buffers: what was written was told."""
+    """Write past the buffers: once this returns, the notifications count as delivered."""
     left = json.dumps(document).encode() + b"\n"
     while left:
         with failpoint("hook.tell"):
@@ -68,23 +68,28 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def __getattr__(name: str) -> click.Command:
-    """The command as the help shows it; it is never asked for when a client asks."""
+    """Make the command that the help shows. A client's call does not import click."""
     if name != "command":
         raise AttributeError(name)
     import click
 
     from ..options import example
 
-    @click.command(
-        "hook",
-        short_help="Answer a hook of an agent's client.",
-        epilog=example("hook --client gemini < question.json", "install claude"),
+    @click.command("hook", epilog=example("hook --client gemini < question.json", "install claude"))
+    @click.option(
+        "--client",
+        type=click.Choice(list(CONTEXT)),
+        default="claude",
+        help="The client that calls, which decides the format. [default: claude]",
     )
-    @click.option("--client", type=click.Choice(list(CONTEXT)), default="claude", help="Whose form. [default: claude]")
     @click.pass_context
-    def hook_command(ctx: click.Context, client: str) -> None:
-        """Read a hook's JSON on stdin, print what its session was not told yet; exits with 0, whatever happens."""
-        home = ctx.find_root().params.get("home")
-        hook([*(["--home", home] if home else []), "--client", client])
+    def command(ctx: click.Context, client: str) -> None:
+        """Answer a hook of an agent's client.
 
-    return hook_command
+        Reads the hook's JSON on stdin and prints the unread notifications of its session. Always exits with 0.
+        Clients call it; `backburner install` configures them.
+        """
+        home = ctx.find_root().params.get("home")
+        answer_hook([*(["--home", home] if home else []), "--client", client])
+
+    return command

@@ -11,24 +11,21 @@ from pathlib import Path
 import click
 
 from ..options import example
-from ..printing import say
-from .mcp import extra
+from ..printing import note
+from .mcp import require_extra
 
 
-@click.command(
-    "install",
-    short_help="Configure an agent's client to use backburner.",
-    epilog=example("install claude", "install claude --yes", "install claude --undo"),
-)
+@click.command("install", epilog=example("install claude", "install claude --yes", "install claude --undo"))
 @click.argument("client", type=click.Choice(["claude", "codex", "opencode", "gemini"]))
 @click.option("--yes", is_flag=True, help="Make the changes.")
 @click.option("--undo", is_flag=True, help="Remove the changes; a file not edited since is restored.")
 def command(client: str, yes: bool, undo: bool) -> None:
-    """Show the changes that give an agent's CLIENT the tools and the hooks.
+    """Configure an agent's client to use backburner.
 
-    No file is changed without --yes or --undo. Other entries and comments in the files are kept.
+    Shows the changes that give CLIENT the tools and the hooks. No file is changed without --yes or --undo. Other
+    entries and comments in the files are kept.
     """
-    with extra("install"):
+    with require_extra("install"):
         from ...integrations.client_files import ADVICE, CLIENTS
         from ...integrations.install import Setup, diffs, state_folder
 
@@ -40,14 +37,14 @@ def command(client: str, yes: bool, undo: bool) -> None:
     changes = setup.removals() if undo else setup.additions()
     print("".join(diffs(changes)), end="")
     if not changes:
-        say(f"{client} is not set up" if undo else f"{client} is already set up")
+        note(f"{client} is not set up" if undo else f"{client} is already set up")
     elif undo:
         setup.remove(changes)
     elif yes:
         setup.add(changes)
-        say(ADVICE.get(client, f"{client} is set up; restart it to load the changes"))
+        note(ADVICE.get(client, f"{client} is set up; restart it to load the changes"))
     else:
-        say(f"no file was changed; to make the changes, run: backburner install {client} --yes")
+        note(f"no file was changed; to make the changes, run: backburner install {client} --yes")
 
 
 def own_command() -> list[str]:

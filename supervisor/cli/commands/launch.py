@@ -1,4 +1,4 @@
-"""`launch`."""
+"""`launch`, and what `run` shares with it."""
 
 from __future__ import annotations
 
@@ -12,69 +12,72 @@ from ....ipc.errors import AlreadyRunning, InvalidInput
 from ....ipc.machine.presence import Presence
 from ....ipc.model.launch import LaunchInput
 from ....ipc.store.queue import Launched, Queue
-from ..context import Desk
-from ..launch_input import Options, Words, inputs, placed
-from ..launch_options import Launching, launch_options
+from ..context import Context
+from ..launch_input import Options, Positional, launch_inputs, locate
+from ..launch_options import LaunchCommand, launch_options
 from ..options import example
-from ..printing import print_json, say
+from ..printing import note, print_json
 
 
 @click.command(
     "launch",
-    cls=Launching,
-    epilog=example("launch --agent claude --model opus 'Refactor the parser'", "launch --key io -- make test"),
+    cls=LaunchCommand,
+    epilog=example("launch --key build --timeout 10m -- make test", "launch --agent claude 'Refactor the parser'"),
 )
 @launch_options
 @click.pass_obj
-def command(desk: Desk, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> None:
-    """Accept a task and print its id. Works with no supervisor: the task waits for one."""
-    launched = accept(desk, wanted(desk, options, words), options)
+def command(context: Context, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> None:
+    """Queue a task and print its ID.
+
+    The task starts as soon as its key has a free slot.
+    """
+    launched = launch(context, parse_inputs(context, options, words), options)
     if as_json:
-        documents = [described(desk.queue, one) for one in launched]
+        documents = [task_document(context.queue, one) for one in launched]
         print_json(documents if options["from_file"] else documents[0])
     else:
         sys.stdout.write("".join(f"{one.id}\n" for one in launched))
     sys.stdout.flush()
-    start_if_wanted(desk, up)
+    start_supervisor(context, up)
     if sys.stderr.isatty() and launched:
-        _hint(desk, launched[-1])
+        _explain(context, launched[-1])
 
 
-def wanted(desk: Desk, options: Options, words: Sequence[str]) -> list[LaunchInput]:
-    """What the command line says. Raises InvalidInput, UnknownAgent, NotFound, BadConfiguration."""
-    return inputs(desk, options, Words(words, click.get_current_context().meta["command"]))
+def parse_inputs(context: Context, options: Options, words: Sequence[str]) -> list[LaunchInput]:
+    """Return the tasks that the command line means. Raises InvalidInput, UnknownAgent, NotFound, BadConfiguration."""
+    return launch_inputs(context, options, Positional(words, click.get_current_context().meta["command"]))
 
 
-def accept(desk: Desk, tasks: Sequence[LaunchInput], options: Options) -> list[Launched]:
-    """Launch them, all or none. Raises InvalidInput, UnknownAgent, NotFound, OverCap."""
-    queue = Queue(desk.database, desk.sound_config)
+def launch(context: Context, inputs: Sequence[LaunchInput], options: Options) -> list[Launched]:
+    """Queue tasks: all of them or none. Raises InvalidInput, UnknownAgent, NotFound, OverCap."""
+    queue = Queue(context.database, context.valid_config)
     try:
-        return queue.launch_many(tasks)
+        return queue.launch_many(inputs)
     except InvalidInput as error:
-        raise placed(error, options["from_file"]) from None
+        raise locate(error, options["from_file"]) from None
 
 
-def described(queue: Queue, launched: Launched) -> dict[str, Any]:
-    """A task as it was accepted; `existing` says that it was there already."""
+def task_document(queue: Queue, launched: Launched) -> dict[str, Any]:
+    """Return a launched task as JSON, with `existing`: True if an unfinished task was returned instead."""
     return queue.get(launched.id).to_json() | {"existing": launched.existing}
 
 
-def start_if_wanted(desk: Desk, up: bool) -> None:
-    """Start a supervisor where one is wanted and none runs."""
-    if not (up or desk.config.autostart) or Presence(desk.home).is_held("supervisor"):
+def start_supervisor(context: Context, up: bool) -> None:
+    """Start a supervisor if none is running and `--up` or the configuration asks for one."""
+    if not (up or context.config.autostart) or Presence(context.home).is_held("supervisor"):
         return
     from ....ipc.api.control import start
 
     try:
-        start(desk.home)
-    except AlreadyRunning:  # somebody else was faster
+        start(context.home)
+    except AlreadyRunning:  # another command was faster
         return
 
 
-def _hint(desk: Desk, launched: Launched) -> None:
-    from ..text import hint
+def _explain(context: Context, launched: Launched) -> None:
+    from ..text import explain_pending
 
     if launched.existing:
-        say("it was there already; nothing new was launched")
-    if why := hint(desk.queue.get(launched.id), desk):
-        say(why)
+        note("an unfinished task of that name exists; nothing new was queued")
+    if explanation := explain_pending(context.queue.get(launched.id), context):
+        note(explanation)

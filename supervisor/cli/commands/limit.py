@@ -6,37 +6,38 @@ from typing import Any
 
 import click
 
-from ..context import Desk
-from ..limits import checked, groups, tell
+from ..context import Context
+from ..limits import key_argument, limit_groups, print_group
 from ..options import example, json_option
 
-#: The words that `limit` takes for numbers: 0 is no limit, None the configured one.
+#: The words that stand for a limit: 0 is unlimited, None the configured limit.
 _WORDS = {"default": None, "unlimited": 0}
+_LARGEST = 1_000_000
 
 
-class Most(click.ParamType):  # type: ignore[type-arg]  # older clicks have none
-    """A number of tasks, `default` or `unlimited`."""
+class LimitValue(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
+    """A number of tasks, `default` or `unlimited`. Becomes a tuple, since click takes None for a missing value."""
 
     name = "limit"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number; None for `default`. Fails with a usage error."""
+        """Return a tuple with the number, or with None for `default`. Raises BadParameter."""
         if value in _WORDS:
             return (_WORDS[value],)
-        if not (isinstance(value, str) and value.isascii() and value.isdigit()) or int(value) > 1_000_000:
-            self.fail(f"{value!r} is no limit: a whole number up to 1000000, default or unlimited", param, ctx)
+        if not (isinstance(value, str) and value.isascii() and value.isdigit()) or int(value) > _LARGEST:
+            self.fail(f"{value!r} is not a limit; use 0 to {_LARGEST}, 'default' or 'unlimited'", param, ctx)
         return (int(value),)
 
 
-@click.command(
-    "limit",
-    short_help="At most so many tasks of a key at once.",
-    epilog=example("limit opus 4", "limit 'anthropic/*' default"),
-)
-@click.argument("key", callback=checked)
-@click.argument("most", metavar="N|default|unlimited", type=Most())
+@click.command("limit", epilog=example("limit opus 4", "limit 'anthropic/*' default"))
+@key_argument
+@click.argument("limit", metavar="N|default|unlimited", type=LimitValue())
 @json_option
 @click.pass_obj
-def command(desk: Desk, key: str, most: tuple[int | None], as_json: bool) -> None:
-    """At most N tasks of KEY at once, kept over restarts; a surplus that runs goes on to its end."""
-    tell(desk, groups(desk).limit(key, most[0]), as_json)
+def command(context: Context, key: str, limit: tuple[int | None], as_json: bool) -> None:
+    """Set how many tasks of a key may run at once.
+
+    KEY may be a pattern: all keys that match share the limit. The limit is kept over restarts; `default` returns
+    to the configured one. Running tasks are never stopped to keep a limit.
+    """
+    print_group(context, limit_groups(context).limit(key, limit[0]), as_json)

@@ -9,28 +9,28 @@ import click
 
 from ....ipc.errors import Permanent
 from ....ipc.machine.distribution import INSTALL_COMMAND
-from ..context import Desk
+from ..context import Context
 from ..options import example
 
 #: The import packages of the extra `mcp`.
 EXTRA = ("mcp", "mcp_types", "json5", "tomlkit")
 
 
-@click.command("mcp", short_help="Serve tools to an agent's client.", epilog=example("install claude", "mcp"))
+@click.command("mcp", epilog=example("mcp", "install claude"))
 @click.pass_obj
-def command(desk: Desk) -> None:
-    """Speak the Model Context Protocol on stdin and stdout.
+def command(context: Context) -> None:
+    """Serve tools to an agent's client by MCP.
 
-    The tools are launch, list, output, wait, cancel and inbox. The client starts this command; run
-    `backburner install` to configure the client.
+    Speaks the Model Context Protocol on stdin and stdout. The tools are launch, list, output, wait, cancel and
+    inbox. The client starts this command; `backburner install` configures the client.
     """
-    with extra("mcp"):
+    with require_extra("mcp"):
         from ...integrations.mcp_server import serve
-    serve(desk.home)
+    serve(context.home)
 
 
 @contextmanager
-def extra(command: str) -> Iterator[None]:
+def require_extra(command: str) -> Iterator[None]:
     """Refuse a command whose libraries are not installed. Raises Permanent."""
     try:
         yield

@@ -1,7 +1,8 @@
-"""What a task writes: `output`, and the streams that `run` passes on."""
+"""`output`, and the copying of a task's streams that `run` shares with it."""
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO
@@ -10,95 +11,95 @@ import click
 
 from ....ipc.backoff import Backoff
 from ....ipc.model.task import Task, TaskStatus
-from ..context import Desk
+from ..context import Context
 from ..options import example, id_argument
 from ..printing import print_json
 
 if TYPE_CHECKING:
     from ....ipc.store.tasks import Stream, Tasks
 
-#: Bytes that are read at a time.
-PIECE = 256 * 1024
-#: The rests of a follower of output, which no system tells of portably, in seconds.
-FIRST_REST, LONGEST_REST = 0.01, 0.2
+#: Bytes read at a time.
+CHUNK = 256 * 1024
+#: Seconds between two reads of a running task's output: no system call reports its growth on every platform.
+FIRST_DELAY, LONGEST_DELAY = 0.01, 0.2
+GROWTH = 1.5
 
 
-@click.command("output", short_help="What a task wrote.", epilog=example("output 1a2b3c4d", "output --follow -"))
+@click.command("output", epilog=example("output 1a2b3c4d", "output --follow -"))
 @id_argument
-@click.option("--follow", "-f", is_flag=True, help="Go on until the task has ended.")
+@click.option("--follow", "-f", is_flag=True, help="Continue until the task has ended.")
 @click.option(
     "--stderr",
     "stream",
     flag_value="stderr",
     default="stdout",
-    help="What it wrote to stderr instead of stdout.",
+    help="Print the task's stderr. [default: its stdout]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: data, offset and eof, as the socket tells it.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: data, offset and eof, as on the socket.")
 @click.pass_obj
-def command(desk: Desk, id: str, follow: bool, stream: Stream, as_json: bool) -> None:
-    """What a task wrote to its stdout, byte for byte; of several tries, the last one."""
-    whole = desk.find(id)
+def command(context: Context, id: str, follow: bool, stream: Stream, as_json: bool) -> None:
+    """Print a task's output.
+
+    Prints the stdout of the last attempt, byte for byte.
+    """
+    full_id = context.resolve_id(id)
     sink = sys.stdout.buffer
     if follow:
-        follow_task(desk, whole, [Pipe(desk.tasks, whole, stream, sink)])
+        follow_task(context, full_id, [StreamCopy(context.tasks, full_id, stream, sink)])
     elif as_json:
-        _print_document(desk.tasks, whole, stream)
+        _print_document(context.tasks, full_id, stream)
     else:
-        Pipe(desk.tasks, whole, stream, sink).drain()
+        StreamCopy(context.tasks, full_id, stream, sink).advance()
 
 
-class Pipe:
-    """Passes one stream of a task on, each byte once; of a task that is tried again, all of each try."""
+class StreamCopy:
+    """Copies one stream of a task to a file, each byte once. If the task is retried, every attempt is copied."""
 
     def __init__(self, tasks: Tasks, id: str, stream: Stream, sink: BinaryIO) -> None:
-        """Begin at the stream's start."""
         self._tasks, self._id, self._stream, self._sink = tasks, id, stream, sink
-        self._try: int | None = None
+        self._claim: int | None = None
         self.offset = 0
         self.eof = False
 
-    def drain(self) -> bool:
-        """Pass on what there is by now; whether there was anything."""
-        before, now = self._try, self._tasks.try_of(self._id)
-        moved = before is not None and self._pass_on()
-        if before != now:  # another try writes to other files
-            self._try, self.offset, self.eof = now, 0, False
-            moved |= self._pass_on()
-        return moved
+    def advance(self) -> bool:
+        """Copy what is new. Return False if nothing was."""
+        previous, claim = self._claim, self._tasks.try_of(self._id)
+        copied = previous is not None and self._copy()
+        if previous != claim:  # a new attempt writes to new files
+            self._claim, self.offset, self.eof = claim, 0, False
+            copied |= self._copy()
+        return copied
 
-    def _pass_on(self) -> bool:
+    def _copy(self) -> bool:
         start = self.offset
         while True:
-            piece = self._tasks.output(self._id, self._stream, self.offset, PIECE, self._try)
-            self._sink.write(piece.data)
-            self.offset, self.eof = piece.offset, piece.eof
-            if self.eof or not piece.data:
+            chunk = self._tasks.output(self._id, self._stream, self.offset, CHUNK, self._claim)
+            self._sink.write(chunk.data)
+            self.offset, self.eof = chunk.offset, chunk.eof
+            if self.eof or not chunk.data:
                 self._sink.flush()
                 return self.offset > start
 
 
-def follow_task(desk: Desk, id: str, pipes: Sequence[Pipe]) -> Task:
-    """Pass on what a task writes until it has ended and all is passed on; the task as it ended."""
-    from ..changes import Watch
+def follow_task(context: Context, id: str, copies: Sequence[StreamCopy]) -> Task:
+    """Copy a task's streams until it has ended and everything is copied. Return the ended task."""
+    from ..changes import ChangeWatch
 
-    with Watch(desk) as watch:
-        task = desk.tasks.get(id)
-        backoff = Backoff(FIRST_REST, LONGEST_REST, 1.5)
+    with ChangeWatch(context) as watch:
+        task = context.tasks.get(id)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, GROWTH)
         while True:
-            moved = any([pipe.drain() for pipe in pipes])
-            if task.status.ended and all(pipe.eof for pipe in pipes):
+            copied = any([copy.advance() for copy in copies])
+            if task.status.ended and all(copy.eof for copy in copies):
                 return task
-            if moved:
+            if copied:
                 backoff.reset()
-            if watch.rest(backoff.next_delay() if task.status is TaskStatus.RUNNING else None):
-                task = desk.tasks.get(id)
+            if watch.wait(backoff.next_delay() if task.status is TaskStatus.RUNNING else None):
+                task = context.tasks.get(id)
 
 
 def _print_document(tasks: Tasks, id: str, stream: Stream) -> None:
-    import io
-
-    whole = io.BytesIO()
-    pipe = Pipe(tasks, id, stream, whole)
-    pipe.drain()
-    text = whole.getvalue().decode(errors="replace")
-    print_json({"data": text, "offset": pipe.offset, "eof": pipe.eof})
+    data = io.BytesIO()
+    copy = StreamCopy(tasks, id, stream, data)
+    copy.advance()
+    print_json({"data": data.getvalue().decode(errors="replace"), "offset": copy.offset, "eof": copy.eof})

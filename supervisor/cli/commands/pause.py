@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import click
 
-from ..context import Desk
-from ..limits import checked, groups, tell
+from ..context import Context
+from ..limits import key_argument, limit_groups, print_group
 from ..options import example, json_option
 
 
-@click.command("pause", short_help="Start no more tasks of a key.", epilog=example("pause opus"))
-@click.argument("key", callback=checked)
+@click.command("pause", epilog=example("pause opus"))
+@key_argument
 @json_option
 @click.pass_obj
-def command(desk: Desk, key: str, as_json: bool) -> None:
-    """Start no more tasks of KEY until resume; those that run go on. Kept over restarts."""
-    tell(desk, groups(desk).pause(key, 1), as_json)
+def command(context: Context, key: str, as_json: bool) -> None:
+    """Stop starting tasks of a key.
+
+    Running tasks continue. KEY stays paused over restarts, until: backburner resume KEY
+    """
+    print_group(context, limit_groups(context).pause(key, 1), as_json)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import click
 
-from ..context import Desk
-from ..options import OWN_TASK, example, json_option, own_task
+from ..context import Context
+from ..options import TASK_VARIABLE, example, json_option, resolve_own_id
 from ..printing import print_task
 
 
@@ -16,10 +16,12 @@ from ..printing import print_task
 @click.argument("words", metavar="[ID] TEXT", nargs=-1)
 @json_option
 @click.pass_obj
-def command(desk: Desk, words: Sequence[str], as_json: bool) -> None:
-    """Note how far a running task is. Within a task, ID is its own and may be left out."""
+def command(context: Context, words: Sequence[str], as_json: bool) -> None:
+    """Record the progress of a running task.
+
+    `list` and `show` display TEXT. Inside a task, ID is that task by default.
+    """
     if len(words) not in (1, 2):
-        raise click.UsageError("progress takes an ID and one TEXT (quote it)", click.get_current_context())
-    own = os.environ.get(OWN_TASK)
-    task = desk.queue.progress(own_task(desk, words[0] if len(words) == 2 else own), words[-1])
-    print_task(task, as_json)
+        raise click.UsageError("expected [ID] TEXT; quote a TEXT of several words", click.get_current_context())
+    id = words[0] if len(words) == 2 else os.environ.get(TASK_VARIABLE)
+    print_task(context.queue.progress(resolve_own_id(context, id), words[-1]), as_json)

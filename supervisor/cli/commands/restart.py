@@ -5,20 +5,16 @@ from __future__ import annotations
 import click
 
 from ....ipc.api.control import restart
-from ..context import Desk
+from ..context import Context
 
 
-@click.command(
-    "restart",
-    short_help="Hand over to a new supervisor.",
-    epilog="\b\nExample:\n  pipx upgrade backburner && backburner restart",
-)
+@click.command("restart", epilog="\b\nExample:\n  $ pipx upgrade backburner && backburner restart")
 @click.pass_obj
-def command(desk: Desk) -> None:
-    """Have a new supervisor take over, of the program that this command is; running tasks are not touched.
+def command(context: Context) -> None:
+    """Replace the supervisor, for example after an upgrade.
 
-    Returns when it can be talked to. After an upgrade this is all that is needed: what runs is finished by those who
-    began it.
+    The new supervisor runs the program of this command. Returns when it answers. Running tasks are not affected:
+    the processes that started them finish them.
     """
-    _ = desk.sound_config
-    restart(desk.home)
+    _ = context.valid_config
+    restart(context.home)

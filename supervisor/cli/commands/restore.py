@@ -6,28 +6,28 @@ from pathlib import Path
 
 import click
 
-from ..context import Desk
+from ..context import Context
 from ..options import example, json_option
 from ..printing import print_json
+from ..text import count_of
 
-FILE = click.Path(path_type=Path, dir_okay=False)
 
-
-@click.command("restore", short_help="Put a backup back.", epilog=example("down", "restore --yes ~/backburner.bak"))
-@click.argument("file", type=FILE)
-@click.option("--yes", is_flag=True, help="Replace the tasks that there are.")
+@click.command("restore", epilog=example("down", "restore --yes ~/backburner.bak"))
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--yes", is_flag=True, help="Replace existing tasks.")
 @json_option
 @click.pass_obj
-def command(desk: Desk, file: Path, yes: bool, as_json: bool) -> None:
-    """Have the home hold what FILE, a backup, holds. Nothing of the home may run.
+def command(context: Context, file: Path, yes: bool, as_json: bool) -> None:
+    """Replace the database by a backup.
 
-    What was running when FILE was made is an error (lost); what was pending will run. No number of an event is given
-    again.
+    No supervisor and no task may be running. Tasks that were running when FILE was written end in error (lost);
+    pending ones will run. Event numbers are never used twice.
     """
     from ....ipc.store.sqlite.backup import restore
 
-    lost = restore(desk.home, file, replacing=yes)
+    lost = restore(context.home, file, replacing=yes)
     if as_json:
         print_json({"file": str(file.absolute()), "lost": lost})
     else:
-        print(f"restored from {file}" + (f"; {lost} were running in it: error (lost)" if lost else ""))
+        running = f"; {count_of(lost, 'running task')} ended in error (lost)" if lost else ""
+        print(f"restored from {file}{running}")

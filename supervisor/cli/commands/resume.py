@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from ..context import Desk
-from ..limits import checked, groups, tell
+from ..context import Context
+from ..limits import key_argument, limit_groups, print_group
 from ..options import example, json_option
 
 
-@click.command("resume", short_help="Start tasks of a key again.", epilog=example("resume opus"))
-@click.argument("key", callback=checked)
+@click.command("resume", epilog=example("resume opus"))
+@key_argument
 @json_option
 @click.pass_obj
-def command(desk: Desk, key: str, as_json: bool) -> None:
-    """Start tasks of KEY again."""
-    tell(desk, groups(desk).pause(key, 0), as_json)
+def command(context: Context, key: str, as_json: bool) -> None:
+    """Start tasks of a paused key again."""
+    print_group(context, limit_groups(context).pause(key, 0), as_json)

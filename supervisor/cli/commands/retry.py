@@ -6,18 +6,21 @@ from collections.abc import Sequence
 
 import click
 
-from ..context import Desk
-from ..options import Each, example, ids_argument, json_option, require
-from ..printing import report
+from ..context import Context
+from ..options import PerTask, example, ids_argument, json_option, require_ids
+from ..printing import print_statuses
 
 
-@click.command("retry", short_help="Queue failed or cancelled tasks again.", epilog=example("retry 1a2b3c4d"))
+@click.command("retry", epilog=example("retry 1a2b3c4d"))
 @ids_argument
 @json_option
 @click.pass_obj
-def command(desk: Desk, ids: Sequence[str], as_json: bool) -> int:
-    """Queue tasks that failed or were cancelled again, under the same ids."""
-    require(ids)
-    each = Each(desk)
-    report(each.of(ids, lambda id: desk.queue.retry(id)), as_json)
-    return each.code()
+def command(context: Context, ids: Sequence[str], as_json: bool) -> int:
+    """Queue failed or cancelled tasks again.
+
+    The tasks keep their IDs, and their attempts are counted on.
+    """
+    require_ids(ids)
+    per_task = PerTask(context)
+    print_statuses(per_task.run(ids, lambda id: context.queue.retry(id)), as_json)
+    return per_task.report_errors()

@@ -1,4 +1,4 @@
-"""`run`: launch, pass on what is written, exit as the task did."""
+"""`run`."""
 
 from __future__ import annotations
 
@@ -12,91 +12,88 @@ from ....ipc.errors import MoveNotAllowed
 from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
-from ..context import Desk
+from ..context import Context
 from ..errors import INTERRUPTED
-from ..launch_options import Launching, launch_options
+from ..launch_options import LaunchCommand, launch_options
 from ..options import example
-from ..printing import print_json, say
-from ..text import hint, no_supervisor, short
-from .launch import accept, described, start_if_wanted, wanted
-from .output import Pipe, follow_task
+from ..printing import note, print_json
+from ..text import explain_pending, no_supervisor, short_id
+from .launch import launch, parse_inputs, start_supervisor, task_document
+from .output import StreamCopy, follow_task
 
-#: What a shell says for a program that it did not find.
+#: The exit code of a shell for a program that was not found.
 NOT_FOUND = 127
 
 
-@click.command(
-    "run",
-    short_help="Launch a task, pass its output on, exit as it does.",
-    cls=Launching,
-    epilog=example("run -- make test", "run --agent claude 'Explain this folder'"),
-)
+@click.command("run", cls=LaunchCommand, epilog=example("run -- make test", "run --agent claude 'Explain this folder'"))
 @launch_options
 @click.pass_obj
-def command(desk: Desk, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> int:
-    """Launch a task and stay: its output as it comes, then its exit code. Ctrl-C cancels it.
+def command(context: Context, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> int:
+    """Queue a task, print its output and exit with its exit code.
 
-    With --json the task is printed when it has ended, and its output is not.
+    Exits with 128 plus the number of the signal that ended the task, with 127 if its program was not found.
+    Ctrl-C cancels the task. With --json, the ended task is printed instead of its output.
     """
-    tasks = wanted(desk, options, words)
-    if len(tasks) != 1:
-        raise click.UsageError(f"run takes one task, not {len(tasks)}", click.get_current_context())
-    launched = accept(desk, tasks, options)[0]
+    inputs = parse_inputs(context, options, words)
+    if len(inputs) != 1:
+        raise click.UsageError(f"run takes one task, got {len(inputs)}", click.get_current_context())
+    launched = launch(context, inputs, options)[0]
     try:
-        start_if_wanted(desk, up)
-        _refuse_own_slot(desk, launched)
-        task = _follow(desk, launched, as_json)
+        start_supervisor(context, up)
+        _refuse_deadlock(context, launched)
+        task = _follow(context, launched, as_json)
     except KeyboardInterrupt:
-        return _interrupted(desk, launched)
+        return _interrupted(context, launched)
     if as_json:
-        print_json(described(desk.queue, launched))
+        print_json(task_document(context.queue, launched))
     return _report(task)
 
 
-def _refuse_own_slot(desk: Desk, launched: Launched) -> None:
-    """What would never start is not left behind for somebody who was told that it will not be waited for."""
+def _refuse_deadlock(context: Context, launched: Launched) -> None:
+    """Cancel a task that waits for the slot of the task that waits for it. Raises MoveNotAllowed."""
     try:
-        desk.queue.refuse_own_slot([launched.id])
+        context.queue.refuse_own_slot([launched.id])
     except MoveNotAllowed:
         if not launched.existing:
-            desk.queue.cancel(launched.id)
+            context.queue.cancel(launched.id)
         raise
 
 
-def _follow(desk: Desk, launched: Launched, silent: bool) -> Task:
-    if not Presence(desk.home).is_held("supervisor"):
-        say(f"waiting: {no_supervisor(desk)}")
-    elif sys.stderr.isatty() and (why := hint(desk.queue.get(launched.id), desk)):
-        say(why)
-    pipes = (
-        Pipe(desk.queue, launched.id, "stdout", sys.stdout.buffer),
-        Pipe(desk.queue, launched.id, "stderr", sys.stderr.buffer),
+def _follow(context: Context, launched: Launched, silent: bool) -> Task:
+    if not Presence(context.home).is_held("supervisor"):
+        note(f"waiting: {no_supervisor(context)}")
+    elif sys.stderr.isatty() and (explanation := explain_pending(context.queue.get(launched.id), context)):
+        note(explanation)
+    copies = (
+        StreamCopy(context.queue, launched.id, "stdout", sys.stdout.buffer),
+        StreamCopy(context.queue, launched.id, "stderr", sys.stderr.buffer),
     )
-    return follow_task(desk, launched.id, () if silent else pipes)
+    return follow_task(context, launched.id, () if silent else copies)
 
 
-def _interrupted(desk: Desk, launched: Launched) -> int:
-    """Cancel the task, unless somebody else launched it."""
-    from .cancel import cancel_one, wait_for_ends
+def _interrupted(context: Context, launched: Launched) -> int:
+    """Cancel the task, unless another command had launched it."""
+    from .cancel import cancel_if_unfinished, wait_until_ended
 
+    id = short_id(launched.id)
     if launched.existing:
-        say(f"task {short(launched.id)} goes on; cancel it: backburner cancel {short(launched.id)}")
-    elif cancel_one(desk, launched.id):
-        wait_for_ends(desk, [launched.id])
-        say(f"cancelled {short(launched.id)}")
+        note(f"task {id} keeps running; to cancel it: backburner cancel {id}")
+    elif cancel_if_unfinished(context, launched.id):
+        wait_until_ended(context, [launched.id])
+        note(f"task {id} was cancelled")
     return INTERRUPTED
 
 
 def _report(task: Task) -> int:
     if task.status is not TaskStatus.COMPLETED and task.error_kind not in ("exit", None):
-        say(f"task {short(task.id)}: {task.error_kind}: {task.error}")
+        note(f"task {short_id(task.id)} failed ({task.error_kind}): {task.error}")
     elif task.status is TaskStatus.CANCELLED:
-        say(f"task {short(task.id)} was cancelled")
+        note(f"task {short_id(task.id)} was cancelled")
     return exit_code(task)
 
 
 def exit_code(task: Task) -> int:
-    """What a shell would have exited with."""
+    """Return the exit code that a shell would report for the task's command."""
     if task.status is TaskStatus.COMPLETED:
         return task.exit_code or 0
     if task.error_kind == "signal" and task.signal:

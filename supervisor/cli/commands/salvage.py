@@ -6,24 +6,27 @@ from dataclasses import asdict
 
 import click
 
-from ..context import Desk
+from ..context import Context
 from ..options import example, json_option
-from ..printing import print_json, say
+from ..printing import note, print_json
+from ..text import count_of
 
 
-@click.command("salvage", short_help="Save a damaged database.", epilog=example("down --now", "salvage"))
+@click.command("salvage", epilog=example("down --now", "salvage"))
 @json_option
 @click.pass_obj
-def command(desk: Desk, as_json: bool) -> None:
-    """Set a damaged database aside, and put all that can be read of it into a fresh one. Nobody may have it open.
+def command(context: Context, as_json: bool) -> None:
+    """Recover a damaged database.
 
-    The damaged file is kept. What was running is an error (lost).
+    Copies everything that can be read into a new database and keeps the damaged file. No process may have the
+    database open. Tasks that were running end in error (lost).
     """
     from ....ipc.store.sqlite.backup import salvage
 
-    saved = salvage(desk.home)
+    salvaged = salvage(context.home)
     if as_json:
-        print_json({**asdict(saved), "aside": str(saved.aside)})
+        print_json({**asdict(salvaged), "aside": str(salvaged.aside)})
         return
-    print(f"saved {saved.tasks} tasks and {saved.events} events ({saved.lost} lost their work)")
-    say(f"the damaged database is kept in {saved.aside}")
+    lost = f"; {count_of(salvaged.lost, 'running task')} ended in error (lost)" if salvaged.lost else ""
+    print(f"recovered {count_of(salvaged.tasks, 'task')} and {count_of(salvaged.events, 'event')}{lost}")
+    note(f"the damaged database is kept in {salvaged.aside}")

@@ -1,4 +1,4 @@
-"""`service`: what has the system's own supervisor run ours."""
+"""`service systemd` and `service launchd`."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import sys
 import click
 
 from ....ipc.home import Home
-from ..context import Desk
+from ..context import Context
 from ..options import example
 
-#: Seconds without a sign of life after which systemd starts a supervisor anew; that a stop may take beyond the grace.
-WATCHDOG, MARGIN = 30, 30
+#: Seconds without a sign of life after which systemd restarts a supervisor.
+WATCHDOG = 30
+#: Seconds that a stop may take beyond `shutdown_grace_s`.
+STOP_MARGIN = 30
 
 UNIT = """\
 # {unit}: backburner for {home}
-# Install it:  backburner service systemd > ~/.config/systemd/user/{unit}
-#              systemctl --user daemon-reload && systemctl --user enable --now {unit}
-# To have it run while you are logged out:  loginctl enable-linger
-# After an upgrade:  backburner restart
+# To install it:
+#   backburner service systemd > ~/.config/systemd/user/{unit}
+#   systemctl --user daemon-reload && systemctl --user enable --now {unit}
+# To keep it running while you are logged out:
+#   loginctl enable-linger
+# After an upgrade:
+#   backburner restart
 
 [Unit]
 Description=backburner for {home}
@@ -29,15 +34,15 @@ NotifyAccess=main
 ExecStart={command}
 ExecReload=/bin/kill -HUP $MAINPID
 WorkingDirectory={folder}
-# Only the supervisor is told to stop: tasks run on, and the next supervisor adopts them.
+# Stop the supervisor only: tasks keep running, and the next supervisor adopts them.
 KillMode=process
 TimeoutStopSec={stop}
 WatchdogSec={watchdog}
-# A task that ran out of memory is no reason to stop the others.
+# A task that runs out of memory must not stop the other tasks.
 OOMPolicy=continue
 Restart=on-failure
 RestartSec=1
-# A home or a configuration that cannot be used wants a person, not another try.
+# 100: the configuration or the state directory must be fixed by hand first.
 RestartPreventExitStatus=100
 
 [Install]
@@ -45,49 +50,52 @@ WantedBy=default.target
 """
 
 
-@click.group("service", short_help="Print a unit for systemd or launchd.", epilog=example("service systemd"))
+@click.group("service", epilog=example("service systemd > ~/.config/systemd/user/backburner.service"))
 def command() -> None:
-    """Print what has the system start a supervisor for this home, and watch it."""
+    """Print a service file for systemd or launchd.
+
+    The service runs the supervisor of this state directory and restarts it if it fails.
+    """
 
 
 @command.command("systemd", epilog=example("service systemd > ~/.config/systemd/user/backburner.service"))
 @click.pass_obj
-def systemd(desk: Desk) -> None:
-    """A user unit for systemd."""
-    folder = desk.home.folder
-    facts = {
+def systemd(context: Context) -> None:
+    """Print a user unit for systemd."""
+    folder = context.home.folder
+    values = {
         "unit": "backburner.service",
-        "home": _specified(str(folder)),
-        "command": " ".join(map(_quoted, _command(desk.home))),
-        "folder": _specified(str(folder.parent)),
-        "stop": round(desk.config.shutdown_grace_s) + MARGIN,
+        "home": _escape_specifiers(str(folder)),
+        "command": " ".join(map(_quote, _command(context.home))),
+        "folder": _escape_specifiers(str(folder.parent)),
+        "stop": round(context.config.shutdown_grace_s) + STOP_MARGIN,
         "watchdog": WATCHDOG,
     }
-    print(UNIT.format(**facts), end="")
+    print(UNIT.format(**values), end="")
 
 
 @command.command("launchd", epilog=example("service launchd > ~/Library/LaunchAgents/backburner.plist"))
 @click.pass_obj
-def launchd(desk: Desk) -> None:
-    """A property list for launchd."""
+def launchd(context: Context) -> None:
+    """Print a property list for launchd."""
     import plistlib
 
     agent = {
         "Label": "backburner",
-        "ProgramArguments": _command(desk.home),
-        "WorkingDirectory": str(desk.home.folder.parent),
+        "ProgramArguments": _command(context.home),
+        "WorkingDirectory": str(context.home.folder.parent),
         "RunAtLoad": True,
         "KeepAlive": {"SuccessfulExit": False},
         "AbandonProcessGroup": True,
-        "ExitTimeOut": round(desk.config.shutdown_grace_s) + MARGIN,
-        "StandardOutPath": str(desk.home.log),
-        "StandardErrorPath": str(desk.home.log),
+        "ExitTimeOut": round(context.config.shutdown_grace_s) + STOP_MARGIN,
+        "StandardOutPath": str(context.home.log),
+        "StandardErrorPath": str(context.home.log),
     }
     print(plistlib.dumps(agent, sort_keys=False).decode(), end="")
 
 
 def _command(home: Home) -> list[str]:
-    """Return the command that runs this program with this interpreter, installed or not."""
+    """Return the command that runs the supervisor with this interpreter, installed or not."""
     from ....ipc.api.control import program
     from ....ipc.machine.distribution import is_installed
 
@@ -95,12 +103,11 @@ def _command(home: Home) -> list[str]:
     return [*command, "--home", str(home.folder), "up"]
 
 
-def _specified(text: str) -> str:
-    """Without systemd's specifiers."""
+def _escape_specifiers(text: str) -> str:
     return text.replace("%", "%%")
 
 
-def _quoted(word: str) -> str:
-    """A word of a command line as systemd reads it."""
-    plain = _specified(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
+def _quote(word: str) -> str:
+    """Return a word of a command line as systemd.service(5) reads it."""
+    plain = _escape_specifiers(word).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$")
     return f'"{plain}"' if any(not (sign.isalnum() or sign in "-_/.,:+=@%") for sign in word) else plain

@@ -12,35 +12,39 @@ import click
 
 from ....ipc.api.control import OVERRIDES, start
 from ....ipc.errors import BadConfiguration
-from ..context import Desk
+from ..context import Context
 from ..options import example
-from ..printing import say
+from ..printing import note
 
 
-@click.command("up", short_help="Run the supervisor.", epilog=example("up", "up --detach"))
-@click.option("--detach", is_flag=True, help="In the background; returns when it can be talked to.")
+@click.command("up", epilog=example("up --detach", "up"))
+@click.option("--detach", is_flag=True, help="Run in the background; return when the supervisor answers.")
 @click.pass_obj
-def command(desk: Desk, detach: bool) -> None:
-    """Run the supervisor here, until SIGTERM or Ctrl-C; a second Ctrl-C ends running tasks, too."""
-    if detach:
-        start(desk.home)
-        if sys.stderr.isatty():
-            say(f"up in {desk.home.folder}; log: {desk.home.log}")
-        return
-    from ..roles import be_supervisor
+def command(context: Context, detach: bool) -> None:
+    """Run the supervisor.
 
-    be_supervisor(desk.home, Path.cwd(), _overrides())
+    It runs in the foreground until SIGTERM or Ctrl-C, which wait for running tasks as `down` does. A second
+    Ctrl-C ends running tasks, too.
+    """
+    if detach:
+        start(context.home)
+        if sys.stderr.isatty():
+            note(f"started a supervisor for {context.home.folder}; log: {context.home.log}")
+        return
+    from ..roles import run_supervisor
+
+    run_supervisor(context.home, Path.cwd(), _overrides())
 
 
 def _overrides() -> dict[str, Any]:
-    """The settings that whoever started this process wants; its children are not to see them."""
+    """Return the settings of the process that started this one, and hide them from child processes."""
     text = os.environ.pop(OVERRIDES, None)
     if not text:
         return {}
     try:
-        found = json.loads(text)
+        settings = json.loads(text)
     except ValueError as error:
-        raise BadConfiguration(f"{OVERRIDES} is no JSON ({error}).") from None
-    if not isinstance(found, dict):
-        raise BadConfiguration(f"{OVERRIDES} is no JSON object.")
-    return found
+        raise BadConfiguration(f"{OVERRIDES} is not valid JSON ({error})") from None
+    if not isinstance(settings, dict):
+        raise BadConfiguration(f"{OVERRIDES} is not a JSON object")
+    return settings

@@ -11,28 +11,29 @@ import click
 
 from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task, TaskStatus
-from ..context import Desk
+from ..context import Context
 from ..options import DURATION, example, ids_argument, json_option
-from ..printing import print_json, say
-from ..text import no_supervisor, short, spoken
-from ..waiting import Waiting, wait_until
+from ..printing import note, print_json
+from ..text import count_of, format_duration, no_supervisor, short_id
+from ..waiting import AwaitedTasks, wait_until
 
 TIMED_OUT = 124
 
 
-@click.command(
-    "wait",
-    short_help="Wait until tasks have ended.",
-    epilog=example("wait 1a2b3c4d 5e6f7a8b", "wait --parent ses-1 --timeout 10m"),
-)
+@click.command("wait", epilog=example("wait 1a2b3c4d 5e6f7a8b", "wait --parent ses-1 --timeout 10m"))
 @ids_argument
-@click.option("--parent", metavar="P", help="All unfinished tasks of this parent.")
-@click.option("--any", "any_one", is_flag=True, help="Only until one of them has ended.")
-@click.option("--timeout", type=DURATION, metavar="D", help="At most so long; then exit code 124.")
+@click.option("--parent", metavar="SESSION", help="Wait for all unfinished tasks of this session.")
+@click.option("--any", "any_one", is_flag=True, help="Return when one of the tasks has ended.")
+@click.option(
+    "--timeout",
+    type=DURATION,
+    metavar="DURATION",
+    help="Exit with 124 if the tasks have not ended after this time (90s, 5m). [default: no timeout]",
+)
 @json_option
 @click.pass_obj
 def command(
-    desk: Desk,
+    context: Context,
     /,
     *,
     ids: Sequence[str],
@@ -41,43 +42,44 @@ def command(
     timeout: int | None,
     as_json: bool,
 ) -> int:
-    """Wait until tasks have ended: those named, those of a parent, or all that are unfinished.
+    """Wait until tasks have ended.
 
-    Exits with 1 if one of them ended in error or was cancelled, with 124 on a timeout.
+    Waits for the named tasks, those of a session, or all unfinished ones. Exits with 1 if one of them failed or was
+    cancelled.
     """
-    if not desk.exists and not ids:
+    if not context.has_database and not ids:
         return _report([], False, as_json)
-    waiting = Waiting(desk.queue, _wanted(desk, ids, parent))
-    waiting.look()
-    desk.tasks.refuse_own_slot(list(waiting.open))
-    if waiting.open and not Presence(desk.home).is_held("supervisor"):
-        say(f"waiting: {no_supervisor(desk)}")
-    over = _wait(desk, waiting, any_one, timeout)
-    if not over:
-        still, all_of_them = len(waiting.open), len(waiting.open) + len(waiting.ended)
-        say(f"{still} of {all_of_them} have not ended after {spoken(timeout or 0)}")
-    return _report(waiting.ended, not over, as_json)
+    tasks = AwaitedTasks(context.queue, _selected(context, ids, parent))
+    tasks.refresh()
+    context.tasks.refuse_own_slot(list(tasks.unfinished))
+    if tasks.unfinished and not Presence(context.home).is_held("supervisor"):
+        note(f"waiting: {no_supervisor(context)}")
+    ended = _wait(context, tasks, any_one, timeout)
+    if not ended:
+        left, total = len(tasks.unfinished), len(tasks.unfinished) + len(tasks.ended)
+        note(f"timed out after {format_duration(timeout or 0)}: {left} of {count_of(total, 'task')} unfinished")
+    return _report(tasks.ended, not ended, as_json)
 
 
-def _wanted(desk: Desk, ids: Sequence[str], parent: str | None) -> list[str]:
-    found = [desk.find(id) for id in ids]
-    return found if ids and parent is None else [*found, *desk.queue.unfinished(parent)]
+def _selected(context: Context, ids: Sequence[str], parent: str | None) -> list[str]:
+    found = [context.resolve_id(id) for id in ids]
+    return found if ids and parent is None else [*found, *context.queue.unfinished(parent)]
 
 
-def _wait(desk: Desk, waiting: Waiting, any_one: bool, timeout: int | None) -> bool:
-    total = len(waiting.open) + len(waiting.ended)
-    with _progress(0 if any_one else total) as advance:
-        advance(waiting.ended)
+def _wait(context: Context, tasks: AwaitedTasks, any_one: bool, timeout: int | None) -> bool:
+    total = len(tasks.unfinished) + len(tasks.ended)
+    with _progress_bar(0 if any_one else total) as advance:
+        advance(tasks.ended)
 
         def done() -> bool:
-            advance(waiting.look())
-            return not waiting.open or (any_one and bool(waiting.ended))
+            advance(tasks.refresh())
+            return not tasks.unfinished or (any_one and bool(tasks.ended))
 
-        return wait_until(desk, done, None if timeout is None else timeout / 1000)
+        return wait_until(context, done, None if timeout is None else timeout / 1000)
 
 
-def _progress(total: int) -> AbstractContextManager[Callable[[Sequence[Task]], object]]:
-    """A bar on a terminal, that is told of the tasks that have ended."""
+def _progress_bar(total: int) -> AbstractContextManager[Callable[[Sequence[Task]], object]]:
+    """Return a progress bar; its function takes the tasks that have ended. On a pipe it prints nothing."""
     if total < 2 or not sys.stderr.isatty():
         return nullcontext(len)
     return _Bar(total)
@@ -91,7 +93,7 @@ class _Bar(AbstractContextManager[Callable[[Sequence[Task]], object]]):
             label="waiting",
             show_pos=True,
             show_eta=False,
-            item_show_func=_last,
+            item_show_func=_last_ended,
         )
 
     def __enter__(self) -> Callable[[Sequence[Task]], object]:
@@ -106,8 +108,8 @@ class _Bar(AbstractContextManager[Callable[[Sequence[Task]], object]]):
             self._bar.update(1, task)
 
 
-def _last(task: Task | None) -> str:
-    return "" if task is None else f"{short(task.id)} {task.status}"
+def _last_ended(task: Task | None) -> str:
+    return "" if task is None else f"{short_id(task.id)} {task.status}"
 
 
 def _report(tasks: Sequence[Task], timed_out: bool, as_json: bool) -> int:
@@ -120,7 +122,7 @@ def _report(tasks: Sequence[Task], timed_out: bool, as_json: bool) -> int:
     elif ends:
         print(format_batch_notification(len(ends), completed, failed))
     elif not timed_out:
-        say("there is nothing to wait for")
+        note("there are no unfinished tasks to wait for")
     if timed_out:
         return TIMED_OUT
     return 1 if len(ends) > completed else 0

@@ -1,4 +1,4 @@
-"""`wake`: ready commands for `on_batch`."""
+"""`wake`: ready-made commands for the setting `on_batch`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ....ipc.errors import InvalidInput
-from ..context import Desk
+from ..context import Context
 from ..options import example
 
 URL = "http://127.0.0.1:4096"
@@ -18,31 +18,33 @@ URL = "http://127.0.0.1:4096"
 
 @click.command(
     "wake",
-    short_help="Tell a person or a waiting session of a batch.",
     epilog=example("wake desktop < batch.json", "wake opencode --url http://127.0.0.1:4096 < batch.json"),
 )
-@click.argument("way", type=click.Choice(["desktop", "opencode"]))
-@click.option("--url", metavar="URL", default=URL, help=f"Where opencode's server is. [default: {URL}]")
+@click.argument("target", metavar="[desktop|opencode]", type=click.Choice(["desktop", "opencode"]))
+@click.option("--url", metavar="URL", default=URL, help=f"The address of opencode's server. [default: {URL}]")
 @click.pass_obj
-def command(desk: Desk, way: str, url: str) -> None:
-    """Read a batch on stdin, as on_batch gives it, and tell of it.
+def command(context: Context, target: str, url: str) -> None:
+    """Forward a batch to the desktop or to opencode.
 
-    In ~/.config/backburner/config.toml: on_batch = ["backburner", "wake", "desktop"]
+    Reads the batch on stdin, as on_batch passes it. In ~/.config/backburner/config.toml:
+
+    \b
+    on_batch = ["backburner", "wake", "desktop"]
     """
-    batch = _batch()
+    batch = _read_batch()
     from ...integrations.wake import Opencode, desktop
 
-    if way == "desktop":
+    if target == "desktop":
         desktop(batch)
-    elif desk.exists:
-        Opencode(url, os.environ).wake(desk.home, batch["parentSessionId"])
+    elif context.has_database:
+        Opencode(url, os.environ).wake(context.home, batch["parentSessionId"])
 
 
-def _batch() -> dict[str, Any]:
+def _read_batch() -> dict[str, Any]:
     try:
         found = json.load(sys.stdin)
     except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"stdin: expected a batch as JSON ({error}).") from None
+        raise InvalidInput(f"stdin: expected a batch as JSON ({error})") from None
     if not (isinstance(found, dict) and {"parentSessionId", "message", "tasks"} <= found.keys()):
-        raise InvalidInput("stdin: expected a batch, as on_batch gives it.")
+        raise InvalidInput("stdin: expected a batch, as on_batch passes it")
     return found

@@ -57,7 +57,7 @@ def test_the_version_is_told(cli: Cli):
 def test_a_slip_of_the_finger_is_guessed(cli: Cli):
     said = cli("lanch")
     assert said.code == 2
-    assert "did you mean launch?" in said.err
+    assert "did you mean 'launch'?" in said.err
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import click
 import pytest
 
 from backburner.supervisor.cli.options import DURATION
-from backburner.supervisor.cli.text import spoken
+from backburner.supervisor.cli.text import format_duration
 
 
 @pytest.mark.parametrize(
@@ -45,4 +45,4 @@ def test_what_is_no_duration_is_refused(text: str):
     ],
 )
 def test_a_duration_is_told_in_at_most_two_units(milliseconds: int, words: str):
-    assert spoken(milliseconds) == words
+    assert format_duration(milliseconds) == words

@@ -130,10 +130,10 @@ def test_ctrl_c_cancels_what_run_runs_with_its_whole_tree(supervised: Path):
 def test_run_and_wait_wait_for_a_supervisor_and_say_so(home: Path, no_strays: None):
     with started(home, "run", "--", "echo", "hi") as run:
         assert run.stderr is not None
-        assert "no supervisor runs for" in run.stderr.readline()
+        assert "no supervisor is running for" in run.stderr.readline()
         with started(home, "wait") as wait:
             assert wait.stderr is not None
-            assert "no supervisor runs for" in wait.stderr.readline()
+            assert "no supervisor is running for" in wait.stderr.readline()
             said(home, "up", "--detach")
             assert (run.stdout and run.stdout.read(), run.wait()) == ("hi\n", 0)
             assert wait.wait() == 0
@@ -241,7 +241,7 @@ def test_a_listener_waits_for_the_bus_and_says_so(home: Path, no_strays: None):
     with started(home, "listen", "--parent", "me", "--type", "background_tasks_batch") as process:
         assert process.stderr is not None
         assert process.stdout is not None
-        assert "no supervisor runs for" in process.stderr.readline()
+        assert "no supervisor is running for" in process.stderr.readline()
         launched(home, "--parent", "me", "--up", "--", "true")
         assert json.loads(process.stdout.readline())["count"] == 1
     said(home, "down")
@@ -281,7 +281,7 @@ def test_a_launch_on_a_terminal_says_how_many_are_ahead(supervised: Path):
     said(supervised, "limit", "opus", "1")
     ids = [running(supervised, "--model", "opus"), launched(supervised, "--model", "opus", "--", "true")]
     with Terminal("--home", str(supervised), "launch", "--model", "opus", "--", "true") as terminal:
-        terminal.see(r"queued for opus: 1 of 1 running, 1 ahead")
+        terminal.see(r"queued: 1 of 1 slots of 'opus' are in use, 1 task ahead")
     lines = said(supervised, "list", "--status", "pending").splitlines()
     assert "slot" in lines[1]
     said(supervised, "cancel", *reversed(ids))  # or the second had its turn
@@ -293,7 +293,7 @@ def test_what_still_runs_after_down_is_named_and_goes_on(home: Path, no_strays: 
     id = running(home)
     down = backburner(home, "down")
     assert down.returncode == 0
-    assert f"{id[3:11]} runs on" in down.stderr
+    assert f"task {id[3:11]} is still running" in down.stderr
     assert shown(home, id)["status"] == "running"
     assert backburner(home, "down").returncode == 4
     assert said(home, "cancel", id) == f"{id[3:11]} cancelled\n"  # by its worker: there is no supervisor

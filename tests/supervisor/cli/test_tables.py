@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner.supervisor.cli.tables import Cell, clean, columns, cut, fields, status_cell, table
+from backburner.supervisor.cli.tables import (
+    Cell,
+    display_width,
+    format_fields,
+    format_table,
+    sanitize,
+    status_cell,
+    truncate,
+)
 
 
 class Terminal(io.StringIO):
@@ -23,38 +31,38 @@ PLAIN = io.StringIO()
 
 
 def test_columns_are_aligned_and_lines_end_without_blanks():
-    text = table(("A", "LONGER", "C"), [("1", "2", "3"), ("1234", "x", "")], PLAIN)
+    text = format_table(("A", "LONGER", "C"), [("1", "2", "3"), ("1234", "x", "")], PLAIN)
     assert text == "A     LONGER  C\n1     2       3\n1234  x\n"
 
 
 def test_a_column_in_which_nothing_stands_is_left_out():
-    assert table(("A", "B", "C"), [("1", "", "3")], PLAIN) == "A  C\n1  3\n"
+    assert format_table(("A", "B", "C"), [("1", "", "3")], PLAIN) == "A  C\n1  3\n"
 
 
 def test_wide_letters_take_two_columns():
-    lines = table(("A", "B"), [("日本", "x"), ("abcd", "y")], PLAIN).splitlines()
+    lines = format_table(("A", "B"), [("日本", "x"), ("abcd", "y")], PLAIN).splitlines()
     assert lines[1:] == ["日本  x", "abcd  y"]
 
 
 def test_a_terminal_gets_colours_unless_it_asks_for_none(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TERM", "xterm")
     rows = [(status_cell("error"),)]
-    assert "\x1b[31merror\x1b[0m" in table(("S",), rows, Terminal())
-    assert "\x1b" not in table(("S",), rows, PLAIN)
+    assert "\x1b[31merror\x1b[0m" in format_table(("S",), rows, Terminal())
+    assert "\x1b" not in format_table(("S",), rows, PLAIN)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert "\x1b" not in table(("S",), rows, Terminal())
+    assert "\x1b" not in format_table(("S",), rows, Terminal())
 
 
 @pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\x07b", "a\nb", "a\r\nb\tc", "\x9b31m"])
 def test_no_text_of_a_task_moves_the_cursor(text: str):
-    assert clean(text).isprintable()
-    assert "\x1b" not in fields([("x", text)], PLAIN).replace("\n", "")
+    assert sanitize(text).isprintable()
+    assert "\x1b" not in format_fields([("x", text)], PLAIN).replace("\n", "")
 
 
 def test_the_lines_of_a_field_are_indented():
-    assert fields([("name", "one\ntwo"), ("x", Cell("y"))], PLAIN) == "name  one\n      two\nx     y\n"
+    assert format_fields([("name", "one\ntwo"), ("x", Cell("y"))], PLAIN) == "name  one\n      two\nx     y\n"
 
 
 @given(st.text(), st.integers(2, 40))
 def test_a_text_that_is_cut_fits(text: str, room: int):
-    assert columns(cut(clean(text), room)) <= room
+    assert display_width(truncate(sanitize(text), room)) <= room

@@ -14,7 +14,7 @@ def test_a_launch_on_a_terminal_says_why_the_task_waits(home: Path):
         assert terminal.end() == 0
     first, second = terminal.plain.splitlines()
     assert first.startswith("bg-")
-    assert second == (f"backburner: pending: no supervisor runs for {home}; start one: backburner up --detach")
+    assert second == (f"backburner: pending: no supervisor is running for {home}; start one: backburner up --detach")
 
 
 def test_a_launch_on_a_terminal_says_when_a_delay_and_a_pause_are_over(home: Path, stage: Stage):
@@ -23,10 +23,10 @@ def test_a_launch_on_a_terminal_says_when_a_delay_and_a_pause_are_over(home: Pat
     with Terminal("pause", "k") as terminal:
         assert terminal.end() == 0
     with Terminal("launch", "--key", "k", "--", "true") as terminal:
-        terminal.see("pending: k is paused; go on: backburner resume 'k'")
+        terminal.see("pending: 'k' is paused; to resume it: backburner resume 'k'")
     blocker = stage.pending()
     with Terminal("launch", "--after", blocker, "--", "true") as terminal:
-        terminal.see(f"pending: comes after {blocker[3:11]}")
+        terminal.see(f"pending: starts after {blocker[3:11]}")
 
 
 def test_a_list_on_a_terminal_has_colours_and_ends_after_a_hundred(home: Path, stage: Stage):
@@ -38,7 +38,7 @@ def test_a_list_on_a_terminal_has_colours_and_ends_after_a_hundred(home: Path, s
     assert "\x1b[33mpending" in terminal.text
     assert "error" not in terminal.plain
     assert len(terminal.plain.splitlines()) == 102
-    assert "these are the newest 100; all of them: backburner list --limit 0" in terminal.plain
+    assert "only the newest 100 tasks are shown; to show all: backburner list --limit 0" in terminal.plain
     with Terminal("list", "--limit", "0", variables={"NO_COLOR": "1"}) as terminal:
         assert terminal.end() == 0
     assert "\x1b" not in terminal.text

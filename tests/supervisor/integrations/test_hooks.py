@@ -126,7 +126,7 @@ def test_what_could_not_be_printed_is_not_acknowledged(yard):
 def test_killed_while_it_prints_it_has_acknowledged_nothing(yard, monkeypatch, tmp_path, edge):
     id = ended(yard)
     (tmp_path / "order").write_text(
-        json.dumps({"token": "t", "kill": f"command hook.tell@_answer<hook<_hook {edge}", "nth": 1})
+        json.dumps({"token": "t", "kill": f"command hook.tell@_answer<answer_hook<_hook {edge}", "nth": 1})
     )
     monkeypatch.setenv(WATCH, str(tmp_path))
     done = ask({"hook_event_name": "PostToolUse"})

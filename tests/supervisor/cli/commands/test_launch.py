@@ -250,7 +250,7 @@ def test_a_bad_line_is_named_with_its_field_and_nothing_is_launched(cli: Cli, tm
 def test_a_file_of_tasks_that_cannot_be_read_is_named(cli: Cli):
     said = cli("launch", "--from-file", "nowhere")
     assert said.code == 2
-    assert "--from-file: nowhere cannot be read" in said.err
+    assert "--from-file: cannot read nowhere" in said.err
 
 
 def test_a_configuration_with_mistakes_stops_a_launch_and_all_are_named(cli: Cli, home: Path):

@@ -13,7 +13,7 @@ def test_no_command_is_status_and_needs_neither_a_supervisor_nor_a_home(cli: Cli
     said = cli()
     assert said.code == 0
     assert str(home) in said.out
-    assert "none is running" in said.out
+    assert "not running" in said.out
     assert [path.name for path in home.iterdir()] == []
 
 

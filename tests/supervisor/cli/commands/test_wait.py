@@ -23,7 +23,7 @@ def test_waiting_too_long_is_told_apart(cli: Cli, stage: Stage):
     id = stage.running()
     said = cli("wait", id, "--timeout", "50ms")
     assert said.code == 124
-    assert "1 of 1 have not ended after 50 ms" in said.err
+    assert "timed out after 50 ms: 1 of 1 task unfinished" in said.err
     assert cli("wait", id, "--timeout", "0", "--json").json == {"tasks": [], "timedOut": True}
 
 
@@ -37,7 +37,7 @@ def test_without_ids_everything_unfinished_is_waited_for(cli: Cli, stage: Stage)
     stage.ended(TaskStatus.ERROR)
     said = cli("wait")
     assert (said.code, said.out) == (0, "")
-    assert "nothing to wait for" in said.err
+    assert "no unfinished tasks to wait for" in said.err
     stage.running()
     assert cli("wait", "--timeout", "0").code == 124
 
@@ -57,7 +57,7 @@ def test_without_a_supervisor_one_is_told_so_and_still_learns_of_the_end(cli: Cl
     said = cli("wait", id)
     timer.join()
     assert said.code == 0
-    assert "no supervisor runs for" in said.err
+    assert "no supervisor is running for" in said.err
     assert "backburner up --detach" in said.err
 
 
