@@ -1,4 +1,4 @@
-"""Commands in this process, for what needs no terminal and no process of its own."""
+"""Commands that run in the test's own process, and tasks in any state."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from backburner.ipc.store.sqlite.database import Database
 from backburner.supervisor.cli import main
 
 
-class Said(NamedTuple):
-    """What a command answered."""
+class Result(NamedTuple):
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -30,28 +30,28 @@ class Said(NamedTuple):
 
     @property
     def json(self) -> Any:
-        """Its one document."""
+        """The output as one JSON document."""
         return json.loads(self.out)
 
 
-Cli = Callable[..., Said]
+Cli = Callable[..., Result]
 
 
 @pytest.fixture
 def cli(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Run one command on the home of this test."""
+    """Return a function that runs one command in the test's home."""
 
-    def run(*words: str, stdin: bytes = b"") -> Said:
+    def run(*words: str, stdin: bytes = b"") -> Result:
         capsys.readouterr()
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8"))
         code = main(words)
-        return Said(code, *capsys.readouterr())
+        return Result(code, *capsys.readouterr())
 
     return run
 
 
 class Stage:
-    """Puts tasks into states, as a supervisor would, without one."""
+    """Brings tasks into any state without a supervisor."""
 
     def __init__(self, home: Path) -> None:
         self._database = Database(Home(home).prepare())
@@ -59,27 +59,27 @@ class Stage:
         self._slots = iter(range(100))
 
     def pending(self, **fields: Any) -> str:
-        """A task that waits, done outside unless the fields say otherwise."""
+        """Return a pending task; its agent is `external` by default."""
         wanted = LaunchInput(**{"agent": "external", "prompt": "look after it", **fields})
         return self.queue.launch(wanted).id
 
     def running(self, **fields: Any) -> str:
-        """A task that runs."""
+        """Return a running task."""
         return self._claimed(**fields).id
 
     def ended(self, status: TaskStatus = TaskStatus.COMPLETED, **fields: Any) -> str:
-        """A task that has ended."""
+        """Return an ended task."""
         claimed = self._claimed(**fields)
         error = {"error": "no", "error_kind": "failed"} if status is TaskStatus.ERROR else {}
         self.queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status, **error))
         return claimed.id
 
     def task(self, id: str) -> Task:
-        """How it is now."""
+        """Return the task as it is now."""
         return self.queue.get(id)
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         self._database.close()
 
     def _claimed(self, **fields: Any) -> Claimed:
@@ -92,7 +92,7 @@ class Stage:
 
 @pytest.fixture
 def stage(home: Path):
-    """Tasks in any state."""
+    """Return a stage in the test's home."""
     found = Stage(home)
     yield found
     found.close()

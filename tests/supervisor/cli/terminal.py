@@ -1,4 +1,4 @@
-"""Commands on a terminal, as a person has them."""
+"""Commands on a terminal."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from typing import Self
 from backburner.ipc import clock
 from backburner.ipc.api.control import program
 
-PATIENCE = 20.0
+#: Seconds to wait for text.
+TIMEOUT = 20.0
 
 
 class Terminal:
-    """One command, whose stdin, stdout and stderr are one terminal."""
+    """One command whose stdin, stdout and stderr are a terminal."""
 
     def __init__(self, *words: str, variables: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
         self._master, slave = pty.openpty()
@@ -30,7 +31,7 @@ class Terminal:
             stderr=slave,
             env={**os.environ, "TERM": "xterm", **(variables or {})},
             cwd=cwd,
-            preexec_fn=_own_the_terminal,
+            preexec_fn=_control_terminal,
         )
         os.close(slave)
         self.text = ""
@@ -47,12 +48,12 @@ class Terminal:
 
     @property
     def plain(self) -> str:
-        """What is to be read there, without colours and line ends of a terminal."""
+        """The text without colours and carriage returns."""
         return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", self.text).replace("\r\n", "\n")
 
     def see(self, pattern: str) -> re.Match[str]:
-        """Read until this stands there."""
-        end = clock.monotonic() + PATIENCE
+        """Read until the text matches this pattern."""
+        end = clock.monotonic() + TIMEOUT
         while not (found := re.search(pattern, self.plain)):
             assert clock.monotonic() < end, f"waited for {pattern!r}, saw: {self.plain!r}"
             if not self._read():
@@ -60,18 +61,18 @@ class Terminal:
         return found
 
     def press(self, keys: bytes) -> None:
-        """Press keys."""
+        """Send keys."""
         os.write(self._master, keys)
 
     def end(self) -> int:
-        """Read to the end; the exit code."""
+        """Read to the end and return the exit code."""
         while self._read():
             pass
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT)
 
     def _read(self) -> bool:
-        ready, _, _ = select.select([self._master], [], [], PATIENCE)
-        assert ready, f"nothing more came in {PATIENCE} s after: {self.plain!r}"
+        ready, _, _ = select.select([self._master], [], [], TIMEOUT)
+        assert ready, f"no more text for {TIMEOUT} s after: {self.plain!r}"
         try:
             data = os.read(self._master, 65536)
         except OSError:  # the other end is closed
@@ -80,7 +81,7 @@ class Terminal:
         return bool(data)
 
 
-def _own_the_terminal() -> None:
+def _control_terminal() -> None:
     os.setsid()
     import fcntl
     import termios

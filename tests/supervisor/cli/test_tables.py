@@ -18,7 +18,7 @@ from backburner.supervisor.cli.tables import (
 
 
 class Terminal(io.StringIO):
-    """Something that says it is a terminal, without a size."""
+    """A terminal whose size is unknown."""
 
     def isatty(self) -> bool:
         return True
@@ -30,21 +30,21 @@ class Terminal(io.StringIO):
 PLAIN = io.StringIO()
 
 
-def test_columns_are_aligned_and_lines_end_without_blanks():
+def test_columns_are_aligned_without_trailing_blanks():
     text = format_table(("A", "LONGER", "C"), [("1", "2", "3"), ("1234", "x", "")], PLAIN)
     assert text == "A     LONGER  C\n1     2       3\n1234  x\n"
 
 
-def test_a_column_in_which_nothing_stands_is_left_out():
+def test_empty_column_is_left_out():
     assert format_table(("A", "B", "C"), [("1", "", "3")], PLAIN) == "A  C\n1  3\n"
 
 
-def test_wide_letters_take_two_columns():
+def test_wide_characters_take_two_columns():
     lines = format_table(("A", "B"), [("日本", "x"), ("abcd", "y")], PLAIN).splitlines()
     assert lines[1:] == ["日本  x", "abcd  y"]
 
 
-def test_a_terminal_gets_colours_unless_it_asks_for_none(monkeypatch: pytest.MonkeyPatch):
+def test_terminal_has_colours_unless_no_color_is_set(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TERM", "xterm")
     rows = [(status_cell("error"),)]
     assert "\x1b[31merror\x1b[0m" in format_table(("S",), rows, Terminal())
@@ -54,15 +54,15 @@ def test_a_terminal_gets_colours_unless_it_asks_for_none(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("text", ["a\x1b[2Jb", "a\x07b", "a\nb", "a\r\nb\tc", "\x9b31m"])
-def test_no_text_of_a_task_moves_the_cursor(text: str):
+def test_control_characters_do_not_reach_the_terminal(text: str):
     assert sanitize(text).isprintable()
     assert "\x1b" not in format_fields([("x", text)], PLAIN).replace("\n", "")
 
 
-def test_the_lines_of_a_field_are_indented():
+def test_further_lines_of_a_field_are_indented():
     assert format_fields([("name", "one\ntwo"), ("x", Cell("y"))], PLAIN) == "name  one\n      two\nx     y\n"
 
 
 @given(st.text(), st.integers(2, 40))
-def test_a_text_that_is_cut_fits(text: str, room: int):
+def test_truncated_text_fits_the_width(text: str, room: int):
     assert display_width(truncate(sanitize(text), room)) <= room

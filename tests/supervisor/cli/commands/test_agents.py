@@ -1,5 +1,3 @@
-"""`agents`."""
-
 from __future__ import annotations
 
 import tomllib
@@ -12,14 +10,14 @@ from tests.supervisor.cli.conftest import Cli
 
 
 def program(folder: Path, name: str, *lines: str) -> None:
-    """A program on the PATH."""
+    """Create a program."""
     folder.mkdir(exist_ok=True)
     path = folder / name
     path.write_text("\n".join(["#!/bin/sh", *lines]))
     path.chmod(0o755)
 
 
-def test_agents_are_listed_with_their_versions_where_they_are_installed(cli: Cli, tmp_path: Path, monkeypatch):
+def test_agents_are_listed_with_installed_versions(cli: Cli, tmp_path: Path, monkeypatch):
     program(tmp_path / "bin", "claude", 'test "$1" = --version && echo "2.1.197 (Claude Code)"')
     program(tmp_path / "bin", "codex", 'echo "codex-cli 0.169.0"')
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
@@ -32,21 +30,21 @@ def test_agents_are_listed_with_their_versions_where_they_are_installed(cli: Cli
     assert any(line.split()[:3] == ["goose", "–", "untested"] for line in lines)
 
 
-def test_a_program_that_never_answers_does_not_keep_others_from_being_heard(tmp_path: Path):
-    program(tmp_path / "bin", "deaf", "exec sleep 1000")
+def test_program_that_never_answers_does_not_block_the_others(tmp_path: Path):
+    program(tmp_path / "bin", "hanging", "exec sleep 1000")
     program(tmp_path / "bin", "quick", "echo quick 1.0")
-    asked = [[str(tmp_path / "bin" / name), "--version"] for name in ("quick", "deaf", "quick", "missing")]
+    asked = [[str(tmp_path / "bin" / name), "--version"] for name in ("quick", "hanging", "quick", "missing")]
     assert first_lines(asked, 2.0) == ["quick 1.0", "", "quick 1.0", ""]
 
 
-def test_a_program_that_cannot_say_its_version_is_listed_all_the_same(cli: Cli, tmp_path: Path, monkeypatch):
+def test_agent_without_a_version_is_listed(cli: Cli, tmp_path: Path, monkeypatch):
     program(tmp_path / "bin", "claude", "exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:/usr/bin:/bin")
     (found,) = [one for one in cli("agents", "--json").json if one["name"] == "claude"]
     assert (found["installed"], found["version"]) == (str(tmp_path / "bin" / "claude"), None)
 
 
-def test_an_agent_is_shown_as_toml_that_means_the_same(cli: Cli, home: Path):
+def test_agent_is_shown_as_equivalent_toml(cli: Cli, home: Path):
     for name in presets():
         shown = tomllib.loads(cli("agents", "show", name).out)
         assert BackgroundConfig.of(shown).agent(name) == DEFAULT_BACKGROUND_CONFIG.agent(name)
@@ -59,6 +57,6 @@ def test_an_agent_is_shown_as_toml_that_means_the_same(cli: Cli, home: Path):
     assert own == {"command": ["a", ["-m", "{model}"]]}
 
 
-def test_an_agent_that_there_is_not_cannot_be_shown(cli: Cli):
-    assert cli("agents", "show", "nobody").code == 2
+def test_unknown_and_built_in_agents_cannot_be_shown(cli: Cli):
+    assert cli("agents", "show", "no-such-agent").code == 2
     assert "is built in" in cli("agents", "show", "command").err

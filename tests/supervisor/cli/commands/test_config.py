@@ -16,7 +16,7 @@ env = { "A.B" = "1" }
 """
 
 
-def test_the_settings_in_force_are_shown_as_toml_that_means_the_same(cli: Cli, home: Path):
+def test_config_show_prints_equivalent_toml(cli: Cli, home: Path):
     (home / "config.toml").write_text(MESSY)
     out = cli("config", "show").out
     assert out.startswith(f"# {home / 'config.toml'}\n")
@@ -25,23 +25,23 @@ def test_the_settings_in_force_are_shown_as_toml_that_means_the_same(cli: Cli, h
     assert BackgroundConfig.of(cli("config", "show", "--json").json) == shown
 
 
-def test_the_defaults_are_shown_where_there_is_no_file(cli: Cli):
+def test_config_show_without_files_prints_the_defaults(cli: Cli):
     assert BackgroundConfig.of(tomllib.loads(cli("config", "show").out)) == DEFAULT_BACKGROUND_CONFIG
 
 
-def test_a_check_without_mistakes_says_so(cli: Cli, home: Path):
+def test_config_check_reports_that_there_are_no_mistakes(cli: Cli, home: Path):
     assert cli("config", "check").code == 0
     (home / "config.toml").write_text(MESSY)
-    said = cli("config", "check")
-    assert (said.code, said.out) == (0, f"no mistakes in {home / 'config.toml'}\n")
+    result = cli("config", "check")
+    assert (result.code, result.out) == (0, f"no mistakes in {home / 'config.toml'}\n")
 
 
-def test_a_check_names_all_mistakes_of_all_files_at_once(cli: Cli, home: Path, tmp_path: Path):
+def test_config_check_reports_all_mistakes_of_all_files(cli: Cli, home: Path, tmp_path: Path):
     (tmp_path / "backburner.toml").write_text('nope = 1\ndurability = "some"\n')
     (home / "config.toml").write_text("max_workers = \n")
-    said = cli("config", "check")
-    assert said.code == 100
-    lines = said.out.splitlines()
+    result = cli("config", "check")
+    assert result.code == 100
+    lines = result.out.splitlines()
     assert len(lines) == 3
     assert sum(str(tmp_path / "backburner.toml") in line for line in lines) == 2
     assert any(f"{home / 'config.toml'}:1" in line for line in lines)
@@ -50,6 +50,6 @@ def test_a_check_names_all_mistakes_of_all_files_at_once(cli: Cli, home: Path, t
     assert all(mistake["file"] and mistake["expected"] for mistake in found)
 
 
-def test_showing_a_broken_configuration_is_a_permanent_failure(cli: Cli, home: Path):
+def test_config_show_refuses_an_invalid_configuration(cli: Cli, home: Path):
     (home / "config.toml").write_text("max_workers = 0\n")
     assert cli("config", "show").code == 100

@@ -9,20 +9,69 @@ import pytest
 
 from backburner.ipc.api.maintenance import Archive
 from backburner.ipc.home import Home
+from backburner.supervisor.cli.launch_options import ABOUT, HOW, OTHER, WHAT, WHEN
 from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.processes import launch, launch_running, stdout_of
+from tests.supervisor.cli.terminal import Terminal
+
+
+def test_launch_help_has_sections_and_both_forms(cli: Cli):
+    out = cli("launch", "--help").out
+    assert out.startswith(
+        "Usage: backburner launch [OPTIONS] PROMPT\n       backburner launch [OPTIONS] -- COMMAND [ARG]...\n"
+    )
+    assert all(f"\n{section}:\n" in out for section in (WHAT, WHEN, HOW, ABOUT, OTHER))
+
+
+def test_launch_on_a_terminal_says_that_no_supervisor_is_running(home: Path):
+    with Terminal("launch", "--", "true") as terminal:
+        assert terminal.end() == 0
+    first, second = terminal.plain.splitlines()
+    assert first.startswith("bg-")
+    assert second == (f"backburner: pending: no supervisor is running for {home}; start one: backburner up --detach")
+
+
+def test_launch_on_a_terminal_explains_delay_pause_and_dependency(home: Path, stage: Stage):
+    with Terminal("launch", "--delay", "1h", "--", "true") as terminal:
+        terminal.see(r"pending: starts in (1 h|59 m \d+ s|1 h 0 m), at \d")
+    with Terminal("pause", "k") as terminal:
+        assert terminal.end() == 0
+    with Terminal("launch", "--key", "k", "--", "true") as terminal:
+        terminal.see("pending: 'k' is paused; to resume it: backburner resume 'k'")
+    blocker = stage.pending()
+    with Terminal("launch", "--after", blocker, "--", "true") as terminal:
+        terminal.see(f"pending: starts after {blocker[3:11]}")
+
+
+def test_launch_on_a_terminal_says_how_many_tasks_are_ahead(supervised: Path):
+    stdout_of(supervised, "limit", "opus", "1")
+    ids = [launch_running(supervised, "--model", "opus"), launch(supervised, "--model", "opus", "--", "true")]
+    with Terminal("--home", str(supervised), "launch", "--model", "opus", "--", "true") as terminal:
+        terminal.see(r"queued: 1 of 1 slots of 'opus' are in use, 1 task ahead")
+    lines = stdout_of(supervised, "list", "--status", "pending").splitlines()
+    assert "slot" in lines[1]
+    stdout_of(supervised, "cancel", *reversed(ids))  # the pending one first: it would start when the other ends
+
+
+def test_tasks_of_a_file_run_and_can_be_waited_for(supervised: Path, tmp_path: Path):
+    (tmp_path / "tasks").write_text('{"command": ["true"]}\n' * 50)
+    ids = stdout_of(supervised, "launch", "--from-file", str(tmp_path / "tasks")).split()
+    assert len(ids) == 50
+    assert stdout_of(supervised, "wait", *ids) == "50 background tasks completed successfully.\n"
+
 
 FULL_ID = r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
 
 def launched(cli: Cli, *words: str, stdin: bytes = b"") -> dict:
-    """Launch, and show."""
-    said = cli("launch", "--json", *words, stdin=stdin)
-    assert said.code == 0, said.err
-    return said.json
+    """Launch a task and return it as JSON."""
+    result = cli("launch", "--json", *words, stdin=stdin)
+    assert result.code == 0, result.err
+    return result.json
 
 
 def env_of(home: Path, id: str) -> dict[str, str | None]:
-    """The environment that is stored with a task."""
+    """Return the environment that is stored with a task."""
     stage = Stage(home)
     try:
         found = json.loads("".join(Archive(stage.queue.database, stage.queue.config).export()))
@@ -32,39 +81,39 @@ def env_of(home: Path, id: str) -> dict[str, str | None]:
     return task["env"]
 
 
-def test_a_launch_prints_the_full_id_alone_on_a_line_and_needs_no_supervisor(cli: Cli):
-    said = cli("launch", "--", "echo", "hi")
-    assert said.code == 0
-    assert re.fullmatch(FULL_ID + "\n", said.out)
-    assert said.err == ""  # hints are for terminals
-    assert cli("show", "--json", said.out.strip()).json["status"] == "pending"
+def test_launch_prints_only_the_full_id(cli: Cli):
+    result = cli("launch", "--", "echo", "hi")
+    assert result.code == 0
+    assert re.fullmatch(FULL_ID + "\n", result.out)
+    assert result.err == ""  # hints are for terminals
+    assert cli("show", "--json", result.out.strip()).json["status"] == "pending"
 
 
-def test_what_follows_the_first_two_dashes_is_the_command_as_it_stands(cli: Cli):
+def test_arguments_after_the_first_double_dash_are_the_command(cli: Cli):
     task = launched(cli, "--", "prog", "--json", "--", "-x", "")
     assert task["command"] == ["prog", "--json", "--", "-x", ""]
 
 
 @pytest.mark.parametrize("words", [(), ("two", "words"), ("prompt", "--", "true"), ("--",)])
-def test_a_prompt_is_exactly_one_word_and_a_command_at_least_one(cli: Cli, words: tuple[str, ...]):
-    said = cli("launch", "--agent", "external", *words)
-    assert said.code == 2
-    assert "Usage: backburner launch" in said.err
+def test_prompt_is_one_argument_and_a_command_is_not_empty(cli: Cli, words: tuple[str, ...]):
+    result = cli("launch", "--agent", "external", *words)
+    assert result.code == 2
+    assert "Usage: backburner launch" in result.err
     assert cli("list", "--json").json == []
 
 
-def test_a_prompt_can_come_by_stdin_and_be_long(cli: Cli):
+def test_prompt_is_read_from_stdin(cli: Cli):
     prompt = "ü" * 460_800  # 900 KiB
     task = launched(cli, "--agent", "external", "-", stdin=prompt.encode())
     assert task["prompt"] == prompt
 
 
 @pytest.mark.parametrize(("stdin", "why"), [(b"x" * (1 << 20) + b"y", "1 MiB"), (b"\xff\xfe", "UTF-8")])
-def test_a_prompt_by_stdin_that_cannot_be_is_refused(cli: Cli, stdin: bytes, why: str):
-    said = cli("launch", "--agent", "external", "-", stdin=stdin)
-    assert said.code == 2
-    assert "prompt" in said.err
-    assert why in said.err
+def test_invalid_prompt_on_stdin_is_refused(cli: Cli, stdin: bytes, why: str):
+    result = cli("launch", "--agent", "external", "-", stdin=stdin)
+    assert result.code == 2
+    assert "prompt" in result.err
+    assert why in result.err
 
 
 def test_every_option_reaches_the_task(cli: Cli, tmp_path: Path):
@@ -98,7 +147,7 @@ def test_every_option_reaches_the_task(cli: Cli, tmp_path: Path):
     assert {name: task[name] for name in expected} == expected
 
 
-def test_a_delay_says_when(cli: Cli):
+def test_delay_sets_not_before(cli: Cli):
     task = launched(cli, "--delay", "1h", "--", "true")
     assert task["waitingFor"] == "delay"
     assert task["notBefore"] > task["queuedAt"]
@@ -123,30 +172,30 @@ def test_a_delay_says_when(cli: Cli):
         (("--nope",), "--nope"),
     ],
 )
-def test_a_mistake_names_its_option_or_field_and_launches_nothing(cli: Cli, words: tuple[str, ...], name: str):
-    said = cli("launch", *words, "--", "true")
-    assert said.code == 2
-    assert name in said.err
-    assert said.out == ""
+def test_invalid_option_is_named_and_nothing_is_queued(cli: Cli, words: tuple[str, ...], name: str):
+    result = cli("launch", *words, "--", "true")
+    assert result.code == 2
+    assert name in result.err
+    assert result.out == ""
     assert cli("list", "--json").json == []
 
 
-def test_an_unknown_agent_is_a_usage_error_that_names_those_there_are(cli: Cli):
-    said = cli("launch", "--agent", "nobody", "hello")
-    assert said.code == 2
-    assert "there is no agent nobody; there are: aider, claude, codex, command, " in said.err
+def test_error_about_an_unknown_agent_lists_the_agents(cli: Cli):
+    result = cli("launch", "--agent", "nobody", "hello")
+    assert result.code == 2
+    assert "there is no agent nobody; there are: aider, claude, codex, command, " in result.err
 
 
-def test_a_prompt_without_any_agent_is_refused(cli: Cli):
+def test_prompt_without_an_agent_is_refused(cli: Cli):
     assert cli("launch", "hello").code == 2
 
 
-def test_to_come_after_an_unknown_task_is_no_such_task(cli: Cli):
+def test_after_an_unknown_task_exits_with_3(cli: Cli):
     cli("launch", "--", "true")
     assert cli("launch", "--after", "ffffffff", "--", "true").code == 3
 
 
-def test_a_unique_name_returns_the_task_there_is(cli: Cli):
+def test_unique_name_returns_the_unfinished_task(cli: Cli):
     first = cli("launch", "--unique", "nightly", "--", "true").out
     second = cli("launch", "--unique", "nightly", "--", "false")
     assert (second.code, second.out) == (0, first)
@@ -163,7 +212,7 @@ def test_a_unique_name_returns_the_task_there_is(cli: Cli):
         ({"BACKBURNER_PARENT": "b"}, ("--no-parent",), None),
     ],
 )
-def test_the_parent_is_the_one_named_or_the_session_around(
+def test_session_comes_from_the_option_or_the_environment(
     cli: Cli,
     monkeypatch: pytest.MonkeyPatch,
     variables: dict[str, str],
@@ -175,9 +224,7 @@ def test_the_parent_is_the_one_named_or_the_session_around(
     assert launched(cli, *words, "--", "true")["parentSessionId"] == parent
 
 
-def test_the_environment_keeps_paths_and_languages_and_what_is_asked_for(
-    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_environment_keeps_path_locale_and_requested_variables(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
     (home / "config.toml").write_text('pass_env = ["MY_*"]\n')
     for name in ("LC_TIME", "MY_OWN", "OTHER", "CLAUDE_CODE_X"):
         monkeypatch.setenv(name, f"{name}!")
@@ -188,9 +235,7 @@ def test_the_environment_keeps_paths_and_languages_and_what_is_asked_for(
     assert not {"OTHER", "CLAUDE_CODE_X", "BACKBURNER_HOME"} & found.keys()
 
 
-def test_the_whole_environment_goes_along_when_asked_but_nobody_elses_session(
-    cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_inherit_env_omits_the_variables_of_a_session(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("OTHER", "1")
     monkeypatch.setenv("CLAUDECODE", "1")
     found = env_of(home, launched(cli, "--inherit-env", "--env", "CODEX_X=1", "--", "true")["id"])
@@ -199,28 +244,28 @@ def test_the_whole_environment_goes_along_when_asked_but_nobody_elses_session(
     assert "CLAUDECODE" not in found
 
 
-def test_a_file_for_stdin_is_copied_when_the_task_is_launched(cli: Cli, home: Path, tmp_path: Path):
+def test_stdin_file_is_copied_at_launch(cli: Cli, home: Path, tmp_path: Path):
     (tmp_path / "text").write_text("as it was")
     assert cli("launch", "--stdin", "text", "--cwd", "/", "--", "cat").code == 0
     (tmp_path / "text").write_text("as it is")
     assert [path.read_text() for path in Home(home).input("x").parent.iterdir()] == ["as it was"]
 
 
-def test_a_file_of_tasks_is_launched_whole_and_in_order(cli: Cli, tmp_path: Path):
+def test_tasks_of_a_file_are_queued_in_order(cli: Cli, tmp_path: Path):
     lines = [{"command": ["echo", str(number)]} for number in range(3)]
     lines[1]["model"] = "haiku"
     (tmp_path / "tasks.ndjson").write_text("\n\n".join(map(json.dumps, lines)) + "\n")
-    said = cli("launch", "--from-file", "tasks.ndjson", "--parent", "ses-1", "--model", "opus")
-    assert said.code == 0
-    tasks = [cli("show", "--json", id).json for id in said.out.split()]
+    result = cli("launch", "--from-file", "tasks.ndjson", "--parent", "ses-1", "--model", "opus")
+    assert result.code == 0
+    tasks = [cli("show", "--json", id).json for id in result.out.split()]
     assert [task["command"][1] for task in tasks] == ["0", "1", "2"]
     assert [task["model"] for task in tasks] == ["opus", "haiku", "opus"]
     assert {task["parentSessionId"] for task in tasks} == {"ses-1"}
 
 
-def test_a_file_of_tasks_may_come_by_stdin(cli: Cli):
-    said = cli("launch", "--from-file", "-", "--json", stdin=b'{"command": ["a"]}\n{"command": ["b"]}')
-    assert [task["command"] for task in said.json] == [["a"], ["b"]]
+def test_tasks_are_read_from_stdin(cli: Cli):
+    result = cli("launch", "--from-file", "-", "--json", stdin=b'{"command": ["a"]}\n{"command": ["b"]}')
+    assert [task["command"] for task in result.json] == [["a"], ["b"]]
 
 
 @pytest.mark.parametrize(
@@ -238,30 +283,30 @@ def test_a_file_of_tasks_may_come_by_stdin(cli: Cli):
         ('{"command": ["x\\u0000"]}', "command[0]"),
     ],
 )
-def test_a_bad_line_is_named_with_its_field_and_nothing_is_launched(cli: Cli, tmp_path: Path, line: str, why: str):
+def test_invalid_line_is_named_and_nothing_is_queued(cli: Cli, tmp_path: Path, line: str, why: str):
     (tmp_path / "tasks").write_text(f'{{"command": ["true"]}}\n\n{line}\n')
-    said = cli("launch", "--from-file", "tasks")
-    assert said.code == 2
-    assert "tasks, line 3" in said.err
-    assert why in said.err
+    result = cli("launch", "--from-file", "tasks")
+    assert result.code == 2
+    assert "tasks, line 3" in result.err
+    assert why in result.err
     assert cli("list", "--json").json == []
 
 
-def test_a_file_of_tasks_that_cannot_be_read_is_named(cli: Cli):
-    said = cli("launch", "--from-file", "nowhere")
-    assert said.code == 2
-    assert "--from-file: cannot read nowhere" in said.err
+def test_unreadable_file_of_tasks_is_named(cli: Cli):
+    result = cli("launch", "--from-file", "nowhere")
+    assert result.code == 2
+    assert "--from-file: cannot read nowhere" in result.err
 
 
-def test_a_configuration_with_mistakes_stops_a_launch_and_all_are_named(cli: Cli, home: Path):
+def test_launch_reports_all_mistakes_in_the_configuration(cli: Cli, home: Path):
     (home / "config.toml").write_text("max_workers = 0\nnope = 1\n")
-    said = cli("launch", "--", "true")
-    assert said.code == 100
-    assert "max_workers" in said.err
-    assert "nope" in said.err
+    result = cli("launch", "--", "true")
+    assert result.code == 100
+    assert "max_workers" in result.err
+    assert "nope" in result.err
 
 
-def test_a_parent_over_its_cap_is_told_to_come_back(cli: Cli, home: Path):
+def test_launch_beyond_the_cap_of_a_session_exits_with_111(cli: Cli, home: Path):
     (home / "config.toml").write_text("max_tasks_per_parent = 1\n")
     assert cli("launch", "--parent", "p", "--", "true").code == 0
     assert cli("launch", "--parent", "p", "--", "true").code == 111

@@ -1,5 +1,3 @@
-"""What `service` prints."""
-
 from __future__ import annotations
 
 import plistlib
@@ -21,7 +19,7 @@ def unit(text: str) -> ConfigParser:
     return found
 
 
-def test_the_unit_leaves_tasks_alone_and_is_watched(cli: Cli, home: Path):
+def test_unit_stops_only_the_supervisor_and_has_a_watchdog(cli: Cli, home: Path):
     service = unit(cli("service", "systemd").out)["Service"]
     assert service["Type"] == "notify"
     assert service["KillMode"] == "process"
@@ -31,7 +29,7 @@ def test_the_unit_leaves_tasks_alone_and_is_watched(cli: Cli, home: Path):
     assert service["ExecStart"].endswith(f"--home {home} up")
 
 
-def test_the_units_stop_outlasts_the_grace(cli: Cli, home: Path):
+def test_unit_allows_more_time_than_the_grace_period(cli: Cli, home: Path):
     (home / "config.toml").write_text("shutdown_grace_s = 500\n")
     assert int(unit(cli("service", "systemd").out)["Service"]["TimeoutStopSec"]) > 500
 
@@ -54,7 +52,7 @@ def test_systemd_accepts_the_unit(cli: Cli, tmp_path: Path, folder: str):
     assert "backburner.service" not in done.stderr, done.stderr
 
 
-def test_the_property_list_starts_this_program(cli: Cli, home: Path):
+def test_property_list_starts_this_program(cli: Cli, home: Path):
     agent = plistlib.loads(cli("service", "launchd").out.encode())
     assert agent["ProgramArguments"][0] == sys.executable
     assert agent["ProgramArguments"][-3:] == ["--home", str(home), "up"]
@@ -62,7 +60,7 @@ def test_the_property_list_starts_this_program(cli: Cli, home: Path):
     assert agent["AbandonProcessGroup"] is True
 
 
-def test_what_is_printed_starts_a_program_that_knows_its_commands(cli: Cli):
+def test_printed_command_starts_this_program(cli: Cli):
     command = plistlib.loads(cli("service", "launchd").out.encode())["ProgramArguments"]
     done = subprocess.run(
         [*command[:-1], "--version"], capture_output=True, text=True, timeout=30, check=False, cwd="/"

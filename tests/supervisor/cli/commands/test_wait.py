@@ -1,48 +1,86 @@
 from __future__ import annotations
 
+import json
 import threading
+from pathlib import Path
 
 from backburner.ipc.model.task import TaskStatus
+from tests.helpers.commands import backburner
 from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.processes import launch, stdout_of
+from tests.supervisor.cli.terminal import Terminal
+
+CTRL_C = b"\x03"
 
 
-def test_waiting_ends_with_the_sentence_of_a_batch(cli: Cli, stage: Stage):
-    ids = [stage.ended(), stage.ended()]
-    said = cli("wait", *ids)
-    assert (said.code, said.out) == (0, "2 background tasks completed successfully.\n")
+def test_wait_on_a_terminal_shows_a_progress_bar(home: Path, stage: Stage):
+    ids = [stage.running(), stage.running()]
+    with Terminal("wait", *ids) as terminal:
+        terminal.see(r"waiting .*0/2")
+        stage.queue.complete(ids[0])
+        terminal.see(r"1/2 .*completed")
+        stage.queue.fail(ids[1], "no")
+        assert terminal.end() == 1
+    assert terminal.plain.endswith("2 background tasks finished: 1 completed, 1 failed.\n")
 
 
-def test_waiting_for_what_ended_badly_is_a_failure(cli: Cli, stage: Stage):
-    ids = [stage.ended(), stage.ended(TaskStatus.ERROR), stage.ended(TaskStatus.CANCELLED)]
-    said = cli("wait", *ids)
-    assert said.code == 1
-    assert said.out == "3 background tasks finished: 1 completed, 1 failed, 1 cancelled.\n"
-
-
-def test_waiting_too_long_is_told_apart(cli: Cli, stage: Stage):
+def test_interrupted_wait_exits_with_130(home: Path, stage: Stage):
     id = stage.running()
-    said = cli("wait", id, "--timeout", "50ms")
-    assert said.code == 124
-    assert "timed out after 50 ms: 1 of 1 task unfinished" in said.err
+    with Terminal("wait", id) as terminal:
+        terminal.see("waiting")
+        terminal.press(CTRL_C)
+        assert terminal.end() == 130
+    assert "Traceback" not in terminal.plain
+    assert stage.task(id).status is TaskStatus.RUNNING
+
+
+def test_wait_reports_outcomes_of_a_session_and_of_ids(supervised: Path):
+    launch(supervised, "--parent", "me", "--", "sleep", "0.2")
+    launch(supervised, "--parent", "me", "--", "false")
+    done = backburner(supervised, "wait", "--parent", "me")
+    assert done.returncode in (0, 1)  # the failed task may have ended before
+    ids = [task["id"] for task in json.loads(stdout_of(supervised, "list", "--json"))]
+    done = backburner(supervised, "wait", *ids)
+    assert (done.returncode, done.stdout) == (1, "2 background tasks finished: 1 completed, 1 failed.\n")
+
+
+def test_wait_prints_the_sentence_of_a_batch(cli: Cli, stage: Stage):
+    ids = [stage.ended(), stage.ended()]
+    result = cli("wait", *ids)
+    assert (result.code, result.out) == (0, "2 background tasks completed successfully.\n")
+
+
+def test_wait_exits_with_1_if_a_task_failed(cli: Cli, stage: Stage):
+    ids = [stage.ended(), stage.ended(TaskStatus.ERROR), stage.ended(TaskStatus.CANCELLED)]
+    result = cli("wait", *ids)
+    assert result.code == 1
+    assert result.out == "3 background tasks finished: 1 completed, 1 failed, 1 cancelled.\n"
+
+
+def test_wait_exits_with_124_on_timeout(cli: Cli, stage: Stage):
+    id = stage.running()
+    result = cli("wait", id, "--timeout", "50ms")
+    assert result.code == 124
+    assert "timed out after 50 ms: 1 of 1 task unfinished" in result.err
     assert cli("wait", id, "--timeout", "0", "--json").json == {"tasks": [], "timedOut": True}
 
 
-def test_waiting_for_any_ends_with_the_first(cli: Cli, stage: Stage):
+def test_wait_any_returns_with_the_first_task(cli: Cli, stage: Stage):
     open_, over = stage.running(), stage.ended()
-    said = cli("wait", open_, over, "--any", "--json")
-    assert [task["id"] for task in said.json["tasks"]] == [over]
+    result = cli("wait", open_, over, "--any", "--json")
+    assert [task["id"] for task in result.json["tasks"]] == [over]
 
 
-def test_without_ids_everything_unfinished_is_waited_for(cli: Cli, stage: Stage):
+def test_wait_without_ids_waits_for_all_unfinished_tasks(cli: Cli, stage: Stage):
     stage.ended(TaskStatus.ERROR)
-    said = cli("wait")
-    assert (said.code, said.out) == (0, "")
-    assert "no unfinished tasks to wait for" in said.err
+    result = cli("wait")
+    assert (result.code, result.out) == (0, "")
+    assert "no unfinished tasks to wait for" in result.err
     stage.running()
     assert cli("wait", "--timeout", "0").code == 124
 
 
-def test_a_parent_is_waited_for(cli: Cli, stage: Stage):
+def test_wait_for_a_session(cli: Cli, stage: Stage):
     stage.running(parent_session_id="you")
     mine = stage.running(parent_session_id="me")
     stage.queue.complete(mine)
@@ -50,22 +88,22 @@ def test_a_parent_is_waited_for(cli: Cli, stage: Stage):
     assert cli("wait", "--parent", "you", "--timeout", "0").code == 124
 
 
-def test_without_a_supervisor_one_is_told_so_and_still_learns_of_the_end(cli: Cli, stage: Stage):
+def test_wait_without_a_supervisor_says_so_and_still_returns(cli: Cli, stage: Stage):
     id = stage.running()
     timer = threading.Timer(0.1, lambda: stage.queue.complete(id, "ok"))
     timer.start()
-    said = cli("wait", id)
+    result = cli("wait", id)
     timer.join()
-    assert said.code == 0
-    assert "no supervisor is running for" in said.err
-    assert "backburner up --detach" in said.err
+    assert result.code == 0
+    assert "no supervisor is running for" in result.err
+    assert "backburner up --detach" in result.err
 
 
-def test_a_task_that_is_cancelled_meanwhile_ends_the_wait(cli: Cli, stage: Stage):
+def test_wait_returns_when_the_task_is_cancelled(cli: Cli, stage: Stage):
     id = stage.pending()
     timer = threading.Timer(0.1, lambda: stage.queue.cancel(id))
     timer.start()
-    said = cli("wait", id)
+    result = cli("wait", id)
     timer.join()
-    assert said.code == 1
-    assert said.out == "1 background task cancelled.\n"
+    assert result.code == 1
+    assert result.out == "1 background task cancelled.\n"

@@ -1,0 +1,44 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from backburner.ipc.home import Home
+from backburner.ipc.machine.lock import holder
+from backburner.ipc.model.task import TaskStatus
+from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.processes import launch_running, stdout_of
+
+
+def test_status_shows_processes_and_their_tasks(supervised: Path):
+    id = launch_running(supervised, "--key", "k")
+    found = json.loads(stdout_of(supervised, "status", "--json"))
+    assert found["supervisor"]["pid"] == holder(Home(supervised).lock("supervisor"))
+    assert found["flusher"]["pid"]
+    assert found["forkServer"]["pid"]
+    worker = next(worker for worker in found["workers"] if worker["taskId"] == id)
+    assert (worker["concurrencyKey"], worker["slot"], worker["adopted"]) == ("k", 0, False)
+    assert id[3:11] in stdout_of(supervised, "status")
+    stdout_of(supervised, "cancel", id)
+
+
+def test_no_command_is_status_and_creates_nothing(cli: Cli, home: Path):
+    result = cli()
+    assert result.code == 0
+    assert str(home) in result.out
+    assert "not running" in result.out
+    assert [path.name for path in home.iterdir()] == []
+
+
+def test_status_json_has_the_fields_of_the_contract(cli: Cli, home: Path, stage: Stage):
+    id = stage.running(concurrency_key="opus")
+    stage.pending(concurrency_key="opus")
+    found = cli("status", "--json").json
+    assert set(found) == {
+        "supervisor", "flusher", "forkServer", "workers", "keys", "log", "home", "socket", "version", "sqlite",
+    }  # fmt: skip
+    assert found["supervisor"] is found["flusher"] is found["forkServer"] is None
+    assert found["keys"] == [{"key": "opus", "limit": 2, "running": 1, "pending": 1, "paused": False}]
+    assert found["log"]["lastSeq"] == 1
+    assert found["home"] == str(home)
+    assert stage.task(id).status is TaskStatus.RUNNING

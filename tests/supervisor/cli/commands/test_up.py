@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from backburner.ipc.home import Home
+from backburner.ipc.machine.lock import holder
+from tests.helpers.commands import backburner
+from tests.helpers.wait import eventually
+from tests.supervisor.cli.processes import launch, stdout_of
+from tests.supervisor.cli.terminal import Terminal
+
+CTRL_C = b"\x03"
+
+
+def test_second_supervisor_is_refused(supervised: Path):
+    for words in (("up",), ("up", "--detach")):
+        done = backburner(supervised, *words)
+        assert done.returncode == 100
+        assert str(supervised) in done.stderr
+
+
+def test_up_runs_tasks_launched_before(home: Path, no_strays: None):
+    id = launch(home, "--", "echo", "hi")
+    stdout_of(home, "up", "--detach")
+    stdout_of(home, "wait", id)
+    assert stdout_of(home, "output", id) == "hi\n"
+    stdout_of(home, "down")
+
+
+def test_up_refuses_an_invalid_configuration(home: Path, no_strays: None):
+    (home / "config.toml").write_text("max_workers = \n")
+    for words in (("up",), ("up", "--detach")):
+        done = backburner(home, *words)
+        assert done.returncode == 100, done.stderr
+        assert "config.toml:1" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_stops_the_supervisor(home: Path, no_strays: None):
+    with Terminal("--home", str(home), "up") as terminal:
+        terminal.see("is up in")
+        eventually(lambda: stdout_of(home, "run", "--", "true") == "")
+        terminal.press(CTRL_C)
+        assert terminal.end() == 0
+    assert holder(Home(home).lock("flusher")) is None

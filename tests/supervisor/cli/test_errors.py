@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.supervisor.cli.conftest import Cli, Stage
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("show", "zz"), ("launch", "a", "b"), ("flush",), ("down",), ("reload",), ("nope",), ("list", "--nope")],
+)
+def test_error_names_the_state_directory_and_leaves_stdout_empty(cli: Cli, home: Path, words: tuple[str, ...]):
+    result = cli(*words)
+    assert result.code != 0
+    assert str(home) in result.err
+    assert result.out == ""
+    assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("verb", ["down", "reload", "flush"])
+def test_error_without_a_supervisor_names_the_command_that_starts_one(cli: Cli, verb: str):
+    result = cli(verb)
+    assert result.code == 4
+    assert "backburner up --detach" in result.err
+
+
+def test_message_starts_in_lower_case_and_ends_with_the_next_step(cli: Cli, home: Path, stage: Stage):
+    stage.pending()
+    assert cli("show", "zzzz").err == (
+        f"backburner: there is no task zzzz in {home}; run 'backburner list' to see task IDs\n"
+    )
+
+
+def test_argument_that_is_not_utf8_is_a_usage_error(cli: Cli, stage: Stage):
+    stage.pending()
+    for words in (("list", "--parent", "\udcff"), ("show", "\udcff"), ("launch", "--", "\udcff")):
+        result = cli(*words)
+        assert result.code == 2, words
+        assert "Traceback" not in result.err

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import click
+import pytest
+
+from backburner.ipc.model.task import TaskStatus
+from backburner.supervisor.cli.options import DURATION
+from tests.supervisor.cli.conftest import Cli, Stage
+
+
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        ("90", 90_000),
+        ("0", 0),
+        ("250ms", 250),
+        ("1.5s", 1500),
+        (".5m", 30_000),
+        ("2h", 7_200_000),
+        ("1d", 86_400_000),
+        ("0.0004s", 0),
+        (" 3 s ", 3000),
+    ],
+)
+def test_duration_is_a_number_with_a_unit_or_of_seconds(text: str, milliseconds: int):
+    assert DURATION.convert(text, None, None) == milliseconds
+
+
+@pytest.mark.parametrize("text", ["-1", "-5s", "", "s", "1w", "1h30m", "1e3", "nan", "inf", "1,5", "٣", "99999999d"])
+def test_invalid_duration_is_refused(text: str):
+    with pytest.raises(click.BadParameter):
+        DURATION.convert(text, None, None)
+
+
+def test_id_may_be_any_unique_prefix(cli: Cli, stage: Stage):
+    id = stage.pending()
+    shown = cli("list").out.splitlines()[1].split()[0]
+    assert shown == id[3:11]
+    for given in (shown, id, id[:9], id[3:5], "-"):
+        assert cli("show", "--json", given).json["id"] == id
+
+
+def test_dash_is_the_last_task_launched(cli: Cli, stage: Stage):
+    stage.pending()
+    last = stage.pending()
+    assert cli("show", "--json", "-").json["id"] == last
+
+
+def test_ambiguous_id_exits_with_2_and_unknown_id_with_3(cli: Cli, stage: Stage):
+    for _ in range(17):  # two of them begin with the same digit
+        stage.pending()
+    ids = [task["id"] for task in cli("list", "--json").json]
+    first = next(id[3] for id in ids if sum(other[3] == id[3] for other in ids) > 1)
+    assert cli("show", first).code == 2
+    assert cli("show", "zzzz").code == 3
+    assert cli("show", "").code == 2
+
+
+def test_every_id_is_unknown_without_any_task(cli: Cli):
+    for words in (
+        ("show", "1"),
+        ("output", "-"),
+        ("cancel", "1"),
+        ("retry", "1"),
+        ("wait", "1"),
+        ("complete", "1"),
+    ):
+        assert cli(*words).code == 3, words
+
+
+def test_id_inside_a_task_is_that_task_by_default(cli: Cli, stage: Stage, monkeypatch: pytest.MonkeyPatch):
+    id = stage.running()
+    assert cli("complete").code == 2
+    assert cli("progress", "half").code == 2
+    monkeypatch.setenv("BACKBURNER_TASK_ID", id)
+    assert cli("progress", "half").code == 0
+    assert stage.task(id).progress == "half"
+    assert cli("complete", "--result", "ok").code == 0
+    assert stage.task(id).status is TaskStatus.COMPLETED
+
+
+def test_error_about_one_task_does_not_stop_the_others(cli: Cli, stage: Stage):
+    first, last = stage.pending(), stage.pending()
+    result = cli("cancel", first, "ffffffff", last)
+    assert result.code == 3
+    assert "ffffffff" in result.err
+    assert {stage.task(id).status for id in (first, last)} == {TaskStatus.CANCELLED}
+
+
+@pytest.mark.parametrize("verb", ["cancel", "retry"])
+def test_cancel_and_retry_need_an_id(cli: Cli, verb: str):
+    assert cli(verb).code == 2
