@@ -1,4 +1,4 @@
-"""Check the words: docstrings, comments, help and documents in plain English, short sentences, short names.
+"""Check the words: docstrings, comments, help and documents in plain English, short names.
 
 Prints each finding as `file:line: what is wrong` and fails if there is one. With --commits it checks the subjects of the
 commits after the one that setup.cfg names, with --message FILE the subject of one commit message.

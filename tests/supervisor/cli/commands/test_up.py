@@ -38,7 +38,7 @@ def test_up_refuses_an_invalid_configuration(home: Path, no_strays: None):
 
 def test_ctrl_c_stops_the_supervisor(home: Path, no_strays: None):
     with Terminal("--home", str(home), "up") as terminal:
-        terminal.see("is up in")
+        terminal.see("started: pid")
         eventually(lambda: stdout_of(home, "run", "--", "true") == "")
         terminal.press(CTRL_C)
         assert terminal.end() == 0
