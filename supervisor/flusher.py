@@ -20,7 +20,7 @@ from ..ipc.store.processes import ProcessTable
 from ..ipc.store.queue import Queue
 from ..ipc.store.sqlite.database import Database
 from ..ipc.store.status import status
-from .integrations.on_batch import Herald
+from .integrations.on_batch import BatchCommand
 from .role import Role, do_nothing, keep_memory
 
 #: Events read from the log in one go, and sessions whose batches are formed in one transaction.
@@ -63,7 +63,7 @@ class Flusher(Role):
         self._bus = Bus(self.selector, self.home, self._log, self._methods.table())
         self.listen_for_hints("flusher", self._receive_hints)
         self._bus.open()
-        self._herald = Herald(self.selector, self._log)
+        self._on_batch = BatchCommand(self.selector, self._log)
 
     def turn(self) -> float:
         """Publish new events, form the batches that are due, answer calls that have waited long enough."""
@@ -71,7 +71,7 @@ class Flusher(Role):
             self.finish()
             return 0.0
         if not self._configured:
-            self._herald.configure()
+            self._on_batch.configure()
             self._configure()
         self._is_hinted = self._is_hinted or self._is_changed()
         if self._is_hinted:
@@ -80,7 +80,7 @@ class Flusher(Role):
             self._form(dict(islice(ended.items(), PAGE)))
             self._publish()
         self._methods.expire()
-        rests = (self._window.due(), self._methods.due(), self._herald.turn(), self.file_watch.rest())
+        rests = (self._window.due(), self._methods.due(), self._on_batch.turn(), self.file_watch.rest())
         return min(rest for rest in rests if rest is not None)
 
     def shutdown(self) -> None:
@@ -88,7 +88,7 @@ class Flusher(Role):
         if self._lock.held:
             self._form_batches(None)
             self._publish()
-            self._herald.leave()
+            self._on_batch.stop()
             self._bus.close()
             self._table.leave(self._number)
             self._database.close()
@@ -127,7 +127,7 @@ class Flusher(Role):
         full = self._count(_ends(lines))
         self._bus.publish(lines)
         self._methods.observe(lines)
-        self._herald.stir()
+        self._on_batch.log_changed()
         return self._form(full) > 0 or not is_all
 
     def _count(self, ends: Mapping[str, int]) -> dict[str, int]:

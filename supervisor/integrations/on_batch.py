@@ -1,4 +1,4 @@
-"""Tells a command of the user's of every batch, one after the other, each until it succeeds."""
+"""Run the user's `on_batch` command for every batch, one after the other, each until it succeeds."""
 
 from __future__ import annotations
 
@@ -16,142 +16,147 @@ from ...ipc.store.events import BATCH, EventLog, Line
 from ..log import log
 from ..system import children
 
-#: Whose cursor says up to where it was told: of everybody's batches, so of no parent's.
+#: The cursor of the command: it belongs to no session, since the command gets the batches of all.
 EVERYONE, CONSUMER = "*", "on_batch"
 #: Events read at a time.
 PAGE = 256
-#: Seconds that the command may take; and between two tries, doubled from the first to the last.
-PATIENCE, FIRST_REST, LAST_REST = 60.0, 1.0, 300.0
-#: Failures of one batch that the log tells of; after them it is silent until the batch is told.
-TOLD = 10
+#: Seconds after which the command is killed.
+TIMEOUT = 60.0
+#: Seconds between two tries, doubled from the first to the last.
+FIRST_DELAY, LAST_DELAY = 1.0, 300.0
+#: Logged failures of one batch. Later ones are not logged until the batch is delivered.
+MAX_LOGGED = 10
 
 
-class Herald:
-    """Part of the flusher, which never waits for it. What was not told when it died, the next one tells."""
+class BatchCommand:
+    """Runs the command as a part of the flusher, which never waits for it.
+
+    A batch that was not delivered when the flusher died is delivered by the next flusher.
+    """
 
     def __init__(self, selector: BaseSelector, log: EventLog) -> None:
-        """Go on from the cursor, where a command is configured."""
+        """Continue from the cursor, if a command is configured."""
         self._selector, self._log = selector, log
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: children.Watch | None = None
         self._waiting: deque[Line] = deque()
-        self._tries = 0
+        self._failures = 0
         self._due = 0.0
         self.configure()
 
     def configure(self) -> None:
-        """Read the user's file; a command that is new there hears of what comes from now on, one that failed now."""
+        """Read the user's file. A new command gets the batches from now on; one that failed is tried at once."""
         self._command = on_batch()
-        goes_on = bool(self._command) and CONSUMER in self._log.cursors(EVERYONE)
+        has_cursor = bool(self._command) and CONSUMER in self._log.cursors(EVERYONE)
         if not self._command:
             self._log.dismiss(EVERYONE, CONSUMER)
-        elif not goes_on:
+        elif not has_cursor:
             self._log.acknowledge(EVERYONE, CONSUMER, self._log.last_seq())
         if self._process is None:
-            self._tries, self._due = 0, 0.0
-        if self._process is None or not goes_on:  # what one comes to that was taken away concerns nobody
+            self._failures, self._due = 0, 0.0
+        if self._process is None or not has_cursor:  # the outcome of a command that was removed does not matter
             self._waiting.clear()
-            self._looked = self._log.cursor(EVERYONE, CONSUMER)
-        self._more = bool(self._command)
+            self._read_up_to = self._log.cursor(EVERYONE, CONSUMER)
+        self._has_more = bool(self._command)
 
-    def stir(self) -> None:
-        """There is something new in the log."""
-        self._more = bool(self._command)
+    def log_changed(self) -> None:
+        """Look for new batches in the next turn."""
+        self._has_more = bool(self._command)
 
     def turn(self) -> float | None:
-        """Do what is due; seconds until the next turn, None where something must happen first."""
+        """Do what is due. Return the seconds until the next turn, or None to wait for an event."""
         if self._process is not None:
-            return self._wait()
+            return self._check_process()
         if not self._command:
             return None
-        if not self._waiting and self._more:
-            self._look()
+        if not self._waiting and self._has_more:
+            self._read()
         if not self._waiting:
-            return 0.0 if self._more else None
-        if (rest := self._due - clock.monotonic()) > 0:
-            return rest
+            return 0.0 if self._has_more else None
+        if (delay := self._due - clock.monotonic()) > 0:
+            return delay
         self._start(self._waiting[0])
         return 0.0
 
-    def leave(self) -> None:
-        """End the command: its batch is told again by the next flusher."""
+    def stop(self) -> None:
+        """Kill the command: the next flusher delivers its batch again."""
         if self._process is not None:
             children.end_group(self._process.pid)
             self._process.wait()
-            self._let_go()
+            self._release()
 
-    def _look(self) -> None:
-        lines, is_all = self._log.page(None, self._looked, PAGE)
-        self._more = not is_all
-        self._looked = lines[-1].seq if lines else self._looked
+    def _read(self) -> None:
+        lines, is_all = self._log.page(None, self._read_up_to, PAGE)
+        self._has_more = not is_all
+        self._read_up_to = lines[-1].seq if lines else self._read_up_to
         self._waiting.extend(line for line in lines if line.type == BATCH)
 
     def _start(self, line: Line) -> None:
         home = self._log.database.home
-        known = (line.parent or "", line.message, str(line.seq), str(home.folder))
-        words = {f"{{{name}}}": word for name, word in zip(BATCH_PLACEHOLDERS, known, strict=True)}
-        command = [filled(element, words) for element in self._command]
+        values = (line.parent or "", line.message, str(line.seq), str(home.folder))
+        placeholders = {f"{{{name}}}": value for name, value in zip(BATCH_PLACEHOLDERS, values, strict=True)}
+        command = [filled(element, placeholders) for element in self._command]
         environment = {**of_nobody(os.environ), "BACKBURNER_HOME": str(home.folder)}
         try:
             self._process = children.start_with_input(command, line.text.encode(), environment, str(home.folder.parent))
         except OSError as error:
             self._failed(line, error.strerror or str(error))
             return
-        self._due = clock.monotonic() + PATIENCE
+        self._due = clock.monotonic() + TIMEOUT
         self._watch = children.watch(self._process.pid)
         if self._watch is not None:
             self._selector.register(self._watch, EVENT_READ, lambda _mask: None)
 
-    def _wait(self) -> float:
-        """Seconds until the command has taken too long; when it has ended, what follows is done at once."""
-        assert self._process is not None, "it was asked for"
+    def _check_process(self) -> float:
+        """Return the seconds until the command's timeout, or 0 if it has ended or was killed."""
+        assert self._process is not None, "the caller has checked it"
         code = self._process.poll()
-        rest = self._due - clock.monotonic()
-        if code is None and rest > 0:
-            return rest
+        left = self._due - clock.monotonic()
+        if code is None and left > 0:
+            return left
         if code is None:
             children.end_group(self._process.pid)
             code = self._process.wait()
-        self._let_go()
-        self._judge(code)
+        self._release()
+        self._ended(code)
         return 0.0
 
-    def _judge(self, code: int) -> None:
+    def _ended(self, code: int) -> None:
         if not self._waiting:
-            self._tries, self._due = 0, 0.0
+            self._failures, self._due = 0, 0.0
         elif code:
             self._failed(self._waiting[0], f"exit code {code}" if code > 0 else children.signal_name(-code))
         else:
-            self._done(self._waiting[0])
+            self._succeeded(self._waiting[0])
 
-    def _failed(self, line: Line, how: str) -> None:
-        self._tries += 1
-        rest = rest_after(self._tries)
-        if self._tries < TOLD:
-            log("batch_failed", how=how, seq=line.seq, rest=rest)
-        elif self._tries == TOLD:
-            log("batch_blocked", how=how, seq=line.seq, tries=self._tries, rest=LAST_REST)
-        self._due = clock.monotonic() + rest
+    def _failed(self, line: Line, reason: str) -> None:
+        self._failures += 1
+        delay = delay_after(self._failures)
+        if self._failures < MAX_LOGGED:
+            log("batch_failed", how=reason, seq=line.seq, rest=delay)
+        elif self._failures == MAX_LOGGED:
+            log("batch_blocked", how=reason, seq=line.seq, tries=self._failures, rest=LAST_DELAY)
+        self._due = clock.monotonic() + delay
 
-    def _done(self, line: Line) -> None:
-        if self._tries >= TOLD:
-            log("batch_delivered", seq=line.seq, tries=self._tries)
+    def _succeeded(self, line: Line) -> None:
+        if self._failures >= MAX_LOGGED:
+            log("batch_delivered", seq=line.seq, tries=self._failures)
         self._log.acknowledge(EVERYONE, CONSUMER, line.seq)
         self._waiting.popleft()
-        self._tries, self._due = 0, 0.0
+        self._failures, self._due = 0, 0.0
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         if self._watch is not None:
             self._selector.unregister(self._watch)
             self._watch.close()
         self._process = self._watch = None
 
 
-def rest_after(tries: int) -> float:
-    """Seconds from a batch's failure number `tries` to its next try."""
-    return Backoff(FIRST_REST, LAST_REST).delay(tries - 1)
+def delay_after(failures: int) -> float:
+    """Return the seconds from a batch's failure number `failures` to its next try."""
+    return Backoff(FIRST_DELAY, LAST_DELAY).delay(failures - 1)
 
 
-def filled(template: str, words: dict[str, str]) -> str:
-    """Put the words in place of their names, once: a message may itself contain `{home}`."""
-    return re.sub("|".join(map(re.escape, words)), lambda found: words[found[0]], template)
+def filled(template: str, placeholders: dict[str, str]) -> str:
+    """Replace placeholders by their values, once: a message may itself contain `{home}`."""
+    return re.sub("|".join(map(re.escape, placeholders)), lambda found: placeholders[found[0]], template)

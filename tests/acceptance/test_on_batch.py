@@ -1,4 +1,4 @@
-"""A command of the user's is told of every batch, whatever is killed; only the user's own file says which."""
+"""The user's `on_batch` command gets every batch, whatever is killed. Only the user's own file configures it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ import pytest
 from tests.helpers.stage import Stage
 from tests.helpers.wait import eventually
 
-#: Adds what it is told to a file, a line a batch, and then does as another file says.
-HERALD = """\
+#: Appends each batch to a file as a line; then hangs or fails if the files `hold` or `fail` exist.
+SCRIPT = """\
 #!/bin/sh
 hold=; [ ! -e "$1/hold" ] || hold=1
-echo "$2|$3|$BACKBURNER_HOME" >> "$1/words"
+echo "$2|$3|$BACKBURNER_HOME" >> "$1/arguments"
 env > "$1/environment"
-cat >> "$1/told"; echo >> "$1/told"
+cat >> "$1/batches"; echo >> "$1/batches"
 [ -z "$hold" ] || exec sleep 600
 [ ! -e "$1/fail" ] || { rm "$1/fail"; exit 3; }
 """
 
 
 @pytest.fixture
-def ear(tmp_path: Path) -> Path:
-    """The folder where the command writes; it is what the user's configuration names."""
-    script = tmp_path / "herald"
-    script.write_text(HERALD)
+def output(tmp_path: Path) -> Path:
+    """The folder to which the user's configured command writes."""
+    script = tmp_path / "batch-script"
+    script.write_text(SCRIPT)
     script.chmod(0o755)
     configure([str(script), str(tmp_path), "{message}", "{parent_session_id}"])
     return tmp_path
@@ -43,18 +43,18 @@ def configure(command: list[str]) -> None:
     path.write_text(f"on_batch = {json.dumps(command)}\nnotification_batch_window_ms = 10\n")
 
 
-def told(ear: Path) -> list[dict[str, Any]]:
-    path = ear / "told"
+def delivered(output: Path) -> list[dict[str, Any]]:
+    path = output / "batches"
     return [json.loads(line) for line in path.read_text().splitlines() if line] if path.exists() else []
 
 
-def until_told(stage: Stage, ear: Path, *ids: str) -> None:
-    """Wait until these tasks, and no other, were told of, in this order; repetitions count once."""
+def wait_for_delivery(stage: Stage, output: Path, *ids: str) -> None:
+    """Wait until exactly these tasks were delivered, in this order; repetitions count once."""
 
-    def heard() -> list[str]:
-        return list(dict.fromkeys(task["id"] for batch in told(ear) for task in batch["tasks"]))
+    def found() -> list[str]:
+        return list(dict.fromkeys(task["id"] for batch in delivered(output) for task in batch["tasks"]))
 
-    eventually(lambda: heard() == list(ids), stage.patience, f"{ids} to be told")
+    eventually(lambda: found() == list(ids), stage.patience, f"the delivery of {ids}")
 
 
 def run(stage: Stage, parent: str = "P") -> str:
@@ -63,64 +63,64 @@ def run(stage: Stage, parent: str = "P") -> str:
     return id
 
 
-def test_every_batch_from_then_on_is_told_once_with_its_json(stage: Stage, ear: Path):
+def test_command_gets_every_new_batch_once_as_json(stage: Stage, output: Path):
     stage.up(notification_batch_window_ms=10)
     ids = [run(stage, parent) for parent in ("P", "Q")]
-    until_told(stage, ear, *ids)
-    assert [(batch["parentSessionId"], batch["type"]) for batch in told(ear)] == [
+    wait_for_delivery(stage, output, *ids)
+    assert [(batch["parentSessionId"], batch["type"]) for batch in delivered(output)] == [
         ("P", "background_tasks_batch"),
         ("Q", "background_tasks_batch"),
     ]
-    words = (ear / "words").read_text().splitlines()
-    assert words[0] == f"1 background task completed successfully.|P|{stage.folder}"
+    arguments = (output / "arguments").read_text().splitlines()
+    assert arguments[0] == f"1 background task completed successfully.|P|{stage.folder}"
     stage.say("down")
     stage.up(notification_batch_window_ms=10)
     third = run(stage)
-    until_told(stage, ear, *ids, third)
-    assert len(told(ear)) == 3
+    wait_for_delivery(stage, output, *ids, third)
+    assert len(delivered(output)) == 3
 
 
-def test_the_command_has_nothing_in_its_environment_that_is_said_to_our_processes(stage: Stage, ear: Path):
+def test_command_gets_no_internal_environment_variables(stage: Stage, output: Path):
     stage.up(notification_batch_window_ms=10)
-    until_told(stage, ear, run(stage))
-    lines = (ear / "environment").read_text().splitlines()
+    wait_for_delivery(stage, output, run(stage))
+    lines = (output / "environment").read_text().splitlines()
     assert [line for line in lines if line.startswith("BACKBURNER_")] == [f"BACKBURNER_HOME={stage.folder}"]
     assert any(line.startswith("PATH=") for line in lines)
 
 
-def test_what_failed_is_told_again(stage: Stage, ear: Path):
-    (ear / "fail").touch()
+def test_batch_is_delivered_again_after_a_failure(stage: Stage, output: Path):
+    (output / "fail").touch()
     stage.up(notification_batch_window_ms=10)
     id = run(stage)
-    eventually(lambda: len(told(ear)) == 2, stage.patience)
-    until_told(stage, ear, id)
+    eventually(lambda: len(delivered(output)) == 2, stage.patience)
+    wait_for_delivery(stage, output, id)
     assert "on_batch failed (exit code 3)" in stage.home.log.read_text()
 
 
-def test_what_a_killed_flusher_was_telling_the_next_one_tells(stage: Stage, ear: Path):
-    (ear / "hold").touch()
+def test_next_flusher_delivers_the_batch_of_a_killed_one(stage: Stage, output: Path):
+    (output / "hold").touch()
     stage.up(notification_batch_window_ms=10)
     id = run(stage)
-    eventually(lambda: len(told(ear)) == 1, stage.patience)
-    (ear / "hold").unlink()
+    eventually(lambda: len(delivered(output)) == 1, stage.patience)
+    (output / "hold").unlink()
     stage.kill("flusher")
-    eventually(lambda: len(told(ear)) == 2, stage.patience)
-    until_told(stage, ear, id)
+    eventually(lambda: len(delivered(output)) == 2, stage.patience)
+    wait_for_delivery(stage, output, id)
 
 
-def test_while_the_command_hangs_everybody_else_is_served(stage: Stage, ear: Path):
-    (ear / "hold").touch()
+def test_hanging_command_does_not_block_other_clients(stage: Stage, output: Path):
+    (output / "hold").touch()
     stage.up(notification_batch_window_ms=10)
     first = run(stage)
-    eventually(lambda: len(told(ear)) == 1, stage.patience)
+    eventually(lambda: len(delivered(output)) == 1, stage.patience)
     second = run(stage, "Q")
     assert stage.say("wait", second) == "1 background task completed successfully.\n"
     assert json.loads(stage.say("status", "--json"))["flusher"] is not None
-    until_told(stage, ear, first)
+    wait_for_delivery(stage, output, first)
     stage.down()
 
 
-def test_a_command_that_is_not_there_harms_nobody(stage: Stage, tmp_path: Path):
+def test_missing_command_does_no_harm(stage: Stage, tmp_path: Path):
     configure(["no-such-program-anywhere"])
     stage.up(notification_batch_window_ms=10)
     run(stage)
@@ -128,7 +128,7 @@ def test_a_command_that_is_not_there_harms_nobody(stage: Stage, tmp_path: Path):
     run(stage)
 
 
-def test_reload_makes_a_new_command_count_for_what_comes_then(stage: Stage, tmp_path: Path, ear: Path):
+def test_reload_applies_a_new_command_to_later_batches(stage: Stage, tmp_path: Path, output: Path):
     path = Path(os.environ["XDG_CONFIG_HOME"]) / "backburner" / "config.toml"
     text = path.read_text()
     path.write_text("notification_batch_window_ms = 10\n")
@@ -137,18 +137,18 @@ def test_reload_makes_a_new_command_count_for_what_comes_then(stage: Stage, tmp_
     stage.say("flush")
     path.write_text(text)
     stage.say("reload")
-    eventually(lambda: stage.say("config", "show").count("herald") == 1, stage.patience)
+    eventually(lambda: stage.say("config", "show").count("batch-script") == 1, stage.patience)
 
-    def a_later_one_is_told() -> bool:
+    def later_batch_is_delivered() -> bool:
         run(stage, "later")
-        return bool(told(ear))
+        return bool(delivered(output))
 
-    eventually(a_later_one_is_told, stage.patience)
-    assert {batch["parentSessionId"] for batch in told(ear)} == {"later"}
+    eventually(later_batch_is_delivered, stage.patience)
+    assert {batch["parentSessionId"] for batch in delivered(output)} == {"later"}
 
 
 @pytest.mark.parametrize("where", ["backburner.toml", ".backburner/config.toml"])
-def test_a_checkouts_file_that_names_a_command_is_a_mistake_and_is_not_believed(stage: Stage, ear: Path, where: str):
+def test_command_in_a_file_of_the_checkout_is_refused(stage: Stage, output: Path, where: str):
     path = stage.folder.parent / where
     path.write_text('on_batch = ["touch", "/tmp/owned"]\n')
     os.chdir(stage.folder.parent)
@@ -159,9 +159,9 @@ def test_a_checkouts_file_that_names_a_command_is_a_mistake_and_is_not_believed(
 
 
 class Opencode(BaseHTTPRequestHandler):
-    """As much of opencode's server as is asked."""
+    """The part of opencode's server that is used."""
 
-    asked: list[tuple[str, Any]]
+    requests: list[tuple[str, Any]]
     down = False
 
     def do_GET(self) -> None:
@@ -174,8 +174,8 @@ class Opencode(BaseHTTPRequestHandler):
         self._answer(200, json.dumps(sessions).encode())
 
     def do_POST(self) -> None:
-        said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.asked.append((self.path, said))
+        document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.requests.append((self.path, document))
         self._answer(500 if self.down else 204, b"")
 
     def _answer(self, status: int, text: bytes) -> None:
@@ -185,12 +185,12 @@ class Opencode(BaseHTTPRequestHandler):
         self.wfile.write(text)
 
     def log_message(self, format: str, *words: Any) -> None:
-        """The test looks at what was asked."""
+        """Log nothing: the tests look at `requests`."""
 
 
 @pytest.fixture
 def opencode() -> Iterator[tuple[type[Opencode], str]]:
-    handler = type("Handler", (Opencode,), {"asked": []})
+    handler = type("Handler", (Opencode,), {"requests": []})
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
         yield handler, f"http://127.0.0.1:{server.server_port}"
@@ -198,19 +198,19 @@ def opencode() -> Iterator[tuple[type[Opencode], str]]:
 
 
 @pytest.mark.parametrize(("parent", "session"), [("ses_1", "ses_1"), ("cwd:/work", "ses_new")])
-def test_a_session_of_opencode_is_prompted_with_what_it_was_not_told_once(live: Stage, opencode, parent, session):
+def test_opencode_session_is_prompted_once(live: Stage, opencode, parent, session):
     handler, url = opencode
     id = run(live, parent)
     live.say("flush")
     batch = json.dumps({"parentSessionId": parent, "message": "1 task", "tasks": []})
     for _ in range(2):
         live.say("wake", "opencode", "--url", url, stdin=batch)
-    ((path, said),) = handler.asked
+    ((path, document),) = handler.requests
     assert path == f"/session/{session}/prompt_async"
-    assert f"- {id}" in said["parts"][0]["text"]
+    assert f"- {id}" in document["parts"][0]["text"]
 
 
-def test_what_opencode_refuses_is_not_acknowledged(live: Stage, opencode):
+def test_prompt_that_opencode_refuses_is_not_acknowledged(live: Stage, opencode):
     handler, url = opencode
     run(live, "ses_1")
     handler.down = True
@@ -218,17 +218,17 @@ def test_what_opencode_refuses_is_not_acknowledged(live: Stage, opencode):
     assert live.run("wake", "opencode", "--url", url, stdin=batch).returncode == 111
     handler.down = False
     live.say("wake", "opencode", "--url", url, stdin=batch)
-    assert len(handler.asked) == 2
+    assert len(handler.requests) == 2
 
 
-def test_a_parent_that_is_no_session_of_opencodes_is_left_alone(live: Stage, opencode):
+def test_parent_that_is_no_opencode_session_is_ignored(live: Stage, opencode):
     handler, url = opencode
-    run(live, "somebody")
-    live.say("wake", "opencode", "--url", url, stdin='{"parentSessionId": "somebody", "message": "", "tasks": []}')
-    assert handler.asked == []
+    run(live, "other")
+    live.say("wake", "opencode", "--url", url, stdin='{"parentSessionId": "other", "message": "", "tasks": []}')
+    assert handler.requests == []
 
 
-def test_the_desktop_is_told_by_notify_send(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_desktop_is_notified_by_notify_send(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     program = tmp_path / "notify-send"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/shown\n')
     program.chmod(0o755)
@@ -241,5 +241,5 @@ def test_the_desktop_is_told_by_notify_send(stage: Stage, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no"])
-def test_what_is_no_batch_is_refused(stage: Stage, text: str):
+def test_input_that_is_no_batch_is_refused(stage: Stage, text: str):
     assert stage.run("wake", "desktop", stdin=text).returncode == 2
