@@ -16,6 +16,9 @@ Handler = Callable[[Payload], object]
 #: What to subscribe to in order to hear every type.
 EVERY = "*"
 
+#: The consumer that the hooks and the MCP server of a session share: its cursor marks what the model has read.
+MODEL = "model"
+
 #: All that subscribers can be told.
 TYPES = (
     "background_task_started",

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from ..errors import InvalidInput
 from ..machine.identity import Identity
+from ..model.event import MODEL
 from ..validation import Text
 from .applied_config import applied_configuration
 from .events import acknowledge, cursors, form_batch, last_seq, more_to_come, tell
-from .inbox import MODEL
 from .sessions import clear_successor, is_held, note_served, note_session, served_for, session_of, set_successor
 from .sqlite.database import Database, Transaction
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .. import clock
 from ..errors import InvalidInput
@@ -107,6 +107,25 @@ class EventLog:
         with self.database.read() as transaction:
             rows = transaction.all("list_unbatched")
         return {row["parent"]: (row["count"], row["since"]) for row in rows}
+
+    def has_unbatched(self, parent: str) -> bool:
+        """Return True if outcomes of the parent's tasks are in no batch yet."""
+        with self.database.read() as transaction:
+            return bool(transaction.value("has_waiting_end", {"parent": parent}))
+
+    def unread_batches(self, parent: str, consumer: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
+        """Return the first batches that a consumer has not acknowledged, with their numbers.
+
+        `allComplete` is as it is now: it may have changed since a batch was formed.
+        """
+        values = {"parent": parent, "consumer": consumer, "limit": limit}
+        with self.database.read() as transaction:
+            rows = transaction.all("list_unread", values)
+            is_busy = bool(rows) and more_to_come(transaction, parent, 0)
+        batches = [(row["seq"], json.loads(row["body"]) | {"allComplete": False}) for row in rows]
+        if batches:
+            batches[-1][1]["allComplete"] = not is_busy
+        return batches
 
     def count_unbatched(self) -> int:
         """How many ends wait for a batch."""

@@ -1,1 +1,1 @@
-"""How the sessions of agents are told: by hooks, by an MCP server, by commands; and how their clients are set up."""
+"""Integrations with agents' clients: MCP server, hooks, installation, and commands that run for a batch."""

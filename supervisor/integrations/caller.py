@@ -1,81 +1,104 @@
-"""Whose session calls a tool: what the call says, what the client tells beside it, what is known of its process."""
+"""Find the session behind a tool call, and the client's process that started this one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from ...ipc.machine.ancestry import client
+from ...ipc.machine import proc
 from ...ipc.machine.identity import Identity
-from ...ipc.model.launch import LAUNCH_FIELDS
 from ...ipc.store.sessions import note_served, served_for, session_of, successor_of
-from ...ipc.store.sqlite.database import Database
+from ...ipc.store.sqlite.database import Database, Transaction
 
-#: What clients put beside a call: the session's id, or the thread's, as each of them calls it.
-BESIDE = ("sessionId", "threadId")
-#: What a client with hooks puts beside a call.
-HOOKED = "claudecode/toolUseId"
-#: The variable in which a client tells what it starts which session it was in then.
+#: The fields of a call's metadata in which clients put the ID of the session or thread.
+META_FIELDS = ("sessionId", "threadId")
+#: The field of a call's metadata that only a client with hooks sets.
+HOOK_META_FIELD = "claudecode/toolUseId"
+#: The environment variable with the session in which the client started the server.
 VARIABLE = "CLAUDE_CODE_SESSION_ID"
-_SESSION = LAUNCH_FIELDS["parentSessionId"]
+
+#: Programs between a client and this process: shells and launchers.
+LAUNCHERS = frozenset("sh bash dash zsh fish ksh env nice timeout setsid sudo uv uvx pipx".split())
+
+Meta = Mapping[str, Any] | None
 
 
-class Callers:
-    """Who is behind the calls that reach one server process."""
+class SessionResolver:
+    """Finds the sessions behind the calls that reach one server process."""
 
     def __init__(self, environ: Mapping[str, str], cwd: str) -> None:
-        """`environ` and `cwd` are what the client started the server with."""
-        self._started_for = _first([environ.get(VARIABLE)]) or f"cwd:{cwd}"
+        """Take the environment and the folder in which the client started the server."""
+        self._started_for = _first_session([environ.get(VARIABLE)]) or f"cwd:{cwd}"
 
     @cached_property
-    def _process(self) -> Identity | None:
-        return client()
+    def _client(self) -> Identity | None:
+        return client_process()
 
-    def parent(self, said: str | None, beside: Mapping[str, Any] | None, database: Database | None) -> str:
-        """The session: what the argument says, else the client, else a hook that the client called, else the start.
+    def session(self, argument: str | None, meta: Meta, database: Database | None) -> str:
+        """Return the session of a call.
 
-        A client may go on in another session than it started the server for, without a word; its hooks know.
+        It is named by the argument, else by the metadata, else by the client's last hook, else by the server's start.
+        A client may switch to another session without a call or a restart, but its hooks name the new one.
         """
-        told = said or _first([(beside or {}).get(name) for name in BESIDE])
+        named = argument or _first_session((meta or {}).get(name) for name in META_FIELDS)
         if database is None:
-            return told or self._started_for
+            return named or self._started_for
         with database.read() as transaction:
-            found = told or self._noted(transaction) or self._started_for
+            found = named or self._hook_session(transaction) or self._started_for
             return successor_of(transaction, found) or found
 
-    def is_told_by_hook(self, parent: str, beside: Mapping[str, Any] | None, database: Database | None) -> bool:
-        """Whether a hook of the client comes right after this call and tells that session what is unread.
+    def is_notified_by_hook(self, session: str, meta: Meta, database: Database | None) -> bool:
+        """Return True if a hook of the client runs after this call and delivers the session's notifications.
 
-        It tells only the client's own session, which a call need not be for; and it knows whether that session itself
-        has called or a helper of it, which must not be told: we do not.
+        A hook delivers only to the client's own session. Unlike the server, it knows whether that session has called
+        or a subagent of it, which must not get the notifications.
         """
-        if database is None or HOOKED not in (beside or {}):
+        if database is None or HOOK_META_FIELD not in (meta or {}):
             return False
         with database.read() as transaction:
-            noted = self._noted(transaction)
-            return noted is not None and parent in (noted, successor_of(transaction, noted))
+            own = self._hook_session(transaction)
+            return own is not None and session in (own, successor_of(transaction, own))
 
-    def note(self, database: Database) -> None:
-        """Have a hook that comes later know for whom this client launched before, where none has come yet."""
-        if self._process is None:
+    def remember_start(self, database: Database) -> None:
+        """Store the session that this server launches for, unless a hook has named one; later hooks need it."""
+        if self._client is None:
             return
         with database.read() as transaction:
-            known = session_of(transaction, self._process) or served_for(transaction, self._process)
+            known = session_of(transaction, self._client) or served_for(transaction, self._client)
         if known is None:
             with database.write(durable=False) as transaction:
-                note_served(transaction, self._process, self._started_for)
+                note_served(transaction, self._client, self._started_for)
 
-    def _noted(self, transaction: Any) -> str | None:
-        return None if self._process is None else session_of(transaction, self._process)
-
-
-def _first(found: Iterable[object]) -> str | None:
-    """The first that can be one session's id."""
-    return next((one for one in found if isinstance(one, str) and _SESSION.missed(one) is None), None)
+    def _hook_session(self, transaction: Transaction) -> str | None:
+        return None if self._client is None else session_of(transaction, self._client)
 
 
-def here(environ: Mapping[str, str] = os.environ) -> Callers:
-    """Those of this process."""
-    return Callers(environ, os.getcwd())
+def this_process() -> SessionResolver:
+    """Return the resolver for the server in this process."""
+    return SessionResolver(os.environ, os.getcwd())
+
+
+def client_process() -> Identity | None:
+    """Return the nearest ancestor that is neither a shell nor a launcher, or None if it is unknown."""
+    found = next((pid for pid, name in _ancestors() if name not in LAUNCHERS), None)
+    return None if found is None else Identity.of(found)
+
+
+def _first_session(candidates: Iterable[object]) -> str | None:
+    from ...ipc.model.launch import LAUNCH_FIELDS  # hooks, which import this module, start faster without it
+
+    shape = LAUNCH_FIELDS["parentSessionId"]
+    return next((one for one in candidates if isinstance(one, str) and shape.missed(one) is None), None)
+
+
+def _ancestors() -> Iterator[tuple[int, str]]:
+    """Yield the number and name of each ancestor, from the parent up to but not including process 1."""
+    pid = os.getppid()
+    while pid > 1:
+        name, parent = proc.name(pid), proc.parent(pid)
+        if name is None or parent is None:
+            return
+        yield pid, name
+        pid = parent

@@ -1,4 +1,4 @@
-"""What a client's hook asks, and what it is answered, in that client's form."""
+"""The input of a client's hook, and the response that delivers unread notifications in that client's format."""
 
 from __future__ import annotations
 
@@ -10,116 +10,118 @@ from pathlib import Path
 from typing import Any
 
 from ...ipc.home import Home
-from ...ipc.machine.ancestry import client
 from ...ipc.machine.identity import Identity
-from ...ipc.store.inbox import Inbox, Unread
 from ...ipc.store.sessions import served_for, session_of, successor_of
 from ...ipc.store.sqlite.database import Database
 from ...ipc.store.sqlite.write_gate import Gate
+from .caller import client_process
+from .inbox import Inbox, Unread
 
-#: Seconds that a hook waits for the write gate: what it cannot tell now, the next one tells.
-PATIENCE = 0.5
+#: Seconds that a hook waits for the write gate. What it cannot deliver now, the next hook delivers.
+GATE_TIMEOUT = 0.5
 
-#: The events at which a model can be told something, and the one at which it would stop, by client.
+#: By client: the events whose response may add context for the model.
 CONTEXT = {
     "claude": ("SessionStart", "UserPromptSubmit", "PostToolUse"),
     "codex": ("SessionStart", "UserPromptSubmit", "PostToolUse"),
     "gemini": ("SessionStart", "BeforeAgent", "AfterTool"),
 }
+#: By client: the event at which the model is about to stop.
 STOP = {"claude": "Stop", "codex": "Stop", "gemini": "AfterAgent"}
-#: How a client is asked to go on instead of stopping.
-GO_ON = {"claude": "block", "codex": "block", "gemini": "deny"}
+#: By client: the decision that makes the model continue instead.
+CONTINUE = {"claude": "block", "codex": "block", "gemini": "deny"}
 
 
 @dataclass(frozen=True)
-class Question:
-    """A hook's JSON, as far as it matters."""
+class HookInput:
+    """The fields of a hook's JSON input that are used."""
 
     event: str
     session: str
     cwd: str | None
-    #: Whether the model goes on only because a hook had it go on.
-    going_on: bool = False
-    #: Whether it is about a helper of the session's, which is not told the session's notices.
-    is_aside: bool = False
-    #: Why a session starts.
+    #: The model continues only because a hook has kept it from stopping.
+    stop_hook_active: bool = False
+    #: The event belongs to a subagent, which does not get the session's notifications.
+    is_subagent: bool = False
+    #: Why the session starts.
     source: str | None = None
 
     @classmethod
-    def of(cls, text: str) -> Question:
-        """Read it. Raises ValueError for anything else."""
-        said = json.loads(text)
-        if not isinstance(said, dict):
+    def parse(cls, text: str) -> HookInput:
+        """Read the input. Raises ValueError."""
+        fields = json.loads(text)
+        if not isinstance(fields, dict):
             raise ValueError("expected an object")
-        event, session, cwd = (said.get(name) for name in ("hook_event_name", "session_id", "cwd"))
+        event, session, cwd = (fields.get(name) for name in ("hook_event_name", "session_id", "cwd"))
         if not (isinstance(event, str) and isinstance(session, str) and session):
             raise ValueError("expected hook_event_name and session_id")
-        known = cwd if isinstance(cwd, str) and cwd else None
-        going_on, is_aside = bool(said.get("stop_hook_active")), bool(said.get("agent_id"))
-        return cls(event, session, known, going_on, is_aside, said.get("source"))
+        known_cwd = cwd if isinstance(cwd, str) and cwd else None
+        stop_hook_active, is_subagent = bool(fields.get("stop_hook_active")), bool(fields.get("agent_id"))
+        return cls(event, session, known_cwd, stop_hook_active, is_subagent, fields.get("source"))
 
 
-class Hook:
-    """One hook's work: whom it is about, what that one is told."""
+class HookRun:
+    """One run of a hook in one state directory."""
 
-    def __init__(self, home: Home, question: Question, kind: str) -> None:
-        """Look in that home, which exists; `kind` is the client's name. Raises BadHome, Temporary, Permanent."""
+    def __init__(self, home: Home, hook_input: HookInput, client: str) -> None:
+        """Open the state directory, which must exist. Raises BadHome, Temporary, Permanent."""
         home.check()
-        Gate.of(home.lock("gate")).patience = PATIENCE
-        self._database = Database(home)  # synced: it tells; in a home that syncs nothing it costs nothing
-        self._question, self._kind = question, kind
-        self._inbox = Inbox(self._database, question.session)
+        Gate.of(home.lock("gate")).patience = GATE_TIMEOUT
+        self._database = Database(home)  # durability "full": what is delivered must not be lost afterwards
+        self._input, self._client = hook_input, client
+        self._inbox = Inbox(self._database, hook_input.session)
 
-    def __enter__(self) -> Hook:
+    def __enter__(self) -> HookRun:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._database.close()
 
-    def arrive(self) -> None:
-        """Note who asks; a session that goes on under another id takes over from the former. Raises Temporary."""
-        process = client()
+    def record_session(self) -> None:
+        """Store which session the client's process has; adopt the session that it continues. Raises Temporary."""
+        process = client_process()
         if process is None:
             return
-        successor, known = self._known(process)
-        if {successor, *known} != {self._question.session}:
+        successor, known = self._known_sessions(process)
+        if {successor, *known} != {self._input.session}:
             from ...ipc.store.adoption import appear, arrive
 
-            come = arrive if self._takes_over() else appear
-            come(self._database, process, self._question.session, successor)
+            record = arrive if self._continues_former_session() else appear
+            record(self._database, process, self._input.session, successor)
 
-    def _takes_over(self) -> bool:
-        """Whether another id in the same process means that the session goes on under it."""
-        return self._kind == "claude" or (self._question.event, self._question.source) == ("SessionStart", "clear")
+    def _continues_former_session(self) -> bool:
+        """Return True if a new ID in the same process continues the former session."""
+        return self._client == "claude" or (self._input.event, self._input.source) == ("SessionStart", "clear")
 
-    def _known(self, process: Identity) -> tuple[str, set[str | None]]:
+    def _known_sessions(self, process: Identity) -> tuple[str, set[str | None]]:
         with self._database.read() as transaction:
-            successor = successor_of(transaction, self._question.session)
+            successor = successor_of(transaction, self._input.session)
             known = {session_of(transaction, process), served_for(transaction, process)}
-            return successor or self._question.session, known
+            return successor or self._input.session, known
 
     def unread(self) -> Unread | None:
-        """What the model is to be told now, if it can be told anything at this event. Raises Temporary."""
-        asked = self._question
-        told_here = asked.event in CONTEXT[self._kind] or (asked.event == STOP[self._kind] and not asked.going_on)
-        return self._inbox.unread() if told_here and not asked.is_aside else None
+        """Return what can be delivered at this event, or None. Raises Temporary."""
+        event = self._input.event
+        stops = event == STOP[self._client] and not self._input.stop_hook_active
+        delivers = stops or event in CONTEXT[self._client]
+        return self._inbox.unread() if delivers and not self._input.is_subagent else None
 
-    def answer(self, unread: Unread) -> dict[str, Any]:
-        """That, in the client's form."""
-        if self._question.event == STOP[self._kind]:
-            return {"decision": GO_ON[self._kind], "reason": unread.text}
-        return {"hookSpecificOutput": {"hookEventName": self._question.event, "additionalContext": unread.text}}
+    def response(self, unread: Unread) -> dict[str, Any]:
+        """Return the response that delivers the notifications, in the client's format."""
+        if self._input.event == STOP[self._client]:
+            return {"decision": CONTINUE[self._client], "reason": unread.text}
+        return {"hookSpecificOutput": {"hookEventName": self._input.event, "additionalContext": unread.text}}
 
     def acknowledge(self, unread: Unread) -> None:
-        """It was told. Raises Temporary."""
+        """Mark the notifications as read. Raises Temporary."""
         self._inbox.acknowledge(unread.seq)
 
 
-def home_of(named: str | None, question: Question, environ: Mapping[str, str]) -> Home | None:
-    """The home that is meant, if there is one: the session's folder's, else its project's.
+def find_home(named: str | None, hook_input: HookInput, environ: Mapping[str, str]) -> Home | None:
+    """Return the state directory that is named or belongs to the session's folder or project, if it exists.
 
-    A client that does not tell the session's folder starts us in it. Raises BadHome, FileNotFoundError.
+    A client that does not name the session's folder starts the hook in it. Raises BadHome, FileNotFoundError.
     """
-    folders = [question.cwd or os.getcwd(), *(environ.get(f"{name}_PROJECT_DIR") for name in ("CLAUDE", "GEMINI"))]
-    homes = [Home.find(named, Path(folder)) for folder in folders if folder]
+    projects = (environ.get(f"{client}_PROJECT_DIR") for client in ("CLAUDE", "GEMINI"))
+    homes = [Home.find(named, Path(folder)) for folder in (hook_input.cwd or os.getcwd(), *projects) if folder]
     return next((home for home in homes if home.database.exists()), None)

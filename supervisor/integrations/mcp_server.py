@@ -1,4 +1,4 @@
-"""The tools over the Model Context Protocol, and notices at the end of every answer."""
+"""The MCP server: the tools, and unread notifications at the end of every answer."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ...ipc.errors import BackburnerError
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.distribution import version
-from ...ipc.store.inbox import Inbox, telling
 from ..log import log
-from .caller import here
-from .mcp_tools import INSTRUCTIONS, TOOLS, Office
+from .caller import this_process
+from .inbox import Inbox, delivering
+from .mcp_tools import INSTRUCTIONS, TOOLS, ToolService
 
 if TYPE_CHECKING:
     from anyio import AsyncFile
@@ -31,60 +31,60 @@ Context = ServerRequestContext[Any, Any]
 Document = dict[str, Any]
 
 
-class Outgoing:
-    """The way out: what is unread is added to an answer just before it leaves, and acknowledged when it has left."""
+class NotifyingOutput:
+    """The server's output. It appends unread notifications to an answer, and acknowledges them once it is written."""
 
-    def __init__(self, descriptor: int, office: Office) -> None:
+    def __init__(self, descriptor: int, service: ToolService) -> None:
         """Write to that descriptor."""
-        self._descriptor, self._office = descriptor, office
-        self._parents: dict[str | int, str] = {}
+        self._descriptor, self._service = descriptor, service
+        self._sessions: dict[str | int, str] = {}
 
-    def expect(self, request: str | int, parent: str) -> None:
-        """The answer to this request goes to the model of that session."""
-        self._parents[request] = parent
+    def expect(self, request: str | int, session: str) -> None:
+        """Append the session's notifications to the answer to this request."""
+        self._sessions[request] = session
 
     def forget(self, request: str | int) -> None:
-        """It will not be answered."""
-        self._parents.pop(request, None)
+        """Expect no answer to this request any more."""
+        self._sessions.pop(request, None)
 
     async def write(self, line: str) -> None:
-        """One message. Raises OSError."""
+        """Write one message. Raises OSError."""
         document = json.loads(line)
-        parent = self._parents.pop(document.get("id"), None)
-        if parent is None or "result" not in document:
-            self._send(document)
+        session = self._sessions.pop(document.get("id"), None)
+        if session is None or "result" not in document:
+            self._write(document)
         else:
-            await asyncio.to_thread(self._tell, document, parent)
+            await asyncio.to_thread(self._write_with_notifications, document, session)
 
     async def flush(self) -> None:
-        """Nothing is held back."""
+        """Do nothing: `write` has no buffer."""
 
-    def _tell(self, document: Document, parent: str) -> None:
-        """Answer, with the notices if they can be had now; what cannot be told is told with another answer."""
-        sent = False
+    def _write_with_notifications(self, document: Document, session: str) -> None:
+        """Write the answer even if the notifications cannot be read now: another answer delivers them."""
+        is_written = False
         try:
-            with self._turn(parent):
-                inbox = self._inbox(parent)
+            with self._delivering(session):
+                inbox = self._inbox(session)
                 unread = inbox and inbox.unread()
                 if unread:
                     document["result"]["content"].append({"type": "text", "text": unread.text})
-                self._send(document)
-                sent = True
+                self._write(document)
+                is_written = True
                 if inbox and unread:
                     inbox.acknowledge(unread.seq)
         except BackburnerError as error:
             log("trouble", rest=0.0, why=error)
-            if not sent:
-                self._send(document)
+            if not is_written:
+                self._write(document)
 
-    def _turn(self, parent: str) -> AbstractContextManager[None]:
-        return nullcontext() if self._office.database is None else telling(self._office.home, parent)
+    def _delivering(self, session: str) -> AbstractContextManager[None]:
+        return nullcontext() if self._service.database is None else delivering(self._service.home, session)
 
-    def _inbox(self, parent: str) -> Inbox | None:
-        database = self._office.database
-        return None if database is None else Inbox(database, parent)
+    def _inbox(self, session: str) -> Inbox | None:
+        database = self._service.database
+        return None if database is None else Inbox(database, session)
 
-    def _send(self, document: Document) -> None:
+    def _write(self, document: Document) -> None:
         left = json.dumps(document, ensure_ascii=False).encode() + b"\n"
         while left:
             with failpoint("mcp.send"):
@@ -92,33 +92,33 @@ class Outgoing:
 
 
 def serve(home: Home) -> None:
-    """Serve the client at stdin and stdout until it hangs up."""
-    wire = os.dup(STDOUT)
-    os.dup2(STDERR, STDOUT)  # what anything else prints must not be taken for an answer
-    asyncio.run(_serve(Office(home, here()), wire))
+    """Serve the client on stdin and stdout until it disconnects."""
+    descriptor = os.dup(STDOUT)
+    os.dup2(STDERR, STDOUT)  # output of other code must not be mistaken for a message
+    asyncio.run(_serve(ToolService(home, this_process()), descriptor))
 
 
-async def _serve(office: Office, wire: int) -> None:
-    out = Outgoing(wire, office)
-    server = _server(office, out)
-    async with stdio_server(stdout=cast("AsyncFile[str]", out)) as (incoming, outgoing):
+async def _serve(service: ToolService, descriptor: int) -> None:
+    output = NotifyingOutput(descriptor, service)
+    server = _server(service, output)
+    async with stdio_server(stdout=cast("AsyncFile[str]", output)) as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-def _server(office: Office, out: Outgoing) -> Server[Any]:
+def _server(service: ToolService, output: NotifyingOutput) -> Server[Any]:
     async def list_tools(_context: Context, _params: types.PaginatedRequestParams | None) -> types.ListToolsResult:
         return types.ListToolsResult(tools=[_tool(name) for name in TOOLS])
 
     async def call_tool(context: Context, params: types.CallToolRequestParams) -> types.CallToolResult:
         assert context.request_id is not None, "a call is a request"
         try:
-            checked = office.check(params.name, params.arguments or {})
-            parent = await asyncio.to_thread(office.parent, checked, context.meta)
-            if not await asyncio.to_thread(office.is_told_by_hook, parent, context.meta):
-                out.expect(context.request_id, parent)
-            return _result(await office.call(params.name, checked, parent))
+            checked = service.check(params.name, params.arguments or {})
+            session = await asyncio.to_thread(service.session, checked, context.meta)
+            if not await asyncio.to_thread(service.is_notified_by_hook, session, context.meta):
+                output.expect(context.request_id, session)
+            return _result(await service.call(params.name, checked, session))
         except asyncio.CancelledError:
-            out.forget(context.request_id)
+            output.forget(context.request_id)
             raise
         except BackburnerError as error:
             return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)

@@ -1,10 +1,10 @@
-"""The tools that an agent's model is given, and what they do."""
+"""The tools for an agent's model: their descriptions, and the service that carries them out."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -28,317 +28,298 @@ from ...ipc.store.queue import Launched, Queue
 from ...ipc.store.sqlite.database import Database
 from ...ipc.store.tasks import Filter, Stream
 from ...ipc.validation import Integer, ListOf, Nullable, Record, Schema, Shape
-from .caller import Callers
+from .caller import Meta, SessionResolver
 
-#: Milliseconds that one `wait` takes if nothing is said, and at most: clients give a call up after 60 s.
-WAIT, LONGEST_WAIT = 45_000, 49_000
-#: Bytes of output in one piece, and characters of a result that lists show.
-PIECE, SHOWN = 30_000, 400
-#: Seconds that a call waits for a bus that a new supervisor opens.
-PATIENCE = 10.0
-#: Seconds that a wait looks for a bus that went away, where no supervisor lives that would open one.
-RETURN = 2.0
+#: Milliseconds that one `wait` takes by default, and at most: clients give up on a call after 60 s.
+DEFAULT_WAIT, MAX_WAIT = 45_000, 49_000
+#: Bytes of output in one answer by default, and characters of a result in a summary.
+DEFAULT_OUTPUT, MAX_RESULT = 30_000, 400
+#: Seconds to wait for the bus of a supervisor that is starting.
+CONNECT_TIMEOUT = 10.0
+#: Seconds that a wait looks for a bus that has gone away, if no supervisor runs that would open another.
+RECONNECT_TIMEOUT = 2.0
 #: Calls that wait for the bus at the same time, each in a thread; more of them take turns.
 MAX_WAITING = 32
-#: What a model is told that waits for what nobody starts.
+#: The note of a wait for tasks that no supervisor will start.
 DOWN = (
-    "No supervisor runs for {home}: what is pending is not started. Do not wait again before there is one: the user"
-    " starts it (backburner up --detach), or the next `launch` does."
+    "No supervisor runs for {home}, so pending tasks do not start. Do not wait again until one runs: the user starts it"
+    " (backburner up --detach), or your next `launch` does."
 )
 
 INSTRUCTIONS = """\
-Run work in the background and go on meanwhile. `launch` returns at once with a task's id; each task waits for a slot
-of its model or key, runs, and ends as completed, error or cancelled.
+Run work in the background and continue meanwhile. `launch` returns a task's ID at once. Each task waits for a free
+slot of its model or key, runs, and ends as completed, error or cancelled.
 You need not poll. When tasks of yours have ended, the next result of any of these tools ends with, or is followed by,
-a block <background-tasks> that says what ended, how, and with which result; it is told once. If you have other work,
-do it, or end your turn. If you can do nothing else before they end, call `wait`; when it comes back with timedOut and
-without a note, call it again. `output` reads all that a task wrote, `cancel` ends it with all its processes, `list`
-shows your tasks, `inbox` shows what you were not told yet. A task goes on when your turn, your client or this server
-ends.
-Where an answer calls your session `cwd:…`, your client does not tell which session you are: all sessions in this
-folder share one inbox, and what one is told, another is not. If there may be others, make up an id once and give it as
-`parentSessionId` in every call."""
+a block <background-tasks>. It lists what ended, how, and with which result, and is sent only once. If you have other
+work, do it, or end your turn. If you cannot continue before they end, call `wait`; if it returns timedOut without a
+note, call it again. `output` reads the whole output of a task, `cancel` ends a task with all its processes, `list`
+shows your tasks, `inbox` shows the notifications that you have not received yet. A task keeps running when your turn,
+your client or this server ends.
+If an answer calls your session `cwd:…`, your client does not name your session. All sessions in this folder then
+share one inbox: a notification that one of them receives is not sent to another. If there may be others, make up an ID
+once and pass it as `parentSessionId` in every call."""
 
 
 class Tool(NamedTuple):
-    """What a model reads of a tool, and what it takes."""
+    """A tool's description for the model, its parameters, and their descriptions."""
 
     description: str
     params: Record
     hints: Mapping[str, str]
 
     def schema(self) -> Schema:
-        """The JSON Schema of its arguments; what may be null need not be given."""
-        shapes = {name: _given(shape) for name, shape in self.params.fields.items()}
+        """Return the JSON Schema of the arguments. A nullable parameter is an optional one."""
+        shapes = {name: _without_null(shape) for name, shape in self.params.fields.items()}
         schema = Record(self.params.title, shapes, self.params.required).schema()
         for name, hint in self.hints.items():
             schema["properties"][name]["description"] = hint
         return schema
 
 
-def _given(shape: Shape[Any]) -> Shape[Any]:
+def _without_null(shape: Shape[Any]) -> Shape[Any]:
     return shape.shape if isinstance(shape, Nullable) else shape
 
 
 _PARENT = {"parentSessionId": LAUNCH_FIELDS["parentSessionId"]}
-_WHO = {
-    "parentSessionId": "your session's id; found by itself where your client tells it, else it is `cwd:` and the folder"
+_PARENT_HINT = {
+    "parentSessionId": "your session's ID; by default the ID that your client names, else `cwd:` and the folder"
 }
 
-_WHICH = {"id": PARAMETERS["get"].fields["id"]}
-_SOME = Nullable(ListOf(_WHICH["id"], non_empty=True))
-_WAITING = {**PARAMETERS["wait"].fields, **_PARENT, "ids": _SOME, "timeoutMs": Nullable(Integer(0))}
+_ID = {"id": PARAMETERS["get"].fields["id"]}
+_IDS = Nullable(ListOf(_ID["id"], non_empty=True))
+_WAIT = {**PARAMETERS["wait"].fields, **_PARENT, "ids": _IDS, "timeoutMs": Nullable(Integer(0))}
 _OUTPUT = {name: shape for name, shape in PARAMETERS["output"].fields.items() if name != "encoding"}
 
 TOOLS: Mapping[str, Tool] = {
     "launch": Tool(
-        "Start a task in the background: a `command` (argv, no shell), or a `prompt` for an `agent`. Returns its id at"
-        " once; you are told when it has ended.",
+        "Start a task in the background: a `command` (argv, no shell), or a `prompt` for an `agent`. Returns its ID at"
+        " once; you are notified when it has ended.",
         Record("launch", LAUNCH_FIELDS),
         {
-            "command": 'argv, as ["make", "test"]; for a shell: ["sh", "-c", "…"]',
-            "prompt": "what an agent is to do, in full: it sees nothing of this conversation",
-            "agent": "who works on the prompt, by its name in the configuration",
-            "model": "the model; it is also what the task competes for",
-            "concurrencyKey": "what it competes for instead: at most so many tasks of a key run at once",
-            "description": "a few words that you will know it by",
-            "cwd": "the folder it runs in; this project's by default",
-            "after": "ids of tasks that must have completed first",
-            "timeoutMs": "end it when it runs longer",
-            "uniqueKey": "if an unfinished task has this name, that one is returned and nothing is launched",
-            **_WHO,
+            "command": 'argv, such as ["make", "test"]; for a shell: ["sh", "-c", "…"]',
+            "prompt": "the complete instructions for the agent, which sees nothing of this conversation",
+            "agent": "the agent that gets the prompt, by its name in the configuration",
+            "model": "the model; tasks of the same model share its slots",
+            "concurrencyKey": "the key whose slots the task shares, instead of the model; a key has a limited number",
+            "description": "a few words by which you recognise the task",
+            "cwd": "the folder in which the task runs; by default this project's",
+            "after": "IDs of tasks that must have completed first",
+            "timeoutMs": "stop an attempt that runs longer",
+            "uniqueKey": "if an unfinished task has this name, return that task and launch nothing",
+            **_PARENT_HINT,
         },
     ),
     "list": Tool(
-        "Your tasks, newest first, with their status.",
+        "List your tasks, newest first, with their status.",
         Record("list", {**PARAMETERS["list"].fields}),
-        {"parentSessionId": "another session's tasks; * for everybody's", "cursor": "the `next` of the page before"},
+        {"parentSessionId": "list another session's tasks; * for all sessions", "cursor": "`next` of the page before"},
     ),
     "output": Tool(
-        "What a task wrote, also while it runs. Read on from the returned `offset` until `eof`.",
+        "Read a task's output, also while it runs. Continue from the returned `offset` until `eof`.",
         Record("output", {**_OUTPUT, **_PARENT}, required=("id",)),
-        {"offset": "byte to begin at", "limit": f"bytes at most; {PIECE} by default", **_WHO},
+        {"offset": "the first byte", "limit": f"maximum number of bytes; {DEFAULT_OUTPUT} by default", **_PARENT_HINT},
     ),
     "wait": Tool(
-        "Wait until tasks have ended: those with these `ids`, or, without any, all of yours; with `any` until one of"
-        " them has. Returns those that have ended; `timedOut` says that some have not: call it again.",
-        Record("wait", _WAITING),
-        {"timeoutMs": f"{WAIT} by default, {LONGEST_WAIT} at most", **_WHO},
+        "Wait until tasks have ended: those with these `ids`, or all of yours; with `any`, until one of them has."
+        " Returns the tasks that have ended. If `timedOut` is true, others have not: call it again.",
+        Record("wait", _WAIT),
+        {"timeoutMs": f"{DEFAULT_WAIT} by default, {MAX_WAIT} at most", **_PARENT_HINT},
     ),
     "cancel": Tool(
-        "End a task and all its processes. Returns when they are gone.",
-        Record("cancel", {**_WHICH, **_PARENT}, required=("id",)),
-        _WHO,
+        "Cancel a task and end all its processes. Returns when they have ended.",
+        Record("cancel", {**_ID, **_PARENT}, required=("id",)),
+        _PARENT_HINT,
     ),
     "inbox": Tool(
-        "What has ended and you were not told yet, and which of your tasks are unfinished.",
+        "Show the notifications that you have not received yet, and your unfinished tasks.",
         Record("inbox", _PARENT),
-        _WHO,
+        _PARENT_HINT,
     ),
 }
 
 Answer = dict[str, Any]
 
 
-class Office:
-    """Carries out calls in one home, for the clients of one server process."""
+class ToolService:
+    """Carries out tool calls in one state directory, for the clients of one server process."""
 
-    def __init__(self, home: Home, callers: Callers) -> None:
-        """Touch nothing yet: a home is made by the first launch."""
+    def __init__(self, home: Home, sessions: SessionResolver) -> None:
+        """Open nothing yet: the first launch creates the state directory."""
         self.home = home
-        self._callers = callers
+        self._sessions = sessions
         self._opened: Database | None = None
         self._starting = asyncio.Lock()
         self._threads = ThreadPoolExecutor(MAX_WAITING, "backburner-wait")
 
     @property
     def database(self) -> Database | None:
-        """The home's, if there is one. Raises BadHome, Temporary, Permanent."""
+        """The database, if it exists. Raises BadHome, Temporary, Permanent."""
         if self._opened is None and self.home.database.exists():
             self._open()
         return self._opened
 
     def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What a tool is to be used with. Raises InvalidInput."""
+        """Return the checked arguments of a call. Raises InvalidInput."""
         if name not in TOOLS:
-            raise InvalidInput(f"There is no tool {name}; there are {', '.join(TOOLS)}.")
+            raise InvalidInput(f"unknown tool {name}; known tools: {', '.join(TOOLS)}")
         return TOOLS[name].params.check(dict(arguments))
 
-    def parent(self, params: Mapping[str, Any], beside: Mapping[str, Any] | None) -> str:
-        """The session that calls. Raises BadHome, Temporary, Permanent."""
-        said = params.get("parentSessionId")
-        return self._callers.parent(None if said == EVERYONE else said, beside, self.database)
+    def session(self, params: Mapping[str, Any], meta: Meta) -> str:
+        """Return the session that calls. Raises BadHome, Temporary, Permanent."""
+        named = params.get("parentSessionId")
+        return self._sessions.session(None if named == EVERYONE else named, meta, self.database)
 
-    def is_told_by_hook(self, parent: str, beside: Mapping[str, Any] | None) -> bool:
-        """Whether that session is told after a call, not with its answer. Raises BadHome, Temporary, Permanent."""
-        return self._callers.is_told_by_hook(parent, beside, self.database)
+    def is_notified_by_hook(self, session: str, meta: Meta) -> bool:
+        """Return True if a hook after the call delivers the notifications. Raises BadHome, Temporary, Permanent."""
+        return self._sessions.is_notified_by_hook(session, meta, self.database)
 
-    async def call(self, name: str, params: dict[str, Any], parent: str) -> Answer:
-        """Use a tool, with what was checked, on behalf of a session. Raises BackburnerError."""
-        work: Mapping[str, Callable[[dict[str, Any], str], Awaitable[Answer]]] = {
-            "launch": self._launch,
-            "list": self._list,
-            "output": self._output,
-            "wait": self._wait,
-            "cancel": self._cancel,
-            "inbox": self._inbox,
-        }
-        return await work[name](params, parent)
+    async def call(self, name: str, params: dict[str, Any], session: str) -> Answer:
+        """Call a tool with checked arguments for a session. Raises BackburnerError."""
+        blocking = {"list": self._list, "output": self._output, "inbox": self._inbox}
+        if name in blocking:
+            return await asyncio.to_thread(blocking[name], params, session)
+        return await {"launch": self._launch, "wait": self._wait, "cancel": self._cancel}[name](params, session)
 
-    async def _launch(self, params: dict[str, Any], parent: str) -> Answer:
-        launched = await asyncio.to_thread(self._accept, params, parent)
-        await self._supervise()
+    async def _launch(self, params: dict[str, Any], session: str) -> Answer:
+        launched = await asyncio.to_thread(self._queue_task, params, session)
+        await self._ensure_supervisor()
         task = await asyncio.to_thread(lambda: self._queue().get(launched.id))
-        return _told(task) | {"existing": launched.existing}
+        return _summary(task) | {"existing": launched.existing}
 
-    def _accept(self, params: dict[str, Any], parent: str) -> Launched:
+    def _queue_task(self, params: dict[str, Any], session: str) -> Launched:
         config = load(self.home)
         database = self.database or self._open()
-        self._callers.note(database)
+        self._sessions.remember_start(database)
         queue = Queue(database, config)
-        wanted = LaunchInput.from_json({**params, "parentSessionId": parent})
-        return queue.launch(launch_input(wanted, "", captured(os.environ, config.pass_env)))
+        task = LaunchInput.from_json({**params, "parentSessionId": session})
+        return queue.launch(launch_input(task, "", captured(os.environ, config.pass_env)))
 
-    async def _list(self, params: dict[str, Any], parent: str) -> Answer:
-        return await asyncio.to_thread(self._page, params, parent)
-
-    def _page(self, params: dict[str, Any], parent: str) -> Answer:
+    def _list(self, params: dict[str, Any], session: str) -> Answer:
         if self.database is None:
             return {"tasks": [], "next": None}
-        status, everybody = params.get("status"), params.get("parentSessionId") == EVERYONE
-        which = Filter(
+        status, is_everyone = params.get("status"), params.get("parentSessionId") == EVERYONE
+        filter = Filter(
             status=None if status is None else TaskStatus(status),
-            parent=None if everybody else parent,
+            parent=None if is_everyone else session,
             model=params.get("model"),
             limit=params.get("limit") or 20,
             cursor=params.get("cursor"),
         )
-        page = self._queue().list(which)
-        return {"tasks": [_told(task) for task in page.tasks], "next": page.next}
+        page = self._queue().list(filter)
+        return {"tasks": [_summary(task) for task in page.tasks], "next": page.next}
 
-    async def _output(self, params: dict[str, Any], parent: str) -> Answer:
-        return await asyncio.to_thread(self._piece, params)
-
-    def _piece(self, params: dict[str, Any]) -> Answer:
+    def _output(self, params: dict[str, Any], _session: str) -> Answer:
         stream: Stream = "stderr" if params.get("stream") == "stderr" else "stdout"
+        offset, limit = params.get("offset") or 0, params.get("limit") or DEFAULT_OUTPUT
         queue = self._queue()
-        piece = queue.output(queue.find(params["id"]), stream, params.get("offset") or 0, params.get("limit") or PIECE)
+        piece = queue.output(queue.find(params["id"]), stream, offset, limit)
         return {"data": piece.data.decode(errors="replace"), "offset": piece.offset, "eof": piece.eof}
 
-    async def _wait(self, params: dict[str, Any], parent: str) -> Answer:
-        ids = await asyncio.to_thread(self._awaited, params, parent)
-        asked = params.get("timeoutMs")
+    async def _wait(self, params: dict[str, Any], session: str) -> Answer:
+        ids = await asyncio.to_thread(self._tasks_to_wait_for, params, session)
+        timeout = params.get("timeoutMs")
         wanted: dict[str, Any] = {"ids": ids, "any": bool(params.get("any"))}
         if ids:
-            await self._rest(clock.monotonic() + min(WAIT if asked is None else asked, LONGEST_WAIT) / 1000, wanted)
-        return await asyncio.to_thread(self._known, **wanted)
+            seconds = min(DEFAULT_WAIT if timeout is None else timeout, MAX_WAIT) / 1000
+            await self._wait_until(clock.monotonic() + seconds, wanted)
+        return await asyncio.to_thread(self._wait_result, **wanted)
 
-    async def _rest(self, until: float, wanted: Mapping[str, Any]) -> None:
-        """Until they have ended or the time is over. It starts no supervisor: the user may just have taken one down."""
-        patience, backoff = 0.0 if self._is_down() else RETURN, Backoff()
-        while True:
-            left = max(0.0, until - clock.monotonic())
-            try:
-                with Client(self.home, min(left, patience)) as client:
-                    return await self._in_thread(self._wait_on_bus, client, until, wanted)
-            except Disconnected:
-                patience, is_lost = RETURN, False  # at a restart another bus comes
-            except NoSupervisor:
-                is_lost = self._is_down()
-            if is_lost or left == 0:
-                return None
-            await asyncio.sleep(min(left, backoff.next_delay()))  # a bus may hang up at once, again and again
-
-    def _wait_on_bus(self, client: Client, until: float, wanted: Mapping[str, Any]) -> None:
-        left = max(0.0, until - clock.monotonic())  # the call may have waited for a thread
-        client.call("wait", **wanted, timeoutMs=round(left * 1000))
-
-    def _known(self, ids: Sequence[str], any: bool) -> Answer:
-        """Which of them have ended, and whether that is enough."""
-        found = [task for id in ids if (task := self._look(id)) is not None]
-        ended = [task for task in found if task.status.ended]
-        is_over = len(ended) == len(found) or (any and bool(ended))
-        why = {} if is_over or not self._is_down() else {"note": DOWN.format(home=self.home.folder)}
-        return {"tasks": [_told(task) for task in ended], "timedOut": not is_over, **why}
-
-    def _look(self, id: str) -> Task | None:
-        try:
-            return self._queue().get(id)
-        except NotFound:  # cleared meanwhile
-            return None
-
-    def _awaited(self, params: dict[str, Any], parent: str) -> list[str]:
+    def _tasks_to_wait_for(self, params: dict[str, Any], session: str) -> list[str]:
         if params.get("ids"):
             queue = self._queue()
             return [queue.find(id) for id in params["ids"]]
-        return [] if self.database is None else self._queue().unfinished(parent)
+        return [] if self.database is None else self._queue().unfinished(session)
 
-    async def _cancel(self, params: dict[str, Any], parent: str) -> Answer:
+    async def _wait_until(self, end: float, wanted: Mapping[str, Any]) -> None:
+        """Wait for the tasks or the end of the time. Starts no supervisor: the user may just have stopped it."""
+        timeout, backoff = 0.0 if self._is_down() else RECONNECT_TIMEOUT, Backoff()
+        while True:
+            left = max(0.0, end - clock.monotonic())
+            try:
+                with Client(self.home, min(left, timeout)) as client:
+                    return await self._in_thread(self._wait_on_bus, client, end, wanted)
+            except Disconnected:
+                timeout, is_gone = RECONNECT_TIMEOUT, False  # a restart opens another bus
+            except NoSupervisor:
+                is_gone = self._is_down()
+            if is_gone or left == 0:
+                return None
+            await asyncio.sleep(min(left, backoff.next_delay()))  # a bus may disconnect at once, again and again
+
+    def _wait_on_bus(self, client: Client, end: float, wanted: Mapping[str, Any]) -> None:
+        left = max(0.0, end - clock.monotonic())  # the call may have waited for a thread
+        client.call("wait", **wanted, timeoutMs=round(left * 1000))
+
+    def _wait_result(self, ids: Sequence[str], any: bool) -> Answer:
+        found = [task for id in ids if (task := self._get(id)) is not None]
+        ended = [task for task in found if task.status.ended]
+        is_done = len(ended) == len(found) or (any and bool(ended))
+        note = {} if is_done or not self._is_down() else {"note": DOWN.format(home=self.home.folder)}
+        return {"tasks": [_summary(task) for task in ended], "timedOut": not is_done, **note}
+
+    def _get(self, id: str) -> Task | None:
+        try:
+            return self._queue().get(id)
+        except NotFound:  # deleted meanwhile
+            return None
+
+    async def _cancel(self, params: dict[str, Any], _session: str) -> Answer:
         id = await asyncio.to_thread(lambda: self._queue().find(params["id"]))
         backoff = Backoff()
-        while not (task := await self._cancelled(id)).status.ended:
-            await asyncio.sleep(backoff.next_delay())  # as in a wait
-        return _told(task)
+        while not (task := await self._try_to_cancel(id)).status.ended:
+            await asyncio.sleep(backoff.next_delay())
+        return _summary(task)
 
-    async def _cancelled(self, id: str) -> Task:
-        """The task after a try to cancel it. A call that is given up ends only the waiting."""
+    async def _try_to_cancel(self, id: str) -> Task:
+        """Return the task after a try to cancel it. Only the wait ends if the call itself is cancelled."""
         if self._is_down():
-            await asyncio.to_thread(self._end, id)
+            await asyncio.to_thread(self._cancel_without_supervisor, id)
         else:
-            with suppress(Disconnected, NoSupervisor), Client(self.home, PATIENCE) as client:
+            with suppress(Disconnected, NoSupervisor), Client(self.home, CONNECT_TIMEOUT) as client:
                 await self._in_thread(client.call, "cancel", id=id)
         return await asyncio.to_thread(lambda: self._queue().get(id))
 
-    def _end(self, id: str) -> None:
+    def _cancel_without_supervisor(self, id: str) -> None:
         queue = self._queue()
         queue.cancel(id)
         wait_until_gone(queue, [id])
 
-    async def _inbox(self, params: dict[str, Any], parent: str) -> Answer:
-        """What is unread stands at the end of the answer, as of every answer."""
-        return await asyncio.to_thread(self._unfinished, parent)
-
-    def _unfinished(self, parent: str) -> Answer:
+    def _inbox(self, _params: dict[str, Any], session: str) -> Answer:
+        """Return the unfinished tasks. The notifications are appended to the answer, as to every answer."""
         queue = None if self.database is None else self._queue()
-        ids = [] if queue is None else queue.unfinished(parent)
-        return {"parentSessionId": parent, "unfinished": [_told(queue.get(id)) for id in ids] if queue else []}
+        ids = [] if queue is None else queue.unfinished(session)
+        return {"parentSessionId": session, "unfinished": [_summary(queue.get(id)) for id in ids] if queue else []}
 
     async def _in_thread(self, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
-        """Make a call of a client that is closed afterwards: if the call is cancelled, that frees its thread."""
+        """Run a call of a client that is closed afterwards: that also frees the thread of a cancelled call."""
         await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *arguments, **options))
 
     def _is_down(self) -> bool:
         return not Presence(self.home).is_held("supervisor")
 
-    async def _supervise(self) -> None:
-        """Have a supervisor run."""
+    async def _ensure_supervisor(self) -> None:
         async with self._starting:
             if self._is_down():
-                await asyncio.to_thread(self._start)
-
-    def _start(self) -> None:
-        try:
-            control.start(self.home)
-        except AlreadyRunning:  # somebody else was faster
-            return
+                with suppress(AlreadyRunning):  # another process was faster
+                    await asyncio.to_thread(control.start, self.home)
 
     def _queue(self) -> Queue:
         if self.database is None:
-            raise NotFound(f"There are no tasks in {self.home.folder}.", field="id")
-        return Queue(self.database, self._usable())
+            raise NotFound(f"no task exists in {self.home.folder}", field="id")
+        return Queue(self.database, self._valid_config())
 
     def _open(self) -> Database:
-        self._opened = Database(self.home.prepare(), self._usable().durability)
+        self._opened = Database(self.home.prepare(), self._valid_config().durability)
         return self._opened
 
-    def _usable(self) -> BackgroundConfig:
-        """What is sound of the configuration: only a launch needs all of it."""
+    def _valid_config(self) -> BackgroundConfig:
+        """Return the valid part of the configuration: only a launch needs all of it."""
         return read(self.home).config
 
 
-def _told(task: Task) -> Answer:
-    """A task in few words: without what is not known, and without what the model said itself."""
-    result = task.result if task.result is None or len(task.result) <= SHOWN else f"{task.result[:SHOWN]}…"
-    found = replace(task, result=result, prompt=None, args=None, kwargs=None).to_json()
-    quiet = ("cwd", "parentMessageId", "slot", "pid", "priority", "maxAttempts", "metadata", "resultTruncated")
-    return {name: value for name, value in found.items() if value not in (None, [], {}, False) and name not in quiet}
+def _summary(task: Task) -> Answer:
+    """Return the fields of a task that matter to the model, without those that are empty or that it has set itself."""
+    result = task.result if task.result is None or len(task.result) <= MAX_RESULT else f"{task.result[:MAX_RESULT]}…"
+    fields = replace(task, result=result, prompt=None, args=None, kwargs=None).to_json()
+    omitted = ("cwd", "parentMessageId", "slot", "pid", "priority", "maxAttempts", "metadata", "resultTruncated")
+    return {name: value for name, value in fields.items() if value not in (None, [], {}, False) and name not in omitted}

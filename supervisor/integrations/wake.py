@@ -1,4 +1,4 @@
-"""Ready commands for `on_batch`: what wakes a person, or a session that waits for its user."""
+"""Ready-made commands for `on_batch`: notify the desktop, or prompt a session of opencode."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from urllib.request import Request, urlopen
 from ...ipc.errors import Permanent, Temporary
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
-from ...ipc.store.inbox import Inbox, telling
 from ...ipc.store.sqlite.database import Database
+from .inbox import Inbox, delivering
 
-#: Seconds that opencode may take to answer.
-PATIENCE = 20
+#: Seconds to wait for a response of opencode.
+TIMEOUT = 20
 
 Batch = Mapping[str, Any]
 
 
 def desktop(batch: Batch) -> None:
-    """Become the program that shows a notification. Raises Permanent where there is none."""
+    """Replace this process by the program that shows a desktop notification. Raises Permanent if it is missing."""
     names = ", ".join(task.get("description") or task["id"][:11] for task in batch["tasks"])
     command = ["notify-send", "--app-name=backburner", batch["message"], names]
     if sys.platform == "darwin":
@@ -35,14 +35,14 @@ def desktop(batch: Batch) -> None:
         with failpoint("wake.exec"):
             os.execvp(command[0], command)
     except FileNotFoundError as error:
-        raise Permanent(f"There is no program {command[0]}; install it (Debian: libnotify-bin).") from error
+        raise Permanent(f"{command[0]}: program not found; install it (Debian: apt install libnotify-bin)") from error
 
 
 class Opencode:
-    """A server of opencode (`opencode serve`, or the one behind its window, `--port N`)."""
+    """A server of opencode: `opencode serve`, or the one in its terminal UI (`opencode --port N`)."""
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
-        """Talk to that one, with the password that opencode itself takes from the environment."""
+        """Connect to that URL, with the password from the variable that opencode itself reads."""
         self._url = url.rstrip("/")
         password = environ.get("OPENCODE_SERVER_PASSWORD")
         user = environ.get("OPENCODE_SERVER_USERNAME") or "opencode"
@@ -50,45 +50,44 @@ class Opencode:
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Basic {key}"} if password else {})}
 
     def wake(self, home: Home, parent: str) -> None:
-        """Prompt a session with what it was not told yet, once; what is no session of opencode's is left alone.
+        """Prompt a session once with its unread notifications. A parent that is no session of opencode is ignored.
 
-        Raises Temporary where opencode does not answer.
+        Raises Temporary if opencode does not respond.
         """
         session = self._session(parent)
         if session is None:
             return
         database = Database(home)
         try:
-            with telling(home, parent):
+            with delivering(home, parent):
                 inbox = Inbox(database, parent)
                 unread = inbox.unread()
                 if unread is not None:
-                    self._ask(
-                        f"/session/{quote(session)}/prompt_async", {"parts": [{"type": "text", "text": unread.text}]}
-                    )
+                    prompt = {"parts": [{"type": "text", "text": unread.text}]}
+                    self._request(f"/session/{quote(session)}/prompt_async", prompt)
                     inbox.acknowledge(unread.seq)
         finally:
             database.close()
 
     def _session(self, parent: str) -> str | None:
-        """The session that is meant: by its id, or the one last used in a folder."""
+        """Return the session with that ID, or the one of that folder that was used last."""
         if parent.startswith("ses_"):
             return parent
         if not parent.startswith("cwd:"):
             return None
         folder = parent.removeprefix("cwd:")
-        there = self._ask(f"/session?directory={quote(folder)}", None) or []
-        own = [one for one in there if one.get("directory") == folder and not one.get("parentID")]
+        found = self._request(f"/session?directory={quote(folder)}", None) or []
+        own = [one for one in found if one.get("directory") == folder and not one.get("parentID")]
         return max(own, key=lambda one: one["time"]["updated"])["id"] if own else None
 
-    def _ask(self, path: str, said: object) -> Any:
-        data = None if said is None else json.dumps(said).encode()
-        request = Request(self._url + path, data, self._headers)  # noqa: S310 (the user says which address)
+    def _request(self, path: str, document: object) -> Any:
+        data = None if document is None else json.dumps(document).encode()
+        request = Request(self._url + path, data, self._headers)  # noqa: S310 (the user gives the address)
         try:
-            with urlopen(request, timeout=PATIENCE) as answer:  # noqa: S310 (as above)
-                text = answer.read()
+            with urlopen(request, timeout=TIMEOUT) as response:  # noqa: S310 (as above)
+                text = response.read()
         except HTTPError as error:
-            raise Temporary(f"opencode at {self._url} refused {path}: {error.code} {error.reason}.") from error
+            raise Temporary(f"opencode at {self._url} refused {path}: {error.code} {error.reason}") from error
         except (URLError, OSError) as error:
-            raise Temporary(f"opencode does not answer at {self._url}: {error}.") from error
+            raise Temporary(f"opencode does not respond at {self._url}: {error}") from error
         return json.loads(text) if text else None

@@ -63,9 +63,9 @@ def test_library_and_commands_work_in_a_project_with_packages_of_our_names(stage
 def test_mcp_server_works_in_a_project_with_packages_of_our_names(stage: Stage, project: Path):
     stage.up(**BRISK)
     with client(str(stage.folder), str(project)) as tools:
-        tools.greet()
-        found = tools.use("launch", call="ipc.jobs:f", args=[8], cwd=str(project), parentSessionId="one")
-        assert json.loads(stage.until(found.said["id"]).result or "")[:2] == [8, "project"]
+        tools.initialize()
+        found = tools.call("launch", call="ipc.jobs:f", args=[8], cwd=str(project), parentSessionId="one")
+        assert json.loads(stage.until(found.answer["id"]).result or "")[:2] == [8, "project"]
 
 
 def test_supervisord_in_the_same_environment_is_left_alone(tmp_path: Path):

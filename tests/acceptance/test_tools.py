@@ -1,4 +1,4 @@
-"""The tools that a model is given, over the Model Context Protocol."""
+"""The tools for a model, over the Model Context Protocol."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ from tests.helpers.stage import PATIENCE, Stage, gone, kill
 from tests.helpers.tools import Client, client
 from tests.helpers.wait import eventually
 
-#: So many at once.
+#: Clients that run at the same time.
 CLIENTS = 20
-#: What a task runs that a test lets go on, by making the file.
+#: The command of a task that ends when the test creates the file.
 UNTIL = ("sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; echo done')
 
 
 @pytest.fixture(scope="module")
 def tools(shared: Stage) -> Iterator[Client]:
-    """A client that all tests of this file use; each call says whose it is."""
+    """A client that all tests of this file share; each call names its session."""
     with client(str(shared.folder), str(shared.folder.parent)) as found:
-        found.greet()
+        found.initialize()
         yield found
 
 
 @pytest.fixture
 def me() -> str:
-    """A session of this test's own."""
+    """A session that only this test uses."""
     return f"ses-{uuid.uuid4()}"
 
 
 def launch(tools: Client, me: str, *argv: str, **more: object) -> str:
-    """Launch for that session; the id."""
-    found = tools.use("launch", command=list(argv), parentSessionId=me, concurrencyKey=me, **more)
-    return found.said["id"]
+    """Launch a task for that session and return its ID."""
+    found = tools.call("launch", command=list(argv), parentSessionId=me, concurrencyKey=me, **more)
+    return found.answer["id"]
 
 
-def test_there_are_exactly_six_tools_and_each_says_how_it_is_used(tools):
-    found = {tool["name"]: tool for tool in tools.ask("tools/list")["tools"]}
+def test_server_lists_six_described_tools(tools):
+    found = {tool["name"]: tool for tool in tools.request("tools/list")["tools"]}
     assert sorted(found) == ["cancel", "inbox", "launch", "list", "output", "wait"]
     assert all(len(tool["description"]) > 20 for tool in found.values())
     assert all(tool["inputSchema"]["type"] == "object" for tool in found.values())
@@ -59,94 +59,94 @@ def test_there_are_exactly_six_tools_and_each_says_how_it_is_used(tools):
 
 
 @pytest.mark.parametrize("version", ["2025-06-18", "2025-11-25"])
-def test_the_protocol_is_spoken_in_the_version_that_the_client_asks_for(shared, version):
+def test_server_uses_the_protocol_version_of_the_client(shared, version):
     with client(str(shared.folder), str(shared.folder.parent)) as fresh:
-        found = fresh.greet(version)
+        found = fresh.initialize(version)
         assert found["protocolVersion"] == version
         assert "<background-tasks>" in found["instructions"]
         assert found["capabilities"].keys() <= {"tools", "experimental"}
-        assert fresh.use("list", parentSessionId=version).said["tasks"] == []
+        assert fresh.call("list", parentSessionId=version).answer["tasks"] == []
 
 
-def test_what_ended_is_told_once_at_the_end_of_the_next_answer(tools, shared, me, tmp_path):
+def test_next_answer_ends_with_an_unread_notification_once(tools, shared, me, tmp_path):
     id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
     (tmp_path / "go").touch()
     shared.until(id)
-    assert f"- {id}" in tools.use("list", parentSessionId=me).told
-    assert [tools.use(name, parentSessionId=me).told for name in ("list", "inbox", "wait")] == ["", "", ""]
+    assert f"- {id}" in tools.call("list", parentSessionId=me).notifications
+    assert [tools.call(name, parentSessionId=me).notifications for name in ("list", "inbox", "wait")] == ["", "", ""]
 
 
-def test_a_wait_returns_what_ended_and_tells_of_it(tools, me, tmp_path):
+def test_wait_returns_ended_tasks_and_their_notifications(tools, me, tmp_path):
     ids = [launch(tools, me, *UNTIL, str(tmp_path / name)) for name in ("one", "two")]
     (tmp_path / "one").touch()
-    found = tools.use("wait", ids=ids, any=True, parentSessionId=me)
-    assert [task["id"] for task in found.said["tasks"]] == ids[:1]
-    assert found.said["tasks"][0]["result"] == "done"
-    assert found.said["timedOut"] is False
-    assert f"- {ids[0]}" in found.told
+    found = tools.call("wait", ids=ids, any=True, parentSessionId=me)
+    assert [task["id"] for task in found.answer["tasks"]] == ids[:1]
+    assert found.answer["tasks"][0]["result"] == "done"
+    assert found.answer["timedOut"] is False
+    assert f"- {ids[0]}" in found.notifications
     (tmp_path / "two").touch()
-    found = tools.use("wait", parentSessionId=me)
-    assert [task["id"] for task in found.said["tasks"]] == ids[1:]
-    assert "No task of yours is left." in found.told
+    found = tools.call("wait", parentSessionId=me)
+    assert [task["id"] for task in found.answer["tasks"]] == ids[1:]
+    assert "You have no unfinished tasks." in found.notifications
 
 
-def test_a_wait_that_takes_too_long_says_what_has_ended_by_then(tools, me, tmp_path):
+def test_wait_that_times_out_returns_what_has_ended(tools, me, tmp_path):
     id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
-    assert tools.use("wait", timeoutMs=10, parentSessionId=me).said == {"tasks": [], "timedOut": True}
+    assert tools.call("wait", timeoutMs=10, parentSessionId=me).answer == {"tasks": [], "timedOut": True}
     (tmp_path / "go").touch()
-    assert tools.use("wait", ids=[id[:12]], timeoutMs=10**9, parentSessionId=me).said["timedOut"] is False
+    assert tools.call("wait", ids=[id[:12]], timeoutMs=10**9, parentSessionId=me).answer["timedOut"] is False
 
 
-def test_a_cancelled_call_ends_the_wait_and_never_the_task(tools, shared, me, tmp_path):
+def test_cancelled_call_ends_the_wait_but_not_the_task(tools, shared, me, tmp_path):
     id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
-    call = tools.start("wait", parentSessionId=me)
+    call = tools.begin_call("wait", parentSessionId=me)
     tools.send({"method": "notifications/cancelled", "params": {"requestId": call, "reason": "enough"}})
-    assert tools.use("list", parentSessionId=me).said["tasks"][0]["status"] in ("pending", "running")
+    assert tools.call("list", parentSessionId=me).answer["tasks"][0]["status"] in ("pending", "running")
     (tmp_path / "go").touch()
     assert shared.until(id).result == "done"
-    assert f"- {id}" in tools.use("inbox", parentSessionId=me).told
+    assert f"- {id}" in tools.call("inbox", parentSessionId=me).notifications
 
 
 def test_other_tools_answer_while_many_waits_are_open(live: Stage, me, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
-        tools.greet()
+        tools.initialize()
         launch(tools, me, *UNTIL, str(tmp_path / "go"))
-        calls = [tools.start("wait", parentSessionId=me) for _ in range(MAX_WAITING + 8)]
-        assert len(tools.use("list", parentSessionId=me).said["tasks"]) == 1
+        calls = [tools.begin_call("wait", parentSessionId=me) for _ in range(MAX_WAITING + 8)]
+        assert len(tools.call("list", parentSessionId=me).answer["tasks"]) == 1
         for call in calls:
             tools.send({"method": "notifications/cancelled", "params": {"requestId": call}})
-        assert tools.use("wait", timeoutMs=10, parentSessionId=me).said == {"tasks": [], "timedOut": True}
-        tools.start("wait", parentSessionId=me)
-        assert len(tools.use("list", parentSessionId=me).said["tasks"]) == 1
+        assert tools.call("wait", timeoutMs=10, parentSessionId=me).answer == {"tasks": [], "timedOut": True}
+        tools.begin_call("wait", parentSessionId=me)
+        assert len(tools.call("list", parentSessionId=me).answer["tasks"]) == 1
     # the server has exited although that wait was open
 
 
-def test_cancel_returns_when_the_tasks_processes_are_gone(tools, shared, me):
+def test_cancel_returns_when_the_processes_have_ended(tools, shared, me):
     id = launch(tools, me, "sleep", "600")
     shared.pid(id)
-    found = tools.use("cancel", id=id, parentSessionId=me)
-    assert found.said["status"] == "cancelled"
-    assert "cancelled" in found.told
-    assert "already ended" in tools.refusal("cancel", id=id, parentSessionId=me)
+    found = tools.call("cancel", id=id, parentSessionId=me)
+    assert found.answer["status"] == "cancelled"
+    assert "cancelled" in found.notifications
+    assert "already ended" in tools.error("cancel", id=id, parentSessionId=me)
 
 
 def test_output_is_read_in_pieces(tools, me):
     id = launch(tools, me, "printf", "0123456789")
-    tools.use("wait", parentSessionId=me)
-    first = tools.use("output", id=id, limit=4, parentSessionId=me).said
+    tools.call("wait", parentSessionId=me)
+    first = tools.call("output", id=id, limit=4, parentSessionId=me).answer
     assert first == {"data": "0123", "offset": 4, "eof": False}
-    assert tools.use("output", id=id, offset=4, parentSessionId=me).said == {
+    assert tools.call("output", id=id, offset=4, parentSessionId=me).answer == {
         "data": "456789",
         "offset": 10,
         "eof": True,
     }
-    assert tools.use("output", id=id, stream="stderr", parentSessionId=me).said["data"] == ""
+    assert tools.call("output", id=id, stream="stderr", parentSessionId=me).answer["data"] == ""
 
 
-def test_tasks_of_others_are_listed_only_if_they_are_asked_for(tools, me):
+def test_list_shows_other_sessions_only_on_request(tools, me):
     mine, other = launch(tools, me, "true"), launch(tools, f"{me}-other", "true")
-    assert [task["id"] for task in tools.use("list", parentSessionId=me).said["tasks"]] == [mine]
-    everybodys = [task["id"] for task in tools.use("list", parentSessionId="*", limit=100).said["tasks"]]
+    assert [task["id"] for task in tools.call("list", parentSessionId=me).answer["tasks"]] == [mine]
+    everybodys = [task["id"] for task in tools.call("list", parentSessionId="*", limit=100).answer["tasks"]]
     assert {mine, other} <= set(everybodys)
 
 
@@ -176,177 +176,177 @@ def test_tasks_of_others_are_listed_only_if_they_are_asked_for(tools, me):
             }.items()
         ),
         ("inbox", {"id": "x"}, "id: expected"),
-        ("refactor", {}, "There is no tool refactor; there are launch"),
+        ("refactor", {}, "unknown tool refactor; known tools: launch"),
     ],
 )
-def test_what_is_wrong_is_told_to_the_model(tools, name, arguments, words):
-    assert words in tools.refusal(name, **arguments)
+def test_model_gets_the_reason_of_a_refused_call(tools, name, arguments, words):
+    assert words in tools.error(name, **arguments)
 
 
-def test_the_session_is_taken_from_what_the_client_puts_beside_the_call(tools, me):
-    """As Codex does it."""
-    found = tools.use("launch", {"sessionId": me, "threadId": "t"}, command=["true"])
-    assert found.said["parentSessionId"] == me
-    assert tools.use("launch", {"threadId": me}, command=["true"]).said["parentSessionId"] == me
-    tools.use("wait", {"threadId": me})
+def test_session_is_taken_from_the_metadata_of_the_call(tools, me):
+    """Codex does this."""
+    found = tools.call("launch", {"sessionId": me, "threadId": "t"}, command=["true"])
+    assert found.answer["parentSessionId"] == me
+    assert tools.call("launch", {"threadId": me}, command=["true"]).answer["parentSessionId"] == me
+    tools.call("wait", {"threadId": me})
 
 
-@pytest.mark.parametrize("told", ["*", "", 7, ["x"], {"x": 1}, "x" * 2000, "\0", None])
-def test_what_can_be_no_session_beside_the_call_is_none(tools, shared, told):
+@pytest.mark.parametrize("session", ["*", "", 7, ["x"], {"x": 1}, "x" * 2000, "\0", None])
+def test_invalid_session_in_the_metadata_is_ignored(tools, shared, session):
     folder = f"cwd:{shared.folder.parent}"
-    assert tools.use("inbox", {"sessionId": told}).said["parentSessionId"] == folder
-    assert tools.use("inbox", {"sessionId": told, "threadId": "t"}).said["parentSessionId"] == "t"
+    assert tools.call("inbox", {"sessionId": session}).answer["parentSessionId"] == folder
+    assert tools.call("inbox", {"sessionId": session, "threadId": "t"}).answer["parentSessionId"] == "t"
 
 
-@pytest.mark.parametrize("told", ["*", "x" * 2000])
-def test_what_can_be_no_session_in_the_environment_is_none(shared, told):
-    with client(str(shared.folder), str(shared.folder.parent), CLAUDE_CODE_SESSION_ID=told) as tools:
-        tools.greet()
-        assert tools.use("inbox").said["parentSessionId"] == f"cwd:{shared.folder.parent}"
+@pytest.mark.parametrize("session", ["*", "x" * 2000])
+def test_invalid_session_in_the_environment_is_ignored(shared, session):
+    with client(str(shared.folder), str(shared.folder.parent), CLAUDE_CODE_SESSION_ID=session) as tools:
+        tools.initialize()
+        assert tools.call("inbox").answer["parentSessionId"] == f"cwd:{shared.folder.parent}"
 
 
-def test_the_session_is_the_folder_where_nobody_tells_it(tools, shared):
-    assert tools.use("inbox").said["parentSessionId"] == f"cwd:{shared.folder.parent}"
+def test_unnamed_session_is_named_after_the_folder(tools, shared):
+    assert tools.call("inbox").answer["parentSessionId"] == f"cwd:{shared.folder.parent}"
 
 
-def test_sessions_of_one_folder_that_nobody_names_share_an_inbox_and_are_told_how_not_to(shared, tmp_path):
+def test_unnamed_sessions_of_a_folder_share_an_inbox(shared, tmp_path):
     home = str(shared.folder)
     with client(home, str(tmp_path)) as one, client(home, str(tmp_path)) as other:
-        assert "share one inbox" in one.greet()["instructions"]
-        other.greet()
+        assert "share one inbox" in one.initialize()["instructions"]
+        other.initialize()
         argv, own = [*UNTIL, str(tmp_path / "go")], f"mine in {tmp_path}"
-        id = one.use("launch", command=argv).said["id"]
-        mine = one.use("launch", command=argv, parentSessionId=own).said["id"]
+        id = one.call("launch", command=argv).answer["id"]
+        mine = one.call("launch", command=argv, parentSessionId=own).answer["id"]
         (tmp_path / "go").touch()
         shared.until(id)
         shared.until(mine)
-        told = other.use("inbox")
-        assert told.said["parentSessionId"] == f"cwd:{tmp_path}"
-        assert f"- {id}" in told.told and mine not in told.told
-        assert one.use("inbox").told == ""
-        assert f"- {mine}" in one.use("inbox", parentSessionId=own).told
+        found = other.call("inbox")
+        assert found.answer["parentSessionId"] == f"cwd:{tmp_path}"
+        assert f"- {id}" in found.notifications and mine not in found.notifications
+        assert one.call("inbox").notifications == ""
+        assert f"- {mine}" in one.call("inbox", parentSessionId=own).notifications
 
 
-def test_where_a_hook_of_the_client_tells_after_each_call_the_answer_leaves_it_to_it(live: Stage, tmp_path):
-    """As Claude Code does it: only its hook knows whether the session has called or a helper of it."""
-    beside = {"claudecode/toolUseId": "toolu_1"}
+def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Stage, tmp_path):
+    """Claude Code does this: only its hook knows whether the session has called or a subagent of it."""
+    meta = {"claudecode/toolUseId": "toolu_1"}
 
     def hook(**more: str) -> str:
         question = {"session_id": "me", "hook_event_name": "PostToolUse", "cwd": str(tmp_path), **more}
         return live.say("hook", stdin=json.dumps(question))
 
     with client(str(live.folder), str(tmp_path), CLAUDE_CODE_SESSION_ID="me") as tools:
-        tools.greet()
-        first = tools.use("launch", beside, command=[*UNTIL, str(tmp_path / "go")]).said["id"]
+        tools.initialize()
+        first = tools.call("launch", meta, command=[*UNTIL, str(tmp_path / "go")]).answer["id"]
         (tmp_path / "go").touch()
         live.until(first)
-        assert f"- {first}" in tools.use("inbox", beside).told  # nobody else would tell it
+        assert f"- {first}" in tools.call("inbox", meta).notifications  # no hook has run yet
         assert hook() == ""
-        second = tools.use("launch", beside, command=["true"]).said["id"]
+        second = tools.call("launch", meta, command=["true"]).answer["id"]
         live.until(second)
-        assert tools.use("inbox", beside).told == hook(agent_id="helper") == ""
+        assert tools.call("inbox", meta).notifications == hook(agent_id="subagent") == ""
         assert f"- {second}" in hook()
-        third = tools.use("launch", beside, command=["true"]).said["id"]
+        third = tools.call("launch", meta, command=["true"]).answer["id"]
         live.until(third)
-        assert f"- {third}" in tools.use("inbox").told
+        assert f"- {third}" in tools.call("inbox").notifications
 
 
 @pytest.mark.parametrize("place", ["backburner.toml", ".backburner/config.toml"])
-def test_with_a_broken_configuration_only_a_launch_is_refused(stage: Stage, place):
+def test_broken_configuration_refuses_only_launches(stage: Stage, place):
     folder = stage.folder.parent
     stage.up()
     with client(str(stage.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
-        tools.greet()
-        id = tools.use("launch", command=["echo", "hi"]).said["id"]
+        tools.initialize()
+        id = tools.call("launch", command=["echo", "hi"]).answer["id"]
         stage.until(id)
     (folder / place).write_text("max_workers = [")
     with client(str(stage.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
-        tools.greet()
-        assert [task["id"] for task in tools.use("list").said["tasks"]] == [id]
-        assert tools.use("inbox").said["unfinished"] == []
-        assert tools.use("wait", ids=[id]).said["timedOut"] is False
-        assert tools.use("output", id=id).said["data"] == "hi\n"
-        assert f"{folder / place}:1: " in tools.refusal("launch", command=["true"])
+        tools.initialize()
+        assert [task["id"] for task in tools.call("list").answer["tasks"]] == [id]
+        assert tools.call("inbox").answer["unfinished"] == []
+        assert tools.call("wait", ids=[id]).answer["timedOut"] is False
+        assert tools.call("output", id=id).answer["data"] == "hi\n"
+        assert f"{folder / place}:1: " in tools.error("launch", command=["true"])
 
 
-def test_a_home_and_a_supervisor_come_with_the_first_launch_and_not_before(stage: Stage, tmp_path):
-    """As Claude Code starts it: in the project's folder, with the session's id in the environment."""
+def test_first_launch_creates_the_state_directory_and_supervisor(stage: Stage, tmp_path):
+    """Claude Code starts the server in the project's folder, with the session's ID in the environment."""
     folder = tmp_path / "project"
     folder.mkdir()
     home = Stage(folder / ".backburner")
     with client(str(home.folder), str(folder), CLAUDE_CODE_SESSION_ID="ses-1") as tools:
-        tools.greet()
+        tools.initialize()
         for name in ("list", "inbox", "wait"):
-            tools.use(name)
+            tools.call(name)
         assert not home.folder.exists()
-        assert tools.use("launch", command=["pwd"]).said["parentSessionId"] == "ses-1"
+        assert tools.call("launch", command=["pwd"]).answer["parentSessionId"] == "ses-1"
         try:
-            found = tools.use("wait")
-            assert found.said["tasks"] == [] or found.said["tasks"][0]["result"] == str(folder)
+            found = tools.call("wait")
+            assert found.answer["tasks"] == [] or found.answer["tasks"][0]["result"] == str(folder)
             assert home.status()["supervisor"] is not None
         finally:
             home.down(now=True)
             home.forget()
 
 
-def test_a_wait_goes_on_over_a_restart_of_the_supervisor(live: Stage, tmp_path):
+def test_wait_survives_a_restart_of_the_supervisor(live: Stage, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
-        tools.greet()
+        tools.initialize()
         id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
         live.until(id, "running")
-        call = tools.start("wait", parentSessionId="me")
-        assert tools.use("list", parentSessionId="other").said["tasks"] == []  # by now it waits
+        call = tools.begin_call("wait", parentSessionId="me")
+        assert tools.call("list", parentSessionId="other").answer["tasks"] == []  # the wait has begun by now
         live.say("restart")
         live.kill("flusher")
         (tmp_path / "go").touch()
-        found = tools.used(call)
-        assert [task["id"] for task in found.said["tasks"]] == [id]
-        assert f"- {id}" in found.told
+        found = tools.result(call)
+        assert [task["id"] for task in found.answer["tasks"]] == [id]
+        assert f"- {id}" in found.notifications
 
 
-def test_a_wait_finds_the_supervisor_that_was_started_after_another_one_was_killed(live: Stage, tmp_path):
+def test_wait_finds_a_supervisor_started_after_one_was_killed(live: Stage, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
-        tools.greet()
+        tools.initialize()
         id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
         live.until(id, "running")
-        call = tools.start("wait", parentSessionId="me")
+        call = tools.begin_call("wait", parentSessionId="me")
         live.kill("supervisor")
         live.kill("flusher")
         live.up()
         (tmp_path / "go").touch()
         found = [
-            tools.used(call),
-            tools.use("wait", ids=[id], parentSessionId="me"),
+            tools.result(call),
+            tools.call("wait", ids=[id], parentSessionId="me"),
         ]  # the first may have been too soon
-        assert [task["id"] for task in found[-1].said["tasks"]] == [id]
-        assert "".join(one.told for one in found).count(f"- {id}") == 1
+        assert [task["id"] for task in found[-1].answer["tasks"]] == [id]
+        assert "".join(one.notifications for one in found).count(f"- {id}") == 1
 
 
-def test_a_wait_starts_no_supervisor_that_was_taken_down_and_says_so(stage: Stage, tmp_path):
+def test_wait_reports_that_the_supervisor_is_down_and_starts_none(stage: Stage, tmp_path):
     stage.up(shutdown_grace_s=0, max_workers=1)
     with client(str(stage.folder), str(tmp_path)) as tools:
-        tools.greet()
+        tools.initialize()
         running = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
         stage.until(running, "running")
         waiting = launch(tools, "me", "true", after=[running])
-        call = tools.start("wait", parentSessionId="me")
-        assert tools.use("list", parentSessionId="other").said["tasks"] == []  # by now it waits
+        call = tools.begin_call("wait", parentSessionId="me")
+        assert tools.call("list", parentSessionId="other").answer["tasks"] == []  # the wait has begun by now
         stage.down()
-        found = tools.used(call).said
+        found = tools.result(call).answer
         assert (found["tasks"], found["timedOut"]) == ([], True)
         assert found["note"].startswith(f"No supervisor runs for {stage.folder}")
         (tmp_path / "go").touch()
         stage.until(running)
-        found = tools.use("wait", ids=[running, waiting], parentSessionId="me").said
+        found = tools.call("wait", ids=[running, waiting], parentSessionId="me").answer
         assert ([task["id"] for task in found["tasks"]], found["timedOut"]) == ([running], True)
         assert "note" in found
-        assert "note" not in tools.use("wait", ids=[running], parentSessionId="me").said
-        assert tools.use("cancel", id=waiting, parentSessionId="me").said["status"] == "cancelled"
+        assert "note" not in tools.call("wait", ids=[running], parentSessionId="me").answer
+        assert tools.call("cancel", id=waiting, parentSessionId="me").answer["status"] == "cancelled"
         assert stage.status()["supervisor"] is None
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["its worker lives", "its worker was killed"])
-def test_what_runs_on_without_a_supervisor_can_be_cancelled_without_one(stage: Stage, tmp_path, killed):
+def test_running_task_can_be_cancelled_without_a_supervisor(stage: Stage, tmp_path, killed):
     stage.up(shutdown_grace_s=0)
     id = stage.sleeper(parentSessionId="me")
     pid, worker = stage.pid(id), stage.worker_of(id)
@@ -354,40 +354,42 @@ def test_what_runs_on_without_a_supervisor_can_be_cancelled_without_one(stage: S
     if killed:
         kill(worker)
     with client(str(stage.folder), str(tmp_path)) as tools:
-        tools.greet()
-        assert tools.use("cancel", id=id, parentSessionId="me").said["status"] == "cancelled"
+        tools.initialize()
+        assert tools.call("cancel", id=id, parentSessionId="me").answer["status"] == "cancelled"
     assert gone([pid])
     assert stage.status()["supervisor"] is None
 
 
-def test_what_a_killed_server_did_not_deliver_the_next_one_tells(live: Stage, tmp_path):
+def test_next_server_delivers_what_a_killed_one_did_not(live: Stage, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
-        tools.greet()
+        tools.initialize()
         id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
-        tools.start("wait", parentSessionId="me")
+        tools.begin_call("wait", parentSessionId="me")
         tools.process.kill()
         tools.process.wait()
         (tmp_path / "go").touch()
         live.until(id)
         with client(str(live.folder), str(tmp_path)) as again:
-            again.greet()
-            assert f"- {id}" in again.use("inbox", parentSessionId="me").told
-            assert again.use("inbox", parentSessionId="me").told == ""
+            again.initialize()
+            assert f"- {id}" in again.call("inbox", parentSessionId="me").notifications
+            assert again.call("inbox", parentSessionId="me").notifications == ""
         tools.process.returncode = 0
 
 
-def test_answers_that_leave_in_the_same_moment_tell_a_notice_once(tools, shared, me, tmp_path):
+def test_simultaneous_answers_deliver_a_notification_once(tools, shared, me, tmp_path):
     ids = [launch(tools, me, *UNTIL, str(tmp_path / "go")) for _ in range(3)]
     (tmp_path / "go").touch()
     for id in ids:
         shared.until(id)
-    told = "".join(tools.used(call).told for call in [tools.start("inbox", parentSessionId=me) for _ in range(8)])
-    assert [told.count(f"- {id}") for id in ids] == [1, 1, 1]
+    found = "".join(
+        tools.result(call).notifications for call in [tools.begin_call("inbox", parentSessionId=me) for _ in range(8)]
+    )
+    assert [found.count(f"- {id}") for id in ids] == [1, 1, 1]
 
 
 @asynccontextmanager
 async def official(shared: Stage, me: str) -> AsyncIterator[ClientSession]:
-    """The SDK's own client, of that session."""
+    """Connect the SDK's own client for that session."""
     command, *words = program("--home", str(shared.folder), "mcp")
     server = StdioServerParameters(command=command, args=words, env={**os.environ, "CLAUDE_CODE_SESSION_ID": me})
     async with stdio_client(server) as streams, ClientSession(*streams) as session:
@@ -395,28 +397,28 @@ async def official(shared: Stage, me: str) -> AsyncIterator[ClientSession]:
         yield session
 
 
-def told(result: CallToolResult) -> str:
-    """What a session is told besides the answer to a call that must succeed."""
+def notifications(result: CallToolResult) -> str:
+    """Return the notifications after the answer to a call that must succeed."""
     assert not result.is_error, result
     return "\n".join(part.text for part in result.content[1:])
 
 
-def test_the_tools_serve_the_sdks_own_client(shared: Stage, me: str):
+def test_tools_serve_the_client_of_the_sdk(shared: Stage, me: str):
     async def talk() -> None:
         async with official(shared, me) as session:
             assert len((await session.list_tools()).tools) == 6
             launched = await session.call_tool("launch", {"command": ["echo", "hello"]})
-            id, heard = json.loads(launched.content[0].text)["id"], told(launched)
+            id, found = json.loads(launched.content[0].text)["id"], notifications(launched)
             for name, arguments in {"wait": {}, "list": {}, "output": {"id": id}, "inbox": {}}.items():
-                heard += told(await session.call_tool(name, arguments))
-            assert heard.count(f"- {id}") == 1
+                found += notifications(await session.call_tool(name, arguments))
+            assert found.count(f"- {id}") == 1
             assert (await session.call_tool("cancel", {"id": id})).is_error
 
     asyncio.run(talk())
 
 
 @pytest.mark.timeout(300)
-def test_twenty_of_the_sdks_clients_at_once_are_each_told_of_their_own_once(shared: Stage, me: str):
+def test_twenty_clients_of_the_sdk_get_their_own_notifications_once(shared: Stage, me: str):
     async def talk(number: int) -> str:
         async with official(shared, f"{me}-{number}") as session:
             task = {"command": ["echo", str(number)], "concurrencyKey": f"{me}-{number}"}
@@ -426,9 +428,9 @@ def test_twenty_of_the_sdks_clients_at_once_are_each_told_of_their_own_once(shar
             while timed_out:
                 waited.append(await session.call_tool("wait", {"ids": ids}))
                 timed_out = json.loads(waited[-1].content[0].text)["timedOut"]
-            heard = "".join(map(told, [*launched, *waited, await session.call_tool("inbox", {})]))
-            assert [heard.count(f"- {id}") for id in ids] == [1, 1]
-            assert heard.count("- bg-") == 2
+            found = "".join(map(notifications, [*launched, *waited, await session.call_tool("inbox", {})]))
+            assert [found.count(f"- {id}") for id in ids] == [1, 1]
+            assert found.count("- bg-") == 2
             return ids[0]
 
     async def crowd() -> list[str]:
@@ -437,7 +439,7 @@ def test_twenty_of_the_sdks_clients_at_once_are_each_told_of_their_own_once(shar
     assert len(set(asyncio.run(crowd()))) == CLIENTS
 
 
-def test_without_its_library_it_says_how_to_install_it(stage: Stage, tmp_path, monkeypatch):
+def test_server_without_its_library_tells_how_to_install_it(stage: Stage, tmp_path, monkeypatch):
     (tmp_path / "mcp.py").write_text("raise ModuleNotFoundError(\"No module named 'mcp'\", name='mcp')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = stage.run("mcp")
@@ -446,8 +448,8 @@ def test_without_its_library_it_says_how_to_install_it(stage: Stage, tmp_path, m
     assert "Traceback" not in done.stderr
 
 
-def test_a_message_that_is_none_is_survived(tools):
+def test_server_survives_malformed_messages(tools):
     assert tools.process.stdin is not None
     tools.process.stdin.write("garbage\n{}\n[1]\n")
     tools.process.stdin.flush()
-    assert eventually(lambda: tools.use("list", parentSessionId="x").said, PATIENCE) == {"tasks": [], "next": None}
+    assert eventually(lambda: tools.call("list", parentSessionId="x").answer, PATIENCE) == {"tasks": [], "next": None}

@@ -1,4 +1,4 @@
-"""A client of our MCP server that says exactly what a test has it say, over a real process's stdin and stdout."""
+"""A client of the MCP server that sends exactly what a test wants, to a real process."""
 
 from __future__ import annotations
 
@@ -13,86 +13,86 @@ from backburner.ipc.api.control import program
 
 
 class Client:
-    """One server process, and the client that started it."""
+    """A server process and the client that started it."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
-        """Speak to that process."""
+        """Use the process's stdin and stdout."""
         self.process = process
         self._number = 0
-        self._answers: dict[int, dict[str, Any]] = {}
+        self._responses: dict[int, dict[str, Any]] = {}
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """One message."""
+        """Send one message."""
         assert self.process.stdin is not None, "it is a pipe"
         self.process.stdin.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
         self.process.stdin.flush()
 
-    def begin(self, method: str, **params: Any) -> int:
-        """Ask, and do not wait; the request's number."""
+    def send_request(self, method: str, **params: Any) -> int:
+        """Send a request and return its number."""
         self._number += 1
         self.send({"id": self._number, "method": method, "params": params})
         return self._number
 
-    def end(self, number: int) -> dict[str, Any]:
-        """The answer to a request."""
+    def receive(self, number: int) -> dict[str, Any]:
+        """Wait for the response to a request."""
         assert self.process.stdout is not None, "it is a pipe"
-        while number not in self._answers:
+        while number not in self._responses:
             line = self.process.stdout.readline()
-            assert line, f"the server left with {self.process.wait()}"
+            assert line, f"the server exited with {self.process.wait()}"
             message = json.loads(line)
-            self._answers[message.get("id")] = message
-        return self._answers.pop(number)
+            self._responses[message.get("id")] = message
+        return self._responses.pop(number)
 
-    def ask(self, method: str, **params: Any) -> dict[str, Any]:
-        """The result."""
-        answer = self.end(self.begin(method, **params))
-        assert "result" in answer, answer
-        result: dict[str, Any] = answer["result"]
+    def request(self, method: str, **params: Any) -> dict[str, Any]:
+        """Send a request that must succeed, and return its result."""
+        response = self.receive(self.send_request(method, **params))
+        assert "result" in response, response
+        result: dict[str, Any] = response["result"]
         return result
 
-    def greet(self, version: str = "2025-11-25") -> dict[str, Any]:
-        """What the server says of itself."""
-        found = self.ask(
+    def initialize(self, version: str = "2025-11-25") -> dict[str, Any]:
+        """Initialize the connection, and return the server's description of itself."""
+        found = self.request(
             "initialize", protocolVersion=version, capabilities={}, clientInfo={"name": "test", "version": "1"}
         )
         self.send({"method": "notifications/initialized"})
         return found
 
-    def use(self, name: str, beside: Mapping[str, Any] | None = None, **arguments: Any) -> Used:
-        """Call a tool that must succeed; `beside` is what a client adds to it on its own."""
-        return self.used(self.start(name, beside, **arguments))
+    def call(self, name: str, meta: Mapping[str, Any] | None = None, **arguments: Any) -> Result:
+        """Call a tool that must succeed; `meta` is what a client adds to the call."""
+        return self.result(self.begin_call(name, meta, **arguments))
 
-    def start(self, name: str, beside: Mapping[str, Any] | None = None, **arguments: Any) -> int:
-        """Call a tool, and do not wait."""
-        more = {"_meta": dict(beside)} if beside else {}
-        return self.begin("tools/call", name=name, arguments=arguments, **more)
+    def begin_call(self, name: str, meta: Mapping[str, Any] | None = None, **arguments: Any) -> int:
+        """Call a tool and return the request's number."""
+        more = {"_meta": dict(meta)} if meta else {}
+        return self.send_request("tools/call", name=name, arguments=arguments, **more)
 
-    def used(self, number: int) -> Used:
-        """What a call that must succeed came to."""
-        result = self.end(number)["result"]
+    def result(self, number: int) -> Result:
+        """Wait for the result of a call that must succeed."""
+        result = self.receive(number)["result"]
         assert not result.get("isError"), result
-        return Used(result)
+        return Result(result)
 
-    def refusal(self, name: str, **arguments: Any) -> str:
-        """Why a call is refused."""
-        result = self.ask("tools/call", name=name, arguments=arguments)
+    def error(self, name: str, **arguments: Any) -> str:
+        """Call a tool that must fail, and return the reason."""
+        result = self.request("tools/call", name=name, arguments=arguments)
         assert result["isError"] is True
         return str(result["content"][0]["text"])
 
 
-class Used:
-    """The result of a call: a document, and what the session was told besides."""
+class Result:
+    """The result of a call: the tool's answer, and the notifications that follow it."""
 
     def __init__(self, result: Mapping[str, Any]) -> None:
-        """Read it."""
+        """Read the parts of the result."""
         texts = [part["text"] for part in result["content"]]
-        self.said: dict[str, Any] = json.loads(texts[0])
-        self.told = "\n".join(texts[1:])
+        self.answer: dict[str, Any] = json.loads(texts[0])
+        self.notifications = "\n".join(texts[1:])
 
 
 @contextmanager
 def client(home: str, cwd: str, **environ: str) -> Iterator[Client]:
-    """Start a server as a client does, in its folder; it leaves when the client hangs up."""
+    """Start a server in the folder `cwd`, as a client does; it must exit when the client disconnects."""
     process = subprocess.Popen(
         program("--home", home, "mcp"),
         stdin=subprocess.PIPE,

@@ -9,19 +9,19 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ....ipc.failpoints import failpoint
-from ....ipc.store.inbox import telling
-from ...integrations.hooks import CONTEXT, Hook, Question, home_of
+from ...integrations.hooks import CONTEXT, HookInput, HookRun, find_home
+from ...integrations.inbox import delivering
 
 if TYPE_CHECKING:
     import click
 
-#: The longest question, in bytes: it may contain a tool's whole answer.
-MAX_QUESTION = 64 * 1024 * 1024
+#: The longest input, in bytes: it may contain a tool's whole output.
+MAX_INPUT = 64 * 1024 * 1024
 STDOUT = 1
 
 
 def answer_hook(words: list[str]) -> None:
-    """Answer the question on stdin. Any error is reported on stderr only."""
+    """Respond to the input on stdin. Any error is reported on stderr only."""
     try:
         home, client = _options(words)
         _answer(home, client)
@@ -44,19 +44,19 @@ def _options(words: list[str]) -> tuple[str | None, str]:
 
 
 def _answer(named: str | None, client: str) -> None:
-    question = Question.of(sys.stdin.buffer.read(MAX_QUESTION).decode(errors="replace"))
-    home = home_of(named, question, os.environ)
+    hook_input = HookInput.parse(sys.stdin.buffer.read(MAX_INPUT).decode(errors="replace"))
+    home = find_home(named, hook_input, os.environ)
     if home is None:
         return
-    with Hook(home, question, client) as hook:
-        hook.arrive()
-        if hook.unread() is None:
+    with HookRun(home, hook_input, client) as run:
+        run.record_session()
+        if run.unread() is None:
             return
-        with telling(home, question.session):
-            unread = hook.unread()
+        with delivering(home, hook_input.session):
+            unread = run.unread()
             if unread is not None:
-                _print(hook.answer(unread))
-                hook.acknowledge(unread)
+                _print(run.response(unread))
+                run.acknowledge(unread)
 
 
 def _print(document: dict[str, Any]) -> None:
@@ -75,7 +75,7 @@ def __getattr__(name: str) -> click.Command:
 
     from ..options import example
 
-    @click.command("hook", epilog=example("hook --client gemini < question.json", "install claude"))
+    @click.command("hook", epilog=example("hook --client gemini < input.json", "install claude"))
     @click.option(
         "--client",
         type=click.Choice(list(CONTEXT)),

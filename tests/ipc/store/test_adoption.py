@@ -9,9 +9,9 @@ import pytest
 
 from backburner.ipc.errors import InvalidInput
 from backburner.ipc.failpoints import WATCH
+from backburner.ipc.model.event import MODEL
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.adoption import adopt
-from backburner.ipc.store.inbox import MODEL
 from tests.helpers.commands import backburner
 from tests.helpers.yard import MANY, Yard
 

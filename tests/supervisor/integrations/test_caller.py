@@ -1,4 +1,4 @@
-"""Whether a hook of the client tells what is unread after a call, or the answer must."""
+"""Notifications are delivered either by a hook of the client or by the answer to a call."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ from tests.helpers.commands import backburner
 from tests.helpers.tools import Client, client
 from tests.helpers.yard import Yard
 
-#: What Claude Code puts beside a call.
-BESIDE = {"claudecode/toolUseId": "toolu_1"}
+#: The metadata of a call of Claude Code.
+META = {"claudecode/toolUseId": "toolu_1"}
 
 
 @pytest.fixture
 def tools(yard: Yard, home: Path) -> Iterator[Client]:
-    """The tools of a session whose hooks were seen."""
+    """The tools of a session whose hook has run."""
     assert hook(home) == ""
     with client(str(home), str(home.parent), CLAUDE_CODE_SESSION_ID="me") as found:
-        found.greet()
+        found.initialize()
         yield found
 
 
 def hook(home: Path) -> str:
-    """What the hook after a call tells the session."""
-    question = {"session_id": "me", "hook_event_name": "PostToolUse", "cwd": str(home.parent)}
-    done = backburner(home, "hook", stdin=json.dumps(question))
+    """Run the hook after a call and return its response."""
+    hook_input = {"session_id": "me", "hook_event_name": "PostToolUse", "cwd": str(home.parent)}
+    done = backburner(home, "hook", stdin=json.dumps(hook_input))
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-def test_a_session_that_is_not_the_one_of_the_hooks_is_told_with_the_answer(yard, home, tools):
+def test_answer_notifies_a_session_other_than_the_one_of_the_hooks(yard, home, tools):
     id = yard.run(parent_session_id="made-up")
     assert hook(home) == ""
-    assert f"- {id}" in tools.use("inbox", BESIDE, parentSessionId="made-up").told
+    assert f"- {id}" in tools.call("inbox", META, parentSessionId="made-up").notifications
 
 
 @pytest.mark.parametrize("named", [{}, {"parentSessionId": "me"}])
-def test_the_session_of_the_hooks_is_told_by_them_however_the_call_names_it(yard, home, tools, named):
+def test_hooks_notify_their_session_however_the_call_names_it(yard, home, tools, named):
     id = yard.run(parent_session_id="me")
-    assert tools.use("inbox", BESIDE, **named).told == ""
+    assert tools.call("inbox", META, **named).notifications == ""
     assert f"- {id}" in hook(home)
 
 
-def test_what_the_heir_of_the_hooks_session_was_not_told_they_tell(yard, home, tools):
+def test_hooks_notify_the_successor_of_their_session(yard, home, tools):
     adopt(yard.database, "me", "successor")
     id = yard.run(parent_session_id="successor")
-    assert tools.use("inbox", BESIDE).told == ""
+    assert tools.call("inbox", META).notifications == ""
     assert f"- {id}" in hook(home)

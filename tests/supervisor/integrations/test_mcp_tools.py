@@ -1,4 +1,4 @@
-"""How long one call of a tool waits: never as long as a client's patience."""
+"""A wait ends before the client's timeout, and frees its thread when it is cancelled."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ import pytest
 from backburner.ipc import clock
 from backburner.ipc.errors import Disconnected
 from backburner.supervisor.integrations import mcp_tools
-from backburner.supervisor.integrations.caller import Callers
-from backburner.supervisor.integrations.mcp_tools import MAX_WAITING, Office
+from backburner.supervisor.integrations.caller import SessionResolver
+from backburner.supervisor.integrations.mcp_tools import MAX_WAITING, ToolService
 from tests.helpers.bus import PATIENCE
 from tests.helpers.yard import Yard
 
-#: The time as it is.
+#: The real clock.
 PASSING = clock.monotonic
-#: Milliseconds after which clients give a call up.
-CLIENTS_PATIENCE = 60_000
+#: Milliseconds after which clients give up on a call.
+CLIENT_TIMEOUT = 60_000
 
 
 class Bus:
-    """A bus that notes what it is asked for; it breaks as often as a test wants, each time some seconds later."""
+    """A client whose bus records requests and disconnects as often as a test wants, some seconds later each time."""
 
     asked: list[int]
     breaks: int
     later: float
 
     def __init__(self, home: object, patience: float) -> None:
-        """As a client is made."""
+        """Connect to nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -43,15 +43,15 @@ class Bus:
         """Close nothing."""
 
     def call(self, method: str, **params: Any) -> None:
-        """Answer at once, or break."""
+        """Answer at once, or disconnect."""
         self.asked.append(params["timeoutMs"])
         if len(self.asked) <= self.breaks:
             Clock.now += self.later
-            raise Disconnected("The bus went away.")
+            raise Disconnected("the bus disconnected")
 
 
 class Clock:
-    """One that stands still unless it is moved."""
+    """A clock that only the tests move."""
 
     now = 0.0
 
@@ -66,43 +66,43 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bus]]:
 
 
 @contextmanager
-def office_of(home: Path) -> Iterator[Office]:
+def service_of(home: Path) -> Iterator[ToolService]:
     """Yield the tools of a session that has one task, which never runs."""
     with Yard(home) as yard:
         yard.launch(parent_session_id="S")
-    office = Office(yard.home, Callers({}, str(home)))
-    yield office
-    assert office.database is not None
-    office.database.close()
+    service = ToolService(yard.home, SessionResolver({}, str(home)))
+    yield service
+    assert service.database is not None
+    service.database.close()
 
 
 def wait(home: Path, **arguments: Any) -> Any:
-    with office_of(home) as office:
-        return asyncio.run(office.call("wait", office.check("wait", arguments), "S"))
+    with service_of(home) as service:
+        return asyncio.run(service.call("wait", service.check("wait", arguments), "S"))
 
 
 @pytest.mark.parametrize(
-    ("said", "asked"), [(None, 45_000), (0, 0), (10, 10), (49_000, 49_000), (49_001, 49_000), (10**9, 49_000)]
+    ("timeout", "asked"), [(None, 45_000), (0, 0), (10, 10), (49_000, 49_000), (49_001, 49_000), (10**9, 49_000)]
 )
-def test_one_wait_asks_for_less_than_clients_wait_whatever_is_said(home, bus, said, asked):
-    wait(home, **({} if said is None else {"timeoutMs": said}))
+def test_wait_is_shorter_than_the_timeout_of_clients(home, bus, timeout, asked):
+    wait(home, **({} if timeout is None else {"timeoutMs": timeout}))
     assert bus.asked == [asked]
-    assert asked < CLIENTS_PATIENCE
+    assert asked < CLIENT_TIMEOUT
 
 
-def test_a_wait_whose_bus_breaks_asks_the_next_one_only_for_what_is_left(home, bus):
+def test_wait_asks_the_next_bus_for_the_rest_of_its_time(home, bus):
     bus.breaks = 2
     assert wait(home, timeoutMs=10**9)["timedOut"] is True
     assert bus.asked == [49_000, 19_000, 0]
 
 
-def test_a_wait_whose_bus_breaks_always_ends_in_time(home, bus):
+def test_wait_ends_in_time_when_the_bus_always_disconnects(home, bus):
     bus.breaks = 1000
     assert wait(home, timeoutMs=10**9)["timedOut"] is True
     assert bus.asked == [49_000, 19_000, 0]
 
 
-def test_a_wait_does_not_turn_where_a_bus_hangs_up_at_once(home, bus, monkeypatch):
+def test_wait_does_not_spin_when_the_bus_disconnects_at_once(home, bus, monkeypatch):
     monkeypatch.setattr(clock, "monotonic", PASSING)
     bus.breaks, bus.later = 1000, 0.0
     assert wait(home, timeoutMs=500)["timedOut"] is True
@@ -132,8 +132,8 @@ def test_cancelled_waits_free_their_threads(home, monkeypatch):
     blocking = type("Bus", (BlockingBus,), {"asked": [], "waiting": waiting})
     monkeypatch.setattr(mcp_tools, "Client", blocking)
 
-    async def main(office: Office) -> None:
-        calls = [asyncio.create_task(office.call("wait", {}, "S")) for _ in range(MAX_WAITING + 3)]
+    async def main(service: ToolService) -> None:
+        calls = [asyncio.create_task(service.call("wait", {}, "S")) for _ in range(MAX_WAITING + 3)]
         for _ in range(MAX_WAITING):
             assert await asyncio.to_thread(waiting.acquire, timeout=PATIENCE)
         assert len(blocking.asked) == MAX_WAITING
@@ -141,7 +141,7 @@ def test_cancelled_waits_free_their_threads(home, monkeypatch):
             call.cancel()
         assert {type(found) for found in await asyncio.gather(*calls, return_exceptions=True)} == {CancelledError}
         monkeypatch.setattr(mcp_tools, "Client", type("Bus", (Bus,), {"asked": [], "breaks": 0}))
-        assert (await asyncio.wait_for(office.call("wait", {}, "S"), PATIENCE))["timedOut"] is True
+        assert (await asyncio.wait_for(service.call("wait", {}, "S"), PATIENCE))["timedOut"] is True
 
-    with office_of(home) as office:
-        asyncio.run(main(office))
+    with service_of(home) as service:
+        asyncio.run(main(service))

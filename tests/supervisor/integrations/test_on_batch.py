@@ -14,7 +14,7 @@ from backburner.supervisor.integrations.on_batch import CONSUMER, EVERYONE, Batc
 from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
-#: Records the call, waits while the file `hold` exists, and fails as often as the file `failures` says.
+#: Records the call, waits while the file `hold` exists, and fails as often as the file `failures` specifies.
 SCRIPT = """\
 #!/bin/sh
 echo called >> "$1/calls"
