@@ -24,7 +24,7 @@ TROUBLE_REST = 0.5
 HOME_LOST_AFTER = 60.0
 
 #: Bytes of freed memory that a process keeps. SQLite drops its page cache when another process commits, and reads the
-#: pages again: returning that memory and faulting it in anew took a tenth of a worker's time.
+#: pages again. Returning that memory and faulting it in each time took a tenth of a worker's time.
 KEPT_MEMORY = 4 * 1024 * 1024
 
 #: Bytes from which a block is returned to the system as soon as it is freed. Without any setting, glibc adapts this

@@ -15,7 +15,7 @@ from ..system.file_watch import FALLBACK_POLL
 class Parking:
     """Receives the task of a parked worker: as a message, or from the database if the message is missing.
 
-    A message counts only while the worker is parked, and only for a claim above the last one that it worked on: no
+    A message counts only while the worker is parked, and only for a claim above the last one that it worked on. No
     claim is used twice, and only the launch that deleted the worker's row claims for it.
     """
 

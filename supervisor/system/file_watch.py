@@ -34,7 +34,7 @@ class FileWatch:
     """Decides how long a role may rest before it looks at the database again.
 
     The watch is armed after `FALLBACK_POLL` seconds without activity and reports one event: a busy role pays nothing
-    for it. A commit changes the file first and becomes visible later, so the first looks after both arming and an
+    for it. A commit changes the file first and becomes visible later. So the first looks after both arming and an
     event come after `FALLBACK_POLL` seconds as well. Only then is `WATCHED_POLL` enough.
     """
 
