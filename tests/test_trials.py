@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.helpers.places import ROOT
-
-sys.path += [str(ROOT / "scripts"), str(ROOT / "scripts" / "trials")]
-
-import bounds
-import trial_task
-from chaos_check import BATCH_STORED, BATCH_TOLD, ENDED, STARTED
-from kill_checks import Evidence, violations
-from trial_home import Delivered, Line, Tail
+from scripts.trials import bounds, trial_task
+from scripts.trials.chaos.check import BATCH_STORED, BATCH_TOLD, ENDED, STARTED
+from scripts.trials.kill_checks import Evidence, violations
+from scripts.trials.trial_home import Delivered, Line, Tail
 
 Edit = Callable[[Evidence], object]
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bench_parts.errands import is_asked
+from scripts.bench_parts.errands import is_asked
 
 Answer = Callable[..., dict[str, Any]]
 

@@ -6,13 +6,13 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from bench_parts import bare
-from bench_parts.commands import Ours
-from bench_parts.errands import Errand
-from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.ours import CHUNK, cpu_of
-from bench_parts.peers.contestant import Peer
-from bench_parts.peers.specs import QUEUES
+from scripts.bench_parts import bare
+from scripts.bench_parts.commands import Ours
+from scripts.bench_parts.errands import Errand
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from scripts.bench_parts.ours import CHUNK, cpu_of
+from scripts.bench_parts.peers.contestant import Peer
+from scripts.bench_parts.peers.specs import QUEUES
 
 
 class BareLoop(Contestant):
@@ -58,7 +58,7 @@ class BareLoop(Contestant):
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _errand(self, name: str, *arguments: object) -> Errand:
-        self._errands.append(Errand(f"bench_parts.bare:{name}", *map(str, arguments)))
+        self._errands.append(Errand(f"scripts.bench_parts.bare:{name}", *map(str, arguments)))
         return self._errands[-1]
 
 

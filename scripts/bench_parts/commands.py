@@ -7,9 +7,9 @@ import subprocess
 import tempfile
 import time
 
-from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.ours import CHUNK, House
-from bench_parts.peers.spooler import Spooler
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from scripts.bench_parts.ours import CHUNK, House
+from scripts.bench_parts.peers.spooler import Spooler
 
 
 class Ours(Contestant):

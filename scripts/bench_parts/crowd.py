@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import quantiles
 from typing import Any
 
-from bench_parts.harness import Contestant, Figures, Goal, Section
-from bench_parts.ours import Ear, House, check
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section
+from scripts.bench_parts.ours import Ear, House, check
 
 CALL = {"call": "noop:noop"}
 COMMAND = {"command": ["true"]}
@@ -36,7 +36,7 @@ class Crowd(Contestant):
         self.settings += f", {self._house.described}"
         self._house.up()
         self._launchers = [self._house.launcher() for _ in range(min(LAUNCHERS, self._parents))]
-        self._ears = self._house.errand("bench_parts.crowd:ears", str(self._house.place.home))
+        self._ears = self._house.errand("scripts.bench_parts.crowd:ears", str(self._house.place.home))
         self._drain("warm-up", CHUNK * self._slots // self._parents, COMMAND)
 
     def round(self, number: int) -> Figures:

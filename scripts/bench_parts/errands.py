@@ -15,7 +15,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-_BOOTSTRAP = "import sys; sys.path.insert(0, {folder!r}); from bench_parts.errands import serve; serve()"
+_BOOTSTRAP = "from scripts.bench_parts.errands import serve; serve()"
+
+#: The folder from which a process imports this module, after all that its environment names.
+_ROOT = str(Path(__file__).resolve().parents[2])
 
 #: Seconds after which an answer is given up.
 PATIENCE = 600.0
@@ -32,12 +35,13 @@ class Errand:
         python: str = sys.executable,
     ) -> None:
         """Start the process."""
-        bootstrap = _BOOTSTRAP.format(folder=str(Path(__file__).resolve().parents[1]))
+        found = dict(os.environ if environment is None else environment)
+        found["PYTHONPATH"] = os.pathsep.join(filter(None, [found.get("PYTHONPATH"), _ROOT]))
         self._process = subprocess.Popen(
-            [python, "-P", "-c", bootstrap, factory, json.dumps(arguments)],
+            [python, "-P", "-c", _BOOTSTRAP, factory, json.dumps(arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env=None if environment is None else dict(environment),
+            env=found,
         )
         self.pid = self._process.pid
         self._unread = b""

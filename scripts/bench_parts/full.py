@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bench_parts.calls import BareLoop
-from bench_parts.commands import Ours
-from bench_parts.harness import Contestant, Goal, Section, Size
-from bench_parts.peers.contestant import Peer
-from bench_parts.peers.specs import HUEY
+from scripts.bench_parts.calls import BareLoop
+from scripts.bench_parts.commands import Ours
+from scripts.bench_parts.harness import Contestant, Goal, Section, Size
+from scripts.bench_parts.peers.contestant import Peer
+from scripts.bench_parts.peers.specs import HUEY
 
 MANY = 16
 

@@ -11,10 +11,10 @@ import time
 from contextlib import closing, suppress
 from dataclasses import dataclass
 
-from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.latency import Samples
-from bench_parts.ours import House
-from bench_parts.timing import Fifo
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from scripts.bench_parts.latency import Samples
+from scripts.bench_parts.ours import House
+from scripts.bench_parts.timing import Fifo
 
 CALL: dict[str, object] = {"call": "noop:noop"}
 COMMAND: dict[str, object] = {"command": ["true"]}

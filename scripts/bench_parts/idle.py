@@ -6,8 +6,8 @@ import re
 import time
 from pathlib import Path
 
-from bench_parts.harness import Contestant, Figures, Goal, Section
-from bench_parts.ours import House, check
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section
+from scripts.bench_parts.ours import House, check
 
 #: Seconds after which what the last task stirred up has settled.
 SETTLED = 3.0

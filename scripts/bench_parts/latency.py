@@ -10,13 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench_parts.bare import EVENT, Store, make
-from bench_parts.errands import Errand
-from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.ours import Ear, House
-from bench_parts.peers.idle import IdlePeer, IdleSpooler
-from bench_parts.peers.specs import QUEUES
-from bench_parts.timing import GAP, PROGRAM, Fifo, percentiles
+from scripts.bench_parts.bare import EVENT, Store, make
+from scripts.bench_parts.errands import Errand
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from scripts.bench_parts.ours import Ear, House
+from scripts.bench_parts.peers.idle import IdlePeer, IdleSpooler
+from scripts.bench_parts.peers.specs import QUEUES
+from scripts.bench_parts.timing import GAP, PROGRAM, Fifo, percentiles
 
 #: Does the same as the program that is launched.
 CALL = "def told(path):\n    with open(path, 'wb', 0) as file:\n        file.write(b'\\n')\n"
@@ -122,8 +122,8 @@ class Bare(Contestant):
         self._store = Store(str(folder / "bare.db"), "NORMAL")
         self._synced = Store(str(folder / "bare.db"), "FULL")
         os.mkfifo(folder / "wake.fifo")
-        self._errands = [Errand("bench_parts.latency:spawner", str(folder / "wake.fifo"), str(self._fifo.path))]
-        self._errands.append(Errand("bench_parts.latency:echo", str(folder / "echo.sock")))
+        self._errands = [Errand("scripts.bench_parts.latency:spawner", str(folder / "wake.fifo"), str(self._fifo.path))]
+        self._errands.append(Errand("scripts.bench_parts.latency:echo", str(folder / "echo.sock")))
         for one in self._errands:
             one.ask()
         self._wake = os.open(folder / "wake.fifo", os.O_WRONLY)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.ours import House
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from scripts.bench_parts.ours import House
 
 #: Seconds no launch may wait.
 LONGEST = 0.25
@@ -57,7 +57,7 @@ class RawRows(Contestant):
         launch = ("launch", "--parent", "raw", "--key", "bench", "--cwd", str(self._house.place.project), "--", "true")
         pattern = self._house.run(*launch).strip()
         database, synchronous = self._house.place.home / "backburner.db", self._durability.upper()
-        factory = "bench_parts.bare:row_inserter"
+        factory = "scripts.bench_parts.bare:row_inserter"
         self._inserters = [self._house.errand(factory, str(database), synchronous, pattern) for _ in range(self._size)]
 
     def round(self, number: int) -> Figures:

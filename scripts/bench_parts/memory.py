@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bench_parts.harness import Contestant, Figures, Goal, Section
-from bench_parts.ours import House, check
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section
+from scripts.bench_parts.ours import House, check
 
 MANY = 8
 STAYING = ("supervisor", "forkserver", "flusher")

@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from outside import ROOT, Place
-
-from bench_parts.errands import Errand
+from scripts.bench_parts.errands import Errand
+from scripts.trials.outside import ROOT, Place
 
 #: Workers stay, as those of the others do.
 STEADY: Mapping[str, object] = {"default_concurrency": 2, "worker_idle_s": 3600}
@@ -78,7 +77,7 @@ class House:
 
     def launcher(self) -> Errand:
         """A program that launches."""
-        return self.errand("bench_parts.ours:launcher", str(self.place.home))
+        return self.errand("scripts.bench_parts.ours:launcher", str(self.place.home))
 
     def drain(self, launcher: Errand, parent: str, count: int, task: dict[str, object]) -> float:
         """Tasks a second: so many, launched by the hundred, until a subscriber has the last end."""

@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from statistics import median
 
-from bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from bench_parts.ours import House
+from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
+from scripts.bench_parts.ours import House
 
 PROGRAM = str(Path(sys.executable).with_name("backburner"))
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import median, quantiles
 
-from bench_parts.harness import Figures
+from scripts.bench_parts.harness import Figures
 
 #: Opens a pipe, writes a line as soon as it can, and ends, which closes the pipe.
 PROGRAM = ["/bin/sh", "-c", 'exec 9>"$0"; echo >&9']

@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import trial_task
-from chaos_check import ENDED, STARTED
-from outside import ROOT, nap
-from trial_home import (
-    HERE,
+from scripts.trials import trial_task
+from scripts.trials.chaos.check import ENDED, STARTED
+from scripts.trials.outside import ROOT, nap
+from scripts.trials.trial_home import (
     Feedback,
     Line,
     Subscriber,
@@ -381,7 +380,7 @@ def _reporting(queue: Queue, verb: str) -> dict[str, Any]:
     """Return the fields of a task that uses a verb on itself: by the library, or by the command line."""
     home = queue.bench.home
     if queue.kind == "calls":
-        args = [str(home.journal), str(home.tree), str(HERE.parent), str(home.home), verb]
+        args = [str(home.journal), str(home.tree), str(ROOT), str(home.home), verb]
         return {"call": "trial_task:report_from_within", "args": args}
     text = {"complete": ["--result", "reported"], "fail": ["--error", "reported"], "progress": ["reported"]}[verb]
     return {"command": trial_task.reporting_command(home.journal, home.command(verb, *text))}

@@ -11,10 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from chaos_check import AGAIN, BATCH_STORED, ENDED, STARTED, database
-from kill_load import GRACE_S, LIMITS
-from outside import Seen
-from trial_home import SESSION, Delivered, Line, Tail
+from scripts.trials.chaos.check import AGAIN, BATCH_STORED, ENDED, STARTED, database
+from scripts.trials.kill_load import GRACE_S, LIMITS
+from scripts.trials.outside import Seen
+from scripts.trials.trial_home import SESSION, Delivered, Line, Tail
 
 #: The share of all tasks that may end as `lost`.
 MAX_LOST_SHARE = 0.02

@@ -11,8 +11,8 @@ from contextlib import closing
 from random import Random
 from typing import Any
 
-from outside import Wire, nap
-from trial_home import Loop, Subscriber, TrialHome, call_fields, command_fields, launch_fields
+from scripts.trials.outside import Wire, nap
+from scripts.trials.trial_home import Loop, Subscriber, TrialHome, call_fields, command_fields, launch_fields
 
 #: The keys, the limits that they start with, and the shares of short calls, short commands and long tasks.
 LIMITS = {"calls": 2, "commands": 2, "mixed": 3, "single": 1}

@@ -17,11 +17,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from chaos_plants import PATCHES, plant
-from kill_checks import Evidence, lost_tasks, violations
-from kill_load import LIMITS, Controls, Launcher, Verdicts
-from outside import ROOT, Wire, nap, send, wait_for
-from trial_home import Feedback, Subscriber, Tail, TrialHome, exit_on_sigterm
+from scripts.trials.chaos.bugs import PATCHES, plant
+from scripts.trials.kill_checks import Evidence, lost_tasks, violations
+from scripts.trials.kill_load import LIMITS, Controls, Launcher, Verdicts
+from scripts.trials.outside import ROOT, Wire, nap, send, wait_for
+from scripts.trials.trial_home import Feedback, Subscriber, Tail, TrialHome, exit_on_sigterm
 
 #: The roles, by the names of their processes without `bb-`, and how often each is killed beside the others.
 ROLES = {"worker": 30, "runner": 28, "flusher": 16, "supervisor": 14, "forkserver": 12}

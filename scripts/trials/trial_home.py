@@ -14,10 +14,10 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-import trial_task
-from chaos_check import ENDED
-from chaos_ear import request
-from outside import Place, Wire, nap
+from scripts.trials import trial_task
+from scripts.trials.chaos.check import ENDED
+from scripts.trials.chaos.subscriber import request
+from scripts.trials.outside import Place, Wire, nap
 
 HERE = Path(__file__).resolve().parent
 

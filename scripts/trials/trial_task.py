@@ -89,9 +89,9 @@ def call(journal: str, seconds: float = 0.0, failures: int = 0) -> str:
     return identity()
 
 
-def report_from_within(journal: str, tree: str, scripts: str, home: str, verb: str) -> str:
+def report_from_within(journal: str, tree: str, root: str, home: str, verb: str) -> str:
     """Run as a task that uses `complete`, `fail` or `progress` on itself, and note the time before and after."""
-    sys.path[:0] = [path for path in (tree, scripts) if path not in sys.path]
+    sys.path[:0] = [path for path in (tree, root) if path not in sys.path]
     note(journal, "start")
     use = _verbs(Path(home))[verb]
     note(journal, "asking")
@@ -102,9 +102,8 @@ def report_from_within(journal: str, tree: str, scripts: str, home: str, verb: s
 
 
 def _verbs(home: Path) -> dict[str, Callable[[str], Any]]:
-    from outside import Wire
-
     from backburner import BackgroundManager
+    from scripts.trials.outside import Wire
 
     manager, wire = BackgroundManager(home), Wire(home)
     return {

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from celery import Celery
 
-from bench_parts.peers.enqueue import one_by_one
-from bench_parts.peers.told import note
+from scripts.bench_parts.peers.enqueue import one_by_one
+from scripts.bench_parts.peers.told import note
 
 app = Celery("bench", broker=os.environ["BENCH_URL"])
 app.conf.task_acks_late = True

@@ -8,8 +8,8 @@ from collections.abc import Callable
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
-from bench_parts.peers.enqueue import one_by_one
-from bench_parts.peers.told import note
+from scripts.bench_parts.peers.enqueue import one_by_one
+from scripts.bench_parts.peers.told import note
 
 dramatiq.set_broker(RedisBroker(url=os.environ["BENCH_URL"]))
 

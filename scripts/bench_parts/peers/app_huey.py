@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from huey import SqliteHuey
 
-from bench_parts.peers.enqueue import one_by_one
-from bench_parts.peers.told import note
+from scripts.bench_parts.peers.enqueue import one_by_one
+from scripts.bench_parts.peers.told import note
 
 huey = SqliteHuey("bench", filename=os.path.join(os.environ["BENCH_FOLDER"], "huey.db"))
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from litequeue import LiteQueue
 
-from bench_parts.peers.enqueue import one_by_one
-from bench_parts.peers.told import note
+from scripts.bench_parts.peers.enqueue import one_by_one
+from scripts.bench_parts.peers.told import note
 
 #: Seconds between two looks at an empty queue: it has no way to wait.
 NAP = 0.001

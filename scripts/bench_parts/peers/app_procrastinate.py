@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import procrastinate
 
-from bench_parts.peers.told import note
+from scripts.bench_parts.peers.told import note
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ["BENCH_URL"]))
 CHUNK = 100

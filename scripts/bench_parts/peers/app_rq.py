@@ -9,7 +9,7 @@ from collections.abc import Callable
 from redis import Redis
 from rq import Queue
 
-from bench_parts.peers.told import note
+from scripts.bench_parts.peers.told import note
 
 CHUNK = 100
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from taskiq_redis import RedisStreamBroker
 
-from bench_parts.peers.told import note
+from scripts.bench_parts.peers.told import note
 
 broker = RedisStreamBroker(url=os.environ["BENCH_URL"])
 

@@ -15,12 +15,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from outside import ROOT
-
-from bench_parts.errands import Errand
-from bench_parts.harness import Absent, Contestant, Figures
-from bench_parts.ours import cpu_of
-from bench_parts.peers.environment import Postgres, Redis, python, version
+from scripts.bench_parts.errands import Errand
+from scripts.bench_parts.harness import Absent, Contestant, Figures
+from scripts.bench_parts.ours import cpu_of
+from scripts.bench_parts.peers.environment import Postgres, Redis, python, version
+from scripts.trials.outside import ROOT
 
 #: Seconds between two looks at the file, and until a round that does not end is given up.
 NAP, PATIENCE = 0.002, 120.0
@@ -69,9 +68,9 @@ class Peer(Contestant):
         server = f", {type(self._server).__name__.lower()} with {self._server.settings}" if self._server else ""
         self.settings = f"{version(self._spec.package)}, {self._spec.settings}{server}"
         places = {"BENCH_FOLDER": self._folder.name, "BENCH_URL": url, "BENCH_TOLD": str(self._told)}
-        path = {"PYTHONPATH": str(ROOT / "scripts"), "PATH": f"{Path(interpreter).parent}:{os.environ['PATH']}"}
+        path = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(interpreter).parent}:{os.environ['PATH']}"}
         self._environment = {**os.environ, **places, **path, **self._spec.environment}
-        module = f"bench_parts.peers.app_{self._spec.package}"
+        module = f"scripts.bench_parts.peers.app_{self._spec.package}"
         self._enqueuer = Errand(f"{module}:enqueuer", environment=self._environment, python=interpreter)
         self._enqueuer.call(parent="nobody", count=0)  # it has made what the workers need
         for command in self._spec.workers:

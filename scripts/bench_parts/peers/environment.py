@@ -14,9 +14,8 @@ import time
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
-from outside import ROOT
-
-from bench_parts.harness import Absent
+from scripts.bench_parts.harness import Absent
+from scripts.trials.outside import ROOT
 
 OWN = ROOT / ".bench"
 PYTHON = OWN / "venv" / "bin" / "python"

@@ -6,10 +6,10 @@ import signal
 import time
 from pathlib import Path
 
-from bench_parts.harness import Figures
-from bench_parts.peers.contestant import Peer
-from bench_parts.peers.spooler import Spooler
-from bench_parts.timing import GAP, PROGRAM, Fifo, percentiles
+from scripts.bench_parts.harness import Figures
+from scripts.bench_parts.peers.contestant import Peer
+from scripts.bench_parts.peers.spooler import Spooler
+from scripts.bench_parts.timing import GAP, PROGRAM, Fifo, percentiles
 
 #: Samples of a round that do not count: who was stopped comes to its senses.
 FIRST = 3

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from bench_parts.peers.contestant import Spec
-from bench_parts.peers.environment import Postgres, Redis
+from scripts.bench_parts.peers.contestant import Spec
+from scripts.bench_parts.peers.environment import Postgres, Redis
 
 _RQ = "{python} -m rq.cli worker --quiet --worker-class rq.SimpleWorker --url {url} bench"
 _PROCRASTINATE = "{python} -m procrastinate --app {module}.app worker --concurrency 1"

@@ -7,8 +7,8 @@ import subprocess
 import tempfile
 import time
 
-from bench_parts.harness import Contestant, Figures
-from bench_parts.peers.environment import libraries, program
+from scripts.bench_parts.harness import Contestant, Figures
+from scripts.bench_parts.peers.environment import libraries, program
 
 
 class Spooler(Contestant):

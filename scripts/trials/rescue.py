@@ -9,8 +9,6 @@ import tempfile
 from pathlib import Path
 from statistics import median
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the trials are the test's own
-
 from tests.acceptance.conftest import BRISK
 from tests.helpers.rescue import rescue, summary
 from tests.helpers.stage import Stage

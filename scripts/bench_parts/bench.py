@@ -22,13 +22,13 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench_parts.harness import Measured, Section, Size, Spread, Verdict, measure
-from chart import Chart
+from scripts.bench_parts.harness import Measured, Section, Size, Spread, Verdict, measure
+from scripts.docs.chart import Chart
 
 SECTIONS = ("commands", "calls", "full", "launches", "latency", "idle", "memory", "processes", "growth", "crowd")
 
 #: The folder of its own, with the peers and what was measured last.
-OWN = Path(__file__).resolve().parents[1] / ".bench"
+OWN = Path(__file__).resolve().parents[2] / ".bench"
 
 #: Left out where only two minutes are given.
 LONG = ("growth", "crowd")
@@ -46,7 +46,7 @@ def main() -> int:
     print(_machine())
     found = []
     for name in options.sections or [one for one in SECTIONS if not options.quick or one not in LONG]:
-        section: Section = importlib.import_module(f"bench_parts.{name}").SECTION
+        section: Section = importlib.import_module(f"scripts.bench_parts.{name}").SECTION
         print(f"\n{section.name}: {section.title}", file=sys.stderr, flush=True)
         found.append(measure(section, size))
         _print(found[-1])

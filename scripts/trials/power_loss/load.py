@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from outside import Journal, Place, Wire, nap
+from scripts.trials.outside import Journal, Place, Wire, nap
 
 #: Bytes that some tasks write: more than goes into the database.
 LONG_OUTPUT = 100_000

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 _BOOTSTRAP = "import sys; from backburner.supervisor.cli import main; sys.exit(main())"
 
@@ -82,6 +82,15 @@ class Place:
     def command(self, *words: str) -> list[str]:
         """The command line of that tree."""
         return [sys.executable, "-P", "-c", _BOOTSTRAP, *words]
+
+    def module(self, name: str, *words: str) -> list[str]:
+        """The command line of a module of this folder; `module_environment` goes with it."""
+        return [sys.executable, "-P", "-m", f"scripts.trials.{name}", *words]
+
+    @property
+    def module_environment(self) -> dict[str, str]:
+        """As `environment`, where also the modules of this folder are found; backburner is that tree's."""
+        return self.environment | {"PYTHONPATH": os.pathsep.join([str(self.tree), str(ROOT)])}
 
     def run(self, *words: str, patience: float = 60) -> subprocess.CompletedProcess[str]:
         """Run a command. Raises TimeoutExpired."""

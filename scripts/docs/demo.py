@@ -27,7 +27,7 @@ from backburner.ipc.bus.client import Client
 from backburner.ipc.home import Home
 from backburner.ipc.model.event import Event
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PARENT = "ses-demo"
 LIMITS = {"opus": 2, "sonnet": 3, "haiku": 5}
 

@@ -41,11 +41,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from outside import Place, nap, wait_for
-from power_load import LONG_OUTPUT
-from power_trace import CALLS, Disk, Step, steps
+from scripts.trials.outside import Place, nap, wait_for
+from scripts.trials.power_loss.disk import CALLS, Disk, Step, steps
+from scripts.trials.power_loss.load import LONG_OUTPUT
 
-HERE = Path(__file__).resolve().parent
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 #: Bugs that are planted to show that they are found: file, what stands there, what stands there instead.
@@ -136,7 +135,7 @@ class Machine:
         """Record a run under load, until everybody is killed at once; the disk as it was before."""
         self.place.home.mkdir(0o700, exist_ok=True)
         before = Disk(self.place.home)
-        load = [sys.executable, str(HERE / "power_load.py"), str(self.place.project), name, str(seconds)]
+        load = self.place.module("power_loss.load", str(self.place.project), name, str(seconds))
         strace = [
             "strace",
             "-f",
@@ -153,7 +152,7 @@ class Machine:
         command = [*strace, "-qq", "-o", str(self.record), *load]
         with (self.place.project / "load.log").open("ab") as log:
             tracer = subprocess.Popen(
-                command, env=self.place.environment, cwd=self.place.project, stdout=log, stderr=log
+                command, env=self.place.module_environment, cwd=self.place.project, stdout=log, stderr=log
             )
             wait_for("the load to end", seconds + 120, (self.place.project / f"over-{name}").exists)
             self.place.kill_all()

@@ -27,10 +27,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
-from crash_house import MOST_DEATHS, QUIET, Effort, House, Order, Play, Violation
-from crash_scenes import FRESH, SCENES
+from scripts.trials.crash.home import MOST_DEATHS, QUIET, Effort, House, Order, Play, Violation
+from scripts.trials.crash.scenes import FRESH, SCENES
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 #: Cells that one home sees, one after the other.
 CHUNK = 24

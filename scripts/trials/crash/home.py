@@ -19,8 +19,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from crash_zygote import Started, zygote
-
 from backburner.ipc.bus.client import Client
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.errors import BackburnerError
@@ -31,6 +29,7 @@ from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import Task
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.database import Database
+from scripts.trials.crash.zygote import Started, zygote
 
 #: Seconds after which what should come in a fraction of one does not come any more.
 PATIENCE = 60.0
@@ -53,7 +52,7 @@ QUIET, QUIET_CPU, QUIET_WAKES, QUIET_TRIES = 2.0, 0.1, 24, 4
 #: A flusher or a fork server that was killed so often under one supervisor would be waited for longer each time.
 MOST_DEATHS = 2
 
-JOB = Path(__file__).with_name("crash_job.py")
+JOB = Path(__file__).with_name("job.py")
 
 #: The same for tasks that are to run in series.
 SHORT_JOB = JOB.with_suffix(".sh")

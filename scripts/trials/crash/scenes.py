@@ -16,9 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from crash_house import JOB, PATIENCE, Play, Violation, comm, is_dead, until
-
 from backburner.ipc.errors import BackburnerError
+from scripts.trials.crash.home import JOB, PATIENCE, Play, Violation, comm, is_dead, until
 
 #: So many times a subscriber comes again at most: it is killed once.
 LISTENERS = 4

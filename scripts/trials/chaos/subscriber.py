@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from outside import Journal, Wire, lines_of, nap
+from scripts.trials.outside import Journal, Wire, lines_of, nap
 
 #: Acknowledge once in so many events.
 ACK_EVERY = 7

@@ -24,8 +24,8 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chart import Chart
-from outside import Place, Wire, descriptors, nap, resident
+from scripts.docs.chart import Chart
+from scripts.trials.outside import Place, Wire, descriptors, nap, resident
 
 #: The processes that stay; workers come and go.
 STAYING = ("supervisor", "forkserver", "flusher")

@@ -24,13 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos_check import Books, Ear, Sampler, Violation, check, database
-from chaos_load import LIMITS
-from chaos_plants import PATCHES, PLANTS, falsify
-from chaos_plants import plant as sow
-from outside import Journal, Place, Wire, cpu_seconds, nap, send, wait_for
-
-HERE = Path(__file__).resolve().parent
+from scripts.trials.chaos.bugs import PATCHES, PLANTS, falsify
+from scripts.trials.chaos.bugs import plant as sow
+from scripts.trials.chaos.check import Books, Ear, Sampler, Violation, check, database
+from scripts.trials.chaos.load import LIMITS
+from scripts.trials.outside import Journal, Place, Wire, cpu_seconds, nap, send, wait_for
 
 #: Who is hit, and how often beside the others.
 ROLES = {
@@ -97,7 +95,7 @@ class Crowd:
         """Nobody is started yet."""
         self._place, self._seed = place, seed
         launchers = {
-            way: ["chaos_load.py", way, str(place.project), "{life}", str(rate), str(place.tree)]
+            way: ["load", way, str(place.project), "{life}", str(rate), str(place.tree)]
             for way in ("cli", "bus", "api")
         }
         listeners = {ear.name: self._ear(ear) for ear in ears}
@@ -110,7 +108,7 @@ class Crowd:
 
     def _ear(self, ear: Ear) -> list[str]:
         journal = self._place.project / f"ear-{ear.name}.journal"
-        return ["chaos_ear.py", str(self._place.home), str(journal), ear.parent, *(["--ack"] if ear.acks else [])]
+        return ["subscriber", str(self._place.home), str(journal), ear.parent, *(["--ack"] if ear.acks else [])]
 
     def mind(self, roles: tuple[str, ...] = ("launcher", "subscriber")) -> None:
         """Start whoever is not there."""
@@ -120,19 +118,21 @@ class Crowd:
                 script, *words = (
                     word.replace("{life}", f"{self._seed} {self._lives[name]}") for word in self._words[name]
                 )
-                self.alive[name] = self._start([sys.executable, str(HERE / script), *words])
+                self.alive[name] = self._start(
+                    self._place.module(f"chaos.{script}", *words), self._place.module_environment
+                )
 
     def mind_supervisor(self) -> None:
         """As a service manager would."""
         if self._up is not None and self._up.poll() is None:
             return
         if not self._place.role("supervisor"):
-            self._up = self._start(self._place.command("up", "--detach"))
+            self._up = self._start(self._place.command("up", "--detach"), self._place.environment)
 
-    def _start(self, command: list[str]) -> subprocess.Popen[bytes]:
+    def _start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
-            env=self._place.environment,
+            env=environment,
             cwd=self._place.project,
             stdin=subprocess.DEVNULL,
             stdout=self.errors,

@@ -23,12 +23,12 @@ from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCSWINSZ
 
-from scripts.cast_drawing import drawn
+from scripts.docs.cast_drawing import drawn
 from tests.helpers.clis import path
 from tests.helpers.model import Call, Model, Say
 from tests.helpers.parent import ALLOWED, KEY, SETTLED
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CAST, DRAWING = (ROOT / "docs" / "images" / name for name in ("claude-code.cast", "claude-code.svg"))
 COLUMNS, ROWS = 100, 32
 #: Seconds that one command may take, between two keys, and between a command and the next.

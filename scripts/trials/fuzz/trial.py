@@ -30,10 +30,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from fuzz_messages import message
-from outside import Place, Wire, nap, wait_for
-
-HERE = Path(__file__).resolve().parent
+from scripts.trials.fuzz.messages import message
+from scripts.trials.outside import Place, Wire, nap, wait_for
 
 CONNECTIONS, SUBSCRIBERS, READERS, HALF_OPEN, FUZZERS = 2000, 100, 10, 20, 4
 MOST_GROWTH = 64 * 1024 * 1024
@@ -283,7 +281,10 @@ class Siege:
             f"{self.options.seed} {number}",
         ]
         return subprocess.Popen(
-            [sys.executable, str(HERE / "fuzz_bus.py"), "--fuzzer", *words], stdout=subprocess.PIPE, text=True
+            self.place.module("fuzz.trial", "--fuzzer", *words),
+            env=self.place.module_environment,
+            stdout=subprocess.PIPE,
+            text=True,
         )
 
     def _probe(self, crowd: Crowd, fuzzers: list[subprocess.Popen[str]]) -> None:

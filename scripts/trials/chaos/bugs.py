@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from outside import Place
+from scripts.trials.outside import Place
 
 #: What must be reported where that bug is planted: one of these invariants.
 PLANTS = {

@@ -29,7 +29,7 @@ from typing import Any
 
 from backburner.ipc.api.control import program
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 #: The columns of the terminal that the commands see.
 COLUMNS = 110

@@ -24,7 +24,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[3]
 
 #: Seconds until a command was started; the first one waits for the imports.
 START_PATIENCE = 300.0

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from chaos_load import LIMITS
-from outside import Place, Seen, lines_of
+from scripts.trials.chaos.load import LIMITS
+from scripts.trials.outside import Place, Seen, lines_of
 
 STARTED, ENDED, AGAIN = "background_task_started", "background_task_completed", "background_task_retrying"
 BATCH_STORED, BATCH_TOLD = "background_tasks_notification", "background_tasks_batch"

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from outside import Journal, Place, Wire, nap
+from scripts.trials.outside import Journal, Place, Wire, nap
 
 HERE = Path(__file__).resolve().parent
 
@@ -76,10 +76,10 @@ class Load:
 
     def _job(self, **wishes: float) -> Input:
         words = [str(self.place / "jobs.journal"), json.dumps(wishes)]
-        return {"command": [sys.executable, "-I", "-S", str(HERE / "chaos_job.py"), *words]}
+        return {"command": [sys.executable, "-I", "-S", str(HERE / "job.py"), *words]}
 
     def _called(self, **wishes: float) -> Input:
-        return {"call": "chaos_job:call", "args": [str(self.place / "jobs.journal"), wishes]}
+        return {"call": "job:call", "args": [str(self.place / "jobs.journal"), wishes]}
 
     def _quick(self) -> Input:
         return self._job(hold_s=self.chance.uniform(0, 0.1))

@@ -1,0 +1,1 @@
+"""What makes the recordings, transcripts and pictures of the documents."""

@@ -1,0 +1,1 @@
+"""Malformed messages, and many clients."""
