@@ -1,37 +1,42 @@
-"""The only way in which a test waits: for a moment, never for a time."""
+"""The only way in which a test waits: for a condition, never for a time. Imports nothing of backburner."""
 
 from __future__ import annotations
 
 import inspect
+import select
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from backburner.ipc import clock
-
 Seen = TypeVar("Seen")
 
-FIRST_NAP = 0.001
-LONGEST_NAP = 0.1
+FIRST_PAUSE = 0.001
+LONGEST_PAUSE = 0.1
 
 
-def eventually(predicate: Callable[[], Seen], timeout: float = 10, message: str = "") -> Seen:
-    """Wait until `predicate()` is true and return what it gave.
+class WaitTimeout(AssertionError):
+    """A condition did not become true in time."""
 
-    Naps grow from 1 to 100 ms. After `timeout` seconds, AssertionError says what was waited for (`message`,
-    or the line of code that holds the predicate) and what was seen last. An exception of the predicate's own
-    goes through.
+
+def eventually(predicate: Callable[[], Seen], timeout: float = 10, message: str | Callable[[], object] = "") -> Seen:
+    """Wait until `predicate()` is true, and return its value.
+
+    Pauses grow from 1 to 100 ms. After `timeout` seconds WaitTimeout names the condition and the last value seen.
+    `message` describes the condition; a callable is called only then. Without one, the line of code is shown.
+    An exception that the predicate raises is passed on.
     """
-    end = clock.monotonic() + timeout
-    nap = FIRST_NAP
+    end = time.monotonic() + timeout
+    pause = FIRST_PAUSE
     while not (seen := predicate()):
-        if clock.monotonic() >= end:
-            raise AssertionError(f"waited {timeout} s for {message or _text(predicate)}; last seen: {seen!r}")
-        clock.nap(nap)
-        nap = min(nap * 1.5, LONGEST_NAP)
+        if time.monotonic() >= end:
+            text = message() if callable(message) else message
+            raise WaitTimeout(f"waited {timeout:g} s for {text or _source(predicate)}; last seen: {seen!r}")
+        select.select([], [], [], pause)
+        pause = min(pause * 1.5, LONGEST_PAUSE)
     return seen
 
 
-def _text(predicate: Callable[[], object]) -> str:
+def _source(predicate: Callable[[], object]) -> str:
     try:
         return inspect.getsource(predicate).strip()
     except (OSError, TypeError):

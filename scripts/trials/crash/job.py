@@ -1,7 +1,10 @@
-"""What the crash matrix runs as tasks: `crash_job.py KIND EFFECTS GO`; each try writes a line and knows if it is alone.
+"""The tasks of the crash matrix, as a program (`job.py KIND EFFECTS GO`) and as callables.
 
-One slot is one lock, which the kernel drops only when the last process of a try is gone.
+Each attempt appends a line that says whether it is alone in its slot: a slot is a lock, which the kernel drops only
+when the last process of an attempt is gone.
 """
+
+from __future__ import annotations
 
 import fcntl
 import os
@@ -12,7 +15,7 @@ import time
 
 
 def begin(effects: str) -> int:
-    """Write down that this try does something; the descriptor of its slot."""
+    """Record that this attempt runs, and return the descriptor of its slot."""
     names = ("BACKBURNER_TASK_ID", "BACKBURNER_ATTEMPT", "BACKBURNER_CLAIM")
     slot = os.open(f"{effects}.{os.environ.get('CRASH_SLOT', 'slot')}", os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -26,30 +29,30 @@ def begin(effects: str) -> int:
 
 
 def work(effects: str) -> str:
-    """The same as a callable."""
+    """Record that this attempt runs."""
     os.close(begin(effects))
     return "done"
 
 
 def fail(effects: str) -> str:
-    """Raise an error, as a callable."""
+    """Raise an error."""
     work(effects)
-    raise RuntimeError("as asked for")
+    raise RuntimeError("failed as requested")
 
 
 def flake(effects: str) -> str:
-    """Raise an error in the first attempt, as a callable."""
+    """Raise an error in the first attempt."""
     return work(effects) if os.environ["BACKBURNER_ATTEMPT"] != "1" else fail(effects)
 
 
 def shout(effects: str) -> str:
-    """Print more than a journal takes, as a callable."""
+    """Print more than fits into a journal."""
     print("x" * 100_000)
     return work(effects)
 
 
 def hold(effects: str, go: str) -> str:
-    """Return once a file is there, as a callable."""
+    """Return once a file exists."""
     slot = begin(effects)
     wait_for(go)
     os.close(slot)
@@ -57,7 +60,7 @@ def hold(effects: str, go: str) -> str:
 
 
 def linger(effects: str) -> str:
-    """Leave a thread behind, as a callable: its runner takes no further call."""
+    """Leave a thread, so that the runner takes no further call."""
     threading.Thread(target=stay_quietly, daemon=True).start()
     return work(effects)
 
@@ -68,28 +71,28 @@ def stay_quietly() -> None:
 
 
 def stay() -> None:
-    """Until somebody ends it."""
+    """Run until the process is killed."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         signal.pause()
 
 
 def child() -> None:
-    """A descendant in a session of its own, which does not leave when asked."""
+    """Start a descendant in its own session that ignores SIGTERM."""
     if os.fork() == 0:
         os.setsid()
         stay()
 
 
 def wait_for(go: str) -> None:
-    """Until a file is there."""
+    """Wait until a file exists, at most 30 seconds."""
     end = time.monotonic() + 30
     while not os.path.exists(go) and time.monotonic() < end:
         time.sleep(0.005)
 
 
 def main() -> int:
-    """Do what the kind says."""
+    """Run as a command of the given kind, and return the exit code."""
     kind, effects, go = sys.argv[1:]
     begin(effects)
     if kind == "tree":

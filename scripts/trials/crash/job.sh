@@ -1,5 +1,5 @@
-# crash_job.sh KIND EFFECTS GO: what crash_job.py does, in a process that starts in a millisecond. Workers run it in series.
-# The process that had the slot before is named in EFFECTS.SLOT.pid. If it is still alive, this one is not alone.
+# job.sh KIND EFFECTS GO: does what job.py does, and starts within a millisecond, so that workers run it in series.
+# EFFECTS.SLOT.pid names the process that had the slot before. If that is still alive, this one is not alone.
 slot="$2.${CRASH_SLOT:-slot}.pid"
 word=alone
 [ -e "$slot" ] && read -r last < "$slot"

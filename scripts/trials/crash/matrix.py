@@ -1,8 +1,8 @@
-"""The crash matrix: in each scene, each process is killed before and after each place where it does what others see.
+"""The crash matrix: in each scene, kill each process before and after each place where its effects become visible.
 
-First the scenes are played to see which failpoints they reach; every such failpoint, with the role that came to it, and
-where it came to it several times the first and the last of them, is a cell. In a cell that process gets SIGKILL exactly
-there; what an operator would start again is started again; then all must be over, and true.
+First every scene is run to record which failpoints it reaches. A cell is a failpoint with the role that reached it; one
+that was reached several times has a cell for the first and one for the last time. In a cell the process gets SIGKILL
+exactly there, and what an operator would restart is restarted. Then everything must end, and the invariants must hold.
 """
 
 from __future__ import annotations
@@ -24,80 +24,38 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from multiprocessing import get_context
-from pathlib import Path
 from typing import NamedTuple
 
-from scripts.trials.crash.home import MOST_DEATHS, QUIET, Effort, House, Order, Play, Violation
+from scripts.trials.crash.home import IDLE_SECONDS, MAX_DEATHS, CrashHome, Order, excess
+from scripts.trials.crash.scene_run import SceneRun
 from scripts.trials.crash.scenes import FRESH, SCENES
+from scripts.trials.crash.unreachable import RACES, UNREACHABLE
+from tests.helpers.blackbox import ROOT
+from tests.helpers.invariants import Violation
+from tests.helpers.processes import Activity
+from tests.helpers.wait import WaitTimeout
 
-ROOT = Path(__file__).resolve().parents[3]
-
-#: Cells that one home sees, one after the other.
+#: Cells that are run in one home, one after another.
 CHUNK = 24
 
-#: How often a cell is played until its failpoint was come to: what is raced for is not come to each time.
+#: How often a cell is run until its failpoint is reached: one that depends on a race is not reached each time.
 TRIES = 6
 
-#: How often a cell that was violated is played again: a machine that stood still violates it once, a fault in most.
+#: How often a violated cell is run again: a machine that stood still violates it once, a fault most of the times.
 REPLAYS = 4
 
-#: How often all scenes are played at most to find their failpoints: a race does not reach each failpoint every time.
+#: How often all scenes are recorded at most: a race does not reach each failpoint every time.
 RECORDINGS = 4
 
-#: Seconds after which a cell will not end any more: every wait in it should have been given up long before.
-HANGS = 1200
+#: Seconds after which a cell hangs: every wait in it should have been given up long before.
+HANGS_AFTER = 1200
 
 #: The edges of a failpoint.
 EDGES = ("before", "after")
 
-#: Moments that no scene comes to, and why.
-UNREACHABLE = {
-    "holder.signal": "a process must stop inside the write gate; tests/ipc/store/sqlite/test_write_gate.py",
-    "process.kill": "only where the system has no pidfd",
-    "shortcut.link": "only for a home whose path is longer than a socket's may be",
-    "systemd.send": "only under systemd; nothing is decided on it",
-    "launch.stdin.unlink": "only on a full disk; killed there, a launch leaves a file that no task names",
-    "launch.assignment.send": "only for a launch into a parked slot; tests/acceptance/test_parking.py leaves it out",
-    "spawn.failed.unlink": "only for a command that runs alone and cannot be started",
-    "bus.refuse": "only with more clients than descriptors",
-    "clear.input.unlink": "housekeeping, asked for by hand; repeated, it goes on",
-    "clear.output.unlink": "as clear.input.unlink",
-    "prune.unlink": "once an hour; repeated, it goes on",
-    "agents.ask": "only asks other programs for their versions",
-    "usher.start": "the matrix's operator starts supervisors itself; the usher has left before one is up",
-    "caller.start": "a library's way to the command line, whose failpoints are its own",
-    "output.disarm": "only where a file system does not set the time of an empty file that is truncated",
-    "call.unlink": "only for a call that ends while its worker links its output files",
-    "runner.spawn": "only for another interpreter; as task.spawn",
-    "runner.journal.cut": "only on a full disk",
-    "runner.resume": "only on a full disk",
-    "runner.kill": "only if the output files of a runner cannot be created, for example on a full disk",
-    "hook.tell": "only where an agent's client asks; tests/supervisor/integrations/test_hooks.py kills it there",
-    "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server that has not answered",
-    **dict.fromkeys(
-        ("setup.rename", "setup.unlink", "setup.forget", "setup.clean"), "files of a client's, not of a home's"
-    ),
-    "scratch.remove": "after a restore that was killed; tests/ipc/store/sqlite/test_backup.py leaves such a folder",
-    "salvage.link": "only for a damaged database; tests/ipc/store/sqlite/test_backup.py kills a salvage there",
-    "salvage.rename": "as salvage.link",
-    "salvage.unlink": "as salvage.link, of a salvage that was killed; repeated, it goes on",
-    "salvage.rename-back": "as salvage.unlink",
-    "graft.copy": "as salvage.link, into a folder that the next one removes",
-    "told.start": "only with on_batch; tests/acceptance/test_on_batch.py kills the flusher while the command runs",
-    "wake.exec": "as told.start",
-    "told.kill": "only for a command of on_batch that does not end",
-}
-
-
-#: Why a cell may be missed though its failpoint was come to once: what is raced for there.
-RACES = {
-    "Queue.note_pid": "only for a job that lives longer than 50 ms; the scenes whose job waits come there each time",
-    "": "in each play the race for it went otherwise",
-}
-
 
 class Cell(NamedTuple):
-    """Who is killed, where, and in which scene."""
+    """A process to kill: the scene, the role and failpoint (`where`), and how often it was reached by then."""
 
     scene: str
     where: str
@@ -105,31 +63,31 @@ class Cell(NamedTuple):
 
     @property
     def name(self) -> str:
-        """As the command line takes it."""
+        """Return the cell as the command line takes it."""
         return f"{self.scene}/{self.where.replace(' ', '/')}/{self.nth}"
 
     @property
     def role(self) -> str:
-        """Who is killed."""
+        """Return the role of the process to kill."""
         return self.where.partition(" ")[0]
 
     @property
     def failpoint(self) -> str:
-        """The name of the place."""
+        """Return the name of the failpoint."""
         return self.where.split(" ")[1].partition("@")[0]
 
     @property
     def edge(self) -> str:
-        """`before` or `after`."""
+        """Return `before` or `after`."""
         return self.where.rpartition(" ")[2]
 
     def is_in(self, part: int, of: int) -> bool:
-        """Whether it belongs to that part of all; how many repetitions there are changes from time to time."""
+        """Return True if it belongs to that part of all cells; the number of repetitions varies, and does not count."""
         return zlib.crc32(f"{self.scene} {self.where} {self.nth > 1}".encode()) % of == part - 1
 
 
 class Outcome(NamedTuple):
-    """What came of a cell: `passed`, `missed` (nobody came there, and why) or what was violated."""
+    """The verdict on a cell: `passed`, `missed` (and why the failpoint was not reached) or the violation."""
 
     cell: Cell
     verdict: str
@@ -137,158 +95,157 @@ class Outcome(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """`passed`, `missed` or `violated`."""
+        """Return `passed`, `missed` or `violated`."""
         word = self.verdict.partition(":")[0]
         return word if word in ("passed", "missed") else "violated"
 
 
-class Act(NamedTuple):
-    """What came of some cells of one scene, and how quiet their home was afterwards."""
+class ChunkResult(NamedTuple):
+    """The outcomes of some cells of one scene, and how idle their home was afterwards."""
 
     outcomes: list[Outcome]
-    idle: Effort
+    idle: Activity
 
 
-class Record(NamedTuple):
-    """The cells that a scene has, or what was violated in it though nobody was killed."""
+class Recording(NamedTuple):
+    """The cells of a scene, or what was violated in it although no process was killed."""
 
     scene: str
     cells: list[Cell]
     violation: str = ""
 
 
-def record(scene: str) -> Record:
-    """Play a scene in peace."""
+def record(scene: str) -> Recording:
+    """Run a scene without a kill."""
     try:
-        return Record(scene, _cells(scene))
-    except Violation as error:
-        return Record(scene, [], str(error))
+        return Recording(scene, _cells(scene))
+    except (Violation, WaitTimeout) as error:
+        return Recording(scene, [], str(error))
 
 
 def _cells(scene: str) -> list[Cell]:
-    house = House()
+    home = CrashHome.create("crash")
     try:
         if scene not in FRESH:
-            house.open()
-        play = Play(house, Order("record"))
-        SCENES[scene](play)
-        counts = Counter(house.reached(play.order))
+            home.open()
+        run = SceneRun(home, Order("record"))
+        SCENES[scene](run)
+        counts = Counter(home.reached(run.order))
     finally:
-        house.close()
+        home.close()
     return [Cell(scene, where, nth) for where, count in counts.items() for nth in sorted({1, count})]
 
 
-def play_chunk(cells: list[Cell]) -> Act:
-    """Play cells of one scene."""
-    stage = Stage(cells[0].scene)
+def run_chunk(cells: list[Cell]) -> ChunkResult:
+    """Run cells of one scene."""
+    runner = CellRunner(cells[0].scene)
     try:
-        return Act([stage.outcome(cell) for cell in cells], stage.idle())
+        return ChunkResult([runner.outcome(cell) for cell in cells], runner.idle_activity())
     finally:
-        stage.clear()
+        runner.close_home()
 
 
-class Stage:
-    """Where cells of one scene are played: in one home, as long as nothing is wrong with it."""
+class CellRunner:
+    """Runs cells of one scene in one home, which is replaced after a violation."""
 
     def __init__(self, scene: str) -> None:
-        """Nothing is started."""
         self._scene = scene
-        self._house: House | None = None
+        self._home: CrashHome | None = None
 
     def outcome(self, cell: Cell) -> Outcome:
-        """Play a cell; again, if nobody came to where he was to die."""
+        """Run a cell, several times if its failpoint is not reached."""
         began = time.monotonic()
-        faulthandler.dump_traceback_later(HANGS, exit=True)
+        faulthandler.dump_traceback_later(HANGS_AFTER, exit=True)
         try:
             verdict = self._verdict(cell)
-        except Violation as error:
-            verdict = self._told(str(error))
+        except (Violation, WaitTimeout) as error:
+            verdict = self._failure(str(error))
         except Exception:
-            verdict = self._told(traceback.format_exc())
+            verdict = self._failure(traceback.format_exc())
         finally:
             faulthandler.cancel_dump_traceback_later()
         return Outcome(cell, verdict, time.monotonic() - began)
 
-    def idle(self) -> Effort:
-        """How quiet the home is now."""
-        return self._house.idle() if self._house is not None else Effort()
+    def idle_activity(self) -> Activity:
+        """Return what the busiest role of the home does now."""
+        return self._home.idle_activity() if self._home is not None else Activity()
 
-    def clear(self) -> None:
-        """End what there is; the next cell gets a new home."""
-        if self._house is not None:
-            self._house.close()
-            self._house = None
+    def close_home(self) -> None:
+        """End the home; the next cell gets a new one."""
+        if self._home is not None:
+            self._home.close()
+            self._home = None
 
-    def _told(self, violation: str) -> str:
-        log = self._house.portrait() if self._house else ""
-        self.clear()
-        return f"{violation}\n--- then:\n{log}"
+    def _failure(self, text: str) -> str:
+        state = self._home.describe() if self._home else ""
+        self.close_home()
+        return f"{text}\n--- state:\n{state}"
 
     def _verdict(self, cell: Cell) -> str:
         nth = cell.nth
         for _ in range(TRIES):
-            came = self._play(cell, nth)
-            if came is None:
+            count = self._run(cell, nth)
+            if count is None:
                 return "passed"
-            nth = min(nth, came) or cell.nth  # not each turn comes there as often
-        return f"missed: {TRIES} times, the last time it was come to {came} times"
+            nth = min(nth, count) or cell.nth  # not each run reaches it as often
+        return f"missed: {TRIES} times, the last time it was reached {count} times"
 
-    def _play(self, cell: Cell, nth: int) -> int | None:
-        """None if somebody was killed; else how often somebody came there."""
-        house = self._ready_house()
+    def _run(self, cell: Cell, nth: int) -> int | None:
+        """Return None if a process was killed, and otherwise how often the failpoint was reached."""
+        home = self._ready_home()
         order = Order(f"p{time.monotonic_ns()}", cell.where, nth)
-        SCENES[cell.scene](Play(house, order))
-        house.deaths += cell.role in ("bb-flusher", "bb-forkserver", "bb-forkserver's-child")
-        came = None if house.killed(order) else house.reached(order).count(cell.where)
+        SCENES[cell.scene](SceneRun(home, order))
+        home.deaths += cell.role in ("bb-flusher", "bb-forkserver", "bb-forkserver's-child")
+        count = None if home.has_killed(order) else home.reached(order).count(cell.where)
         if self._scene in FRESH:
-            self.clear()
-        return came
+            self.close_home()
+        return count
 
-    def _ready_house(self) -> House:
-        if self._house is None:
-            self._house = House()
+    def _ready_home(self) -> CrashHome:
+        if self._home is None:
+            self._home = CrashHome.create("crash")
             if self._scene not in FRESH:
-                self._house.open()
-        if self._house.deaths >= MOST_DEATHS:
-            self._house.freshen()
-        return self._house
+                self._home.open()
+        if self._home.deaths >= MAX_DEATHS:
+            self._home.replace_supervisor()
+        return self._home
 
 
-def stages(jobs: int) -> ProcessPoolExecutor:
-    """Processes that each play in one home at a time, and end with this one."""
+def process_pool(jobs: int) -> ProcessPoolExecutor:
+    """Return processes that each use one home at a time, and end with this one."""
     return ProcessPoolExecutor(jobs, get_context("spawn"), die_with_parent)
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this process when the one that started it dies (PR_SET_PDEATHSIG)."""
+    """Have the kernel kill this process when the one that started it dies (PR_SET_PDEATHSIG)."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
 
 
-def records_of(scenes: Iterable[str], jobs: int) -> list[Record]:
-    """All scenes, played in peace."""
-    with stages(jobs) as pool:
+def record_all(scenes: Iterable[str], jobs: int) -> list[Recording]:
+    """Run all scenes without a kill."""
+    with process_pool(jobs) as pool:
         return list(pool.map(record, scenes))
 
 
 def chunks(cells: list[Cell]) -> Iterator[list[Cell]]:
-    """Cells in pieces of one scene each, in which the roles take turns: each other's backoff is over then."""
+    """Yield chunks of one scene each, in which the roles take turns, so that their restart delays are over."""
     for scene in dict.fromkeys(cell.scene for cell in cells):
-        mine = _in_turns([cell for cell in cells if cell.scene == scene])
-        pieces = -(-len(mine) // CHUNK)
-        yield from (mine[start::pieces] for start in range(pieces))
+        spread = _spread_roles([cell for cell in cells if cell.scene == scene])
+        count = -(-len(spread) // CHUNK)
+        yield from (spread[start::count] for start in range(count))
 
 
-def _in_turns(cells: list[Cell]) -> list[Cell]:
-    """Each role's cells spread evenly over all."""
+def _spread_roles(cells: list[Cell]) -> list[Cell]:
+    """Return the cells so that those of each role are spread evenly."""
     places = []
     for role in sorted({cell.role for cell in cells}):
-        mine = [cell for cell in cells if cell.role == role]
-        places += [((number + 0.5) / len(mine), cell) for number, cell in enumerate(mine)]
+        of_role = [cell for cell in cells if cell.role == role]
+        places += [((number + 0.5) / len(of_role), cell) for number, cell in enumerate(of_role)]
     return [cell for _, cell in sorted(places)]
 
 
 def failpoints() -> set[str]:
-    """The names of all failpoints, from the source."""
+    """Return the names of all failpoints in the source."""
     return {
         str(node.args[0].value)
         for package in ("ipc", "supervisor")
@@ -301,80 +258,80 @@ def failpoints() -> set[str]:
     }
 
 
-def explore(scenes: list[str], jobs: int) -> list[Record]:
-    """Play all scenes without a kill, and again while a failpoint is neither reached nor listed as unreachable."""
-    records = records_of(scenes, jobs)
+def explore(scenes: list[str], jobs: int) -> list[Recording]:
+    """Record all scenes, and again while a failpoint is neither reached nor listed as unreachable."""
+    recordings = record_all(scenes, jobs)
     for _ in range(RECORDINGS - 1):
-        if not unexplained(records):
+        if not unexplained(recordings):
             break
-        print(f"played again: no scene reached {', '.join(unexplained(records))}", flush=True)
-        records += records_of(scenes, jobs)
-    return records
+        print(f"recording again: no scene reached {', '.join(unexplained(recordings))}", flush=True)
+        recordings += record_all(scenes, jobs)
+    return recordings
 
 
-def unexplained(records: list[Record]) -> list[str]:
+def unexplained(recordings: list[Recording]) -> list[str]:
     """List the failpoints that no scene reached and that are not listed as unreachable."""
-    return sorted(missing(records) - UNREACHABLE.keys())
+    return sorted(missing(recordings) - UNREACHABLE.keys())
 
 
-def missing(records: list[Record]) -> set[str]:
+def missing(recordings: list[Recording]) -> set[str]:
     """Return the failpoints that no scene reached."""
-    return failpoints() - {cell.failpoint for record in records for cell in record.cells}
+    return failpoints() - {cell.failpoint for recording in recordings for cell in recording.cells}
 
 
-def tell_missing(records: list[Record]) -> None:
+def print_missing(recordings: list[Recording]) -> None:
     """Print the failpoints that no scene reached, and why."""
-    print(f"\n{len(failpoints() - missing(records))} failpoints of {len(failpoints())} are reached; not reached:")
-    for name in sorted(missing(records)):
+    print(f"\n{len(failpoints() - missing(recordings))} failpoints of {len(failpoints())} are reached; not reached:")
+    for name in sorted(missing(recordings)):
         print(f"  {name}: {UNREACHABLE.get(name, 'NO REASON KNOWN')}")
 
 
-def run(cells: list[Cell], jobs: int, verbose: bool) -> list[Act]:
-    """Play all; each is told of as it ends."""
-    acts: list[Act] = []
+def run(cells: list[Cell], jobs: int, verbose: bool) -> list[ChunkResult]:
+    """Run all cells, and print outcomes as they come."""
+    results: list[ChunkResult] = []
     work = list(chunks(cells))
     random.shuffle(work)
-    with stages(jobs) as pool:
-        for future in as_completed([pool.submit(play_chunk, chunk) for chunk in work]):
-            acts.append(future.result())
-            for outcome in acts[-1].outcomes:
+    with process_pool(jobs) as pool:
+        for future in as_completed([pool.submit(run_chunk, chunk) for chunk in work]):
+            results.append(future.result())
+            for outcome in results[-1].outcomes:
                 if verbose or outcome.kind == "violated":
                     print(f"{outcome.cell.name} [{outcome.seconds:.1f} s]: {outcome.verdict}", flush=True)
-    return acts
+    return results
 
 
 def main() -> int:
-    """0 if all is true in every cell."""
+    """Return 0 if the invariants hold in every cell."""
     options = _options()
     began = time.monotonic()
     scenes = [name for name in SCENES if not options.scene or name in options.scene]
-    records = records_of(scenes, options.jobs) if options.scene else explore(scenes, options.jobs)
-    cells = sorted({cell for record in records for cell in record.cells})
+    recordings = record_all(scenes, options.jobs) if options.scene else explore(scenes, options.jobs)
+    cells = sorted({cell for recording in recordings for cell in recording.cells})
     print(f"{len(cells)} cells in {len(scenes)} scenes, recorded in {time.monotonic() - began:.0f} s", flush=True)
     if not options.scene:
-        tell_missing(records)
+        print_missing(recordings)
     chosen = _chosen(cells, options) * options.repeat
     if options.list:
         print(*(cell.name for cell in chosen), sep="\n")
         return 0
-    acts = run(chosen, options.jobs, options.verbose or bool(options.cell))
-    well = _report(acts, time.monotonic() - began)
-    well &= not _violated_again(acts, options.jobs)
-    broken = [f"{record.scene} VIOLATED in peace: {record.violation}" for record in records if record.violation]
+    results = run(chosen, options.jobs, options.verbose or bool(options.cell))
+    passed = _report(results, time.monotonic() - began)
+    passed &= not _violated_again(results, options.jobs)
+    broken = [f"{one.scene} VIOLATED without a kill: {one.violation}" for one in recordings if one.violation]
     if not options.scene:
-        broken += [f"{name}: no scene reaches it, and UNREACHABLE does not say why" for name in unexplained(records)]
+        broken += [f"{name}: no scene reaches it, and UNREACHABLE has no reason" for name in unexplained(recordings)]
     print(*broken, sep="\n", end="\n" * bool(broken))
-    return 0 if well and not broken else 1
+    return 0 if passed and not broken else 1
 
 
-def _report(acts: list[Act], seconds: float) -> bool:
-    outcomes = [outcome for act in acts for outcome in act.outcomes]
+def _report(results: list[ChunkResult], seconds: float) -> bool:
+    outcomes = [outcome for result in results for outcome in result.outcomes]
     for title, of in (("scene", lambda cell: cell.scene), ("failpoint", lambda cell: cell.failpoint)):
         _tabulate(title, outcomes, of)
-    excited = _tell_idle(acts)
+    busy = _report_idle(results)
     for outcome in _sorted(outcomes, "missed"):
-        why = next(reason for place, reason in RACES.items() if place in outcome.cell.where)
-        print(f"{outcome.cell.name} {outcome.verdict}; {why}")
+        reason = next(reason for place, reason in RACES.items() if place in outcome.cell.where)
+        print(f"{outcome.cell.name} {outcome.verdict}; {reason}")
     for outcome in _sorted(outcomes, "violated"):
         print(f"{outcome.cell.name} VIOLATED: {outcome.verdict.splitlines()[0][:300]}")
     kinds = Counter(outcome.kind for outcome in outcomes)
@@ -382,32 +339,34 @@ def _report(acts: list[Act], seconds: float) -> bool:
         f"\n{len(outcomes)} cells: {kinds['passed']} passed, {kinds['missed']} missed, {kinds['violated']} violated,"
         f" in {seconds:.0f} s"
     )
-    return not excited
+    return not busy
 
 
-def _violated_again(acts: list[Act], jobs: int) -> bool:
-    """Play what was violated again; whether anything of it is violated once more."""
-    doubtful = [outcome.cell for act in acts for outcome in act.outcomes if outcome.kind == "violated"]
-    again = [outcome for act in run(doubtful * REPLAYS, jobs, True) for outcome in act.outcomes]
+def _violated_again(results: list[ChunkResult], jobs: int) -> bool:
+    """Run the violated cells again, and return True if any of them is violated once more."""
+    doubtful = [outcome.cell for result in results for outcome in result.outcomes if outcome.kind == "violated"]
+    again = [outcome for result in run(doubtful * REPLAYS, jobs, True) for outcome in result.outcomes]
     counts = Counter(outcome.cell.name for outcome in again if outcome.kind == "violated")
     for cell in sorted(set(doubtful)):
         print(f"{cell.name}: violated {counts[cell.name]} times of {REPLAYS} more")
     return bool(counts)
 
 
-def _tell_idle(acts: list[Act]) -> list[str]:
-    """What homes used with nothing to do; those that used too much."""
-    cpu, wakes = (max((act.idle[part] for act in acts), default=0) for part in (0, 1))
-    print(
-        f"\nidle for {QUIET:g} s, {len(acts)} homes: a role used at most {cpu * 1000:.1f} ms of CPU, woke {wakes} times"
-    )
-    excited = [f"{act.outcomes[0].cell.scene} VIOLATED: {act.idle.excuse}" for act in acts if act.idle.excuse]
-    print(*excited, sep="\n", end="\n" * bool(excited))
-    return excited
+def _report_idle(results: list[ChunkResult]) -> list[str]:
+    """Print what idle homes used, and return descriptions of those that used too much."""
+    cpu = max((result.idle.cpu for result in results), default=0.0)
+    sleeps = max((result.idle.sleeps for result in results), default=0)
+    used = f"a role used at most {cpu * 1000:.1f} ms of CPU, woke {sleeps} times"
+    print(f"\nidle for {IDLE_SECONDS:g} s, {len(results)} homes: {used}")
+    busy = [
+        f"{result.outcomes[0].cell.scene} VIOLATED: {excess(result.idle)}" for result in results if excess(result.idle)
+    ]
+    print(*busy, sep="\n", end="\n" * bool(busy))
+    return busy
 
 
 def _tabulate(title: str, outcomes: list[Outcome], of: Callable[[Cell], str]) -> None:
-    """How many cells there are before and after, and what came of them."""
+    """Print how many cells there are before and after, and their outcomes."""
     kinds = ("passed", "missed", "violated")
     print(f"\n{title:28}", *(f"{word:>8}" for word in (*EDGES, *kinds)))
     for name, group in itertools.groupby(sorted(outcomes, key=lambda one: of(one.cell)), lambda one: of(one.cell)):
@@ -432,12 +391,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="crash-matrix", description=__doc__)
     parser.add_argument("--third", metavar="K/3", help="the Kth of three parts of all cells")
     parser.add_argument("--all", action="store_true", help="every cell (the default)")
-    parser.add_argument("--cell", action="append", metavar="NAME", help="cells of that name, which may be a pattern")
+    parser.add_argument("--cell", action="append", metavar="NAME", help="cells with this name, which may be a pattern")
     parser.add_argument("--scene", action="append", choices=[*SCENES], help="only this scene; may be repeated")
     parser.add_argument("--jobs", type=int, default=4, metavar="N", help="homes at a time (4)")
-    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="play each chosen cell so often")
+    parser.add_argument("--repeat", type=int, default=1, metavar="N", help="run each chosen cell N times (1)")
     parser.add_argument("--list", action="store_true", help="only list the cells")
-    parser.add_argument("--verbose", action="store_true", help="tell of every cell")
+    parser.add_argument("--verbose", action="store_true", help="print every outcome")
     return parser.parse_args()
 
 

@@ -1,7 +1,7 @@
-"""Commands without the price of their start: a process that has imported the command line forks one per command.
+"""Starts commands fast: a process that has imported the command line forks one process for each command.
 
-An interpreter that imports the command line costs 0.25 s of CPU, a fork of one that has 0.01 s; the crash matrix starts
-some thousands. What runs in the fork is what `python -m backburner` runs, watched from its first line on.
+An interpreter that imports the command line needs 0.25 s of CPU, a fork of this process 0.01 s; the crash matrix starts
+several thousand. The fork runs what `python -m backburner` runs, and is watched from its first line on.
 """
 
 from __future__ import annotations
@@ -22,134 +22,135 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.helpers.blackbox import ROOT, is_foreign
+from tests.helpers.processes import send_signal
 
 #: Seconds until a command was started; the first one waits for the imports.
-START_PATIENCE = 300.0
+START_TIMEOUT = 300.0
 
-#: An order fits into that.
-MOST = 1 << 20
+#: The largest request in bytes.
+MAX_REQUEST = 1 << 20
 
 
-class Started:
-    """A command that was started; like a Popen, as far as that is needed."""
+class Command:
+    """A started command, with as much of the interface of a Popen as is needed."""
 
-    def __init__(self, line: socket.socket) -> None:
-        """Read on that line its pid, and in the end its exit code."""
-        line.settimeout(START_PATIENCE)
-        self._line = line
-        self._answers = line.makefile("r")
+    def __init__(self, connection: socket.socket) -> None:
+        """Read the pid from the connection, on which the exit code follows at the end."""
+        connection.settimeout(START_TIMEOUT)
+        self._connection = connection
+        self._answers = connection.makefile("r")
         self.pid = int(self._answers.readline())
         self.returncode: int | None = None
 
     def kill(self) -> None:
-        """SIGKILL, if it lives."""
+        """Send SIGKILL unless the command has ended."""
         if self.returncode is None:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+            send_signal(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Its exit code, negative for a signal. Raises TimeoutError."""
+        """Return the exit code, negative for a signal. Raises TimeoutError."""
         if self.returncode is None:
-            self._line.settimeout(timeout)
+            self._connection.settimeout(timeout)
             self.returncode = int(self._answers.readline())
-            self._line.close()
+            self._connection.close()
         return self.returncode
 
 
 class Zygote:
-    """Starts commands. It ends with the process that made it."""
+    """The process that forks commands, from the side of the process that started it and with which it ends."""
 
     def __init__(self) -> None:
-        """Start it; it imports while its maker goes on."""
+        """Start it; it imports while the caller continues."""
         self._folder = tempfile.TemporaryDirectory(prefix="bb-zygote-", dir="/tmp")
-        self._path = f"{self._folder.name}/line"
+        self._path = f"{self._folder.name}/socket"
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(self._path)
         listener.listen()
-        ours, theirs = socket.socketpair()
-        self._life = ours
+        self._lifeline, theirs = socket.socketpair()
         fds = (listener.fileno(), theirs.fileno())
-        words = [sys.executable, __file__, *map(str, fds)]
-        subprocess.Popen(words, pass_fds=fds, env=_clean(os.environ), stdin=subprocess.DEVNULL, cwd="/")
+        environment = {name: value for name, value in os.environ.items() if not is_foreign(name)}
+        subprocess.Popen(
+            [sys.executable, "-P", "-m", __name__, *map(str, fds)],
+            pass_fds=fds,
+            env=environment | {"PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            cwd="/",
+        )
         listener.close()
         theirs.close()
 
     def start(
         self, words: list[str], environment: Mapping[str, str], cwd: Path, files: tuple[int, int, int]
-    ) -> Started:
-        """Run the command line with these words, and these three files for its standard ones."""
-        line = socket.socket(socket.AF_UNIX)
-        line.connect(self._path)
-        order = {"words": words, "environment": dict(environment), "cwd": str(cwd)}
-        socket.send_fds(line, [json.dumps(order).encode() + b"\n"], files)
-        return Started(line)
+    ) -> Command:
+        """Run the command line with these arguments, and these descriptors as its standard streams."""
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect(self._path)
+        request = {"words": words, "environment": dict(environment), "cwd": str(cwd)}
+        socket.send_fds(connection, [json.dumps(request).encode() + b"\n"], files)
+        return Command(connection)
 
 
 @functools.cache
 def zygote() -> Zygote:
-    """The one of this process."""
+    """Return this process's zygote; the first call starts it."""
     return Zygote()
 
 
-def _clean(environment: Mapping[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if not name.startswith(("BACKBURNER_", "CLAUDE"))}
-
-
-def serve(listener: socket.socket, life: socket.socket) -> None:
-    """Fork until the maker is gone; then none of the children is wanted any more."""
+def serve(listener: socket.socket, lifeline: socket.socket) -> None:
+    """Fork commands until the other end of the lifeline is closed, and kill those that are left."""
     selector = selectors.DefaultSelector()
-    selector.register(life, selectors.EVENT_READ, None)
+    selector.register(lifeline, selectors.EVENT_READ, None)
     selector.register(listener, selectors.EVENT_READ, None)
     while True:
         for key, _ in selector.select():
-            if key.fileobj is life:
-                _end_all(selector)
+            if key.fileobj is lifeline:
+                _kill_all(selector)
                 return
             if key.fileobj is listener:
-                _take_order(listener, selector)
+                _start_command(listener, selector)
             else:
-                _tell_end(key, selector)
+                _report_exit(key, selector)
 
 
-def _take_order(listener: socket.socket, selector: selectors.BaseSelector) -> None:
-    line, _ = listener.accept()
-    data, files, _, _ = socket.recv_fds(line, MOST, 3)
+def _start_command(listener: socket.socket, selector: selectors.BaseSelector) -> None:
+    connection, _ = listener.accept()
+    data, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, 3)
     while not data.endswith(b"\n"):
-        data += line.recv(MOST)
+        data += connection.recv(MAX_REQUEST)
     pid = os.fork()
     if pid == 0:
-        _be(json.loads(data), files)
+        _run(json.loads(data), files)
     for file in files:
         os.close(file)
-    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, line))
-    _say(line, pid)
+    selector.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, connection))
+    _send(connection, pid)
 
 
-def _tell_end(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
-    pid, line = key.data
+def _report_exit(key: selectors.SelectorKey, selector: selectors.BaseSelector) -> None:
+    pid, connection = key.data
     _, status = os.waitpid(pid, 0)
     selector.unregister(key.fd)
     os.close(key.fd)
-    _say(line, os.waitstatus_to_exitcode(status))
-    line.close()
+    _send(connection, os.waitstatus_to_exitcode(status))
+    connection.close()
 
 
-def _end_all(selector: selectors.BaseSelector) -> None:
+def _kill_all(selector: selectors.BaseSelector) -> None:
     for key in selector.get_map().values():
         if key.data is not None:
             signal.pidfd_send_signal(key.fd, signal.SIGKILL)
 
 
-def _say(line: socket.socket, number: int) -> None:
-    with suppress(OSError):  # nobody wants to know
-        line.send(f"{number}\n".encode())
+def _send(connection: socket.socket, number: int) -> None:
+    with suppress(OSError):  # the caller was killed
+        connection.send(f"{number}\n".encode())
 
 
-def _be(order: dict[str, object], files: list[int]) -> NoReturn:
-    """In the child: what a fresh interpreter would be with that command line."""
+def _run(request: dict[str, Any], files: list[int]) -> NoReturn:
+    """In the child: become what a fresh interpreter with that command line would be."""
     from backburner.ipc import failpoints
     from backburner.supervisor.cli import main
 
@@ -157,12 +158,12 @@ def _be(order: dict[str, object], files: list[int]) -> NoReturn:
         os.dup2(file, number)
     os.closerange(3, 4096)
     os.setsid()
-    os.chdir(str(order["cwd"]))
+    os.chdir(str(request["cwd"]))
     os.environ.clear()
-    os.environ.update(order["environment"])
+    os.environ.update(request["environment"])
     if failpoints.WATCH in os.environ:
         failpoints._watch = failpoints.Watch(Path(os.environ[failpoints.WATCH]))
-    sys.argv = ["backburner", *order["words"]]
+    sys.argv = ["backburner", *request["words"]]
     code = 1
     try:
         code = main()
@@ -184,7 +185,6 @@ def _import_all() -> None:
 
 
 if __name__ == "__main__":
-    sys.path.insert(1, str(ROOT))
     _import_all()
     gc.collect()
     gc.freeze()

@@ -1,0 +1,47 @@
+"""Failpoints that no scene reaches, and cells that a scene may miss, each with the reason."""
+
+from __future__ import annotations
+
+#: Failpoints that no scene reaches.
+UNREACHABLE = {
+    "holder.signal": "a process must stop inside the write gate; tests/ipc/store/sqlite/test_write_gate.py",
+    "process.kill": "only where the system has no pidfd",
+    "shortcut.link": "only for a home whose path is too long for a socket",
+    "systemd.send": "only under systemd; nothing depends on it",
+    "launch.stdin.unlink": "only on a full disk; killed there, a launch leaves a file that no task names",
+    "launch.assignment.send": "only for a launch into a parked slot; tests/acceptance/test_parking.py leaves it out",
+    "spawn.failed.unlink": "only for a command that runs alone and cannot be started",
+    "bus.refuse": "only with more clients than descriptors",
+    "clear.input.unlink": "maintenance on request; run again, it continues",
+    "clear.output.unlink": "as clear.input.unlink",
+    "prune.unlink": "once an hour; run again, it continues",
+    "agents.ask": "only asks other programs for their versions",
+    "usher.start": "the matrix starts supervisors itself; the usher exits before one is ready",
+    "caller.start": "the library starts the command line, which has its own failpoints",
+    "output.disarm": "only where a file system does not set the time of an empty file that is truncated",
+    "call.unlink": "only for a call that ends while its worker links its output files",
+    "runner.spawn": "only for another interpreter; as task.spawn",
+    "runner.journal.cut": "only on a full disk",
+    "runner.resume": "only on a full disk",
+    "runner.kill": "only if the output files of a runner cannot be created, for example on a full disk",
+    "hook.tell": "only in a hook of an agent; tests/supervisor/integrations/test_hooks.py kills it there",
+    "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server before its response",
+    **dict.fromkeys(
+        ("setup.rename", "setup.unlink", "setup.forget", "setup.clean"), "files of an agent, not of a home"
+    ),
+    "scratch.remove": "after a restore that was killed; tests/ipc/store/sqlite/test_backup.py leaves such a folder",
+    "salvage.link": "only for a damaged database; tests/ipc/store/sqlite/test_backup.py kills a salvage there",
+    "salvage.rename": "as salvage.link",
+    "salvage.unlink": "as salvage.link, after a salvage that was killed; run again, it continues",
+    "salvage.rename-back": "as salvage.unlink",
+    "graft.copy": "as salvage.link, into a folder that the next one removes",
+    "told.start": "only with on_batch; tests/acceptance/test_on_batch.py kills the flusher while the command runs",
+    "wake.exec": "as told.start",
+    "told.kill": "only for a command of on_batch that does not end",
+}
+
+#: Why a cell may be missed although its failpoint was reached once, by a part of its name.
+RACES = {
+    "Queue.note_pid": "only for a job that lives longer than 50 ms; scenes whose job waits reach it each time",
+    "": "the race for it ended otherwise in each run",
+}
