@@ -41,6 +41,7 @@ class Violation(Exception):
     def __init__(self, invariant: str, text: str) -> None:
         super().__init__(f"{invariant}: {text}")
         self.invariant = invariant
+        self.text = text
 
 
 class Start(NamedTuple):

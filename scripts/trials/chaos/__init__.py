@@ -1,1 +1,1 @@
-"""Kills and stops at random."""
+"""Kills and stops every role at random under load."""

@@ -1,8 +1,7 @@
-"""Bugs that are planted on purpose, to show that the checker of scripts/chaos sees them.
+"""Bugs that scripts/chaos injects to show that its checks find them.
 
-Two falsify what a subscriber wrote down, three are patches of a copy of the tree. A patch that no longer fits is an
-error:
-a plant that is not there would be "not found" for the wrong reason.
+Two change what a subscriber recorded; the others are patches of the snapshot. A patch that does not fit any more is an
+error, because a bug that is not there would not be found either.
 """
 
 from __future__ import annotations
@@ -10,10 +9,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-from scripts.trials.outside import Place
+from tests.helpers.blackbox import Place
 
-#: What must be reported where that bug is planted: one of these invariants.
-PLANTS = {
+#: The invariants of which at least one must be reported as violated, by the name of the bug.
+BUGS = {
     "lost-event": {"I7"},
     "repeated-event": {"I7"},
     "slot-over": {"I4"},
@@ -21,7 +20,7 @@ PLANTS = {
     "run-twice": {"I2"},
 }
 
-#: Where a copy is changed: file, what stands there, what stands there instead.
+#: What is patched in a snapshot: the file, the fragment that it has exactly once, and its replacement.
 PATCHES = {
     "slot-over": [
         (
@@ -30,31 +29,22 @@ PATCHES = {
             "def limit(self, group: str) -> int:\n        return 7\n\n    def _was(self, group: str) -> int:",
         ),
     ],
-    "stray": [
-        (
-            "supervisor/execution/run.py",
-            "        return remaining(self._members)\n\n    def _runner",
-            "        return set()\n\n    def _runner",
-        ),
-    ],
-    "run-twice": [
-        ("supervisor/pool/recovery.py", "files.exist()", "False"),
-    ],
+    "stray": [("supervisor/execution/run.py", "        return remaining(self._members)\n", "        return set()\n")],
+    "run-twice": [("supervisor/pool/recovery.py", "files.exist()", "False")],
 }
 
 
-def plant(name: str, place: Place) -> None:
-    """Patch the copy of the tree that is used there, where that is what the plant is."""
-    for file, was, becomes in PATCHES.get(name, ()):
-        place.patch(file, was, becomes)
+def inject(name: str, place: Place) -> None:
+    """Patch the snapshot if that is what the bug consists of."""
+    for file, old, new in PATCHES.get(name, ()):
+        place.patch(file, old, new)
 
 
 def falsify(name: str, journal: Path, chance: random.Random) -> None:
-    """Take a line out of what a subscriber heard, or put one in twice."""
+    """Remove an event from what a subscriber recorded, or repeat one, if that is what the bug consists of."""
     if name not in ("lost-event", "repeated-event"):
         return
     lines = journal.read_bytes().splitlines(keepends=True)
-    heard = [place for place, line in enumerate(lines) if b'"heard"' in line]
-    place = chance.choice(heard)
+    place = chance.choice([place for place, line in enumerate(lines) if b'"received"' in line])
     lines[place : place + 1] = [] if name == "lost-event" else [lines[place]] * 2
     journal.write_bytes(b"".join(lines))

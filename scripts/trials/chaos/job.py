@@ -1,6 +1,6 @@
-"""What the tasks of scripts/chaos do: keep a journal of having been run, and misbehave as they are told.
+"""The tasks of scripts/chaos: they record that they run, and misbehave as requested.
 
-As a program: chaos_job.py JOURNAL WISHES (JSON). As a callable: chaos_job:call with the same two arguments.
+As a program: `job.py JOURNAL WISHES` (JSON). As a callable: `job:call` with the same two arguments.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Wishes = dict[str, float]
 
 
 def note(journal: str, what: str) -> None:
-    """One line, in one write: who runs here, under which claim, since when."""
+    """Append one line in one write: the task, its claim, and the process with its start time."""
     with open("/proc/self/stat", "rb") as file:
         stat = file.read()
     facts = {
@@ -23,7 +23,7 @@ def note(journal: str, what: str) -> None:
         "id": os.environ["BACKBURNER_TASK_ID"],
         "attempt": int(os.environ["BACKBURNER_ATTEMPT"]),
         "claim": int(os.environ["BACKBURNER_CLAIM"]),
-        "group": os.environ["SIEGE_GROUP"],
+        "group": os.environ["TRIAL_GROUP"],
         "pid": os.getpid(),
         "ticks": int(stat[stat.rindex(b")") + 2 :].split()[19]),
     }
@@ -33,7 +33,7 @@ def note(journal: str, what: str) -> None:
 
 
 def daemonise(seconds: float) -> None:
-    """Leave a process in a session of its own, whose parent is gone."""
+    """Leave a process in its own session whose parent is gone."""
     if os.fork():
         os.wait()
         return
@@ -45,7 +45,7 @@ def daemonise(seconds: float) -> None:
 
 
 def work(journal: str, wishes: Wishes) -> int:
-    """Be a task; whether it went well (0)."""
+    """Run as a task, and return its exit code."""
     note(journal, "start")
     for _ in range(int(wishes.get("daemons", 0))):
         daemonise(wishes.get("daemon_s", 60.0))
@@ -56,9 +56,9 @@ def work(journal: str, wishes: Wishes) -> int:
 
 
 def call(journal: str, wishes: Wishes) -> int:
-    """The same, in a runner: the claim as the result."""
+    """Run as a task in a runner, and return the claim."""
     if work(journal, wishes):
-        raise ValueError("as it was told")
+        raise ValueError("failed as requested")
     return int(os.environ["BACKBURNER_CLAIM"])
 
 

@@ -1,68 +1,61 @@
-"""A subscriber of scripts/chaos: chaos_ear.py HOME JOURNAL PARENT [--ack]. It is killed at will and started again.
+"""A subscriber of scripts/chaos: `subscriber PROJECT JOURNAL PARENT [--ack]`. It is killed and started again.
 
-Without --ack it remembers the last `seq` that it has on disk, and is owed each event exactly once; with it, it leaves
-the remembering to its cursor in the home, and is owed each event at least once.
+Without --ack it subscribes after the last event in its journal, and must receive each event exactly once. With --ack it
+relies on its cursor in the home, and must receive each event at least once.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
-from scripts.trials.outside import Journal, Wire, lines_of, nap
+from tests.helpers.blackbox import Place
+from tests.helpers.journals import Journal, journal_lines
 
-#: Acknowledge once in so many events.
-ACK_EVERY = 7
+#: Events between two acknowledgements.
+ACKNOWLEDGE_EVERY = 7
+
+#: Seconds after which a subscriber that receives nothing subscribes again.
+TIMEOUT = 3600.0
 
 
-def whole(path: Path) -> None:
-    """Drop a line that a kill has cut short: it was not taken note of."""
+def drop_torn_line(path: Path) -> None:
+    """Remove a last line that a kill has cut short: it was not recorded."""
     if path.exists():
         data = path.read_bytes()
         os.truncate(path, data.rfind(b"\n") + 1)
 
 
-def last_heard(path: Path) -> int:
-    """The last number in the journal."""
-    return max((line["event"]["seq"] for line in lines_of(path) if line["what"] == "heard"), default=0)
+def last_received(path: Path) -> int:
+    """Return the number of the last event in the journal."""
+    return max((line["event"]["seq"] for line in journal_lines(path) if line["what"] == "received"), default=0)
 
 
-def listen(home: Path, journal: Journal, parent: str, acks: bool) -> None:
-    """Hear events until the bus goes away. Raises OSError."""
-    wire = Wire(home, patience=3600)
-    place: dict[str, Any] = {"consumer": "ear"} if acks else {"after": last_heard(journal.path)}
-    journal.note("subscribed", **place)
-    wire.socket.sendall(request("subscribe", {"parentSessionId": parent, **place}))
-    count = 0
-    while True:
-        message = wire.read()
-        if "method" not in message:
-            continue
-        journal.note("heard", event=message["params"])
-        count += 1
-        if acks and count % ACK_EVERY == 0:
-            seq = message["params"]["seq"]
-            wire.socket.sendall(request("ack", {"parentSessionId": parent, "seq": seq, "consumer": "ear"}))
-
-
-def request(method: str, params: dict[str, Any]) -> bytes:
-    """A line whose answer nobody waits for."""
-    return json.dumps({"jsonrpc": "2.0", "id": 0, "method": method, "params": params}).encode() + b"\n"
+def receive(place: Place, journal: Journal, parent: str, acknowledges: bool) -> None:
+    """Record events until the connection is lost. Raises OSError."""
+    position: dict[str, Any] = {"consumer": "chaos"} if acknowledges else {"after": last_received(journal.path)}
+    with place.connect(TIMEOUT) as client:
+        journal.note("subscribed", **position)
+        client.send("subscribe", parentSessionId=parent, **position)
+        for count, event in enumerate(client.events(), 1):
+            journal.note("received", event=event)
+            if acknowledges and count % ACKNOWLEDGE_EVERY == 0:
+                client.send("ack", parentSessionId=parent, seq=event["seq"], consumer="chaos")
 
 
 def main() -> None:
-    """Come back for ever."""
-    home, path, parent, acks = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], "--ack" in sys.argv
-    whole(path)
+    """Subscribe again and again."""
+    place, path, parent, acknowledges = Place(Path(sys.argv[1])), Path(sys.argv[2]), sys.argv[3], "--ack" in sys.argv
+    drop_torn_line(path)
     journal = Journal(path)
     while True:
         try:
-            listen(home, journal, parent, acks)
+            receive(place, journal, parent, acknowledges)
         except OSError:
-            nap(0.05)
+            time.sleep(0.05)
 
 
 if __name__ == "__main__":
