@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from scripts.trials import bounds, trial_task
-from scripts.trials.chaos.check import BATCH_STORED, BATCH_TOLD, ENDED, STARTED
 from scripts.trials.kill_checks import Evidence, violations
-from scripts.trials.trial_home import Delivered, Line, Tail
+from scripts.trials.trial_home import Delivered, Line, read_lines
+from tests.helpers.invariants import BATCH_SENT, BATCH_STORED, ENDED, STARTED
+from tests.helpers.journals import Tail
+from tests.helpers.processes import Process
 
 Edit = Callable[[Evidence], object]
 
@@ -30,7 +32,11 @@ def end(id: str, claim: int, attempt: int = 1, key: str = "single") -> Line:
 
 def task(**more: object) -> dict[str, object]:
     plain = {"status": "completed", "attempt": 1, "interruptions": 0, "claim": 1, "result": "bg-1 1", "error": None}
-    return {**plain, "error_kind": None, **more}
+    return {**plain, "error_kind": None, "completed_at": 1, "owner": None, "held": None, **more}
+
+
+def event(seq: int, type: str, **more: object) -> dict[str, object]:
+    return {"seq": seq, "type": type, "parentSessionId": "ses-1", **more}
 
 
 def sound() -> Evidence:
@@ -39,12 +45,11 @@ def sound() -> Evidence:
         lines=[*lines("launched 0 bg-1 0 0"), start("bg-1", 1), end("bg-1", 1)],
         tasks={"bg-1": task()},
         events=[
-            {"seq": 1, "type": STARTED, "taskId": "bg-1"},
-            {"seq": 2, "type": ENDED, "taskId": "bg-1", "status": "completed"},
-            {"seq": 3, "type": BATCH_STORED, "taskIds": ["bg-1"]},
+            event(1, STARTED, taskId="bg-1"),
+            event(2, ENDED, taskId="bg-1", status="completed"),
+            event(3, BATCH_STORED, taskIds=["bg-1"], count=1),
         ],
-        held=0,
-        delivered=[Delivered(0, 1, STARTED, "bg-1"), Delivered(0, 2, ENDED, "bg-1"), Delivered(0, 3, BATCH_TOLD, None)],
+        delivered=[Delivered(0, 1, STARTED, "bg-1"), Delivered(0, 2, ENDED, "bg-1"), Delivered(0, 3, BATCH_SENT, None)],
         outputs={"bg-1": "bg-1 1\n"},
     )
     evidence.kills["worker"] = 100
@@ -72,7 +77,7 @@ FLAWS: dict[str, tuple[str, Edit]] = {
     "a second start without retries": ("starts", lambda e: e.lines.append(start("bg-1", 2, 2))),
     "a claim started twice": ("claims", lambda e: e.lines.append(start("bg-2", 1))),
     "an attempt started twice": ("claims", lambda e: e.lines.append(start("bg-1", 2))),
-    "an end logged twice": ("ends", lambda e: e.events.append({**e.events[1], "seq": 4})),
+    "an end logged twice": ("lives", lambda e: e.events.append({**e.events[1], "seq": 4})),
     "an end in no batch": ("batches", lambda e: e.events.pop()),
     "an event never delivered": ("delivery", lambda e: e.delivered.pop(0)),
     "an event delivered twice": ("delivery", lambda e: e.delivered.insert(1, e.delivered[0])),
@@ -94,7 +99,8 @@ FLAWS: dict[str, tuple[str, Edit]] = {
     ),
     "a start while paused": ("pauses", lambda e: e.lines.insert(0, Line("paused", 0.0, ("single",)))),
     "too many lost tasks": ("lost", lambda e: e.tasks["bg-1"].update(status="error", error_kind="lost")),
-    "a held task": ("remains", lambda e: setattr(e, "held", 1)),
+    "a held task": ("accepted", lambda e: e.tasks["bg-1"].update(held=7)),
+    "a process that is left": ("remains", lambda e: e.remaining.append(Process(4711, 1, "S", "sh", {}))),
 }
 
 
@@ -153,7 +159,7 @@ def test_limit_check_ignores_killed_tasks_that_were_not_seen_again():
 
 
 def test_command_and_call_write_the_same_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    marks = {"BACKBURNER_TASK_ID": "bg-1", "BACKBURNER_CLAIM": "7", "BACKBURNER_ATTEMPT": "2", "SIEGE_KEY": "single"}
+    marks = {"BACKBURNER_TASK_ID": "bg-1", "BACKBURNER_CLAIM": "7", "BACKBURNER_ATTEMPT": "2", "TRIAL_KEY": "single"}
     for name, value in marks.items():
         monkeypatch.setenv(name, value)
     by_command, by_call = tmp_path / "command", tmp_path / "call"
@@ -165,17 +171,17 @@ def test_command_and_call_write_the_same_lines(tmp_path: Path, monkeypatch: pyte
 
 
 def read(journal: Path) -> list[Line]:
-    return list(Tail(journal).new_lines())
+    return read_lines(Tail(journal))
 
 
 def test_tail_leaves_a_line_that_is_not_finished(tmp_path: Path):
     journal = tmp_path / "journal"
     tail = Tail(journal)
     journal.write_text("scan 0 1\nscan 0")
-    assert [line.words for line in tail.new_lines()] == [("1",)]
+    assert [line.words for line in read_lines(tail)] == [("1",)]
     with journal.open("a") as file:
         file.write(" 2\n")
-    assert [line.words for line in tail.new_lines()] == [("2",)]
+    assert [line.words for line in read_lines(tail)] == [("2",)]
 
 
 @pytest.mark.parametrize(

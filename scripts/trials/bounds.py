@@ -20,19 +20,21 @@ from pathlib import Path
 from typing import Any
 
 from scripts.trials import trial_task
-from scripts.trials.chaos.check import ENDED, STARTED
-from scripts.trials.outside import ROOT, nap
 from scripts.trials.trial_home import (
     Feedback,
     Line,
-    Subscriber,
-    Tail,
     TrialHome,
+    TrialSubscriber,
     call_fields,
     command_fields,
     exit_on_sigterm,
     launch_fields,
+    read_lines,
 )
+from tests.helpers.blackbox import ROOT
+from tests.helpers.invariants import ENDED, PROGRESS, STARTED
+from tests.helpers.journals import Tail
+from tests.helpers.wait import eventually
 
 _SLOTS = 2
 _ATTEMPTS = 3
@@ -53,7 +55,7 @@ _SOON, _PAUSED, _LIMITED = 100.0, 50.0, 100.0
 
 #: Seconds for which starts are looked for after a pause or a lowered limit.
 _WATCH_S = 0.4
-_PATIENCE_S = 60.0
+_TIMEOUT = 60.0
 
 _SETTINGS = f"""
 default_concurrency = {_SLOTS}
@@ -104,7 +106,7 @@ class Record:
 
     def update(self) -> None:
         """Read what was appended."""
-        for line in self._tail.new_lines():
+        for line in read_lines(self._tail):
             self.lines.append(line)
             if line.is_start:
                 self.starts[line.id] = line
@@ -124,35 +126,35 @@ class Bench:
     """A running supervisor, a subscriber, and the journal that tasks write."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Start everything. Raises TimeoutError."""
+        """Start everything. Raises WaitTimeout."""
         self.options = options
-        self.home = TrialHome("bounds", options.tree)
+        self.home = TrialHome.create("bounds", options.tree)
         self.home.configure(_SETTINGS)
         self.chance = random.Random(options.seed)
         self.manager = self.home.manager()
         self.record = Record(self.home.journal)
-        self.subscriber = Subscriber(self.home.home)
+        self.subscriber = TrialSubscriber(self.home)
         self.feedback = Feedback()
         self.activity = "starting"
         self.home.keep_supervised()
-        self.until("the bus", (self.home.home / "bus.sock").exists)
+        self.until("the socket", (self.home.home / "bus.sock").exists)
         self.subscriber.start()
         self._queues = 0
 
-    def until(self, what: str, predicate: Callable[[], object], pause: float = 0.002) -> None:
-        """Wait for a condition and print what is going on. Raises TimeoutError."""
-        deadline = time.monotonic() + _PATIENCE_S
-        while not predicate():
+    def until(self, what: str, predicate: Callable[[], object]) -> None:
+        """Wait for a condition and print what is going on. Raises WaitTimeout."""
+
+        def is_met() -> object:
             self.subscriber.check()
             self.feedback.show(f"{self.activity}: waiting for {what}")
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.activity}: waited {_PATIENCE_S:g} s for {what}")
-            nap(pause)
+            return predicate()
+
+        eventually(is_met, _TIMEOUT, f"{what} ({self.activity})")
 
     def watch(self) -> None:
         """Let the tasks run for a while, and read what they noted."""
         self.feedback.show(self.activity)
-        nap(_WATCH_S)
+        time.sleep(_WATCH_S)
         self.record.update()
 
     def started(self, id: str) -> bool:
@@ -176,7 +178,8 @@ class Bench:
 
     def close(self) -> None:
         """Stop everything and delete the directory."""
-        self.subscriber.finish()
+        self.subscriber.close()
+        self.subscriber.check()
         self.manager.close()
         self.home.stop()
         self.home.remove()
@@ -322,7 +325,7 @@ def measure_priority(bench: Bench, kind: str) -> Result:
     with bench.queue(kind) as queue:
         for _ in bench.samples(40):
             queue.fill_up()
-            nap(bench.chance.uniform(0, 0.01))
+            time.sleep(bench.chance.uniform(0, 0.01))
             began = time.time()
             [id] = queue.launch([queue.fields(priority=100)])
             bench.until("the urgent task", lambda id=id: bench.started(id))  # type: ignore[misc]
@@ -405,7 +408,7 @@ def _judge_report(bench: Bench, id: str, verb: str, result: Result) -> None:
 
 
 def _has_progress(bench: Bench, id: str) -> bool:
-    return any(one.task == id and one.type == "background_task_progress" for one in bench.subscriber.delivered)
+    return any(one.task == id and one.type == PROGRESS for one in bench.subscriber.delivered)
 
 
 def measure_events(bench: Bench, kind: str) -> Result:
@@ -414,7 +417,7 @@ def measure_events(bench: Bench, kind: str) -> Result:
     first = len(bench.subscriber.delivered)
     with bench.queue(kind, 700 if bench.options.short else _QUEUE) as queue:
         ids = set(queue.ids)
-        bench.until("all tasks to end", lambda: bench.subscriber.ended >= ids, 0.05)
+        bench.until("all tasks to end", lambda: bench.subscriber.ended >= ids)
     bench.record.update()
     noted = {STARTED: bench.record.starts, ENDED: bench.record.ends}
     for one in bench.subscriber.delivered[first:]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-from scripts.trials.chaos.check import AGAIN, BATCH_STORED, ENDED, STARTED, database
 from scripts.trials.kill_load import GRACE_S, LIMITS
-from scripts.trials.outside import Seen
-from scripts.trials.trial_home import SESSION, Delivered, Line, Tail
+from scripts.trials.trial_home import SESSION, Delivered, Line, TrialHome, read_lines
+from tests.helpers import invariants
+from tests.helpers.invariants import ENDED, RETRYING, STARTED, Start, event_of, repeated
+from tests.helpers.journals import Tail
+from tests.helpers.processes import Process
 
 #: The share of all tasks that may end as `lost`.
 MAX_LOST_SHARE = 0.02
@@ -35,23 +33,18 @@ class Evidence:
     lines: list[Line]
     tasks: dict[str, dict[str, Any]]
     events: list[dict[str, Any]]
-    held: int
     delivered: list[Delivered] = field(default_factory=list)
     outputs: dict[str, str] = field(default_factory=dict)
     kills: Counter[str] = field(default_factory=Counter)
-    remaining: list[Seen] = field(default_factory=list)
+    remaining: list[Process] = field(default_factory=list)
 
     @classmethod
-    def read(cls, home: Path, journal: Path) -> Evidence:
+    def read(cls, home: TrialHome) -> Evidence:
         """Read the journal and the database, which no process of the program uses any more."""
-        with closing(database(home)) as connection:
-            tasks = {row["id"]: dict(row) for row in connection.execute("SELECT * FROM tasks")}
-            rows = connection.execute("SELECT seq, type, body FROM events WHERE parent = ? ORDER BY seq", (SESSION,))
-            events = [{"seq": row["seq"], "type": row["type"], **json.loads(row["body"])} for row in rows]
-            columns = {row["name"] for row in connection.execute("PRAGMA table_info(tasks)")}
-            query = "SELECT count(*) FROM tasks WHERE held IS NOT NULL" if "held" in columns else "SELECT 0"
-            held = connection.execute(query).fetchone()[0]
-        return cls(list(Tail(journal).new_lines()), tasks, events, held)
+        tasks = {row["id"]: dict(row) for row in home.rows("SELECT * FROM tasks")}
+        query = "SELECT seq, type, parent, body FROM events WHERE parent = ? ORDER BY seq"
+        events = [event_of(row) for row in home.rows(query, SESSION)]
+        return cls(read_lines(Tail(home.journal)), tasks, events)
 
     def noted(self, *words: str) -> list[Line]:
         """Return the journal's lines that begin with one of these words."""
@@ -62,16 +55,13 @@ class Evidence:
         return {line.id for line in self.noted("asking") if line.words[1] in _STATUS_AFTER}
 
 
-def check_accepted(evidence: Evidence) -> Iterator[str]:
+def check_accepted(evidence: Evidence) -> Iterator[object]:
     """The tasks in the database are those that were accepted, and all of them have ended."""
     accepted = {line.id for line in evidence.noted("launched")}
-    for id in accepted - evidence.tasks.keys():
-        yield f"{id} was accepted and is missing"
+    yield from invariants.check_accepted(accepted, evidence.tasks)
+    yield from invariants.check_settled(evidence.tasks)
     for id in evidence.tasks.keys() - accepted:
         yield f"{id} is in the database and was never accepted"
-    for id, task in evidence.tasks.items():
-        if task["status"] not in ("completed", "error", "cancelled"):
-            yield f"{id} is still {task['status']}"
 
 
 def check_starts(evidence: Evidence) -> Iterator[str]:
@@ -82,18 +72,9 @@ def check_starts(evidence: Evidence) -> Iterator[str]:
             yield f"{id} started {count} times, with {retries.get(id, 0)} retries granted: {lines_of(evidence, id)}"
 
 
-def check_claims(evidence: Evidence) -> Iterator[str]:
+def check_claims(evidence: Evidence) -> Iterator[object]:
     """A claim starts once, and so does an attempt."""
-    starts = evidence.noted("start")
-    for claim in repeated(line.claim for line in starts):
-        yield f"claim {claim} started more than once"
-    for id, attempt in repeated((line.id, line.attempt) for line in starts):
-        yield f"attempt {attempt} of {id} started more than once: {lines_of(evidence, id)}"
-
-
-def repeated(values: Iterable[Any]) -> list[Any]:
-    """Return the values that occur more than once."""
-    return [value for value, count in Counter(values).items() if count > 1]
+    yield from invariants.check_starts(Start(line.id, line.claim, line.attempt) for line in evidence.noted("start"))
 
 
 def lines_of(evidence: Evidence, id: str) -> list[str]:
@@ -101,32 +82,21 @@ def lines_of(evidence: Evidence, id: str) -> list[str]:
     return [f"{line.word} {line.at:.3f} {' '.join(line.words)}" for line in evidence.lines if id in line.words]
 
 
-def check_ends(evidence: Evidence) -> Iterator[str]:
-    """Each task has exactly one end in the event log, with the status that it has in the database."""
-    ends: dict[str, list[str]] = defaultdict(list)
-    for event in evidence.events:
-        if event["type"] == ENDED:
-            ends[event["taskId"]].append(event["status"])
-    for id, task in evidence.tasks.items():
-        if ends[id] != [task["status"]]:
-            yield f"{id} is {task['status']}, and the event log has the ends {ends[id]}"
+def check_lives(evidence: Evidence) -> Iterator[object]:
+    """Each task has a legal life with exactly one end in the event log, with the status that it has in the database."""
+    yield from invariants.check_lives(evidence.events, evidence.tasks)
 
 
-def check_batches(evidence: Evidence) -> Iterator[str]:
+def check_batches(evidence: Evidence) -> Iterator[object]:
     """Each end is in exactly one batch."""
-    batched = Counter(id for event in evidence.events if event["type"] == BATCH_STORED for id in event["taskIds"])
-    for id in evidence.tasks:
-        if batched[id] != 1:
-            yield f"{id} is in {batched[id]} batches"
+    yield from invariants.check_batches(evidence.events)
 
 
-def check_delivery(evidence: Evidence) -> Iterator[str]:
+def check_delivery(evidence: Evidence) -> Iterator[object]:
     """The subscriber received every event of the log exactly once, in the order of the sequence numbers."""
     received = [one.seq for one in evidence.delivered]
-    logged = {event["seq"] for event in evidence.events}
-    yield from (f"event {seq} was delivered after {last}" for last, seq in pairwise(received) if seq <= last)
-    yield from (f"event {seq} was never delivered" for seq in sorted(logged - set(received)))
-    yield from (f"event {seq} was delivered and is not in the log" for seq in sorted(set(received) - logged))
+    yield from invariants.check_order(received)
+    yield from invariants.check_delivery(received, {event["seq"] for event in evidence.events})
     ends = [one.task for one in evidence.delivered if one.type == ENDED]
     yield from (f"the end of {id} was delivered more than once" for id in repeated(ends))
 
@@ -134,7 +104,7 @@ def check_delivery(evidence: Evidence) -> Iterator[str]:
 def check_attempts(evidence: Evidence) -> Iterator[str]:
     """A task has a started event for each attempt, and for each interruption before it really began."""
     started = Counter(event["taskId"] for event in evidence.events if event["type"] == STARTED)
-    retrying = Counter(event["taskId"] for event in evidence.events if event["type"] == AGAIN)
+    retrying = Counter(event["taskId"] for event in evidence.events if event["type"] == RETRYING)
     began = Counter(line.id for line in evidence.noted("start"))
     for id, task in evidence.tasks.items():
         if started[id] != task["attempt"] + task["interruptions"]:
@@ -290,11 +260,9 @@ def check_lost(evidence: Evidence) -> Iterator[str]:
 
 
 def check_remains(evidence: Evidence) -> Iterator[str]:
-    """No process is left behind, and no task is held by a worker."""
+    """No process is left behind."""
     for process in evidence.remaining:
         yield f"process {process.pid} ({process.name}) is left: {process.marks}"
-    if evidence.held:
-        yield f"{evidence.held} tasks are still held"
 
 
 #: Every check, in the order in which violations are printed.
@@ -302,7 +270,7 @@ CHECKS = (
     check_accepted,
     check_starts,
     check_claims,
-    check_ends,
+    check_lives,
     check_batches,
     check_delivery,
     check_attempts,
@@ -320,5 +288,5 @@ CHECKS = (
 def violations(evidence: Evidence) -> Iterator[str]:
     """Yield a description of everything that must not have happened."""
     for check in CHECKS:
-        for text in check(evidence):
-            yield f"{check.__name__.removeprefix('check_')}: {text}"
+        for found in check(evidence):
+            yield f"{check.__name__.removeprefix('check_')}: {found}"

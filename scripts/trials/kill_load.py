@@ -7,12 +7,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import closing
 from random import Random
 from typing import Any
 
-from scripts.trials.outside import Wire, nap
-from scripts.trials.trial_home import Loop, Subscriber, TrialHome, call_fields, command_fields, launch_fields
+from scripts.trials.trial_home import (
+    TEMPORARY,
+    Loop,
+    TrialHome,
+    TrialSubscriber,
+    call_fields,
+    command_fields,
+    launch_fields,
+)
+from tests.helpers.blackbox import CommandFailed
+from tests.helpers.rpc import Refused
 
 #: The keys, the limits that they start with, and the shares of short calls, short commands and long tasks.
 LIMITS = {"calls": 2, "commands": 2, "mixed": 3, "single": 1}
@@ -44,13 +52,13 @@ def persist(function: Any, *args: Any, **kwargs: Any) -> Any:
             names = {base.__name__ for base in type(error).__mro__}
             if not names & {"Temporary", "GateBusy"} or time.monotonic() > deadline:
                 raise
-        nap(0.05)
+        time.sleep(0.05)
 
 
 class Launcher(Loop):
     """Launches tasks, one by one and in bulk, as long as few are unfinished."""
 
-    def __init__(self, home: TrialHome, chance: Random, subscriber: Subscriber) -> None:
+    def __init__(self, home: TrialHome, chance: Random, subscriber: TrialSubscriber) -> None:
         super().__init__("launcher")
         self._home, self._chance, self._subscriber = home, chance, subscriber
         self._manager = home.manager()
@@ -66,14 +74,14 @@ class Launcher(Loop):
     def step(self) -> None:
         """Launch once, or wait for tasks to end."""
         if self.unfinished > _BACKLOG or self.accepted >= MAX_TASKS:
-            return nap(0.01)
+            return time.sleep(0.01)
         count = self._chance.choice((1, 1, 1, 1, 1, 1, 8, 40))
         key = self._chance.choices(list(LIMITS), _WEIGHTS)[0]
         launches = [self._draw(key) for _ in range(count)]
         persist(self._manager.launch_many, launches)
         for launch in launches:
             self._remember(launch)
-        return nap(self._chance.uniform(0, 0.004))
+        return time.sleep(self._chance.uniform(0, 0.004))
 
     def _remember(self, launch: dict[str, Any]) -> None:
         metadata = launch["metadata"]
@@ -120,7 +128,7 @@ class Verdicts(Loop):
         if candidates:
             verb = self._chance.choice(("cancel", "cancel", "cancel", "complete", "fail", "progress"))
             self._give(verb, self._chance.choice(candidates))
-        nap(self._chance.uniform(0, 0.05))
+        time.sleep(self._chance.uniform(0, 0.05))
 
     def _give(self, verb: str, id: str) -> None:
         self._home.note("asking", id, verb)
@@ -136,16 +144,19 @@ class Verdicts(Loop):
 
     def _report_progress(self, id: str) -> bool:
         try:
-            with closing(Wire(self._home.home, patience=5)) as wire:
-                return "result" in wire.call("progress", id=id, text="halfway")
+            with self._home.connect(timeout=5) as client:
+                client.call("progress", id=id, text="halfway")
+        except Refused:
+            return False
         except OSError:  # the flusher died; whether it recorded the progress is not known
             return False
+        return True
 
     def _by_command(self, verb: str, id: str) -> bool:
         more = {"complete": ["--result", "verdict"], "fail": ["--error", "verdict"], "progress": ["halfway"]}
         done = self._home.run(verb, id, *more.get(verb, []))
-        if done.returncode not in (0, 5, 111):
-            raise RuntimeError(f"backburner {verb} {id}: exit code {done.returncode}: {done.stderr.strip()}")
+        if done.returncode not in (0, 5, TEMPORARY):
+            raise CommandFailed([verb, id], done)
         return done.returncode == 0
 
 
@@ -164,7 +175,7 @@ class Controls(Loop):
             self._pause(key)
         else:
             self._limit(key, self._chance.randint(1, _HIGHEST_LIMIT))
-        nap(self._chance.uniform(0, 0.2))
+        time.sleep(self._chance.uniform(0, 0.2))
 
     def _limit(self, key: str, limit: int) -> None:
         is_raised = limit >= self._limits[key]
@@ -172,14 +183,14 @@ class Controls(Loop):
             self._home.note("limit", key, limit)
         self._home.must_run("limit", key, str(limit))
         if not is_raised:
-            nap(GRACE_S)
+            time.sleep(GRACE_S)
             self._home.note("limit", key, limit)
         self._limits[key] = limit
 
     def _pause(self, key: str) -> None:
         self._home.must_run("pause", key)
-        nap(GRACE_S)
+        time.sleep(GRACE_S)
         self._home.note("paused", key)
-        nap(self._chance.uniform(0.1, 0.5))
+        time.sleep(self._chance.uniform(0.1, 0.5))
         self._home.note("resuming", key)
         self._home.must_run("resume", key)

@@ -3,7 +3,7 @@
     scripts/trials/kill_roles --kills 500 --seed 7
     scripts/trials/kill_roles --short                  90 kills, about 40 seconds
 
-The load, the roles and the moments follow from the seed; what a kill interrupts depends on the scheduler.
+The load, the roles and the times of the kills follow from the seed; what a kill interrupts depends on the scheduler.
 The exit code is 1 on a violation; the directory with the journal and the database is kept then.
 """
 
@@ -15,13 +15,18 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from scripts.trials.chaos.bugs import PATCHES, plant
+from scripts.trials.chaos.bugs import PATCHES, inject
 from scripts.trials.kill_checks import Evidence, lost_tasks, violations
 from scripts.trials.kill_load import LIMITS, Controls, Launcher, Verdicts
-from scripts.trials.outside import ROOT, Wire, nap, send, wait_for
-from scripts.trials.trial_home import Feedback, Subscriber, Tail, TrialHome, exit_on_sigterm
+from scripts.trials.trial_home import Feedback, Line, Loop, TrialHome, TrialSubscriber, exit_on_sigterm, read_lines
+from tests.helpers.blackbox import ROOT
+from tests.helpers.journals import Tail
+from tests.helpers.processes import send_signal
+from tests.helpers.wait import WaitTimeout, eventually
 
 #: The roles, by the names of their processes without `bb-`, and how often each is killed beside the others.
 ROLES = {"worker": 30, "runner": 28, "flusher": 16, "supervisor": 14, "forkserver": 12}
@@ -31,7 +36,7 @@ _SHORTEST, _LONGEST = 0.03, 0.3
 _MEAN_LIMIT = 1.0
 
 _SCAN_EVERY = 0.1
-_DRAIN_S = 120.0
+_DRAIN_TIMEOUT = 120.0
 _MAX_OUTPUTS = 3000
 
 _SETTINGS = """
@@ -60,8 +65,8 @@ class Scanner:
         if time.monotonic() < self._next:
             return
         self._home.note("scan", self.scans)
-        marks = [one.marks for one in self._home.processes() if not one.name.startswith("bb-")]
-        claims = {f"{mark['BACKBURNER_CLAIM']}:{mark['SIEGE_KEY']}" for mark in marks if "BACKBURNER_CLAIM" in mark}
+        marks = [one.marks for one in self._home.processes() if one.role is None]
+        claims = {f"{mark['BACKBURNER_CLAIM']}:{mark['TRIAL_KEY']}" for mark in marks if "BACKBURNER_CLAIM" in mark}
         if claims:
             self._home.note("alive", *sorted(claims))
         self.scans += 1
@@ -74,14 +79,14 @@ class KillTrial:
     def __init__(self, options: argparse.Namespace) -> None:
         """Prepare the state directory and the threads; nothing is started."""
         self.options = options
-        self.home = TrialHome("kill", options.tree)
-        plant(options.plant, self.home)
+        self.home = TrialHome.create("kill", options.tree)
+        inject(options.bug, self.home)
         self.home.configure(_SETTINGS)
         self.kills: Counter[str] = Counter()
         self._chance = random.Random(f"kills {options.seed}")
-        self.subscriber = Subscriber(self.home.home)
+        self.subscriber = TrialSubscriber(self.home)
         self.launcher = Launcher(self.home, self._random("launches"), self.subscriber)
-        self._load_threads = [
+        self._load_threads: list[Loop] = [
             self.launcher,
             Verdicts(self.home, self._random("verdicts"), self.launcher),
             Controls(self.home, self._random("controls")),
@@ -93,9 +98,9 @@ class KillTrial:
         return random.Random(f"{name} {self.options.seed}")
 
     def run(self) -> Evidence:
-        """Run the trial. Raises TimeoutError if it does not become quiet, and what a thread raised."""
+        """Run the trial. Raises WaitTimeout if it does not become quiet, and what a thread raised."""
         self.home.keep_supervised()
-        wait_for("the bus", 60, (self.home.home / "bus.sock").exists)
+        eventually((self.home.home / "bus.sock").exists, 60, "the socket")
         self.subscriber.start()
         for thread in self._load_threads:
             thread.start()
@@ -111,13 +116,14 @@ class KillTrial:
             if time.monotonic() >= next_kill:
                 self._kill_one()
                 next_kill = time.monotonic() + self._chance.uniform(_SHORTEST, _LONGEST)
-            nap(0.005)
+            time.sleep(0.005)
 
     def _turn(self, phase: str) -> None:
         """Keep the supervisor running, scan, print, and stop at a failure of a thread."""
         self.home.keep_supervised()
         self.scanner.scan_when_due()
-        for thread in (self.subscriber, *self._load_threads):
+        self.subscriber.check()
+        for thread in self._load_threads:
             thread.check()
         self._feedback.show(
             f"{phase}: {self.kills.total()} kills, {self.launcher.accepted} tasks accepted,"
@@ -127,7 +133,7 @@ class KillTrial:
     def _kill_one(self) -> None:
         role = self._chance.choices(list(ROLES), list(ROLES.values()))[0]
         processes = self.home.role(role)
-        if processes and send(self._chance.choice(processes).pid, signal.SIGKILL):
+        if processes and send_signal(self._chance.choice(processes).pid, signal.SIGKILL):
             self.kills[role] += 1
 
     def _become_quiet(self) -> None:
@@ -135,24 +141,24 @@ class KillTrial:
         for thread in self._load_threads:
             self._finish(thread)
         self._until(lambda: self.launcher.unfinished == 0, "tasks to end")
-        wire = Wire(self.home.home)
-        wire.call("flush")
-        wire.close()
+        with self.home.connect() as client:
+            client.call("flush")
         last = {"seq": -1, "at": 0.0}
         self._until(lambda: self._is_silent(last), "the last events")
 
-    def _finish(self, thread: Launcher | Verdicts | Controls) -> None:
+    def _finish(self, thread: Loop) -> None:
         thread.finished.set()
         self._until(lambda: not thread.is_alive(), f"{thread.name} to finish")
         thread.finish()
 
-    def _until(self, predicate: object, what: str) -> None:
-        deadline = time.monotonic() + _DRAIN_S
-        while not predicate():  # type: ignore[operator]
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"waited {_DRAIN_S:g} s for {what}; unfinished: {self.launcher.unfinished}")
+    def _until(self, predicate: Callable[[], object], what: str) -> None:
+        """Wait with turns in between."""
+
+        def is_met() -> object:
             self._turn(f"waiting for {what}")
-            nap(0.02)
+            return predicate()
+
+        eventually(is_met, _DRAIN_TIMEOUT, lambda: f"{what}; unfinished: {self.launcher.unfinished}")
 
     def _is_silent(self, last: dict[str, float]) -> bool:
         """Return True if no event has been delivered for a second."""
@@ -162,28 +168,33 @@ class KillTrial:
 
     def explain(self) -> None:
         """Print the state of the program and of some tasks that have not ended."""
-        lines = list(Tail(self.home.journal).new_lines())
+        lines = self._lines()
         waiting = [line.id for line in lines if line.word == "launched" and line.id not in self.subscriber.ended]
         for id in waiting[:5]:
             print([" ".join((line.word, *line.words)) for line in lines if id in line.words])
             print(self.home.run("show", id).stdout)
         print(self.home.run("status").stdout)
 
+    def _lines(self) -> list[Line]:
+        return read_lines(Tail(self.home.journal))
+
     def _collect(self) -> Evidence:
         """Read outputs, stop the program, and read the database when no process uses it any more."""
         outputs = self._outputs()
-        remaining = [one for one in self.home.processes() if not one.name.startswith("bb-")]
-        self.subscriber.finish()
+        remaining = [one for one in self.home.processes() if one.role is None]
+        self.subscriber.close()
+        self.subscriber.check()
         self.home.stop()
-        wait_for_end(self.home)
-        evidence = Evidence.read(self.home.home, self.home.journal)
+        with suppress(WaitTimeout):  # what is left then is a violation
+            eventually(lambda: not self.home.processes(), 5)
+        evidence = Evidence.read(self.home)
         evidence.delivered, evidence.outputs, evidence.kills = self.subscriber.delivered, outputs, self.kills
         evidence.remaining = remaining + self.home.processes()
         return evidence
 
     def _outputs(self) -> dict[str, str]:
         """Return what some of the tasks printed, read by the library and, of a few, by the command line."""
-        ids = sorted({line.id for line in Tail(self.home.journal).new_lines() if line.word == "launched"})
+        ids = sorted({line.id for line in self._lines() if line.word == "launched"})
         self._chance.shuffle(ids)
         with self.home.manager() as manager:
             found = {id: manager.output(id) for id in ids[:_MAX_OUTPUTS]}
@@ -193,14 +204,6 @@ class KillTrial:
         """End every process, and print where the evidence is."""
         self.home.kill_all()
         print(f"the evidence is in {self.home.project}")
-
-
-def wait_for_end(home: TrialHome) -> None:
-    """Give the processes of a stopped supervisor a moment to exit; what remains is a violation."""
-    for _ in range(100):
-        if not home.processes():
-            return
-        nap(0.05)
 
 
 def report(evidence: Evidence, trial: KillTrial, seconds: float) -> list[str]:
@@ -233,7 +236,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="(random, printed)")
     parser.add_argument("--short", action="store_true", help="90 kills, about 40 seconds")
     parser.add_argument("--tree", type=Path, default=ROOT, metavar="DIR", help="the source tree to try (this one)")
-    parser.add_argument("--plant", choices=("", *PATCHES), default="", help="plant a bug, which must be found")
+    parser.add_argument(
+        "--bug", "--plant", choices=("", *PATCHES), default="", help="inject a bug, which must be found"
+    )
     parser.add_argument("--keep", action="store_true", help="keep the directory")
     options = parser.parse_args(words)
     options.kills = 90 if options.short else options.kills
@@ -241,7 +246,7 @@ def parse(words: list[str]) -> argparse.Namespace:
 
 
 def main() -> int:
-    """Return 0 if there was no violation, or, with a planted bug, if there was one."""
+    """Return 0 if there was no violation, or, with an injected bug, if there was one."""
     exit_on_sigterm()
     options = parse(sys.argv[1:])
     print(f"seed {options.seed}", flush=True)
@@ -257,7 +262,7 @@ def main() -> int:
         trial.keep()
     else:
         trial.home.remove()
-    return 1 if bool(found) != bool(options.plant) else 0
+    return 1 if bool(found) != bool(options.bug) else 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What both trials share: a state directory under trial, its journal, background loops and a subscriber."""
+"""A state directory under trial, its journal, background loops and a subscriber, for kill_roles and bounds."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
 from scripts.trials import trial_task
-from scripts.trials.chaos.check import ENDED
-from scripts.trials.chaos.subscriber import request
-from scripts.trials.outside import Place, Wire, nap
+from tests.helpers.blackbox import CommandFailed, Place
+from tests.helpers.invariants import ENDED
+from tests.helpers.journals import Tail
+from tests.helpers.rpc import Subscriber
 
 HERE = Path(__file__).resolve().parent
 
@@ -29,6 +28,12 @@ _ACKNOWLEDGE_EVERY = 50
 
 #: Seconds between two lines of feedback.
 _FEEDBACK_S = 0.8
+
+#: Seconds for which a command is repeated while it fails temporarily.
+_PERSISTENCE_S = 60.0
+
+#: The exit code of a failure that is temporary.
+TEMPORARY = 111
 
 
 def exit_on_sigterm() -> None:
@@ -80,31 +85,17 @@ class Line(NamedTuple):
         return self.words[4]
 
 
-class Tail:
-    """Reads a growing journal from where it stopped."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._offset = 0
-
-    def new_lines(self) -> Iterator[Line]:
-        """Yield the whole lines that were appended since the last call."""
-        if not self._path.exists():
-            return
-        with self._path.open("rb") as file:
-            file.seek(self._offset)
-            data = file.read()
-        whole = data[: data.rfind(b"\n") + 1]
-        self._offset += len(whole)
-        yield from map(Line.parse, whole.decode().splitlines())
+def read_lines(tail: Tail) -> list[Line]:
+    """Return the lines that were appended to a trial's journal since the last call."""
+    return list(map(Line.parse, tail.new_lines()))
 
 
 class TrialHome(Place):
     """A state directory with a supervisor that is started again as soon as it has died."""
 
-    def __init__(self, name: str, tree: Path) -> None:
-        """Create the directory and a copy of the program's source tree, which edits cannot change meanwhile."""
-        super().__init__(name, tree)
+    def __init__(self, project: Path, *more: Any) -> None:
+        """Use a copy of the program's source tree, which edits cannot change meanwhile."""
+        super().__init__(project, *more)
         self.snapshot()
         self.journal = self.project / "trial.journal"
         self._log = (self.project / "supervisor.log").open("ab")
@@ -117,14 +108,7 @@ class TrialHome(Place):
     def keep_supervised(self) -> None:
         """Start the supervisor unless it is running."""
         if self._supervisor is None or self._supervisor.poll() is not None:
-            self._supervisor = subprocess.Popen(
-                self.command("up"),
-                env=self.environment,
-                cwd=self.project,
-                stdin=subprocess.DEVNULL,
-                stdout=self._log,
-                stderr=self._log,
-            )
+            self._supervisor = self.start(self.command("up"), self._log)
 
     def manager(self) -> Any:
         """Return a BackgroundManager of the program under trial, which runs in this process."""
@@ -135,18 +119,16 @@ class TrialHome(Place):
         return BackgroundManager(self.home)
 
     def must_run(self, *words: str) -> str:
-        """Run a command, again if the failure is temporary, and return its output. Raises RuntimeError."""
-        for _ in range(50):
-            done = self.run(*words)
-            if done.returncode == 0:
-                return done.stdout
-            if done.returncode != 111:
-                break
-            nap(0.05)
-        raise RuntimeError(f"backburner {' '.join(words)}: exit code {done.returncode}: {done.stderr.strip()}")
+        """Run a command, again if the failure is temporary, and return its output. Raises CommandFailed."""
+        deadline = time.monotonic() + _PERSISTENCE_S
+        while (done := self.run(*words)).returncode == TEMPORARY and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if done.returncode:
+            raise CommandFailed(words, done)
+        return done.stdout
 
     def stop(self) -> None:
-        """Stop the supervisor and wait for it. Raises RuntimeError, TimeoutExpired."""
+        """Stop the supervisor and wait for it. Raises CommandFailed, TimeoutExpired."""
         self.must_run("down", "--now")
         if self._supervisor is not None:
             self._supervisor.wait(30)
@@ -218,50 +200,18 @@ class Delivered(NamedTuple):
     task: str | None
 
 
-class Subscriber(Loop):
-    """Receives the events of the trial's session, reconnects after the last one and acknowledges."""
+class TrialSubscriber(Subscriber):
+    """Receives the events of the trial's session, and acknowledges."""
 
-    def __init__(self, home: Path) -> None:
-        super().__init__("subscriber")
-        self._home = home
+    def __init__(self, home: TrialHome) -> None:
+        super().__init__(home.home / "bus.sock", SESSION, self._record, _ACKNOWLEDGE_EVERY)
         self.delivered: list[Delivered] = []
         self.ended: set[str] = set()
-        self.connections = 0
 
-    @property
-    def last_seq(self) -> int:
-        """Return the sequence number of the last notification."""
-        return self.delivered[-1].seq if self.delivered else 0
-
-    def step(self) -> None:
-        """Serve one connection, until the other end closes it."""
-        try:
-            with closing(Wire(self._home, patience=0.5)) as wire:
-                self._subscribe(wire)
-        except OSError:  # the flusher is dead or not listening yet
-            nap(0.02)
-
-    def _subscribe(self, wire: Wire) -> None:
-        place = {"parentSessionId": SESSION, "after": self.last_seq}
-        wire.socket.sendall(request("subscribe", place))
-        self.connections += 1
-        while not self.finished.is_set():
-            try:
-                self._receive(wire.read(), wire)
-            except TimeoutError:  # nothing happened for a while
-                continue
-
-    def _receive(self, message: dict[str, Any], wire: Wire) -> None:
-        if "error" in message:
-            raise RuntimeError(f"the bus refused a request: {message['error']}")
-        if "method" not in message:
-            return
-        event = message["params"]
+    def _record(self, event: dict[str, Any]) -> None:
         self.delivered.append(Delivered(time.time(), event["seq"], event["type"], event.get("taskId")))
         if event["type"] == ENDED:
             self.ended.add(event["taskId"])
-        if len(self.delivered) % _ACKNOWLEDGE_EVERY == 0:
-            wire.socket.sendall(request("ack", {"parentSessionId": SESSION, "seq": event["seq"]}))
 
 
 class Feedback:

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: The variable of a launch that holds the task's key. `outside.look` reads variables with this prefix.
-KEY_VARIABLE = "SIEGE_KEY"
+#: The variable of a launch that holds the task's key. `tests.helpers.processes` reads variables with this prefix.
+KEY_VARIABLE = "TRIAL_KEY"
 
 _NOTE = f"""
 note() {{
@@ -103,11 +103,19 @@ def report_from_within(journal: str, tree: str, root: str, home: str, verb: str)
 
 def _verbs(home: Path) -> dict[str, Callable[[str], Any]]:
     from backburner import BackgroundManager
-    from scripts.trials.outside import Wire
+    from tests.helpers.rpc import Refused, RpcClient
 
-    manager, wire = BackgroundManager(home), Wire(home)
+    manager, client = BackgroundManager(home), RpcClient(home / "bus.sock")
+
+    def report_progress(id: str) -> bool:
+        try:
+            client.call("progress", id=id, text="reported")
+        except Refused:
+            return False
+        return True
+
     return {
         "complete": lambda id: manager.complete_task(id, "reported"),
         "fail": lambda id: manager.fail_task(id, "reported"),
-        "progress": lambda id: "result" in wire.call("progress", id=id, text="reported"),
+        "progress": report_progress,
     }

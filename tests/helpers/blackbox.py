@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -35,6 +36,9 @@ def is_foreign(name: str) -> bool:
 
 class CommandFailed(Exception):
     """A command exited with another code than 0."""
+
+    def __init__(self, words: Sequence[str], done: subprocess.CompletedProcess[str]) -> None:
+        super().__init__(f"backburner {' '.join(words)}: exit code {done.returncode}: {done.stderr.strip()}")
 
 
 class Place:
@@ -120,7 +124,7 @@ class Place:
         """Run a command that must succeed, and return its output. Raises CommandFailed, TimeoutExpired."""
         done = self.run(*words, timeout=timeout)
         if done.returncode:
-            raise CommandFailed(f"backburner {' '.join(words)}: exit code {done.returncode}: {done.stderr.strip()}")
+            raise CommandFailed(words, done)
         return done.stdout
 
     def connect(self, timeout: float = 10.0) -> RpcClient:

@@ -126,7 +126,7 @@ def check_settled(tasks: Tasks) -> Iterator[Violation]:
     for id, task in tasks.items():
         if task["status"] not in TERMINAL:
             yield Violation("I6", f"{id} is still {task['status']} (owner {task['owner']})")
-        if task["held"] is not None:
+        if task.get("held") is not None:  # the schema of older releases has no such column
             yield Violation("I6", f"{id} is still held under claim {task['held']} (owner {task['owner']})")
 
 
