@@ -1,1 +1,1 @@
-"""What a loss of power leaves."""
+"""Simulated power losses."""

@@ -1,9 +1,8 @@
-"""What strace saw of a home's files, and what of it outlives a power loss.
+"""Replays the file operations that strace recorded, and keeps track of what would survive a power loss.
 
-The model is POSIX, strictly: of a file's content only that is safe which was written before an fsync or fdatasync of it
-began and which that sync returned from; of a name (made, renamed, unlinked) only what was there when an fsync of its
-folder
-began. Everything else is dropped, or, in the second kind of loss, kept or dropped write by write, by chance.
+The model is POSIX, strictly. Content is safe if it was written before a sync of its file began, and that sync returned.
+A name (created, renamed, unlinked) is safe if it existed when an fsync of its folder began. Everything else is dropped,
+or, in the second kind of loss, kept or dropped by chance, write by write.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The calls that change files or make changes safe. One that is not understood ends the replay with an error.
+#: The calls that change files or make changes safe. One that the replay does not know ends it with an error.
 CALLS = (
     "openat,open,creat,write,writev,pwrite64,pwritev,pwritev2,ftruncate,truncate,fallocate,fsync,fdatasync,sync,syncfs,"
     "sync_file_range,rename,renameat,renameat2,unlink,unlinkat,mkdir,mkdirat,link,linkat,copy_file_range,sendfile,splice,"
@@ -30,7 +29,7 @@ _UNFINISHED = "<unfinished ...>"
 
 @dataclass
 class Step:
-    """One system call: between which lines of the record it was made, and what it was."""
+    """One system call, with the lines of the record at which it began and ended."""
 
     begun: int
     ended: int
@@ -39,30 +38,30 @@ class Step:
 
     @property
     def result(self) -> int:
-        """What it returned; −1 for an error."""
+        """Return what it returned, −1 for an error."""
         found = re.match(r"(-?\d+)", self.text.rpartition(" = ")[2])
         return int(found[1]) if found else -1
 
     @property
     def strings(self) -> list[bytes]:
-        """Its arguments in quotes."""
+        """Return its arguments in quotes."""
         return [_unhex(one) for one in _STRING.findall(self.text)]
 
     @property
     def place(self) -> str:
-        """The file of its first descriptor; "" where that has no name any more."""
+        """Return the file of its first descriptor, or "" if that has no name any more."""
         found = _PLACE.search(self.text)
         return "" if found is None or found[2] else _unhex(found[1]).decode(errors="replace")
 
     @property
     def returned_place(self) -> str:
-        """The file of the descriptor that it returned."""
+        """Return the file of the descriptor that it returned."""
         found = _PLACE.search(self.text.rpartition(" = ")[2])
         return "" if found is None else _unhex(found[1]).decode(errors="replace")
 
     @property
     def last_number(self) -> int:
-        """Its last argument, where that is a number."""
+        """Return its last argument, which must be a number."""
         arguments = self.text.rpartition(") = ")[0] or self.text.rpartition(")  ")[0]
         return int(re.split(r"[ ,(]+", arguments.rstrip(" )"))[-1])
 
@@ -72,10 +71,12 @@ def _unhex(text: str) -> bytes:
 
 
 def steps(record: Path) -> Iterator[Step]:
-    """The calls of a record, in the order in which they returned."""
+    """Yield the calls of a record in the order in which they returned."""
     open_calls: dict[str, tuple[int, str]] = {}
     with record.open(errors="replace") as file:
         for number, line in enumerate(file):
+            if not line.endswith("\n"):  # strace was killed while it wrote this line
+                return
             if begun := _BEGUN.match(line):
                 pid, name, text = begun.groups()
                 if _UNFINISHED in text:
@@ -97,7 +98,7 @@ class Change:
     data: bytes | None
 
     def apply(self, content: bytearray) -> None:
-        """Make it."""
+        """Make the change."""
         end = self.offset + len(self.data or b"")
         if self.data is None:
             del content[self.offset :]
@@ -109,26 +110,26 @@ class Change:
 
 @dataclass
 class Node:
-    """A file: what is safe of it, and what has been done to it since."""
+    """A file: its safe content, and the changes since."""
 
     safe: bytearray = field(default_factory=bytearray)
     pending: list[Change] = field(default_factory=list)
     size: int = 0
 
     def change(self, at: int, offset: int, data: bytes | None) -> None:
-        """Note a change."""
+        """Add a change."""
         self.pending.append(Change(at, offset, data))
         self.size = offset if data is None else max(self.size, offset + len(data))
 
     def sync(self, before: int) -> None:
-        """All that was done before is safe now."""
+        """Make the changes before that line of the record safe."""
         for change in self.pending:
             if change.at < before:
                 change.apply(self.safe)
         self.pending = [change for change in self.pending if change.at >= before]
 
     def left(self, chance: random.Random | None) -> bytes:
-        """What a loss leaves: what is safe and, by chance, some of the rest."""
+        """Return the content after a loss: what is safe and, with `chance`, some of the rest."""
         content = bytearray(self.safe)
         for change in self.pending if chance is not None else ():
             if chance is not None and chance.random() < 0.5:
@@ -137,10 +138,10 @@ class Node:
 
 
 class Disk:
-    """A home's files, as the system shows them and as they are safe."""
+    """The files of a state directory, as the system shows them and as they are safe."""
 
     def __init__(self, home: Path) -> None:
-        """Begin with what is there: it has been safe for long."""
+        """Begin with the files that exist: they are safe."""
         self._home = str(home)
         self.names: dict[str, Node] = {}
         self.safe_names: dict[str, Node] = {}
@@ -151,25 +152,26 @@ class Disk:
         self.syncs = 0
 
     def _is_scratch(self, path: str) -> bool:
-        """What no loss can touch, since it means nothing after one: shared memory, locks, pipes, sockets."""
+        """Return True for files that mean nothing after a loss: shared memory, locks, pipes, sockets."""
         return path.endswith(("-shm", ".lock", ".wake", ".sock", ".log")) or ".sock" in path or "/bus.new" in path
 
-    def _ours(self, path: str) -> bool:
+    def is_ours(self, path: str) -> bool:
+        """Return True if a loss may change this file."""
         return path.startswith(self._home + "/") and not self._is_scratch(path)
 
     def take(self, step: Step) -> None:
-        """Do what a call did."""
+        """Replay a call."""
         if step.result < 0:
             return
         handler = getattr(self, f"_do_{step.name}", None)
         if handler is not None:
             handler(step)
-        elif any(self._ours(path) for path in (step.place, *(one.decode(errors="replace") for one in step.strings))):
-            raise SystemExit(f"power-loss does not understand {step.name}({step.text[:200]}")
+        elif any(self.is_ours(path) for path in (step.place, *(one.decode(errors="replace") for one in step.strings))):
+            raise SystemExit(f"power-loss cannot replay {step.name}({step.text[:200]}")
 
     def _do_openat(self, step: Step) -> None:
         path = step.returned_place
-        if not self._ours(path) or Path(path).is_dir():
+        if not self.is_ours(path) or Path(path).is_dir():
             return
         if "O_CREAT" in step.text and path not in self.names:
             self.names[path] = Node()
@@ -180,25 +182,25 @@ class Disk:
         self._write(step, step.last_number)
 
     def _do_write(self, step: Step) -> None:
-        if self._ours(step.place):
+        if self.is_ours(step.place):
             self._write(step, self.names[step.place].size)
 
     def _write(self, step: Step, offset: int) -> None:
-        if self._ours(step.place):
+        if self.is_ours(step.place):
             self.names[step.place].change(step.ended, offset, step.strings[0][: step.result])
 
     def _do_sendfile(self, step: Step) -> None:
-        if self._ours(step.place):
+        if self.is_ours(step.place):
             source = _PLACE.findall(step.text)[1][0]
             data = Path(_unhex(source).decode()).read_bytes()[: step.result]
             self.names[step.place].change(step.ended, self.names[step.place].size, data)
 
     def _do_ftruncate(self, step: Step) -> None:
-        if self._ours(step.place):
+        if self.is_ours(step.place):
             self.names[step.place].change(step.ended, step.last_number, None)
 
     def _do_fallocate(self, step: Step) -> None:
-        """Holes are punched only into the middle of long outputs, whose ends are what counts."""
+        """Holes are punched only into the middle of long outputs, of which only the ends are checked."""
 
     def _do_fdatasync(self, step: Step) -> None:
         self._do_fsync(step)
@@ -231,13 +233,13 @@ class Disk:
             self.names[becomes] = self.names.pop(was)
 
     def _do_mkdir(self, step: Step) -> None:
-        """Folders are made once, when a home is: they count as old."""
+        """Folders are created once, with the state directory: they count as old."""
 
     def _do_mmap(self, step: Step) -> None:
-        if "MAP_SHARED" in step.text and "PROT_WRITE" in step.text and self._ours(step.place):
-            raise SystemExit(f"{step.place} is written through memory: this record does not show it")
+        if "MAP_SHARED" in step.text and "PROT_WRITE" in step.text and self.is_ours(step.place):
+            raise SystemExit(f"{step.place} is written through memory, which strace does not record")
 
     def left(self, chance: random.Random | None) -> dict[str, bytes]:
-        """The files after a loss: the strict one, or one where chance kept some of what was not safe."""
+        """Return the files after a loss, by relative paths; `chance` keeps some of what is not safe."""
         names = self.safe_names if chance is None else {**self.safe_names, **self.names}
-        return {name: node.left(chance) for name, node in names.items()}
+        return {name.removeprefix(f"{self._home}/"): node.left(chance) for name, node in names.items()}

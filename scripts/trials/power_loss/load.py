@@ -1,105 +1,107 @@
-"""The load of scripts/power-loss: power_load.py PROJECT RUN SECONDS. Runs under strace, with all that it starts.
+"""The load of scripts/power-loss: `load PROJECT RUN SECONDS`. It runs under strace with everything that it starts.
 
-What it was told is written to PROJECT/books outside the home, one write a line: the record of the calls shows it in its
-order among the writes of the home.
+Everything that was reported to it goes into PROJECT/reports, outside the state directory, each line in one write: the
+record of the system calls shows these lines in order among the writes of the state directory.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from scripts.trials.outside import Journal, Place, Wire, nap
+from tests.helpers.blackbox import Place
+from tests.helpers.journals import Journal
+from tests.helpers.rpc import Refused, RpcClient
 
-#: Bytes that some tasks write: more than goes into the database.
+#: The bytes that some tasks print: more than is kept in the database.
 LONG_OUTPUT = 100_000
+
+#: The content of the file from which some tasks read.
+INPUT_FILE, INPUT = "input.txt", "from a file\n"
 
 
 class Load:
-    """Launches, by the socket and by the package, and hears everything."""
+    """Launches over the socket and by the package, and receives every event."""
 
-    def __init__(self, project: Path, run: str) -> None:
-        """Work on that home."""
-        self._place = Place.__new__(Place)
-        self._place.project, self._place.home, self._place.tree = project, project / ".backburner", project / "tree"
-        self._books = Journal(project / "books")
+    def __init__(self, place: Place, run: str) -> None:
+        self._place = place
+        self._reports = Journal(place.project / "reports")
         self._run = run
         self._chance = random.Random(run)
-        self._place.configure("durability = 'full'\nnotification_batch_window_ms = 100\ndefault_concurrency = 3\n")
+        place.configure("durability = 'full'\nnotification_batch_window_ms = 100\ndefault_concurrency = 3\n")
 
     def go(self, seconds: float) -> None:
-        """Start, launch for so long, and leave all of it standing."""
-        subprocess.run(
-            self._place.command("up", "--detach"), env=self._place.environment, cwd=self._place.project, check=True
-        )
-        threading.Thread(target=self._listen, daemon=True).start()
-        threading.Thread(target=self._launch_straight, daemon=True).start()
-        wire, until = Wire(self._place.home), time.monotonic() + seconds
-        while time.monotonic() < until:
-            self._launch_by(wire)
-            nap(self._chance.uniform(0.02, 0.12))
+        """Start a supervisor, launch for so many seconds, and leave everything running."""
+        self._place.check("up", "--detach")
+        threading.Thread(target=self._receive, daemon=True).start()
+        threading.Thread(target=self._launch_by_package, daemon=True).start()
+        client, deadline = self._place.connect(), time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._launch_by_socket(client)
+            time.sleep(self._chance.uniform(0.02, 0.12))
 
-    def _input(self, number: int) -> dict[str, Any]:
+    def _fields(self) -> dict[str, Any]:
+        number = self._chance.randrange(1000)
         write = f"head -c {LONG_OUTPUT} /dev/zero | tr '\\0' x; " if self._chance.random() < 0.3 else ""
         id, claim = "'$BACKBURNER_TASK_ID'", "'$BACKBURNER_CLAIM'"
-        ran = f'{{"what":"ran","run":"{self._run}","id":"{id}","claim":{claim}}}'
-        note = f"echo '{ran}' >> {self._place.project}/books"
-        found: dict[str, Any] = {
-            "command": ["/bin/sh", "-c", f"{note}; {write}cat"],
+        line = f'{{"what":"ran","run":"{self._run}","id":"{id}","claim":{claim}}}'
+        return {
+            "command": ["/bin/sh", "-c", f"echo '{line}' >> {self._reports.path}; {write}cat"],
             "parentSessionId": f"ses-{number % 3}",
             "cwd": str(self._place.project),
             "concurrencyKey": f"key-{number % 4}",
+            **({"stdinFile": INPUT_FILE} if number % 3 == 0 else {"stdin": "from the launch\n"}),
         }
-        given = {"stdinFile": "given.txt"} if number % 3 == 0 else {"stdin": "given\n"}
-        return {**found, **given}
 
-    def _launch_by(self, wire: Wire) -> None:
-        answer = wire.call("launch", **self._input(self._chance.randrange(1000)))
-        self._books.note("launched", run=self._run, id=answer["result"]["id"])
+    def _launch_by_socket(self, client: RpcClient) -> None:
+        self._note("launched", id=client.call("launch", **self._fields())["id"])
         if self._chance.random() < 0.3:
-            self._outside(wire)
+            self._complete_external(client)
 
-    def _outside(self, wire: Wire) -> None:
-        id = wire.call("launch", agent="external", prompt="x", parentSessionId="ses-0", concurrencyKey="out")["result"][
-            "id"
-        ]
-        self._books.note("launched", run=self._run, id=id)
+    def _complete_external(self, client: RpcClient) -> None:
+        fields = {"agent": "external", "prompt": "x", "parentSessionId": "ses-0", "concurrencyKey": "external"}
+        id = client.call("launch", **fields)["id"]
+        self._note("launched", id=id)
         for _ in range(40):
-            if "result" in wire.call("complete", id=id, result="said"):
-                self._books.note("ended", run=self._run, id=id)
+            try:
+                client.call("complete", id=id, result="completed")
+            except Refused:  # it was not claimed yet
+                time.sleep(0.02)
+            else:
+                self._note("ended", id=id)
                 return
-            nap(0.02)
 
-    def _launch_straight(self) -> None:
+    def _launch_by_package(self) -> None:
         from backburner import BackgroundManager
 
         manager = BackgroundManager(home=str(self._place.home))
+        spellings = {
+            "stdinFile": "stdin_file",
+            "parentSessionId": "parent_session_id",
+            "concurrencyKey": "concurrency_key",
+        }
         while True:
-            wanted = self._input(self._chance.randrange(1000))
-            fields = {
-                "stdinFile": "stdin_file",
-                "parentSessionId": "parent_session_id",
-                "concurrencyKey": "concurrency_key",
-            }
-            task = manager.launch(**{fields.get(name, name): value for name, value in wanted.items()})
-            self._books.note("launched", run=self._run, id=task.id)
-            nap(self._chance.uniform(0.05, 0.2))
+            task = manager.launch(**{spellings.get(name, name): value for name, value in self._fields().items()})
+            self._note("launched", id=task.id)
+            time.sleep(self._chance.uniform(0.05, 0.2))
 
-    def _listen(self) -> None:
-        wire = Wire(self._place.home, patience=3600)
-        wire.call("subscribe", parentSessionId="*", after=0)
-        while True:
-            message = wire.read()
-            self._books.note("heard", run=self._run, event=message["params"])
+    def _receive(self) -> None:
+        client = self._place.connect(timeout=3600)
+        client.send("subscribe", parentSessionId="*", after=0)
+        for event in client.events():
+            self._note("received", event=event)
+
+    def _note(self, what: str, **facts: Any) -> None:
+        self._reports.note(what, run=self._run, **facts)
 
 
 if __name__ == "__main__":
-    Load(Path(sys.argv[1]), sys.argv[2]).go(float(sys.argv[3]))
-    (Path(sys.argv[1]) / f"over-{sys.argv[2]}").touch()
+    project = Path(sys.argv[1])
+    Load(Place(project, project / "tree"), sys.argv[2]).go(float(sys.argv[3]))
+    (project / f"over-{sys.argv[2]}").touch()
     os._exit(0)
