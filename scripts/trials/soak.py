@@ -1,19 +1,18 @@
-"""A steady load for a long time: what grows?
+"""Puts a steady load on backburner for a long time, and checks that nothing grows.
 
-    scripts/soak --minutes 60                 100 tasks a second; 2 minutes are enough for CI
-    scripts/soak --minutes 60 --png soak.png  where the curves go (default: soak.png in the current folder)
+    scripts/soak --minutes 60                 100 tasks per second; 2 minutes are enough for CI
+    scripts/soak --minutes 60 --png soak.png  where the curves are drawn (default: soak.png in the current folder)
 
-Tasks of `true` are launched at a steady rate by one launcher, their parent hears of all of them and acknowledges;
-what was told is pruned every few seconds, so that the home, too, comes to a steady state. Each second the memory and
-the descriptors of the processes that stay, the write-ahead log, the database and the whole folder are measured. Each
-must be flat: the mean of the last third no higher than that of the second by more than a tenth and a small allowance.
-Exit 1 if one is not, or if the load did not get through.
+One launcher launches `true` at a steady rate; the parent receives and acknowledges every batch; delivered events are
+pruned every few seconds, so that the state directory becomes steady, too. Once per second the memory and the
+descriptors of the long-lived processes, the write-ahead log, the database and the whole folder are measured. Each
+curve must be flat: the mean of its last third may exceed that of its second third by a tenth and a small allowance.
+The exit code is 1 if one is not flat, or if the load did not get through.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import random
 import statistics
@@ -21,18 +20,27 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from scripts.docs.chart import Chart
-from scripts.trials.outside import Place, Wire, descriptors, nap, resident
+from tests.helpers.blackbox import CommandFailed, Place
+from tests.helpers.invariants import BATCH_SENT
+from tests.helpers.processes import memory, open_files
+from tests.helpers.rpc import Refused
+from tests.helpers.wait import WaitTimeout, eventually
 
-#: The processes that stay; workers come and go.
-STAYING = ("supervisor", "forkserver", "flusher")
+#: The long-lived roles; workers come and go.
+LONG_LIVED = ("supervisor", "forkserver", "flusher")
 MIB = 2**20
 
-#: Seconds after the load until all of it must have been told.
-DRAIN = 120.0
+#: Seconds after the load until everything must have been delivered.
+DRAIN_TIMEOUT = 120.0
+
+#: Batches between two acknowledgements, and seconds between two prunings.
+ACKNOWLEDGE_EVERY, PRUNE_EVERY = 10, 5.0
 
 SETTINGS = """
 durability = "normal"
@@ -43,10 +51,10 @@ notification_batch_window_ms = 500
 notification_max_batch = 50
 """
 
-#: Curves that must be flat, and what they may rise by besides a tenth: MiB, files, descriptors, tasks.
+#: Curves that must be flat, and what they may rise by in addition to a tenth.
 ALLOWED = {
     "supervisor, MiB": 1.0,
-    "fork server, MiB": 1.0,
+    "forkserver, MiB": 1.0,
     "flusher, MiB": 2.0,
     "a worker, MiB": 2.0,
     "descriptors": 6.0,
@@ -59,17 +67,17 @@ ALLOWED = {
 
 @dataclass
 class Curves:
-    """What was measured, by name."""
+    """The measured values by name."""
 
     points: dict[str, list[float]] = field(default_factory=dict)
 
-    def add(self, **values: float) -> None:
-        """One more point of some."""
+    def add(self, values: dict[str, float]) -> None:
+        """Add one point to some curves."""
         for name, value in values.items():
             self.points.setdefault(name, []).append(value)
 
     def risen(self) -> list[str]:
-        """Those that are not flat, in words."""
+        """Return descriptions of the curves that are not flat."""
         found = []
         for name, allowed in ALLOWED.items():
             values = self.points[name]
@@ -84,118 +92,108 @@ class Soak:
     """One home under load."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Make it."""
+        """Prepare the home; nothing is started."""
         self.options = options
-        self.place = Place("soak")
+        self.place = Place.create("soak")
         self.place.snapshot()
         self.place.configure(SETTINGS)
         self.curves = Curves()
-        self.launched = self.heard = self.skipped = 0
-        self.over = threading.Event()
-        self.trouble: list[str] = []
+        self.launched = self.delivered = self.skipped = 0
+        self.finished = threading.Event()
+        self.problems: list[str] = []
 
     def go(self) -> None:
-        """Load for so long, and measure."""
-        up = self.place.run("up", "--detach")
-        if up.returncode:
-            raise SystemExit(up.stderr)
+        """Load and measure for the given time, and wait for the last tasks."""
+        self.place.check("up", "--detach")
         threads = [
             threading.Thread(target=self._guarded, args=(part,), daemon=True)
-            for part in (self._launch, self._hear, self._prune)
+            for part in (self._launch, self._receive, self._prune)
         ]
         for thread in threads:
             thread.start()
-        until = time.monotonic() + self.options.minutes * 60
-        while time.monotonic() < until and not self.trouble:
-            self._measure()
-            nap(1.0)
-        self.over.set()
+        deadline = time.monotonic() + self.options.minutes * 60
+        while time.monotonic() < deadline and not self.problems:
+            self.curves.add(self._measure())
+            time.sleep(1.0)
+        self.finished.set()
         threads[0].join(10)
-        self._drain(time.monotonic() + DRAIN)
+        with suppress(WaitTimeout):  # the report says how many are missing
+            eventually(lambda: self.delivered >= self.launched or self.problems, DRAIN_TIMEOUT)
 
-    def _drain(self, until: float) -> None:
-        """What was launched may still come to its end, however slow this machine is."""
-        while self.heard < self.launched and time.monotonic() < until and not self.trouble:
-            nap(0.2)
-
-    def _guarded(self, part: object) -> None:
+    def _guarded(self, part: Callable[[], None]) -> None:
         try:
-            assert callable(part), "it is one of the three below"
             part()
-        except (OSError, KeyError, subprocess.TimeoutExpired) as error:
-            self.trouble.append(repr(error))
+        except (OSError, Refused, CommandFailed, subprocess.TimeoutExpired) as error:
+            self.problems.append(repr(error))
 
     def _launch(self) -> None:
-        """Ten times a second, a tenth of the rate; not while more than a few seconds' worth wait."""
-        wire, due = Wire(self.place.home, patience=60), time.monotonic()
+        """Launch ten times per second, unless the tasks of a few seconds are waiting."""
         task = {
             "command": ["true"],
             "parentSessionId": "ses-soak",
             "concurrencyKey": "soak",
             "cwd": str(self.place.project),
         }
-        while not self.over.is_set():
+        client, due = self.place.connect(timeout=60), time.monotonic()
+        while not self.finished.is_set():
             count = self.options.rate // 10
-            if self.launched - self.heard < 10 * self.options.rate:
-                wire.call("launchMany", tasks=[task] * count)
+            if self.launched - self.delivered < 10 * self.options.rate:
+                client.call("launchMany", tasks=[task] * count)
                 self.launched += count
             else:
                 self.skipped += count
             due = max(due + 0.1, time.monotonic() - 1)
-            nap(due - time.monotonic())
+            time.sleep(max(0.0, due - time.monotonic()))
 
-    def _hear(self) -> None:
-        wire, unacknowledged = Wire(self.place.home, patience=3600), 0
-        wire.call("subscribe", parentSessionId="ses-soak", types=["background_tasks_batch"])
-        while True:
-            event = wire.read()
-            if "method" not in event:
-                continue
-            self.heard += event["params"]["count"]
-            unacknowledged += 1
-            if unacknowledged >= 10:
-                unacknowledged = 0
-                params = {"parentSessionId": "ses-soak", "seq": event["params"]["seq"]}
-                line = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "ack", "params": params}) + "\n"
-                wire.socket.sendall(line.encode())
+    def _receive(self) -> None:
+        client = self.place.connect(timeout=3600)
+        client.send("subscribe", parentSessionId="ses-soak", types=[BATCH_SENT])
+        for number, batch in enumerate(client.events(), 1):
+            self.delivered += batch["count"]
+            if number % ACKNOWLEDGE_EVERY == 0:
+                client.send("ack", parentSessionId="ses-soak", seq=batch["seq"])
 
     def _prune(self) -> None:
-        while not self.over.wait(5):
-            done = self.place.run("prune", patience=120)
-            if done.returncode:
-                self.trouble.append(f"prune: {done.stderr}")
+        while not self.finished.wait(PRUNE_EVERY):
+            self.place.check("prune", timeout=120)
 
-    def _measure(self) -> None:
-        roles = {name: [one.pid for one in self.place.role(name)] for name in (*STAYING, "worker")}
-        staying = [pid for name in STAYING for pid in roles[name]]
+    def _measure(self) -> dict[str, float]:
+        pids: dict[str, list[int]] = {name: [] for name in (*LONG_LIVED, "worker")}
+        for one in self.place.processes():
+            pids.get(one.role or "", []).append(one.pid)
         sizes = [_size(path) for path in _files(self.place.home)]
-        values = {f"{name}, MiB": sum(map(resident, roles[name])) / MIB for name in STAYING}
-        workers = [resident(pid) / MIB for pid in roles["worker"]]
-        values["a worker, MiB"] = statistics.mean(workers) if workers else 0.0
-        values["descriptors"] = sum(map(descriptors, staying))
-        values["write-ahead log, MiB"] = _size(self.place.home / "backburner.db-wal") / MIB
-        values["database, MiB"] = _size(self.place.home / "backburner.db") / MIB
-        values |= {"folder, MiB": sum(sizes) / MIB, "files": len(sizes), "tasks waiting": self.launched - self.heard}
-        self.curves.add(**values)
+        workers = [_private_memory(pid) for pid in pids["worker"]]
+        return {
+            **{f"{name}, MiB": sum(map(_private_memory, pids[name])) for name in LONG_LIVED},
+            "a worker, MiB": statistics.mean(workers) if workers else 0.0,
+            "descriptors": sum(len(open_files(pid)) for name in LONG_LIVED for pid in pids[name]),
+            "write-ahead log, MiB": _size(self.place.home / "backburner.db-wal") / MIB,
+            "database, MiB": _size(self.place.home / "backburner.db") / MIB,
+            "folder, MiB": sum(sizes) / MIB,
+            "files": len(sizes),
+            "tasks waiting": self.launched - self.delivered,
+        }
 
     def report(self) -> list[str]:
-        """Print the figures, draw them; what is wrong."""
+        """Print and draw the figures, and return the problems."""
         chart = Chart()
         for name, values in self.curves.points.items():
-            words = f"{name}: first {values[0]:.1f} last {values[-1]:.1f} most {max(values):.1f}"
-            print(words)
-            chart.panel(f"{words} - {len(values)} s", values)
+            text = f"{name}: first {values[0]:.1f} last {values[-1]:.1f} most {max(values):.1f}"
+            print(text)
+            chart.panel(f"{text} - {len(values)} s", values)
         chart.save(Path(self.options.png))
-        seconds = len(self.curves.points["files"])
-        print(
-            f"launched {self.launched}, told {self.heard} in {seconds} samples;",
-            f"held back {self.skipped}; drawn in {self.options.png}",
-        )
-        log = (self.place.home / "supervisor.log").read_text(errors="replace").splitlines()
-        found = [*self.trouble, *self.curves.risen(), *(log[-10:] if self.trouble else [])]
-        if self.heard != self.launched:
-            found.append(f"of {self.launched} tasks {self.heard} were told to have ended")
+        samples = len(self.curves.points["files"])
+        print(f"launched {self.launched}, delivered {self.delivered} in {samples} samples;", end=" ")
+        print(f"held back {self.skipped}; drawn in {self.options.png}")
+        found = [*self.problems, *self.curves.risen(), *(self.place.log.splitlines()[-10:] if self.problems else [])]
+        if self.delivered != self.launched:
+            found.append(f"of {self.launched} tasks the ends of {self.delivered} were delivered")
         return found
+
+
+def _private_memory(pid: int) -> float:
+    """Return the MiB that only this process has: what the system would regain if it ended."""
+    return memory(pid, "Private_Clean", "Private_Dirty") / MIB
 
 
 def _files(folder: Path) -> list[Path]:
@@ -203,7 +201,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _size(path: Path) -> int:
-    """In bytes; of what was removed meanwhile: none."""
+    """Return the size in bytes, 0 if the file was removed meanwhile."""
     try:
         return path.lstat().st_size
     except FileNotFoundError:
@@ -211,11 +209,11 @@ def _size(path: Path) -> int:
 
 
 def main() -> int:
-    """Soak, report."""
-    parser = argparse.ArgumentParser(description="A steady load: memory, descriptors, log and folder must stay flat.")
-    parser.add_argument("--minutes", type=float, default=60)
-    parser.add_argument("--rate", type=int, default=100, help="tasks a second")
-    parser.add_argument("--png", default="soak.png")
+    """Run the load, and report."""
+    parser = argparse.ArgumentParser(prog="soak", description="Put a steady load on backburner; nothing must grow.")
+    parser.add_argument("--minutes", type=float, default=60, help="how long (60)")
+    parser.add_argument("--rate", type=int, default=100, help="tasks per second (100)")
+    parser.add_argument("--png", default="soak.png", help="where the curves are drawn (soak.png)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help=argparse.SUPPRESS)
     soak = Soak(parser.parse_args())
     try:

@@ -1,1 +1,1 @@
-"""Malformed messages, and many clients."""
+"""Malformed messages and many clients at the socket."""

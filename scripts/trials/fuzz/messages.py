@@ -1,4 +1,4 @@
-"""Messages for scripts/fuzz-bus: right ones, and ones that are wrong in a way that somebody thought of."""
+"""Messages for scripts/fuzz-bus: valid ones, and ones that are wrong in a plausible way."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 ID = "bg-00000000-0000-4000-8000-000000000000"
 
-#: Right parameters, method by method; tasks wait in a group that is paused.
+#: Valid parameters of each method; tasks wait in a group that is paused.
 METHODS: dict[str, dict[str, Any]] = {
     "ping": {},
     "status": {},
@@ -29,7 +29,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "launchMany": {"tasks": []},
 }
 
-#: What writes to the disk is drawn less often, so that the messages, not the disk, are what is tried.
+#: Launches are drawn less often, so that the trial is about messages, and not about the disk.
 LAUNCH = {
     "agent": "external",
     "prompt": "x",
@@ -48,9 +48,9 @@ Mutation = Callable[[random.Random, dict[str, Any]], Any]
 
 
 def message(chance: random.Random, number: int) -> bytes:
-    """One line, most often almost right."""
+    """Return one line, which is usually almost valid."""
     if chance.random() < 0.03:
-        return rubbish(chance)
+        return garbage(chance)
     method = "launch" if chance.random() < 0.01 else chance.choice(list(METHODS))
     params = dict(LAUNCH if method == "launch" else METHODS[method])
     request: Any = {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
@@ -80,7 +80,7 @@ def _exchange(chance: random.Random, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add(chance: random.Random, request: dict[str, Any]) -> dict[str, Any]:
-    name = chance.choice(("id", "after", "limit", "cwd", "env", "kwargs", "retries", "delayMs", "nobody", "", "é"))
+    name = chance.choice(("id", "after", "limit", "cwd", "env", "kwargs", "retries", "delayMs", "unknown", "", "é"))
     return {**request, "params": {**_params(request), name: chance.choice(ATOMS)}}
 
 
@@ -108,15 +108,15 @@ MUTATIONS: tuple[Mutation, ...] = (_drop, _exchange, _exchange, _exchange, _add,
 
 
 def damaged(chance: random.Random, line: bytes) -> bytes:
-    """Some bytes of it changed, or its end cut off."""
+    """Return the line with some bytes changed, and perhaps cut short."""
     data = bytearray(line)
     for _ in range(chance.randint(1, 5)):
         data[chance.randrange(len(data))] = chance.randrange(256)
     return bytes(data[: chance.randint(1, len(data))]).replace(b"\n", b" ")
 
 
-def rubbish(chance: random.Random) -> bytes:
-    """No message at all."""
+def garbage(chance: random.Random) -> bytes:
+    """Return bytes that are not a message."""
     kind = chance.randrange(6)
     if kind == 0:
         return b"\n" * chance.randint(1, 100)
