@@ -1,4 +1,4 @@
-"""Kill a worker while its tree runs, again and again: how soon its slot's next task runs, and that nothing is left."""
+"""Kills workers while their process trees run, and measures how soon their slots are in use again."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tests.acceptance.conftest import BRISK
 from tests.helpers.rescue import rescue, summary
 from tests.helpers.stage import Stage
 
-#: Seconds: what is promised.
+#: The bounds in seconds.
 MEDIAN, WORST = 0.25, 1.0
 
 
 def main() -> int:
-    """0 if every trial was in order and in time."""
+    """Return 0 if every rescue was in order and in time."""
     parser = argparse.ArgumentParser(prog="rescue", description=__doc__)
     parser.add_argument("--trials", type=int, default=100, metavar="N", help="workers to kill (100)")
     trials = parser.parse_args().trials
-    project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
+    project = Path(tempfile.mkdtemp(prefix="bb-rescue-", dir="/tmp")).resolve()
     rescues = []
     with Stage(project / ".backburner") as stage:
         stage.up(**BRISK, default_concurrency=1)
