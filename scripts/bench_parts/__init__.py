@@ -1,1 +1,1 @@
-"""The sections of `scripts/bench`, one module each, and what they share."""
+"""The sections of scripts/bench, one module each, and what they share."""

@@ -1,4 +1,4 @@
-"""The raw limits: the same work on SQLite, under a lock file, with nothing around it. All of them are errands."""
+"""The raw limits: the same work on bare SQLite under a lock file, as remote functions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from scripts.bench_parts.errands import is_asked
+from scripts.bench_parts.remote import is_called
 
-Answer = Callable[..., dict[str, Any]]
+Function = Callable[..., dict[str, Any]]
 
-#: Seconds between two looks of one who finds nothing to do.
-NAP = 0.0002
+#: Seconds between two looks at an empty queue.
+PAUSE = 0.0002
 
 SCHEMA = """
 CREATE TABLE tasks (number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, parent TEXT NOT NULL,
@@ -35,14 +35,14 @@ class Store:
     """A database in WAL mode whose writers take a lock file in turns."""
 
     def __init__(self, path: str, synchronous: str) -> None:
-        """Open it."""
+        """Open it with this `PRAGMA synchronous`."""
         self.connection = sqlite3.connect(path, isolation_level=None, timeout=60)
         self.connection.execute(f"PRAGMA synchronous = {synchronous}")
         self._gate = os.open(f"{path}.gate", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, with nobody else writing."""
+        """Run one transaction while no other process writes."""
         fcntl.lockf(self._gate, fcntl.LOCK_EX)
         try:
             self.connection.execute("BEGIN IMMEDIATE")
@@ -52,20 +52,20 @@ class Store:
             fcntl.lockf(self._gate, fcntl.LOCK_UN)
 
     def changed(self) -> int:
-        """Differs when somebody else has written."""
+        """Return a number that changes when another process has written."""
         return int(self.connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def make(path: Path) -> None:
-    """Make the loop's database."""
+    """Create the database."""
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.executescript(SCHEMA)
     connection.close()
 
 
-def inserter(path: str, synchronous: str) -> Answer:
-    """Inserts pending tasks of a parent, `chunk` in a transaction."""
+def inserter(path: str, synchronous: str) -> Function:
+    """Insert pending tasks of a parent, `chunk` in a transaction."""
     store = Store(path, synchronous)
 
     def insert(parent: str, count: int, chunk: int) -> dict[str, Any]:
@@ -81,15 +81,15 @@ def inserter(path: str, synchronous: str) -> Answer:
     return insert
 
 
-def worker(path: str, synchronous: str) -> Answer:
-    """Claims, calls and settles whatever is pending until it is asked to stop; settle and next claim are one."""
+def worker(path: str, synchronous: str) -> Function:
+    """Claim, run and settle tasks until called again; a settlement and the next claim are one transaction."""
     store = Store(path, synchronous)
 
-    def work(go_on: bool) -> dict[str, Any]:
+    def work(keep_working: bool) -> dict[str, Any]:
         seen, done = -1, 0
-        while go_on:
+        while keep_working:
             if (now := store.changed()) == seen:
-                if is_asked(NAP):
+                if is_called(PAUSE):
                     break
                 continue
             task = _turn(store, None)
@@ -129,15 +129,15 @@ def _settle(connection: sqlite3.Connection, task: Any, result: str) -> None:
     connection.execute(EVENT, ("completed", time.time_ns() // 1_000_000, task[2], body))
 
 
-def reader(path: str) -> Answer:
-    """Reads the log until it has the ends of so many tasks of a parent."""
+def reader(path: str) -> Function:
+    """Read the log until it has the ends of `count` tasks of a parent."""
     store = Store(path, "NORMAL")
 
     def read(parent: str, count: int) -> dict[str, Any]:
         seen, seq, ids = -1, 0, list[str]()
         while len(ids) < count:
             if (now := store.changed()) == seen:
-                time.sleep(NAP)
+                time.sleep(PAUSE)
                 continue
             seen = now
             rows = store.connection.execute(
@@ -150,8 +150,8 @@ def reader(path: str) -> Answer:
     return read
 
 
-def row_inserter(path: str, synchronous: str, pattern: str) -> Answer:
-    """Inserts rows like that of one task there is, in a home's own schema, one in a transaction."""
+def row_inserter(path: str, synchronous: str, pattern: str) -> Function:
+    """Insert copies of one task's rows in a home's own schema, one task in a transaction."""
     store = Store(path, synchronous)
     tables = [_row_of(store, "tasks", "id", pattern)]
     tables.append(_row_of(store, "inputs", "task", tables[0].pop("number")))

@@ -1,12 +1,12 @@
-"""How fast it is, and how near the limit: every section against what it is compared with, in turns, in one run.
+"""Measures backburner beside the raw limits of the machine and beside other queues, in turns, in one run.
 
-    scripts/bench                     everything, with the peers in an environment of their own (.bench/); an hour
+    scripts/bench                     everything, with the other systems in .bench/; an hour
     scripts/bench calls latency       some sections
-    scripts/bench --quick             what the raw limits allow alone, in two minutes: what CI runs
+    scripts/bench --quick             only the raw limits, in two minutes, for CI
 
-One table on stdout, one picture, all figures in a file. Ratios are taken within a round, between
-contestants that had their turns right after one another; the middle of the rounds is held against the goal. It never
-fails by a time: a busy machine is no mistake of ours.
+It prints a table, draws a picture and writes all figures to a file. Ratios are taken within a round, between
+contestants that had their turns one after another; the median of the rounds is compared with the goal. A figure never
+makes it fail, because the machine may be busy.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from scripts.docs.chart import Chart
 
 SECTIONS = ("commands", "calls", "full", "launches", "latency", "idle", "memory", "processes", "growth", "crowd")
 
-#: The folder of its own, with the peers and what was measured last.
-OWN = Path(__file__).resolve().parents[2] / ".bench"
+#: The folder with the other systems and the last results.
+FOLDER = Path(__file__).resolve().parents[2] / ".bench"
 
-#: Left out where only two minutes are given.
+#: Sections that --quick leaves out.
 LONG = ("growth", "crowd")
 
 #: A load average beyond which other work disturbs what is measured.
@@ -38,10 +38,10 @@ BUSY = 2.0
 
 
 def main() -> int:
-    """Measure, print, draw."""
+    """Measure, print and draw."""
     options = _options()
-    OWN.mkdir(exist_ok=True)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started is ended, however this ends
+    FOLDER.mkdir(exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything that was started is ended
     size = Size(options.quick, options.rounds or (3 if options.quick else 5), not (options.quick or options.no_peers))
     print(_machine())
     found = []
@@ -60,14 +60,14 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
-    parser.add_argument("--quick", action="store_true", help="under two minutes, without peers")
-    parser.add_argument("--no-peers", action="store_true", help="only us and the raw limits")
-    parser.add_argument("--rounds", type=int, help="turns that each has (5; quick: 3)")
-    parser.add_argument("--png", type=Path, default=OWN / "bench.png", help="where the picture goes")
-    parser.add_argument("--json", type=Path, default=OWN / "bench.json", help="where all figures go")
+    parser.add_argument("--quick", action="store_true", help="under two minutes, without other systems")
+    parser.add_argument("--no-peers", action="store_true", help="only backburner and the raw limits")
+    parser.add_argument("--rounds", type=int, help="turns of each contestant (5; quick: 3)")
+    parser.add_argument("--png", type=Path, default=FOLDER / "bench.png", help="the file for the picture")
+    parser.add_argument("--json", type=Path, default=FOLDER / "bench.json", help="the file for all figures")
     options = parser.parse_args()
     if unknown := set(options.sections) - set(SECTIONS):
-        parser.error(f"there is no section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+        parser.error(f"no such section: {', '.join(sorted(unknown))}; choose from {', '.join(SECTIONS)}")
     return options
 
 

@@ -1,4 +1,4 @@
-"""Commands (`true`), launched and drained, all ends told."""
+"""Commands (`true`), launched and drained, until all ends are delivered."""
 
 from __future__ import annotations
 
@@ -8,54 +8,54 @@ import tempfile
 import time
 
 from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from scripts.bench_parts.ours import CHUNK, House
+from scripts.bench_parts.ours import CHUNK, BenchHome
 from scripts.bench_parts.peers.spooler import Spooler
 
 
 class Ours(Contestant):
-    """A home with two slots: from the first launch until the subscriber has the last end."""
+    """Backburner with two slots, from the first launch until the subscriber has the last end."""
 
     def __init__(self, name: str, count: int, task: dict[str, object], **settings: object) -> None:
         super().__init__(name)
-        self._count, self._task, self._wanted = count, task, settings
+        self._count, self._task, self._options = count, task, settings
 
     def open(self) -> None:
-        """Start it, with its workers."""
-        self._house = House(**self._wanted)
-        self.settings = self._house.described
-        self._house.up()
-        self._launcher = self._house.launcher()
-        self._house.drain(self._launcher, "warm-up", CHUNK, self._task)
+        """Start the supervisor and its workers."""
+        self._home = BenchHome.with_settings(**self._options)
+        self.settings = self._home.description
+        self._home.up()
+        self._launcher = self._home.launcher()
+        self._home.drain(self._launcher, "warm-up", CHUNK, self._task)
 
     def round(self, number: int) -> Figures:
-        """A fresh parent."""
-        cpu = self._house.cpu()
-        rate = self._house.drain(self._launcher, f"round-{number}", self._count, self._task)
-        spent = {role: 1000 * (used - cpu[role]) / self._count for role, used in self._house.cpu().items()}
+        """Drain the tasks of a new parent."""
+        cpu = self._home.cpu()
+        rate = self._home.drain(self._launcher, f"round-{number}", self._count, self._task)
+        spent = {role: 1000 * (used - cpu[role]) / self._count for role, used in self._home.cpu().items()}
         return {"rate": rate, "CPU ms a task": sum(spent.values()), **{f"of {role}": ms for role, ms in spent.items()}}
 
     def close(self) -> None:
-        """End it."""
-        self._house.close()
+        """End the home."""
+        self._home.close()
 
 
 class Xargs(Contestant):
-    """No queue, no record: two processes at a time."""
+    """Two processes at a time, without a queue and without a record."""
 
     def __init__(self, count: int) -> None:
         super().__init__("xargs -P2")
         self._count = count
 
     def open(self) -> None:
-        """Say which."""
+        """Ask for the version."""
         version = subprocess.run(["xargs", "--version"], capture_output=True, text=True, check=False)
         self.settings = (version.stdout.splitlines() or ["xargs"])[0] + ", -P2 -n1 true"
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Do nothing: every round ends its processes."""
 
     def round(self, number: int) -> Figures:
-        """All of them."""
+        """Run all commands."""
         with tempfile.TemporaryFile() as lines:
             lines.write(b"1\n" * self._count)
             lines.seek(0)
@@ -71,7 +71,7 @@ def _children_cpu() -> float:
 
 
 def contestants(size: Size) -> list[Contestant]:
-    """Ours, one that has no record, and one with a queue."""
+    """Return backburner, a runner without a record, and one with a queue."""
     count = size.pick(1000, 400)
     found: list[Contestant] = [Ours("ours", count, {"command": ["true"]}, durability="normal"), Xargs(count)]
     return [*found, Spooler(count)] if size.peers else found
@@ -79,7 +79,7 @@ def contestants(size: Size) -> list[Contestant]:
 
 SECTION = Section(
     "commands",
-    "commands (true), two slots, launched and drained, all ends told, tasks/s",
+    "commands (true), two slots, launched and drained, all ends delivered, tasks/s",
     contestants,
     (
         Goal("commands against xargs -P2", "ours/rate", 0.95, ("xargs -P2/rate",)),

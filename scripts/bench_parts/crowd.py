@@ -1,4 +1,4 @@
-"""Many slots on few cores, many parents, many subscribers: what is done in all, and how long anybody waits."""
+"""Many slots on few cores, many parents and subscribers: the rate of all tasks, and the longest waits."""
 
 from __future__ import annotations
 
@@ -11,36 +11,38 @@ from statistics import quantiles
 from typing import Any
 
 from scripts.bench_parts.harness import Contestant, Figures, Goal, Section
-from scripts.bench_parts.ours import Ear, House, check
+from scripts.bench_parts.ours import BenchHome, EndSubscriber, check_completed
 
 CALL = {"call": "noop:noop"}
 COMMAND = {"command": ["true"]}
 
-#: Tasks in one transaction of a launcher, and processes that launch.
+#: The tasks in one transaction of a launcher, and the processes that launch.
 CHUNK, LAUNCHERS = 10, 4
 
-#: Seconds of any wait.
+#: The bound of every wait in seconds.
 LONGEST = 0.5
 
 
 class Crowd(Contestant):
-    """A home with so many slots, parents, and subscribers for each parent."""
+    """Backburner with numbers of slots, of parents, and of subscribers of each parent."""
 
     def __init__(self, name: str, count: int, slots: int, parents: int, each: int) -> None:
         super().__init__(name, f"{slots} slots, {parents} parents, {parents * each} subscribers")
         self._count, self._slots, self._parents, self._each = count // parents, slots, parents, each
 
     def open(self) -> None:
-        """Start it."""
-        self._house = House(durability="normal", default_concurrency=self._slots, max_workers=self._slots)
-        self.settings += f", {self._house.described}"
-        self._house.up()
-        self._launchers = [self._house.launcher() for _ in range(min(LAUNCHERS, self._parents))]
-        self._ears = self._house.errand("scripts.bench_parts.crowd:ears", str(self._house.place.home))
+        """Start the supervisor and the processes that launch and subscribe."""
+        self._home = BenchHome.with_settings(
+            durability="normal", default_concurrency=self._slots, max_workers=self._slots
+        )
+        self.settings += f", {self._home.description}"
+        self._home.up()
+        self._launchers = [self._home.launcher() for _ in range(min(LAUNCHERS, self._parents))]
+        self._subscribers = self._home.remote("scripts.bench_parts.crowd:subscribers", str(self._home.home))
         self._drain("warm-up", CHUNK * self._slots // self._parents, COMMAND)
 
     def round(self, number: int) -> Figures:
-        """Commands, then calls."""
+        """Drain commands, then calls."""
         commands, waits = self._drain(f"commands-{number}", self._count, COMMAND)
         calls, more = self._drain(f"calls-{number}", self._count, CALL)
         longest = {name: max(waits[name], more[name]) for name in waits}
@@ -48,55 +50,55 @@ class Crowd(Contestant):
 
     def _drain(self, name: str, count: int, task: dict[str, Any]) -> tuple[float, Figures]:
         parents = [f"{name}-{place}" for place in range(self._parents)]
-        self._ears.call(parents=parents, each=self._each)
-        self._ears.ask(count=count)
+        self._subscribers.call(parents=parents, each=self._each)
+        self._subscribers.start(count=count)
         began, ids, waits = float("inf"), list[str](), list[float]()
         for place, parent in enumerate(parents):
-            one = self._launchers[place % len(self._launchers)]
-            one.ask(parent=parent, count=count, chunk=CHUNK, task=self._house.task(**task))
+            launcher = self._launchers[place % len(self._launchers)]
+            launcher.start(parent=parent, count=count, chunk=CHUNK, task=self._home.task(**task))
         for place in range(len(parents)):
-            answer = self._launchers[place % len(self._launchers)].answer()
+            answer = self._launchers[place % len(self._launchers)].result()
             began, ids, waits = min(began, answer["began"]), ids + answer["ids"], waits + answer["waits"]
-        heard = self._ears.answer()
-        check(ids * self._each, heard["events"])
-        rate = count * self._parents / (heard["ended"] - began)
-        return rate, {"launch p99, s": _p99(waits), "event p99, s": _p99(heard["lags"])}
+        received = self._subscribers.result()
+        check_completed(ids * self._each, received["events"])
+        rate = count * self._parents / (received["ended"] - began)
+        return rate, {"launch p99, s": _p99(waits), "event p99, s": _p99(received["lags"])}
 
     def close(self) -> None:
-        """End it."""
-        self._house.close()
+        """End the home."""
+        self._home.close()
 
 
-def ears(home: str) -> Callable[..., Any]:
-    """An errand: subscribe for some parents, then hear so many ends of each, and how old each was when it was read."""
-    there: list[Ear] = []
+def subscribers(home: str) -> Callable[..., Any]:
+    """Return a remote function: subscribe for parents, then receive `count` ends of each, with their ages."""
+    current: list[EndSubscriber] = []
 
     def listen(parents: list[str] | None = None, each: int = 1, count: int = 0) -> Any:
         if parents is not None:
-            while there:
-                there.pop().close()
-            there.extend(Ear(Path(home), parent) for parent in parents for _ in range(each))
+            while current:
+                current.pop().close()
+            current.extend(EndSubscriber(Path(home), parent) for parent in parents for _ in range(each))
             return None
-        return _hear(there, count)
+        return _receive(current, count)
 
     return listen
 
 
-def _hear(there: list[Ear], count: int) -> dict[str, Any]:
+def _receive(current: list[EndSubscriber], count: int) -> dict[str, Any]:
     selector = selectors.DefaultSelector()
-    left = dict.fromkeys(there, count)
-    for one in there:
+    left = dict.fromkeys(current, count)
+    for one in current:
         selector.register(one, selectors.EVENT_READ)
     events, lags, ended = list[dict[str, Any]](), list[float](), 0.0
     while any(left.values()):
         for key, _ in selector.select():
             one = key.fileobj
-            assert isinstance(one, Ear), "nobody else was registered"
-            told = one.here()
+            assert isinstance(one, EndSubscriber), "only subscribers were registered"
+            found = one.next_ends()
             now, ended = time.time(), time.monotonic()
-            left[one] -= len(told)
-            lags += [now - datetime.fromisoformat(event["at"]).timestamp() for event in told]
-            events += [{"taskId": event["taskId"], "status": event["status"]} for event in told]
+            left[one] -= len(found)
+            lags += [now - datetime.fromisoformat(event["at"]).timestamp() for event in found]
+            events += [{"taskId": event["taskId"], "status": event["status"]} for event in found]
     selector.close()
     return {"ended": ended, "lags": lags, "events": events}
 

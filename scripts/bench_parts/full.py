@@ -1,4 +1,4 @@
-"""Calls in `full`: every end told is synced. Beside the queue that syncs too, and beside the bare loop, synced."""
+"""Calls with durability = full, beside a queue that syncs each end, too, and beside the synced bare loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MANY = 16
 
 
 def contestants(size: Size) -> list[Contestant]:
-    """Two slots, sixteen, and the others."""
+    """Return backburner with two and with sixteen slots, and the others."""
     count, call = size.pick(2000, 400), {"call": "noop:noop"}
     many = {"default_concurrency": MANY, "max_workers": MANY}
     found: list[Contestant] = [
@@ -25,7 +25,7 @@ def contestants(size: Size) -> list[Contestant]:
 
 SECTION = Section(
     "full",
-    "Python callables with durability = full, launched in bulk while drained, all ends told, tasks/s",
+    "Python callables with durability = full, launched in bulk while drained, all ends delivered, tasks/s",
     contestants,
     (
         Goal("calls in full against SqliteHuey", "ours, 2/rate", 2.0, ("SqliteHuey/rate",)),

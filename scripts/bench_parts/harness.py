@@ -1,4 +1,4 @@
-"""How a section is measured: its contestants in turns, round by round, and ratios taken within a round."""
+"""The measurement of a section: its contestants take turns in each round, and ratios are taken within a round."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Figures = dict[str, float]
 
 
 class Absent(Exception):
-    """A contestant cannot be had on this machine; says why."""
+    """A contestant is not available on this machine."""
 
 
 class Contestant(ABC):
-    """Somebody who is measured. One round gives figures by name; `name/figure` is what goals speak of."""
+    """A system under measurement. A round gives figures by name; goals refer to them as `contestant/figure`."""
 
     def __init__(self, name: str, settings: str = "") -> None:
-        """`settings`: version and settings, to be printed."""
+        """`settings` are the version and the settings, to be printed."""
         self.name = name
         self.settings = settings
 
@@ -36,11 +36,11 @@ class Contestant(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """End what it started, as far as it was started."""
+        """End everything that was started."""
 
 
 class Spread(NamedTuple):
-    """The least, the middle and the most of some rounds."""
+    """The least, the median and the greatest value of some rounds."""
 
     least: float
     middle: float
@@ -48,32 +48,32 @@ class Spread(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Raises ValueError for none."""
+        """Summarise values. Raises ValueError if there are none."""
         return cls(min(values), median(values), max(values))
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A figure (`contestant/figure`) against the sum or the best of others; against nothing it is compared itself."""
+    """A bound for the ratio of a figure to the sum or the best of others, or for the figure itself."""
 
     what: str
     ours: str
     bound: float
     against: tuple[str, ...] = ()
     at_least: bool = True
-    #: What is good enough whatever the others do.
+    #: A value of the figure that is sufficient whatever the ratio.
     enough: float | None = None
-    #: `sum` of the others, or their `max` or `min`: the best of them.
+    #: How the others are joined: their `sum`, or the best of them by `max` or `min`.
     joined: Callable[[list[float]], float] = sum
 
     def words(self) -> str:
-        """As the table shows it."""
+        """Return the bound as text."""
         sign, unit = (">=" if self.at_least else "<="), ("x" if self.against else "")
         enough = "" if self.enough is None else f" or {sign} {self.enough:g}"
         return f"{sign} {self.bound:g}{unit}{enough}"
 
     def met(self, ratio: float, ours: float) -> bool:
-        """Whether that is good enough."""
+        """Return True if the bound holds, or the figure is sufficient."""
         return self._holds(ratio, self.bound) or (self.enough is not None and self._holds(ours, self.enough))
 
     def _holds(self, value: float, bound: float) -> bool:
@@ -82,7 +82,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured: all of it, or what goes through in two minutes."""
+    """How much is measured: everything, or a part that takes two minutes."""
 
     quick: bool
     rounds: int
@@ -90,29 +90,29 @@ class Size:
 
     @property
     def seconds(self) -> float:
-        """After which a section begins no more rounds."""
+        """Return the seconds after which a section begins no more rounds."""
         return 10.0 if self.quick else 1200.0
 
     def pick(self, whole: int, quick: int) -> int:
-        """A number of things to do."""
+        """Return the first number, or the second one in the quick form."""
         return quick if self.quick else whole
 
 
 @dataclass(frozen=True)
 class Section:
-    """What is measured together. A module of this folder has one, named SECTION."""
+    """Contestants that are measured together. A module of this folder has one, named SECTION."""
 
     name: str
     title: str
     contestants: Callable[[Size], list[Contestant]]
     goals: tuple[Goal, ...] = ()
-    #: Rounds are long: one is enough.
+    #: One long round is enough.
     once: bool = False
 
 
 @dataclass
 class Measured:
-    """A section's figures: of each contestant those of every round."""
+    """The figures of a section, by contestant and round."""
 
     section: Section
     figures: dict[str, list[float]] = field(default_factory=dict)
@@ -120,12 +120,12 @@ class Measured:
     absent: dict[str, str] = field(default_factory=dict)
 
     def add(self, contestant: Contestant, figures: Figures) -> None:
-        """One more round of one of them."""
+        """Add a round of a contestant."""
         for name, value in figures.items():
             self.figures.setdefault(f"{contestant.name}/{name}", []).append(value)
 
     def verdicts(self) -> Iterator[Verdict]:
-        """The goals that can be judged by what was measured."""
+        """Yield a verdict on each goal whose figures were measured."""
         for goal in self.section.goals:
             others = [self.figures[name] for name in goal.against if name in self.figures]
             if goal.ours not in self.figures or (goal.against and not others):
@@ -136,14 +136,14 @@ class Measured:
             yield Verdict(goal, Spread.of(ours), Spread.of(joined) if others else None, Spread.of(ratios))
 
     def to_json(self) -> dict[str, Any]:
-        """All of it, as a document."""
+        """Return everything as JSON."""
         verdicts = [verdict.to_json() for verdict in self.verdicts()]
         names = ("figures", "settings", "absent")
         return {"section": self.section.name, "goals": verdicts, **{name: getattr(self, name) for name in names}}
 
 
 class Verdict(NamedTuple):
-    """A goal and what came of it."""
+    """A goal with the values that were measured for it."""
 
     goal: Goal
     ours: Spread
@@ -152,16 +152,16 @@ class Verdict(NamedTuple):
 
     @property
     def met(self) -> bool:
-        """By the middle of the rounds."""
+        """Return True if the goal is met by the median of the rounds."""
         return self.goal.met(self.ratio.middle, self.ours.middle)
 
     def to_json(self) -> dict[str, Any]:
-        """As a document."""
+        """Return the verdict as JSON."""
         return {"what": self.goal.what, "ratio": self.ratio, "goal": self.goal.words(), "met": self.met}
 
 
 def measure(section: Section, size: Size) -> Measured:
-    """Open all, let each have its rounds in turns, close all. One that cannot be had is left out."""
+    """Open all contestants, give each its rounds in turns, close all. Absent ones are left out."""
     measured = Measured(section)
     with ExitStack() as stack:
         present = [one for one in section.contestants(size) if _opened(one, stack, measured)]

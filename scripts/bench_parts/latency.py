@@ -1,4 +1,4 @@
-"""While nothing else goes on: from a launch to the command's first instruction, from its end to the subscriber."""
+"""Latencies of an idle system: from a launch to the first instruction, and from the end to the subscriber."""
 
 from __future__ import annotations
 
@@ -11,103 +11,103 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scripts.bench_parts.bare import EVENT, Store, make
-from scripts.bench_parts.errands import Errand
 from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from scripts.bench_parts.ours import Ear, House
+from scripts.bench_parts.ours import BenchHome, EndSubscriber
 from scripts.bench_parts.peers.idle import IdlePeer, IdleSpooler
 from scripts.bench_parts.peers.specs import QUEUES
+from scripts.bench_parts.remote import Remote
 from scripts.bench_parts.timing import GAP, PROGRAM, Fifo, percentiles
 
-#: Does the same as the program that is launched.
-CALL = "def told(path):\n    with open(path, 'wb', 0) as file:\n        file.write(b'\\n')\n"
+#: A callable that does the same as the program.
+CALL = "def mark(path):\n    with open(path, 'wb', 0) as file:\n        file.write(b'\\n')\n"
 
 
 class Samples(NamedTuple):
-    """Launches into an idle home, one after another."""
+    """Launches in an idle home, one after another."""
 
-    house: House
-    launcher: Errand
+    home: BenchHome
+    launcher: Remote
     fifo: Fifo
     gap: float = GAP
 
-    def said(self) -> dict[str, object]:
-        """What is launched."""
+    def work(self) -> dict[str, object]:
+        """Return the fields that define the task's work."""
         return {"command": [*PROGRAM, str(self.fifo.path)]}
 
     def take(self, parent: str, count: int) -> Figures:
-        """Percentiles of so many."""
-        ear = self.house.ear(parent)
-        task = self.house.task(**self.said())
-        starts, ends = zip(*(self._one(ear, parent, task) for _ in range(count)), strict=True)
-        ear.close()
-        return {**percentiles("start", starts), **percentiles("told", ends)}
+        """Return the percentiles of `count` launches."""
+        subscriber = self.home.subscriber(parent)
+        task = self.home.task(**self.work())
+        starts, ends = zip(*(self._one(subscriber, parent, task) for _ in range(count)), strict=True)
+        subscriber.close()
+        return {**percentiles("start", starts), **percentiles("event", ends)}
 
-    def _one(self, ear: Ear, parent: str, task: dict[str, object]) -> tuple[float, float]:
+    def _one(self, subscriber: EndSubscriber, parent: str, task: dict[str, object]) -> tuple[float, float]:
         time.sleep(self.gap)
         with self.fifo as fifo:
-            self.launcher.ask(parent=parent, count=1, chunk=1, task=task)
+            self.launcher.start(parent=parent, count=1, chunk=1, task=task)
             began, ended = fifo.wait(), fifo.wait()
-            told, _ = ear.hear(1)
-        return began - self.launcher.answer()["began"], told - ended
+            delivered, _ = subscriber.ends(1)
+        return began - self.launcher.result()["began"], delivered - ended
 
 
 class CallSamples(Samples):
-    """The same of Python callables."""
+    """Launches of Python callables."""
 
-    def said(self) -> dict[str, object]:
-        """A call that does what the program does."""
-        return {"call": "told:told", "args": [str(self.fifo.path)]}
+    def work(self) -> dict[str, object]:
+        """Return a call that does what the program does."""
+        return {"call": "mark:mark", "args": [str(self.fifo.path)]}
 
 
 class Ours(Contestant):
-    """Launched through the Python front door, told over the socket."""
+    """Backburner: tasks are launched by the Python package, events are received over the socket."""
 
     def __init__(self, count: int, name: str, **settings: object) -> None:
         super().__init__(name)
-        self._count, self._wanted = count, settings
+        self._count, self._options = count, settings
 
     def open(self) -> None:
-        """Start it; with workers that stay, they are warm."""
-        self._house = House(**self._wanted)
-        self.settings = self._house.described
-        self._fifo = Fifo(self._house.place.project)
-        (self._house.place.project / "told.py").write_text(CALL)
-        self._house.up()
-        self._launcher = self._house.launcher()
+        """Start the supervisor, and workers that stay."""
+        self._home = BenchHome.with_settings(**self._options)
+        self.settings = self._home.description
+        self._fifo = Fifo(self._home.project)
+        (self._home.project / "mark.py").write_text(CALL)
+        self._home.up()
+        self._launcher = self._home.launcher()
         self._samples("warm-up", 3)
 
     def round(self, number: int) -> Figures:
-        """So many, one after another."""
+        """Launch tasks one after another."""
         return self._samples(f"round-{number}", self._count)
 
     def _samples(self, parent: str, count: int) -> Figures:
-        return self._kind(self._house, self._launcher, self._fifo, self._gap).take(parent, count)
+        return self._kind(self._home, self._launcher, self._fifo, self._gap).take(parent, count)
 
-    #: What is launched.
+    #: The kind of the launches.
     _kind: type[Samples] = Samples
 
-    #: Between two samples.
+    #: Seconds between two launches.
     _gap = GAP
 
     def close(self) -> None:
-        """End it."""
-        self._house.close()
+        """End the home."""
+        self._home.close()
 
 
 class Calls(Ours):
-    """The same of Python callables."""
+    """Launches of Python callables."""
 
     _kind = CallSamples
 
 
 class NewWorker(Ours):
-    """The same where each worker has left before the next launch."""
+    """Launches when the last worker has exited already."""
 
     _gap = 0.5
 
 
 class Bare(Contestant):
-    """A pipe that wakes a process, which spawns the program; a commit and a round trip over a socket."""
+    """The raw limits: a pipe that wakes a spawning process; a commit and a round trip over a socket."""
 
     def __init__(self, count: int) -> None:
         super().__init__("bare", "pipe wake + posix_spawn; one commit (synchronous = NORMAL) + one socket round trip")
@@ -122,19 +122,19 @@ class Bare(Contestant):
         self._store = Store(str(folder / "bare.db"), "NORMAL")
         self._synced = Store(str(folder / "bare.db"), "FULL")
         os.mkfifo(folder / "wake.fifo")
-        self._errands = [Errand("scripts.bench_parts.latency:spawner", str(folder / "wake.fifo"), str(self._fifo.path))]
-        self._errands.append(Errand("scripts.bench_parts.latency:echo", str(folder / "echo.sock")))
-        for one in self._errands:
-            one.ask()
+        self._remotes = [Remote("scripts.bench_parts.latency:spawner", str(folder / "wake.fifo"), str(self._fifo.path))]
+        self._remotes.append(Remote("scripts.bench_parts.latency:echo", str(folder / "echo.sock")))
+        for one in self._remotes:
+            one.start()
         self._wake = os.open(folder / "wake.fifo", os.O_WRONLY)
         self._line = _connected(folder / "echo.sock")
 
     def round(self, number: int) -> Figures:
-        """So many of each."""
+        """Measure each limit."""
         starts = [self._spawned() for _ in range(self._count)]
-        told = [_timed(self._tell) for _ in range(self._count)]
+        events = [_timed(self._commit_and_send) for _ in range(self._count)]
         synced = [_timed(lambda: _commit(self._synced)) for _ in range(self._count)]
-        return {**percentiles("start", starts), **percentiles("told", told), **percentiles("synced commit", synced)}
+        return {**percentiles("start", starts), **percentiles("event", events), **percentiles("synced commit", synced)}
 
     def _spawned(self) -> float:
         time.sleep(GAP)
@@ -145,16 +145,16 @@ class Bare(Contestant):
             fifo.wait()
         return started - began
 
-    def _tell(self) -> None:
+    def _commit_and_send(self) -> None:
         _commit(self._store)
         self._line.sendall(b"1")
         self._line.recv(1)
 
     def close(self) -> None:
-        """End them."""
+        """End the processes."""
         os.close(self._wake)
         self._line.close()
-        for one in self._errands:
+        for one in self._remotes:
             one.close()
         self._folder.cleanup()
 
@@ -185,20 +185,20 @@ def _timed(action: Callable[[], None]) -> float:
     return time.monotonic() - began
 
 
-def spawner(wake: str, told: str) -> Callable[..., Any]:
-    """An errand: spawn the program for each byte."""
+def spawner(wake: str, fifo: str) -> Callable[..., Any]:
+    """Return a remote function that spawns the program for each byte."""
 
     def spawn() -> None:
         descriptor = os.open(wake, os.O_RDONLY)
         while os.read(descriptor, 1):
-            program = [*PROGRAM, told]
+            program = [*PROGRAM, fifo]
             os.waitpid(os.posix_spawn(program[0], program, os.environ, setsid=True), 0)
 
     return spawn
 
 
 def echo(path: str) -> Callable[..., Any]:
-    """An errand: send back each byte."""
+    """Return a remote function that sends back each byte."""
     server = socket.socket(socket.AF_UNIX)
     server.bind(path)
     server.listen()
@@ -212,7 +212,7 @@ def echo(path: str) -> Callable[..., Any]:
 
 
 def contestants(size: Size) -> list[Contestant]:
-    """Warm slots, new workers, synced, the bare limits, and what peers need from a launch to a start."""
+    """Return warm workers, new workers, full durability, the raw limits and the other systems."""
     count = size.pick(100, 20)
     found: list[Contestant] = [
         Ours(count, "normal", durability="normal"),
@@ -238,12 +238,12 @@ def _goals() -> tuple[Goal, ...]:
         ),
         at_most("launch to first instruction, p99", "normal/start p99", 3.0, "bare/start p99", enough=10.0),
         at_most("the same with a new worker, p50", "new worker/start p50", 60.0),
-        at_most("end to its event, p50", "normal/told p50", 3.0, "bare/told p50"),
-        at_most("end to its event, p99", "normal/told p99", 3.0, "bare/told p99", enough=10.0),
+        at_most("end to its event, p50", "normal/event p50", 3.0, "bare/event p50"),
+        at_most("end to its event, p99", "normal/event p99", 3.0, "bare/event p99", enough=10.0),
         at_most("launch to first instruction, full, p50", "full/start p50", 1.5, "normal/start p50", f"{synced} p50"),
         at_most("launch to first instruction, full, p99", "full/start p99", 1.5, "normal/start p99", f"{synced} p99"),
-        at_most("end to its event, full, p50", "full/told p50", 1.5, "normal/told p50", f"{synced} p50"),
-        at_most("end to its event, full, p99", "full/told p99", 1.5, "normal/told p99", f"{synced} p99"),
+        at_most("end to its event, full, p50", "full/event p50", 1.5, "normal/event p50", f"{synced} p50"),
+        at_most("end to its event, full, p99", "full/event p99", 1.5, "normal/event p99", f"{synced} p99"),
     )
 
 

@@ -1,20 +1,20 @@
-"""Single launches, from one process and from eight, while a supervisor runs; their key is paused, so nothing is run."""
+"""Single launches from one and from eight processes, while a supervisor runs and their key is paused."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from scripts.bench_parts.ours import House
+from scripts.bench_parts.ours import BenchHome
 
-#: Seconds no launch may wait.
+#: The longest wait of a launch in seconds.
 LONGEST = 0.25
 
 DURABILITIES, PROCESSES = ("normal", "full"), (1, 8)
 
 
 class Launches(Contestant):
-    """Through the Python front door: checked, committed, the supervisor told."""
+    """Launches by the Python package: validated, committed, and the supervisor notified."""
 
     def __init__(self, count: int, processes: int, durability: str) -> None:
         super().__init__(f"ours, {processes}, {durability}")
@@ -22,53 +22,53 @@ class Launches(Contestant):
 
     def open(self) -> None:
         """Start the processes that launch."""
-        self._house = House(durability=self._durability)
-        self.settings = self._house.described
-        self._house.up()
-        self._house.run("pause", "bench")
-        self._launchers = [self._house.launcher() for _ in range(self._size)]
-        self._ask("warm-up", 10)
+        self._home = BenchHome.with_settings(durability=self._durability)
+        self.settings = self._home.description
+        self._home.up()
+        self._home.check("pause", "bench")
+        self._launchers = [self._home.launcher() for _ in range(self._size)]
+        self._launch("warm-up", 10)
 
     def round(self, number: int) -> Figures:
-        """A fresh parent each."""
-        return _figures(self._ask(f"round-{number}", self._count), self._count)
+        """Launch tasks of new parents."""
+        return _figures(self._launch(f"round-{number}", self._count), self._count)
 
-    def _ask(self, parent: str, count: int) -> list[dict[str, Any]]:
-        task = self._house.task(command=["true"])
+    def _launch(self, parent: str, count: int) -> list[dict[str, Any]]:
+        task = self._home.task(command=["true"])
         for place, one in enumerate(self._launchers):
-            one.ask(parent=f"{parent}-{place}", count=count, chunk=1, task=task)
-        return [one.answer() for one in self._launchers]
+            one.start(parent=f"{parent}-{place}", count=count, chunk=1, task=task)
+        return [one.result() for one in self._launchers]
 
     def close(self) -> None:
-        """End them."""
-        self._house.close()
+        """End the processes."""
+        self._home.close()
 
 
 class RawRows(Contestant):
-    """The same rows in the same schema, with its triggers and indexes, by bare SQLite under a lock."""
+    """The same rows in the same schema, with triggers and indexes, by bare SQLite under a lock."""
 
     def __init__(self, count: int, processes: int, durability: str) -> None:
         super().__init__(f"raw rows, {processes}, {durability}", "one transaction each under a POSIX record lock")
         self._count, self._size, self._durability = count // processes, processes, durability
 
     def open(self) -> None:
-        """Make a home with one task, to have its row for a pattern; no supervisor runs."""
-        self._house = House(durability=self._durability)
-        launch = ("launch", "--parent", "raw", "--key", "bench", "--cwd", str(self._house.place.project), "--", "true")
-        pattern = self._house.run(*launch).strip()
-        database, synchronous = self._house.place.home / "backburner.db", self._durability.upper()
+        """Create a home with one task, whose rows are copied. No supervisor runs."""
+        self._home = BenchHome.with_settings(durability=self._durability)
+        launch = ("launch", "--parent", "raw", "--key", "bench", "--cwd", str(self._home.project), "--", "true")
+        pattern = self._home.check(*launch).strip()
+        database, synchronous = self._home.home / "backburner.db", self._durability.upper()
         factory = "scripts.bench_parts.bare:row_inserter"
-        self._inserters = [self._house.errand(factory, str(database), synchronous, pattern) for _ in range(self._size)]
+        self._inserters = [self._home.remote(factory, str(database), synchronous, pattern) for _ in range(self._size)]
 
     def round(self, number: int) -> Figures:
-        """So many rows."""
+        """Insert the rows."""
         for one in self._inserters:
-            one.ask(count=self._count)
-        return _figures([one.answer() for one in self._inserters], self._count)
+            one.start(count=self._count)
+        return _figures([one.result() for one in self._inserters], self._count)
 
     def close(self) -> None:
-        """End them."""
-        self._house.close()
+        """End the processes."""
+        self._home.close()
 
 
 def _figures(answers: list[dict[str, Any]], count: int) -> Figures:
@@ -80,13 +80,13 @@ def _figures(answers: list[dict[str, Any]], count: int) -> Figures:
 
 
 def contestants(size: Size) -> list[Contestant]:
-    """One and eight processes, in both durabilities."""
+    """Return one and eight processes with both durabilities."""
     count = size.pick(2000, 200)
     shapes = [(processes, durability) for durability in DURABILITIES for processes in PROCESSES]
     return [kind(count, *shape) for shape in shapes for kind in (Launches, RawRows)]
 
 
-#: The ratio to the raw rows that is to be reached; 0.55 for all others.
+#: The goals for ratios to the raw rows; 0.55 for those that are not named.
 BOUNDS = {"8, normal": 0.5}
 
 
@@ -104,5 +104,5 @@ def _goals() -> tuple[Goal, ...]:
 
 
 SECTION = Section(
-    "launches", "single launches from so many processes, launches/s, and the longest one", contestants, _goals()
+    "launches", "single launches from one and eight processes, launches/s, and the longest wait", contestants, _goals()
 )

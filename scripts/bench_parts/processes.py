@@ -9,32 +9,32 @@ from pathlib import Path
 from statistics import median
 
 from scripts.bench_parts.harness import Contestant, Figures, Goal, Section, Size
-from scripts.bench_parts.ours import House
+from scripts.bench_parts.ours import BenchHome
 
 PROGRAM = str(Path(sys.executable).with_name("backburner"))
 
 
 class Command(Contestant):
-    """A command, again and again."""
+    """A command that is run again and again."""
 
     def __init__(self, name: str, count: int, *words: str) -> None:
         super().__init__(name, " ".join(words))
         self._count, self._words = count, words
 
     def open(self) -> None:
-        """A home with a few tasks, without a supervisor."""
-        self._house = House(durability="normal")
+        """Create a home with a few tasks and without a supervisor."""
+        self._home = BenchHome.with_settings(durability="normal")
         for _ in range(3):
-            self._house.run("launch", "--", "true")
+            self._home.check("launch", "--", "true")
         self._run()
 
     def round(self, number: int) -> Figures:
-        """The middle one."""
+        """Return the median."""
         return {"ms": median([self._run() for _ in range(self._count)])}
 
     def _run(self) -> float:
-        unlike = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")  # as it is installed, and compiled, as pip leaves it
-        kept = {name: value for name, value in self._house.place.environment.items() if name not in unlike}
+        unlike = ("PYTHONPATH", "PYTHONDONTWRITEBYTECODE")  # as pip installs it: found without a path, and compiled
+        kept = {name: value for name, value in self._home.environment.items() if name not in unlike}
         began = time.monotonic()
         pid = os.posix_spawn(self._words[0], self._words, kept, file_actions=_QUIET)
         status = os.waitpid(pid, 0)[1]
@@ -44,14 +44,14 @@ class Command(Contestant):
 
     def close(self) -> None:
         """Delete the home."""
-        self._house.close()
+        self._home.close()
 
 
 _QUIET = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)]
 
 
 def contestants(size: Size) -> list[Contestant]:
-    """Ours and the interpreter."""
+    """Return backburner's commands and interpreters."""
     count = size.pick(10, 5)
     return [
         Command("list", count, PROGRAM, "list"),

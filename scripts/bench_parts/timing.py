@@ -1,4 +1,4 @@
-"""What single tasks are timed by: a program that tells when it was started and when it ended, and percentiles."""
+"""The timing of single tasks: a program that marks its start and its end in a pipe, and percentiles."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from statistics import median, quantiles
 
 from scripts.bench_parts.harness import Figures
 
-#: Opens a pipe, writes a line as soon as it can, and ends, which closes the pipe.
+#: Opens the pipe, writes a line, and ends, which closes the pipe.
 PROGRAM = ["/bin/sh", "-c", 'exec 9>"$0"; echo >&9']
 
-#: Seconds between two samples: whatever follows the end of a task is over.
+#: Seconds between two samples, so that the end of a task does not disturb the next one.
 GAP = 0.01
 
 
 class Fifo:
-    """Tells when the program had its first instruction, and when it ended."""
+    """The times at which the program ran its first instruction and ended."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the pipe."""
-        self.path = folder / "told.fifo"
+        """Create the pipe."""
+        self.path = folder / "marks.fifo"
         os.mkfifo(self.path)
 
     def __enter__(self) -> Fifo:
-        """Be there for one sample."""
+        """Open the pipe for one sample."""
         self._descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Leave, so that the end of one sample is not taken for that of the next."""
+        """Close the pipe, so that an end is not taken for that of the next sample."""
         os.close(self._descriptor)
 
     def wait(self) -> float:
-        """When something was written or, after that, when the program ended. Raises TimeoutError."""
+        """Return when the program wrote or, after that, ended. Raises TimeoutError."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         if not poll.poll(60_000):
@@ -47,6 +47,6 @@ class Fifo:
 
 
 def percentiles(name: str, values: Sequence[float]) -> Figures:
-    """Of so many seconds, in milliseconds."""
+    """Return the percentiles of times in seconds, in milliseconds."""
     ms = [1000 * value for value in values]
     return {f"{name} p50, ms": median(ms), f"{name} p99, ms": quantiles(ms, n=100, method="inclusive")[98]}

@@ -1,1 +1,1 @@
-"""The peers: their environment, their servers, and one small application each, as their manuals write it."""
+"""Other systems: their environment, their servers, and a small application of each, as in its manual."""

@@ -1,4 +1,4 @@
-"""Celery with redis, acknowledged late, its results ignored."""
+"""Celery with redis, late acknowledgement and ignored results."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from celery import Celery
 
+from scripts.bench_parts.peers.calls import note
 from scripts.bench_parts.peers.enqueue import one_by_one
-from scripts.bench_parts.peers.told import note
 
 app = Celery("bench", broker=os.environ["BENCH_URL"])
 app.conf.task_acks_late = True
@@ -16,11 +16,11 @@ app.conf.task_acks_late = True
 
 @app.task(ignore_result=True, name="noop")
 def noop(token: str) -> None:
-    """Nothing."""
+    """Record the call."""
     note(token)
 
 
 def enqueuer() -> Callable[..., dict[str, float]]:
-    """Send so many."""
+    """Return a remote function that enqueues tasks."""
 
     return one_by_one(noop.delay)

@@ -8,19 +8,19 @@ from collections.abc import Callable
 import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 
+from scripts.bench_parts.peers.calls import note
 from scripts.bench_parts.peers.enqueue import one_by_one
-from scripts.bench_parts.peers.told import note
 
 dramatiq.set_broker(RedisBroker(url=os.environ["BENCH_URL"]))
 
 
 @dramatiq.actor
 def noop(token: str) -> None:
-    """Nothing."""
+    """Record the call."""
     note(token)
 
 
 def enqueuer() -> Callable[..., dict[str, float]]:
-    """Send so many."""
+    """Return a remote function that enqueues tasks."""
 
     return one_by_one(noop.send)

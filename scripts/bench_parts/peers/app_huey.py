@@ -1,4 +1,4 @@
-"""SqliteHuey at its defaults."""
+"""SqliteHuey with its defaults."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable
 
 from huey import SqliteHuey
 
+from scripts.bench_parts.peers.calls import note
 from scripts.bench_parts.peers.enqueue import one_by_one
-from scripts.bench_parts.peers.told import note
 
 huey = SqliteHuey("bench", filename=os.path.join(os.environ["BENCH_FOLDER"], "huey.db"))
 
 
 @huey.task()
 def noop(token: str) -> None:
-    """Nothing."""
+    """Record the call."""
     note(token)
 
 
 def enqueuer() -> Callable[..., dict[str, float]]:
-    """Enqueue so many."""
+    """Return a remote function that enqueues tasks."""
 
     return one_by_one(noop)

@@ -1,4 +1,4 @@
-"""litequeue: a SQLite file; whoever takes a message marks it done."""
+"""litequeue: a SQLite file; the process that takes a message marks it as done."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 from litequeue import LiteQueue
 
+from scripts.bench_parts.peers.calls import note
 from scripts.bench_parts.peers.enqueue import one_by_one
-from scripts.bench_parts.peers.told import note
 
-#: Seconds between two looks at an empty queue: it has no way to wait.
-NAP = 0.001
+#: Seconds between two looks at an empty queue, which has no way to wait.
+PAUSE = 0.001
 
 
 def _queue() -> Any:
@@ -22,18 +22,18 @@ def _queue() -> Any:
 
 
 def enqueuer() -> Callable[..., dict[str, float]]:
-    """Put so many."""
+    """Return a remote function that enqueues tasks."""
     queue = _queue()
     return one_by_one(lambda token: queue.put(json.dumps({"call": "noop", "args": [token]})))
 
 
 def work() -> None:
-    """One of its workers."""
+    """Run as a worker."""
     queue = _queue()
     while True:
         message = queue.pop()
         if message is None:
-            time.sleep(NAP)
+            time.sleep(PAUSE)
             continue
         note(*json.loads(message.data)["args"])
         queue.done(message.message_id)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import procrastinate
 
-from scripts.bench_parts.peers.told import note
+from scripts.bench_parts.peers.calls import note
 
 app = procrastinate.App(connector=procrastinate.PsycopgConnector(conninfo=os.environ["BENCH_URL"]))
 CHUNK = 100
@@ -16,12 +16,12 @@ CHUNK = 100
 
 @app.task(name="noop")
 def noop(token: str) -> None:
-    """Nothing."""
+    """Record the call."""
     note(token)
 
 
 def enqueuer() -> Callable[..., dict[str, float]]:
-    """Make the schema, then defer so many, in bulk."""
+    """Create the schema, and return a remote function that enqueues tasks in bulk."""
     app.open()
     app.schema_manager.apply_schema()
 

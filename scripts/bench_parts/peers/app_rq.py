@@ -1,4 +1,4 @@
-"""RQ with redis; its simple worker does not fork for each job, which favours it."""
+"""RQ with redis. Its simple worker does not fork for each job, which favours it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable
 from redis import Redis
 from rq import Queue
 
-from scripts.bench_parts.peers.told import note
+from scripts.bench_parts.peers.calls import note
 
 CHUNK = 100
 
 
 def enqueuer() -> Callable[..., dict[str, float]]:
-    """Enqueue so many, in bulk."""
+    """Return a remote function that enqueues tasks in bulk."""
     queue = Queue("bench", connection=Redis.from_url(os.environ["BENCH_URL"]))
 
     def enqueue(parent: str, count: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""taskiq with redis streams, which are acknowledged."""
+"""taskiq with redis streams and acknowledgement."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Callable
 
 from taskiq_redis import RedisStreamBroker
 
-from scripts.bench_parts.peers.told import note
+from scripts.bench_parts.peers.calls import note
 
 broker = RedisStreamBroker(url=os.environ["BENCH_URL"])
 
 
 @broker.task(task_name="noop")
 async def noop(token: str) -> None:
-    """Nothing."""
+    """Record the call."""
     note(token)
 
 
 def enqueuer() -> Callable[..., dict[str, float]]:
-    """Kick so many."""
+    """Return a remote function that enqueues tasks."""
     loop = asyncio.new_event_loop()
     loop.run_until_complete(broker.startup())
 

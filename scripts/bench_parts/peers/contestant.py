@@ -1,7 +1,7 @@
-"""One peer in a section: its workers, its enqueuing program, and the file in which its no-ops say that they ran.
+"""Another system in a section: its workers, its enqueuing program, and the file in which its no-ops record their calls.
 
-A peer's time ends with its last call, ours with the last end told: that favours the peer. While others have their turn
-its processes are stopped, so that its polling is nobody's burden.
+Its time ends with the last call, backburner's with the last end that is delivered, which favours the other system.
+While others have their turns, its processes are stopped, so that its polling does not disturb them.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scripts.bench_parts.errands import Errand
 from scripts.bench_parts.harness import Absent, Contestant, Figures
-from scripts.bench_parts.ours import cpu_of
 from scripts.bench_parts.peers.environment import Postgres, Redis, python, version
-from scripts.trials.outside import ROOT
+from scripts.bench_parts.remote import Remote
+from tests.helpers.blackbox import ROOT
+from tests.helpers.processes import cpu_times
 
-#: Seconds between two looks at the file, and until a round that does not end is given up.
-NAP, PATIENCE = 0.002, 120.0
+#: Seconds between two looks at the file, and after which a round is given up.
+PAUSE, TIMEOUT = 0.002, 120.0
 
 
 @dataclass(frozen=True)
 class Spec:
-    """How a peer is run: `{python}`, `{bin}`, `{url}` are filled into each word of its workers' commands."""
+    """How a system is run. `{python}`, `{url}` and `{module}` are replaced in its workers' commands."""
 
     name: str
     package: str
     settings: str
     workers: tuple[str, ...]
-    #: Starts what stands behind it.
+    #: Starts its server, if it needs one.
     server: Callable[[], Redis | Postgres] | None = None
-    #: Of its tasks, a share of what others have in a round: it is slow.
+    #: The share of the tasks of a round that a slow system runs.
     share: float = 1.0
     environment: dict[str, str] = field(default_factory=dict)
 
@@ -48,31 +48,31 @@ def _group(pid: int) -> int:
 
 
 class Peer(Contestant):
-    """A Python queue."""
+    """A Python queue under measurement."""
 
     def __init__(self, spec: Spec, count: int) -> None:
         super().__init__(spec.name)
         self._spec, self._count = spec, round(count * spec.share)
         self._processes: list[subprocess.Popen[bytes]] = []
         self._server: Redis | Postgres | None = None
-        self._enqueuer: Errand | None = None
+        self._enqueuer: Remote | None = None
 
     def open(self) -> None:
-        """Install it the first time, start its server and its workers, have them work once. Raises Absent."""
+        """Install it once, start its server and its workers, and let them work. Raises Absent."""
         interpreter = python()
         self._folder = tempfile.TemporaryDirectory(prefix="bb-peer-", dir="/tmp")
-        self._told = Path(self._folder.name) / "told"
-        self._told.touch()
+        self._calls_file = Path(self._folder.name) / "calls"
+        self._calls_file.touch()
         self._server = self._spec.server() if self._spec.server else None
         url = self._server.url if self._server else ""
         server = f", {type(self._server).__name__.lower()} with {self._server.settings}" if self._server else ""
         self.settings = f"{version(self._spec.package)}, {self._spec.settings}{server}"
-        places = {"BENCH_FOLDER": self._folder.name, "BENCH_URL": url, "BENCH_TOLD": str(self._told)}
+        places = {"BENCH_FOLDER": self._folder.name, "BENCH_URL": url, "BENCH_CALLS": str(self._calls_file)}
         path = {"PYTHONPATH": str(ROOT), "PATH": f"{Path(interpreter).parent}:{os.environ['PATH']}"}
         self._environment = {**os.environ, **places, **path, **self._spec.environment}
         module = f"scripts.bench_parts.peers.app_{self._spec.package}"
-        self._enqueuer = Errand(f"{module}:enqueuer", environment=self._environment, python=interpreter)
-        self._enqueuer.call(parent="nobody", count=0)  # it has made what the workers need
+        self._enqueuer = Remote(f"{module}:enqueuer", environment=self._environment, python=interpreter)
+        self._enqueuer.call(parent="", count=0)  # it creates what the workers need
         for command in self._spec.workers:
             self._processes.append(self._start(command.format(python=interpreter, url=url, module=module)))
         self._drain("warm-up", 20)
@@ -90,7 +90,7 @@ class Peer(Contestant):
         )
 
     def round(self, number: int) -> Figures:
-        """A fresh parent."""
+        """Drain the tasks of a new parent."""
         self._signal(signal.SIGCONT)
         cpu = self._cpu()
         rate = self._drain(f"round-{number}", self._count)
@@ -99,27 +99,29 @@ class Peer(Contestant):
         return {"rate": rate, "CPU ms a task": spent}
 
     def _cpu(self) -> float:
-        """Of its workers, its server and the enqueuing program; each but the last leads a group of processes."""
+        """Return the CPU of its workers and server, which lead process groups, and of the enqueuing program."""
         assert self._enqueuer is not None, "it was opened"
         leaders = {one.pid for one in self._processes} | ({self._server.pid} if self._server else set())
         members = [pid for pid in map(int, filter(str.isdigit, os.listdir("/proc"))) if _group(pid) in leaders]
-        return sum(sum(cpu_of(pid)) for pid in [*members, self._enqueuer.pid])
+        return sum(sum(cpu_times(pid)) for pid in [*members, self._enqueuer.pid])
 
     def _drain(self, parent: str, count: int) -> float:
         began, calls = self._calls(parent, count)
         return count / (max(calls) - began)
 
     def _calls(self, parent: str, count: int) -> tuple[float, list[float]]:
-        """Enqueue so many: when that began, and when each was called."""
+        """Enqueue tasks; return when that began, and when each was called."""
         assert self._enqueuer is not None, "it was opened"
-        self._told.write_bytes(b"")
+        self._calls_file.write_bytes(b"")
         enqueued = self._enqueuer.call(parent=parent, count=count)
-        until = time.monotonic() + PATIENCE
-        while self._told.read_bytes().count(b"\n") < count:
+        until = time.monotonic() + TIMEOUT
+        while self._calls_file.read_bytes().count(b"\n") < count:
             if time.monotonic() > until:
-                raise Absent(f"only {self._told.read_bytes().count(10)} of {count} calls were made in {PATIENCE:g} s")
-            time.sleep(NAP)
-        lines = [line.split() for line in self._told.read_text().splitlines()]
+                raise Absent(
+                    f"only {self._calls_file.read_bytes().count(10)} of {count} calls were made in {TIMEOUT:g} s"
+                )
+            time.sleep(PAUSE)
+        lines = [line.split() for line in self._calls_file.read_text().splitlines()]
         if sorted(token for _, token in lines) != sorted(f"{parent}-{place}" for place in range(count)):
             raise RuntimeError(f"{self.name} lost or repeated a call")
         return enqueued["began"], [float(at) for at, _ in lines]
@@ -130,7 +132,7 @@ class Peer(Contestant):
                 os.killpg(one.pid, number)
 
     def close(self) -> None:
-        """End all of it."""
+        """End all processes."""
         if self._enqueuer is not None:
             self._enqueuer.close()
         self._signal(signal.SIGKILL)

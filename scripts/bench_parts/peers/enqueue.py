@@ -1,4 +1,4 @@
-"""Enqueueing as the peers without a bulk call have it: one after the other."""
+"""Enqueuing for systems without a bulk call."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def one_by_one(send: Callable[[str], object]) -> Callable[[str, int], dict[str, float]]:
-    """What sends so many tokens of a parent, and says when it began."""
+    """Return a remote function that sends the tokens of a parent one by one, and returns when it began."""
 
     def enqueue(parent: str, count: int) -> dict[str, float]:
         began = time.monotonic()

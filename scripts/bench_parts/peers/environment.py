@@ -1,4 +1,4 @@
-"""Where the peers live: `.bench/`, with a virtual environment and unpacked Debian packages. Nothing else is changed."""
+"""The folder `.bench/` with the other systems: a virtual environment and unpacked Debian packages."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from importlib.metadata import PathDistribution
 from pathlib import Path
 
 from scripts.bench_parts.harness import Absent
-from scripts.trials.outside import ROOT
+from tests.helpers.blackbox import ROOT
 
-OWN = ROOT / ".bench"
-PYTHON = OWN / "venv" / "bin" / "python"
-DEBIAN = OWN / "debian"
+FOLDER = ROOT / ".bench"
+PYTHON = FOLDER / "venv" / "bin" / "python"
+DEBIAN = FOLDER / "debian"
 
 PYPI = "huey litequeue rq celery[redis] dramatiq[redis] taskiq taskiq-redis procrastinate psycopg[binary,pool]".split()
 
-#: A program of a Debian package, and the package. Postgres's programs stand apart from all others.
+#: Programs and their Debian packages. The programs of PostgreSQL are in a folder of their package.
 PACKAGES = {"tsp": "task-spooler", "redis-server": "redis-server", "postgres": "postgresql-15"}
 POSTGRES = "usr/lib/postgresql/15/bin"
 
-#: Seconds a server may take to come up.
-PATIENCE = 60.0
+#: Seconds after which a server that does not answer is given up.
+TIMEOUT = 60.0
 
 
 @functools.cache
 def python() -> str:
-    """The interpreter that has the peers; installs them the first time. Raises Absent."""
-    stamp = OWN / "venv" / "stamp"
+    """Return the interpreter with the Python systems; the first call installs them. Raises Absent."""
+    stamp = FOLDER / "venv" / "stamp"
     if not stamp.exists() or stamp.read_text() != " ".join(PYPI):
-        _say("installing the peers from PyPI")
-        _do(sys.executable, "-m", "venv", "--clear", str(OWN / "venv"))
+        _say("installing Python packages from PyPI")
+        _do(sys.executable, "-m", "venv", "--clear", str(FOLDER / "venv"))
         _do(str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input", *PYPI)
         stamp.write_text(" ".join(PYPI))
     return str(PYTHON)
 
 
 def version(package: str) -> str:
-    """Of a package from PyPI."""
-    folder = next((OWN / "venv" / "lib").glob("python*/site-packages"))
+    """Return the name and version of an installed package."""
+    folder = next((FOLDER / "venv" / "lib").glob("python*/site-packages"))
     names = {package, package.replace("-", "_")}
     found = (PathDistribution(path) for name in names for path in folder.glob(f"{name}-*.dist-info"))
     return f"{package} {next(found).version}"
@@ -53,7 +53,7 @@ def version(package: str) -> str:
 
 @functools.cache
 def program(name: str) -> str:
-    """A program from a Debian package: that of the system, or of the package unpacked here. Raises Absent."""
+    """Return the path of a program, from the system or from a package unpacked here. Raises Absent."""
     places = ["usr/bin", POSTGRES]
     roots = [Path("/"), DEBIAN / "root"]
     for attempt in (_nothing, _unpack):
@@ -65,18 +65,18 @@ def program(name: str) -> str:
 
 
 def libraries() -> dict[str, str]:
-    """The environment for such programs: their libraries are unpacked beside them."""
+    """Return the environment for these programs, whose libraries are unpacked beside them."""
     return {**os.environ, "LD_LIBRARY_PATH": f"{DEBIAN}/root/usr/lib/x86_64-linux-gnu"}
 
 
 def _nothing(name: str) -> None:
-    """The system may have it."""
+    """Do nothing: the system may have it."""
 
 
 def _unpack(name: str) -> None:
-    """Fetch the package and what it stands on, as far as the system has it not, and unpack all of it here."""
+    """Download the package and the dependencies that the system lacks, and unpack them."""
     if shutil.which("apt-get") is None:
-        raise Absent("this is no Debian: install it by hand")
+        raise Absent("apt-get is missing: install it by hand")
     _say(f"unpacking {PACKAGES[name]} from Debian")
     folder = DEBIAN / PACKAGES[name]
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def _do(*command: str, folder: Path | None = None) -> str:
     except OSError as error:
         raise Absent(f"{command[0]}: {error}") from error
     if done.returncode:
-        words = done.stderr.strip().splitlines() or ["no word"]
+        words = done.stderr.strip().splitlines() or ["no message"]
         raise Absent(f"{' '.join(command[:4])}: {words[-1]}")
     return done.stdout
 
@@ -109,7 +109,7 @@ def _say(words: str) -> None:
 
 
 class Redis:
-    """A server of its own on loopback, with its log of changes synced each second, as `normal` is."""
+    """A server on loopback that syncs its log once per second, like durability = normal."""
 
     settings = "appendonly yes, appendfsync everysec"
 
@@ -131,14 +131,14 @@ class Redis:
         self.url = f"redis://127.0.0.1:{self.port}/0"
 
     def close(self) -> None:
-        """End it."""
+        """End the server."""
         self._process.kill()
         self._process.wait()
         self._folder.cleanup()
 
 
 class Postgres:
-    """A cluster of its own on loopback."""
+    """A cluster on loopback."""
 
     def __init__(self, synced: bool) -> None:
         """Start it. Raises Absent."""
@@ -148,8 +148,8 @@ class Postgres:
         self._as = _unprivileged(Path(self._folder.name))
         data = f"{self._folder.name}/data"
         self._run("initdb", "-D", data, "-U", "bench", "-A", "trust", "--no-sync")
-        told = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self._folder.name}"
-        settings = [*told.split(), "-c", self.settings.replace(" ", "")]
+        options = f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories={self._folder.name}"
+        settings = [*options.split(), "-c", self.settings.replace(" ", "")]
         self._process = subprocess.Popen(
             [*self._as, program("postgres"), "-D", data, *settings],
             env=libraries(),
@@ -171,14 +171,14 @@ class Postgres:
             raise Absent(f"{name}: {done.stderr.strip()[-200:]}")
 
     def close(self) -> None:
-        """End it."""
+        """End the server."""
         self._process.terminate()
         self._process.wait()
         self._folder.cleanup()
 
 
 def _unprivileged(folder: Path) -> list[str]:
-    """What goes before a command of Postgres, which refuses to run as root; it gets the folder."""
+    """Return the prefix of PostgreSQL's commands, which refuse to run as root, and give away the folder."""
     if os.geteuid():
         return []
     nobody = pwd.getpwnam("nobody")
@@ -187,7 +187,7 @@ def _unprivileged(folder: Path) -> list[str]:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody uses now."""
+    """Return an unused port on loopback."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port: int = found.getsockname()[1]
@@ -195,11 +195,11 @@ def free_port() -> int:
 
 
 def wait_for_port(port: int) -> None:
-    """Return when somebody answers there. Raises Absent."""
-    until = time.monotonic() + PATIENCE
+    """Wait until a server answers on a port. Raises Absent."""
+    until = time.monotonic() + TIMEOUT
     while time.monotonic() < until:
         with socket.socket() as line:
             if line.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise Absent(f"nobody answered on port {port} in {PATIENCE:g} s")
+    raise Absent(f"no server answered on port {port} in {TIMEOUT:g} s")

@@ -1,4 +1,4 @@
-"""Peers with nothing else to do: from the sending of one task to its start, one after another."""
+"""Latencies of other systems when idle: from the sending of a task to its start, one after another."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from scripts.bench_parts.peers.contestant import Peer
 from scripts.bench_parts.peers.spooler import Spooler
 from scripts.bench_parts.timing import GAP, PROGRAM, Fifo, percentiles
 
-#: Samples of a round that do not count: who was stopped comes to its senses.
+#: The first samples of a round do not count, because the processes were stopped before it.
 FIRST = 3
 
 
 class IdleSpooler(Spooler):
-    """From the start of its client, by which alone a command is sent, to the command's first instruction."""
+    """From the start of its client, which sends the command, to the command's first instruction."""
 
     def open(self) -> None:
         """Start its server. Raises Absent."""
@@ -25,7 +25,7 @@ class IdleSpooler(Spooler):
         self._fifo = Fifo(Path(self._folder.name))
 
     def round(self, number: int) -> Figures:
-        """So many, one after another."""
+        """Send tasks one after another."""
         return percentiles("start", [self._one() for _ in range(self._count)])
 
     def _one(self) -> float:
@@ -39,10 +39,10 @@ class IdleSpooler(Spooler):
 
 
 class IdlePeer(Peer):
-    """From the sending of a call to the call: no program is started, which favours it."""
+    """From the sending of a call to the call, which starts no program and so favours the system."""
 
     def round(self, number: int) -> Figures:
-        """So many, one after another."""
+        """Send tasks one after another."""
         self._signal(signal.SIGCONT)
         waits = [self._one(f"round-{number}-{place}") for place in range(FIRST + self._count)]
         self._signal(signal.SIGSTOP)

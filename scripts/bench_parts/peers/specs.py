@@ -1,4 +1,4 @@
-"""The peers that are measured, each at what its manual gives, with two slots."""
+"""The other systems, each with two slots and the settings of its manual."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from scripts.bench_parts.peers.environment import Postgres, Redis
 _RQ = "{python} -m rq.cli worker --quiet --worker-class rq.SimpleWorker --url {url} bench"
 _PROCRASTINATE = "{python} -m procrastinate --app {module}.app worker --concurrency 1"
 
-#: Durable Python queues that keep a record of the end, or until the end.
+#: Durable Python queues that keep a task until its end, or a record of its end.
 QUEUES = (
     Spec("litequeue", "litequeue", "defaults, two processes", ("{python} -m {module}",) * 2),
     Spec(

@@ -1,4 +1,4 @@
-"""task-spooler: a queue of commands with a server of its own; one process puts each command into it."""
+"""task-spooler: a queue of commands; each command is enqueued by a process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from scripts.bench_parts.peers.environment import libraries, program
 
 
 class Spooler(Contestant):
-    """`tsp true` again and again with two slots, then waiting for the last to end."""
+    """`tsp true` again and again with two slots, until the last one has ended."""
 
     def __init__(self, count: int) -> None:
         super().__init__("task-spooler")
@@ -23,7 +23,7 @@ class Spooler(Contestant):
         """Start its server. Raises Absent."""
         self._program = program("tsp")
         self._folder = tempfile.TemporaryDirectory(prefix="bb-tsp-", dir="/tmp")
-        # a queue longer than its 1000 connections hangs it, so it keeps fewer than all
+        # a queue that is longer than its 1000 connections hangs it, so that it keeps few finished ones
         self._environment = {
             **libraries(),
             "TS_SOCKET": f"{self._folder.name}/socket",
@@ -45,7 +45,7 @@ class Spooler(Contestant):
         os.waitpid(os.posix_spawn(self._program, words, self._environment, file_actions=quiet), 0)
 
     def round(self, number: int) -> Figures:
-        """Put all, wait for the last two."""
+        """Enqueue all commands, and wait for the last two."""
         began = time.monotonic()
         for _ in range(self._count):
             self._put("true")
