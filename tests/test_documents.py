@@ -217,6 +217,6 @@ def test_sentences_are_short(name: str):
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("name", TRANSCRIBED)
 def test_transcripts_show_what_happens(name: str):
-    from scripts.docs.transcript import remade
+    from scripts.docs.transcript import updated
 
-    assert remade(TEXTS[name]) == TEXTS[name], "run scripts/transcript"
+    assert updated(TEXTS[name]) == TEXTS[name], "run scripts/transcript"

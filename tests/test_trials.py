@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from scripts.trials import bounds, trial_task
+from scripts.trials import bounds, mutations, trial_task
+from scripts.trials.chaos import bugs
+from scripts.trials.crash import matrix, scene_run, unreachable
 from scripts.trials.kill_checks import Evidence, violations
+from scripts.trials.power_loss import trial as power_loss
 from scripts.trials.trial_home import Delivered, Line, read_lines
 from tests.helpers.invariants import BATCH_SENT, BATCH_STORED, ENDED, STARTED
 from tests.helpers.journals import Tail
+from tests.helpers.places import ROOT, checkout_only
 from tests.helpers.processes import Process
 
 Edit = Callable[[Evidence], object]
@@ -194,3 +199,42 @@ def test_bound_holds_at_its_quantile(samples: list[float], within: bool):
 def test_crowded_yields_starts_beside_another_task():
     texts = [start("bg-2", 2), start("bg-3", 3)._replace(at=5.0), end("bg-2", 2), end("bg-3", 3), start("bg-4", 4)]
     assert list(bounds._crowded(texts)) == [5.0]
+
+
+#: The fragments of the source that a trial replaces to inject a bug, by the name of the bug.
+FRAGMENTS = {
+    **{f"chaos, {name}": [edit[:2] for edit in edits] for name, edits in bugs.PATCHES.items()},
+    **{f"power-loss, {name}": [edit[:2]] for name, edit in power_loss.BUGS.items()},
+    "power-loss, boot id": [power_loss.BOOT_ID],
+    **{f"mutations, {row.name}": [edit[:2] for edit in row.edits] for row in mutations.rows()},
+}
+
+
+@checkout_only
+@pytest.mark.parametrize("bug", FRAGMENTS)
+def test_source_has_each_fragment_of_an_injected_bug_once(bug: str):
+    counts = {(file, fragment): (ROOT / file).read_text().count(fragment) for file, fragment in FRAGMENTS[bug]}
+    assert [place for place, count in counts.items() if count != 1] == []
+
+
+@pytest.mark.parametrize("row", mutations.rows(), ids=lambda row: row.name)
+def test_mutation_names_tests_that_exist(row: mutations.Row):
+    tests = (mutations.path_of(test).split("::") for test in row.tests)
+    assert [name for file, name in tests if f"def {name}(" not in (ROOT / file).read_text()] == []
+
+
+#: Edges at which the crash matrix expects no lost task: a failpoint and, perhaps, the function around it.
+HARMLESS = [edge.split()[1].rstrip("*").split("@") for edge in scene_run.HARMLESS]
+
+
+@checkout_only
+def test_crash_matrix_names_failpoints_that_exist():
+    assert {*unreachable.UNREACHABLE, *(failpoint for failpoint, _ in HARMLESS)} - matrix.failpoints() == set()
+
+
+@checkout_only
+def test_crash_matrix_names_functions_that_exist():
+    trees = [ast.parse(path.read_text()) for folder in ("ipc", "supervisor") for path in (ROOT / folder).rglob("*.py")]
+    classes = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    methods = {f"{one.name}.{node.name}" for one in classes for node in one.body if isinstance(node, ast.FunctionDef)}
+    assert {function for _, function in HARMLESS if function} - methods == set()

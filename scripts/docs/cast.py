@@ -1,8 +1,8 @@
-"""Records how Claude Code is told what became of the task that it launched: a terminal with a shell, typed into.
+"""Records a terminal in which Claude Code launches a task and is notified when it has ended.
 
-Claude Code is the real one, set up by `backburner install` in a home of its own. The model is played: it is on
-loopback, says what its script has it say, and keeps what it was told. What is recorded is what the terminal showed,
-when it showed it; only folders of this machine are called by names that every machine could have.
+Claude Code is the real one, set up by `backburner install` in a separate home folder. Its model is a script on
+loopback that logs what it receives. The recording shows what the terminal showed, at the same times; only folders of
+this machine are replaced by common names.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCSWINSZ
 
-from scripts.docs.cast_drawing import drawn
+from scripts.docs.cast_drawing import draw
 from tests.helpers.clis import path
 from tests.helpers.model import Call, Model, Say
-from tests.helpers.parent import ALLOWED, KEY, SETTLED
+from tests.helpers.parent import set_up_claude
 
 ROOT = Path(__file__).resolve().parents[2]
 CAST, DRAWING = (ROOT / "docs" / "images" / name for name in ("claude-code.cast", "claude-code.svg"))
 COLUMNS, ROWS = 100, 32
-#: Seconds that one command may take, between two keys, and between a command and the next.
-PATIENCE, KEY_PAUSE, PAUSE = 180.0, 0.03, 1.0
-#: What the shell writes when it waits for a command.
+#: Seconds after which a command is given up, between two keys, and between two commands.
+TIMEOUT, KEY_PAUSE, PAUSE = 180.0, 0.03, 1.0
+#: The shell's prompt.
 PROMPT = "$ "
 
-#: The task takes longer than the model's turn does.
+#: The task takes longer than the model's turn.
 TASK = "backburner launch --up --description 'count words' -- sh -c 'sleep 15; wc -w LICENSE'"
 TURNS = (
     Call("Bash", {"command": TASK}),
@@ -56,11 +56,11 @@ COMMANDS = (
 
 
 class Terminal:
-    """A shell in a terminal; what it shows is kept, with its time."""
+    """A shell in a terminal whose output is recorded with its times."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        """Start it; wait until it takes commands."""
-        self.shown: list[tuple[float, str]] = []
+        """Start the shell, and wait for its prompt."""
+        self.recording: list[tuple[float, str]] = []
         self._master, slave = pty.openpty()
         ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         words = ["bash", "--norc", "--noprofile", "--noediting"]
@@ -69,7 +69,7 @@ class Terminal:
         )
         os.close(slave)
         self._begun = time.monotonic()
-        self._hear_prompt()
+        self._wait_for_prompt()
 
     def close(self) -> None:
         """End the shell."""
@@ -78,66 +78,59 @@ class Terminal:
         os.close(self._master)
 
     def enter(self, command: str) -> None:
-        """Type a command, as a person would; return when the shell takes the next one."""
-        self._hear_for(PAUSE)
+        """Type a command at the speed of a person, and wait for the next prompt."""
+        self._read_for(PAUSE)
         for key in command:
             os.write(self._master, key.encode())
-            self._hear_for(KEY_PAUSE)
+            self._read_for(KEY_PAUSE)
         os.write(self._master, b"\n")
-        self._hear_prompt()
+        self._wait_for_prompt()
 
-    def _hear_prompt(self) -> None:
-        """Hear until the prompt comes and nothing follows."""
-        end, heard = time.monotonic() + PATIENCE, ""
-        while not heard.endswith(PROMPT):
+    def _wait_for_prompt(self) -> None:
+        """Read until the output ends with the prompt."""
+        end, output = time.monotonic() + TIMEOUT, ""
+        while not output.endswith(PROMPT):
             if time.monotonic() > end:
-                raise TimeoutError(f"no prompt in {PATIENCE} s after {heard[-500:]!r}")
-            heard += self._hear_for(0.1)
+                raise TimeoutError(f"no prompt in {TIMEOUT} s after {output[-500:]!r}")
+            output += self._read_for(0.1)
 
-    def _hear_for(self, seconds: float) -> str:
-        """What comes until then; each line is kept as one, that no name in it is parted."""
-        end, heard = time.monotonic() + seconds, ""
+    def _read_for(self, seconds: float) -> str:
+        """Return the output of the next seconds; it is recorded by lines, so that no name in it is split."""
+        end, output = time.monotonic() + seconds, ""
         while select.select([self._master], [], [], max(0.0, end - time.monotonic()))[0]:
-            heard += os.read(self._master, 65536).decode()
-        for line in heard.splitlines(keepends=True):
-            self.shown.append((time.monotonic() - self._begun, line))
-        return heard
+            output += os.read(self._master, 65536).decode()
+        for line in output.splitlines(keepends=True):
+            self.recording.append((time.monotonic() - self._begun, line))
+        return output
 
 
 @contextmanager
-def desk(model: Model, home: Path) -> Iterator[tuple[Path, dict[str, str]]]:
-    """A person's home in which Claude Code is settled, with a project, for a while; the environment to go with it."""
+def project_with_claude(model: Model, home: Path) -> Iterator[tuple[Path, dict[str, str]]]:
+    """Set up Claude Code in a home folder with a project, and yield the project and its environment."""
     project = home / "project"
-    for made in (project / ".git", home / ".claude"):
-        made.mkdir(parents=True)
+    (project / ".git").mkdir(parents=True)
     shutil.copy(ROOT / "LICENSE", project)
-    (home / ".claude.json").write_text(json.dumps(SETTLED, indent=2))
-    (home / ".claude" / "settings.json").write_text(json.dumps(ALLOWED, indent=2))
     environment = {
-        "HOME": str(home),
+        **set_up_claude(home, model.url),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), path()]),
         "TERM": "dumb",
         "NO_COLOR": "1",
         "LC_ALL": "C.UTF-8",
         "PS1": PROMPT,
         "BASH_SILENCE_DEPRECATION_WARNING": "1",
-        "ANTHROPIC_BASE_URL": model.url,
-        "ANTHROPIC_API_KEY": KEY,
-        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-        "DISABLE_AUTOUPDATER": "1",
     }
     try:
         yield project, environment
     finally:
         down = [str(Path(sys.executable).parent / "backburner"), "down", "--now"]
-        subprocess.run(down, cwd=project, env=environment, capture_output=True, check=False, timeout=PATIENCE)
+        subprocess.run(down, cwd=project, env=environment, capture_output=True, check=False, timeout=TIMEOUT)
 
 
-def recorded() -> list[tuple[float, str]]:
-    """What the terminal showed, and when, in seconds."""
+def record() -> list[tuple[float, str]]:
+    """Return the terminal's output in pieces, each with its time in seconds."""
     with tempfile.TemporaryDirectory(prefix="bb-", dir="/tmp", ignore_cleanup_errors=True) as folder:
         home = Path(folder).resolve()
-        with Model(*TURNS, log=home / "model.log") as model, desk(model, home) as (project, environment):
+        with Model(*TURNS, log=home / "model.log") as model, project_with_claude(model, home) as (project, environment):
             terminal = Terminal(project, environment)
             try:
                 for command in COMMANDS:
@@ -145,29 +138,29 @@ def recorded() -> list[tuple[float, str]]:
             finally:
                 terminal.close()
         names = {str(Path(sys.executable).parent): "/home/me/.local/bin", str(home): "/home/me"}
-        return [(when, _named(text, names)) for when, text in terminal.shown]
+        return [(when, _with_common_names(text, names)) for when, text in terminal.recording]
 
 
-def _named(text: str, names: Mapping[str, str]) -> str:
-    for own, shown in names.items():
-        text = text.replace(own, shown)
+def _with_common_names(text: str, names: Mapping[str, str]) -> str:
+    for ours, common in names.items():
+        text = text.replace(ours, common)
     return text
 
 
-def cast(shown: Sequence[tuple[float, str]]) -> str:
-    """A recording as asciinema has it, version 2."""
+def cast(recording: Sequence[tuple[float, str]]) -> str:
+    """Return a recording in the format of asciinema, version 2."""
     head = {"version": 2, "width": COLUMNS, "height": ROWS, "idle_time_limit": 2, "title": "Claude Code is notified"}
-    events = [[round(when, 3), "o", text] for when, text in shown]
+    events = [[round(when, 3), "o", text] for when, text in recording]
     return "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in [head, *events])
 
 
 def main() -> None:
     """Record and draw."""
-    shown = recorded()
-    if "- bg-" not in "".join(text for _, text in shown):
-        sys.exit("the model was not told: nothing is written")
-    CAST.write_text(cast(shown))
-    DRAWING.write_text(drawn(shown, COLUMNS))
+    recording = record()
+    if "- bg-" not in "".join(text for _, text in recording):
+        sys.exit("the model was not notified: nothing is written")
+    CAST.write_text(cast(recording))
+    DRAWING.write_text(draw(recording, COLUMNS))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Draws a recording of a plain terminal as an SVG in which each line appears when it did, after shorter silences."""
+"""Draws a recording of a plain terminal as an SVG in which lines appear as recorded, with shorter pauses."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
-#: Pixels of a character, of a line, and around them.
+#: The pixels of a character, of a line, and of the margin.
 WIDE, HIGH, MARGIN = 8, 18, 12
-#: Seconds that a silence takes at most.
-LONGEST_SILENCE = 1.5
+#: The longest pause in seconds.
+LONGEST_PAUSE = 1.5
 
-#: What a program tells its terminal beside the text.
+#: Control sequences, which are not text.
 ESCAPES = re.compile(r"\x1b(?:\[[0-9;?<>]*[A-Za-z]|\][^\x07]*\x07|[()].|[78])|[\r\x0f]")
 
 HEAD = """<svg xmlns="http://www.w3.org/2000/svg" xml:space="preserve" viewBox="0 0 {width} {height}" width="{width}">
@@ -24,19 +24,19 @@ LINE = (
 )
 
 
-def drawn(shown: Sequence[tuple[float, str]], columns: int) -> str:
-    """The drawing of what was shown, each piece with its time in seconds."""
-    lines = [piece for when, text in _lines(shown) for piece in _folded(when, text, columns)]
+def draw(recording: Sequence[tuple[float, str]], columns: int) -> str:
+    """Return the drawing of a recording: pieces of output, each with its time in seconds."""
+    lines = [piece for when, text in _lines(recording) for piece in _folded(when, text, columns)]
     head = HEAD.format(width=columns * WIDE + 2 * MARGIN, height=len(lines) * HIGH + 2 * MARGIN)
     return head + "".join(_line(row, *line) for row, line in enumerate(lines) if line[1]) + "</svg>\n"
 
 
-def _lines(shown: Sequence[tuple[float, str]]) -> Iterator[tuple[float, str]]:
-    """Whole lines, each with the time when it was whole."""
+def _lines(recording: Sequence[tuple[float, str]]) -> Iterator[tuple[float, str]]:
+    """Yield whole lines, each with the time at which it was complete."""
     now = before = 0.0
     line = ""
-    for when, text in shown:
-        now, before = now + min(when - before, LONGEST_SILENCE), when
+    for when, text in recording:
+        now, before = now + min(when - before, LONGEST_PAUSE), when
         line += ESCAPES.sub("", text)
         if line.endswith("\n"):
             yield now, line.rstrip()

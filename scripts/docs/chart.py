@@ -1,4 +1,4 @@
-"""Charts as a PNG, with the standard library alone: a panel for each curve, a bar for each ratio, with their names."""
+"""Charts as a PNG file, made by the standard library: a panel for each curve, a bar for each ratio, with titles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
-#: Letters of three by five points: five digits, each a row of three bits.
+#: Glyphs of three by five dots: five digits, each with the three bits of a row.
 GLYPHS = dict(
     (entry[0], entry[2:])
     for entry in (
@@ -23,20 +23,19 @@ GLYPHS = dict(
 
 WIDTH, HEIGHT, MARGIN, SCALE = 900, 120, 8, 2
 INK, PAPER, CURVE, RULE = (30, 30, 30), (255, 255, 255), (200, 60, 20), (225, 225, 225)
-WELL, ROW = (60, 140, 60), 40
+GOOD, ROW = (60, 140, 60), 40
 
 Colour = tuple[int, int, int]
 
 
 class Chart:
-    """A picture that grows downwards by panels."""
+    """An image to which panels are appended below each other."""
 
     def __init__(self) -> None:
-        """Nothing is drawn yet."""
         self._rows: list[bytearray] = []
 
     def panel(self, title: str, values: Sequence[float]) -> None:
-        """Draw one curve, from nought to a little above its largest value."""
+        """Draw a curve from zero to a little above its largest value."""
         top = len(self._rows)
         self._rows += [bytearray(bytes(PAPER) * WIDTH) for _ in range(HEIGHT)]
         self._text(MARGIN, top + 4, title.upper())
@@ -52,14 +51,14 @@ class Chart:
         for start, end in pairwise(points):
             self._line(start, end, CURVE)
 
-    def bar(self, title: str, value: float, mark: float, well: bool) -> None:
-        """Draw one ratio as a bar beside the mark it is held against, which stands in the middle."""
+    def bar(self, title: str, value: float, mark: float, met: bool) -> None:
+        """Draw a ratio as a bar, with the goal as a mark in the middle."""
         top = len(self._rows)
         self._rows += [bytearray(bytes(PAPER) * WIDTH) for _ in range(ROW)]
         self._text(MARGIN, top + 4, title.upper())
         length = min(WIDTH - 2 * MARGIN, round(WIDTH / 2 * value / mark))
         for line in range(top + 20, top + ROW - 8):
-            self._line((MARGIN, line), (MARGIN + length, line), WELL if well else CURVE)
+            self._line((MARGIN, line), (MARGIN + length, line), GOOD if met else CURVE)
         self._line((MARGIN + WIDTH // 2, top + 16), (MARGIN + WIDTH // 2, top + ROW - 4), INK)
 
     def save(self, path: Path) -> None:

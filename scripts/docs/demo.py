@@ -1,15 +1,11 @@
-"""The main job on real input: one parent, twelve jobs over this repository, three limits, and notices in batches.
+"""Runs twelve real jobs over this repository for one parent, under three limits, and proves what it promises.
 
-Everything happens in a temporary home. The exit code is 0 only if all of it went as promised.
+Everything happens in a temporary home, observed from outside. The exit code is 0 only if every promise was kept.
 """
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
@@ -20,22 +16,21 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
+from tests.helpers.blackbox import ROOT, Place
+from tests.helpers.invariants import BATCH_SENT, STARTED
+from tests.helpers.processes import Process
+from tests.helpers.rpc import RpcClient, Subscriber
 
-from backburner.ipc.api.control import program
-from backburner.ipc.bus.client import Client
-from backburner.ipc.home import Home
-from backburner.ipc.model.event import Event
-
-ROOT = Path(__file__).resolve().parents[2]
 PARENT = "ses-demo"
 LIMITS = {"opus": 2, "sonnet": 3, "haiku": 5}
 
 #: Seconds after which a demonstration that has not ended has failed.
-PATIENCE = 25.0
-#: Seconds after which a job cannot have been over before anybody looked.
+TIMEOUT = 25.0
+
+#: Seconds after which a job cannot have ended before its slot was looked up.
 LONG = 0.5
-#: Columns of the picture of who ran when.
+
+#: Columns of the bars that show when jobs ran.
 WIDTH = 60
 
 PYTHON = sys.executable
@@ -62,7 +57,7 @@ LINES = "for folder in ipc supervisor tests; do echo $folder $(find $folder -nam
 
 
 class Job(NamedTuple):
-    """One of the twelve: what it competes for, what it does and how it must end."""
+    """A job: the key that it uses, its command, and the status with which it must end."""
 
     model: str
     title: str
@@ -70,8 +65,8 @@ class Job(NamedTuple):
     ends: str = "completed"
 
 
-def jobs(home: Home) -> list[Job]:
-    """The twelve; one fails, one would go on for ever."""
+def jobs(log: Path) -> list[Job]:
+    """Return the twelve jobs; one fails, and one never ends by itself."""
     compiling = [PYTHON, "-m", "compileall", "-q", "-f"]
     ruff = Path(PYTHON).with_name("ruff")
     lint = [str(ruff), "check", "--no-cache", "--exit-zero", "--statistics"]
@@ -80,9 +75,9 @@ def jobs(home: Home) -> list[Job]:
         Job("opus", "compile supervisor", [*compiling, "supervisor"]),
         Job("opus", "compile tests", [*compiling, "tests"]),
         Job("opus", "run the linter", lint if ruff.exists() else [*compiling, "scripts", "examples"]),
-        Job("sonnet", "follow the log for ever", ["tail", "-f", str(home.log)], ends="cancelled"),
+        Job("sonnet", "follow the log for ever", ["tail", "-f", str(log)], ends="cancelled"),
         Job("sonnet", "count lines per folder", ["sh", "-c", LINES]),
-        Job("sonnet", "grep for what is raised", ["grep", "-rnE", "--include=*.py", "raise [A-Z]", "."]),
+        Job("sonnet", "grep for raised errors", ["grep", "-rnE", "--include=*.py", "raise [A-Z]", "."]),
         Job("sonnet", "hash all files", [PYTHON, "-c", HASH_ALL]),
         Job("sonnet", "find the longest functions", [PYTHON, "-c", LONGEST_FUNCTIONS]),
         Job("haiku", "read the README as JSON", [PYTHON, "-m", "json.tool", "README.md"], ends="error"),
@@ -91,121 +86,75 @@ def jobs(home: Home) -> list[Job]:
     ]
 
 
-class Seen(NamedTuple):
-    """A live process of a task, as the process table shows it."""
-
-    task: str
-    process: psutil.Process
-
-
-def processes_of(home: Home) -> Iterator[psutil.Process]:
-    """All that live with this home in their environment. A zombie is dead: only its exit code is still there."""
-    for process in psutil.process_iter():
-        try:
-            mine = process.environ().get("BACKBURNER_HOME") == str(home.folder)
-            if mine and process.status() != psutil.STATUS_ZOMBIE:
-                yield process
-        except (psutil.Error, OSError):  # it went away meanwhile, or is another user's
-            continue
-
-
-def tasks_in_process_table(home: Home) -> set[str]:
-    """The tasks that had a process at one moment: what was seen before it and still lives after it."""
-    seen: list[Seen] = []
-    for process in processes_of(home):
-        try:
-            task = process.environ().get("BACKBURNER_TASK_ID")
-        except (psutil.Error, OSError):
-            continue
-        if task:
-            seen.append(Seen(task, process))
-    return {one.task for one in seen if one.process.is_running()}
-
-
 class Parent:
-    """The session that launched the jobs: hears of them over the socket, and looks who runs whenever it does."""
+    """The session that launched the jobs: it receives their events, and looks at the process table after each."""
 
-    def __init__(self, home: Home, client: Client, ids: dict[str, Job]) -> None:
-        """Know one's own jobs, by id."""
-        self.home, self.client, self.ids = home, client, ids
+    def __init__(self, place: Place, client: RpcClient, ids: dict[str, Job]) -> None:
+        self.place, self.client, self.ids = place, client, ids
         self.slots: dict[str, int] = {}
         self.most: Counter[str] = Counter()
-        self.batches: list[Event] = []
-        self._stirred = threading.Condition()
-        self._news = 0
-
-    def listen(self) -> None:
-        """Hear every event from the first on, until all is told."""
-        for event in self.client.events(PARENT, after=0):
-            self.hear(event)
-            with self._stirred:
-                self._news += 1
-                self._stirred.notify()
-            if self.told >= len(self.ids):
-                return
-
-    def watch(self, patience: float) -> bool:
-        """Look at the process table whenever something happened; whether all was told within so many seconds."""
-        known, until = 0, time.monotonic() + patience
-        while self.told < len(self.ids) and time.monotonic() < until:
-            with self._stirred:
-                self._stirred.wait_for(lambda seen=known: self._news > seen, until - time.monotonic())
-                known = self._news
-            self.most |= Counter(self.ids[task].model for task in tasks_in_process_table(self.home))
-        return self.told >= len(self.ids)
+        self.batches: list[dict[str, Any]] = []
+        self._received = threading.Semaphore(0)
 
     @property
-    def told(self) -> int:
-        """The ends that batches told of."""
-        return sum(batch.data["count"] for batch in self.batches)
+    def ended(self) -> int:
+        """Return the number of ends in the batches."""
+        return sum(batch["count"] for batch in self.batches)
 
-    def hear(self, event: Event) -> None:
-        """Take an event as it comes."""
-        if event.type == "background_tasks_batch":
-            self.hear_batch(event)
-        elif event.type == "background_task_started":
-            task = self.client.call("get", id=event.data["taskId"])
+    def watch(self, timeout: float) -> bool:
+        """Receive events until all jobs are in batches, and return True if they are in time."""
+        subscriber, deadline = (
+            Subscriber(self.place.home / "bus.sock", PARENT, self._handle),
+            time.monotonic() + timeout,
+        )
+        subscriber.start()
+        while self.ended < len(self.ids) and self._received.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            self.most |= Counter(self.ids[id].model for id in self._tasks_with_processes())
+        subscriber.close()
+        subscriber.check()
+        return self.ended >= len(self.ids)
+
+    def _tasks_with_processes(self) -> set[str]:
+        """Return the tasks that had processes at one moment: those in two looks at the process table."""
+        first, second = self.place.processes(), self.place.processes()
+        alive = {one.identity for one in first} & {one.identity for one in second}
+        ids = {one.marks.get("BACKBURNER_TASK_ID", "") for one in second if one.identity in alive}
+        return ids & self.ids.keys()
+
+    def _handle(self, event: dict[str, Any]) -> None:
+        if event["type"] == BATCH_SENT:
+            self._handle_batch(event)
+        elif event["type"] == STARTED:
+            task = self.client.call("get", id=event["taskId"])
             if task["slot"] is not None:
                 self.slots[task["id"]] = task["slot"]
+        self._received.release()
 
-    def hear_batch(self, batch: Event) -> None:
-        """Print a notice; at the first one enough was seen of the log."""
+    def _handle_batch(self, batch: dict[str, Any]) -> None:
+        """Print a batch; after the first one, cancel the job that never ends by itself."""
         self.batches.append(batch)
-        titles = ", ".join(self.ids[task["id"]].title for task in batch.data["tasks"])
-        last = "  (all complete)" if batch.data["allComplete"] else ""
-        print(
-            f"  {batch.at.astimezone():%H:%M:%S.%f}"[:-3], f" {batch.data['message']}{last}\n      {titles}", flush=True
-        )
+        titles = ", ".join(self.ids[task["id"]].title for task in batch["tasks"])
+        last = "  (all complete)" if batch["allComplete"] else ""
+        at = datetime.fromisoformat(batch["at"]).astimezone()
+        print(f"  {at:%H:%M:%S.%f}"[:-3], f" {batch['message']}{last}\n      {titles}", flush=True)
         if len(self.batches) == 1:
             self.client.call("cancel", id=next(id for id, job in self.ids.items() if job.ends == "cancelled"))
 
 
-def command(home: Home, *words: str) -> str:
-    """What the command line says. Raises CalledProcessError."""
-    environment = os.environ | {
-        "BACKBURNER_HOME": str(home.folder),
-        "PYTHONPYCACHEPREFIX": str(home.folder.parent / "compiled"),
-    }
-    shown = subprocess.run(
-        program(*words), cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True, timeout=PATIENCE
-    )
-    return shown.stdout
-
-
 @contextmanager
-def supervised(home: Home) -> Iterator[None]:
-    """A supervisor with the demonstration's limits, for a while."""
+def supervised(place: Place) -> Iterator[None]:
+    """Run a supervisor with the limits of the demonstration."""
     limits = "".join(f"{model} = {limit}\n" for model, limit in LIMITS.items())
-    home.config.write_text(f"[model_concurrency]\n{limits}")
-    command(home, "up", "--detach")
+    place.configure(f"[model_concurrency]\n{limits}")
+    place.check("up", "--detach")
     try:
         yield
     finally:
-        command(home, "down", "--now")
+        place.check("down", "--now")
 
 
-def launch(client: Client, wanted: list[Job]) -> dict[str, Job]:
-    """Launch all of them at once; the jobs by id."""
+def launch(place: Place, client: RpcClient, wanted: list[Job]) -> dict[str, Job]:
+    """Launch all jobs at once, and return them by id."""
     tasks = [
         {
             "command": job.command,
@@ -213,6 +162,7 @@ def launch(client: Client, wanted: list[Job]) -> dict[str, Job]:
             "description": job.title,
             "parentSessionId": PARENT,
             "cwd": str(ROOT),
+            "env": {"PYTHONPYCACHEPREFIX": str(place.project / "compiled")},
         }
         for job in wanted
     ]
@@ -220,7 +170,7 @@ def launch(client: Client, wanted: list[Job]) -> dict[str, Job]:
 
 
 class Ran(NamedTuple):
-    """One job that is over: when it ran, in seconds since the first began, and how it ended."""
+    """A job that has ended: when it ran, in seconds since the first one started, and its status."""
 
     job: Job
     slot: int | None
@@ -230,11 +180,11 @@ class Ran(NamedTuple):
 
 
 def history(parent: Parent, tasks: list[dict[str, Any]]) -> list[Ran]:
-    """All jobs, by key and slot."""
-    begun = min(datetime.fromisoformat(task["startedAt"]) for task in tasks)
+    """Return all jobs, ordered by key and slot."""
+    first = min(datetime.fromisoformat(task["startedAt"]) for task in tasks)
 
-    def since(moment: str) -> float:
-        return (datetime.fromisoformat(moment) - begun).total_seconds()
+    def since(time: str) -> float:
+        return (datetime.fromisoformat(time) - first).total_seconds()
 
     found = [
         Ran(
@@ -250,21 +200,21 @@ def history(parent: Parent, tasks: list[dict[str, Any]]) -> list[Ran]:
 
 
 def print_table(ran: list[Ran]) -> None:
-    """What ran in which slot, when."""
+    """Print which job ran in which slot, and when."""
     whole = max(one.end for one in ran) or 1
     print(f"\n  {'KEY':7} {'SLOT':4} {'JOB':27} {'STATUS':10} {'FROM':>5} {'TO':>6}")
     for one in ran:
         first = round(one.begin / whole * WIDTH)
         bar = " " * first + "█" * max(1, round(one.end / whole * WIDTH) - first)
         slot = "?" if one.slot is None else one.slot
-        words = f"{one.job.model:7} {slot:<4} {one.job.title:27} {one.status:10}"
-        print(f"  {words} {one.begin:5.2f} {one.end:6.2f} s  {bar}")
+        columns = f"{one.job.model:7} {slot:<4} {one.job.title:27} {one.status:10}"
+        print(f"  {columns} {one.begin:5.2f} {one.end:6.2f} s  {bar}")
 
 
 def most_at_once(ran: list[Ran], model: str) -> int:
-    """How many jobs of a key ran at the same time, by what the database says."""
-    mine = [one for one in ran if one.job.model == model]
-    return max(sum(other.begin <= one.begin < other.end for other in mine) for one in mine)
+    """Return how many jobs of a key ran at the same time, by the database."""
+    of_key = [one for one in ran if one.job.model == model]
+    return max(sum(other.begin <= one.begin < other.end for other in of_key) for one in of_key)
 
 
 def _collide(one: Ran, other: Ran) -> bool:
@@ -272,57 +222,56 @@ def _collide(one: Ran, other: Ran) -> bool:
     return same and one.begin < other.end and other.begin < one.end
 
 
-def promises(parent: Parent, ran: list[Ran], left: list[psutil.Process]) -> Iterator[tuple[bool, str]]:
-    """What was promised, and whether it is so."""
+def promises(parent: Parent, ran: list[Ran], left: list[Process]) -> Iterator[tuple[bool, str]]:
+    """Yield every promise, and whether it was kept."""
     for model, limit in LIMITS.items():
-        booked, found = most_at_once(ran, model), parent.most[model]
-        words = f"{model}: never more than {limit} at once ({booked} by the database, {found} in the process table)"
-        yield max(booked, found) <= limit, words
+        by_rows, by_processes = most_at_once(ran, model), parent.most[model]
+        counted = f"{by_rows} by the database, {by_processes} in the process table"
+        yield max(by_rows, by_processes) <= limit, f"{model}: never more than {limit} at once ({counted})"
     seen = [one for one in ran if one.slot is not None]
     looked = f"{len(seen)} of {len(ran)} jobs were seen in their slots, among them all that took {LONG} s"
     yield all(one in seen for one in ran if one.end - one.begin >= LONG), looked
-    yield not any(_collide(*pair) for pair in combinations(seen, 2)), "no slot held two jobs at once"
-    yield all(0 <= (one.slot or 0) < LIMITS[one.job.model] for one in seen), "every slot was one of its key's"
+    yield not any(_collide(*pair) for pair in combinations(seen, 2)), "no slot had two jobs at once"
+    yield all(0 <= (one.slot or 0) < LIMITS[one.job.model] for one in seen), "every slot was one of its key"
     ends = Counter(one.status for one in ran)
     counted = ", ".join(f"{number} {status}" for status, number in ends.most_common())
     yield all(one.status == one.job.ends for one in ran), f"every job ended as it had to: {counted}"
-    told = Counter(task["id"] for batch in parent.batches for task in batch.data["tasks"])
-    once = told == Counter(parent.ids.keys())
-    yield once, f"each of the {len(parent.ids)} ends was told exactly once, in {len(parent.batches)} batches"
-    complete = [batch.data["allComplete"] for batch in parent.batches]
-    yield complete[-1:] == [True] and not any(complete[:-1]), "the last batch, and no other, said that all is complete"
-    names = ", ".join(f"{process.pid} {process.name()}" for process in left) or "none"
+    batched = Counter(task["id"] for batch in parent.batches for task in batch["tasks"])
+    once = f"each of the {len(parent.ids)} ends was delivered exactly once, in {len(parent.batches)} batches"
+    yield batched == Counter(parent.ids.keys()), once
+    complete = [batch["allComplete"] for batch in parent.batches]
+    only_last = complete[-1:] == [True] and not any(complete[:-1])
+    yield only_last, "the last batch, and no other one, reported that all is complete"
+    names = ", ".join(f"{process.pid} {process.name}" for process in left) or "none"
     yield not left, f"processes of this home left in the process table: {names}"
 
 
-def demonstrate(home: Home) -> bool:
-    """Do it all; whether all promises were kept."""
-    print(f"backburner in {home.folder}: {', '.join(f'{model} {limit}' for model, limit in LIMITS.items())}")
-    with supervised(home), Client(home) as client:
-        parent = Parent(home, client, launch(client, jobs(home)))
-        print(f"launched {len(parent.ids)} jobs for {PARENT}; what it is told:", flush=True)
-        threading.Thread(target=parent.listen, daemon=True).start()
-        if not parent.watch(PATIENCE):
-            print(f"after {PATIENCE:g} s only {parent.told} of {len(parent.ids)} ends were told", file=sys.stderr)
-            print(command(home, "list"), file=sys.stderr)
+def demonstrate(place: Place) -> bool:
+    """Run the jobs, and return True if all promises were kept."""
+    print(f"backburner in {place.home}: {', '.join(f'{model} {limit}' for model, limit in LIMITS.items())}")
+    with supervised(place), place.connect(TIMEOUT) as client:
+        parent = Parent(place, client, launch(place, client, jobs(place.home / "supervisor.log")))
+        print(f"launched {len(parent.ids)} jobs for {PARENT}, which is notified:", flush=True)
+        if not parent.watch(TIMEOUT):
+            print(f"after {TIMEOUT:g} s only {parent.ended} of {len(parent.ids)} ends were delivered", file=sys.stderr)
+            print(place.check("list"), file=sys.stderr)
             return False
         ran = history(parent, client.call("list", parentSessionId=PARENT)["tasks"])
     print_table(ran)
     print()
-    kept = list(promises(parent, ran, list(processes_of(home))))
-    for well, words in kept:
-        print(f"  {'ok  ' if well else 'FAIL'}  {words}")
-    return all(well for well, _ in kept)
+    kept = list(promises(parent, ran, place.processes()))
+    for is_kept, text in kept:
+        print(f"  {'ok  ' if is_kept else 'FAIL'}  {text}")
+    return all(is_kept for is_kept, _ in kept)
 
 
 def main() -> int:
-    """The exit code."""
-    project = Path(tempfile.mkdtemp(prefix="bb-demo-")).resolve()
-    home = Home(project / ".backburner").prepare()
+    """Return the exit code."""
+    place = Place.create("demo")
     try:
-        return 0 if demonstrate(home) else 1
+        return 0 if demonstrate(place) else 1
     finally:
-        shutil.rmtree(project)
+        place.remove()
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Makes the transcripts in README.md and docs/ by running their commands, each document in a temporary project.
 
-`<!-- transcript -->` blocks hold commands (`$ …`), run one after the other, each in a terminal; `<!-- conversation -->`
-is spoken over the socket; `<!-- file: PATH -->` is that file. What differs from run to run (ids, times, processes,
-folders) is replaced by something that does not. A block whose program is not installed stays as it is.
+`<!-- transcript -->` blocks hold commands (`$ …`), which are run one after another, each in a terminal.
+`<!-- conversation -->` blocks hold messages over the socket, `<!-- file: PATH -->` blocks the content of a file.
+Ids, times, process numbers and folders differ from run to run and are replaced by fixed ones. A block whose program is
+not installed is left unchanged.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: The columns of the terminal that the commands see.
 COLUMNS = 110
-#: Seconds that one command or one answer may take.
-PATIENCE = 30.0
-#: How the project's folder, all moments and the first process are called.
+#: Seconds after which a command or an answer is given up.
+TIMEOUT = 30.0
+#: What stands for the project folder, for all times, and for the first process.
 FOLDER, DATE, HOUR, FIRST_PID = "/home/me/project", "2026-01-31T09:30:00.000Z", "09:30:00", 4711
 
 BLOCK = re.compile(r"(<!-- (transcript|conversation|file: \S+) -->\n```\w*\n)(.*?)```\n", re.DOTALL)
 UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 
-#: What `nc -U` does, for where it is not installed.
+#: Does what `nc -U` does, where that is not installed.
 NETCAT = """
 import os, select, socket, sys
 bus = socket.socket(socket.AF_UNIX)
@@ -59,32 +60,31 @@ while True:
 """
 
 
-class Names:
-    """Gives whatever differs from run to run the same name in each."""
+class Normaliser:
+    """Replaces everything that differs from run to run by something fixed."""
 
     def __init__(self, project: Path) -> None:
-        """Begin with nothing named."""
         self.project = project
         self._ids: dict[str, str] = {}
         self._pids: dict[str, int] = {}
 
-    def real(self, command: str) -> str:
-        """A command as it can be run: the ids that README shows stand for those of this run."""
+    def command(self, command: str) -> str:
+        """Return a command that can be run: ids of the document are replaced by those of this run."""
         for own, shown in self._ids.items():
             command = command.replace(shown, own).replace(shown[:8], own[:8])
         return command
 
-    def know(self, ids: list[str]) -> None:
-        """Name these, in this order."""
+    def add(self, ids: list[str]) -> None:
+        """Assign fixed ids to these, in this order."""
         for own in ids:
             if own not in self._ids:
                 chance = random.Random(len(self._ids))
                 self._ids[own] = str(uuid.UUID(int=chance.getrandbits(128), version=4))
 
-    def plain(self, text: str) -> str:
-        """A text in which every run is like any other."""
+    def normalise(self, text: str) -> str:
+        """Return a text that is the same in every run."""
         text = text.replace(str(self.project), FOLDER)
-        self.know(re.findall(UUID, text))
+        self.add(re.findall(UUID, text))
         for own, shown in self._ids.items():
             text = re.sub(rf"\b{own[:8]}(?:{own[8:]})?\b", lambda found, new=shown: new[: len(found[0])], text)
         text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", DATE, text)
@@ -93,11 +93,11 @@ class Names:
         return "\n".join(self._aligned(text.split("\n")))
 
     def pid(self, own: str) -> str:
-        """A process's number in README."""
+        """Return the number that stands for a process."""
         return str(self._pids.setdefault(own, FIRST_PID + len(self._pids)))
 
     def _aligned(self, lines: list[str]) -> Iterator[str]:
-        """The lines, tables with plain cells and columns as wide as these need."""
+        """Yield the lines; in tables, cells are normalised, and columns as wide as they need to be."""
         while lines:
             end = 1
             if re.fullmatch(r"[A-Z]+(?: [A-Z]+)*(?: {2,}[A-Z]+(?: [A-Z]+)*)+", lines[0]):
@@ -121,13 +121,13 @@ class Names:
         return re.sub(r"^\d+ ms$", "12 ms", text) if head == "TOOK" else text
 
 
-class Stage:
+class Sandbox:
     """A temporary project in which commands are run."""
 
     def __init__(self, project: Path) -> None:
-        """Commands find `backburner` and `python` as this very script did."""
+        """Let commands find the `backburner` and `python` of this script."""
         self.project = project
-        self.names = Names(project)
+        self.normaliser = Normaliser(project)
         kept = {name: os.environ[name] for name in ("HOME", "LANG", "LC_ALL", "TMPDIR") if name in os.environ}
         self.environment = kept | {
             "PATH": os.pathsep.join([str(project / "bin"), os.environ["PATH"]]),
@@ -139,77 +139,76 @@ class Stage:
         }
 
     def run(self, command: str) -> str:
-        """What a terminal shows of a command."""
+        """Run a command, and return what a terminal shows."""
         master, slave = pty.openpty()
         ioctl(slave, TIOCSWINSZ, struct.pack("HHHH", 50, COLUMNS, 0, 0))
-        words = ["bash", "-c", self.names.real(command)]
+        words = ["bash", "-c", self.normaliser.command(command)]
         streams: dict[str, Any] = {"stdin": slave, "stdout": slave, "stderr": slave}
         process = subprocess.Popen(words, cwd=self.project, env=self.environment, start_new_session=True, **streams)
         os.close(slave)
         try:
             text = _read_all(master)
-            process.wait(PATIENCE)
+            process.wait(TIMEOUT)
         finally:
             process.kill()
             os.close(master)
-        self._learn(text)
-        return self.names.plain(_as_seen(text))
+        self._add_tasks(text)
+        return self.normaliser.normalise(_as_seen(text))
 
     def converse(self) -> str:
-        """Launch, subscribe, hear and acknowledge over the socket, by hand."""
-        self.run("backburner flush")  # no other batch gets a number in between
+        """Subscribe, launch, receive and acknowledge over the socket."""
+        self.run("backburner flush")  # so that no other batch is formed meanwhile
         path = ".backburner/bus.sock"
         words = ["nc", "-U", path] if shutil.which("nc") else [sys.executable, "-c", NETCAT, path]
         with subprocess.Popen(
             words, cwd=self.project, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=self.environment
         ) as netcat:
-            talk = Conversation(netcat)
-            talk.all()
+            conversation = Conversation(netcat)
+            conversation.run()
             netcat.kill()
-        return self.names.plain(f"$ nc -U {path}\n" + "".join(talk.lines))
+        return self.normaliser.normalise(f"$ nc -U {path}\n" + "".join(conversation.lines))
 
-    def _learn(self, text: str) -> None:
-        """Name the tasks in the order of their launch, whichever is shown first."""
+    def _add_tasks(self, text: str) -> None:
+        """Assign fixed ids to tasks in the order of their launch, whatever is shown first."""
         if re.search(r"\b[0-9a-f]{8}\b", text):
             words = program("--home", str(self.project / ".backburner"), "list", "--json")
-            listed = subprocess.run(words, capture_output=True, check=True, env=self.environment, timeout=PATIENCE)
-            self.names.know([task["id"].removeprefix("bg-") for task in reversed(json.loads(listed.stdout))])
+            listed = subprocess.run(words, capture_output=True, check=True, env=self.environment, timeout=TIMEOUT)
+            self.normaliser.add([task["id"].removeprefix("bg-") for task in reversed(json.loads(listed.stdout))])
 
 
 class Conversation:
-    """What is typed into `nc`, and what comes."""
+    """The lines that are typed into `nc`, and those that arrive."""
 
     def __init__(self, netcat: subprocess.Popen[bytes]) -> None:
-        """Speak to a netcat that runs."""
         self._netcat = netcat
         self._last: dict[str, Any] = {}
         self.lines: list[str] = []
 
-    def all(self) -> None:
-        """The whole conversation."""
-        self.ask(1, "subscribe", {"parentSessionId": "ses-2"})
-        self.hear_until(lambda message: message.get("id") == 1)
-        self.ask(2, "launch", {"command": ["echo", "hi"], "model": "opus", "parentSessionId": "ses-2"})
-        self.hear_until(lambda message: message.get("method") == "background_tasks_batch")
-        self.ask(3, "ack", {"parentSessionId": "ses-2", "seq": self._last["params"]["seq"]})
-        self.hear_until(lambda message: message.get("id") == 3)
-        self.ask(4, "launch", {"comand": ["echo", "hi"]})
-        self.hear_until(lambda message: message.get("id") == 4)
+    def run(self) -> None:
+        """Hold the whole conversation."""
+        self.send(1, "subscribe", {"parentSessionId": "ses-2"})
+        self.receive_until(lambda message: message.get("id") == 1)
+        self.send(2, "launch", {"command": ["echo", "hi"], "model": "opus", "parentSessionId": "ses-2"})
+        self.receive_until(lambda message: message.get("method") == "background_tasks_batch")
+        self.send(3, "ack", {"parentSessionId": "ses-2", "seq": self._last["params"]["seq"]})
+        self.receive_until(lambda message: message.get("id") == 3)
+        self.send(4, "launch", {"comand": ["echo", "hi"]})
+        self.receive_until(lambda message: message.get("id") == 4)
 
-    def ask(self, number: int, method: str, params: dict[str, Any]) -> None:
-        """Type a line."""
+    def send(self, number: int, method: str, params: dict[str, Any]) -> None:
+        """Send a request."""
         line = json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}) + "\n"
         assert self._netcat.stdin is not None
         self._netcat.stdin.write(line.encode())
         self._netcat.stdin.flush()
         self.lines.append(f"→ {line}")
 
-    def hear_until(self, last: Callable[[dict[str, Any]], bool]) -> None:
-        """Read lines up to that one."""
+    def receive_until(self, last: Callable[[dict[str, Any]], bool]) -> None:
+        """Receive messages up to the one that `last` accepts."""
         assert self._netcat.stdout is not None
         while not (self._last and last(self._last)):
-            if not select.select([self._netcat.stdout], [], [], PATIENCE)[0]:
-                raise TimeoutError(f"nothing more came in {PATIENCE} s after {self.lines[-1]}")
+            if not select.select([self._netcat.stdout], [], [], TIMEOUT)[0]:
+                raise TimeoutError(f"no message arrived within {TIMEOUT} s after {self.lines[-1]}")
             line = _read_line(self._netcat.stdout.fileno())
             self._last = json.loads(line)
             self.lines.append(f"← {_shortened(self._last)}\n")
@@ -220,13 +219,13 @@ def _read_line(descriptor: int) -> bytes:
     while not line.endswith(b"\n"):
         data = os.read(descriptor, 1)
         if not data:
-            raise EOFError("the bus hung up")
+            raise EOFError("the server closed the connection")
         line += data
     return line
 
 
 def _shortened(message: dict[str, Any]) -> str:
-    """A message with what is long left out, where «…» stands."""
+    """Return a message with an ellipsis in place of its long parts."""
     result, params = message.get("result", {}), message.get("params", {})
     if "tasks" in params:
         message = {**message, "params": {**params, "tasks": ["…"]}}
@@ -236,11 +235,11 @@ def _shortened(message: dict[str, Any]) -> str:
 
 
 def _read_all(master: int) -> str:
-    """All that is written to a terminal until its last user has gone."""
+    """Return what is written to a terminal until its last user has closed it."""
     data = bytearray()
     while True:
-        if not select.select([master], [], [], PATIENCE)[0]:
-            raise TimeoutError(f"nothing more came in {PATIENCE} s after {bytes(data[-200:])!r}")
+        if not select.select([master], [], [], TIMEOUT)[0]:
+            raise TimeoutError(f"no message arrived within {TIMEOUT} s after {bytes(data[-200:])!r}")
         try:
             piece = os.read(master, 65536)
         except OSError:  # on Linux this is how a terminal ends
@@ -251,42 +250,41 @@ def _read_all(master: int) -> str:
 
 
 def _as_seen(text: str) -> str:
-    """What stands on the screen in the end."""
+    """Return what the screen shows in the end."""
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text.replace("\r\n", "\n"))
     return "\n".join(line.rpartition("\r")[2].rstrip() for line in text.split("\n"))
 
 
-def made(kind: str, block: str, stage: Stage) -> str:
-    """What stands in a block today."""
+def content(kind: str, block: str, sandbox: Sandbox) -> str:
+    """Return the current content of a block."""
     if kind.startswith("file: "):
         return (ROOT / kind.removeprefix("file: ")).read_text()
     if kind == "conversation":
-        return stage.converse()
+        return sandbox.converse()
     commands = [line for line in block.splitlines() if line.startswith("$ ")]
-    if not all(shutil.which(command.split()[1], path=stage.environment["PATH"]) for command in commands):
+    if not all(shutil.which(command.split()[1], path=sandbox.environment["PATH"]) for command in commands):
         return block
-    return "".join(f"{command}\n{stage.run(command[2:])}" for command in commands)
+    return "".join(f"{command}\n{sandbox.run(command[2:])}" for command in commands)
 
 
 @contextmanager
-def staged() -> Iterator[Stage]:
-    """A project with the examples in it, for a while; whatever was started there is taken down."""
+def created_sandbox() -> Iterator[Sandbox]:
+    """Create a project with the examples, and end everything that was started in it."""
     project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
     (project / ".git").mkdir()
     shutil.copytree(ROOT / "examples", project / "examples")
     _provide(project / "bin", "backburner", program())
     _provide(project / "bin", "python", [sys.executable])
-    stage = Stage(project)
     try:
-        yield stage
+        yield Sandbox(project)
     finally:
         down = program("--home", str(project / ".backburner"), "down", "--now")
-        subprocess.run(down, capture_output=True, check=False, timeout=PATIENCE)
+        subprocess.run(down, capture_output=True, check=False, timeout=TIMEOUT)
         shutil.rmtree(project)
 
 
 def _provide(folder: Path, name: str, command: list[str]) -> None:
-    """A command of that name."""
+    """Create a command."""
     import shlex
 
     folder.mkdir(exist_ok=True)
@@ -294,12 +292,12 @@ def _provide(folder: Path, name: str, command: list[str]) -> None:
     (folder / name).chmod(0o755)
 
 
-def remade(text: str) -> str:
+def updated(text: str) -> str:
     """Return a document with all its blocks made by running them."""
-    with staged() as stage:
+    with created_sandbox() as sandbox:
 
         def block(found: re.Match[str]) -> str:
-            return f"{found[1]}{made(found[2], found[3], stage)}```\n"
+            return f"{found[1]}{content(found[2], found[3], sandbox)}```\n"
 
         return BLOCK.sub(block, text)
 
@@ -313,7 +311,7 @@ def main(arguments: list[str]) -> int:
 
 def _update(path: Path, only_check: bool) -> int:
     old = path.read_text()
-    new = remade(old)
+    new = updated(old)
     if not only_check:
         path.write_text(new)
         return 0

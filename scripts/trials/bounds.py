@@ -142,7 +142,7 @@ class Bench:
         self._queues = 0
 
     def until(self, what: str, predicate: Callable[[], object]) -> None:
-        """Wait for a condition and print what is going on. Raises WaitTimeout."""
+        """Wait for a condition, and print the current activity. Raises WaitTimeout."""
 
         def is_met() -> object:
             self.subscriber.check()

@@ -1,4 +1,4 @@
-"""The load of the kill trial: launches, verdicts from outside, and limits that change, each on a thread of its own.
+"""The load of the kill trial: launches, verdicts from outside, and limits that change, each on its own thread.
 
 Whatever was acknowledged is noted in the trial's journal afterwards; `kill_checks` holds the program to it.
 """

@@ -51,6 +51,11 @@ def rows() -> list[Row]:
     return [Row(UNCHANGED, "nothing is changed: every test passes", tuple(every), ()), *found]
 
 
+def path_of(test: str) -> str:
+    """Return a test as pytest takes it, by the path of its module."""
+    return test if "::" in test else f"{MODULE}::{test}"
+
+
 def judge(row: Row) -> tuple[bool, str]:
     """Run a row; return whether the outcome is the right one, and the outcome."""
     with tempfile.TemporaryDirectory(prefix="bb-mutation-") as folder:
@@ -70,7 +75,7 @@ def judge(row: Row) -> tuple[bool, str]:
 def run(tree: Path, row: Row) -> tuple[int, str]:
     """Return the tests' exit code and output. The copy comes first on every path, so that the original is not used."""
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--timeout", "40", "--no-header"]
-    tests = [test if "::" in test else f"{MODULE}::{test}" for test in row.tests]
+    tests = map(path_of, row.tests)
     environment = {**os.environ, "PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
         [*words, *tests], cwd=tree, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,

@@ -117,7 +117,7 @@ class Soak:
             time.sleep(1.0)
         self.finished.set()
         threads[0].join(10)
-        with suppress(WaitTimeout):  # the report says how many are missing
+        with suppress(WaitTimeout):  # the report counts those that are missing
             eventually(lambda: self.delivered >= self.launched or self.problems, DRAIN_TIMEOUT)
 
     def _guarded(self, part: Callable[[], None]) -> None:

@@ -215,7 +215,7 @@ class TrialSubscriber(Subscriber):
 
 
 class Feedback:
-    """Prints what is going on, at most once in `_FEEDBACK_S`."""
+    """Prints the current activity, at most once in `_FEEDBACK_S`."""
 
     def __init__(self) -> None:
         self._begun = time.monotonic()

@@ -15,7 +15,7 @@ from backburner.ipc.api.control import program
 from tests.helpers.clis import needs
 from tests.helpers.model import Call, Model, Say, Slow
 from tests.helpers.model.turns import Request
-from tests.helpers.parent import Claude, Desk
+from tests.helpers.parent import Claude, ClaudeProject
 from tests.helpers.stage import Stage
 from tests.helpers.strays import end, strays
 from tests.helpers.wait import eventually
@@ -41,14 +41,14 @@ def stage(home: Path) -> Iterator[Stage]:
 
 
 @pytest.fixture
-def desk(stage: Stage, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+def desk(stage: Stage, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClaudeProject:
     monkeypatch.setenv("HOME", str(tmp_path))  # it is set anew, and put back
-    return Desk(tmp_path / "desk", model)
+    return ClaudeProject(tmp_path / "desk", model)
 
 
 def ready(claude: Claude) -> None:
     """Say hello until Claude has our tools: it does not wait for servers that it starts."""
-    eventually(lambda: "mcp__backburner__launch" in claude.hear("hello", Say("hi"))[-1].tools, PATIENCE, "our tools")
+    eventually(lambda: "mcp__backburner__launch" in claude.send("hello", Say("hi"))[-1].tools, PATIENCE, "our tools")
 
 
 def until(path: Path) -> list[str]:
@@ -59,7 +59,7 @@ def until(path: Path) -> list[str]:
 def launch(claude: Claude, stage: Stage, *paths: Path) -> list[str]:
     """Have the model launch tasks, one call each, and end its turn; their ids."""
     calls = [Call("mcp__backburner__launch", {"command": until(path), "description": path.name}) for path in paths]
-    asked = claude.hear("work on it", *calls, Say("started; I will be told"))
+    asked = claude.send("work on it", *calls, Say("started; I will be told"))
     ids = re.findall(r'\{"id": "(bg-[^"]+)"', "".join(message.text for message in asked[-1].messages))
     found = list(dict.fromkeys(ids))[-len(paths) :]
     assert len(found) == len(paths), asked[-1].messages[-1]
@@ -81,7 +81,7 @@ def times_told(requests: Sequence[Request], ids: Sequence[str]) -> list[list[int
 
 def three_more(claude: Claude) -> list[Request]:
     """The next three requests, one for each thing that the user says."""
-    return [claude.hear(text, Say("well"))[-1] for text in ("and?", "go on", "thanks")]
+    return [claude.send(text, Say("well"))[-1] for text in ("and?", "go on", "thanks")]
 
 
 def test_two_tasks_end_after_the_turn_and_the_model_is_told_once(desk, stage, tmp_path):
@@ -114,7 +114,7 @@ def test_a_helper_that_uses_our_tools_takes_nothing_that_its_session_is_to_be_to
         touch = Call("Bash", {"command": f"touch {tmp_path}/one"})
         wait = Call("mcp__backburner__wait", {"ids": ids})
         inbox = Call("mcp__backburner__inbox")
-        asked = claude.hear("go", helper, touch, wait, inbox, Say("looked"), Say("well"))
+        asked = claude.send("go", helper, touch, wait, inbox, Say("looked"), Say("well"))
         of_helper = [request for request in asked if not request.says("started; I will be told")]
         assert of_helper[-1].says('"unfinished": []')
         assert times_told(of_helper, ids) == [[0]] * len(of_helper)
@@ -128,7 +128,7 @@ def test_a_session_that_was_cleared_is_told_under_its_new_id(desk, stage, tmp_pa
         former = claude.session
         finish(stage, before, tmp_path / "one")
         later = launch(claude, stage, tmp_path / "two")
-        claude.hear("/clear")
+        claude.send("/clear")
         assert claude.session != former
         finish(stage, later, tmp_path / "two")
         ids = [*before, *later]
@@ -147,7 +147,7 @@ def test_what_ended_before_a_conversation_is_cleared_or_compacted_is_told_after_
         ids = launch(claude, stage, tmp_path / "one", tmp_path / "two")
         session = claude.session
         finish(stage, ids[:1], tmp_path / "one")
-        claude.hear(word, Say("In short: two tasks were started."))
+        claude.send(word, Say("In short: two tasks were started."))
         assert (claude.session == session) is (word == "/compact")
         assert any(line.get("subtype") == "compact_boundary" for line in claude.lines) is (word == "/compact")
         finish(stage, ids[1:], tmp_path / "two")
@@ -182,7 +182,7 @@ def test_a_conversation_that_is_taken_up_again_is_told(desk, stage, tmp_path, ho
 def test_a_plain_launch_from_its_shell_is_told_the_same_way(desk, stage, tmp_path):
     command = shlex.join(program("--home", str(stage.folder), "launch", "--up", "--", *until(tmp_path / "go")))
     with desk.claude() as claude:
-        asked = claude.hear("work on it", Call("Bash", {"command": command}), Say("started"))
+        asked = claude.send("work on it", Call("Bash", {"command": command}), Say("started"))
         (id,) = re.findall(r"^bg-\S+$", asked[-1].messages[-1].text, re.MULTILINE)
         assert stage.task(id).parent_session_id == claude.session
         finish(stage, [id], tmp_path / "go")
@@ -196,7 +196,7 @@ def test_a_model_that_would_end_its_turn_is_told_what_ended_meanwhile(desk, stag
         words = Slow("these are my last words " * 6, 0.5)
         turns = (Call("Bash", {"command": command}), words, Say("I see"), Say("still here"))
         threading.Thread(target=touch_when_asked_twice, args=(model, tmp_path / "go"), daemon=True).start()
-        asked = claude.hear("work on it", *turns)
+        asked = claude.send("work on it", *turns)
         assert [request.says("<background-tasks>\n1 background task completed") for request in asked] == [0, 0, 1]
         assert "Stop hook feedback" in asked[-1].messages[-1].text
 

@@ -1,4 +1,4 @@
-"""Claude Code as a parent: with our tools and our hooks, talking to a model on loopback, its user played by a test."""
+"""Claude Code as a parent, with backburner's tools and hooks, a model on loopback, and a test as its user."""
 
 from __future__ import annotations
 
@@ -19,38 +19,41 @@ from tests.helpers.model.turns import Request
 from tests.helpers.stage import kill
 
 KEY = "sk-ant-a-key-that-nobody-looks-at"
-#: What a person would have to say once, on a terminal.
-SETTLED = {"hasCompletedOnboarding": True, "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
+#: The answers to the questions of the first start.
+ONBOARDED = {"hasCompletedOnboarding": True, "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
 ALLOWED = {"permissions": {"allow": ["mcp__backburner", "Bash"]}}
 
 
-class Desk:
-    """A user's folder in which Claude Code is set up by `install`, and a project."""
+def set_up_claude(home: Path, url: str) -> dict[str, str]:
+    """Write the settings of a user of Claude Code to a home folder, and return the variables for a model at `url`."""
+    (home / ".claude").mkdir(parents=True)
+    (home / ".claude.json").write_text(json.dumps(ONBOARDED, indent=2))
+    (home / ".claude" / "settings.json").write_text(json.dumps(ALLOWED, indent=2))
+    return {
+        "HOME": str(home),
+        "ANTHROPIC_BASE_URL": url,
+        "ANTHROPIC_API_KEY": KEY,
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+        "DISABLE_AUTOUPDATER": "1",
+    }
+
+
+class ClaudeProject:
+    """A project and a user's home folder in which `install` has set up Claude Code."""
 
     def __init__(self, folder: Path, model: Model) -> None:
-        """Set it up; `folder` is empty."""
+        """Set it up in an empty folder."""
         self.person, self.project = folder / "person", folder / "project"
         self.model = model
-        for made in (self.project, self.person / ".claude"):
-            made.mkdir(parents=True)
-        (self.person / ".claude.json").write_text(json.dumps(SETTLED))
-        (self.person / ".claude" / "settings.json").write_text(json.dumps(ALLOWED))
-        self.environ = {
-            **os.environ,
-            "HOME": str(self.person),
-            "PATH": path(),
-            "ANTHROPIC_BASE_URL": model.url,
-            "ANTHROPIC_API_KEY": KEY,
-            "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
-            "DISABLE_AUTOUPDATER": "1",
-        }
+        self.project.mkdir(parents=True)
+        self.environ = {**os.environ, "PATH": path(), **set_up_claude(self.person, model.url)}
         os.environ["HOME"] = str(self.person)
         done = backburner(Path("unused"), "install", "claude", "--yes")
         assert done.returncode == 0, done.stderr
 
     @contextmanager
     def claude(self, *words: str) -> Iterator[Claude]:
-        """A process of Claude Code that takes one message after the other."""
+        """Start a process of Claude Code that takes one message after another."""
         how = "-p --verbose --input-format stream-json --output-format stream-json --permission-mode dontAsk".split()
         process = subprocess.Popen(
             ["claude", *how, *words],
@@ -72,20 +75,19 @@ class Desk:
 
 
 class Claude:
-    """One process, from its user's side."""
+    """A process of Claude Code, from the side of its user."""
 
     def __init__(self, process: subprocess.Popen[str], model: Model) -> None:
-        """Speak to it."""
         self.process, self._model = process, model
         self.lines: list[dict[str, Any]] = []
 
     @property
     def session(self) -> str:
-        """The id that it goes by now."""
+        """Return the current id of its session."""
         return str([line["session_id"] for line in self.lines if line.get("session_id")][-1])
 
-    def hear(self, text: str, *turns: Turn) -> Sequence[Request]:
-        """Say something, have the model take these turns; what the model was asked until Claude was ready again."""
+    def send(self, text: str, *turns: Turn) -> Sequence[Request]:
+        """Send a message, let the model take these turns, and return the requests that it received."""
         if turns:
             self._model.now(*turns)
         before = len(self._model.requests)
@@ -100,7 +102,7 @@ class Claude:
         raise AssertionError(f"claude ended: {self.lines[-3:]}")
 
     def kill_server(self) -> None:
-        """SIGKILL the server of our tools that it started."""
+        """Kill the MCP server that it started."""
         (server,) = (
             child.pid
             for child in psutil.Process(self.process.pid).children(recursive=True)

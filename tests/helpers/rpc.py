@@ -1,4 +1,4 @@
-"""A JSON-RPC client of its own, which shares no code with backburner's."""
+"""A JSON-RPC client that shares no code with backburner's."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Subscriber(threading.Thread):
     def __init__(
         self, path: Path, parent: str, handle: Callable[[dict[str, Any]], object], acknowledge_every: int = 0
     ) -> None:
-        """Call `handle` with each event, on the thread; acknowledge one in so many events (0: none)."""
+        """Call `handle` with each event, on the thread; acknowledge every nth one (0: none)."""
         super().__init__(daemon=True)
         self.last_seq = 0
         self.connections = 0

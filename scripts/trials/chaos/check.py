@@ -1,6 +1,6 @@
 """The evidence of scripts/chaos, and the checks of I1 to I7 on it.
 
-The evidence is the database, read with statements of our own, and what was reported to launchers and subscribers.
+The evidence is the database, read by separate statements, and what was reported to launchers and subscribers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Kills and stops every role at random under load, and checks I1 to I8 by evidence of its own.
+"""Kills and stops every role at random under load, and checks I1 to I8 by separate evidence.
 
     scripts/chaos --seconds 600 --seed 7        ten minutes, at least two kills per second
     scripts/chaos --bug stray --seed 7          with an injected bug, which must be found (exit 0 if it is)

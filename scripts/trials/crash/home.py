@@ -43,7 +43,7 @@ durability = "normal"
 #: ours wake every other second. Maintenance may fall into the observation, so that it is tried several times.
 IDLE_SECONDS, IDLE_CPU, IDLE_SLEEPS, IDLE_TRIES = 2.0, 0.1, 24, 4
 
-#: After so many deaths of flushers and fork servers a supervisor would delay their restart for longer each time.
+#: The number of deaths of flushers and fork servers after which the supervisor would delay their restart for longer.
 MAX_DEATHS = 2
 
 #: The program of most tasks, and the one of tasks that are to run in series.

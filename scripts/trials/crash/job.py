@@ -1,6 +1,6 @@
 """The tasks of the crash matrix, as a program (`job.py KIND EFFECTS GO`) and as callables.
 
-Each attempt appends a line that says whether it is alone in its slot: a slot is a lock, which the kernel drops only
+Each attempt records whether it is alone in its slot: a slot is a lock, which the kernel drops only
 when the last process of an attempt is gone.
 """
 

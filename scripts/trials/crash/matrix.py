@@ -287,7 +287,7 @@ def print_missing(recordings: list[Recording]) -> None:
 
 
 def run(cells: list[Cell], jobs: int, verbose: bool) -> list[ChunkResult]:
-    """Run all cells, and print outcomes as they come."""
+    """Run all cells, and print each outcome when it is known."""
     results: list[ChunkResult] = []
     work = list(chunks(cells))
     random.shuffle(work)

@@ -20,8 +20,8 @@ HARMLESS = (
     "bb-worker series.spawn@* before",
     "bb-worker journal.end@* after",
     "bb-worker database.commit@Queue.take*",
-    "bb-runner runner.start@* before",
-    "bb-runner runner.end@* after",
+    "bb-runner runner.journal@CallRunner._begin* before",
+    "bb-runner runner.journal@CallRunner._end* after",
 )
 
 #: A status and an error kind.
@@ -167,7 +167,7 @@ class SceneRun:
             self._check_runs(task, runs)
 
     def _check_runs(self, task: Task, runs: list[str]) -> None:
-        """The attempts did what the event log says of them."""
+        """The attempts did what the event log reports."""
         id = task.id
         if runs and not self.home.has_started(id):
             raise Violation("I3", f"{id} has no started event, and did {runs}")

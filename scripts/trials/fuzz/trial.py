@@ -97,7 +97,7 @@ class Fuzzer:
         self.counts["connections"] += 1
 
     def run(self, messages: int, seconds: float) -> None:
-        """Send so many messages, or for so long."""
+        """Send messages until their number or the time is reached."""
         deadline = time.monotonic() + seconds
         while self.counts["sent"] < messages and time.monotonic() < deadline:
             data = b"".join(message(self._chance, self.counts["sent"] + place) for place in range(40))

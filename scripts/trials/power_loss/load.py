@@ -36,7 +36,7 @@ class Load:
         place.configure("durability = 'full'\nnotification_batch_window_ms = 100\ndefault_concurrency = 3\n")
 
     def go(self, seconds: float) -> None:
-        """Start a supervisor, launch for so many seconds, and leave everything running."""
+        """Start a supervisor, launch until the time is over, and leave everything running."""
         self._place.check("up", "--detach")
         threading.Thread(target=self._receive, daemon=True).start()
         threading.Thread(target=self._launch_by_package, daemon=True).start()

@@ -45,7 +45,7 @@ from tests.helpers.invariants import BATCH_SENT, ENDED, event_of
 from tests.helpers.journals import journal_lines
 from tests.helpers.wait import WaitTimeout, eventually
 
-#: What every snapshot replaces by a file of its own.
+#: The path that every snapshot replaces by its own file.
 BOOT_ID = ("ipc/machine/boot.py", "/proc/sys/kernel/random/boot_id")
 
 #: Bugs that are injected to show that they are found: the file, the fragment that it has once, and its replacement.
@@ -133,7 +133,7 @@ class Machine:
     """A folder that stands for a machine: its state directory, its reports and its boot id."""
 
     def __init__(self, name: str, bug: str = "") -> None:
-        """Prepare it with a snapshot that reads the boot id from a file of its own."""
+        """Prepare it with a snapshot that reads the boot id from its own file."""
         self.place = Place.create(name)
         self.place.snapshot()
         (self.place.project / INPUT_FILE).write_text(INPUT)
