@@ -3,6 +3,8 @@
 A worker is a subreaper: orphans among its descendants become its children. While it lives, the tree of its task is
 exactly its descendants, including daemonised ones and those with their own session. The tree of a dead worker is found
 by the fork server, whose children the orphans become, and by the marks in the environment of its processes.
+
+A supervisor that a task has started is not part of the task's tree, and neither are its descendants.
 """
 
 from __future__ import annotations
@@ -15,7 +17,9 @@ from pathlib import Path
 
 from ...ipc import clock
 from ...ipc.failpoints import failpoint
+from ...ipc.home import Home
 from ...ipc.machine import proc
+from ...ipc.machine.presence import Presence
 from ..system.children import watch
 
 #: In the environment of every process of a task: its attempt and state directory, and whether it may outlive the task.
@@ -25,6 +29,9 @@ SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
 
 #: Process names of the fork server and its roles. A new child has the name of the fork server until it sets its own.
 ROLES = ("bb-forkserver", "bb-worker", "bb-flusher")
+
+#: The locks of the roles that a supervisor started by a task brings with it.
+ROLE_LOCKS = ("supervisor", "flusher", "forkserver")
 
 #: Seconds between two rounds of SIGKILL.
 KILL_INTERVAL = 0.02
@@ -44,11 +51,11 @@ def children_of(pid: int) -> set[int]:
 
 
 def descendants_of(pid: int) -> set[int]:
-    """Return the living descendants of a process, without itself."""
+    """Return the living descendants of a process, without itself. Processes with a role are left out with theirs."""
     found: set[int] = set()
     waiting = [pid]
     while waiting:
-        new = proc.children(waiting.pop()) - found
+        new = {child for child in proc.children(waiting.pop()) - found if not has_role(child)}
         found |= new
         waiting += new
     return {one for one in found if not proc.has_ended(one)}
@@ -91,8 +98,23 @@ def _claim_in(environment: dict[str, str], home: Path) -> int | None:
 
 
 def is_spared(pid: int) -> bool:
-    """Return True if a process may outlive its task."""
-    return SPARE_MARK in proc.environment(pid)
+    """Return True if a process may outlive its task: it bears the mark, or it has a role in a home."""
+    return SPARE_MARK in proc.environment(pid) or has_role(pid)
+
+
+def has_role(pid: int) -> bool:
+    """Return True if a process holds the lock of a role in the home of its environment.
+
+    A supervisor that is started in the background bears no claim. One that does is the task's own command.
+    """
+    environment = proc.environment(pid)
+    if CLAIM_MARK in environment or HOME_MARK not in environment:
+        return False
+    presence = Presence(Home(Path(environment[HOME_MARK])))
+    try:
+        return any(presence.holder(role) == pid for role in ROLE_LOCKS)
+    except OSError:  # a folder that cannot be read is not the home of our processes
+        return False
 
 
 def is_role(pid: int) -> bool:

@@ -15,7 +15,7 @@ from .journal import Journal
 from .monitor import Monitor
 from .outcome import INTERRUPTED, Outcome, interrupted, settlement_of
 from .plan import CannotStart, agent_plan, command_plan
-from .process_tree import descendants_of, end, remaining
+from .process_tree import descendants_of, end, has_role, remaining
 from .progress import Progress
 from .runner_pool import LazyRunner
 
@@ -154,8 +154,10 @@ class Run:
 
     def _left(self) -> set[int]:
         """Return the remaining processes of the tree. Usually there are none, and reading one small file proves it."""
-        if not (own_children() - self._runner.pids() - spared) and not self._runner_has_children():
+        children = own_children() - self._runner.pids() - spared
+        if not children and not self._runner_has_children():
             return set()
+        spared.update(filter(has_role, children))  # so that they are examined only once
         return remaining(self._members)
 
     def _runner_has_children(self) -> bool:
