@@ -39,10 +39,17 @@ FOREIGN = (
 
 @pytest.fixture(autouse=True)
 def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Far from the developer's own home, configuration and session: a test starts in an empty folder."""
+    """Set each test apart from the developer's home, configuration and session, in an empty folder.
+
+    The user's configuration has `autostart = false`: many tests launch without a supervisor on purpose. A test
+    of `autostart` sets it in the home's configuration.
+    """
     for name in list(os.environ):
         if any(fnmatchcase(name, pattern) for pattern in FOREIGN):
             monkeypatch.delenv(name)
+    settings = tmp_path / "xdg-config" / "backburner" / "config.toml"
+    settings.parent.mkdir(parents=True)
+    settings.write_text("autostart = false\n")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
     monkeypatch.chdir(tmp_path)
 

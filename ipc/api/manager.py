@@ -52,11 +52,14 @@ class BackgroundManager:
         """Open a home (a folder; None: this project's), making it where there is none.
 
         `config` are settings, named as in the files, that win over them: for launches of this manager and for a
-        supervisor that it starts. `start` starts one unless one runs. Raises BadHome, BadConfiguration, Temporary.
+        supervisor that it starts. `start` starts one unless one runs. With `config={"autostart": True}` a launch
+        does; `autostart` in a file or in a BackgroundConfig is for the command line. Raises BadHome,
+        BadConfiguration, Temporary.
         """
         self._home = Home.find(None if home is None else os.fspath(home))
         self._settings = config.to_json() if isinstance(config, BackgroundConfig) else config
         self._config = load(self._home, None, self._settings)
+        self._autostart = isinstance(config, Mapping) and bool(config.get("autostart"))
         self._closed = False
         self._opening = threading.Lock()
         self._open()
@@ -99,7 +102,7 @@ class BackgroundManager:
         store = self._store
         orders = store.queue.accept(wanted)
         store.stir()
-        if self._config.autostart and not Presence(self._home).is_held("supervisor"):
+        if self._autostart and not Presence(self._home).is_held("supervisor"):
             self.start()
         return store.queue.accepted(orders)  # not before: they would wait for a supervisor that runs now
 

@@ -267,7 +267,8 @@ class BackgroundConfig:
     max_workers: int = setting(16, ONE_OR_MORE)
     #: Unfinished tasks a parent may have.
     max_tasks_per_parent: int = setting(0, COUNT)
-    autostart: bool = setting(False, Flag())
+    #: `launch`, `run` and `retry` on the command line start a supervisor where none is running.
+    autostart: bool = setting(True, Flag())
     polling_interval_ms: int = setting(2000, Integer(1, 315_360_000_000))
     stability_threshold: int = setting(3, ONE_OR_MORE)
     min_stability_time_ms: int = setting(10_000, MILLISECONDS)

@@ -15,8 +15,8 @@ from tests.helpers.invariants import ENDED
 from tests.helpers.processes import cpu_times
 from tests.helpers.rpc import RpcClient
 
-#: Workers stay, like those of the other systems.
-STEADY: Mapping[str, object] = {"default_concurrency": 2, "worker_idle_s": 3600}
+#: Workers stay, like those of the other systems. Supervisors are started by the benchmarks alone.
+STEADY: Mapping[str, object] = {"default_concurrency": 2, "worker_idle_s": 3600, "autostart": False}
 
 #: Tasks that are launched in one transaction where they are launched in bulk.
 CHUNK = 100

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .autostart import UP_HELP
 from .options import DURATION, Command
 
 #: The sections of the help.
@@ -61,14 +62,14 @@ class SectionOption(click.Option):
         self.section = section
 
     def get_help_extra(self, ctx: click.Context) -> Any:
-        """Return what the help adds to the text, without the range: the text says it in words."""
+        """Return what the help adds to the text, without the range, which is part of the text."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         return extra
 
 
 class JsonValue(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
-    """A JSON value of one Python type. `name` says it in error messages."""
+    """A JSON value of one Python type, which error messages call `name`."""
 
     def __init__(self, kind: type, name: str) -> None:
         self.kind, self.name = kind, name
@@ -221,6 +222,6 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     _option(
         "--metadata", section=ABOUT, type=_OBJECT, metavar="JSON", help="An object of your own, stored with the task."
     ),
-    _option("--up", section=OTHER, is_flag=True, help="Start a supervisor if none is running."),
+    _option("--up/--no-up", section=OTHER, default=None, help=UP_HELP),
     _option("--json", "as_json", section=OTHER, is_flag=True, help="Print the task as JSON."),
 )

@@ -1,4 +1,4 @@
-"""Tasks, times and durations in words."""
+"""Text for people: tasks, times and durations."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def count_of(number: int, noun: str) -> str:
 
 
 def title(task: Task) -> str:
-    """Return one line that says what a task is: its description, command, callable or agent."""
+    """Return one line about a task: its description, command, callable or agent."""
     if task.description:
         return task.description
     if task.command:
@@ -68,7 +68,7 @@ def waiting_reason(task: Task) -> str:
 
 
 def explain_pending(task: Task, context: Context) -> str | None:
-    """Return a sentence that says why a task has not started, or None if nothing holds it up."""
+    """Return a sentence about why a task has not started, or None if nothing holds it up."""
     if task.status is not TaskStatus.PENDING:
         return None
     if task.waiting_for == "delay" and task.not_before is not None:

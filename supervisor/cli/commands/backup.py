@@ -20,7 +20,7 @@ def command(context: Context, file: Path, force: bool, as_json: bool) -> None:
     """Back up the database to a file.
 
     Tasks may run meanwhile. The copy is checked before it is named FILE. It does not contain outputs larger than
-    64 KiB and copies made for --stdin, which are files of their own.
+    64 KiB and copies made for --stdin: these are separate files.
     """
     from ....ipc.store.sqlite.backup import back_up
 

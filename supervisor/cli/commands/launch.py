@@ -8,10 +8,10 @@ from typing import Any
 
 import click
 
-from ....ipc.errors import AlreadyRunning, InvalidInput
-from ....ipc.machine.presence import Presence
+from ....ipc.errors import InvalidInput
 from ....ipc.model.launch import LaunchInput
 from ....ipc.store.queue import Launched, Queue
+from ..autostart import ensure_supervisor
 from ..context import Context
 from ..launch_input import Options, Positional, launch_inputs, locate
 from ..launch_options import LaunchCommand, launch_options
@@ -26,10 +26,11 @@ from ..printing import note, print_json
 )
 @launch_options
 @click.pass_obj
-def command(context: Context, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> None:
+def command(context: Context, /, words: Sequence[str], up: bool | None, as_json: bool, **options: Any) -> None:
     """Queue a task and print its ID.
 
-    The task starts as soon as its key has a free slot.
+    The task starts as soon as its key has a free slot. If no supervisor is running, one is started in the
+    background.
     """
     launched = launch(context, parse_inputs(context, options, words), options)
     if as_json:
@@ -38,9 +39,11 @@ def command(context: Context, /, words: Sequence[str], up: bool, as_json: bool, 
     else:
         sys.stdout.write("".join(f"{one.id}\n" for one in launched))
     sys.stdout.flush()
-    start_supervisor(context, up)
-    if sys.stderr.isatty() and launched:
-        _explain(context, launched[-1])
+    if not launched:
+        return
+    reported = ensure_supervisor(context, up)
+    if sys.stderr.isatty():
+        _explain(context, launched[-1], reported)
 
 
 def parse_inputs(context: Context, options: Options, words: Sequence[str]) -> list[LaunchInput]:
@@ -62,22 +65,13 @@ def task_document(queue: Queue, launched: Launched) -> dict[str, Any]:
     return queue.get(launched.id).to_json() | {"existing": launched.existing}
 
 
-def start_supervisor(context: Context, up: bool) -> None:
-    """Start a supervisor if none is running and `--up` or the configuration asks for one."""
-    if not (up or context.config.autostart) or Presence(context.home).is_held("supervisor"):
-        return
-    from ....ipc.api.control import start
-
-    try:
-        start(context.home)
-    except AlreadyRunning:  # another command was faster
-        return
-
-
-def _explain(context: Context, launched: Launched) -> None:
+def _explain(context: Context, launched: Launched, supervisor_reported: bool) -> None:
     from ..text import explain_pending
 
     if launched.existing:
-        note("an unfinished task of that name exists; nothing new was queued")
-    if explanation := explain_pending(context.queue.get(launched.id), context):
+        note("an unfinished task has this name; no new task was queued")
+    task = context.queue.get(launched.id)
+    if task.waiting_for == "supervisor" and supervisor_reported:
+        return
+    if explanation := explain_pending(task, context):
         note(explanation)

@@ -47,7 +47,7 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 def command(context: Context, /, watch: bool, as_json: bool, **filters: Any) -> None:
     """List tasks, the newest first.
 
-    The column WAITS FOR says what a pending task waits for.
+    The column WAITS FOR gives the reason why a task is pending.
     """
     if watch:
         _watch(context, as_json or not sys.stdout.isatty(), filters)

@@ -51,7 +51,7 @@ Event = dict[str, Any]
     metavar="TYPE",
     help=f"Print only events of this type. Repeatable. Types: {', '.join(TYPES)}.",
 )
-@click.option("--until-now", is_flag=True, help="Print the events so far and exit. Needs no supervisor.")
+@click.option("--until-now", is_flag=True, help="Print the events up to now and exit. Needs no supervisor.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines on a terminal, too.")
 @click.pass_obj
 def command(context: Context, /, parent: str | None, until_now: bool, as_json: bool, **filters: Any) -> None:
@@ -83,7 +83,7 @@ def _subscribe(context: Context, parent: str, filters: dict[str, Any]) -> Iterat
 
 
 def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterator[Event]:
-    """Yield the events in the database so far: the same ones that the bus would send."""
+    """Yield the events that are in the database now: the same ones that the bus would send."""
     if not context.has_database:
         return
     log, consumer = EventLog(context.database), filters["consumer"] or "default"

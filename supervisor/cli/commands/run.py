@@ -9,16 +9,16 @@ from typing import Any
 import click
 
 from ....ipc.errors import MoveNotAllowed
-from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
+from ..autostart import ensure_supervisor
 from ..context import Context
 from ..errors import INTERRUPTED
 from ..launch_options import LaunchCommand, launch_options
 from ..options import example
 from ..printing import note, print_json
 from ..text import explain_pending, no_supervisor, short_id
-from .launch import launch, parse_inputs, start_supervisor, task_document
+from .launch import launch, parse_inputs, task_document
 from .output import StreamCopy, follow_task
 
 #: The exit code of a shell for a program that was not found.
@@ -28,18 +28,20 @@ NOT_FOUND = 127
 @click.command("run", cls=LaunchCommand, epilog=example("run -- make test", "run --agent claude 'Explain this folder'"))
 @launch_options
 @click.pass_obj
-def command(context: Context, /, words: Sequence[str], up: bool, as_json: bool, **options: Any) -> int:
+def command(context: Context, /, words: Sequence[str], up: bool | None, as_json: bool, **options: Any) -> int:
     """Queue a task, print its output and exit with its exit code.
 
-    Exits with 128 plus the number of the signal that ended the task, with 127 if its program was not found.
-    Ctrl-C cancels the task. With --json, the ended task is printed instead of its output.
+    If no supervisor is running, one is started in the background. The exit code is 128 plus the number of the signal
+    that ended the task, and 127 if its program was not found. Ctrl-C cancels the task. With --json, the ended task is
+    printed instead of its output.
     """
     inputs = parse_inputs(context, options, words)
     if len(inputs) != 1:
         raise click.UsageError(f"run takes one task, got {len(inputs)}", click.get_current_context())
     launched = launch(context, inputs, options)[0]
     try:
-        start_supervisor(context, up)
+        if not ensure_supervisor(context, up):
+            note(f"waiting: {no_supervisor(context)}")
         _refuse_deadlock(context, launched)
         task = _follow(context, launched, as_json)
     except KeyboardInterrupt:
@@ -60,9 +62,8 @@ def _refuse_deadlock(context: Context, launched: Launched) -> None:
 
 
 def _follow(context: Context, launched: Launched, silent: bool) -> Task:
-    if not Presence(context.home).is_held("supervisor"):
-        note(f"waiting: {no_supervisor(context)}")
-    elif sys.stderr.isatty() and (explanation := explain_pending(context.queue.get(launched.id), context)):
+    task = context.queue.get(launched.id)
+    if sys.stderr.isatty() and task.waiting_for != "supervisor" and (explanation := explain_pending(task, context)):
         note(explanation)
     copies = (
         StreamCopy(context.queue, launched.id, "stdout", sys.stdout.buffer),

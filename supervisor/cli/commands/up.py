@@ -11,10 +11,13 @@ from typing import Any
 import click
 
 from ....ipc.api.control import OVERRIDES, start
-from ....ipc.errors import BadConfiguration
+from ....ipc.errors import AlreadyRunning, BadConfiguration
 from ..context import Context
 from ..options import example
 from ..printing import note
+
+#: Seconds that a supervisor that is starting may take to answer.
+TIMEOUT = 30.0
 
 
 @click.command("up", epilog=example("up --detach", "up"))
@@ -24,16 +27,30 @@ def command(context: Context, detach: bool) -> None:
     """Run the supervisor.
 
     It runs in the foreground until SIGTERM or Ctrl-C, which wait for running tasks as `down` does. A second
-    Ctrl-C ends running tasks, too.
+    Ctrl-C ends running tasks, too. If a supervisor is already running, the exit code is 100, or 0 with
+    --detach.
     """
     if detach:
-        start(context.home)
-        if sys.stderr.isatty():
-            note(f"started a supervisor for {context.home.folder}; log: {context.home.log}")
+        _start(context)
         return
     from ..roles import run_supervisor
 
     run_supervisor(context.home, Path.cwd(), _overrides())
+
+
+def _start(context: Context) -> None:
+    """Start a supervisor in the background, or wait until the one that is running answers."""
+    try:
+        start(context.home)
+    except AlreadyRunning:
+        from ....ipc.bus.client import Client
+
+        with Client(context.home, patience=TIMEOUT) as client:
+            client.call("ping")
+        note(f"already up: a supervisor is running for {context.home.folder}")
+        return
+    if sys.stderr.isatty():
+        note(f"started a supervisor for {context.home.folder}; log: {context.home.log}")
 
 
 def _overrides() -> dict[str, Any]:

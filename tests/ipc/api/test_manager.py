@@ -640,6 +640,14 @@ def test_autostart_starts_a_supervisor_with_the_first_launch(home, no_strays):
         manager.stop(now=True)
 
 
+def test_launch_in_python_ignores_autostart_of_files_and_defaults(home, no_strays):
+    (home / "config.toml").write_text("autostart = true\n")
+    for config in (None, {"max_workers": 4}, BackgroundConfig()):
+        with BackgroundManager(config=config) as manager:
+            assert manager.launch(command=["true"]).waiting_for == "supervisor"
+    assert holder(Home(home).lock("supervisor")) is None
+
+
 # the front door
 
 

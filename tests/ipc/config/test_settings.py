@@ -95,7 +95,7 @@ def test_the_defaults_are_those_that_are_documented():
         "default_concurrency": 3,
         "max_workers": 16,
         "max_tasks_per_parent": 0,
-        "autostart": False,
+        "autostart": True,
         "polling_interval_ms": 2000,
         "stability_threshold": 3,
         "min_stability_time_ms": 10000,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,12 @@ def cli(home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
         return Result(code, *capsys.readouterr())
 
     return run
+
+
+@pytest.fixture
+def no_user_settings() -> None:
+    """Delete the file that keeps commands of the tests from starting supervisors."""
+    (Path(os.environ["XDG_CONFIG_HOME"]) / "backburner" / "config.toml").unlink()
 
 
 class Stage:

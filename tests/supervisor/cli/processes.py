@@ -1,4 +1,4 @@
-"""Commands and tasks in processes of their own."""
+"""Commands and tasks in separate processes."""
 
 from __future__ import annotations
 

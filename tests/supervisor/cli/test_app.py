@@ -69,7 +69,8 @@ def test_misspelt_command_suggests_the_nearest_one(cli: Cli):
     assert "did you mean 'launch'?" in result.err
 
 
-@pytest.mark.parametrize("words", [("list",), ("launch", "--", "true")])
+@pytest.mark.usefixtures("no_user_settings")
+@pytest.mark.parametrize("words", [("list",), ("launch", "--no-up", "--", "true")])
 def test_quick_commands_do_not_import_slow_modules(home: Path, stage: Stage, words: tuple[str, ...]):
     stage.pending()
     probe = (

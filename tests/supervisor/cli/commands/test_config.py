@@ -3,6 +3,8 @@ from __future__ import annotations
 import tomllib
 from pathlib import Path
 
+import pytest
+
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
 from tests.supervisor.cli.conftest import Cli
 
@@ -16,6 +18,7 @@ env = { "A.B" = "1" }
 """
 
 
+@pytest.mark.usefixtures("no_user_settings")
 def test_config_show_prints_equivalent_toml(cli: Cli, home: Path):
     (home / "config.toml").write_text(MESSY)
     out = cli("config", "show").out
@@ -25,10 +28,12 @@ def test_config_show_prints_equivalent_toml(cli: Cli, home: Path):
     assert BackgroundConfig.of(cli("config", "show", "--json").json) == shown
 
 
+@pytest.mark.usefixtures("no_user_settings")
 def test_config_show_without_files_prints_the_defaults(cli: Cli):
     assert BackgroundConfig.of(tomllib.loads(cli("config", "show").out)) == DEFAULT_BACKGROUND_CONFIG
 
 
+@pytest.mark.usefixtures("no_user_settings")
 def test_config_check_reports_that_there_are_no_mistakes(cli: Cli, home: Path):
     assert cli("config", "check").code == 0
     (home / "config.toml").write_text(MESSY)

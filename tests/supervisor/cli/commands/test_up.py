@@ -12,11 +12,18 @@ from tests.supervisor.cli.terminal import Terminal
 CTRL_C = b"\x03"
 
 
-def test_second_supervisor_is_refused(supervised: Path):
-    for words in (("up",), ("up", "--detach")):
-        done = backburner(supervised, *words)
-        assert done.returncode == 100
-        assert str(supervised) in done.stderr
+def test_second_supervisor_in_the_foreground_is_refused(supervised: Path):
+    done = backburner(supervised, "up")
+    assert done.returncode == 100
+    assert str(supervised) in done.stderr
+
+
+def test_up_detach_succeeds_where_a_supervisor_is_running(supervised: Path):
+    before = holder(Home(supervised).lock("supervisor"))
+    done = backburner(supervised, "up", "--detach")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == f"backburner: already up: a supervisor is running for {supervised}\n"
+    assert holder(Home(supervised).lock("supervisor")) == before
 
 
 def test_up_runs_tasks_launched_before(home: Path, no_strays: None):
