@@ -1,15 +1,28 @@
-"""What data must look like: one description that both validates and writes JSON Schema (draft 2020-12)."""
+"""Shapes of data: one description that both validates and writes JSON Schema (draft 2020-12)."""
 
-# ruff: noqa: D102 (what a shape can do is said once, by Shape)
+# ruff: noqa: D102 (the methods are documented once, by Shape)
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from itertools import islice
-from typing import Any, Generic, NamedTuple, SupportsInt, TypeVar, cast
+from typing import Any, Generic, SupportsInt, TypeVar, cast
 
-from .errors import InvalidInput
+from .mistakes import (
+    DEPTH,
+    FINITE,
+    NAMED,
+    SHOWN,
+    Mistake,
+    described,
+    dotted,
+    flaw,
+    is_whole,
+    refusal,
+    utf8_size,
+    within,
+)
 
 T = TypeVar("T")
 Schema = dict[str, Any]
@@ -18,71 +31,16 @@ Schema = dict[str, Any]
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 #: The largest whole number that every reader of JSON keeps exact.
 MOST = 2**53 - 1
-#: The largest finite float.
-FINITE = 1.7976931348623157e308
-#: How deep free-form JSON may be nested, so that reading it never exhausts a stack.
-DEPTH = 100
-#: How much of a wrong value, or of its name, a message shows, in characters.
-SHOWN = 60
-_PLAIN = re.compile(rf"[\w-]{{1,{SHOWN}}}")
-#: How many mistakes one message names.
-NAMED = 5
-#: A whole number of more bits is not shown.
-BITS = 64
-
-
-class Mistake(NamedTuple):
-    """One thing that is wrong: where (dotted), what was expected there, and what was found instead."""
-
-    field: str
-    expected: str
-    got: str = ""
-
-    def __str__(self) -> str:
-        """«priority: expected a whole number from -1000 to 1000, got 5000»."""
-        where = f"{self.field}: " if self.field else ""
-        return f"{where}expected {self.expected}" + (f", got {self.got}" if self.got else "")
-
-
-def refusal(mistakes: Sequence[Mistake]) -> InvalidInput:
-    """The error that names these mistakes (at least one); its `field` is the first one's."""
-    more = ["and more"] if len(mistakes) > NAMED else []
-    message = "; ".join([*map(str, mistakes[:NAMED]), *more])
-    return InvalidInput(message, field=mistakes[0].field or None)
-
-
-def described(value: object) -> str:
-    """A wrong value in a few words, safe to print whatever it is."""
-    if isinstance(value, str):
-        return repr(value if len(value) <= SHOWN else value[:SHOWN] + "…")
-    if isinstance(value, (list, tuple)):
-        return f"a list of {len(value)}"
-    if value is None or isinstance(value, (bool, int, float)):
-        return _described_scalar(value)
-    return "an object" if isinstance(value, Mapping) else f"a Python {type(value).__name__}"
-
-
-def _described_scalar(value: float | None) -> str:
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else str(value).lower()
-    return "a huge whole number" if isinstance(value, int) and value.bit_length() > BITS else str(value)
-
-
-def dotted(field: str, key: object) -> str:
-    """The name of `key` within `field`; a key that is not a plain word is quoted as TOML would."""
-    text = str(key) if isinstance(key, str) else described(key)
-    name = text if _PLAIN.fullmatch(text) else described(text)
-    return f"{field}.{name}" if field else name
 
 
 class Shape(Generic[T]):
-    """A description of a value; the base of all others. `T` is what a right value becomes."""
+    """A description of a value, and the base of all others. `T` is the type of its normal form."""
 
-    #: What a right value is, to follow the word «expected».
+    #: What a valid value is, to follow the word «expected».
     expected = "a value"
 
     def check(self, value: object, field: str = "") -> T:
-        """The value in its normal form. Raises InvalidInput, which names `field` or a field within it."""
+        """Return the value in its normal form. Raises InvalidInput, which names `field` or a field within it."""
         if self.fits(value):
             return self.normal(value)
         if found := list(islice(self.wrong(value, field), NAMED + 1)):
@@ -94,24 +52,24 @@ class Shape(Generic[T]):
         return self.missed(value) is None
 
     def mistakes(self, value: object, field: str = "") -> list[Mistake]:
-        """Everything that is wrong with the value."""
+        """Return everything that is wrong with the value."""
         return list(self.wrong(value, field))
 
     def wrong(self, value: object, field: str) -> Iterator[Mistake]:
-        """What is wrong, found as it is asked for: rubbish costs only what is read of it."""
+        """Yield the mistakes as they are asked for: a large wrong value costs only what is read of it."""
         if (missed := self.missed(value)) is not None:
             yield Mistake(field, missed, described(value))
 
     def missed(self, value: object) -> str | None:
-        """What the value as a whole should have been and is not."""
+        """Return what the value as a whole should have been, or None if it is that."""
         raise NotImplementedError
 
     def normal(self, value: object) -> T:
-        """The one way to write a right value: lists for tuples, dicts for mappings, 3 for 3.0."""
+        """Return a valid value in its normal form: lists for tuples, dicts for mappings, 3 for 3.0."""
         return cast(T, value)
 
     def schema(self) -> Schema:
-        """The JSON Schema of what is accepted."""
+        """Return the JSON Schema of what is accepted."""
         raise NotImplementedError
 
 
@@ -125,7 +83,7 @@ class Text(Shape[str]):
         non_empty: bool = False,
         expected: str | None = None,
     ) -> None:
-        """Limit its length in UTF-8; `pattern` must match all of it; `expected` says so in better words."""
+        """Limit the length in UTF-8; `pattern` must match all of it; `expected` describes that."""
         self.max_bytes, self.pattern, self.non_empty = max_bytes, pattern, non_empty
         self.expected = expected or self._in_words()
 
@@ -404,32 +362,12 @@ class Record(Shape[dict[str, Any]]):
 
 
 def entries(value: object) -> Iterable[tuple[object, object]]:
-    """What a mapping holds; nothing for anything else."""
+    """Return the items of a mapping, and none of anything else."""
     return value.items() if isinstance(value, Mapping) else ()
 
 
-def utf8_size(text: str) -> int | None:
-    """How many bytes the text has as UTF-8; None when a lone surrogate makes it none."""
-    try:
-        return len(text) if text.isascii() else len(text.encode())
-    except UnicodeEncodeError:
-        return None
-
-
-def is_whole(value: object) -> bool:
-    """Whether it is a whole number, be it written as a float; a bool is none."""
-    if isinstance(value, float):
-        return value.is_integer()
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def within(value: object, low: float, high: float) -> bool:
-    """Whether it is a number (NaN and bools are none) from `low` to `high`."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
-
-
 def span(low: float | None, high: float | None) -> str:
-    """The allowed numbers in words, with a space before them."""
+    """Return the allowed numbers in words, with a space before them."""
     if low is not None and high is not None:
         return f" from {low} to {high}"
     if low is not None:
@@ -438,34 +376,6 @@ def span(low: float | None, high: float | None) -> str:
 
 
 def bounds(low: float | None, high: float | None) -> Schema:
-    """The allowed numbers in JSON Schema."""
+    """Return the allowed numbers in JSON Schema."""
     limits = {"minimum": low, "maximum": high}
     return {name: limit for name, limit in limits.items() if limit is not None}
-
-
-def flaw(value: object, depth: int) -> str | None:
-    """What free-form JSON, with `depth` levels to go, should have been and is not."""
-    if depth == 0:
-        return f"JSON at most {DEPTH} levels deep"
-    if isinstance(value, Mapping):
-        return _first_flaw(value.values(), depth - 1) or _first_flaw(_keys(value), depth)
-    if isinstance(value, (list, tuple)):
-        return _first_flaw(value, depth - 1)
-    return _scalar_flaw(value)
-
-
-def _first_flaw(values: Iterable[object], depth: int) -> str | None:
-    return next((found for value in values if (found := flaw(value, depth))), None)
-
-
-def _keys(value: Mapping[Any, object]) -> Iterator[object]:
-    """Keys to be judged as text: what is not text stands in as a thing JSON cannot have."""
-    return (key if isinstance(key, str) else Ellipsis for key in value)
-
-
-def _scalar_flaw(value: object) -> str | None:
-    if isinstance(value, str):
-        return "text without lone surrogates" if utf8_size(value) is None else None
-    if isinstance(value, (bool, type(None))) or within(value, -FINITE, FINITE):
-        return None
-    return "JSON: objects with text as keys, lists, text, finite numbers, true, false, null"

@@ -1,7 +1,7 @@
-"""Check the words: docstrings, comments, help and documents in plain English, short names.
+"""Check the words of docstrings, comments, help, documents and names of tests.
 
-Prints each finding as `file:line: what is wrong` and fails if there is one. With --commits it checks the subjects of the
-commits after the one that setup.cfg names, with --message FILE the subject of one commit message.
+Prints each finding as `file:line: what is wrong` and fails if there is one. With --commits it checks the subjects of
+the commits after the one that setup.cfg names, with --message FILE the subject of one commit message.
 """
 
 from __future__ import annotations

@@ -14,11 +14,10 @@ from ..ipc.errors import Temporary
 from ..ipc.home import Home
 from ..ipc.machine.lock import Lock
 from ..ipc.model.batch import BatchWindow, NotificationConfig
+from ..ipc.model.event import Line
+from ..ipc.store import open_store
 from ..ipc.store.applied_config import applied_configuration
-from ..ipc.store.events import EventLog, Line
-from ..ipc.store.processes import ProcessTable
 from ..ipc.store.queue import Queue
-from ..ipc.store.sqlite.database import Database
 from ..ipc.store.status import status
 from .integrations.on_batch import BatchCommand
 from .role import Role, do_nothing, keep_memory
@@ -49,12 +48,12 @@ class Flusher(Role):
             self.finish()
             return
         keep_memory()
-        self._database = Database(self.home, "normal")
-        self._log = EventLog(self._database)
+        self._database = open_store(self.home, None, "flusher")
+        self._log = self._database.events
         self._queue = Queue(self._database, applied_configuration(self._database))
         self._queue.publication_timeout = 0.0  # a wait would block every client of the bus
         self._configure()
-        self._table = ProcessTable(self._database)
+        self._table = self._database.hosts
         self._number = self._table.register("flusher")
         self._seq = self._log.last_seq()
         self._form_batches(None)
@@ -63,7 +62,7 @@ class Flusher(Role):
         self._bus = Bus(self.selector, self.home, self._log, self._methods.table())
         self.listen_for_hints("flusher", self._receive_hints)
         self._bus.open()
-        self._on_batch = BatchCommand(self.selector, self._log)
+        self._on_batch = BatchCommand(self.selector, self._database)
 
     def turn(self) -> float:
         """Publish new events, form the batches that are due, answer calls that have waited long enough."""
@@ -90,7 +89,7 @@ class Flusher(Role):
             self._publish()
             self._on_batch.stop()
             self._bus.close()
-            self._table.leave(self._number)
+            self._table.deregister(self._number)
             self._database.close()
 
     def _receive_hints(self, lines: bytes) -> None:
@@ -169,7 +168,7 @@ class Flusher(Role):
             self._window.close(one)
 
     def _status(self) -> dict[str, object]:
-        return status(self._database, self._queue.config)
+        return status(self._database)
 
 
 def _ends(lines: Sequence[Line]) -> dict[str, int]:

@@ -16,11 +16,12 @@ from ..ipc.errors import AlreadyRunning, BadConfiguration
 from ..ipc.home import Home
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock
+from ..ipc.store import open_store, refuse_older_processes
 from ..ipc.store.applied_config import apply_configuration, note_reload
 from ..ipc.store.groups import Groups
-from ..ipc.store.processes import ProcessTable, Running
+from ..ipc.store.processes import deregister_dead
 from ..ipc.store.queue import Queue
-from ..ipc.store.sqlite.database import Database, refuse_older_processes
+from ..ipc.store.values import Running
 from .execution.process_tree import take_statuses
 from .log import log
 from .pool.dispatch import Dispatch
@@ -109,20 +110,21 @@ class Supervisor(Role):
         notify("READY=1")
 
     def _open(self) -> None:
-        self._database = Database(self.home, self._config.durability)
+        self._database = open_store(self.home, self._config, "supervisor")
         self._queue = Queue(self._database, self._config)
         self._groups = Groups(self._database, self._config)
-        self._table = ProcessTable(self._database)
+        self._table = self._database.hosts
         self._maintenance = Maintenance(self._database)
         self._dispatch = Dispatch(self._workers, self._groups, self._queue, self._spawner.spawn_worker)
         self._shutdown = Shutdown(self._queue, self._workers, self._fork_server, self._flusher)
-        self._table.strike_out_dead()
+        deregister_dead(self._database)
         remove_stale_files(self.home, {process.number for process in self._table.processes("worker")})
         self._number = self._table.register("supervisor")
 
     def _apply(self, sources: list[Path]) -> None:
         """Put the configuration that was read into force."""
-        self._queue.config = self._groups.config = self._config
+        self._queue.config = self._config
+        self._groups = Groups(self._database, self._config)
         self._database.durability = self._config.durability
         apply_configuration(self._database, self._config, sources)
         self._limits_applied = not self._groups.configure()
@@ -194,12 +196,12 @@ class Supervisor(Role):
         step = self._clock_steps.check()
         if step is not None:
             log("clock_set", by=step.by / 1000)
-            self._queue.shift(*step)
+            self._queue.store.queue.shift(*step)
             self._clock_steps.confirm(step)
             self._due = 0
 
     def _rescue(self) -> None:
-        for worker in self._reaper.take_gone(self._table):
+        for worker in self._reaper.take_gone(self._database):
             self._dispatch.free(worker)
             self._spawner.note_gone(worker)
             self._look_soon()
@@ -227,7 +229,7 @@ class Supervisor(Role):
     def _promote(self) -> None:
         """Make tasks ready whose delay is over or whose dependencies have ended, and end those that have expired."""
         while self._due is not None and self._due <= clock.now():
-            self._due = self._queue.next_due()
+            self._due = self._queue.store.queue.next_due()
             if self._due is not None and self._due <= clock.now():
                 self._dispatch.hint(*self._queue.promote())
 
@@ -389,7 +391,7 @@ class Supervisor(Role):
     def shutdown(self) -> None:
         """Deregister and close the database. The lock is released by the exit."""
         if self._lock.held:
-            self._table.leave(self._number)
+            self._table.deregister(self._number)
             self._database.close()
             if self.successor is None:
                 notify("STOPPING=1")

@@ -15,11 +15,9 @@ from ..ipc.failpoints import failpoint
 from ..ipc.home import Home
 from ..ipc.machine.proc import watch_own_children
 from ..ipc.model.claim import Slot
+from ..ipc.store import open_store
 from ..ipc.store.applied_config import applied_configuration
-from ..ipc.store.parking import ParkedSlots
-from ..ipc.store.processes import ProcessTable
 from ..ipc.store.queue import Queue
-from ..ipc.store.sqlite.database import Database
 from .execution import run
 from .execution.journal import Journal
 from .execution.output_files import STREAMS, runner_prefix
@@ -59,13 +57,13 @@ class Worker(Role):
         """Open the database, prepare to run tasks and report to the supervisor."""
         become_subreaper()
         keep_memory()
-        self._database = Database(self.home, "normal")
+        self._database = open_store(self.home, None, "worker")
         self._runner = LazyRunner(self._database, self._start_runner)
         self._queue = Queue(self._database, applied_configuration(self._database))
-        self._table = ProcessTable(self._database)
+        self._table = self._database.hosts
         self._owner = self._table.register("worker")
         self._journal = Journal(self.home, self._owner)
-        self._parking = Parking(self.home, ParkedSlots(self._database), self._owner, self.file_watch.rest)
+        self._parking = Parking(self.home, self._database.queue, self._owner, self.file_watch.rest)
         self.selector.register(self._parking.descriptor, selectors.EVENT_READ, self._parking.read)
         self._commands = CommandTools(self.home, self._owner, self._journal, self._wait_for_child)
         self._commands.has_strays = self._has_strays
@@ -111,7 +109,7 @@ class Worker(Role):
         for path in self.home.folder.glob(f"output/worker-{self._owner}[-.]*"):
             with failpoint("worker.output.unlink"):
                 path.unlink(missing_ok=True)
-        self._table.leave(self._owner)
+        self._table.deregister(self._owner)
         self._database.close()
 
     # the supervisor

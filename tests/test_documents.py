@@ -13,8 +13,9 @@ import pytest
 import backburner as package
 from backburner.ipc import errors
 from backburner.ipc.bus.handlers import PARAMETERS
+from backburner.ipc.config.agents import AGENT_FIELDS
 from backburner.ipc.config.presets import presets
-from backburner.ipc.config.settings import AGENT_FIELDS, BackgroundConfig
+from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.machine.distribution import INSTALL_COMMAND
 from backburner.ipc.model.event import TYPES
 from backburner.ipc.model.task import ERROR_KINDS, MOVES

@@ -81,6 +81,6 @@ def test_events_example_prints_the_events_of_its_task(home: Path, no_strays: Non
 
 @checkout_only
 def test_the_demonstration_keeps_its_promises():
-    demo = [sys.executable, str(ROOT / "scripts" / "demo.py")]
+    demo = [sys.executable, str(ROOT / "scripts" / "docs" / "demo.py")]
     done = subprocess.run(demo, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

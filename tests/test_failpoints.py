@@ -38,9 +38,9 @@ ENDS = ("COMMIT",)
 
 #: Places without a failpoint, by module and function, and why that is right.
 EXCEPTIONS = {
-    "ipc.store.importer Restoring._copy write_bytes": "a file with a new name, that only the commit makes known",
+    "ipc.store.importer Importer._copy write_bytes": "a file with a new name, that only the commit makes known",
     "ipc.bus.connection Call._finish send": "goes to Connection.send, whose bytes leave in _push",
-    "ipc.store.sqlite.database Database.read COMMIT": "ends a reading: nothing is written",
+    "ipc.store.sqlite.file.database Database.read COMMIT": "ends a reading: nothing is written",
     "ipc.failpoints Watch.reached os.kill": "the killing itself",
     "ipc.failpoints _append os.write": "the watch's own notes",
     "supervisor.system.children _ask subprocess.Popen": "its caller has the failpoint: agents.ask",
@@ -52,7 +52,7 @@ EXCEPTIONS = {
     "supervisor.execution.journal Journal._append os.*": "its callers have the failpoints: journal.start, journal.end",
     "supervisor.execution.attempt CallAttempt.start send": "goes to Runner.send",
     "supervisor.execution.series CallSeries._send send": "goes to Runner.send",
-    "ipc.store.sqlite.group_commit Commits._note os.pwrite": "saves a sync; each commit has a failpoint",
+    "ipc.store.sqlite.file.group_commit GroupCommit._note os.pwrite": "saves a sync; each commit has a failpoint",
 }
 
 

@@ -18,8 +18,8 @@ from tests.helpers.places import IN_CHECKOUT, IPC, ROOT, SUPERVISOR
 
 #: A verb, and the modules that may say it; `supervisor.cli*` is a package with all that is in it.
 ROOMS = {
-    "sqlite3": "ipc.store.sqlite.database",
-    "sqlite_utils": "ipc.store.sqlite.database ipc.store.sqlite.migrations",
+    "sqlite3": "ipc.store.sqlite.file*",
+    "sqlite_utils": "ipc.store.sqlite.file*",
     "socket": "ipc.bus.server ipc.bus.client ipc.bus.connection supervisor.worker supervisor.pool.spawner"
     " supervisor.fork_server supervisor.pool.control_line supervisor.pool.fork_server_client supervisor.pool.workers"
     " supervisor.pool.supervisor_line"
@@ -58,6 +58,9 @@ MODULES = {
     for package in (IPC, SUPERVISOR)
     for path in sorted(package.rglob("*.py"))
 }
+#: What only the engine of the store is about: its modules, its transactions, its statements.
+ENGINE = re.compile(r"store\.sqlite|sqlite|\bTransaction\b|\.(fetch_\w+|run_many|iterate)$", re.IGNORECASE)
+
 STATEMENTS = sorted((IPC / "store" / "sqlite" / "sql").rglob("*.sql"))
 
 
@@ -124,10 +127,17 @@ def test_a_statement_says_in_its_first_line_what_it_promises(path: Path):
 
 
 @pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
-def test_a_statement_has_exactly_one_module_that_says_it(path: Path):
-    """A migration may say it as well: it is the past of all modules."""
-    callers = {name for name, tree in MODULES.items() if path.stem in strings(tree)}
-    assert len(callers - {"ipc.store.sqlite.migrations"} or callers) == 1, sorted(callers)
+def test_statement_is_used_in_the_engine_alone(path: Path):
+    callers = {name for name, tree in MODULES.items() if path.stem in strings(tree) and name != "ipc.failpoints"}
+    assert any(name.startswith("ipc.store.sqlite.") for name in callers), sorted(callers)
+
+
+def test_supervisor_knows_nothing_of_the_engine():
+    """Only the doctor's check of the storage may, and the command that salvages the engine's file."""
+    allowed = {"supervisor.doctor.storage", "supervisor.cli.commands.salvage"}
+    others = {name: tree for name, tree in MODULES.items() if name.startswith("supervisor.") and name not in allowed}
+    found = [f"{name}: {text}" for name, tree in others.items() for text in said(tree) if ENGINE.search(text)]
+    assert found == []
 
 
 @pytest.mark.skipif(not IN_CHECKOUT, reason="the tests are the same beside the wheel")

@@ -19,8 +19,8 @@ from ..config.settings import BackgroundConfig
 from ..model.event import Event, EventBus
 from ..model.launch import LaunchFields, LaunchInput
 from ..model.task import Task, TaskStatus
-from ..store.adoption import Adopted
 from ..store.tasks import Stream as OutputStream
+from ..store.values import Adopted
 from .callbacks import Callback, Remove
 from .event_stream import Events
 from .handle import deadline

@@ -22,7 +22,7 @@ from ..failpoints import failpoint
 from ..home import Home
 from ..machine.identity import Identity
 from ..machine.presence import Presence
-from ..store.sqlite.database import refuse_older_processes
+from ..store import refuse_older_processes
 
 #: The environment variable with the settings that win over all files: JSON of a part of the configuration.
 OVERRIDES = "BACKBURNER_OVERRIDES"

@@ -12,9 +12,8 @@ from .. import clock
 from ..backoff import LONGEST_DELAY, Backoff
 from ..bus.client import EVERYONE, Wire
 from ..errors import BackburnerError, Temporary
-from ..model.event import Event
-from ..store.events import EventLog, Line
-from ..store.sqlite.database import Database
+from ..model.event import Event, Line
+from ..store.interface import Store
 
 #: Events read from the log in one go.
 PAGE = 256
@@ -23,10 +22,10 @@ PAGE = 256
 class Stream:
     """The events of a parent (`*`: all) after a number, for ever; to be read by one thread."""
 
-    def __init__(self, database: Database, parent: str, after: int) -> None:
+    def __init__(self, store: Store, parent: str, after: int) -> None:
         """Begin after that number."""
-        self._home = database.home
-        self._log = EventLog(database)
+        self._home = store.home
+        self._log = store.events
         self._parent, self._after = parent, after
         self._wire: Wire | None = None
         self._stirred = threading.Event()
@@ -136,13 +135,11 @@ class Events(Iterator[Event]):
 class Follower:
     """A thread that hands on all events of a home from now on, and knows how far it is."""
 
-    def __init__(
-        self, database: Database, handle: Callable[[Event], object], handled: Callable[[Event], object]
-    ) -> None:
+    def __init__(self, store: Store, handle: Callable[[Event], object], handled: Callable[[Event], object]) -> None:
         """Have `handle` called with each event, in order, and `handled` when `after` counts it; errors are logged."""
-        self._database = database
+        self._store = store
         self._handle, self._handled = handle, handled
-        self._stream = Stream(database, EVERYONE, EventLog(database).last_seq())
+        self._stream = Stream(store, EVERYONE, store.events.last_seq())
         self._abandoned = False
         #: The number of the last event that was handled.
         self.after = self._stream._after
@@ -156,8 +153,7 @@ class Follower:
 
     def newest(self) -> int:
         """The number of the last event that is in the log now; 0 if it is empty."""
-        with self._database.read() as transaction:
-            return transaction.value("get_newest_event") or 0
+        return self._store.events.newest()
 
     def stir(self) -> None:
         """Something was written by this very process."""
@@ -181,7 +177,7 @@ class Follower:
                 logging.getLogger("backburner").exception("the events cannot be followed")
                 clock.nap(LONGEST_DELAY)
         if self._abandoned:
-            self._database.close()
+            self._store.close()
 
     def _hand_on(self) -> None:
         for event in self._stream:

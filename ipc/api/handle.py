@@ -13,9 +13,8 @@ from ..config.settings import BackgroundConfig
 from ..errors import BackburnerError
 from ..home import Home
 from ..model.task import Task
-from ..store.events import EventLog
+from ..store import open_store
 from ..store.queue import Queue
-from ..store.sqlite.database import Database
 from .callbacks import Listeners, Waiting
 from .event_stream import Follower, Stream
 
@@ -23,15 +22,14 @@ from .event_stream import Follower, Stream
 FAREWELL = 5.0
 
 
-class Store:
+class Handle:
     """A home as one process has it open, and who listens to it. Knows nothing of its manager, which may be dropped."""
 
     def __init__(self, home: Home, config: BackgroundConfig) -> None:
         """Open it."""
         self.pid = os.getpid()
-        self.database = Database(home, config.durability)
-        self.queue = Queue(self.database, config)
-        self.log = EventLog(self.database)
+        self.store = open_store(home, config, "library")
+        self.queue = Queue(self.store, config)
         self.listeners = Listeners(self.queue)
         self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
         self._follower: Follower | None = None
@@ -41,18 +39,18 @@ class Store:
         """The thread that follows the events, from now on."""
         with self._lock:
             if self._follower is None:
-                self._follower = Follower(self.database, self.listeners.handle, self.listeners.handled)
+                self._follower = Follower(self.store, self.listeners.handle, self.listeners.handled)
             return self._follower
 
     def stream(self, parent: str, after: int) -> Stream:
         """Events for one reader; they end when this is closed."""
-        stream = Stream(self.database, parent, after)
+        stream = Stream(self.store, parent, after)
         self._streams.add(stream)
         return stream
 
     def start_of(self, parent: str, consumer: str) -> int:
         """After which event one begins who does not say."""
-        return self.log.last_seq() if parent == EVERYONE else self.log.cursor(parent, consumer)
+        return self.store.events.last_seq() if parent == EVERYONE else self.store.events.cursor(parent, consumer)
 
     def stir(self) -> None:
         """This process has written something: without a bus nobody else says so."""
@@ -76,7 +74,7 @@ class Store:
         for stream in list(self._streams):
             stream.close()
         if self._follower is None:
-            self.database.close()
+            self.store.close()
         else:
             self._follower.abandon()
         self.listeners.give_up()
@@ -90,11 +88,11 @@ class Store:
 class Expecting:
     """Somebody who waits for tasks, while the `with` lasts."""
 
-    def __init__(self, store: Store, waiting: Waiting) -> None:
+    def __init__(self, handle: Handle, waiting: Waiting) -> None:
         """Have `waiting` told of what happens."""
-        self._store = store
+        self._handle = handle
         self._waiting = waiting
-        self._follower = store.following()
+        self._follower = handle.following()
 
     @property
     def within(self) -> bool:
@@ -106,11 +104,11 @@ class Expecting:
         self._waiting.within = within
 
     def __enter__(self) -> Expecting:
-        self._store.listeners.add(self._waiting)
+        self._handle.listeners.add(self._waiting)
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._store.listeners.remove(self._waiting)
+        self._handle.listeners.remove(self._waiting)
 
     def wait(self, stirred: threading.Event, timeout: float | None) -> list[Task]:
         """Block until it is over; the tasks that have ended. Raises TimeoutError."""

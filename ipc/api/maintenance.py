@@ -15,14 +15,12 @@ from ..errors import Disconnected, MoveNotAllowed, NoSupervisor, Temporary
 from ..failpoints import failpoint
 from ..model.task import Task
 from ..store import export_format
-from ..store.events import EventLog
 from ..store.groups import publish_all
-from ..store.importer import Loaded, Restoring
-from ..store.processes import ProcessTable
+from ..store.importer import Importer, Loaded
+from ..store.interface import Store
 from ..store.queue import Queue
-from ..store.retention import STEP, Pruned, Pruning
-from ..store.sqlite.database import Database, Row
-from ..store.tasks import task_of, whole_rows
+from ..store.retention import STEP, Pruned, Retention
+from ..store.values import StoredTask
 from .waiting import wait_until_gone
 
 #: Seconds that a flusher may take to tell all that waits; one that was stopped is not waited for longer.
@@ -45,19 +43,18 @@ class Cleared:
 class Archive:
     """The whole of a home's tasks and events."""
 
-    def __init__(self, database: Database, config: BackgroundConfig) -> None:
-        """Work on this database."""
-        self.database = database
-        self.home = database.home
+    def __init__(self, store: Store, config: BackgroundConfig) -> None:
+        """Work on this store."""
+        self.store = store
+        self.home = store.home
         self.config = config
-        self._queue = Queue(database, config)
-        self._log = EventLog(database)
+        self._queue = Queue(store, config)
 
     # forgetting
 
     def prune(self) -> Pruned:
         """Forget what was told and is older than `retention_days`. Raises Temporary."""
-        round_ = Pruning(self.database, self.config, clock.now())
+        round_ = Retention(self.store, self.config, clock.now())
         for _ in round_.steps():
             continue
         return round_.done
@@ -88,20 +85,16 @@ class Archive:
                 self._form_batches()
 
     def _form_batches(self) -> None:
-        for parent in self._log.unbatched():
-            while self._log.form_batch(parent, self.config.notification_max_batch):
+        for parent in self.store.events.unbatched():
+            while self.store.events.form_batch(parent, self.config.notification_max_batch):
                 continue
 
     def _cancel_all(self) -> None:
-        while self._cancel_waiting() == STEP:
+        while self.store.queue.cancel_waiting(STEP) == STEP:
             continue
-        running = [one.id for one in ProcessTable(self.database).running() if self._cancel(one.id)]
+        running = [one.id for one in self.store.hosts.running() if self._cancel(one.id)]
         wait_until_gone(self._queue, running)
-        publish_all(self.database)
-
-    def _cancel_waiting(self) -> int:
-        with self.database.write() as transaction:
-            return transaction.run("cancel_waiting", {"now": clock.now(), "limit": STEP})
+        publish_all(self.store)
 
     def _cancel(self, id: str) -> bool:
         """Whether a task is on its way to its end, be it on somebody else's verdict."""
@@ -112,18 +105,12 @@ class Archive:
         return True
 
     def _forget_all(self) -> Cleared | None:
-        """In one transaction; None if there is again something that must be cancelled or told before."""
-        with self.database.write() as transaction:
-            if transaction.value("has_unsettled_task"):
-                return None
-            copied = [row["stdin_file"] for row in transaction.all("list_stdin_files")]
-            claim = transaction.value("get_last_claim")
-            transaction.run("record_cleared_events")
-            events = transaction.run("clear_events")
-            tasks = transaction.run("clear_tasks")
-            transaction.run("clear_cursors")
-        self._unlink(copied, claim)
-        return Cleared(tasks, events)
+        """Delete everything; None if there is again something to cancel or to deliver first."""
+        cleared = self.store.maintenance.clear()
+        if cleared is None:
+            return None
+        self._unlink(cleared.stdin_files, cleared.last_claim)
+        return Cleared(cleared.tasks, cleared.events)
 
     def _unlink(self, copied: Sequence[str], claim: int) -> None:
         """The inputs of the tasks that are forgotten, and what any try up to that claim wrote or read."""
@@ -144,35 +131,32 @@ class Archive:
 
         What workers hold is published first. Raises HeldByWorker.
         """
-        publish_all(self.database)
+        publish_all(self.store)
         if seed:
             return export_format.seed_pieces(self.tasks())
-        return export_format.pieces(self._log.id(), (self._whole(row) for row in self._rows()))
+        return export_format.pieces(self.store.events.id(), map(self._whole, self._stored()))
 
     def tasks(self) -> Iterator[Task]:
         """Every task, oldest first."""
-        return (task_of(row) for row in self._rows())
+        return (one.task for one in self._stored())
 
-    def _rows(self) -> Iterator[Row]:
+    def _stored(self) -> Iterator[StoredTask]:
         after = 0
-        while True:
-            with self.database.read() as transaction:
-                rows = whole_rows(transaction, after, PAGE)
-            yield from rows
-            if len(rows) < PAGE:
-                return
-            after = rows[-1]["number"]
+        while found := self.store.tasks.stored(after, PAGE):
+            yield from found
+            after = found[-1].columns["number"]
 
-    def _whole(self, row: Row) -> dict[str, Any]:
+    def _whole(self, stored: StoredTask) -> dict[str, Any]:
+        columns = stored.columns
         given = {
-            "env": json.loads(row["env"] or "{}"),
-            "stdin": row["stdin"],
-            "stdinData": self._copied(row["stdin_file"]),
-            "leaveChildren": None if row["leave_children"] is None else bool(row["leave_children"]),
-            "retries": row["retries"],
-            "afterAny": json.loads(row["after_any"]),
+            "env": json.loads(columns["env"] or "{}"),
+            "stdin": columns["stdin"],
+            "stdinData": self._copied(columns["stdin_file"]),
+            "leaveChildren": None if columns["leave_children"] is None else bool(columns["leave_children"]),
+            "retries": columns["retries"],
+            "afterAny": json.loads(columns["after_any"]),
         }
-        return export_format.whole(task_of(row), given)
+        return export_format.whole(stored.task, given)
 
     def _copied(self, name: str | None) -> str | None:
         if name is None:
@@ -188,7 +172,7 @@ class Archive:
         What was running is `error` (`lost`), what was pending will run. Raises InvalidInput, naming the
         field.
         """
-        return Restoring(self.database, self.config).load(document)
+        return Importer(self.store, self.config).load(document)
 
     def replace(self, tasks: Iterable[Task]) -> bool:
         """Make these the tasks of the home, in one transaction; False while any runs: then nothing changed.
@@ -199,7 +183,7 @@ class Archive:
         """
         for _ in range(ROUNDS):
             self._form_batches()
-            done = Restoring(self.database, self.config).replace(tasks)
+            done = Importer(self.store, self.config).replace(tasks)
             if done is not None:
                 return done
         raise Temporary(f"Tasks in {self.home.folder} end faster than it can be told of them.")

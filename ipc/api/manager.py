@@ -12,21 +12,22 @@ from typing import Unpack
 
 from ..bus.client import EVERYONE, Client
 from ..config.environment import captured
-from ..config.settings import BackgroundConfig, load
+from ..config.files import load
+from ..config.settings import BackgroundConfig
 from ..errors import AlreadyRunning, BackburnerError, HeldByWorker, InvalidInput, MoveNotAllowed, NotFound
 from ..home import Home
 from ..machine.presence import Presence
 from ..model.event import TYPES, EventBus
 from ..model.launch import LaunchFields, LaunchInput, launch_input
 from ..model.task import Task, TaskStatus
-from ..store.adoption import Adopted, adopt
-from ..store.tasks import Filter
+from ..store.sessions import adopt
 from ..store.tasks import Stream as OutputStream
+from ..store.values import Adopted, Filter
 from ..validation import ListOf, Nullable, OneOf, Text
 from . import control
 from .callbacks import Callback, Remove, Waiting
 from .event_stream import Events
-from .handle import Expecting, Store
+from .handle import Expecting, Handle
 from .waiting import wait_until_gone
 
 #: Bytes of output read at a time.
@@ -99,38 +100,38 @@ class BackgroundManager:
         places = [f"tasks[{place}]" for place in range(len(launches))] if len(launches) > 1 else [""]
         kept = captured(os.environ, self._config.pass_env)
         wanted = [launch_input(given, where, kept) for given, where in zip(launches, places, strict=True)]
-        store = self._store
-        orders = store.queue.accept(wanted)
-        store.stir()
+        handle = self._handle
+        orders = handle.queue.accept(wanted)
+        handle.stir()
         if self._autostart and not Presence(self._home).is_held("supervisor"):
             self.start()
-        return store.queue.accepted(orders)  # not before: they would wait for a supervisor that runs now
+        return handle.queue.launched_tasks(orders)  # not before: they would wait for a supervisor that runs now
 
     # looking
 
     def get_task(self, task_id: str) -> Task | None:
         """A task by its whole id, or None."""
         try:
-            return self._store.queue.get(task_id)
+            return self._handle.queue.get(task_id)
         except NotFound:
             return None
 
     def get_all_tasks(self) -> list[Task]:
         """Every task, oldest first."""
-        return self._store.queue.whole(Filter(limit=None))
+        return self._handle.queue.whole(Filter(limit=None))
 
     def get_tasks_by_status(self, status: TaskStatus | str) -> list[Task]:
         """The tasks in a status, oldest first. Raises ValueError for what is no status."""
-        return self._store.queue.whole(Filter(status=TaskStatus(status), limit=None))
+        return self._handle.queue.whole(Filter(status=TaskStatus(status), limit=None))
 
     def get_tasks_for_parent(self, parent_session_id: str) -> list[Task]:
         """A parent's tasks, oldest first."""
-        return self._store.queue.whole(Filter(parent=parent_session_id, limit=None))
+        return self._handle.queue.whole(Filter(parent=parent_session_id, limit=None))
 
     def output(self, task_id: str, stream: OutputStream = "stdout") -> str:
         """What the last try of a task wrote so far; bytes that are no UTF-8 are replaced. Raises NotFound."""
         data = bytearray()
-        while (piece := self._store.queue.output(task_id, stream, len(data), PIECE)).data:
+        while (piece := self._handle.queue.output(task_id, stream, len(data), PIECE)).data:
             data += piece.data
         return data.decode(errors="replace")
 
@@ -142,26 +143,26 @@ class BackgroundManager:
         What is left of its processes is ended afterwards. Raises InvalidInput for a result that is no text.
         """
         text = _RESULT.check(result, "result")
-        return self._decide(lambda: self._store.queue.complete(task_id, text))
+        return self._decide(lambda: self._handle.queue.complete(task_id, text))
 
     def fail_task(self, task_id: str, error: str) -> bool:
         """Say that a running task has failed; else as `complete_task`."""
         text = _ERROR.check(error, "error")
-        return self._decide(lambda: self._store.queue.fail(task_id, text))
+        return self._decide(lambda: self._handle.queue.fail(task_id, text))
 
     def cancel_task(self, task_id: str) -> bool:
         """Cancel a pending or running task, and return when its process tree is gone.
 
         False if it is unknown, has ended, or is already being ended otherwise. Raises Temporary.
         """
-        cancelled = self._decide(lambda: self._store.queue.cancel(task_id))
+        cancelled = self._decide(lambda: self._handle.queue.cancel(task_id))
         if cancelled:
-            wait_until_gone(self._store.queue, [task_id])
+            wait_until_gone(self._handle.queue, [task_id])
         return cancelled
 
     def retry_task(self, task_id: str) -> bool:
         """Queue a failed or cancelled task again under its id; False if it is unknown or in another state."""
-        return self._decide(lambda: self._store.queue.retry(task_id))
+        return self._decide(lambda: self._handle.queue.retry(task_id))
 
     # being told
 
@@ -170,20 +171,20 @@ class BackgroundManager:
 
         Returns a function that ends this. What the callback raises is logged and changes nothing.
         """
-        store = self._store
-        store.following()
-        return store.listeners.on_start(callback, store.log.last_seq())
+        handle = self._handle
+        handle.following()
+        return handle.listeners.on_start(callback, handle.store.events.last_seq())
 
     def on_complete(self, callback: Callback) -> Remove:
         """Have `callback(task)` called for every task that ends from now on, whichever way; else as `on_start`."""
-        store = self._store
-        store.following()
-        return store.listeners.on_complete(callback, store.log.last_seq())
+        handle = self._handle
+        handle.following()
+        return handle.listeners.on_complete(callback, handle.store.events.last_seq())
 
     def get_event_bus(self) -> EventBus:
         """Where this home's events are dispatched from now on, on the thread of the callbacks."""
-        self._store.following()
-        return self._store.listeners.bus
+        self._handle.following()
+        return self._handle.listeners.bus
 
     def events(
         self,
@@ -202,9 +203,9 @@ class BackgroundManager:
         _TYPES.check(types, "types")
         if parent == EVERYONE and ack:
             raise InvalidInput("What everyone is told cannot be acknowledged.", field="ack")
-        store = self._store
-        start = after if after is not None else store.start_of(parent, consumer)
-        events = Events(store.stream(parent, start), types, partial(store.log.acknowledge, parent, consumer))
+        handle = self._handle
+        start = after if after is not None else handle.start_of(parent, consumer)
+        events = Events(handle.stream(parent, start), types, partial(handle.store.events.acknowledge, parent, consumer))
         events.acknowledges = ack
         return events
 
@@ -225,24 +226,24 @@ class BackgroundManager:
         self, task_ids: Sequence[str], parent: str | None, any: bool, stir: Callable[[], object]
     ) -> Expecting:
         """What `wait` does, for those who cannot block: `stir` is called, on any thread, when one should look."""
-        store = self._store
-        queue = store.queue
+        handle = self._handle
+        queue = handle.queue
         named = [queue.get(id).id for id in task_ids]
         if parent is not None and not any:
             named += [task.id for task in reversed(queue.list(Filter(parent=parent, limit=None)).tasks)]
         elif parent is not None or not named:
             named += queue.unfinished(parent)
-        queue.refuse_own_slot(named)
-        return Expecting(store, Waiting(queue, named, any, stir))
+        queue.refuse_self_deadlock(named)
+        return Expecting(handle, Waiting(queue, named, any, stir))
 
     def adopt(self, parent: str, successor: str) -> Adopted:
         """Have the session `successor` be told of all that `parent` still waits for, and of what it was not told yet.
 
         Raises InvalidInput, Temporary.
         """
-        store = self._store
-        adopted = adopt(store.database, parent, successor)
-        store.stir()
+        handle = self._handle
+        adopted = adopt(handle.store, parent, successor)
+        handle.stir()
         return adopted
 
     # living
@@ -269,8 +270,8 @@ class BackgroundManager:
         """
         from .maintenance import Archive
 
-        store = self._store
-        Archive(store.database, self._config).clear(store.catch_up)
+        handle = self._handle
+        Archive(handle.store, self._config).clear(handle.catch_up)
 
     def close(self) -> None:
         """Let go of the home; tasks and supervisor go on. To close twice does nothing."""
@@ -279,7 +280,7 @@ class BackgroundManager:
         self._opened.join()
 
     @property
-    def _store(self) -> Store:
+    def _handle(self) -> Handle:
         """The home as this process has it open."""
         if self._closed:
             raise BackburnerError(f"This manager of {self.home} was closed.")
@@ -291,7 +292,7 @@ class BackgroundManager:
         return self._opened
 
     def _open(self) -> None:
-        self._opened = Store(self._home.prepare(), self._config)
+        self._opened = Handle(self._home.prepare(), self._config)
         self._let_go = weakref.finalize(self, self._opened.close)
 
     def _decide(self, verdict: Callable[[], Task]) -> bool:
@@ -303,12 +304,12 @@ class BackgroundManager:
                 verdict()
         except (NotFound, MoveNotAllowed):
             return False
-        self._store.stir()
+        self._handle.stir()
         return True
 
 
 #: What forked children got from their parents, and must neither use nor close.
-_inherited: list[Store] = []
+_inherited: list[Handle] = []
 
 _only: BackgroundManager | None = None
 _only_for: tuple[str | os.PathLike[str] | None, Settings | None] = (None, None)

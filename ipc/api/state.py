@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from .. import clock
-from ..config.settings import load
+from ..config.files import load
 from ..errors import Temporary
 from ..home import Home
 from ..model.task import Task, TaskStatus
-from ..store.sqlite.database import Database
+from ..store import open_store
 from .maintenance import Archive
 
 
@@ -82,11 +82,11 @@ def _find(home: str | os.PathLike[str] | None) -> Home:
 @contextmanager
 def _opened(home: Home) -> Iterator[Archive]:
     config = load(home)
-    database = Database(home, config.durability)
+    store = open_store(home, config, "library")
     try:
-        yield Archive(database, config)
+        yield Archive(store, config)
     finally:
-        database.close()
+        store.close()
 
 
 def _active(tasks: Iterable[Task]) -> dict[str, int]:

@@ -9,8 +9,8 @@ from ..backoff import Backoff
 from ..bus.client import Client
 from ..errors import Disconnected, NoSupervisor
 from ..machine.presence import Presence
-from ..store.processes import ProcessTable, Running
 from ..store.queue import Queue
+from ..store.values import Running
 from . import control
 
 #: Milliseconds after which one looks whether those who end a tree still live.
@@ -34,7 +34,7 @@ def wait_until_gone(queue: Queue, ids: Collection[str]) -> None:
 
 
 def _running(queue: Queue) -> list[Running]:
-    return ProcessTable(queue.database).running()
+    return queue.store.hosts.running()
 
 
 def _rest(client: Client, left: Collection[Running], backoff: Backoff) -> None:

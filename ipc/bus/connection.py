@@ -13,7 +13,7 @@ from typing import Protocol
 from ..errors import BackburnerError
 from ..failpoints import failpoint
 from ..lines import LineReader, LineTooLong
-from ..store.events import Line
+from ..model.event import Line
 from . import jsonrpc
 from .jsonrpc import Request
 

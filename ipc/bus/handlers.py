@@ -18,13 +18,15 @@ from ..clock import monotonic
 from ..errors import BackburnerError, HeldByWorker, NotFound, Temporary
 from ..home import Home
 from ..machine.distribution import version
+from ..model.event import Line
 from ..model.launch import LAUNCH, LONGEST, LaunchInput
 from ..model.task import Task, TaskStatus
-from ..store.adoption import adopt
-from ..store.events import ROOM, Line
+from ..store.events import ROOM
 from ..store.publication import TIMEOUT
 from ..store.queue import Queue
-from ..store.tasks import PAGE, Filter, Stream
+from ..store.sessions import adopt
+from ..store.tasks import Stream
+from ..store.values import Filter
 from ..validation import Flag, Integer, ListOf, Nullable, OneOf, Record, Text
 from .connection import Call
 from .server import ACK, LATER, SUBSCRIBE, UNSUBSCRIBE, Method
@@ -319,7 +321,7 @@ class Methods:
                 status=None if status is None else TaskStatus(status),
                 parent=params.get("parentSessionId"),
                 model=params.get("model"),
-                limit=params.get("limit") or PAGE,
+                limit=params.get("limit") or Filter().limit,
                 cursor=params.get("cursor"),
                 room=ROOM,
             )
@@ -341,7 +343,7 @@ class Methods:
         """The tasks named and the parent's unfinished ones (of neither, all that are unfinished); those unfinished."""
         named, parent = params.get("ids"), params.get("parentSessionId")
         others = [] if parent is None and named is not None else self._queue.unfinished(parent)
-        going_on = {*others, *self._queue.going_on(named or ())}
+        going_on = {*others, *self._queue.still_unfinished(named or ())}
         ids = tuple(map(sys.intern, dict.fromkeys([*(named or ()), *others])))  # many may wait for the same
         return ids, {id for id in ids if id in going_on}
 
@@ -399,7 +401,7 @@ class Methods:
         return {"data": data, "offset": piece.offset - left, "eof": piece.eof}
 
     def _adopt(self, params: dict[str, Any], call: Call) -> object:
-        adopted = adopt(self._queue.database, params["from"], params["to"])
+        adopted = adopt(self._queue.store, params["from"], params["to"])
         self._around.poke()
         return {"tasks": adopted.tasks, "notices": adopted.notices}
 

@@ -19,8 +19,8 @@ from .. import clock
 from ..errors import BackburnerError, InvalidInput, OverCap, Temporary
 from ..failpoints import failpoint
 from ..home import Home
-from ..model.event import TYPES
-from ..store.events import EventLog, Line
+from ..model.event import TYPES, Line
+from ..store.interface import EventStore
 from ..validation import Integer, ListOf, Nullable, OneOf, Record, Text
 from . import jsonrpc
 from .connection import EVERYONE, LOW, Call, Connection, Subscription
@@ -78,7 +78,7 @@ ACK = Record(
 class Bus:
     """The socket of a home. Whoever owns the selector calls what it returns: `key.data(mask)`."""
 
-    def __init__(self, selector: BaseSelector, home: Home, log: EventLog, methods: Mapping[str, Method]) -> None:
+    def __init__(self, selector: BaseSelector, home: Home, log: EventStore, methods: Mapping[str, Method]) -> None:
         """Serve `methods`, and subscriptions to `log`; `open` starts it."""
         self._selector, self._home, self._log = selector, home, log
         self._methods = {**methods, **self._own_methods()}

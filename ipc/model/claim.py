@@ -235,10 +235,14 @@ class Step:
 
 
 class Advance(NamedTuple):
-    """What a step of a worker has taken; with nothing, whether the worker is parked in its slot now."""
+    """What a step of a worker has taken; with nothing, whether the worker is parked in its slot now.
+
+    `frees_others` says that tasks outside the slot may be ready now.
+    """
 
     taken: list[Taken]
     parked: bool
+    frees_others: bool
 
 
 class Settlement(NamedTuple):

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import clock
 
 Payload = Mapping[str, Any]
 Handler = Callable[[Payload], object]
 
-#: What to subscribe to in order to hear every type.
+#: Stands for all sessions, so no session has that name.
+EVERYONE = "*"
+
+#: The type to subscribe to for events of every type.
 EVERY = "*"
 
 #: The consumer that the hooks and the MCP server of a session share: its cursor marks what the model has read.
@@ -116,6 +120,20 @@ def _call(handler: Handler, payload: Payload) -> None:
         logging.getLogger("backburner").exception("a handler of events failed")
 
 
-def frame_params(frame: bytes) -> str:
-    """Return the params, as JSON text, of a notification in the frame that the database makes of an event."""
-    return frame[frame.index(_PARAMS) + len(_PARAMS) : -len(_END)].decode()
+class Line(NamedTuple):
+    """An event of the log. Its frame is the JSON-RPC notification that subscribers receive."""
+
+    seq: int
+    type: str
+    parent: str | None
+    frame: bytes
+
+    @property
+    def text(self) -> str:
+        """Return the event as a JSON object."""
+        return self.frame[self.frame.index(_PARAMS) + len(_PARAMS) : -len(_END)].decode()
+
+    @property
+    def message(self) -> str:
+        """Return the sentence of a batch; it is empty for all other events."""
+        return str(json.loads(self.text).get("message", ""))

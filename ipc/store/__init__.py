@@ -1,1 +1,61 @@
-"""The store of tasks and events."""
+"""The store of tasks and events: what an engine must offer, the parts of no engine, and how a store is opened."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ..config.settings import BackgroundConfig
+    from ..home import Home
+    from .interface import Store
+    from .sqlite.file.salvage import Salvaged
+
+#: Seconds that a role waits for the write lock, if they are fewer than usual: an agent's client waits for its hook.
+PATIENCE = {"hook": 0.5}
+
+
+def open_store(home: Home, config: BackgroundConfig | None, role: str) -> Store:
+    """Open the store of a home for a process of a role ("command", "worker", ...), creating or migrating it if needed.
+
+    Without a configuration nothing outlives a power loss until `Store.durability` says so: for roles that read the
+    applied configuration from the store. Raises NewerSchema, OlderProcesses, Permanent, Temporary.
+    """
+    from .sqlite.file.write_gate import WriteGate
+    from .sqlite.store import SqliteStore
+
+    if role in PATIENCE:
+        WriteGate.of(home.lock("gate")).patience = PATIENCE[role]
+    return SqliteStore(home, "normal" if config is None else config.durability)
+
+
+def refuse_older_processes(home: Home) -> None:
+    """Raise OlderProcesses if processes of an older release run in a home."""
+    if home.database.exists():
+        from .sqlite.file.inspection import refuse_older_processes
+
+        refuse_older_processes(home)
+
+
+def back_up(store: Store, file: Path, replacing: bool) -> int:
+    """Copy the store, as it is now, into a file; return its bytes. See `sqlite.file.backup`."""
+    from .sqlite.file import backup
+    from .sqlite.store import SqliteStore
+
+    assert isinstance(store, SqliteStore), "no other engine is backed up into a file"
+    return backup.back_up(store, file, replacing)
+
+
+def restore(home: Home, file: Path, replacing: bool) -> int:
+    """Replace a home's store with a backup; return how many tasks were running in it. See `sqlite.file.backup`."""
+    from .sqlite.file import backup
+
+    return backup.restore(home, file, replacing)
+
+
+def salvage(home: Home) -> Salvaged:
+    """Replace a damaged store with a fresh one that has all that can be read. See `sqlite.file.salvage`."""
+    from .sqlite.file import salvage
+
+    return salvage.salvage(home)

@@ -11,10 +11,11 @@ from typing import Any
 
 from .. import clock
 from ..errors import InvalidInput
+from ..mistakes import dotted
 from ..model.fields import LIST, OBJECT
 from ..model.launch import LAUNCH_FIELDS, LAUNCH_SPECS
 from ..model.task import RESULT_LIMIT, TASK_SPECS, Task, TaskStatus, cut
-from ..validation import Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text, dotted
+from ..validation import Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text
 
 FORMAT, VERSION = "backburner", 1
 

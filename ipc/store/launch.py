@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .. import clock
-from ..config.settings import BUILT_IN, BackgroundConfig
+from ..config.agents import BUILT_IN
+from ..config.settings import BackgroundConfig
 from ..errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent, is_full
 from ..failpoints import failpoint
 from ..home import Home, sync
@@ -31,12 +32,12 @@ _BEFORE_FIRST_ATTEMPT = {
 
 
 @dataclass
-class Order:
-    """A launch, checked and filled in: what goes into the two tables, and what it comes after.
+class NewTask:
+    """A launch, checked and completed: the columns of its two tables, and the tasks that it comes after.
 
-    What came of it is set when it is accepted: `number` is the new task's (0: there is none); `existing` is the task
-    that was there already; `blocked` says that it waits for others, `doomed` that it can never run, since one of those
-    had ended badly; `group` how its group is.
+    The store sets the rest when it accepts the launch: `number` is the new task's (0: there is none); `existing` is the
+    task that was there already; `blocked` says that it waits for others; `dependency_failed` that it can never run,
+    because one of those had ended badly; `group` has the state of its group.
     """
 
     row: dict[str, Any]
@@ -46,17 +47,17 @@ class Order:
     number: int = 0
     existing: str | None = None
     blocked: bool = False
-    doomed: bool = False
+    dependency_failed: bool = False
     group: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
-        """The task's."""
+        """Return the task's ID."""
         return self.existing or str(self.row["id"])
 
     @property
-    def accepted(self) -> dict[str, Any]:
-        """The task as `task_rows` shows it before anything happened to it."""
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of the task as it was accepted, and how its group was."""
         return {**_BEFORE_FIRST_ATTEMPT, **self.row, **self.input, **self.group, "blocked": self.blocked}
 
     @property
@@ -75,7 +76,7 @@ class Order:
         return not (self.group["full"] or self.group["paused"])
 
     @classmethod
-    def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> Order:
+    def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> NewTask:
         """Check a launch, fill in defaults; `where` goes before a field's name. Raises InvalidInput, UnknownAgent."""
         if wanted.cwd is not None and not os.path.isdir(wanted.cwd):
             raise InvalidInput(f"{where}cwd: there is no folder {wanted.cwd}.", field="cwd")

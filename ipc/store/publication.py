@@ -13,8 +13,8 @@ from .. import clock
 from ..backoff import Backoff
 from ..errors import HeldByWorker
 from ..machine.presence import Presence
+from .interface import Store
 from .processes import wake_process
-from .sqlite.database import Database
 
 #: Seconds between the first two tries, and the most between any two.
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
@@ -29,9 +29,9 @@ TIMEOUT = 15.0
 class Publication:
     """One process's wait until workers have published what they hold."""
 
-    def __init__(self, database: Database, timeout: float = TIMEOUT) -> None:
+    def __init__(self, store: Store, timeout: float = TIMEOUT) -> None:
         """Wait at most `timeout` seconds; with 0, only wake the workers."""
-        self._database = database
+        self._store = store
         self._began = clock.monotonic()
         self._timeout = timeout
         self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
@@ -41,13 +41,13 @@ class Publication:
 
         Raises HeldByWorker when the time is up, or when a worker is dead and no supervisor lives to rescue its tasks.
         """
-        alive = [wake_process(self._database, owner) for owner in owners]
+        alive = [wake_process(self._store, owner) for owner in owners]
         waited = clock.monotonic() - self._began
         if waited >= self._timeout or not (all(alive) or self._is_supervised()):
             raise HeldByWorker
         if waited >= ESCALATE_AFTER:
-            self._database.home.wake("supervisor")
+            self._store.home.wake("supervisor")
         clock.nap(self._backoff.next_delay())
 
     def _is_supervised(self) -> bool:
-        return Presence(self._database.home).is_held("supervisor")
+        return Presence(self._store.home).is_held("supervisor")

@@ -1,27 +1,27 @@
-"""What may be forgotten, forgotten in small steps: nobody waits for the gate for long."""
+"""Retention: deletes old events and tasks in small steps, so that no writer waits long for the write lock."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..config.settings import BackgroundConfig
 from ..failpoints import failpoint
-from .sqlite.database import Database, Row, Transaction
+from .interface import Store
+from .values import FileUser, OldEvent
 
 #: Rows that one transaction deletes at most.
 STEP = 200
-#: Rows that are looked at in one go.
+#: Rows that are read in one go.
 LOOK = 2000
-#: After so many times the retention, and never within a day, even what nobody has acknowledged is forgotten.
-UNHEARD = 10
-#: Milliseconds in a day, and the age from which a file that nothing knows of is forgotten.
+#: Unacknowledged events are kept this many times longer (at least a day).
+UNACKNOWLEDGED_FACTOR = 10
+#: Milliseconds in a day, and the age from which a file that belongs to no task is deleted.
 DAY = 86_400_000
 ORPHAN_AGE = 3_600_000
-#: What a file of ours is named after: the number of a claim, or a copied input's random name.
+#: The name of a file that belongs to a task: the number of a claim, or the random name of a copied input.
 OWNED = re.compile(r"(\d+|[0-9a-f]{32})(\.\w+)?")
 
 STREAMS = ("stdout", "stderr")
@@ -29,7 +29,7 @@ STREAMS = ("stdout", "stderr")
 
 @dataclass
 class Pruned:
-    """How much was forgotten."""
+    """How much was deleted."""
 
     tasks: int = 0
     events: int = 0
@@ -38,44 +38,44 @@ class Pruned:
 
 @dataclass
 class Walk:
-    """How far a walk over the event log has come.
+    """A walk over the event log.
 
-    Of each parent only the beginning goes, so that what is left of its events has no holes.
+    Of each session only the beginning is deleted, so that what is left of its events has no holes.
     """
 
     after: int = 0
     over: bool = False
-    held: set[str] = field(default_factory=set)
+    held: set[str | None] = field(default_factory=set)
 
-    def take(self, rows: list[Row], before: int) -> list[Row]:
-        """Those of the next rows that may go."""
-        young = next((place for place, row in enumerate(rows) if row["at"] >= before), None)
-        self.over = young is not None or len(rows) < STEP
-        found = rows[:young]
-        self.after = found[-1]["seq"] if found else self.after
-        return [row for row in found if self._may_go(row)]
+    def take(self, events: Sequence[OldEvent], before: int) -> list[OldEvent]:
+        """Return those of the next events that may be deleted."""
+        young = next((place for place, event in enumerate(events) if event.at >= before), None)
+        self.over = young is not None or len(events) < STEP
+        found = events[:young]
+        self.after = found[-1].seq if found else self.after
+        return [event for event in found if self._may_go(event)]
 
-    def _may_go(self, row: Row) -> bool:
-        if not row["deletable"]:
-            self.held.add(row["parent"])
-        return row["parent"] not in self.held
+    def _may_go(self, event: OldEvent) -> bool:
+        if not event.deletable:
+            self.held.add(event.parent)
+        return event.parent not in self.held
 
 
-class Pruning:
+class Retention:
     """One round over everything that grows: events, tasks, what belongs to them, and files."""
 
-    def __init__(self, database: Database, config: BackgroundConfig, now: int) -> None:
-        """Forget what `retention_days` of `config` did not cover at `now` (milliseconds since 1970)."""
-        self.home = database.home
+    def __init__(self, store: Store, config: BackgroundConfig, now: int) -> None:
+        """Delete what `retention_days` of `config` does not cover at `now` (milliseconds since 1970)."""
         self.done = Pruned()
-        self._database = database
+        self._home = store.home
+        self._store = store.maintenance
         kept = config.retention_days * DAY
         self._now = now
         self._before = round(now - kept)
-        self._ancient = round(now - max(DAY, UNHEARD * kept))
+        self._ancient = round(now - max(DAY, UNACKNOWLEDGED_FACTOR * kept))
 
     def steps(self) -> Iterator[None]:
-        """Do all of it, a small step for each item; may be left at any time, the next round goes on."""
+        """Do the round, a small step for each item. It may be left at any time: the next round continues."""
         for part in (self._events, self._tasks, self._names, self._parents, self._orphans):
             yield from part()
 
@@ -83,110 +83,79 @@ class Pruning:
         """Delete events that are old enough, and with each batch the tasks that it reports."""
         walk = Walk()
         while not walk.over:
-            values = {"after": walk.after, "ancient": self._ancient, "limit": STEP}
-            with self._database.read() as transaction:
-                rows = transaction.all("list_old_events", values)
-            for part in _portions(walk.take(rows, self._before)):
-                self._forget_events(part)
+            events = self._store.old_events(walk.after, self._ancient, STEP)
+            for part in _portions(walk.take(events, self._before)):
+                self._delete_events(part)
                 yield
             yield
 
-    def _forget_events(self, gone: list[Row]) -> None:
-        seqs = json.dumps([row["seq"] for row in gone])
-        ends = {row["parent"]: row["seq"] for row in gone if row["parent"] is not None}
-        ends["*"] = gone[-1]["seq"]
-        with self._database.write(durable=False) as transaction:
-            tasks = self._delete(transaction, transaction.all("list_batched_tasks", {"seqs": seqs}))
-            deleted = transaction.run("delete_events", {"seqs": seqs})
-            for parent, seq in ends.items():
-                transaction.run("record_truncation", {"parent": parent, "seq": seq})
-        self.done.events += deleted
-        self._clean_up(tasks)
+    def _delete_events(self, events: Sequence[OldEvent]) -> None:
+        ends = {event.parent: event.seq for event in events if event.parent is not None}
+        seqs = [event.seq for event in events]
+        deleted = self._store.delete_events(seqs, {**ends, "*": seqs[-1]}, self._before)
+        self.done.events += deleted.events
+        self._clean_up(deleted.tasks)
 
     def _tasks(self) -> Iterator[None]:
-        """Delete tasks that ended long ago and that no batch takes along."""
-        place = {"from": 0, "after": 0, "before": self._before, "ancient": self._ancient, "limit": STEP}
-        while rows := self._read("list_old_tasks", place):
-            place |= {"from": rows[-1]["completed_at"], "after": rows[-1]["number"]}
-            with self._database.write(durable=False) as transaction:
-                tasks = self._delete(transaction, rows)
-            self._clean_up(tasks)
+        """Delete tasks that ended long ago and that are in no batch."""
+        place = (0, 0)
+        while tasks := self._store.old_tasks(place, self._before, self._ancient, STEP):
+            place = (tasks[-1].completed_at or 0, tasks[-1].number)
+            self._clean_up(self._store.delete_tasks(tasks, self._before))
             yield
 
-    def _delete(self, transaction: Transaction, tasks: list[Row]) -> list[Row]:
-        """Delete those of these tasks that are still old enough; return them."""
-        by_number = {task["number"]: task for task in tasks}
-        values = {"numbers": json.dumps(list(by_number)), "before": self._before}
-        return [by_number[row["number"]] for row in transaction.all("delete_tasks", values)]
-
-    def _clean_up(self, tasks: list[Row]) -> None:
-        """Count deleted tasks and unlink their files; what a crash leaves behind, `_orphans` finds."""
+    def _clean_up(self, tasks: Sequence[FileUser]) -> None:
+        """Count deleted tasks and unlink their files; `_orphans` finds what a crash leaves behind."""
         self.done.tasks += len(tasks)
         for task in tasks:
             self._unlink(self._files(task))
 
-    def _files(self, row: Row) -> Iterator[Path]:
-        if row["claim"] is not None:
-            yield from (self.home.output(row["claim"], stream) for stream in STREAMS)
-        if row["stdin_file"] is not None:
-            yield self.home.input(row["stdin_file"])
+    def _files(self, task: FileUser) -> Iterator[Path]:
+        if task.claim is not None:
+            yield from (self._home.output(task.claim, stream) for stream in STREAMS)
+        if task.stdin_file is not None:
+            yield self._home.input(task.stdin_file)
 
     def _names(self) -> Iterator[None]:
-        """Groups and keys that no unfinished task is in; a launch makes them again."""
-        yield from self._repeat(lambda: self._delete_idle("delete_idle_groups"))
-        yield from self._repeat(lambda: self._delete_idle("delete_idle_keys"))
-
-    def _delete_idle(self, name: str) -> int:
-        with self._database.write(durable=False) as transaction:
-            return transaction.run(name, {"limit": STEP})
+        """Delete groups and keys without unfinished tasks; a launch creates them again."""
+        yield from _repeat(self._store.delete_idle_groups)
+        yield from _repeat(self._store.delete_idle_keys)
 
     def _parents(self) -> Iterator[None]:
-        """How far parents read of whom nothing else is left, and clients of long ago."""
+        """Delete the cursors of sessions of which nothing else is left, and clients of long ago."""
         after = ""
-        while rows := self._read("list_idle_parents", {"after": after, "limit": STEP}):
-            after = rows[-1]["parent"]
-            parents = {"parents": json.dumps([row["parent"] for row in rows])}
-            with self._database.write(durable=False) as transaction:
-                transaction.run("delete_cursors", parents)
-                transaction.run("delete_truncations", parents)
+        while parents := self._store.idle_parents(after, STEP):
+            after = parents[-1]
+            self._store.delete_parents(parents)
             yield
-        with self._database.write(durable=False) as transaction:
-            transaction.run("delete_clients", {"before": self._ancient})
+        self._store.delete_clients(self._ancient)
         yield
 
     def _orphans(self) -> Iterator[None]:
-        """Files that no task knows of: of tries before the last, of launches cut short."""
-        orphans = Orphans(self.home.folder, self._now - ORPHAN_AGE)
+        """Unlink files that belong to no task: of attempts before the last, of launches cut short."""
+        orphans = Orphans(self._home.folder, self._now - ORPHAN_AGE)
         before = 2**62
-        while orphans and (rows := self._read("list_file_users", {"before": before, "limit": LOOK})):
-            before = rows[-1]["number"]
-            orphans.spare(rows)
+        while orphans and (tasks := self._store.file_users(before, LOOK)):
+            before = tasks[-1].number
+            orphans.spare(tasks)
             yield
         self._unlink(orphans)
-
-    def _read(self, name: str, values: dict[str, int] | dict[str, object]) -> list[Row]:
-        with self._database.read() as transaction:
-            return transaction.all(name, values)
-
-    def _repeat(self, step: Callable[[], int]) -> Iterator[None]:
-        while step() == STEP:
-            yield
 
     def _unlink(self, paths: Iterable[Path]) -> None:
         for path in paths:
             try:
                 with failpoint("prune.unlink"):
                     path.unlink()
-            except FileNotFoundError:  # its output is in the database, or it wrote nothing
+            except FileNotFoundError:  # its output is in the database, or there was none
                 continue
             self.done.files += 1
 
 
 class Orphans:
-    """Old files in the home that no task was found for, yet."""
+    """Old files in the home that belong to no task, as far as it was looked."""
 
     def __init__(self, folder: Path, before: int) -> None:
-        """Suspect the files of tries and the copied inputs that were last changed before a time."""
+        """List the outputs and the copied inputs that were last changed before a time."""
         self._files = dict(_old_files(folder, before))
 
     def __bool__(self) -> bool:
@@ -195,21 +164,26 @@ class Orphans:
     def __iter__(self) -> Iterator[Path]:
         return iter(self._files)
 
-    def spare(self, rows: Iterable[Row]) -> None:
-        """Clear those that belong to these tasks."""
-        owners = {str(row["claim"]) for row in rows} | {row["stdin_file"] for row in rows}
+    def spare(self, tasks: Iterable[FileUser]) -> None:
+        """Remove the files of these tasks from the list."""
+        owners = {str(task.claim) for task in tasks} | {task.stdin_file for task in tasks}
         self._files = {path: owner for path, owner in self._files.items() if owner not in owners}
 
 
-def _portions(events: list[Row]) -> Iterator[list[Row]]:
+def _repeat(delete: Callable[[int], int]) -> Iterator[None]:
+    while delete(STEP) == STEP:
+        yield
+
+
+def _portions(events: Sequence[OldEvent]) -> Iterator[list[OldEvent]]:
     """Split events so that each part, and the tasks that its batches report, are `STEP` rows or one event."""
-    part: list[Row] = []
+    part: list[OldEvent] = []
     room = STEP
     for event in events:
-        room -= 1 + event["tasks"]
+        room -= 1 + event.tasks
         if part and room < 0:
             yield part
-            part, room = [], STEP - 1 - event["tasks"]
+            part, room = [], STEP - 1 - event.tasks
         part.append(event)
     if part:
         yield part
@@ -224,7 +198,7 @@ def _old_files(folder: Path, before: int) -> Iterator[tuple[Path, str]]:
 
 
 def _changed(path: Path) -> float:
-    """When a file was last changed, in milliseconds since 1970; one that is gone, just now."""
+    """Return when a file was last changed, in milliseconds since 1970; a file that is gone was changed just now."""
     try:
         return path.stat().st_mtime * 1000
     except FileNotFoundError:  # its task has just been settled

@@ -1,62 +1,80 @@
-"""Sessions, and who is behind them: whose successor is who, and which process of a client was last seen with which."""
+"""A session takes over what another one waits for: its tasks, and the batches that it has not read.
+
+A client may continue under another ID: `/clear` makes a new one, and a conversation that is resumed or forked has
+another ID than the one its servers were started with. So each process of a client is recorded with the session it was
+last seen with. When it is seen with another one, that one adopts the former.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import clock
-from .sqlite.database import Transaction
+from ..errors import InvalidInput
+from ..model.event import EVERYONE
+from ..validation import Text
+from .applied_config import applied_configuration
 
 if TYPE_CHECKING:
     from ..machine.identity import Identity
+    from .interface import Store
+    from .values import Adopted
 
-#: After the name of a client's process: what its server knows, which only a hook's word can make good.
+#: Follows the name of a client's process where its server is meant: only a hook can correct what the server assumes.
 SERVER = " server"
 
-
-def successor_of(transaction: Transaction, parent: str | None) -> str | None:
-    """The session that a session's launches and notices go to; it is its own successor unless another adopted it."""
-    return transaction.value("get_successor", {"parent": parent}) or parent
+_NAME = Text(max_bytes=1024, non_empty=True)
 
 
-def set_successor(transaction: Transaction, parent: str, successor: str) -> None:
-    """Make `successor` the successor of `parent`, and of every session that `parent` succeeded."""
-    clear_successor(transaction, successor)
-    transaction.run("move_successors", {"parent": parent, "successor": successor})
-    transaction.run("set_successor", {"parent": parent, "successor": successor})
+def adopt(store: Store, parent: str, successor: str) -> Adopted:
+    """Give `successor` all notifications that `parent` has not received, and those of its tasks still to come.
+
+    Batches that a consumer of `parent` has not acknowledged are delivered to `successor` under new numbers, so that no
+    reader has passed them. What a consumer had acknowledged for `parent` is acknowledged for `successor`, unless
+    something else is unread there. Later launches for `parent` belong to `successor`, until `parent` adopts.
+    Raises InvalidInput, Temporary.
+    """
+    _validate(parent, successor)
+    adopted = store.sessions.adopt(parent, successor, applied_configuration(store).notification_max_batch)
+    store.home.wake("flusher")
+    return adopted
 
 
-def clear_successor(transaction: Transaction, parent: str) -> None:
-    """Have a session be its own successor."""
-    transaction.run("clear_successor", {"parent": parent})
+def session_switched(store: Store, process: Identity, session: str, successor: str) -> None:
+    """Record that a client's process continues in a session, which adopts those that the process was in before.
+
+    A session that another living process is in is not adopted. Raises InvalidInput, Temporary.
+    """
+    for former in {one for one in store.sessions.of_process(process) if one not in (None, session)}:
+        assert former is not None, "None was left out"
+        if not _is_held(store, former, process):
+            adopt(store, former, session)
+    session_seen(store, process, session, successor)
 
 
-def session_of(transaction: Transaction, process: Identity) -> str | None:
-    """The session that a client's process was last seen with."""
-    found: str | None = transaction.value("get_session", {"process": process.name})
-    return found
+def session_seen(store: Store, process: Identity, session: str, successor: str) -> None:
+    """Record that a client's process is in a session, which succeeds itself from now on.
+
+    A session that had adopted it (`successor`) is adopted, unless another living process is in that one. Raises
+    InvalidInput, Temporary.
+    """
+    if successor != session and not _is_held(store, successor, process):
+        adopt(store, successor, session)
+    store.sessions.record(process, session)
 
 
-def note_session(transaction: Transaction, process: Identity, session: str) -> None:
-    """Remember which session a client's process is seen with now."""
-    transaction.run("set_session", {"process": process.name, "session": session, "at": clock.now()})
-
-
-def served_for(transaction: Transaction, process: Identity) -> str | None:
-    """The session that a server of the client's launched for, before any hook said in which one the client is."""
-    found: str | None = transaction.value("get_session", {"process": process.name + SERVER})
-    return found
-
-
-def note_served(transaction: Transaction, process: Identity, session: str) -> None:
-    """Remember for which session a server of a client's process launches."""
-    transaction.run("set_session", {"process": process.name + SERVER, "session": session, "at": clock.now()})
-
-
-def is_held(transaction: Transaction, session: str, process: Identity) -> bool:
-    """Whether another living process than this one was last seen with a session."""
+def _is_held(store: Store, session: str, process: Identity) -> bool:
+    """Return True if another living process than this one was last seen with a session."""
     from ..machine.identity import Identity
 
-    names = (row["process"] for row in transaction.all("list_clients_of", {"session": session}))
+    names = store.sessions.clients_of(session)
     others = (name for name in names if name != process.name and not name.endswith(SERVER))
     return any(Identity.named(name).alive() is not False for name in others)
+
+
+def _validate(parent: str, successor: str) -> None:
+    for name, value in (("from", parent), ("to", successor)):
+        _NAME.check(value, name)
+        if value == EVERYONE:
+            raise InvalidInput(f"{name}: expected one session, got '*'.", field=name)
+    if parent == successor:
+        raise InvalidInput(f"to: expected another session than {parent}.", field="to")

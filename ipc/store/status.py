@@ -1,4 +1,4 @@
-"""Who runs what, as one document, for the command line and the socket, with and without a supervisor."""
+"""The status document: running processes, limits and queue lengths."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import clock
-from ..config.settings import BackgroundConfig
 from ..home import Home
 from ..machine.distribution import version
-from .events import EventLog
-from .groups import Group, Groups
-from .processes import Process, ProcessTable, Running
-from .sqlite.database import Database, sqlite_version
+from ..machine.presence import Presence
+from .interface import Store
+from .sqlite.file.database import sqlite_version
+from .values import Group, Process, Running
 
 Document = dict[str, Any]
 
@@ -20,19 +19,19 @@ Document = dict[str, Any]
 ROLES = {"supervisor": "supervisor", "flusher": "flusher", "forkServer": "forkserver"}
 
 
-def status(database: Database, config: BackgroundConfig) -> Document:
-    """The status of a home, in the shape of `status --json`."""
-    log = EventLog(database)
-    return blank(database.home) | {
-        **_roles(database),
-        "workers": _workers(ProcessTable(database)),
-        "keys": [_key(group) for group in Groups(database, config).all()],
-        "log": {"id": log.id(), "lastSeq": log.last_seq(), "unbatched": log.count_unbatched()},
+def status(store: Store) -> Document:
+    """Return the status of a home, in the shape of `status --json`."""
+    events = store.events
+    return blank(store.home) | {
+        **_roles(store),
+        "workers": _workers(store),
+        "keys": [_key(group) for group in store.limits.groups()],
+        "log": {"id": events.id(), "lastSeq": events.last_seq(), "unbatched": events.count_unbatched()},
     }
 
 
 def blank(home: Home) -> Document:
-    """The status of a home in which nothing was ever launched."""
+    """Return the status of a home in which nothing was ever launched."""
     return {
         "supervisor": None,
         "flusher": None,
@@ -47,35 +46,34 @@ def blank(home: Home) -> Document:
     }
 
 
-def _roles(database: Database) -> Document:
-    table = ProcessTable(database)
-    living = {name: table.presence.holder(role) for name, role in ROLES.items()}
+def _roles(store: Store) -> Document:
+    living = {name: Presence(store.home).holder(role) for name, role in ROLES.items()}
     roles: Document = {name: None if pid is None else {"pid": pid} for name, pid in living.items()}
     if living["supervisor"] is not None:
-        roles["supervisor"]["startedAt"] = _started_at(table, living["supervisor"])
+        roles["supervisor"]["startedAt"] = _started_at(store, living["supervisor"])
     return roles
 
 
-def _started_at(registry: ProcessTable, pid: int) -> str | None:
-    since = registry.started_at("supervisor", pid)
+def _started_at(store: Store, pid: int) -> str | None:
+    since = store.hosts.started_at("supervisor", pid)
     return None if since is None else clock.iso(since)
 
 
-def _workers(registry: ProcessTable) -> list[Document]:
-    """The living workers, those with a task first."""
-    busy = {one.owner.number: one for one in registry.running() if one.owner is not None}
-    living = [one for one in registry.processes("worker") if not registry.presence.is_dead(one.identity)]
-    since = _supervised_since(registry)
-    return sorted((_worker(one, busy, registry, since) for one in living), key=_place)
+def _workers(store: Store) -> list[Document]:
+    """Return the living workers, those with a task first."""
+    busy = {one.owner.number: one for one in store.hosts.running() if one.owner is not None}
+    living = [one for one in store.hosts.processes("worker") if one.identity.alive() is not False]
+    since = _supervised_since(store)
+    return sorted((_worker(one, busy, store, since) for one in living), key=_place)
 
 
-def _supervised_since(registry: ProcessTable) -> int:
-    pid = registry.presence.holder("supervisor")
-    since = None if pid is None else registry.started_at("supervisor", pid)
+def _supervised_since(store: Store) -> int:
+    pid = Presence(store.home).holder("supervisor")
+    since = None if pid is None else store.hosts.started_at("supervisor", pid)
     return since or 0
 
 
-def _worker(worker: Process, busy: Mapping[int, Running], registry: ProcessTable, since: int) -> Document:
+def _worker(worker: Process, busy: Mapping[int, Running], store: Store, since: int) -> Document:
     pid = worker.identity.pid
     running = busy.get(worker.number)
     return {
@@ -83,7 +81,7 @@ def _worker(worker: Process, busy: Mapping[int, Running], registry: ProcessTable
         "concurrencyKey": running.key if running else None,
         "slot": running.slot.number if running else None,
         "taskId": running.id if running else None,
-        "adopted": (registry.started_at("worker", pid) or since) < since,
+        "adopted": (store.hosts.started_at("worker", pid) or since) < since,
     }
 
 

@@ -1,42 +1,31 @@
-"""Reading tasks."""
+"""Tasks, to read: with what they wait for, and with their output."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from .. import clock
 from ..config.settings import BackgroundConfig
 from ..errors import Ambiguous, MoveNotAllowed, NotFound
 from ..machine.presence import Presence
-from ..model.fields import LIST, OBJECT
 from ..model.task import Task, TaskStatus
-from .sqlite.database import ENDLESS, Database, Row, Transaction, Values
+from .interface import Store
+from .values import Filter, TaskState
 
 Stream = Literal["stdout", "stderr"]
 
-#: The number of tasks after which lists end, unless asked for more or fewer.
-PAGE = 100
 #: More than any task number.
 NEWEST = 2**62
-#: Rows that one transaction reads at most, so that no reader holds the write-ahead log for long.
+#: Tasks that one transaction reads at most: a reader keeps the write-ahead log from being reused.
 CHUNK = 1000
 #: Seconds for which a supervisor that was found running is not looked up again.
 SUPERVISED_FOR = 0.05
 
-
-class Filter(NamedTuple):
-    """Which tasks a list shows. `cursor` is a page's `next`; `limit` None: all; a page fills about `room` bytes."""
-
-    status: TaskStatus | None = None
-    parent: str | None = None
-    model: str | None = None
-    limit: int | None = PAGE
-    cursor: str | None = None
-    room: int = ENDLESS
+#: What a pending task may wait for that counts only while a supervisor is running.
+_OF_SUPERVISOR = (None, "slot", "cap")
 
 
 class Page(NamedTuple):
@@ -47,14 +36,13 @@ class Page(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A piece of what a task wrote; `offset` is where the next piece starts, `eof` whether nothing more can come."""
+    """A piece of a task's output; `offset` is where the next piece starts, `eof` whether no more can come."""
 
     data: bytes
     offset: int
     eof: bool
 
 
-Rows = list[Row]
 Ids = list[str]
 Found = list[Task]
 
@@ -62,136 +50,120 @@ Found = list[Task]
 class Tasks:
     """The tasks of a home, to read."""
 
-    def __init__(self, database: Database, config: BackgroundConfig) -> None:
-        """Read from this database; `config` says how many workers there may be."""
-        self.database = database
-        self.home = database.home
+    def __init__(self, store: Store, config: BackgroundConfig) -> None:
+        """Read from this store."""
+        self.store = store
+        self.home = store.home
         self.config = config
         self._presence = Presence(self.home)
         self._supervised_until = 0.0
 
     def get(self, id: str) -> Task:
-        """One task, whole. Raises NotFound."""
-        with self.database.read() as transaction:
-            row = row_of(transaction, id)
-        if row is None:
-            raise NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
-        return self._seen([said_of(row)])[0]
+        """Return a task, whole. Raises NotFound."""
+        task = self.store.tasks.get(id)
+        if task is None:
+            raise self._no_task(id)
+        return self._seen([task])[0]
 
     def list(self, which: Filter) -> Page:
-        """Tasks, newest first, without their inputs."""
+        """Return tasks, newest first, without their inputs."""
         before = int(which.cursor) if which.cursor else NEWEST
         left = NEWEST if which.limit is None else which.limit
         tasks: list[Task] = []
         while True:
-            most = min(left, CHUNK)
-            rows, fit = self._rows(which, before, most)
-            tasks += self._seen([said_of(row) for row in rows])
-            left -= len(rows)
-            if fit and len(rows) < most:
+            limit = min(left, CHUNK)
+            found, before, is_cut = self.store.tasks.page(which, before, limit)
+            tasks += self._seen(found)
+            left -= len(found)
+            if len(found) < limit and not is_cut:
                 return Page(tasks, None)
-            before = rows[-1]["number"]
-            if left <= 0 or not fit:
+            if left <= 0 or is_cut:
                 return Page(tasks, str(before))
 
     def whole(self, which: Filter) -> Found:
-        """The tasks of a list, oldest first, with their inputs."""
+        """Return the tasks of a list, oldest first, with their inputs."""
         tasks = self.list(which).tasks[::-1]
-        return [task for start in range(0, len(tasks), CHUNK) for task in self._filled(tasks[start : start + CHUNK])]
-
-    def _filled(self, tasks: Found) -> Found:
-        ids = json.dumps([task.id for task in tasks])
-        with self.database.read() as transaction:
-            rows = {row["id"]: row for row in transaction.all("list_prompts", {"ids": ids})}
-        return [_with_input(task, rows[task.id]) if task.id in rows else task for task in tasks]
+        chunks = (tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK))
+        return [task for chunk in chunks for task in self.store.tasks.with_inputs(chunk)]
 
     def find(self, prefix: str) -> str:
-        """The whole id that a prefix (with or without `bg-`) or `-` (the last one launched) means.
+        """Return the ID that a prefix (with or without `bg-`) means; `-` means the task that was launched last.
 
         Raises NotFound, Ambiguous.
         """
-        with self.database.read() as transaction:
-            found = transaction.all(*_search(prefix))
-        ids = [row["id"] for row in found]
+        ids = self.store.tasks.find(prefix)
         if not ids:
-            raise NotFound(f"There is no task {prefix} in {self.home.folder}.", field="id")
+            raise self._no_task(prefix)
         if len(ids) > 1 and prefix not in ids:
             raise Ambiguous(f"Several tasks start with {prefix}: {', '.join(ids[:2])} …; give more of the id.")
-        return prefix if prefix in ids else str(ids[0])
+        return prefix if prefix in ids else ids[0]
 
     def output(self, id: str, stream: Stream, offset: int, limit: int, claim: int | None = None) -> Output:
-        """What a task's last try wrote to one stream, from byte `offset`, at most `limit` bytes. Raises NotFound.
+        """Return at most `limit` bytes of one stream of a task's last attempt, from byte `offset`. Raises NotFound.
 
-        With a claim, what the try of that claim wrote.
+        With a claim, the output of the attempt of that claim.
         """
         state = self._state(id)
-        wanted = claim or state["claim"]
+        wanted = claim or state.claim
         if wanted is None:
-            return Output(b"", offset, TaskStatus(state["status"]).ended)
-        over = state["status"] != "running" or state["claim"] != wanted
+            return Output(b"", offset, state.status.ended)
+        over = state.status is not TaskStatus.RUNNING or state.claim != wanted
         found = self._piece(wanted, stream, offset, limit) or self._piece(wanted, stream, offset, limit)
         data, end, size = found or (b"", offset, 0)
         return Output(data, end, over and end >= size)
 
-    def try_of(self, id: str) -> int | None:
-        """The claim of a task's last try, by which its output is known; None before the first. Raises NotFound."""
-        claim: int | None = self._state(id)["claim"]
-        return claim
+    def claim_of(self, id: str) -> int | None:
+        """Return the claim of a task's last attempt, by which its output is known; None before it. Raises NotFound."""
+        return self._state(id).claim
 
     def _piece(self, claim: int, stream: Stream, offset: int, limit: int) -> tuple[bytes, int, int] | None:
-        """From the database or from the file, with its end and the whole size; None where it has just moved between."""
-        values = {"claim": claim, "stream": stream, "offset": offset, "limit": limit}
-        with self.database.read() as transaction:
-            row = transaction.one("get_output", values)
-        if row is not None:
-            return row["data"], offset + len(row["data"]), row["size"]
+        """Return a piece of an output, its end and the whole size; None if the output has just moved to the store."""
+        found = self.store.tasks.output(claim, stream, offset, limit)
+        if found is not None:
+            data, size = found
+            return data, offset + len(data), size
         try:
             return _read_at(self.home.output(claim, stream), offset, limit)
         except FileNotFoundError:
             return None
 
-    def refuse_own_slot(self, ids: Ids) -> None:
-        """Refuse to wait, from within a task, for one that waits for the only slot there is: that task has it.
+    def refuse_self_deadlock(self, ids: Ids) -> None:
+        """Refuse to wait, from within a task, for one that waits for the only slot of its group: that task has it.
 
-        Raises MoveNotAllowed. Of longer rings nothing is known here: who else waits for whom.
+        Raises MoveNotAllowed. Longer rings are not found.
         """
         mine = os.environ.get("BACKBURNER_TASK_ID")
         if mine is None:
             return
-        with self.database.read() as transaction:
-            found = {id: transaction.value("find_slot_deadlock", {"id": id, "mine": mine}) for id in ids}
-        for id, group in found.items():
-            if group is not None:
-                raise MoveNotAllowed(
-                    f"Task {id} waits for the only slot of {group}, which this very task has: to wait for it would "
-                    f"never end. Give it another key (--key), or allow two: backburner limit '{group}' 2."
-                )
+        for id, group in self.store.tasks.slot_deadlocks(ids, mine).items():
+            raise MoveNotAllowed(
+                f"Task {id} waits for the only slot of {group}, which this very task has: to wait for it would "
+                f"never end. Give it another key (--key), or allow two: backburner limit '{group}' 2."
+            )
 
-    def going_on(self, ids: Sequence[str]) -> Ids:
-        """Those of some tasks that have not ended. Raises NotFound."""
-        with self.database.read() as transaction:
-            states = {id: state_of(transaction, id, self.home.folder)["status"] for id in ids}
-        return [id for id, status in states.items() if not TaskStatus(status).ended]
+    def still_unfinished(self, ids: Sequence[str]) -> Ids:
+        """Return those of some tasks that have not ended. Raises NotFound."""
+        return self.store.tasks.unfinished_of(ids)
 
     def unfinished(self, parent: str | None = None) -> Ids:
-        """Ids of the pending and running tasks of one parent, or of all, oldest first."""
-        with self.database.read() as transaction:
-            return [row["id"] for row in transaction.all("list_unfinished_ids", {"parent": parent})]
+        """Return the IDs of the pending and running tasks of one session, or of all, oldest first."""
+        return self.store.tasks.unfinished(parent)
 
-    def _rows(self, which: Filter, before: int, most: int) -> tuple[Rows, bool]:
-        values = {"status": which.status, "parent": which.parent, "model": which.model, "before": before, "limit": most}
-        with self.database.read() as transaction:
-            return transaction.some(_list_statement(which), values, which.room)
+    def _state(self, id: str) -> TaskState:
+        state = self.store.tasks.state(id)
+        if state is None:
+            raise self._no_task(id)
+        return state
 
-    def _state(self, id: str) -> Row:
-        with self.database.read() as transaction:
-            return state_of(transaction, id, self.home.folder)
+    def _no_task(self, id: str) -> NotFound:
+        return NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
 
-    def _seen(self, rows: Sequence[Values]) -> Found:
-        """Tasks from what `task_rows` says of them, with what they wait for."""
-        waits = any(row["status"] == TaskStatus.PENDING for row in rows)
-        supervised = waits and self._is_supervised()
-        return [_task(row, self._waiting_for(row, supervised)) for row in rows]
+    def _seen(self, tasks: Sequence[Task]) -> Found:
+        """Return tasks with what they wait for: without a supervisor, ready ones wait for it."""
+        waits = any(_waits_for_supervisor(task) for task in tasks)
+        if not waits or self._is_supervised():
+            return [*tasks]
+        return [replace(task, waiting_for="supervisor") if _waits_for_supervisor(task) else task for task in tasks]
 
     def _is_supervised(self) -> bool:
         """Return True if a supervisor is running, or was within `SUPERVISED_FOR`. One that starts is seen at once."""
@@ -200,73 +172,23 @@ class Tasks:
             self._supervised_until = now + SUPERVISED_FOR
         return now < self._supervised_until
 
-    def _waiting_for(self, row: Values, supervised: bool) -> str | None:
-        if row["status"] != TaskStatus.PENDING:
-            return None
-        if not row["ready"]:
-            return "dependency" if row["blocked"] else "delay"
-        if row["paused"]:
-            return "paused"
-        if not supervised:
-            return "supervisor"
-        if row["full"]:
-            return "slot"
-        most = row["workers"] or self.config.max_workers
-        return "cap" if row["busy"] >= most and row["agent"] != "external" else None
+
+def waiting_for(columns: Mapping[str, Any]) -> str | None:
+    """Return what a pending task waits for, as if a supervisor were running."""
+    if columns["status"] != TaskStatus.PENDING:
+        return None
+    if not columns["ready"]:
+        return "dependency" if columns["blocked"] else "delay"
+    if columns["paused"]:
+        return "paused"
+    if columns["full"]:
+        return "slot"
+    capped = columns["workers"] and columns["busy"] >= columns["workers"] and columns["agent"] != "external"
+    return "cap" if capped else None
 
 
-def row_of(transaction: Transaction, id: str) -> Row | None:
-    """Everything about a task, or None."""
-    return transaction.one("get_task", {"id": id})
-
-
-def whole_rows(transaction: Transaction, after: int, most: int | None) -> Rows:
-    """The next tasks by number, with all that they were launched with; `most` None: all."""
-    return transaction.all("list_whole_tasks", {"after": after, "limit": -1 if most is None else most})
-
-
-def known_task(transaction: Transaction, id: str) -> Task:
-    """A task that is there, but for what it waits for."""
-    row = row_of(transaction, id)
-    assert row is not None, "a task stays until its end was told"
-    return task_of(row)
-
-
-def find_state(transaction: Transaction, id: str) -> Row | None:
-    """Where a task is, or None."""
-    return transaction.one("get_state", {"id": id})
-
-
-def state_of(transaction: Transaction, id: str, folder: object) -> Row:
-    """Where a task is. Raises NotFound."""
-    row = find_state(transaction, id)
-    if row is None:
-        raise NotFound(f"There is no task {id} in {folder}.", field="id")
-    return row
-
-
-def state_of_group(transaction: Transaction, group: str) -> Values:
-    """What pending tasks of a group wait for, which is there."""
-    row = transaction.one("get_group_state", {"limit_group": group})
-    assert row is not None, "its group is ensured before anything waits in it"
-    return said_of(row)
-
-
-def _list_statement(which: Filter) -> str:
-    if which.parent is not None:
-        return "list_tasks_of_parent"
-    if which.status in (TaskStatus.PENDING, TaskStatus.RUNNING):
-        return "list_unfinished_tasks"
-    if which.status in (TaskStatus.ERROR, TaskStatus.CANCELLED):
-        return "list_failed_tasks"
-    return "list_tasks"
-
-
-def _search(prefix: str) -> tuple[str, dict[str, str]]:
-    if prefix == "-":
-        return "get_last_id", {}
-    start = prefix if prefix.startswith("bg-") else f"bg-{prefix}"
-    return "find_ids", {"from": start, "to": start + "~"}
+def _waits_for_supervisor(task: Task) -> bool:
+    return task.status is TaskStatus.PENDING and task.waiting_for in _OF_SUPERVISOR
 
 
 def _read_at(path: os.PathLike[str], offset: int, limit: int) -> tuple[bytes, int, int]:
@@ -291,21 +213,3 @@ def _seek(descriptor: int, offset: int, whence: int, size: int) -> int:
         return os.lseek(descriptor, offset, whence)
     except OSError:
         return size
-
-
-def task_of(row: Row) -> Task:
-    """A task from its row in `task_rows`, but for what it waits for."""
-    return _task(said_of(row), None)
-
-
-def said_of(row: Row) -> Values:
-    """A row's values by name: the row itself would go over its columns for each."""
-    return dict(zip(row.keys(), row, strict=True))
-
-
-def _task(said: Values, waiting_for: str | None) -> Task:
-    return Task.of_columns(said, waiting_for)
-
-
-def _with_input(task: Task, row: Row) -> Task:
-    return replace(task, prompt=row["prompt"], args=LIST.load(row["args"]), kwargs=OBJECT.load(row["kwargs"]))

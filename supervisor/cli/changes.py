@@ -11,7 +11,6 @@ from ...ipc.backoff import Backoff
 from ...ipc.bus.client import EVERYONE, Client
 from ...ipc.errors import BackburnerError
 from ...ipc.machine.presence import Presence
-from ...ipc.store.events import EventLog
 from .context import Context
 
 #: Seconds between two looks at the database: the first, and the longest without and with a bus.
@@ -28,7 +27,7 @@ class ChangeWatch:
         self._notified = threading.Event()
         self._backoff = Backoff(FIRST_DELAY, LONGEST_WITH_BUS, GROWTH)
         self._client = Client(context.home)
-        after = EventLog(self._database).last_seq()
+        after = self._database.events.last_seq()
         self._listener = threading.Thread(target=self._listen, args=(after,), name="watch", daemon=True)
 
     def __enter__(self) -> Self:

@@ -7,13 +7,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from ...ipc.config.settings import BackgroundConfig, ConfigurationMistakes, Reading, read
+from ...ipc.config.files import Reading, read
+from ...ipc.config.settings import BackgroundConfig, ConfigurationMistakes
 from ...ipc.errors import BadHome, InvalidInput, NotFound
 from ...ipc.home import Home
 
 if TYPE_CHECKING:
+    from ...ipc.store.interface import Store
     from ...ipc.store.queue import Queue
-    from ...ipc.store.sqlite.database import Database
     from ...ipc.store.tasks import Tasks
 
 
@@ -22,7 +23,7 @@ class Context:
 
     def __init__(self) -> None:
         self.home_option: str | None = None
-        self._database: Database | None = None
+        self._database: Store | None = None
         self._warned = False
 
     def __enter__(self) -> Self:
@@ -80,14 +81,13 @@ class Context:
             self.home.check()
 
     @property
-    def database(self) -> Database:
+    def database(self) -> Store:
         """The database, created where it is missing. Raises BadHome."""
         if self._database is None:
-            from ...ipc.store.sqlite.database import Database
-
             self.home.prepare()
-            durability = self._reading.config.durability
-            self._database = Database(self.home, durability)
+            from ...ipc.store import open_store
+
+            self._database = open_store(self.home, self.config, "command")
         return self._database
 
     @cached_property
@@ -113,7 +113,7 @@ class Context:
             raise InvalidInput("id: expected at least one digit of the ID", field="id")
         return self.tasks.find(id)
 
-    def _existing_database(self) -> Database:
+    def _existing_database(self) -> Store:
         if not self.has_database:
             raise NotFound(f"there are no tasks in {self.home.folder}", field="id")
         return self.database

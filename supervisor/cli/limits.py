@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from ...ipc.store.groups import Group, Groups
+from ...ipc.store.groups import Groups
+from ...ipc.store.values import Group
 from ...ipc.validation import Text
 from .context import Context
 from .options import Command

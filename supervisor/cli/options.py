@@ -59,7 +59,7 @@ def complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     """Return the IDs of the newest tasks that start with `incomplete`."""
     from contextlib import suppress
 
-    from ...ipc.store.tasks import Filter
+    from ...ipc.store.values import Filter
 
     found: list[str] = []
     with Context() as context, suppress(BackburnerError):

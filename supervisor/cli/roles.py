@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping
 from pathlib import Path
 
-from ...ipc.config import settings
+from ...ipc.config import files
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
@@ -23,7 +23,7 @@ def run_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> No
     from ..supervisor import Source, Supervisor
 
     def read() -> tuple[BackgroundConfig, list[Path]]:
-        return settings.load(home, cwd, overrides), settings.sources(home, cwd)
+        return files.load(home, cwd, overrides), files.sources(home, cwd)
 
     supervisor = Supervisor(home, Source(read, fork_server_command(home)))
     supervisor.run()

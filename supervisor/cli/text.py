@@ -9,7 +9,7 @@ from ...ipc.model.task import Task, TaskStatus
 from .context import Context
 
 if TYPE_CHECKING:
-    from ...ipc.store.groups import Group
+    from ...ipc.store.values import Group
 
 
 def short_id(id: str) -> str:

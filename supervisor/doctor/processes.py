@@ -13,7 +13,7 @@ from ...ipc.machine.distribution import version
 from ...ipc.machine.lock import holder
 from ...ipc.machine.presence import Presence
 from ...ipc.machine.proc import is_stopped, start_ticks
-from ...ipc.store.processes import ProcessTable, Running
+from ...ipc.store.values import Running
 from ..execution.process_tree import marked_processes
 from .finding import Finding
 from .storage import Contents
@@ -98,8 +98,8 @@ def check_orphans(contents: Contents) -> Iterator[Finding]:
 
 
 def _dead(contents: Contents) -> list[Running]:
-    table = ProcessTable(contents.database)
-    return [one for one in table.running() if one.is_orphaned(table.presence)]
+    presence = Presence(contents.home)
+    return [one for one in contents.store.hosts.running() if one.is_orphaned(presence)]
 
 
 def check_strays(contents: Contents) -> Iterator[Finding]:
@@ -114,4 +114,4 @@ def check_strays(contents: Contents) -> Iterator[Finding]:
 
 
 def _claims(contents: Contents) -> set[int]:
-    return {one.claim for one in ProcessTable(contents.database).running()}
+    return {one.claim for one in contents.store.hosts.running()}

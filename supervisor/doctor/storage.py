@@ -18,8 +18,10 @@ from ...ipc.home import Home
 from ...ipc.machine.distribution import INSTALL_COMMAND
 from ...ipc.machine.presence import Presence
 from ...ipc.store.applied_config import applied_configuration
-from ...ipc.store.sqlite.database import SCHEMA, Inspection, sqlite_version
-from ...ipc.store.sqlite.wal import readers
+from ...ipc.store.interface import Store
+from ...ipc.store.sqlite.file.database import SCHEMA, sqlite_version
+from ...ipc.store.sqlite.file.inspection import Inspection
+from ...ipc.store.sqlite.file.wal import readers
 from .finding import NOTE, Finding
 
 MEGABYTE = 1024 * 1024
@@ -44,13 +46,14 @@ OLDEST = (3, 37, 0)
 class Contents:
     """A readable database of the current schema, opened for inspection."""
 
-    database: Inspection
+    store: Store
+    wal_bytes: int
     config: BackgroundConfig
 
     @property
     def home(self) -> Home:
         """The state directory."""
-        return self.database.home
+        return self.store.home
 
     @property
     def is_supervised(self) -> bool:
@@ -71,7 +74,7 @@ def check_database(home: Home, checks: Iterable[Callable[[Contents], Iterator[Fi
         with closing(Inspection(home)) as database:
             found = [*_check_integrity(database), *_check_schema(database)]
             if database.version() == SCHEMA:
-                contents = Contents(database, applied_configuration(database))
+                contents = Contents(database, database.wal_bytes(), applied_configuration(database))
                 found += chain.from_iterable(check(contents) for check in checks)
             return found
     except Damaged as error:
@@ -106,7 +109,7 @@ def _older_schema(database: Inspection, what: str) -> Finding:
     return Finding("schema", what, "The next supervisor migrates it.", "backburner restart", NOTE)
 
 
-def check_sqlite(version: str | None = None) -> Iterator[Finding]:
+def check_engine(version: str | None = None) -> Iterator[Finding]:
     """Report a SQLite that is too old, or that has the WAL-reset bug."""
     version = version or sqlite_version()
     numbers = tuple(map(int, version.split(".")))
@@ -163,7 +166,7 @@ def check_leftovers(home: Home) -> Iterator[Finding]:
 
 def check_log_size(contents: Contents) -> Iterator[Finding]:
     """Report a write-ahead log that cannot be shortened, with the processes that prevent it."""
-    size = contents.database.wal_bytes()
+    size = contents.wal_bytes
     if size > LONG_LOG:
         pids = [str(pid) for pid in readers(contents.home.database)]
         by = f"; process {', '.join(pids)} reads an old state of the database" if pids else ""

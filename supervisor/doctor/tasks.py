@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ...ipc import clock
-from ...ipc.store.events import EventLog
-from ...ipc.store.groups import Groups
 from .finding import NOTE, PROBLEM, Finding
 from .storage import Contents
 
@@ -23,7 +21,7 @@ MAX_READERS = 5
 
 def check_waiting(contents: Contents) -> Iterator[Finding]:
     """Report pending tasks that are not started, because no supervisor runs or their key is paused."""
-    groups = Groups(contents.database, contents.config).all()
+    groups = contents.store.limits.groups()
     waiting = sum(group.pending for group in groups)
     if waiting and not contents.is_supervised:
         what = f"No supervisor runs for {contents.home.folder}; pending tasks: {waiting}."
@@ -35,7 +33,7 @@ def check_waiting(contents: Contents) -> Iterator[Finding]:
 
 def check_limits(contents: Contents) -> Iterator[Finding]:
     """Report keys with more running tasks than their limit."""
-    for group in Groups(contents.database, contents.config).all():
+    for group in contents.store.limits.groups():
         if group.limit and group.running > group.limit:
             what = f"{group.name} has more running tasks ({group.running}) than its limit ({group.limit})."
             why = "The limit was lowered; tasks beyond it run until they end."
@@ -45,7 +43,7 @@ def check_limits(contents: Contents) -> Iterator[Finding]:
 def check_batches(contents: Contents) -> Iterator[Finding]:
     """Report outcomes whose notification is late."""
     late = clock.now() - contents.config.notification_batch_window_ms - LATE
-    unbatched = EventLog(contents.database).unbatched()
+    unbatched = contents.store.events.unbatched()
     waiting = {parent: count for parent, (count, since) in unbatched.items() if since < late}
     if waiting:
         what = f"Undelivered outcomes: {sum(waiting.values())} (sessions: {len(waiting)})."
@@ -55,19 +53,16 @@ def check_batches(contents: Contents) -> Iterator[Finding]:
 
 def check_readers(contents: Contents) -> Iterator[Finding]:
     """Report consumers that have stopped acknowledging events."""
-    with contents.database.read() as transaction:
-        rows = transaction.all("list_lagging", {"before": clock.now() - OLD, "limit": MAX_READERS})
-    for row in rows:
-        what = f"Consumer {row['consumer']} of {row['parent']} has not acknowledged events that are over a day old."
+    for parent, consumer in contents.store.events.lagging(clock.now() - OLD, MAX_READERS):
+        what = f"Consumer {consumer} of {parent} has not acknowledged events that are over a day old."
         why = "They are kept for it, up to ten times as long as retention_days."
-        fix = f"backburner listen --parent {row['parent']} --consumer {row['consumer']} --ack --until-now"
+        fix = f"backburner listen --parent {parent} --consumer {consumer} --ack --until-now"
         yield Finding("readers", what, why, fix, NOTE)
 
 
 def check_clock(contents: Contents) -> Iterator[Finding]:
     """Report a wall clock that was set back."""
-    with contents.database.read() as transaction:
-        newest = transaction.value("get_newest_time")
+    newest = contents.store.maintenance.newest_time()
     ahead = 0 if newest is None else newest - clock.now()
     if ahead > AHEAD:
         what = f"The newest event is {ahead // 1000} s in the future: the clock was set back."

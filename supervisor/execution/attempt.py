@@ -7,7 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from contextlib import suppress
 
-from ...ipc.config.settings import AgentConfig
+from ...ipc.config.agents import AgentConfig
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.model.claim import Claimed

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from ...ipc.config.agents import AgentConfig, Arguments
 from ...ipc.config.environment import is_foreign
-from ...ipc.config.settings import AgentConfig, Arguments
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.model.claim import Claimed, Taken, decoded_environment

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 
 from ...ipc import clock
-from ...ipc.config.settings import AgentConfig
+from ...ipc.config.agents import AgentConfig
 from ...ipc.machine.proc import own_children
 from ...ipc.model.claim import Claimed, Settlement
 from ...ipc.model.task import TaskStatus
 from ...ipc.store.queue import Queue
+from ...ipc.store.values import Verdict
 from .attempt import Attempt, CallAttempt, ProcessAttempt
 from .journal import Journal
 from .monitor import Monitor
@@ -85,11 +86,11 @@ class Run:
     def _note_progress(self, now: float) -> None:
         text = self._progress.check(now)
         if text is not None:
-            self._queue.note_progress(self.claimed.number, self.claimed.claim, text)
+            self._queue.record_progress(self.claimed.number, self.claimed.claim, text)
 
     def _note_pid(self) -> None:
         self._note_pid_at = float("inf")
-        self._queue.note_pid(self.claimed.number, self.claimed.claim, self.attempt.pid)
+        self._queue.store.queue.record_pid(self.claimed.number, self.claimed.claim, self.attempt.pid)
         self.check_verdict = True  # one may have been written before this worker could be notified
 
     def _check_vitals(self, now: float) -> Settlement | None:
@@ -103,7 +104,7 @@ class Run:
 
     def _note_stale(self, idle_ms: int) -> Settlement | None:
         self._is_stale = True
-        self._queue.note_stale(self.claimed.number, self.claimed.claim, idle_ms)
+        self._queue.record_stale(self.claimed.number, self.claimed.claim, idle_ms)
         if self._queue.config.stale_action == "notify":
             return None
         return self._stop(Outcome(error=f"It gave no sign of life for {idle_ms} ms.", error_kind="stalled"))
@@ -146,7 +147,9 @@ class Run:
     def _write_verdict(self, settlement: Settlement) -> None:
         """Write the verdict before the tree is ended, so that a crash meanwhile does not change it."""
         text = settlement.result if settlement.status is TaskStatus.COMPLETED else settlement.error
-        self._queue.decide(settlement.number, settlement.claim, settlement.status, text, settlement.error_kind)
+        self._queue.record_verdict(
+            settlement.number, settlement.claim, Verdict(settlement.status, text, settlement.error_kind)
+        )
 
     def _leaves_children(self) -> bool:
         requested = self.claimed.leave_children

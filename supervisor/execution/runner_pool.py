@@ -13,7 +13,7 @@ from typing import Any
 
 from ...ipc.errors import Temporary
 from ...ipc.failpoints import failpoint
-from ...ipc.store.sqlite.database import Database
+from ...ipc.store.interface import Store
 from ..role import name_process, reuse_large_blocks
 from ..system.children import close_descriptors, fork
 from ..system.signals import let_through, restore_default
@@ -200,7 +200,7 @@ class LazyRunner:
     A worker has one runner in its life. When that can no longer be used, the worker is replaced.
     """
 
-    def __init__(self, database: Database, start: Callable[[Runner], object]) -> None:
+    def __init__(self, database: Store, start: Callable[[Runner], object]) -> None:
         """Start no runner yet. `start` is called with it once it exists.
 
         A fork must not inherit `database`: it is closed before, and opened again by its next transaction.

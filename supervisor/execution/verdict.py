@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from ...ipc.config.agents import OWN_SESSION, AgentConfig
 from ...ipc.config.extract import pick, read
-from ...ipc.config.settings import OWN_SESSION, AgentConfig
 from ..system.children import signal_name
 from .outcome import Outcome
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from ...ipc.machine import proc
 from ...ipc.machine.identity import Identity
-from ...ipc.store.sessions import note_served, served_for, session_of, successor_of
-from ...ipc.store.sqlite.database import Database, Transaction
+from ...ipc.store.interface import Store
 
 #: The fields of a call's metadata in which clients put the ID of the session or thread.
 META_FIELDS = ("sessionId", "threadId")
@@ -36,43 +35,37 @@ class SessionResolver:
     def _client(self) -> Identity | None:
         return client_process()
 
-    def session(self, argument: str | None, meta: Meta, database: Database | None) -> str:
+    def session(self, argument: str | None, meta: Meta, store: Store | None) -> str:
         """Return the session of a call.
 
         It is named by the argument, else by the metadata, else by the client's last hook, else by the server's start.
         A client may switch to another session without a call or a restart, but its hooks name the new one.
         """
         named = argument or _first_session((meta or {}).get(name) for name in META_FIELDS)
-        if database is None:
+        if store is None:
             return named or self._started_for
-        with database.read() as transaction:
-            found = named or self._hook_session(transaction) or self._started_for
-            return successor_of(transaction, found) or found
+        return store.sessions.successor(named or self._hook_session(store) or self._started_for)
 
-    def is_notified_by_hook(self, session: str, meta: Meta, database: Database | None) -> bool:
+    def is_notified_by_hook(self, session: str, meta: Meta, store: Store | None) -> bool:
         """Return True if a hook of the client runs after this call and delivers the session's notifications.
 
         A hook delivers only to the client's own session. Unlike the server, it knows whether that session has called
         or a subagent of it, which must not get the notifications.
         """
-        if database is None or HOOK_META_FIELD not in (meta or {}):
+        if store is None or HOOK_META_FIELD not in (meta or {}):
             return False
-        with database.read() as transaction:
-            own = self._hook_session(transaction)
-            return own is not None and session in (own, successor_of(transaction, own))
+        own = self._hook_session(store)
+        return own is not None and session in (own, store.sessions.successor(own))
 
-    def remember_start(self, database: Database) -> None:
+    def remember_start(self, store: Store) -> None:
         """Store the session that this server launches for, unless a hook has named one; later hooks need it."""
         if self._client is None:
             return
-        with database.read() as transaction:
-            known = session_of(transaction, self._client) or served_for(transaction, self._client)
-        if known is None:
-            with database.write(durable=False) as transaction:
-                note_served(transaction, self._client, self._started_for)
+        if store.sessions.of_process(self._client) == (None, None):
+            store.sessions.record_served(self._client, self._started_for)
 
-    def _hook_session(self, transaction: Transaction) -> str | None:
-        return None if self._client is None else session_of(transaction, self._client)
+    def _hook_session(self, store: Store) -> str | None:
+        return None if self._client is None else store.sessions.of_process(self._client)[0]
 
 
 def this_process() -> SessionResolver:

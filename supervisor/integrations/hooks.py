@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from ...ipc.home import Home
 from ...ipc.machine.identity import Identity
-from ...ipc.store.sessions import served_for, session_of, successor_of
-from ...ipc.store.sqlite.database import Database
-from ...ipc.store.sqlite.write_gate import Gate
+from ...ipc.store import open_store
 from .caller import client_process
 from .inbox import Inbox, Unread
-
-#: Seconds that a hook waits for the write gate. What it cannot deliver now, the next hook delivers.
-GATE_TIMEOUT = 0.5
 
 #: By client: the events whose response may add context for the model.
 CONTEXT = {
@@ -66,16 +62,17 @@ class HookRun:
     def __init__(self, home: Home, hook_input: HookInput, client: str) -> None:
         """Open the state directory, which must exist. Raises BadHome, Temporary, Permanent."""
         home.check()
-        Gate.of(home.lock("gate")).patience = GATE_TIMEOUT
-        self._database = Database(home)  # durability "full": what is delivered must not be lost afterwards
+        self._store = open_store(
+            home, DEFAULT_BACKGROUND_CONFIG, "hook"
+        )  # durable: what was delivered must not be lost
         self._input, self._client = hook_input, client
-        self._inbox = Inbox(self._database, hook_input.session)
+        self._inbox = Inbox(self._store, hook_input.session)
 
     def __enter__(self) -> HookRun:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._database.close()
+        self._store.close()
 
     def record_session(self) -> None:
         """Store which session the client's process has; adopt the session that it continues. Raises Temporary."""
@@ -84,20 +81,18 @@ class HookRun:
             return
         successor, known = self._known_sessions(process)
         if {successor, *known} != {self._input.session}:
-            from ...ipc.store.adoption import appear, arrive
+            from ...ipc.store.sessions import session_seen, session_switched
 
-            record = arrive if self._continues_former_session() else appear
-            record(self._database, process, self._input.session, successor)
+            record = session_switched if self._continues_former_session() else session_seen
+            record(self._store, process, self._input.session, successor)
 
     def _continues_former_session(self) -> bool:
         """Return True if a new ID in the same process continues the former session."""
         return self._client == "claude" or (self._input.event, self._input.source) == ("SessionStart", "clear")
 
     def _known_sessions(self, process: Identity) -> tuple[str, set[str | None]]:
-        with self._database.read() as transaction:
-            successor = successor_of(transaction, self._input.session)
-            known = {session_of(transaction, process), served_for(transaction, process)}
-            return successor or self._input.session, known
+        sessions = self._store.sessions
+        return sessions.successor(self._input.session), set(sessions.of_process(process))
 
     def unread(self) -> Unread | None:
         """Return what can be delivered at this event, or None. Raises Temporary."""

@@ -13,8 +13,7 @@ from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.machine.lock import Lock
 from ...ipc.model.event import MODEL
-from ...ipc.store.events import EventLog
-from ...ipc.store.sqlite.database import Database
+from ...ipc.store.interface import Store
 
 #: Batches in one text, and characters of a result or an error in it.
 MAX_BATCHES, MAX_RESULT = 20, 400
@@ -35,31 +34,31 @@ class Unread:
 class Inbox:
     """The notifications of one session, for its model. Works without a supervisor."""
 
-    def __init__(self, database: Database, parent: str) -> None:
+    def __init__(self, store: Store, parent: str) -> None:
         """Read the notifications of the session `parent`."""
-        self._database, self._log = database, EventLog(database)
+        self._store = store
         self.parent = parent
 
     def unread(self) -> Unread | None:
         """Return the unread notifications of tasks that have ended by now, or None. Raises Temporary."""
         self._form_batches()
-        batches = self._log.unread_batches(self.parent, MODEL, MAX_BATCHES)
+        batches = self._store.events.unread_batches(self.parent, MODEL, MAX_BATCHES)
         return Unread(batches[-1][0], text([batch for _, batch in batches])) if batches else None
 
     def acknowledge(self, seq: int) -> None:
         """Mark the notifications up to `seq` as read. Raises Temporary."""
-        self._log.acknowledge(self.parent, MODEL, seq)
+        self._store.events.acknowledge(self.parent, MODEL, seq)
 
     def _form_batches(self) -> None:
         """Batch the outcomes that wait for their window or for a flusher."""
-        if not self._log.has_unbatched(self.parent):
+        if not self._store.events.has_unbatched(self.parent):
             return
         from ...ipc.store.applied_config import applied_configuration  # a hook with nothing to deliver saves its import
 
-        size = applied_configuration(self._database).notification_max_batch
-        while self._log.form_batch(self.parent, size):
+        size = applied_configuration(self._store).notification_max_batch
+        while self._store.events.form_batch(self.parent, size):
             pass
-        self._database.home.wake("flusher")
+        self._store.home.wake("flusher")
 
 
 def delivery_lock(parent: str) -> str:

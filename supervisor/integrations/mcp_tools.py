@@ -18,15 +18,18 @@ from ...ipc.backoff import Backoff
 from ...ipc.bus.client import EVERYONE, Client
 from ...ipc.bus.handlers import PARAMETERS
 from ...ipc.config.environment import captured
-from ...ipc.config.settings import BackgroundConfig, load, read
+from ...ipc.config.files import load, read
+from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervisor, NotFound
 from ...ipc.home import Home
 from ...ipc.machine.presence import Presence
 from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, launch_input
 from ...ipc.model.task import Task, TaskStatus
+from ...ipc.store import open_store
+from ...ipc.store.interface import Store
 from ...ipc.store.queue import Launched, Queue
-from ...ipc.store.sqlite.database import Database
-from ...ipc.store.tasks import Filter, Stream
+from ...ipc.store.tasks import Stream
+from ...ipc.store.values import Filter
 from ...ipc.validation import Integer, ListOf, Nullable, Record, Schema, Shape
 from .caller import Meta, SessionResolver
 
@@ -147,12 +150,12 @@ class ToolService:
         """Open nothing yet: the first launch creates the state directory."""
         self.home = home
         self._sessions = sessions
-        self._opened: Database | None = None
+        self._opened: Store | None = None
         self._starting = asyncio.Lock()
         self._threads = ThreadPoolExecutor(MAX_WAITING, "backburner-wait")
 
     @property
-    def database(self) -> Database | None:
+    def database(self) -> Store | None:
         """The database, if it exists. Raises BadHome, Temporary, Permanent."""
         if self._opened is None and self.home.database.exists():
             self._open()
@@ -308,8 +311,8 @@ class ToolService:
             raise NotFound(f"no task exists in {self.home.folder}", field="id")
         return Queue(self.database, self._valid_config())
 
-    def _open(self) -> Database:
-        self._opened = Database(self.home.prepare(), self._valid_config().durability)
+    def _open(self) -> Store:
+        self._opened = open_store(self.home.prepare(), self._valid_config(), "mcp")
         return self._opened
 
     def _valid_config(self) -> BackgroundConfig:

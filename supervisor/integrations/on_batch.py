@@ -10,9 +10,12 @@ from selectors import EVENT_READ, BaseSelector
 
 from ...ipc import clock
 from ...ipc.backoff import Backoff
+from ...ipc.config.agents import BATCH_PLACEHOLDERS
 from ...ipc.config.environment import of_nobody
-from ...ipc.config.settings import BATCH_PLACEHOLDERS, on_batch
-from ...ipc.store.events import BATCH, EventLog, Line
+from ...ipc.config.files import on_batch
+from ...ipc.model.event import Line
+from ...ipc.store.events import BATCH
+from ...ipc.store.interface import Store
 from ..log import log
 from ..system import children
 
@@ -34,9 +37,9 @@ class BatchCommand:
     A batch that was not delivered when the flusher died is delivered by the next flusher.
     """
 
-    def __init__(self, selector: BaseSelector, log: EventLog) -> None:
+    def __init__(self, selector: BaseSelector, store: Store) -> None:
         """Continue from the cursor, if a command is configured."""
-        self._selector, self._log = selector, log
+        self._selector, self._home, self._log = selector, store.home, store.events
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: children.Watch | None = None
         self._waiting: deque[Line] = deque()
@@ -92,7 +95,7 @@ class BatchCommand:
         self._waiting.extend(line for line in lines if line.type == BATCH)
 
     def _start(self, line: Line) -> None:
-        home = self._log.database.home
+        home = self._home
         values = (line.parent or "", line.message, str(line.seq), str(home.folder))
         placeholders = {f"{{{name}}}": value for name, value in zip(BATCH_PLACEHOLDERS, values, strict=True)}
         command = [filled(element, placeholders) for element in self._command]

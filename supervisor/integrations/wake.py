@@ -12,10 +12,11 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
+from ...ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from ...ipc.errors import Permanent, Temporary
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
-from ...ipc.store.sqlite.database import Database
+from ...ipc.store import open_store
 from .inbox import Inbox, delivering
 
 #: Seconds to wait for a response of opencode.
@@ -57,17 +58,17 @@ class Opencode:
         session = self._session(parent)
         if session is None:
             return
-        database = Database(home)
+        store = open_store(home, DEFAULT_BACKGROUND_CONFIG, "command")
         try:
             with delivering(home, parent):
-                inbox = Inbox(database, parent)
+                inbox = Inbox(store, parent)
                 unread = inbox.unread()
                 if unread is not None:
                     prompt = {"parts": [{"type": "text", "text": unread.text}]}
                     self._request(f"/session/{quote(session)}/prompt_async", prompt)
                     inbox.acknowledge(unread.seq)
         finally:
-            database.close()
+            store.close()
 
     def _session(self, parent: str) -> str | None:
         """Return the session with that ID, or the one of that folder that was used last."""

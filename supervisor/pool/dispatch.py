@@ -7,10 +7,9 @@ from heapq import heapify, heappop, heappush
 
 from ...ipc import clock
 from ...ipc.model.claim import Slot
-from ...ipc.store.groups import Groups, Head
-from ...ipc.store.parking import ParkedSlots
-from ...ipc.store.processes import Process, Running
+from ...ipc.store.groups import Groups
 from ...ipc.store.queue import Queue
+from ...ipc.store.values import Head, Process, Running
 from ..concurrency import ConcurrencyManager
 from .workers import WorkerHandle, Workers
 
@@ -35,7 +34,7 @@ class Dispatch:
         self._heads: dict[str, int] = {}
         self._external: dict[int, Slot] = {}
         self._chained = True
-        self._parked_slots = ParkedSlots(queue.database)
+        self._parked_slots = queue.store.queue
         #: The parked workers, as of the last look or round.
         self._parked: list[WorkerHandle] = []
         #: When to assign slots again because a task will have waited long enough, in seconds (monotonic).
@@ -48,7 +47,7 @@ class Dispatch:
 
     def look(self, running: list[Running]) -> None:
         """Read which groups have ready tasks. Free the slots of external work that has ended: no worker reports it."""
-        self._heads = {group: head for head, group in self._groups.waiting()}
+        self._heads = {group: head for head, group in self._queue.store.limits.waiting()}
         self._parked = self._find_parked()
         claims = {one.claim for one in running}
         for claim in [claim for claim in self._external if claim not in claims]:
@@ -102,9 +101,9 @@ class Dispatch:
 
         A worker that has parked before its first message was read keeps its slot: its record is not known yet.
         """
-        for owner in self._parked_slots.all():
+        for owner in self._parked_slots.parked():
             worker = self._workers.of_owner(owner)
-            if worker is not None and self._parked_slots.take_back(owner):
+            if worker is not None and self._parked_slots.unpark(owner):
                 worker.become_idle()
 
     def assign_slots(self, max_workers: int) -> bool:
@@ -133,7 +132,7 @@ class Dispatch:
         """Return the first ready task of a group, or None if there is no slot for it."""
         if self._slots.is_full(group) and self._parked_in(group) is None:
             return None
-        head = self._groups.head(group, self._workers.count_assigned(group) + 1)
+        head = self._queue.store.limits.head(group, self._workers.count_assigned(group) + 1)
         if head is None:
             self._heads.pop(group, None)
         return head
@@ -179,7 +178,7 @@ class Dispatch:
         return self._spawn_worker() if idle is None and len(self._workers) < max_workers else idle
 
     def _find_parked(self) -> list[WorkerHandle]:
-        slots = self._parked_slots.all()
+        slots = self._parked_slots.parked()
         return [one for one in self._workers if one.owner in slots and not one.leaving and not one.adopted]
 
     def _parked_in(self, group: str) -> WorkerHandle | None:
@@ -189,7 +188,7 @@ class Dispatch:
         """Take the slot of a parked worker back, unless a launch was faster."""
         assert worker.owner is not None, "it has a row"
         self._parked.remove(worker)
-        if self._parked_slots.take_back(worker.owner):
+        if self._parked_slots.unpark(worker.owner):
             self.free(worker)
 
     def _claim_external(self, slot: Slot) -> bool:

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from ...ipc import clock
 from ...ipc.home import Home
 from ...ipc.model.claim import Taken
-from ...ipc.store.parking import ParkedSlots, pipe_of, received
+from ...ipc.store.interface import QueueStore
+from ...ipc.store.parking import pipe_of, received
 from ..system.file_watch import FALLBACK_POLL
 
 
@@ -19,7 +20,7 @@ class Parking:
     claim is used twice, and only the launch that deleted the worker's row claims for it.
     """
 
-    def __init__(self, home: Home, slots: ParkedSlots, owner: int, poll: Callable[[], float]) -> None:
+    def __init__(self, home: Home, slots: QueueStore, owner: int, poll: Callable[[], float]) -> None:
         """Create the pipe that launches write to. `poll` returns the seconds until the next look. Raises OSError."""
         self._slots, self._owner, self._poll = slots, owner, poll
         home.create_wake_pipe(pipe_of(owner))
@@ -74,7 +75,7 @@ class Parking:
 
     def give_back(self) -> bool:
         """Give the slot back. Return False if a launch or the supervisor was faster."""
-        return self._slots.take_back(self._owner)
+        return self._slots.unpark(self._owner)
 
     def assigned(self) -> Taken | None:
         """Return the task that was claimed for this worker according to the database, or None."""

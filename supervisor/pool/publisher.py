@@ -47,7 +47,7 @@ class Publisher:
         clock.nap(TROUBLE_REST)
 
     def _advance(self, step: Step) -> list[Taken]:
-        taken, parked = self._queue.advance(step)
+        taken, parked, _ = self._queue.advance(step)
         if parked:
             self._parking.start(self._queue.config.worker_idle_s)
         return taken

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...ipc.store.parking import ParkedSlots
-from ...ipc.store.processes import ProcessTable, Running
+from ...ipc.store.interface import QueueStore, Store
 from ...ipc.store.queue import Queue
+from ...ipc.store.values import Running
 from ..system.children import describe_exit
 from .fork_server_client import ForkServerClient
 from .recovery import remove_files, rescue
@@ -48,15 +48,15 @@ class Reaper:
             while len(self._statuses) > MAX_STATUSES:  # the statuses of workers without a task are never asked for
                 del self._statuses[next(iter(self._statuses))]
 
-    def take_gone(self, table: ProcessTable) -> Iterator[WorkerHandle]:
+    def take_gone(self, store: Store) -> Iterator[WorkerHandle]:
         """Look up the tasks of the workers that are gone. Yield the workers that had none: their slots are free."""
         while self._gone:
             worker = self._gone[-1]
-            _unpark(worker, ParkedSlots(table.database))
-            tasks = [one for one in table.running() if one.owner and one.owner.number == worker.owner]
+            _unpark(worker, store.queue)
+            tasks = [one for one in store.hosts.running() if one.owner and one.owner.number == worker.owner]
             self.add(tasks)
             if not tasks and worker.owner is not None:
-                remove_files(table.database.home, worker.owner)
+                remove_files(store.home, worker.owner)
             self._gone.pop()
             if not tasks:
                 yield worker
@@ -85,7 +85,7 @@ class Reaper:
         return bool(ready)
 
 
-def _unpark(worker: WorkerHandle, slots: ParkedSlots) -> None:
+def _unpark(worker: WorkerHandle, slots: QueueStore) -> None:
     """Keep launches from claiming for a worker that is gone. A task claimed for it before is among the running ones."""
-    if worker.owner is not None and worker.owner in slots.all():
-        slots.take_back(worker.owner)
+    if worker.owner is not None and worker.owner in slots.parked():
+        slots.unpark(worker.owner)

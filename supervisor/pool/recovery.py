@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from ...ipc import clock
+from ...ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.boot import boot_id
@@ -15,10 +16,10 @@ from ...ipc.machine.lock import Lock
 from ...ipc.machine.lock import holder as lock_holder
 from ...ipc.machine.presence import Presence
 from ...ipc.model.claim import Held, Rescued, Settlement
+from ...ipc.store import open_store
 from ...ipc.store.applied_config import applied_configuration
-from ...ipc.store.processes import Holder, Process, ProcessTable, Running
 from ...ipc.store.queue import Queue
-from ...ipc.store.sqlite.database import Database
+from ...ipc.store.values import Holder, Process, Running
 from ..execution.journal import Entry, entries_by_claim, outcome_in, settlement_in
 from ..execution.outcome import Outcome, interrupted, settlement_of
 from ..execution.output_files import AttemptFiles, command_prefix, runner_prefix, was_opened
@@ -40,9 +41,9 @@ def rescue(queue: Queue, running: Running, how: str) -> None:
 
 def rescue_worker(queue: Queue, owner: Process, how: str) -> None:
     """Rescue all that a dead worker has now: it may have published after its tasks were looked up."""
-    tasks = ProcessTable(queue.database).running()
+    tasks = queue.store.hosts.running()
     running = next((one for one in tasks if one.owner is not None and one.owner.number == owner.number), None)
-    _rescue(queue, DeadWorker(owner, how, running, queue.held_by(owner.number)))
+    _rescue(queue, DeadWorker(owner, how, running, queue.store.queue.held_by(owner.number)))
 
 
 def rescue_dead_holders(queue: Queue, is_known: Callable[[int], bool]) -> list[Holder]:
@@ -50,9 +51,9 @@ def rescue_dead_holders(queue: Queue, is_known: Callable[[int], bool]) -> list[H
 
     A dead worker whose number `is_known` is left alone: it is rescued with its running task.
     """
-    table, others = ProcessTable(queue.database), []
-    for holder in table.holders():
-        if not is_known(holder.process.number) and table.presence.is_dead(holder.process.identity):
+    presence, others = Presence(queue.home), []
+    for holder in queue.store.hosts.holders():
+        if not is_known(holder.process.number) and presence.is_dead(holder.process.identity):
             rescue_worker(queue, holder.process, "unseen")
         else:
             others.append(holder)
@@ -204,15 +205,14 @@ def rescue_all(home: Home) -> None:
     lock = Lock(home.lock("supervisor"))
     if not lock.acquire():
         return
-    database = Database(home)
+    store = open_store(home, DEFAULT_BACKGROUND_CONFIG, "command")
     try:
-        queue = Queue(database, applied_configuration(database))
+        queue, presence = Queue(store, applied_configuration(store)), Presence(home)
         kill_all(lambda: _strays(home))
-        table = ProcessTable(database)
-        for running in table.running():
-            if running.is_orphaned(table.presence):
+        for running in store.hosts.running():
+            if running.is_orphaned(presence):
                 rescue(queue, running, "unseen")
         rescue_dead_holders(queue, is_known=lambda _owner: False)
     finally:
-        database.close()
+        store.close()
         lock.release()

@@ -314,7 +314,7 @@ class TaskLoop:
         self._rest_after_failure()
         files = watched.attempt.files
         whole = settlement._replace(outputs=(*settlement.outputs, *files.small()))
-        if self._queue.database.durability == "full":
+        if self._queue.store.durability == "full":
             files.sync()
         taken = self._publish([Ended(self._current, self._current.started_at, whole)], self._next_count())
         files.delete_saved()

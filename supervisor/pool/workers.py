@@ -14,7 +14,7 @@ from ...ipc.failpoints import failpoint
 from ...ipc.lines import LineReader
 from ...ipc.machine.identity import Identity
 from ...ipc.model.claim import Slot
-from ...ipc.store.processes import Process
+from ...ipc.store.values import Process
 from ..system.children import Watch, watch, watch_identity
 
 OnMessage = Callable[["WorkerHandle", dict[str, Any]], None]

@@ -1,4 +1,4 @@
-"""Maintenance in small steps: truncate the write-ahead log, and delete what is past its retention."""
+"""Maintenance in small steps: the upkeep of the store, and the deletion of what is past its retention."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from ...ipc import clock
 from ...ipc.config.settings import BackgroundConfig
-from ...ipc.store.retention import Pruning
-from ...ipc.store.sqlite.database import CHECKPOINT_AT, Database
-from ...ipc.store.sqlite.wal import readers
+from ...ipc.store.interface import Store
+from ...ipc.store.retention import Retention
+from ...ipc.store.values import Upkeep
 from ..log import log
 from ..system.file_watch import FALLBACK_POLL
 
@@ -18,22 +18,18 @@ FIRST = 60.0
 
 MEGABYTE = 1024 * 1024
 
-#: Bytes of write-ahead log from which on it is truncated. Below that, writers restart it in place, which costs less
-#: than growing the file again.
-TRUNCATE_AT = 2 * CHECKPOINT_AT
-
-#: Bytes of write-ahead log from which on the processes that pin it are logged.
-LONG_LOG = 64 * MEGABYTE
+#: Bytes of the store's backlog from which on the processes that block its upkeep are logged.
+LONG_BACKLOG = 64 * MEGABYTE
 
 #: Seconds between two steps of a round: each takes the write gate for a few milliseconds, which others want as well.
 STEP_REST = 0.05
 
 
 class Maintenance:
-    """The upkeep of one database, driven by the supervisor's turns."""
+    """The upkeep of one store, driven by the supervisor's turns."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._steps: Iterator[None] | None = None
         self._next = clock.monotonic() + FIRST
         self._is_logged = False
@@ -43,32 +39,30 @@ class Maintenance:
 
         The wall clock was set forward by `forward` milliseconds in all: rows are not older for it.
         """
-        is_long = self._database.wal_bytes() >= TRUNCATE_AT
-        if is_long:
-            self._database.checkpoint()
-        self._log_pinning_readers()
+        upkeep = self._store.maintenance.maintain()
+        self._log_blockers(upkeep)
         rest = self._prune(config, forward)
-        return min(rest, FALLBACK_POLL) if is_long else rest  # no event tells when the last reader finishes
+        return min(rest, FALLBACK_POLL) if upkeep.is_behind else rest  # no event tells when the last reader finishes
 
     def _prune(self, config: BackgroundConfig, forward: int) -> float:
         now = clock.monotonic()
         if now < self._next:
             return self._next - now
         if self._steps is None:
-            self._steps = Pruning(self._database, config, clock.now() - forward).steps()
+            self._steps = Retention(self._store, config, clock.now() - forward).steps()
         is_over = next(self._steps, False) is False
         if is_over:
             self._steps = None
         self._next = now + (ROUND if is_over else STEP_REST)
         return self._next - now
 
-    def _log_pinning_readers(self) -> None:
-        """Log once which processes keep the log from being truncated; again when it has been short in between."""
-        size = self._database.wal_bytes()
-        if size > LONG_LOG and not self._is_logged:
+    def _log_blockers(self, upkeep: Upkeep) -> None:
+        """Log once which processes block the upkeep; again when it was not behind in between."""
+        if upkeep.backlog > LONG_BACKLOG and not self._is_logged:
             self._is_logged = True
-            log("log_pinned", size=size // MEGABYTE, reader=_named(readers(self._database.home.database)))
-        self._is_logged &= size >= TRUNCATE_AT
+            reader = _named(self._store.maintenance.blockers())
+            log("log_pinned", size=upkeep.backlog // MEGABYTE, reader=reader)
+        self._is_logged &= upkeep.is_behind
 
 
 def _named(pids: list[int]) -> str:

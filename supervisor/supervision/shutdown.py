@@ -6,7 +6,6 @@ import signal
 from collections.abc import Callable
 
 from ...ipc import clock
-from ...ipc.store.processes import ProcessTable
 from ...ipc.store.queue import Queue
 from ..log import log
 from ..pool.dispatch import Dispatch
@@ -22,7 +21,7 @@ class Shutdown:
 
     def __init__(self, queue: Queue, workers: Workers, fork_server: ForkServerClient, flusher: FlusherWatch) -> None:
         self._queue = queue
-        self._table = ProcessTable(queue.database)
+        self._table = queue.store.hosts
         self._workers = workers
         self._fork_server = fork_server
         self._flusher = flusher

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from ...ipc import clock
 from ...ipc.config.settings import BackgroundConfig
-from ...ipc.store.processes import Holder, Running
+from ...ipc.store.values import Holder, Running
 from ..log import log
 
 #: Seconds beyond `kill_grace_s` that a worker has for ending a task or for publishing.

@@ -15,7 +15,6 @@ import pytest
 
 from backburner.ipc.api.control import program
 from backburner.ipc.lines import MAX_LINE
-from backburner.ipc.store.events import EventLog
 from tests.acceptance.conftest import BRISK
 from tests.helpers.bus import Peer
 from tests.helpers.places import IMPORT_ROOT
@@ -31,7 +30,7 @@ def unharmed(shared: Stage) -> Iterator[Stage]:
     before = [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")]
     known = tasks(shared)
     bystander = Peer(shared.home.bus)
-    seq = bystander.call("ping") and EventLog(shared.database).last_seq()
+    seq = bystander.call("ping") and shared.database.events.last_seq()
     bystander.call("subscribe", parentSessionId="bystander", after=seq)
     yield shared
     assert [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")] == before

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc import clock
-from backburner.ipc.store.sqlite.database import JUMP
-from backburner.ipc.store.tasks import Filter
+from backburner.ipc.store.sqlite.file.database import JUMP
+from backburner.ipc.store.values import Filter
 from tests.acceptance.conftest import BRISK
 from tests.helpers.places import ROOT
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, kill, settings

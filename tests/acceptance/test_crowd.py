@@ -18,7 +18,7 @@ from backburner.ipc.machine.proc import start_ticks
 from backburner.ipc.model.event import Event
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from tests.helpers.stage import PATIENCE, Stage, descriptors
 from tests.helpers.strays import strays
 from tests.helpers.wait import eventually
@@ -130,7 +130,7 @@ def launched(stage: Stage, book: Path) -> dict[str, list[str]]:
     stage.forget()
 
     def launch(parent: str) -> None:
-        database = Database(stage.home, "normal")
+        database = SqliteStore(stage.home, "normal")
         queue = Queue(database, BackgroundConfig())
         wanted = [job(book, parent, list(LIMITS)[number % 3], STAY) for number in range(EACH)]
         found[parent] = [one.id for at in range(0, EACH, 20) for one in queue.launch_many(wanted[at : at + 20])]

@@ -17,7 +17,7 @@ from backburner.ipc import clock
 from backburner.ipc.api.control import program
 from backburner.ipc.machine.lock import holder
 from backburner.ipc.machine.proc import is_stopped
-from backburner.ipc.store.sqlite.write_gate import PATIENCE as GATE_PATIENCE
+from backburner.ipc.store.sqlite.file.write_gate import PATIENCE as GATE_PATIENCE
 from tests.acceptance.conftest import BRISK
 from tests.helpers.stage import PATIENCE, Stage
 from tests.helpers.wait import eventually

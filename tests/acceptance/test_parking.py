@@ -16,7 +16,8 @@ import pytest
 from backburner.ipc.failpoints import WATCH
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store import parking
-from backburner.ipc.store.parking import ParkedSlots, pipe_of
+from backburner.ipc.store.interface import QueueStore
+from backburner.ipc.store.parking import pipe_of
 from tests.acceptance.conftest import BRISK
 from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.stage import PATIENCE, Stage, kill
@@ -25,12 +26,12 @@ from tests.helpers.wait import eventually
 LAUNCH = """
 import sys
 from backburner.ipc.config.settings import BackgroundConfig
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.home import Home
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.model.launch import LaunchInput
 from pathlib import Path
-Queue(Database(Home(Path(sys.argv[1]))), BackgroundConfig()).launch(LaunchInput(id=sys.argv[2], command=("true",)))
+Queue(SqliteStore(Home(Path(sys.argv[1]))), BackgroundConfig()).launch(LaunchInput(id=sys.argv[2], command=("true",)))
 """
 
 
@@ -44,17 +45,17 @@ def wait_in_slot(stage: Stage, *keys: str) -> Stage:
     """Run a task of each key; return when their workers are parked."""
     for key in keys or ("command",):
         assert stage.result("true", concurrencyKey=key).status == "completed"
-    eventually(lambda: len(slots(stage).all()) == max(1, len(keys)), PATIENCE, "workers to be parked")
+    eventually(lambda: len(slots(stage).parked()) == max(1, len(keys)), PATIENCE, "workers to be parked")
     return stage
 
 
-def slots(stage: Stage) -> ParkedSlots:
-    return ParkedSlots(stage.database)
+def slots(stage: Stage) -> QueueStore:
+    return stage.database.queue
 
 
 def worker(stage: Stage) -> int:
     """Return the number of the parked worker."""
-    (owner,) = slots(stage).all()
+    (owner,) = slots(stage).parked()
     return owner
 
 
@@ -176,7 +177,7 @@ def test_limit_of_a_group_with_parked_workers_can_be_lowered(stage: Stage, tmp_p
     eventually(lambda: stage.key("command")["running"] == 2, PATIENCE, "both to run")
     for pipe in pipes:
         pipe.write_text("go\n")
-    eventually(lambda: len(slots(stage).all()) == 2, PATIENCE, "both workers to be parked")
+    eventually(lambda: len(slots(stage).parked()) == 2, PATIENCE, "both workers to be parked")
     stage.say("limit", "command", "1")
     first = stage.sleeper()
     second = stage.launch("true")
@@ -211,7 +212,7 @@ def test_parked_worker_leaves_when_its_time_is_over(stage: Stage):
     stage.up(**BRISK, worker_idle_s=0.1)
     assert stage.result("true").status == "completed"
     eventually(lambda: not stage.status()["workers"], PATIENCE, "the worker to leave")
-    assert slots(stage).all() == {}
+    assert slots(stage).parked() == {}
     assert stage.result("true").status == "completed"
 
 

@@ -17,7 +17,7 @@ import pytest
 from backburner.ipc.api import control
 from backburner.ipc.bus.client import Client
 from backburner.ipc.errors import NoSupervisor
-from backburner.ipc.store.sqlite.database import SCHEMA
+from backburner.ipc.store.sqlite.file.database import SCHEMA
 from tests.acceptance.conftest import BRISK
 from tests.helpers.places import IPC
 from tests.helpers.stage import FOREVER, PATIENCE, Stage, gone, kill, lives, numbers

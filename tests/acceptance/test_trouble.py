@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc.errors import Temporary
-from backburner.ipc.store.sqlite.database import flaws_of
+from backburner.ipc.store.sqlite.file.damaged import flaws_of
 from tests.acceptance.conftest import BRISK
 from tests.helpers.stage import PATIENCE, Stage, gone, lives, settings
 from tests.helpers.wait import eventually

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from backburner.ipc.errors import OlderProcesses, Permanent
-from backburner.ipc.store.sqlite.database import SCHEMA
+from backburner.ipc.store.sqlite.file.database import SCHEMA
 from tests.acceptance.conftest import BRISK
 from tests.helpers.older import OLD_SCHEMA, create_older_home, process, register, schema_of
 from tests.helpers.stage import Stage

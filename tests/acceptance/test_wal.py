@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import pytest
 
 from backburner.ipc.model.launch import LaunchInput
-from backburner.ipc.store.sqlite.database import CHECKPOINT_AT
+from backburner.ipc.store.sqlite.file.database import CHECKPOINT_AT
 from backburner.supervisor.supervision.maintenance import LONG_LOG, TRUNCATE_AT
 from tests.acceptance.conftest import BRISK
 from tests.helpers.places import ROOT
@@ -30,10 +30,10 @@ sys.stdin.read()
 OURS = """
 import sys
 from pathlib import Path
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.home import Home
-with Database(Home(Path(sys.argv[1])), "normal").read() as transaction:
-    transaction.value("get_last_seq")
+with SqliteStore(Home(Path(sys.argv[1])), "normal").read() as transaction:
+    transaction.fetch_value("get_last_seq")
     print("reads", flush=True)
     sys.stdin.read()
 """

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from backburner.ipc.config.agents import BUILT_IN, AgentConfig
 from backburner.ipc.config.presets import preset, presets
-from backburner.ipc.config.settings import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, AgentConfig, BackgroundConfig
+from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
 from backburner.supervisor.execution.verdict import Output, cause_of, indicates_failure, outcome_of
 
 TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"

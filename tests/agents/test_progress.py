@@ -47,7 +47,7 @@ def test_events_of_progress_are_no_flood(home: Path):
         claimed = yard.start(id)
         for step in range(50):
             yard.queue.progress(id, f"step {step}")
-        yard.queue.note_progress(claimed.number, claimed.claim, "the last step")
+        yard.queue.record_progress(claimed.number, claimed.claim, "the last step")
         assert yard.get(id).progress == "the last step"
         assert 1 <= yard.told("p").count("background_task_progress") < 25
 
@@ -56,5 +56,5 @@ def test_a_try_that_is_over_tells_nothing_of_the_next(home: Path):
     with Yard(home) as yard:
         id = yard.launch(parent_session_id="p")
         claimed = yard.start(id)
-        yard.queue.note_progress(claimed.number, claimed.claim - 1, "of another try")
+        yard.queue.record_progress(claimed.number, claimed.claim - 1, "of another try")
         assert (yard.get(id).progress, yard.told("p")) == (None, ["background_task_started"])

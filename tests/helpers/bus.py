@@ -15,7 +15,8 @@ from backburner.ipc.bus.jsonrpc import encode_notification
 from backburner.ipc.bus.server import Bus, Method
 from backburner.ipc.errors import InvalidInput
 from backburner.ipc.home import Home
-from backburner.ipc.store.events import EventLog, Line
+from backburner.ipc.model.event import Line
+from backburner.ipc.store.interface import EventStore
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class Served:
         self._bell, self._ring = socket.socketpair()
         self._errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
         self._selector.register(self._bell, selectors.EVENT_READ, self._run_errand)
-        self.bus = Bus(self._selector, home, cast(EventLog, log), methods)
+        self.bus = Bus(self._selector, home, cast(EventStore, log), methods)
         self.turns = 0
         self._over = False
         self._thread = threading.Thread(target=self._serve, daemon=True)

@@ -24,12 +24,10 @@ from backburner.ipc.model.claim import Claimed, Ended, Rescued, Settlement, Slot
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store.applied_config import apply_configuration
-from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.groups import Groups
-from backburner.ipc.store.parking import ParkedSlots
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.database import Database
-from backburner.ipc.store.tasks import Filter
+from backburner.ipc.store.sqlite.store import SqliteStore
+from backburner.ipc.store.values import Filter, Verdict
 from tests.helpers.places import IMPORT_ROOT, ROOT
 
 #: More events than a test makes.
@@ -50,8 +48,8 @@ class Hands:
         """Work on that home from now on; the first one applies the settings, as a supervisor does."""
         self.close()
         config = BackgroundConfig.of(settings)
-        self._database = Database(Home(Path(folder)).prepare(), "normal")
-        self._queue, self._log = Queue(self._database, config), EventLog(self._database)
+        self._database = SqliteStore(Home(Path(folder)).prepare(), "normal")
+        self._queue, self._log = Queue(self._database, config), self._database.events
         self._queue.publication_timeout = 0.0  # no worker lives that could publish
         self._groups = Groups(self._database, config)
         self._archive = Archive(self._database, config)
@@ -101,7 +99,7 @@ class Hands:
             step.current.started_at = clock.now()
         advance = self._queue.advance(step)
         if advance.parked:  # parked workers have tests of their own
-            ParkedSlots(self._database).take_back(owner)
+            self._database.queue.unpark(owner)
         return self._keep(advance.taken)
 
     def _keep(self, taken: Sequence[Taken]) -> list[dict[str, Any]]:
@@ -127,7 +125,7 @@ class Hands:
 
     def cancel_waiting(self) -> int:
         """Cancel all pending tasks, as a clear does; return how many."""
-        return self._archive._cancel_waiting()
+        return self._database.queue.cancel_waiting(200)
 
     def progress(self, id: str) -> None:
         """Record how far a task is."""
@@ -135,7 +133,7 @@ class Hands:
 
     def shift(self, by: int) -> None:
         """Follow a step of the wall clock; no task was launched since."""
-        self._queue.shift(by, clock.now() + 1)
+        self._queue.store.queue.shift(by, clock.now() + 1)
 
     def configure(self) -> list[int]:
         """Apply the configured limits; return the workers that have to publish before."""
@@ -143,7 +141,7 @@ class Hands:
 
     def decide(self, number: int, claim: int, verdict: str, kind: str | None) -> bool:
         """Write a verdict."""
-        return self._queue.decide(number, claim, TaskStatus(verdict), "decided", kind)
+        return self._queue.record_verdict(number, claim, Verdict(TaskStatus(verdict), "decided", kind))
 
     def say(self, act: str, id: str) -> str:
         """Cancel, complete, fail or retry."""
@@ -157,7 +155,7 @@ class Hands:
 
     def due(self) -> int | None:
         """When there is something to promote."""
-        return self._queue.next_due()
+        return self._queue.store.queue.next_due()
 
     def limit(self, key: str, most: int | None) -> str:
         """Set a limit."""
@@ -165,7 +163,7 @@ class Hands:
 
     def pause(self, key: str, paused: int) -> str:
         """Pause or resume."""
-        return self._groups.pause(key, paused)
+        return self._groups.pause(key) if paused else self._groups.resume(key)
 
     def batch(self, parent: str, most: int) -> int:
         """Tell a parent; of how many tasks."""

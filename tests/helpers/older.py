@@ -13,7 +13,7 @@ from sqlite_utils import Database as Tables
 
 from backburner.ipc.home import Home
 from backburner.ipc.machine.identity import Identity
-from backburner.ipc.store.sqlite.migrations import migrations
+from backburner.ipc.store.sqlite.file.migrations import migrations
 from tests.helpers.places import ROOT
 
 #: The last schema of release 0.1.

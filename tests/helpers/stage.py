@@ -21,9 +21,8 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.event import Event
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import Task, TaskStatus
-from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.status import status
 from tests.helpers.commands import backburner
 from tests.helpers.wait import eventually
@@ -43,7 +42,7 @@ class Stage:
         self.folder = folder
         self.patience = PATIENCE
         self.home = Home(folder)
-        self._database: Database | None = None
+        self._database: SqliteStore | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -52,10 +51,10 @@ class Stage:
         self.forget()
 
     @property
-    def database(self) -> Database:
+    def database(self) -> SqliteStore:
         """A connection of the test's own, as a launcher's."""
         if self._database is None:
-            self._database = Database(self.home.prepare(), "normal")
+            self._database = SqliteStore(self.home.prepare(), "normal")
         return self._database
 
     @property
@@ -136,7 +135,7 @@ class Stage:
 
     def status(self) -> dict[str, Any]:
         """The status document."""
-        return status(self.database, BackgroundConfig())
+        return status(self.database)
 
     def worker_of(self, id: str) -> int:
         """The worker that runs a task."""
@@ -155,7 +154,7 @@ class Stage:
     def events(self, parent: str | None = None, after: int = 0) -> list[dict[str, Any]]:
         """What the log holds, as subscribers hear it."""
         found: list[dict[str, Any]] = []
-        log = EventLog(self.database)
+        log = self.database.events
         while lines := log.read(parent, after, 1000):
             found += [json.loads(line.text) for line in lines]
             after = lines[-1].seq

@@ -11,10 +11,9 @@ from backburner.ipc.machine.identity import Identity
 from backburner.ipc.model.claim import Claimed, Settlement, Slot
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import Task, TaskStatus
-from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.groups import Groups
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 
 #: More events than any test makes.
 MANY = 10_000
@@ -27,10 +26,10 @@ class Yard:
         """Open that home, with these settings."""
         self.home = Home(folder).prepare()
         self.config = BackgroundConfig.of({"durability": "normal", **config})
-        self.database = Database(self.home, "normal")
+        self.database = SqliteStore(self.home, "normal")
         self.queue = Queue(self.database, self.config)
         self.groups = Groups(self.database, self.config)
-        self.log = EventLog(self.database)
+        self.log = self.database.events
         self.owner = self._worker()
 
     def __enter__(self) -> Self:

@@ -9,19 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner.ipc.config.settings import Element
+from backburner.ipc.config.agents import Element
 from backburner.ipc.errors import InvalidInput
+from backburner.ipc.mistakes import NAMED, Mistake
 from backburner.ipc.model.launch import LAUNCH
 from backburner.ipc.validation import (
     DEPTH,
     MOST,
-    NAMED,
     Anything,
     Flag,
     Integer,
     ListOf,
     MapOf,
-    Mistake,
     Nullable,
     Number,
     OneOf,

@@ -9,7 +9,7 @@ import pytest
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.errors import Temporary
 from backburner.ipc.store.applied_config import apply_configuration
-from backburner.ipc.store.events import EventLog
+from backburner.ipc.store.sqlite.events import SqliteEvents
 from backburner.supervisor.flusher import Flusher
 from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
@@ -30,13 +30,13 @@ def flusher(yard: Yard) -> Iterator[Flusher]:
 
 def fail_once(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
     """Make a method of the event log fail once."""
-    whole = getattr(EventLog, method)
+    whole = getattr(SqliteEvents, method)
 
     def refused(*arguments: Any) -> Any:
-        monkeypatch.setattr(EventLog, method, whole)
+        monkeypatch.setattr(SqliteEvents, method, whole)
         raise Temporary("The disk is full.")
 
-    monkeypatch.setattr(EventLog, method, refused)
+    monkeypatch.setattr(SqliteEvents, method, refused)
 
 
 def batches(yard: Yard, parent: str = "P") -> list[list[str]]:
@@ -77,9 +77,9 @@ def test_no_ended_task_is_lost_if_a_due_batch_cannot_be_formed(yard: Yard, flush
 
 def test_full_batches_of_all_sessions_are_one_transaction(yard: Yard, flusher: Flusher, monkeypatch):
     calls: list[dict[str, int]] = []
-    form_batches = EventLog.form_batches
+    form_batches = SqliteEvents.form_batches
     monkeypatch.setattr(
-        EventLog, "form_batches", lambda log, ends, most: calls.append(ends) or form_batches(log, ends, most)
+        SqliteEvents, "form_batches", lambda log, ends, most: calls.append(ends) or form_batches(log, ends, most)
     )
     for parent in ("P", "Q"):
         for _ in range(7):

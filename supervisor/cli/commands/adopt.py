@@ -21,7 +21,7 @@ def command(context: Context, parent: str, successor: str, as_json: bool) -> Non
     The unfinished tasks of the old session and its unread notifications now belong to the new one.
     So do tasks that are launched for the old session later.
     """
-    from ....ipc.store.adoption import adopt
+    from ....ipc.store.sessions import adopt
 
     adopted = adopt(context.database, parent, successor)
     if as_json:

@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
+from ....ipc.config.agents import BUILT_IN
 from ....ipc.config.presets import presets, text
-from ....ipc.config.settings import BUILT_IN, DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
+from ....ipc.config.settings import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
 from ....ipc.errors import InvalidInput
 from ..context import Context
 from ..options import example, json_option

@@ -22,7 +22,7 @@ def command(context: Context, file: Path, force: bool, as_json: bool) -> None:
     Tasks may run meanwhile. The copy is checked before it is named FILE. It does not contain outputs larger than
     64 KiB and copies made for --stdin: these are separate files.
     """
-    from ....ipc.store.sqlite.backup import back_up
+    from ....ipc.store import back_up
 
     _ = context.tasks  # there must be something to copy
     size = back_up(context.database, file, replacing=force)

@@ -9,7 +9,6 @@ import click
 from ....ipc.errors import MoveNotAllowed, NotFound
 from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task
-from ....ipc.store.processes import ProcessTable
 from ..context import Context
 from ..options import PerTask, example, ids_argument, json_option, require_ids
 from ..printing import print_statuses
@@ -75,7 +74,7 @@ def settle_orphans(context: Context, ids: Collection[str]) -> None:
         return
     from ...pool.recovery import rescue_all
 
-    running = [one for one in ProcessTable(context.database).running() if one.id in ids]
+    running = [one for one in context.database.hosts.running() if one.id in ids]
     if any(one.is_orphaned(presence) for one in running):
         rescue_all(context.home)
 

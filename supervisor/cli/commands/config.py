@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from ....ipc.config.settings import check, sources
+from ....ipc.config.files import check, sources
 from ....ipc.errors import BadConfiguration
 from ..context import Context
 from ..options import example, json_option

@@ -24,7 +24,7 @@ def command(context: Context, as_json: bool) -> int:
 
     Changes nothing. Needs no supervisor. Exits with 1 if there is a problem, with 0 if there are only notes.
     """
-    from ....ipc.config.settings import check
+    from ....ipc.config.files import check
     from ...doctor.finding import PROBLEM
     from ...doctor.report import examine
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from ....ipc.api.control import stop
-from ....ipc.store.processes import ProcessTable
 from ..context import Context
 from ..options import example
 from ..printing import note
@@ -34,4 +33,4 @@ def command(context: Context, now: bool, requeue: bool) -> None:
 
 def _still_running(context: Context) -> list[str]:
     """Return the running tasks that have a process."""
-    return [one.id for one in ProcessTable(context.database).running() if one.owner is not None]
+    return [one.id for one in context.database.hosts.running() if one.owner is not None]

@@ -59,7 +59,7 @@ def command(context: Context, /, watch: bool, as_json: bool, **filters: Any) -> 
 
 def _tasks(context: Context, filters: dict[str, Any], limit: int | None) -> Iterator[Task]:
     """Yield the selected tasks, read a page at a time: a list may be larger than the memory."""
-    from ....ipc.store.tasks import Filter
+    from ....ipc.store.values import Filter
 
     if not context.has_database:
         return

@@ -11,7 +11,7 @@ import click
 
 from ....ipc.machine.presence import Presence
 from ....ipc.model.event import TYPES
-from ....ipc.store.events import EventLog
+from ....ipc.store.interface import EventStore
 from ..context import Context
 from ..options import example, session_from_environment
 from ..printing import note, print_json_line
@@ -86,7 +86,7 @@ def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterato
     """Yield the events that are in the database now: the same ones that the bus would send."""
     if not context.has_database:
         return
-    log, consumer = EventLog(context.database), filters["consumer"] or "default"
+    log, consumer = context.database.events, filters["consumer"] or "default"
     last = log.last_seq()
     cursor = _start(log, parent, consumer, filters["after"])
     log_parent = None if parent == EVERYONE else parent
@@ -102,13 +102,13 @@ def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterato
         cursor = lines[-1].seq
 
 
-def _start(log: EventLog, parent: str, consumer: str, after: int | None) -> int:
+def _start(log: EventStore, parent: str, consumer: str, after: int | None) -> int:
     if after is not None:
         return after
     return log.last_seq() if parent == EVERYONE else log.cursor(parent, consumer)
 
 
-def _first_kept(log: EventLog, parent: str | None, cursor: int) -> int | None:
+def _first_kept(log: EventStore, parent: str | None, cursor: int) -> int | None:
     """Return the number of the first event that is kept, if events between it and the cursor were deleted."""
     if cursor > log.last_seq():  # a cursor of another log: all of this one is new
         return log.truncated(parent, 0) or 1

@@ -63,7 +63,7 @@ class StreamCopy:
 
     def advance(self) -> bool:
         """Copy what is new. Return False if nothing was."""
-        previous, claim = self._claim, self._tasks.try_of(self._id)
+        previous, claim = self._claim, self._tasks.claim_of(self._id)
         copied = previous is not None and self._copy()
         if previous != claim:  # a new attempt writes to new files
             self._claim, self.offset, self.eof = claim, 0, False

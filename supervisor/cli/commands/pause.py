@@ -18,4 +18,4 @@ def command(context: Context, key: str, as_json: bool) -> None:
 
     Running tasks continue. KEY stays paused over restarts, until: backburner resume KEY
     """
-    print_group(context, limit_groups(context).pause(key, 1), as_json)
+    print_group(context, limit_groups(context).pause(key), as_json)

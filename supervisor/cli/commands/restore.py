@@ -23,7 +23,7 @@ def command(context: Context, file: Path, yes: bool, as_json: bool) -> None:
     No supervisor and no task may be running. Tasks that were running when FILE was written end in error (lost);
     pending ones will run. Event numbers are never used twice.
     """
-    from ....ipc.store.sqlite.backup import restore
+    from ....ipc.store import restore
 
     lost = restore(context.home, file, replacing=yes)
     if as_json:

@@ -15,4 +15,4 @@ from ..options import example, json_option
 @click.pass_obj
 def command(context: Context, key: str, as_json: bool) -> None:
     """Start tasks of a paused key again."""
-    print_group(context, limit_groups(context).pause(key, 0), as_json)
+    print_group(context, limit_groups(context).resume(key), as_json)

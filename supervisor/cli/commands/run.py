@@ -54,7 +54,7 @@ def command(context: Context, /, words: Sequence[str], up: bool | None, as_json:
 def _refuse_deadlock(context: Context, launched: Launched) -> None:
     """Cancel a task that waits for the slot of the task that waits for it. Raises MoveNotAllowed."""
     try:
-        context.queue.refuse_own_slot([launched.id])
+        context.queue.refuse_self_deadlock([launched.id])
     except MoveNotAllowed:
         if not launched.existing:
             context.queue.cancel(launched.id)

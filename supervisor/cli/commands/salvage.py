@@ -21,7 +21,7 @@ def command(context: Context, as_json: bool) -> None:
     Copies everything that can be read into a new database and keeps the damaged file. No process may have the
     database open. Tasks that were running end in error (lost).
     """
-    from ....ipc.store.sqlite.backup import salvage
+    from ....ipc.store import salvage
 
     salvaged = salvage(context.home)
     if as_json:
@@ -30,3 +30,5 @@ def command(context: Context, as_json: bool) -> None:
     lost = f"; {count_of(salvaged.lost, 'running task')} ended in error (lost)" if salvaged.lost else ""
     print(f"recovered {count_of(salvaged.tasks, 'task')} and {count_of(salvaged.events, 'event')}{lost}")
     note(f"the damaged database is kept in {salvaged.aside}")
+    if salvaged.unreadable:
+        note(f"its tables cannot be listed; SQLite's own tool may find more: sqlite3 {salvaged.aside} .recover")

@@ -51,7 +51,7 @@ def command(
         return _report([], False, as_json)
     tasks = AwaitedTasks(context.queue, _selected(context, ids, parent))
     tasks.refresh()
-    context.tasks.refuse_own_slot(list(tasks.unfinished))
+    context.tasks.refuse_self_deadlock(list(tasks.unfinished))
     if tasks.unfinished and not Presence(context.home).is_held("supervisor"):
         note(f"waiting: {no_supervisor(context)}")
     ended = _wait(context, tasks, any_one, timeout)

@@ -16,7 +16,7 @@ from backburner.ipc.api.maintenance import Archive
 from backburner.ipc.errors import InvalidInput, NotFound, Temporary
 from backburner.ipc.model.task import Task, TaskStatus
 from backburner.ipc.store.retention import DAY, ORPHAN_AGE, STEP
-from backburner.ipc.store.sqlite.database import Transaction
+from backburner.ipc.store.sqlite.file.transaction import Transaction
 from tests.helpers.commands import backburner
 from tests.helpers.yard import Yard
 
@@ -226,12 +226,12 @@ def test_a_task_that_was_retried_meanwhile_stays(yard, archive, days):
 
 def test_numbers_are_never_given_again_after_a_pruning(yard, archive, days):
     yard.run()
-    seq, number = yard.log.last_seq(), yard.queue._state(yard.run())["number"]
+    seq, number = yard.log.last_seq(), yard.queue._state(yard.run()).number
     days(31)
     archive.prune()
     id = yard.run()
     assert yard.log.read(None, 0, 1)[0].seq > seq
-    assert yard.queue._state(id)["number"] > number
+    assert yard.queue._state(id).number > number
 
 
 def test_many_are_forgotten_in_small_transactions(yard, archive, days):
@@ -308,7 +308,7 @@ def test_keys_and_groups_that_nothing_uses_are_forgotten(yard, archive):
     waiting = yard.launch(concurrency_key="waiting")
     yard.start(yard.launch(concurrency_key="running"), "running")
     yard.groups.limit("limited", 2)
-    yard.groups.pause("paused", 1)
+    yard.groups.pause("paused")
     failed = yard.run(TaskStatus.ERROR, concurrency_key="failed")
     archive.prune()
     assert {group.name for group in yard.groups.all()} == {"waiting", "running", "limited", "paused"}
@@ -319,7 +319,7 @@ def test_keys_and_groups_that_nothing_uses_are_forgotten(yard, archive):
 
 
 def _everything():
-    from backburner.ipc.store.tasks import Filter
+    from backburner.ipc.store.values import Filter
 
     return Filter()
 
@@ -374,7 +374,7 @@ def test_who_had_not_read_everything_is_told_so_after_a_clear(yard, archive):
 
 def test_clear_keeps_limits_and_pauses(yard, archive):
     yard.groups.limit("opus", 7)
-    yard.groups.pause("opus", 1)
+    yard.groups.pause("opus")
     archive.clear()
     assert [(group.limit, group.paused) for group in yard.groups.all() if group.name == "opus"] == [(7, True)]
 

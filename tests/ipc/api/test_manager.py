@@ -87,7 +87,7 @@ def test_a_launch_is_pending_and_outlives_its_manager(home):
 
 def test_a_launch_answers_with_the_task_as_it_is_shown_then(manager, home):
     with Yard(home) as yard:
-        yard.groups.pause("stopped", True)
+        yard.groups.pause("stopped")
         ended = yard.run(TaskStatus.ERROR)
     first = manager.launch(command=["true"])
     words = {

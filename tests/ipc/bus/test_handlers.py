@@ -16,10 +16,9 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import TaskStatus
-from backburner.ipc.store.events import ROOM, EventLog
-from backburner.ipc.store.processes import ProcessTable
+from backburner.ipc.store.events import ROOM
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from tests.helpers.bus import Peer, serving
 
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
@@ -30,15 +29,15 @@ class World:
 
     def __init__(self, home: Home) -> None:
         self.home = home
-        self.database = Database(home, "normal")
+        self.database = SqliteStore(home, "normal")
         self.queue = Queue(self.database, DEFAULT_BACKGROUND_CONFIG)
-        self.log = EventLog(self.database)
+        self.log = self.database.events
         self.now = 0.0
         self.poked = 0
         self.flushed: list = []
         around = Surroundings(self.poke, self.flushed.append, lambda: {"home": str(home.folder)})
         self.methods = Methods(self.queue, home, around, clock=lambda: self.now)
-        self.owner = ProcessTable(self.database).register("worker")
+        self.owner = self.database.hosts.register("worker")
         self._told = 0
 
     def poke(self) -> None:

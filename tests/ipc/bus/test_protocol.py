@@ -17,16 +17,15 @@ from backburner.ipc.model.event import TYPES
 from backburner.ipc.model.fields import camel
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import ERROR_KINDS, Task, TaskStatus
-from backburner.ipc.store.events import EventLog
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.status import blank, status
 from backburner.ipc.validation import DIALECT
 
 
 @pytest.fixture
 def queue(home: Path) -> Iterator[Queue]:
-    database = Database(Home(home).prepare())
+    database = SqliteStore(Home(home).prepare())
     yield Queue(database, DEFAULT_BACKGROUND_CONFIG)
     database.close()
 
@@ -49,11 +48,11 @@ def busy(queue: Queue) -> Task:
         claimed = queue.claim(Slot("k", 0), None) or queue.claim(Slot("external", 0), None)
         if claimed is None:
             continue
-        queue.note_stale(claimed.number, claimed.claim, 5)
-        queue.note_progress(claimed.number, claimed.claim, "half")
+        queue.record_stale(claimed.number, claimed.claim, 5)
+        queue.record_progress(claimed.number, claimed.claim, "half")
         error = {"error": "no", "error_kind": "failed"} if status_ is not TaskStatus.COMPLETED else {}
         queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status_, **error))
-    EventLog(queue.database).form_batch("me", 5)
+    queue.store.events.form_batch("me", 5)
     queue.launch(_outside(None, delay_ms=60_000))
     queue.launch(_outside(None))
     claimed = queue.claim(Slot("external", 0), None)
@@ -67,7 +66,7 @@ def _outside(parent: str | None, **fields: Any) -> LaunchInput:
 
 def test_every_task_has_the_shape_that_is_promised(queue: Queue):
     busy(queue)
-    from backburner.ipc.store.tasks import Filter
+    from backburner.ipc.store.values import Filter
 
     for task in queue.list(Filter()).tasks:
         assert BRIEF_TASK.mistakes(task.brief()) == []
@@ -84,7 +83,7 @@ def test_the_shape_of_a_task_names_every_field_of_it():
 def test_every_event_has_the_shape_that_is_promised(queue: Queue):
     busy(queue)
     seen = set()
-    for line in EventLog(queue.database).read(None, 0, 1000):
+    for line in queue.store.events.read(None, 0, 1000):
         event = json.loads(line.text)
         assert EVENTS[event["type"]].mistakes(event) == [], event
         seen.add(event["type"])
@@ -97,7 +96,7 @@ def test_every_type_of_event_is_described():
 
 def test_the_status_has_the_shape_that_is_promised(queue: Queue):
     busy(queue)
-    assert STATUS_DOCUMENT.mistakes(status(queue.database, DEFAULT_BACKGROUND_CONFIG)) == []
+    assert STATUS_DOCUMENT.mistakes(status(queue.store)) == []
     assert STATUS_DOCUMENT.mistakes(blank(queue.home)) == []
 
 

@@ -10,19 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from backburner.ipc.config.agents import BUILT_IN, AgentConfig
+from backburner.ipc.config.files import FILE_LIMIT, check, load, read, sources
 from backburner.ipc.config.presets import presets
-from backburner.ipc.config.settings import (
-    BUILT_IN,
-    CONFIG,
-    DEFAULT_BACKGROUND_CONFIG,
-    FILE_LIMIT,
-    AgentConfig,
-    BackgroundConfig,
-    check,
-    load,
-    read,
-    sources,
-)
+from backburner.ipc.config.settings import CONFIG, DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
 from backburner.ipc.errors import BadConfiguration, UnknownAgent
 from backburner.ipc.home import Home
 from tests.helpers.places import IMPORT_ROOT

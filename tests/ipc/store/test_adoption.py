@@ -11,7 +11,7 @@ from backburner.ipc.errors import InvalidInput
 from backburner.ipc.failpoints import WATCH
 from backburner.ipc.model.event import MODEL
 from backburner.ipc.model.launch import LaunchInput
-from backburner.ipc.store.adoption import adopt
+from backburner.ipc.store.sessions import adopt
 from tests.helpers.commands import backburner
 from tests.helpers.yard import MANY, Yard
 
@@ -147,7 +147,7 @@ def test_nonsense_is_refused(yard, parent, successor, field):
 def test_killed_at_its_commit_it_has_happened_or_not_and_nothing_is_lost(yard, home, monkeypatch, tmp_path, edge):
     ids = [batched(yard, "P"), yard.run(parent_session_id="P")]
     running = yard.start(yard.launch(parent_session_id="P"))
-    ordered(tmp_path, f"command database.commit@_Write._finish<_Write.__exit__<adopt {edge}")
+    ordered(tmp_path, f"command database.commit@_Write._finish<_Write.__exit__<SqliteSessions.adopt {edge}")
     monkeypatch.setenv(WATCH, str(tmp_path))
     assert backburner(home, "adopt", "--from", "P", "--to", "Q").returncode == -9
     assert (told(yard, "Q") == []) is (edge == "before")
@@ -177,5 +177,5 @@ def test_the_command_tells_what_changed_hands(yard, home):
     batched(yard, "P")
     yard.queue.launch(LaunchInput(command=("true",), parent_session_id="P"))
     done = backburner(home, "adopt", "--from", "P", "--to", "Q")
-    assert (done.returncode, done.stdout) == (0, "Q has 2 tasks of P and hears 1 notice\n")
+    assert (done.returncode, done.stdout) == (0, "Q took over 2 tasks and 1 notification from P\n")
     assert backburner(home, "adopt", "--from", "P", "--to", "P").returncode == 2

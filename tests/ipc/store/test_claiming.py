@@ -17,10 +17,11 @@ from backburner.ipc.errors import HeldByWorker, MoveNotAllowed
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Ended, Rescued, Settlement, Slot, Step, Taken
 from backburner.ipc.model.task import TaskStatus
-from backburner.ipc.store.adoption import adopt
-from backburner.ipc.store.sqlite.backup import back_up, restore, salvage
-from backburner.ipc.store.sqlite.database import Wreck
-from backburner.ipc.store.sqlite.migrations import migrations
+from backburner.ipc.store.sessions import adopt
+from backburner.ipc.store.sqlite.file.backup import back_up, restore
+from backburner.ipc.store.sqlite.file.damaged import DamagedDatabase
+from backburner.ipc.store.sqlite.file.migrations import migrations
+from backburner.ipc.store.sqlite.file.salvage import salvage
 from tests.helpers.yard import Yard
 
 STARTED, COMPLETED, RETRYING = (
@@ -109,7 +110,7 @@ def test_the_claims_of_a_series_follow_each_other_and_are_given_once(series):
 
 
 def test_held_tasks_are_not_offered_to_other_workers(series):
-    assert series.yard.groups.waiting() == []
+    assert series.yard.queue.store.limits.waiting() == []
     series.yard.database._connection.execute("UPDATE groups SET slot_limit = 9 WHERE name = 'one'")
     assert series.yard.queue.take(Slot("one", 1), series.yard.owner, 4) == []
 
@@ -153,7 +154,7 @@ def test_a_held_task_that_completed_is_started_and_completed_in_order(series):
     task = yard.get(series.ids[1])
     assert (task.status, task.attempt, task.result, task.exit_code) == ("completed", 1, "r1", 0)
     assert (series.row(1)["started_at"], series.row(1)["completed_at"]) == (1001, 2001)
-    assert yard.queue.try_of(task.id) == series.taken[1].claim
+    assert yard.queue.claim_of(task.id) == series.taken[1].claim
     assert yard.log.form_batch("ses-1", 9) == 3
 
 
@@ -225,10 +226,10 @@ def test_a_held_task_is_published_under_its_own_claim_alone(series, role):
 
 def test_only_ready_tasks_are_held(series):
     delayed = series.yard.launch(concurrency_key="one", delay_ms=60_000)
-    numbers = [series.yard.queue._state(id)["number"] for id in (*series.ids, delayed)]
+    numbers = [series.yard.queue._state(id).number for id in (*series.ids, delayed)]
     values = [{"owner": 7, "claim": 999, "number": number} for number in numbers]
     with series.yard.database.write() as transaction:
-        assert transaction.many("hold_task", values) == 0
+        assert transaction.run_many("hold_task", values) == 0
 
 
 # rescue
@@ -242,7 +243,7 @@ def test_a_dead_workers_held_tasks_go_back_unless_they_ended(series):
     back = Rescued(series.taken[2].number, series.taken[2].claim, None, "one")
     assert series.yard.queue.rescue([*ended, back]) == ["completed", "completed", "pending"]
     assert series.yard.told() == [STARTED, COMPLETED] * 2
-    assert series.yard.queue.held_by(series.yard.owner) == []
+    assert series.yard.queue.store.queue.held_by(series.yard.owner) == []
     assert [one.task.id for one in series.take(4)] == [series.ids[2]]
 
 
@@ -323,7 +324,7 @@ def test_a_pause_asks_for_the_held_tasks_of_its_group_alone(series):
         series.yard.launch(concurrency_key="two")
     other = series.yard.queue.take(Slot("two", 0), series.yard.owner, 2)[1]
     with pytest.raises(HeldByWorker):
-        series.yard.groups.pause("one", 1)
+        series.yard.groups.pause("one")
     assert series.yard.get(series.ids[1]).waiting_for == "paused"
     assert [series.is_requested(at) for at in (1, 2)] == [True, True]
     series.ids.append(other.task.id)
@@ -336,7 +337,7 @@ def test_a_pause_asks_for_the_held_tasks_of_its_group_alone(series):
         lambda yard, id: yard.queue.cancel(id),
         lambda yard, id: yard.queue.cancel_all([id]),
         lambda yard, id: yard.groups.limit("one", 3),
-        lambda yard, id: yard.groups.pause("one", 1),
+        lambda yard, id: yard.groups.pause("one"),
     ],
     ids=["cancel", "cancel_all", "limit", "pause"],
 )
@@ -348,7 +349,7 @@ def test_a_process_that_asks_goes_on_when_the_worker_has_published(publishing, a
 def test_a_held_task_neither_expires_nor_becomes_ready(series, monkeypatch):
     later = clock.now() + 60_000
     monkeypatch.setattr(clock, "now", lambda: later)
-    assert series.yard.queue.next_due() is None
+    assert series.yard.queue.store.queue.next_due() is None
     series.yard.queue.promote()
     assert series.is_held(1)
     series.publish(current=series.taken[0])
@@ -358,7 +359,7 @@ def test_a_held_task_neither_expires_nor_becomes_ready(series, monkeypatch):
 
 def test_the_expiry_of_a_held_task_moves_with_the_wall_clock(series):
     expiry = series.row(1)["expires_at"]
-    series.yard.queue.shift(7000, clock.now() + 1)
+    series.yard.queue.store.queue.shift(7000, clock.now() + 1)
     series.publish(current=series.taken[0])
     assert series.row(1)["due_at"] == expiry + 7000
 
@@ -479,7 +480,7 @@ def test_a_backup_waits_until_held_tasks_are_published(publishing, tmp_path):
 
 def test_a_backup_is_made_though_a_dead_worker_holds_tasks(series, tmp_path):
     back_up(series.yard.database, tmp_path / "file", replacing=False)
-    wreck = Wreck(tmp_path / "file")
+    wreck = DamagedDatabase(tmp_path / "file")
     try:
         assert [row["ready"] for row in wreck.rows("tasks")] == [1, 2, 2]
     finally:
@@ -501,12 +502,15 @@ def test_held_tasks_of_a_salvaged_database_are_lost(home):
         series = Series(yard, 3)
         yard.database._connection.execute("DELETE FROM inputs WHERE task = ?", (series.taken[2].number,))
         yard.database.checkpoint()
+    with closing(sqlite3.connect(home / "backburner.db")) as raw:
+        page = raw.execute("SELECT rootpage FROM sqlite_master WHERE name = 'outbox'").fetchone()[0]
     with open(home / "backburner.db", "r+b") as file:
+        file.seek((page - 1) * 4096)
         file.write(b"\0" * 100)
     assert salvage(Home(home)).lost == 3
     with Yard(home) as yard:
         assert [yard.get(id).error_kind for id in series.ids] == ["lost"] * 3
-        assert yard.queue.all_held() == []
+        assert yard.queue.store.queue.all_held() == []
 
 
 def test_an_export_waits_until_held_tasks_are_published(publishing):

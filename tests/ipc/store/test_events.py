@@ -12,7 +12,7 @@ from backburner.ipc import clock
 from backburner.ipc.errors import InvalidInput
 from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store.events import ROOM
-from backburner.ipc.store.tasks import Filter
+from backburner.ipc.store.values import Filter
 from tests.helpers.yard import Yard
 
 #: Text that an encoder or a search in the JSON could get wrong.
@@ -128,11 +128,11 @@ def test_staleness_is_told_once_per_attempt(yard):
     id = yard.launch(parent_session_id="ses-1", retries=1)
     claimed = yard.start(id)
     for idle in (5000, 6000):
-        yard.queue.note_stale(claimed.number, claimed.claim, idle)
+        yard.queue.record_stale(claimed.number, claimed.claim, idle)
     yard.settle(claimed, TaskStatus.PENDING, error="no", error_kind="exit")
     again = yard.start(id)
-    yard.queue.note_stale(claimed.number, claimed.claim, 7000)
-    yard.queue.note_stale(again.number, again.claim, 8000)
+    yard.queue.record_stale(claimed.number, claimed.claim, 7000)
+    yard.queue.record_stale(again.number, again.claim, 8000)
     idles = [json.loads(line.text).get("idleMs") for line in yard.log.read("ses-1", 0, 99)]
     assert [idle for idle in idles if idle] == [5000, 8000]
 

@@ -33,16 +33,16 @@ def test_a_group_counts_what_waits_and_what_runs(yard):
 
 def test_a_paused_group_gives_out_nothing_until_it_goes_on(yard):
     id = yard.launch(model="opus")
-    yard.groups.pause("opus", 1)
+    yard.groups.pause("opus")
     assert yard.claim("opus") is None
-    assert yard.groups.waiting() == []
+    assert yard.queue.store.limits.waiting() == []
     assert group(yard, "opus").paused
-    yard.groups.pause("opus", 0)
+    yard.groups.resume("opus")
     yard.start(id, "opus")
 
 
 def test_a_key_that_nobody_knows_can_be_paused_and_limited(yard):
-    yard.groups.pause("new", 1)
+    yard.groups.pause("new")
     yard.groups.limit("newer", 1)
     yard.launch(concurrency_key="new")
     assert yard.claim("new") is None
@@ -146,8 +146,8 @@ def test_a_live_limit_takes_a_key_out_of_its_pattern(home):
 def test_the_oldest_first_task_of_each_group_that_waits(yard):
     first, second = yard.launch(model="opus"), yard.launch(model="haiku")
     yard.launch(model="opus")
-    heads = dict((name, number) for number, name in yard.groups.waiting())
-    assert heads == {yard.get(id).concurrency_key: yard.queue._state(id)["number"] for id in (first, second)}
-    head = yard.groups.head("opus", 9)
+    heads = dict((name, number) for number, name in yard.queue.store.limits.waiting())
+    assert heads == {yard.get(id).concurrency_key: yard.queue._state(id).number for id in (first, second)}
+    head = yard.queue.store.limits.head("opus", 9)
     assert (head.external, head.ready) == (False, 2)
-    assert yard.groups.head("nothing", 9) is None
+    assert yard.queue.store.limits.head("nothing", 9) is None

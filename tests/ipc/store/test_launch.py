@@ -10,15 +10,15 @@ import pytest
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.errors import InvalidInput
 from backburner.ipc.model.launch import INPUT_LIMIT, LAUNCH_FIELDS, LaunchInput
-from backburner.ipc.store.launch import Order
+from backburner.ipc.store.launch import NewTask
 
 #: The character that takes the most bytes of JSON.
 CONTROL = "\x01"
 
 
-def order(**given: Any) -> Order:
+def order(**given: Any) -> NewTask:
     """Check a launch of `true`, or of what is given."""
-    return Order.of(LaunchInput(**{"command": ("true",), **given}), BackgroundConfig(), "")
+    return NewTask.of(LaunchInput(**{"command": ("true",), **given}), BackgroundConfig(), "")
 
 
 def size(**given: Any) -> int:

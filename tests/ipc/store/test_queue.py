@@ -16,8 +16,9 @@ from backburner.ipc.machine.lock import Lock
 from backburner.ipc.model.claim import Ended, Slot, Step
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import BRIEF_LIMIT, RESULT_LIMIT, Task, TaskStatus
-from backburner.ipc.store.adoption import adopt
-from backburner.ipc.store.tasks import SUPERVISED_FOR, Filter
+from backburner.ipc.store.sessions import adopt
+from backburner.ipc.store.tasks import SUPERVISED_FOR
+from backburner.ipc.store.values import Filter, Verdict
 from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
 
@@ -169,7 +170,7 @@ def test_answer_to_a_launch_is_the_task_as_it_is_stored(yard):
         LaunchInput(call="m:f", args=(1, "a"), kwargs={"b": None}, timeout_ms=5, retries=2, unique_key="u"),
         LaunchInput(agent="external", prompt="p", delay_ms=9000, after=(first,), description="d"),
     ]
-    answer = yard.queue.accepted(yard.queue.accept(given))
+    answer = yard.queue.launched_tasks(yard.queue.accept(given))
     assert answer == [yard.get(task.id) for task in answer]
     assert all(vars(task).keys() == {field.name for field in fields(Task)} for task in answer)
 
@@ -223,11 +224,11 @@ def test_supervisor_is_not_notified_of_a_task_in_a_full_group(full, hints):
 
 
 def test_supervisor_is_not_notified_of_a_task_of_a_paused_key(yard, hints):
-    yard.groups.pause("command", 1)
+    yard.groups.pause("command")
     assert hints() == b"limits\n"
     yard.launch()
     assert hints() == b""
-    yard.groups.pause("command", 0)
+    yard.groups.resume("command")
     assert hints() == b"limits\n"
 
 
@@ -316,7 +317,7 @@ def test_a_stale_claim_settles_nothing(yard):
     assert yard.settle(stale) is None
     current = yard.start(id)
     assert yard.settle(stale) is None
-    assert yard.queue.decide(stale.number, stale.claim, TaskStatus.ERROR, "late", "failed") is False
+    assert yard.queue.record_verdict(stale.number, stale.claim, Verdict(TaskStatus.ERROR, "late", "failed")) is False
     assert yard.get(id).status is TaskStatus.RUNNING
     assert yard.settle(current) == "completed"
     assert yard.settle(current) is None
@@ -407,7 +408,7 @@ def test_many_are_cancelled_in_few_transactions_each_as_if_by_itself(yard, monke
     outside = yard.claim("external", owner=None)
     running, decided = yard.launch(concurrency_key="a"), yard.launch(concurrency_key="b")
     first, second = yard.claim("a"), yard.claim("b")
-    yard.queue.decide(second.number, second.claim, TaskStatus.ERROR, "no", "failed")
+    yard.queue.record_verdict(second.number, second.claim, Verdict(TaskStatus.ERROR, "no", "failed"))
     pending = [yard.launch() for _ in range(250)]
     commits = []
     write = yard.database.write
@@ -505,7 +506,7 @@ def test_a_delayed_task_waits_for_its_time(yard, later):
     id = yard.launch(delay_ms=60_000)
     assert yard.get(id).waiting_for == "delay"
     assert yard.claim() is None
-    due = yard.queue.next_due()
+    due = yard.queue.store.queue.next_due()
     assert abs(due - clock.now() - 60_000) < 5_000
     yard.queue.promote()
     assert yard.claim() is None
@@ -537,7 +538,7 @@ def test_work_done_outside_times_out(yard, later):
     later(1001)
     yard.queue.promote()
     assert yard.get(once).error_kind == "timeout"
-    assert yard.queue.next_due() is None
+    assert yard.queue.store.queue.next_due() is None
 
 
 # dependencies
@@ -553,7 +554,7 @@ def test_a_dependent_waits_for_all_to_end_well(yard):
     second = yard.start(second)
     assert yard.claim(slot=1) is None
     yard.settle(second)
-    assert yard.queue.next_due() == 0
+    assert yard.queue.store.queue.next_due() == 0
     assert yard.queue.promote() == {"command"}
     yard.start(after)
 
@@ -565,7 +566,7 @@ def test_a_dependent_of_a_bad_end_fails_and_so_do_its_own(yard, status):
     third = yard.launch(after=(second,))
     anyway = yard.launch(after_any=(first,))
     yard.settle(yard.start(first), status)
-    while yard.queue.next_due() == 0:
+    while yard.queue.store.queue.next_due() == 0:
         yard.queue.promote()
     assert [yard.get(id).error_kind for id in (second, third)] == ["dependency", "dependency"]
     yard.start(anyway)
@@ -670,7 +671,7 @@ def test_a_task_says_what_it_waits_for(home):
     with Yard(home, default_concurrency=1) as yard:
         first, second = yard.launch(), yard.launch()
         yard.start(first)
-        yard.groups.pause("other", 1)
+        yard.groups.pause("other")
         paused = yard.launch(concurrency_key="other")
         assert yard.get(paused).waiting_for == "paused"
         assert yard.get(second).waiting_for == "supervisor"

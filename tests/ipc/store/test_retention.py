@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc import clock
-from backburner.ipc.store.retention import Pruning
-from backburner.ipc.store.sqlite.write_gate import Gate
+from backburner.ipc.store.retention import Retention
+from backburner.ipc.store.sqlite.file.write_gate import WriteGate
 from tests.helpers.places import ROOT
 from tests.helpers.yard import Yard
 
@@ -41,8 +41,8 @@ RIVAL = """
 import sys
 from pathlib import Path
 from backburner.ipc import clock
-from backburner.ipc.store.sqlite.write_gate import Gate
-gate, longest, times = Gate.of(Path(sys.argv[1])), 0.0, 0
+from backburner.ipc.store.sqlite.file.write_gate import WriteGate
+gate, longest, times = WriteGate.of(Path(sys.argv[1])), 0.0, 0
 print("ready", flush=True)
 while not Path(sys.argv[2]).exists():
     began = clock.monotonic()
@@ -66,20 +66,20 @@ def yard(home: Path):
 def holds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long this process works each time it holds the gate, in seconds; who else has the processor counts not."""
     found: list[float] = []
-    acquire, release = Gate.acquire, Gate.release
+    acquire, release = WriteGate.acquire, WriteGate.release
     began = 0.0
 
-    def timed_acquire(gate: Gate) -> None:
+    def timed_acquire(gate: WriteGate) -> None:
         nonlocal began
         acquire(gate)
         began = time.thread_time()
 
-    def timed_release(gate: Gate) -> None:
+    def timed_release(gate: WriteGate) -> None:
         found.append(time.thread_time() - began)
         release(gate)
 
-    monkeypatch.setattr(Gate, "acquire", timed_acquire)
-    monkeypatch.setattr(Gate, "release", timed_release)
+    monkeypatch.setattr(WriteGate, "acquire", timed_acquire)
+    monkeypatch.setattr(WriteGate, "release", timed_release)
     return found
 
 
@@ -91,7 +91,7 @@ def test_ten_thousand_tasks_are_forgotten_in_steps_that_hold_the_gate_for_a_mome
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as rival:
         assert rival.stdout is not None
         assert rival.stdout.readline() == "ready\n"
-        pruning = Pruning(yard.database, yard.config, clock.now())
+        pruning = Retention(yard.database, yard.config, clock.now())
         for _ in pruning.steps():
             clock.nap(0.001)
         over.touch()

@@ -7,25 +7,24 @@ from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import Lock
 from backburner.ipc.model.claim import Slot
 from backburner.ipc.model.launch import LaunchInput
-from backburner.ipc.store.processes import ProcessTable
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.status import status
 
 
 def test_living_roles_are_told_by_their_locks_and_workers_by_their_rows(home: Path):
     found = Home(home).prepare()
-    database = Database(found)
-    registry = ProcessTable(database)
+    database = SqliteStore(found)
+    registry = database.hosts
     queue = Queue(database, DEFAULT_BACKGROUND_CONFIG)
     queue.launch(LaunchInput(command=("true",), model="opus"))
     adopted = registry.register("worker")
     supervisor, lock = registry.register("supervisor"), Lock(found.lock("supervisor"))
     assert lock.acquire()
     queue.claim(Slot("opus", 1), adopted)
-    told = status(database, DEFAULT_BACKGROUND_CONFIG)
+    told = status(database)
     lock.release()
-    registry.leave(supervisor)
+    registry.deregister(supervisor)
     database.close()
     assert told["supervisor"]["startedAt"].endswith("Z")
     assert told["flusher"] is None

@@ -18,7 +18,7 @@ from backburner.ipc.model.claim import Claimed, Settlement, Slot
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import Task, TaskStatus
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.supervisor.cli import main
 
 
@@ -61,7 +61,7 @@ class Stage:
     """Brings tasks into any state without a supervisor."""
 
     def __init__(self, home: Path) -> None:
-        self._database = Database(Home(home).prepare())
+        self._database = SqliteStore(Home(home).prepare())
         self.queue = Queue(self._database, DEFAULT_BACKGROUND_CONFIG)
         self._slots = iter(range(100))
 

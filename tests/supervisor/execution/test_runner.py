@@ -22,7 +22,7 @@ import pytest
 
 from backburner.ipc.errors import Temporary
 from backburner.ipc.home import Home
-from backburner.ipc.store.sqlite.database import Database
+from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.supervisor.execution.plan import CannotStart
 from backburner.supervisor.execution.runner.journal import end_line
 from backburner.supervisor.execution.runner.marks import ROOM
@@ -231,7 +231,7 @@ def test_runner_that_cannot_be_started_now_is_started_later(home: Path, monkeypa
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     met: list[Runner] = []
-    with closing(Database(Home(home).prepare())) as database:
+    with closing(SqliteStore(Home(home).prepare())) as database:
         runner = LazyRunner(database, met.append)
         database.release()
         before = os.listdir("/dev/fd")

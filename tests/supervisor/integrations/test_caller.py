@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from backburner.ipc.store.adoption import adopt
+from backburner.ipc.store.sessions import adopt
 from tests.helpers.commands import backburner
 from tests.helpers.tools import Client, client
 from tests.helpers.yard import Yard

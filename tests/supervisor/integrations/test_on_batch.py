@@ -69,7 +69,7 @@ def deliver_all(yard: Yard, command: BatchCommand) -> None:
 def test_command_is_retried_until_it_succeeds_with_few_log_lines(yard, folder, monkeypatch, capsys):
     monkeypatch.setattr(on_batch, "LAST_DELAY", 0.0)
     fail(folder, 20)
-    command = BatchCommand(DefaultSelector(), yard.log)
+    command = BatchCommand(DefaultSelector(), yard.database)
     batch(yard)
     deliver_all(yard, command)
     assert calls(folder) == 21
@@ -82,12 +82,12 @@ def test_command_is_retried_until_it_succeeds_with_few_log_lines(yard, folder, m
 def test_next_flusher_retries_a_batch_that_has_failed_often(yard, folder, monkeypatch):
     monkeypatch.setattr(on_batch, "LAST_DELAY", 0.0)
     fail(folder, 15)
-    command = BatchCommand(DefaultSelector(), yard.log)
+    command = BatchCommand(DefaultSelector(), yard.database)
     batch(yard)
     command.log_changed()
     eventually(lambda: (command.turn(), calls(folder) >= 12)[1], 50)
     command.stop()
-    deliver_all(yard, BatchCommand(DefaultSelector(), yard.log))
+    deliver_all(yard, BatchCommand(DefaultSelector(), yard.database))
     assert calls(folder) >= 16
 
 
@@ -95,7 +95,7 @@ def test_reconfigured_command_is_tried_at_once(yard, folder, monkeypatch):
     monkeypatch.setattr(on_batch, "FIRST_DELAY", LONG)
     monkeypatch.setattr(on_batch, "LAST_DELAY", LONG)
     fail(folder, 1)
-    command = BatchCommand(DefaultSelector(), yard.log)
+    command = BatchCommand(DefaultSelector(), yard.database)
     batch(yard)
     command.log_changed()
     eventually(lambda: (command.turn() or 0.0) > on_batch.TIMEOUT, 50, "a pause after the failure")
@@ -109,7 +109,7 @@ def test_reconfigured_command_is_tried_at_once(yard, folder, monkeypatch):
 def test_command_removed_and_added_again_gets_no_old_batches(yard, folder, how, failures):
     fail(folder, failures)
     (folder / "hold").touch()
-    command = BatchCommand(DefaultSelector(), yard.log)
+    command = BatchCommand(DefaultSelector(), yard.database)
     batch(yard)
     batch(yard)
     command.log_changed()

@@ -10,8 +10,7 @@ import pytest
 from backburner.ipc import clock
 from backburner.ipc.model.claim import Slot, Step
 from backburner.ipc.model.launch import LaunchInput
-from backburner.ipc.store.parking import ParkedSlots
-from backburner.ipc.store.processes import ProcessTable
+from backburner.ipc.store.sqlite.queue import SqliteQueue
 from backburner.supervisor.pool.dispatch import RAMP_WAIT, RAMP_WORKERS, Dispatch
 from backburner.supervisor.pool.workers import WorkerHandle, Workers
 from tests.helpers.yard import Yard
@@ -67,7 +66,7 @@ def test_worker_that_has_claimed_keeps_its_slot(yard: Yard, workers: Workers, di
     yard.launch()
     worker = assign_slots(dispatch, workers)
     claimed = yard.claim()
-    running = ProcessTable(yard.database).running()
+    running = yard.database.hosts.running()
     worker.pid = running[0].owner.identity.pid if spawned else None
     dispatch.recount(running)
     assert (worker.slot, worker.idle) == (SLOT, False)
@@ -81,7 +80,7 @@ def test_assigned_worker_loses_a_slot_that_a_task_was_moved_into(yard: Yard, wor
     worker = assign_slots(dispatch, workers)
     worker.pid = 1  # not the one that claims
     yard.claim()
-    dispatch.recount(ProcessTable(yard.database).running())
+    dispatch.recount(yard.database.hosts.running())
     assert worker.slot is None
 
 
@@ -147,7 +146,7 @@ def test_external_work_starts_at_once_beside_two_workers(
     dispatch.assign_slots(8)
     yard.launch(agent="external", prompt="p", concurrency_key="command", priority=9)
     assert dispatch.assign_slots(8)
-    assert (len(workers), len(ProcessTable(yard.database).running())) == (2, 1)
+    assert (len(workers), len(yard.database.hosts.running())) == (2, 1)
 
 
 # parked workers
@@ -167,7 +166,7 @@ def parked(yard: Yard, workers: Workers, dispatch: Dispatch) -> WorkerHandle:
 def test_parked_worker_keeps_its_slot_while_nothing_is_ready(yard: Yard, parked: WorkerHandle, dispatch: Dispatch):
     dispatch.hint("command")
     dispatch.assign_slots(1)
-    assert (parked.slot, ParkedSlots(yard.database).all()) == (SLOT, {yard.owner: SLOT})
+    assert (parked.slot, yard.database.queue.parked()) == (SLOT, {yard.owner: SLOT})
     assert not dispatch.any_at_work()
 
 
@@ -178,7 +177,7 @@ def test_parked_worker_is_assigned_tasks_that_it_was_not_sent(
     dispatch.hint("command")
     dispatch.assign_slots(4)
     assert (list(workers), parked.slot, parked.assigned) == ([parked], SLOT, True)
-    assert ParkedSlots(yard.database).all() == {}
+    assert yard.database.queue.parked() == {}
 
 
 def test_parked_worker_works_for_another_group_when_workers_are_short(
@@ -210,8 +209,8 @@ def test_parked_worker_keeps_its_slot_if_a_launch_was_faster(
     yard: Yard, parked: WorkerHandle, workers: Workers, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ):
     yard.launch(concurrency_key="other")
-    before = ParkedSlots.all
-    monkeypatch.setattr(ParkedSlots, "all", lambda slots: (before(slots), yard.launch())[0])
+    before = SqliteQueue.parked
+    monkeypatch.setattr(SqliteQueue, "parked", lambda slots: (before(slots), yard.launch())[0])
     dispatch.hint("other")
     dispatch.assign_slots(1)
     assert (len(workers), parked.slot, parked.idle) == (1, SLOT, False)
@@ -222,16 +221,16 @@ def test_worker_that_parked_before_its_first_message_keeps_its_slot(
 ):
     parked.owner = None
     dispatch.recount([])
-    assert (parked.slot, ParkedSlots(yard.database).all()) == (SLOT, {yard.owner: SLOT})
+    assert (parked.slot, yard.database.queue.parked()) == (SLOT, {yard.owner: SLOT})
 
 
 def test_no_worker_stays_parked_when_slots_are_counted(yard: Yard, parked: WorkerHandle, dispatch: Dispatch):
     dispatch.recount([])
-    assert (parked.idle, ParkedSlots(yard.database).all()) == (True, {})
+    assert (parked.idle, yard.database.queue.parked()) == (True, {})
 
 
 def test_worker_claimed_for_during_a_count_keeps_its_slot(yard: Yard, parked: WorkerHandle, dispatch: Dispatch):
-    running = ProcessTable(yard.database).running()
+    running = yard.database.hosts.running()
     yard.launch()
     dispatch.recount(running)
     assert parked.slot == SLOT

@@ -7,7 +7,7 @@ import pytest
 
 from backburner.ipc.model.claim import Slot, Step, Taken
 from backburner.ipc.store import parking
-from backburner.ipc.store.parking import Assignment, ParkedSlots
+from backburner.ipc.store.values import Assignment
 from backburner.supervisor.pool.parking import Parking
 from tests.helpers.yard import Yard
 
@@ -20,7 +20,7 @@ def worker(yard: Yard) -> Iterator[Parking]:
     """The parked worker of the yard."""
     yard.groups.limit("command", 1)
     assert yard.queue.advance(Step(Slot("command", 0), yard.owner, count=1)).parked
-    worker = Parking(yard.home, ParkedSlots(yard.database), yard.owner, lambda: LONG)
+    worker = Parking(yard.home, yard.database.queue, yard.owner, lambda: LONG)
     worker.start(LONG)
     yield worker
     os.close(worker.descriptor)

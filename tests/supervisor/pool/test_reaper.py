@@ -5,7 +5,7 @@ from itertools import count
 import pytest
 
 from backburner.ipc.errors import Temporary
-from backburner.ipc.store.processes import ProcessTable
+from backburner.ipc.store.sqlite.hosts import SqliteHosts
 from backburner.supervisor.pool.reaper import Reaper
 from backburner.supervisor.pool.workers import WorkerHandle
 from tests.helpers.yard import Yard
@@ -44,14 +44,14 @@ def busy(yard: Yard) -> WorkerHandle:
 def test_worker_without_a_task_is_free_at_once(yard: Yard, reaper: Reaper, fork_server: FakeForkServer):
     idle = WorkerHandle()
     reaper.add_gone(idle)
-    assert list(reaper.take_gone(ProcessTable(yard.database))) == [idle]
+    assert list(reaper.take_gone(yard.database)) == [idle]
     assert (fork_server.sweeps, reaper.is_waiting) == ([], False)
 
 
 def test_task_is_rescued_when_the_strays_are_gone(yard: Yard, reaper: Reaper, busy: WorkerHandle):
-    table = ProcessTable(yard.database)
+    table = yard.database.hosts
     reaper.add_gone(busy)
-    assert list(reaper.take_gone(table)) == []
+    assert list(reaper.take_gone(yard.database)) == []
     assert table.running()[0] in reaper
     assert not reaper.rescue_ready(yard.queue)
     reaper.receive({"swept": 1})
@@ -63,7 +63,7 @@ def test_sweeps_are_repeated_for_a_new_fork_server(
     yard: Yard, reaper: Reaper, busy: WorkerHandle, fork_server: FakeForkServer
 ):
     reaper.add_gone(busy)
-    assert list(reaper.take_gone(ProcessTable(yard.database))) == []
+    assert list(reaper.take_gone(yard.database)) == []
     reaper.resubmit()
     reaper.receive({"swept": 1})
     assert not reaper.rescue_ready(yard.queue)
@@ -73,17 +73,17 @@ def test_sweeps_are_repeated_for_a_new_fork_server(
 
 
 def test_free_worker_is_not_forgotten_if_the_next_lookup_fails(yard: Yard, reaper: Reaper, monkeypatch):
-    table, first, second = ProcessTable(yard.database), WorkerHandle(), WorkerHandle()
+    first, second = WorkerHandle(), WorkerHandle()
     reaper.add_gone(second)
     reaper.add_gone(first)
     freed = []
 
-    def refuse(_table: ProcessTable) -> None:
+    def refuse(_table: SqliteHosts) -> None:
         raise Temporary("The disk is full.")
 
     with pytest.raises(Temporary):
-        for worker in reaper.take_gone(table):
+        for worker in reaper.take_gone(yard.database):
             freed.append(worker)
-            monkeypatch.setattr(ProcessTable, "running", refuse)
+            monkeypatch.setattr(SqliteHosts, "running", refuse)
     monkeypatch.undo()
-    assert freed + list(reaper.take_gone(table)) == [first, second]
+    assert freed + list(reaper.take_gone(yard.database)) == [first, second]

@@ -10,7 +10,6 @@ import pytest
 
 from backburner.ipc.model.claim import Ended, Settlement, Slot, Step, Taken
 from backburner.ipc.model.task import TaskStatus
-from backburner.ipc.store.processes import ProcessTable
 from backburner.supervisor.execution.journal import Journal, outcome_document
 from backburner.supervisor.execution.outcome import Outcome
 from backburner.supervisor.execution.output_files import OutputFiles
@@ -34,7 +33,7 @@ class DeadWorker:
         return self.taken
 
     def rescue(self) -> None:
-        (running,) = ProcessTable(self._yard.database).running()
+        (running,) = self._yard.database.hosts.running()
         rescue(self._yard.queue, running, "SIGKILL")
 
 
@@ -103,7 +102,7 @@ def test_task_of_an_earlier_boot_reruns_only_if_it_has_retries(yard: Yard, worke
 def test_task_published_after_the_lookup_is_rescued_too(yard: Yard, worker: DeadWorker):
     ids = [yard.launch() for _ in range(2)]
     (first,) = worker.take(1)
-    (seen,) = ProcessTable(yard.database).running()
+    (seen,) = yard.database.hosts.running()
     end = Settlement(number=first.number, claim=first.claim, status=TaskStatus.COMPLETED)
     step = Step(first.slot, yard.owner, [Ended(first, first.started_at, end)], count=1)
     (second,) = yard.queue.advance(step).taken
@@ -131,6 +130,6 @@ def test_held_call_without_a_running_task_is_settled_as_a_call(yard: Yard, worke
     worker.files.remove()  # a worker that has run calls only has none
     worker.journal.note_start(second.claim)
     yard.settle(first.claimed())
-    owner = next(one for one in ProcessTable(yard.database).processes("worker") if one.number == yard.owner)
+    owner = next(one for one in yard.database.hosts.processes("worker") if one.number == yard.owner)
     rescue_worker(yard.queue, owner, "SIGKILL")
     assert outcomes(yard, ids) == [("completed", None), ("error", "lost")]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from backburner.ipc.errors import Temporary
-from backburner.ipc.store.processes import ProcessTable
+from backburner.ipc.store.sqlite.hosts import SqliteHosts
 from backburner.supervisor.supervision.shutdown import Shutdown
 from tests.helpers.yard import Yard
 
@@ -50,11 +50,11 @@ def test_supervisor_exits_when_the_fork_server_is_gone(shutdown: Shutdown, fork_
 def test_fork_server_is_dismissed_though_the_tasks_could_not_be_logged(
     shutdown: Shutdown, fork_server: FakeForkServer, monkeypatch: pytest.MonkeyPatch
 ):
-    def refuse(_table: ProcessTable) -> None:
+    def refuse(_table: SqliteHosts) -> None:
         raise Temporary("The disk is full.")
 
     with monkeypatch.context() as patch, pytest.raises(Temporary):
-        patch.setattr(ProcessTable, "running", refuse)
+        patch.setattr(SqliteHosts, "running", refuse)
         shutdown.stop_roles()
     assert not shutdown.stop_roles()
     assert fork_server.orders == ["dismiss"]

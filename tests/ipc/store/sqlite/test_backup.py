@@ -22,9 +22,12 @@ from backburner.ipc.failpoints import WATCH
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Slot
 from backburner.ipc.model.launch import LaunchInput
-from backburner.ipc.store.events import EventLog
-from backburner.ipc.store.sqlite.backup import back_up, restore, salvage
-from backburner.ipc.store.sqlite.database import JUMP, Database, Inspection, Wreck, flaws_of
+from backburner.ipc.store.sqlite.file.backup import back_up, restore
+from backburner.ipc.store.sqlite.file.damaged import DamagedDatabase, flaws_of
+from backburner.ipc.store.sqlite.file.database import JUMP
+from backburner.ipc.store.sqlite.file.inspection import Inspection
+from backburner.ipc.store.sqlite.file.salvage import salvage
+from backburner.ipc.store.sqlite.store import SqliteStore
 from tests.helpers.places import ROOT
 from tests.helpers.yard import Yard
 
@@ -40,6 +43,12 @@ def yard(home: Path):
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "saved.bak"
+
+
+def page_of(home: Path, table: str) -> int:
+    """Return the first page of a table."""
+    with closing(sqlite3.connect(home / "backburner.db")) as raw:
+        return int(raw.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (table,)).fetchone()[0])
 
 
 def overwrite(path: Path, *pages: int) -> None:
@@ -106,7 +115,7 @@ def test_a_backup_is_of_one_moment_while_others_write(yard: Yard, file: Path):
 
 
 def _count(file: Path) -> int:
-    wreck = Wreck(file)
+    wreck = DamagedDatabase(file)
     try:
         return len(wreck.rows("tasks"))
     finally:
@@ -260,7 +269,7 @@ def test_damage_is_recognised_and_the_file_left_alone(full: Home):
     overwrite(full.database, 1)
     before = full.database.read_bytes()
     with pytest.raises(Damaged, match=rf"{full.database} is damaged .*backburner salvage"):
-        Database(full)
+        SqliteStore(full)
     assert full.database.read_bytes() == before
 
 
@@ -271,7 +280,7 @@ def test_an_emptied_file_beside_its_log_is_no_new_database(home: Path):
     os.truncate(home / "backburner.db", 0)
     (home / "backburner.db-wal").write_bytes(log)
     with pytest.raises(Damaged, match="salvage"):
-        Database(Home(home))
+        SqliteStore(Home(home))
     assert (home / "backburner.db-wal").read_bytes() == log
 
 
@@ -289,10 +298,11 @@ def test_nearly_all_is_saved_of_a_database_with_a_bad_page(full: Home):
     assert flaws_of(full.database) == []
 
 
-def test_a_lost_header_loses_no_task(full: Home):
+def test_salvage_keeps_a_database_whose_header_is_lost(full: Home):
     overwrite(full.database, 1)
+    before = full.database.read_bytes()
     saved = salvage(full)
-    assert (saved.tasks, saved.lost) == (301, 1)
+    assert (saved.tasks, saved.unreadable, saved.aside.read_bytes()) == (0, True, before)
 
 
 def test_salvage_counts_held_tasks_as_lost(home: Path):
@@ -301,7 +311,7 @@ def test_salvage_counts_held_tasks_as_lost(home: Path):
         ids = [yard.launch() for _ in range(4)]
         assert len(yard.queue.take(Slot("command", 0), yard.owner, 3)) == 3
         yard.database.checkpoint()
-    overwrite(home / "backburner.db", 1)
+    overwrite(home / "backburner.db", page_of(home, "outbox"))
     assert salvage(Home(home)).lost == 3
     with Yard(home) as yard:
         assert [yard.get(id).error_kind for id in ids] == ["lost", "lost", "lost", None]
@@ -334,11 +344,11 @@ def salvage_and_die(home: Home, watch: Path, where: str) -> int:
 @pytest.mark.parametrize(
     "where",
     [
-        "salvage.link@salvage<salvage_command before",
-        "salvage.link@salvage<salvage_command after",
-        "salvage.rename@salvage<salvage_command after",
-        "backup.rename@salvage<salvage_command before",
-        "backup.rename@salvage<salvage_command after",
+        "salvage.link@salvage<salvage before",
+        "salvage.link@salvage<salvage after",
+        "salvage.rename@salvage<salvage after",
+        "backup.rename@salvage before",
+        "backup.rename@salvage after",
     ],
 )
 def test_a_salvage_that_is_killed_loses_nothing_and_can_be_repeated(full: Home, tmp_path: Path, where: str):
@@ -355,7 +365,7 @@ def test_a_salvage_that_is_killed_loses_nothing_and_can_be_repeated(full: Home, 
 def test_a_salvaged_home_works_and_repeats_no_number(full: Home):
     with Yard(full.folder) as yard:
         last = yard.log.last_seq()
-    overwrite(full.database, 1)
+    overwrite(full.database, page_of(full.folder, "outbox"))
     salvage(full)
     with Yard(full.folder) as yard:
         assert yard.log.last_seq() > last + JUMP // 2
@@ -363,7 +373,7 @@ def test_a_salvaged_home_works_and_repeats_no_number(full: Home):
         yard.run()
 
 
-def test_of_rubbish_nothing_is_saved_and_the_home_is_new(home: Path):
+def test_salvage_replaces_a_file_that_is_no_database(home: Path):
     Home(home).prepare()
     (home / "backburner.db").write_bytes(b"rubbish" * 4000)
     saved = salvage(Home(home))
@@ -396,7 +406,7 @@ def test_looking_writes_nothing(full: Home):
     before = looks(full.folder)
     database = Inspection(full)
     assert database.flaws() == []
-    assert EventLog(database).last_seq() > 0
+    assert database.events.last_seq() > 0
     database.close()
     assert looks(full.folder) == before
 

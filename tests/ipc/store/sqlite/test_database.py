@@ -23,11 +23,12 @@ from backburner.ipc.errors import GateBusy, MoveNotAllowed, NewerSchema, Permane
 from backburner.ipc.home import Home
 from backburner.ipc.model.task import MOVES, TaskStatus
 from backburner.ipc.store.retention import DAY
-from backburner.ipc.store.sqlite import database as module
-from backburner.ipc.store.sqlite.database import CHECKPOINT_AT, CHECKPOINT_LOOK, JUMP, SCHEMA, Database
-from backburner.ipc.store.sqlite.migrations import migrations
+from backburner.ipc.store.sqlite.file import database as module
+from backburner.ipc.store.sqlite.file.database import CHECKPOINT_AT, CHECKPOINT_LOOK, JUMP, SCHEMA
+from backburner.ipc.store.sqlite.file.migrations import migrations
+from backburner.ipc.store.sqlite.file.write_gate import WriteGate
 from backburner.ipc.store.sqlite.sql import statement
-from backburner.ipc.store.sqlite.write_gate import Gate
+from backburner.ipc.store.sqlite.store import SqliteStore
 from tests.helpers.places import IMPORT_ROOT, IPC, ROOT
 from tests.helpers.stage import descriptors
 from tests.helpers.wait import eventually
@@ -59,13 +60,13 @@ SHORT_WALK = re.compile(
 
 
 @pytest.fixture
-def opened(home: Path) -> Iterator[Database]:
-    with closing(Database(Home(home).prepare(), "normal")) as found:
+def opened(home: Path) -> Iterator[SqliteStore]:
+    with closing(SqliteStore(Home(home).prepare(), "normal")) as found:
         yield found
 
 
 @pytest.fixture
-def raw(opened: Database, home: Path) -> Iterator[sqlite3.Connection]:
+def raw(opened: SqliteStore, home: Path) -> Iterator[sqlite3.Connection]:
     """A look into the file past all of our code."""
     with closing(sqlite3.connect(home / "backburner.db", isolation_level=None)) as connection:
         yield connection
@@ -131,11 +132,11 @@ def _is_short(step: str, text: str) -> bool:
 def test_a_home_opened_by_eight_processes_at_once_is_made_once(home):
     code = (
         "import sys; from pathlib import Path\n"
-        "from backburner.ipc.store.sqlite.database import Database\n"
-        "from backburner.ipc.home import Home; from backburner.ipc.store.events import EventLog\n"
+        "from backburner.ipc.store.sqlite.store import SqliteStore\n"
+        "from backburner.ipc.home import Home; \n"
         "sys.stdin.readline()\n"
-        "database = Database(Home(Path(sys.argv[1])).prepare())\n"
-        "print(EventLog(database).id()); database.close()"
+        "database = SqliteStore(Home(Path(sys.argv[1])).prepare())\n"
+        "print(database.events.id()); database.close()"
     )
     command = [sys.executable, "-c", code, str(home)]
     environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}
@@ -173,14 +174,14 @@ def test_a_migrated_home_reports_and_prunes_old_and_new_ends(home):
 def test_a_newer_schema_is_refused(opened, raw, home):
     raw.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     with pytest.raises(NewerSchema, match="upgrade"):
-        Database(Home(home))
+        SqliteStore(Home(home))
 
 
 def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home):
     Home(home).prepare()
     (home / "backburner.db").write_bytes(b"not a database, but somebody's notes" * 100)
     with pytest.raises(Permanent, match=str(home)):
-        Database(Home(home))
+        SqliteStore(Home(home))
     assert (home / "backburner.db").read_bytes().startswith(b"not a database")
 
 
@@ -204,8 +205,8 @@ def test_failed_commit_leaves_nothing_and_releases_the_gate(opened):
 
 HOLDER = """
 import sys; from pathlib import Path
-from backburner.ipc.store.sqlite.database import Database; from backburner.ipc.home import Home
-with Database(Home(Path(sys.argv[1]))).write() as transaction:
+from backburner.ipc.store.sqlite.store import SqliteStore; from backburner.ipc.home import Home
+with SqliteStore(Home(Path(sys.argv[1]))).write() as transaction:
     transaction.run("set_setting", {"name": "x", "value": "holder"})
     print("holding", flush=True)
     sys.stdin.readline()
@@ -213,7 +214,7 @@ with Database(Home(Path(sys.argv[1]))).write() as transaction:
 
 
 @pytest.fixture
-def holder(opened: Database, home: Path) -> Iterator[subprocess.Popen[bytes]]:
+def holder(opened: SqliteStore, home: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process in the middle of a writing transaction."""
     command = [sys.executable, "-c", HOLDER, str(home)]
     environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}
@@ -224,17 +225,17 @@ def holder(opened: Database, home: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_the_gate_lets_one_writer_in_and_names_it(opened, holder, home):
-    gate = Gate.of(Home(home).lock("gate"))
+    gate = WriteGate.of(Home(home).lock("gate"))
     gate.patience = 0.1
     with pytest.raises(GateBusy, match=str(holder.pid)), opened.write():
         pass
 
 
 def test_refused_writer_blocks_no_other_thread(opened, holder, home):
-    Gate.of(Home(home).lock("gate")).patience = 0.1
+    WriteGate.of(Home(home).lock("gate")).patience = 0.1
     with pytest.raises(GateBusy), opened.write():
         pass
-    Gate.of(Home(home).lock("gate")).patience = 10
+    WriteGate.of(Home(home).lock("gate")).patience = 10
     holder.kill()
     other = threading.Thread(target=_write_setting, args=(opened,), daemon=True)
     other.start()
@@ -243,7 +244,7 @@ def test_refused_writer_blocks_no_other_thread(opened, holder, home):
         assert transaction.setting("x") == "thread"
 
 
-def _write_setting(database: Database) -> None:
+def _write_setting(database: SqliteStore) -> None:
     with database.write() as transaction:
         transaction.run("set_setting", {"name": "x", "value": "thread"})
 
@@ -252,7 +253,7 @@ def test_write_inside_a_database_that_was_replaced_goes_to_the_new_one(opened, h
     with opened.write() as transaction:
         transaction.run("set_setting", {"name": "x", "value": "old"})
     shutil.rmtree(home)
-    with closing(Database(Home(home).prepare())), opened.write() as transaction:
+    with closing(SqliteStore(Home(home).prepare())), opened.write() as transaction:
         assert transaction.setting("x") is None
 
 
@@ -277,7 +278,7 @@ def test_a_gate_that_was_deleted_with_its_home_is_found_anew(opened, home):
 
 
 def test_another_process_sees_that_something_changed(opened, home):
-    with closing(Database(Home(home))) as other:
+    with closing(SqliteStore(Home(home))) as other:
         before = other.changed()
         assert other.changed() == before
         with opened.write() as transaction:
@@ -329,8 +330,8 @@ def test_nobody_shortens_the_log_outside_the_gate(opened):
 HOLD = """
 import sys
 from pathlib import Path
-from backburner.ipc.store.sqlite.write_gate import Gate
-with Gate.of(Path(sys.argv[1])):
+from backburner.ipc.store.sqlite.file.write_gate import WriteGate
+with WriteGate.of(Path(sys.argv[1])):
     print("in", flush=True)
     sys.stdin.read()
 """
@@ -381,11 +382,11 @@ def test_database_that_could_not_be_opened_again_is_opened_by_the_next_transacti
             pass
         other.execute(f"PRAGMA user_version = {SCHEMA}")
     with opened.read() as transaction:
-        assert transaction.value("get_last_seq") == 0
+        assert transaction.fetch_value("get_last_seq") == 0
 
 
 def test_a_closed_database_says_so(opened):
-    other = Database(opened.home)
+    other = SqliteStore(opened.home)
     other.close()
     with pytest.raises(Temporary, match="closed"), other.read():
         pass
@@ -426,7 +427,7 @@ def _force(raw: sqlite3.Connection, id: str, status: TaskStatus) -> None:
 def test_an_illegal_move_is_told_as_such(home):
     with Yard(home) as yard:
         id = yard.run()
-        number = yard.queue._state(id)["number"]
+        number = yard.queue._state(id).number
         with pytest.raises(MoveNotAllowed), yard.database.write() as transaction:
             transaction.run("cancel_waiting", {"now": 1, "limit": 1})
             yard.database._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
@@ -461,7 +462,7 @@ def test_gates_of_forked_children_are_their_own(opened):
     with opened.write():
         pid = os.fork()
         if pid == 0:
-            gate = Gate.of(opened.home.lock("gate"))
+            gate = WriteGate.of(opened.home.lock("gate"))
             gate.patience = 0.05
             try:
                 with gate:

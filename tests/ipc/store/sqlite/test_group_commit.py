@@ -1,4 +1,4 @@
-"""Commits under `full`: synced before they are told, and once for many."""
+"""GroupCommit under `full`: synced before they are told, and once for many."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import pytest
 
 from backburner.ipc.errors import Temporary, Unsynced
 from backburner.ipc.home import Home
-from backburner.ipc.store.sqlite import group_commit as module
-from backburner.ipc.store.sqlite.database import Database
-from backburner.ipc.store.sqlite.group_commit import Commits
-from backburner.ipc.store.sqlite.write_gate import Gate
+from backburner.ipc.store.sqlite.file import group_commit as module
+from backburner.ipc.store.sqlite.file.group_commit import GroupCommit
+from backburner.ipc.store.sqlite.file.write_gate import WriteGate
+from backburner.ipc.store.sqlite.store import SqliteStore
 
 
 @pytest.fixture
 def opened(home: Path):
-    database = Database(Home(home).prepare(), "full")
+    database = SqliteStore(Home(home).prepare(), "full")
     write(database)
     database.sync()
     yield database
@@ -42,18 +42,18 @@ def syncs(monkeypatch) -> list[int]:
     return found
 
 
-def write(database: Database, durable: bool = False) -> None:
+def write(database: SqliteStore, durable: bool = False) -> None:
     with database.write(durable) as transaction:
         transaction.run("set_setting", {"name": "x", "value": os.urandom(8).hex()})
 
 
-def tell(database: Database) -> None:
+def tell(database: SqliteStore) -> None:
     with database.read() as transaction:
         transaction.setting("x")
 
 
 def test_who_tells_syncs_once_for_all_that_was_committed_before(opened, syncs):
-    other = Database(opened.home, "full")
+    other = SqliteStore(opened.home, "full")
     for database in (opened, other, opened):
         write(database)
     assert syncs == []
@@ -142,7 +142,7 @@ def test_a_failed_sync_is_said_to_leave_the_state_unknown_and_is_tried_again(ope
 def test_numbers_that_are_lost_cost_a_sync_and_nothing_else(tmp_path, syncs):
     log = tmp_path / "log"
     log.write_bytes(b"x" * 5)
-    counted = Commits(tmp_path / "commits", str(log), Gate.of(tmp_path / "sync.lock"))
+    counted = GroupCommit(tmp_path / "commits", str(log), WriteGate.of(tmp_path / "sync.lock"))
     counted.end(counted.begin())
     os.truncate(tmp_path / "commits", 0)
     counted.sync()
@@ -164,7 +164,7 @@ def test_the_numbers_are_for_their_owner_alone(opened):
 def test_where_nothing_can_be_counted_nothing_is_promised(home):
     prepared = Home(home).prepare()
     (home / "commits").mkdir()
-    with closing(Database(prepared, "full")) as database:
+    with closing(SqliteStore(prepared, "full")) as database:
         for promise in (write, tell):
             with pytest.raises(Temporary, match=str(home)):
                 promise(database)

@@ -14,9 +14,11 @@ import pytest
 from backburner.ipc.errors import OlderProcesses, Temporary
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import Lock, holder
-from backburner.ipc.store.sqlite.backup import restore
-from backburner.ipc.store.sqlite.database import SCHEMA, Database, Inspection, refuse_older_processes
-from backburner.ipc.store.sqlite.migration_lock import FIRST_LIVE, migration_lock
+from backburner.ipc.store.sqlite.file.backup import restore
+from backburner.ipc.store.sqlite.file.database import SCHEMA
+from backburner.ipc.store.sqlite.file.inspection import Inspection, refuse_older_processes
+from backburner.ipc.store.sqlite.file.migration_lock import FIRST_LIVE, migration_lock
+from backburner.ipc.store.sqlite.store import SqliteStore
 from tests.helpers.older import OLD_SCHEMA, contents, create_older_home, process, register, schema_of
 
 
@@ -29,7 +31,7 @@ def older(home: Path) -> Home:
 
 
 def migrate(home: Home) -> None:
-    Database(home).close()
+    SqliteStore(home).close()
 
 
 def test_migration_keeps_everything_in_the_database(older: Home):

@@ -15,7 +15,7 @@ import pytest
 from backburner.ipc import clock
 from backburner.ipc.errors import GateBusy
 from backburner.ipc.machine.watchdog import CONTINUE_AFTER, KILL_AFTER
-from backburner.ipc.store.sqlite.write_gate import Gate
+from backburner.ipc.store.sqlite.file.write_gate import WriteGate
 from tests.helpers.places import ROOT
 
 #: Takes the gate and stops inside it; with `stubborn` it stops again whenever it is continued.
@@ -23,8 +23,8 @@ HOLDER = """
 import os, signal, sys
 sys.path.append(sys.argv[1])
 from pathlib import Path
-from backburner.ipc.store.sqlite.write_gate import Gate
-with Gate.of(Path(sys.argv[2])):
+from backburner.ipc.store.sqlite.file.write_gate import WriteGate
+with WriteGate.of(Path(sys.argv[2])):
     stop = lambda *_: os.kill(os.getpid(), signal.SIGSTOP)
     if "stubborn" in sys.argv:
         signal.signal(signal.SIGCONT, stop)
@@ -54,24 +54,24 @@ def test_a_killed_holder_frees_the_gate_at_once(path: Path):
     with holder(path) as process:
         process.kill()
         started = clock.monotonic()
-        with Gate.of(path):
+        with WriteGate.of(path):
             assert clock.monotonic() - started < CONTINUE_AFTER
 
 
 def test_a_stopped_holder_is_continued(path: Path):
-    with holder(path) as process, Gate.of(path):
+    with holder(path) as process, WriteGate.of(path):
         assert process.wait(10) == 0
 
 
 def test_a_holder_of_ours_that_stops_again_is_ended(path: Path):
     started = clock.monotonic()
-    with holder(path, "stubborn", "backburner") as process, Gate.of(path):
+    with holder(path, "stubborn", "backburner") as process, WriteGate.of(path):
         assert process.wait(10) == -signal.SIGKILL
         assert clock.monotonic() - started < CONTINUE_AFTER + KILL_AFTER + 2
 
 
 def test_a_stranger_that_stops_again_is_named_and_left_alone(path: Path):
-    gate = Gate(path)
+    gate = WriteGate(path)
     gate.patience = CONTINUE_AFTER + KILL_AFTER + 0.5
     with holder(path, "stubborn") as process:
         with pytest.raises(GateBusy, match=str(process.pid)), gate:
@@ -80,20 +80,20 @@ def test_a_stranger_that_stops_again_is_named_and_left_alone(path: Path):
 
 
 def test_the_gate_of_a_home_that_was_made_anew_keeps_others_out(path: Path):
-    with Gate.of(path):
+    with WriteGate.of(path):
         pass
     path.unlink()
-    with Gate.of(path):
-        other = Gate(path)
+    with WriteGate.of(path):
+        other = WriteGate(path)
         assert path.exists()
     del other
 
 
 def test_a_forked_child_does_not_hold_its_parents_gate(path: Path):
-    with Gate.of(path):
+    with WriteGate.of(path):
         child = os.fork()
         if child == 0:
-            gate = Gate.of(path)
+            gate = WriteGate.of(path)
             gate.patience = 0.1
             try:
                 with gate:
@@ -110,8 +110,8 @@ MASKED = """
 import fcntl, os, signal, sys, termios
 sys.path.append(sys.argv[1])
 from pathlib import Path
-from backburner.ipc.store.sqlite.write_gate import Gate
-gate = Gate.of(Path(sys.argv[2]))
+from backburner.ipc.store.sqlite.file.write_gate import WriteGate
+gate = WriteGate.of(Path(sys.argv[2]))
 masked = lambda: signal.SIGTSTP in signal.pthread_sigmask(signal.SIG_BLOCK, ())
 if "child" in sys.argv:
     with gate:
@@ -154,7 +154,7 @@ def test_process_without_a_terminal_keeps_its_signal_mask(path: Path, terminal: 
 
 
 def test_refused_thread_leaves_the_gate_usable(path: Path):
-    gate = Gate(path)
+    gate = WriteGate(path)
     gate.patience = 0.05
     with holder(path), pytest.raises(GateBusy), gate:
         pass

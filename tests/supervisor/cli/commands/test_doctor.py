@@ -17,7 +17,7 @@ import pytest
 from backburner.ipc.home import Home
 from backburner.ipc.machine.distribution import INSTALL_COMMAND
 from backburner.supervisor.doctor import processes
-from backburner.supervisor.doctor.storage import check_sqlite
+from backburner.supervisor.doctor.storage import check_engine
 from tests.helpers.places import ROOT
 from tests.helpers.wait import eventually
 from tests.helpers.yard import Yard
@@ -202,14 +202,14 @@ def test_doctor_reports_a_disk_that_is_almost_full(cli: Cli, home: Path, monkeyp
 
 @pytest.mark.parametrize("version", ["3.7.0", "3.40.1", "3.44.5", "3.50.6", "3.51.2"])
 def test_affected_sqlite_is_a_note(version: str):
-    assert [(one.check, one.level) for one in check_sqlite(version) if one.level == "note"] == (
+    assert [(one.check, one.level) for one in check_engine(version) if one.level == "note"] == (
         [("sqlite", "note")] if version != "3.7.0" else []
     )
 
 
 @pytest.mark.parametrize("version", ["3.44.6", "3.50.7", "3.51.3", "3.52.0"])
 def test_fixed_sqlite_is_no_finding(version: str):
-    assert list(check_sqlite(version)) == []
+    assert list(check_engine(version)) == []
 
 
 def test_doctor_reports_a_distribution_with_the_same_package(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):

@@ -74,7 +74,7 @@ def env_of(home: Path, id: str) -> dict[str, str | None]:
     """Return the environment that is stored with a task."""
     stage = Stage(home)
     try:
-        found = json.loads("".join(Archive(stage.queue.database, stage.queue.config).export()))
+        found = json.loads("".join(Archive(stage.queue.store, stage.queue.config).export()))
     finally:
         stage.close()
     (task,) = [task for task in found["tasks"] if task["id"] == id]

@@ -106,7 +106,7 @@ def test_listen_refuses_invalid_options(cli: Cli, words: tuple[str, ...]):
 
 def test_listen_reports_a_truncated_log(cli: Cli, stage: Stage):
     stage.ended(parent_session_id="me")
-    with stage.queue.database.write() as transaction:
+    with stage.queue.store.write() as transaction:
         transaction.run("record_truncation", {"parent": "me", "seq": 1})
     found = events(cli("listen", "--parent", "me", "--until-now", "--after", "0"))
     assert found[0]["type"] == "log_truncated"

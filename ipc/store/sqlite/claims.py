@@ -1,18 +1,17 @@
-"""Claiming tasks and settling attempts: the steps of one transaction of the queue."""
+"""Claiming tasks, settling attempts and parking workers in SQLite: the steps of one transaction."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import Any
 
-from .. import clock
-from ..model.claim import Ended, ReadyTask, Rescued, Settlement, Slot, Taken
-from ..model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
-
-if TYPE_CHECKING:
-    from .sqlite.database import Transaction
+from ... import clock
+from ...model.claim import Ended, ReadyTask, Rescued, Settlement, Slot, Taken
+from ...model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
+from ..values import Assignment
+from .file.transaction import Transaction
 
 #: The value of `ready` of a task that a worker holds.
 HELD = 2
@@ -24,7 +23,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
     Return them in order; nothing if no task is ready or the slot may not be used now. An owner of None starts work
     that is done outside, a worker everything else. All tasks of a series have one agent.
     """
-    allowed = transaction.one("check_slot", {"limit_group": slot.group, "slot": slot.number})
+    allowed = transaction.fetch_one("check_slot", {"limit_group": slot.group, "slot": slot.number})
     if allowed is None:
         return []
     if count > 1:
@@ -39,13 +38,13 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
     start(transaction, taken[0], owner)
     if others:
         held = [{"owner": owner, "claim": one.claim, "number": one.number} for one in taken[1:]]
-        require(transaction.many("hold_task", held), len(held))
+        require(transaction.run_many("hold_task", held), len(held))
     return taken
 
 
 def next_claim(transaction: Transaction, count: int = 1) -> int:
     """Take `count` claim numbers that were never given before; return the first of them."""
-    last: int = transaction.value("take_claims", {"count": count})
+    last: int = transaction.fetch_value("take_claims", {"count": count})
     return last - count + 1
 
 
@@ -53,13 +52,13 @@ def _fair_share(transaction: Transaction, group: str, count: int, limit: int) ->
     """Leave half of what is ready to the other slots of the group, if it may have others."""
     if limit == 1:
         return count
-    ready: int = transaction.value("count_ready_up_to", {"limit_group": group, "limit": 2 * count})
+    ready: int = transaction.fetch_value("count_ready_up_to", {"limit_group": group, "limit": 2 * count})
     return max(1, min(count, ready // 2))
 
 
 def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyTask]:
     """Return the next task, and those right behind it that may run in a series with it."""
-    with closing(transaction.tuples("list_ready", {"limit_group": group, "limit": count})) as rows:
+    with closing(transaction.iterate("list_ready", {"limit_group": group, "limit": count})) as rows:
         tasks = map(ReadyTask._make, rows)
         first = next(tasks, None)
         if first is None or not first.is_plain:
@@ -68,7 +67,7 @@ def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyT
 
 
 def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
-    """Make a taken task the running one of its slot; the caller marks it as such when this is committed."""
+    """Make a taken task the running one of its slot; the caller marks it as such after the commit."""
     values = {
         "number": taken.number,
         "claim": taken.claim,
@@ -108,7 +107,7 @@ def _is_held_and_completed(one: Ended) -> bool:
 def _complete_held(transaction: Transaction, completed: Sequence[Ended]) -> None:
     if not completed:
         return
-    require(transaction.many("end_held", [_end_values(one) for one in completed]), len(completed))
+    require(transaction.run_many("end_held", [_end_values(one) for one in completed]), len(completed))
     for one in completed:
         _keep_outputs(transaction, one.settlement)
 
@@ -131,7 +130,7 @@ def _end_values(one: Ended) -> dict[str, object]:
 def settle(transaction: Transaction, settlement: Settlement) -> str | None:
     """End a running attempt; return its task's status, or None if its claim is no longer the one in force."""
     kept = cut(settlement.result, RESULT_LIMIT)
-    row = transaction.one(
+    row = transaction.fetch_one(
         "settle_task",
         {
             "number": settlement.number,
@@ -162,21 +161,21 @@ def rescue(transaction: Transaction, one: Rescued) -> str | None:
     if one.group is None:
         return None if one.settlement is None else settle(transaction, one.settlement)
     if one.settlement is None:
-        return TaskStatus.PENDING if give_back(transaction, [(one.number, one.claim)]) else None
+        return TaskStatus.PENDING if return_held(transaction, [(one.number, one.claim)]) else None
     values = {"number": one.number, "claim": one.claim, "held": one.claim, "owner": None}
-    values |= {"slot": free_slot(transaction, one.group), "started_at": one.started_at}
+    values |= {"slot": find_free_slot(transaction, one.group), "started_at": one.started_at}
     return settle(transaction, one.settlement) if transaction.run("start_task", values) else None
 
 
-def free_slot(transaction: Transaction, group: str) -> int:
+def find_free_slot(transaction: Transaction, group: str) -> int:
     """Return the lowest slot of a group that no running task has."""
-    slot: int = transaction.value("find_free_slot", {"limit_group": group})
+    slot: int = transaction.fetch_value("find_free_slot", {"limit_group": group})
     return slot
 
 
-def give_back(transaction: Transaction, held: Iterable[tuple[int, int]]) -> int:
+def return_held(transaction: Transaction, held: Iterable[tuple[int, int]]) -> int:
     """Return held tasks, as (number, claim), to the queue; return how many were still held under that claim."""
-    return transaction.many("return_held_task", [{"number": number, "claim": claim} for number, claim in held])
+    return transaction.run_many("return_held_task", [{"number": number, "claim": claim} for number, claim in held])
 
 
 def brief(result: str | None) -> str | None:
@@ -192,6 +191,28 @@ def _keep_outputs(transaction: Transaction, settlement: Settlement) -> None:
 
 
 def require(changed: int, expected: int) -> None:
-    """Refuse to go on where a held task was changed by another process: that is a broken promise of the schema."""
+    """Raise AssertionError if a held task was changed by another process: the schema promises that it is not."""
     if changed != expected:
         raise AssertionError(f"{expected} held tasks were expected, {changed} found")
+
+
+def park(transaction: Transaction, slot: Slot, owner: int) -> bool:
+    """Park a worker in its slot; return False if the slot may not be used now or a task of the group is ready."""
+    return transaction.run("park_worker", {"owner": owner, "limit_group": slot.group, "slot": slot.number}) == 1
+
+
+def assign(transaction: Transaction, number: int, launched: Mapping[str, Any]) -> Assignment | None:
+    """Claim a new task for a parked worker of its group, if there is one and the task is the group's next.
+
+    `launched` has the columns of the task and of its input.
+    """
+    if not launched["ready"] or launched["agent"] == "external":
+        return None
+    row = transaction.fetch_one("take_parked", {"limit_group": launched["limit_group"], "number": number})
+    if row is None:
+        return None
+    values = {**launched, "number": number, "attempt": 1, "interruptions": 0}
+    task = ReadyTask._make(values[name] for name in ReadyTask._fields)
+    taken = Taken(task, next_claim(transaction), Slot(launched["limit_group"], row["slot"]), clock.now())
+    start(transaction, taken, row["owner"])
+    return Assignment(row["owner"], taken)

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from ...errors import OlderProcesses, Temporary
-from ...home import Home
-from ...machine.identity import Identity
-from ...machine.lock import Lock, holder
+from ....errors import OlderProcesses, Temporary
+from ....home import Home
+from ....machine.identity import Identity
+from ....machine.lock import Lock, holder
 
 #: The first schema whose processes may keep running while a newer supervisor migrates the database.
 FIRST_LIVE = 6

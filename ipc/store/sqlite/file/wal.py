@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
-from ... import clock
-from ...machine import proc
+from .... import clock
+from ....machine import proc
 
 #: The bytes of a `-shm` file that a connection locks while it reads (sqlite.org/walformat.html, "WAL locks").
 READING = range(123, 128)
 
 #: Further looks at who reads, and the seconds between them.
 LOOKS, LOOK = 5, 0.02
+
+
+#: Heads of a write-ahead log (page size, salts) and of each frame in it (salts): sqlite.org/fileformat2.html, 4.1.
+LOG_HEAD, FRAME_HEAD = struct.Struct(">8xI4x8s8x"), struct.Struct(">8x8s8x")
 
 
 def openers(paths: Iterable[Path]) -> list[int]:
@@ -39,3 +44,19 @@ def readers(database: Path) -> list[int]:
 
 def _reading(inode: int) -> set[int]:
     return {pid for pid, byte in proc.read_locks(inode) if byte in READING}
+
+
+def exceeds(database: str, length: int) -> bool:
+    """Return True if the write-ahead log has grown beyond `length` bytes since SQLite restarted it.
+
+    SQLite restarts the log in the same file, so the size of the file does not tell. The frame at that length belongs to
+    the present log if it has its salts.
+    """
+    try:
+        with open(f"{database}-wal", "rb", buffering=0) as log:
+            page_size, salts = LOG_HEAD.unpack(log.read(LOG_HEAD.size))
+            frame = page_size + FRAME_HEAD.size
+            log.seek(LOG_HEAD.size + length // frame * frame)
+            return bool(FRAME_HEAD.unpack(log.read(FRAME_HEAD.size)) == (salts,))
+    except (FileNotFoundError, struct.error):  # shorter than that, or absent
+        return False

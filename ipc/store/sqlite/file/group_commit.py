@@ -14,9 +14,9 @@ import threading
 from pathlib import Path
 from typing import NamedTuple
 
-from ... import clock
-from ...errors import Unsynced
-from .write_gate import Gate
+from .... import clock
+from ....errors import Unsynced
+from .write_gate import WriteGate
 
 #: As SQLite syncs it: the size is synced with the data, other properties of the file need not be.
 sync_data = getattr(os, "fdatasync", os.fsync)
@@ -24,7 +24,7 @@ sync_data = getattr(os, "fdatasync", os.fsync)
 _ALL, _ONE = struct.Struct("=qqq"), struct.Struct("=q")
 
 
-class Numbers(NamedTuple):
+class Counters(NamedTuple):
     """The last transaction that was begun, the last that is over, the last that is known to outlive a power loss."""
 
     begun: int
@@ -33,13 +33,13 @@ class Numbers(NamedTuple):
 
 
 #: What is thought where nothing is known: that there is something to sync.
-UNKNOWN = Numbers(1, 1, 0)
+UNKNOWN = Counters(1, 1, 0)
 
 
-class Commits:
+class GroupCommit:
     """The commits of one home's database."""
 
-    def __init__(self, path: Path, log: str, gate: Gate) -> None:
+    def __init__(self, path: Path, log: str, gate: WriteGate) -> None:
         """Count in the file `path`, opened when it is needed; `log` is the write-ahead log, `gate` for who syncs it."""
         self._path = path
         self._log = log
@@ -81,13 +81,13 @@ class Commits:
                 self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             return self._descriptor
 
-    def _numbers(self) -> Numbers:
+    def _numbers(self) -> Counters:
         found = os.pread(self._file(), _ALL.size, 0)
-        return Numbers(*_ALL.unpack(found)) if len(found) == _ALL.size else UNKNOWN
+        return Counters(*_ALL.unpack(found)) if len(found) == _ALL.size else UNKNOWN
 
     def _note(self, name: str, number: int) -> None:
         """Each number has one writer at a time: the first two the holder of the write gate, the last that of ours."""
-        os.pwrite(self._file(), _ONE.pack(number), Numbers._fields.index(name) * _ONE.size)
+        os.pwrite(self._file(), _ONE.pack(number), Counters._fields.index(name) * _ONE.size)
 
     def _sync_log(self) -> None:
         """Sync the log; what is there no more is in the database, for it is not begun anew before that is synced."""

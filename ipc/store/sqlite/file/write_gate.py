@@ -17,11 +17,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from ... import clock
-from ...backoff import Backoff
-from ...errors import GateBusy
-from ...machine.lock import holder_of, try_lock
-from ...machine.watchdog import Watchdog
+from .... import clock
+from ....backoff import Backoff
+from ....errors import GateBusy
+from ....machine.lock import holder_of, try_lock
+from ....machine.watchdog import Watchdog
 
 #: Seconds a writer waits for the gate: longer than any transaction of ours, shorter than a person's patience.
 PATIENCE = 5.0
@@ -36,15 +36,15 @@ LONG = 0.1
 #: What a terminal stops a process with.
 JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
-_gates: dict[Path, Gate] = {}
+_gates: dict[Path, WriteGate] = {}
 _gates_lock = threading.Lock()
 
 
-class Gate:
-    """The gate of one home; `Gate.of(path)` gives a process its only one."""
+class WriteGate:
+    """The gate of one home; `WriteGate.of(path)` gives a process its only one."""
 
     def __init__(self, path: Path) -> None:
-        """Name the gate's file. Use `Gate.of`."""
+        """Name the gate's file. Use `WriteGate.of`."""
         self.path = path
         self.patience = PATIENCE
         self._unmasked: set[int | signal.Signals] | None = None
@@ -52,7 +52,7 @@ class Gate:
         self._descriptor = -1
 
     @classmethod
-    def of(cls, path: Path) -> Gate:
+    def of(cls, path: Path) -> WriteGate:
         """This process's gate for that file: with two descriptors, closing one would open the gate."""
         with _gates_lock:
             return _gates.setdefault(path, cls(path))

@@ -7,7 +7,7 @@ import uuid
 from sqlite_utils import Database as Tables
 from sqlite_utils import Migrations
 
-from .sql import statement
+from ..sql import statement
 
 migrations = Migrations("backburner")
 

@@ -1,0 +1,71 @@
+"""Time and dependencies in SQLite: what makes pending tasks ready, and what ends those that cannot run."""
+
+from __future__ import annotations
+
+from ... import clock
+from ...model.claim import Settlement
+from ...model.task import TaskStatus
+from ..values import Verdict
+from .claims import settle
+from .file.transaction import Row, Transaction
+
+
+def has_finished_dependency(transaction: Transaction) -> bool:
+    """Return True if a task waits for one that has ended."""
+    return transaction.fetch_value("has_finished_dependency") is not None
+
+
+def next_due(transaction: Transaction) -> int | None:
+    """Return when `promote` has something to do, in milliseconds since 1970; 0 for now, None for never."""
+    if has_finished_dependency(transaction):
+        return 0
+    due = transaction.fetch_value("get_next_due")
+    return None if due is None else int(due)
+
+
+def promote(transaction: Transaction, limit: int) -> set[str]:
+    """Make ready what waits no longer, and end what waited too long; return the groups that are concerned."""
+    now = clock.now()
+    late = transaction.fetch_all("list_due", {"now": now, "limit": limit})
+    for row in late:
+        _promote(transaction, row, now)
+    finished = transaction.fetch_all("list_finished_dependencies", {"limit": limit})
+    for row in finished:
+        _resolve(transaction, row, now)
+    return {row["limit_group"] for row in [*late, *finished]}
+
+
+def end_pending(transaction: Transaction, number: int, kind: str, error: str) -> None:
+    """End a pending task with an error."""
+    transaction.run("end_pending", {"number": number, "kind": kind, "error": error, "now": clock.now()})
+
+
+def settle_external(transaction: Transaction, number: int, claim: int, verdict: Verdict) -> None:
+    """Settle external work: the recorded verdict decides."""
+    settle(transaction, Settlement(number=number, claim=claim, status=verdict.status))
+
+
+def _promote(transaction: Transaction, row: Row, now: int) -> None:
+    if row["status"] == TaskStatus.RUNNING:
+        _time_out(transaction, row)
+    elif row["expires_at"] is not None and row["expires_at"] <= now:
+        end_pending(transaction, row["number"], "expired", "It waited longer than max_queue_wait_s.")
+    else:
+        transaction.run("make_ready", {"number": row["number"], "ready": not row["blocked"]})
+
+
+def _time_out(transaction: Transaction, row: Row) -> None:
+    """End external work that took too long: it has no worker that watches its time."""
+    status = TaskStatus.PENDING if row["attempt"] < row["max_attempts"] else TaskStatus.ERROR
+    error = f"No verdict within {row['timeout_ms']} ms."
+    attempt = {"number": row["number"], "claim": row["claim"]}
+    settle(transaction, Settlement(**attempt, status=status, error=error, error_kind="timeout"))
+
+
+def _resolve(transaction: Transaction, row: Row, now: int) -> None:
+    if row["status"] == TaskStatus.PENDING and row["bad"]:
+        end_pending(transaction, row["number"], "dependency", "A task that it comes after ended badly.")
+    elif row["status"] == TaskStatus.PENDING and not row["open"] and (row["not_before"] or 0) <= now:
+        transaction.run("make_ready", {"number": row["number"], "ready": True})
+    ended = row["status"] != TaskStatus.PENDING or bool(row["bad"])
+    transaction.run("delete_finished_dependencies", {"task": row["number"], "every": ended})

@@ -1,0 +1,212 @@
+"""Backups: a home's database as one file that can be put away and restored."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .... import clock
+from ....config.settings import DEFAULT_BACKGROUND_CONFIG
+from ....errors import AlreadyRunning, HeldByWorker, InvalidInput, MoveNotAllowed, Permanent, Temporary
+from ....failpoints import failpoint
+from ....home import Home
+from ....machine.lock import Lock
+from ....machine.presence import Presence
+from ....model.claim import Attempted, Rescued, Settlement
+from ....model.task import TaskStatus
+from ...groups import taking_one_at_a_time, wait_until_published
+from ...interface import Store
+from ...processes import ROLES
+from ...queue import Queue
+from ...values import Filter
+from ..store import SqliteStore
+from .damaged import DamagedDatabase, flaws_of
+
+#: The beginning of the names of folders in which a database is put together.
+SCRATCH = "mending-"
+
+
+def back_up(store: SqliteStore, file: Path, replacing: bool) -> int:
+    """Copy a home's database, as it is now, into a file, which is checked before it gets its name; return its bytes.
+
+    Writers do not wait meanwhile. Raises InvalidInput if the file exists and may not be replaced, Permanent, and
+    Temporary.
+    """
+    _refuse_own(store.home, file)
+    if os.path.lexists(file) and not replacing:
+        raise InvalidInput(f"{file} exists; to replace it: backburner backup --force {file}", field="FILE")
+    with _draft_of(file) as draft:
+        with taking_one_at_a_time(store):
+            with suppress(HeldByWorker):  # held tasks are copied as they are then, and a restore finds them lost
+                wait_until_published(store, None)
+            store.copy_to(draft)
+        refuse_damaged(draft, Permanent)
+        put(draft, file)
+    return file.stat().st_size
+
+
+def _refuse_own(home: Home, file: Path) -> None:
+    own = [home.database, *files_beside(home)]
+    if any(file.exists() and path.exists() and file.samefile(path) for path in own):
+        raise InvalidInput(f"{file} is the database itself.", field="FILE")
+
+
+@contextmanager
+def _draft_of(file: Path) -> Iterator[Path]:
+    """Yield an empty private file in the same folder; it is deleted afterwards if it was not renamed."""
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
+    except OSError as error:
+        raise _failed(file, error) from error
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        for left in (name, f"{name}-journal", f"{name}-wal", f"{name}-shm"):
+            with failpoint("backup.draft.unlink"):
+                Path(left).unlink(missing_ok=True)
+
+
+def refuse_damaged(file: Path, kind: type[Permanent]) -> None:
+    """Raise an error of that kind if SQLite finds something wrong with a database file."""
+    flaws = flaws_of(file)
+    if flaws:
+        raise kind(f"{file} is damaged ({flaws[0]}).")
+
+
+def put(draft: Path, file: Path) -> None:
+    """Give a finished file its name, durably."""
+    try:
+        sync_path(draft)
+        with failpoint("backup.rename"):
+            os.replace(draft, file)
+        sync_path(file.parent)
+    except OSError as error:
+        raise _failed(file, error) from error
+
+
+def sync_path(path: Path) -> None:
+    """Make a file or a folder durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _failed(file: Path, error: OSError) -> Permanent | Temporary:
+    kind = Permanent if isinstance(error, FileNotFoundError | PermissionError | NotADirectoryError) else Temporary
+    return kind(f"{file} cannot be written: {error.strerror}.")
+
+
+def restore(home: Home, file: Path, replacing: bool) -> int:
+    """Replace a home's database with a backup; return how many tasks were running in it: they are `error` (`lost`).
+
+    No number of an event or a claim is given again that the backup or the home ever gave. All or nothing. Raises
+    InvalidInput for a file that is no backup, AlreadyRunning and MoveNotAllowed while anything of the home runs, or
+    while it has tasks that may not be replaced, Temporary.
+    """
+    if not file.is_file():
+        raise InvalidInput(f"{file} is not there, or is no file.", field="FILE")
+    _refuse_other(file)
+    with without_supervisor(home), scratch_home(home) as scratch, ExitStack() as closing:
+        _copy(file, scratch.database)
+        copy = _Copy(scratch)
+        closing.callback(copy.close)
+        store = SqliteStore(home)
+        closing.callback(store.close)
+        _refuse_used(store, replacing)
+        copy.advance_counters_past(store)  # the events of lost tasks must not get numbers that the home has given since
+        lost = settle_lost(copy, "It was running when this backup was made.")
+        store.replace_contents_with(copy)
+        store.checkpoint()
+    return lost
+
+
+class _Copy(SqliteStore):
+    """A copy of a database: no process uses it, whichever are registered in it."""
+
+    def _registered(self) -> Sequence[Mapping[str, Any]]:
+        return []
+
+
+def _refuse_other(file: Path) -> None:
+    """Raise InvalidInput for a file that is not a sound database of a home."""
+    damaged = DamagedDatabase(file)
+    try:
+        flaws = damaged.flaws()
+        if not flaws and not any(row["name"] == "log" for row in damaged.rows("settings")):
+            flaws = ["it has no event log"]
+    finally:
+        damaged.close()
+    if flaws:
+        raise InvalidInput(f"{file} is no backup, or is damaged ({flaws[0]}).", field="FILE")
+
+
+def _copy(file: Path, to: Path) -> None:
+    try:
+        with failpoint("restore.copy"):
+            shutil.copyfile(file, to)
+        to.chmod(0o600)
+    except OSError as error:
+        raise _failed(to, error) from error
+
+
+def _refuse_used(store: Store, replacing: bool) -> None:
+    running = [one.id for one in store.hosts.running() if one.agent != "external"]
+    if running:
+        raise MoveNotAllowed(f"{len(running)} tasks run in {store.home.folder}; see: backburner list --status running")
+    if not replacing and store.tasks.page(Filter(), 2**62, 1).tasks:
+        raise MoveNotAllowed(f"There are tasks in {store.home.folder}; to replace them: backburner restore --yes FILE")
+
+
+@contextmanager
+def without_supervisor(home: Home) -> Iterator[None]:
+    """Keep supervisors out of a home in which none runs. Raises AlreadyRunning."""
+    home.prepare()
+    for role in ("supervisor", "flusher", "forkserver"):
+        pid = Presence(home).holder(role)
+        if pid is not None:
+            raise AlreadyRunning(f"The {role} of {home.folder} (pid {pid}) runs; first: backburner down")
+    lock = Lock(home.lock("supervisor"))
+    if not lock.acquire():
+        raise AlreadyRunning(f"A supervisor runs for {home.folder}; first: backburner down")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def scratch_home(home: Home) -> Iterator[Home]:
+    """Yield a home for one database, in which nothing ever runs; delete those that killed processes have left."""
+    for left in home.folder.glob(f"{SCRATCH}*"):
+        with failpoint("scratch.remove"):
+            shutil.rmtree(left)
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=home.folder) as folder:
+        yield Home(Path(folder))
+
+
+def settle_lost(store: Store, why: str) -> int:
+    """Settle all running and held tasks as lost and deregister all processes; return how many tasks there were."""
+    running, held = store.hosts.running(), store.queue.all_held()
+    attempts = [_lost(one, why, None) for one in running] + [_lost(one, why, one.group) for one in held]
+    Queue(store, DEFAULT_BACKGROUND_CONFIG).rescue(attempts)
+    for process in [process for role in ROLES for process in store.hosts.processes(role)]:
+        store.hosts.deregister(process.number)
+    return len(attempts)
+
+
+def _lost(one: Attempted, why: str, group: str | None) -> Rescued:
+    end = Settlement(number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=why, error_kind="lost")
+    return Rescued(one.number, one.claim, end, group, clock.now())
+
+
+def files_beside(home: Home) -> list[Path]:
+    """Return the files that SQLite keeps beside a database."""
+    return [Path(f"{home.database}{end}") for end in ("-wal", "-shm")]

@@ -1,0 +1,409 @@
+"""The only module that opens SQLite: one connection per process, one way to read, one way to write."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+from ....errors import Damaged, NewerSchema, Temporary
+from ....failpoints import failpoint
+from ....home import Home
+from ....machine.boot import boot_id
+from . import wal
+from .errors import damage, raise_translated, translated
+from .group_commit import GroupCommit
+from .migration_lock import migration_lock
+from .transaction import Transaction
+from .write_gate import WriteGate
+
+#: The schema this program writes; `PRAGMA user_version` of a home.
+SCHEMA = 6
+
+#: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
+CHECKPOINT_AT = 8 * 1024 * 1024
+
+#: A writer looks at the log's length once in so many transactions.
+CHECKPOINT_LOOK = 64
+
+#: What `seq` and the claim counter jump ahead by when numbers may have been lost that somebody saw: at a
+#: new boot and after a restore. 2^21 such jumps stay below 2^53, the last whole number that JSON readers agree on.
+JUMP = 2**32
+
+
+class _Write:
+    """The context manager of one write transaction. A stack of generators would take a tenth of a launch."""
+
+    __slots__ = ("_database", "_durable", "_number")
+
+    def __init__(self, database: Database, durable: bool) -> None:
+        self._database = database
+        self._durable = durable
+        self._number = 0  # in the group commit; 0 while it is not counted there
+
+    def __enter__(self) -> Transaction:
+        database = self._database
+        with translated(database.home):
+            database._mutex.acquire()
+            try:
+                self._begin()
+            except BaseException:
+                database._mutex.release()
+                raise
+        return database._transaction
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        database = self._database
+        with translated(database.home):
+            try:
+                self._finish(error)
+            finally:
+                database._mutex.release()
+        if error is not None:
+            raise_translated(database.home, error)
+        elif self._durable:
+            database.sync()
+
+    def _begin(self) -> None:
+        database = self._database
+        database._reopen_if_replaced()
+        database._gate.acquire()
+        try:
+            database._first_of_this_boot()
+            if database.durability == "full":
+                self._number = database._commits.begin()
+            database._begin("NORMAL")
+        except BaseException:
+            self._leave_gate()
+            raise
+
+    def _finish(self, error: BaseException | None) -> None:
+        database = self._database
+        try:
+            if error is not None:
+                database._roll_back()
+                return
+            database._commit()
+            self._end()
+            database._note_commit()
+        finally:
+            self._leave_gate()
+
+    def _leave_gate(self) -> None:
+        try:
+            self._end()
+        finally:
+            self._database._gate.release()
+
+    def _end(self) -> None:
+        if self._number:
+            number, self._number = self._number, 0
+            self._database._commits.end(number)
+
+
+class Database:
+    """One process's connection to a home's database. Threads may share it; a fork may not carry it (`release`)."""
+
+    def __init__(self, home: Home, durability: str = "full") -> None:
+        """Open the home's database, creating or migrating it if necessary.
+
+        Raises NewerSchema, OlderProcesses, Permanent (not a database), Temporary (locked, full, unreadable now).
+        """
+        self.home = home
+        self.durability = durability
+        self._gate = WriteGate.of(home.lock("gate"))
+        self._mutex = threading.RLock()
+        self._written = 0
+        self._in_write = False
+        self._path = str(home.database)
+        with translated(home):
+            self._open()
+
+    def _open(self) -> None:
+        self._boot_seen = False
+        self._synchronous = ""
+        self._commits = GroupCommit(
+            self.home.folder / "commits", f"{self._path}-wal", WriteGate.of(self.home.lock("sync"))
+        )
+        self._connection = self._connect()
+        self._file = _file_id(self._path)
+        self._transaction = Transaction(self._connection)
+        try:
+            self._prepare()
+        except BaseException:
+            self._shut()
+            self._file = None
+            raise
+
+    def _shut(self) -> None:
+        self._connection.close()
+        self._commits.close()
+
+    def _connect(self) -> sqlite3.Connection:
+        return _connect(self.home)
+
+    def _prepare(self) -> None:
+        version = self._version()
+        if version > SCHEMA:
+            raise NewerSchema(
+                f"The database in {self.home.folder} has schema {version}, this backburner knows {SCHEMA}; upgrade it."
+            )
+        if version < SCHEMA:
+            self._migrate()
+        self._connection.execute("PRAGMA wal_autocheckpoint = 0")
+        self._connection.execute("PRAGMA foreign_keys = ON")
+
+    def _reopen_if_replaced(self) -> None:
+        """Where the home was made anew, go on in the file that is there now: nobody else sees the one that is open.
+
+        SQLite leaves alone, on closing, what lies beside a file that was moved or deleted.
+        """
+        found = _file_id(self._path)
+        if found is None:
+            raise Temporary(f"The database of {self.home.folder} is gone.")
+        if found != self._file:
+            self._shut()
+            self._open()
+
+    def _version(self) -> int:
+        return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def _migrate(self) -> None:
+        from sqlite_utils import Database as Tables  # 150 ms, paid once in the life of a home, outside the gate
+
+        from .migrations import migrations
+
+        with self._gate:
+            version = self._version()
+            if version == SCHEMA:  # another process was faster
+                return
+            with migration_lock(self.home, version, self._registered) if version else nullcontext():
+                self._connection.execute("PRAGMA journal_mode = WAL")
+                with self._synced_transaction():
+                    migrations.apply(Tables(self._connection, execute_plugins=False))
+                    self._connection.execute(f"PRAGMA user_version = {SCHEMA}")
+
+    def _registered(self) -> Sequence[Mapping[str, Any]]:
+        return [dict(row) for row in self._transaction.fetch_all("list_registered")]
+
+    @contextmanager
+    def read(self) -> Iterator[Transaction]:
+        """One consistent view, which may be told. Keep it short: the log cannot shrink below a reader."""
+        with self._mutex, translated(self.home):
+            if self._in_write:
+                yield self._transaction
+                return
+            self._reopen_if_replaced()
+            self._connection.execute("BEGIN")
+            try:
+                yield self._transaction
+            finally:
+                self._connection.execute("COMMIT")
+        self.sync()
+
+    def write(self, durable: bool = True) -> AbstractContextManager[Transaction]:
+        """One transaction of one writer: all of it, or, if anything is raised, nothing.
+
+        `durable` says that the caller tells of it: where the durability is "full" it outlives a power loss then. It
+        outlives the death of any process in any case. Raises GateBusy, Unsynced, Temporary, MoveNotAllowed.
+        """
+        return _Write(self, durable)
+
+    def sync(self) -> None:
+        """Have all that can be read now outlive a power loss, where the durability is "full".
+
+        Raises Unsynced, GateBusy: then nobody knows whether it would.
+        """
+        if self.durability == "full" and not self._in_write:
+            with translated(self.home):
+                self._commits.sync()
+
+    @contextmanager
+    def _synced_transaction(self) -> Iterator[None]:
+        """Write something rare under the gate, synced at its commit."""
+        self._begin("FULL")
+        try:
+            yield
+        except BaseException:
+            self._roll_back()
+            raise
+        self._commit()
+
+    def _begin(self, synchronous: str) -> None:
+        self._sync(synchronous)
+        self._connection.execute("BEGIN IMMEDIATE")
+        self._in_write = True
+
+    def _commit(self) -> None:
+        try:
+            with failpoint("database.commit"):
+                self._connection.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        self._in_write = False
+
+    def _roll_back(self) -> None:
+        self._in_write = False
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    def _sync(self, synchronous: str) -> None:
+        if synchronous != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous = {synchronous}")
+            self._synchronous = synchronous
+
+    def _first_of_this_boot(self) -> None:
+        """Numbers given before a power loss may be lost with the tail of the log: never give them again."""
+        if self._boot_seen:
+            return
+        boot = boot_id()
+        with self._synced_transaction():
+            known = self._transaction.setting("boot")
+            if known != boot:
+                if known is not None:
+                    skip_counters_ahead(self._transaction)
+                self._transaction.run("set_setting", {"name": "boot", "value": boot})
+        self._boot_seen = True
+
+    def _note_commit(self) -> None:
+        """Look at the length of the log once in `CHECKPOINT_LOOK` commits."""
+        self._written += 1
+        if self._written % CHECKPOINT_LOOK == 0 and wal.exceeds(self._path, CHECKPOINT_AT):
+            self._checkpoint("PASSIVE")
+
+    def wal_bytes(self) -> int:
+        """The size of the write-ahead log, in bytes."""
+        try:
+            return os.stat(f"{self.home.database}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+    def checkpoint(self) -> None:
+        """Copy the write-ahead log into the database and, where nobody reads it any more, make it short."""
+        with self._mutex, translated(self.home), self._gate:
+            busy, frames, copied = self._checkpoint("PASSIVE")
+            if not busy and frames == copied:
+                self._checkpoint("TRUNCATE")
+
+    def _checkpoint(self, mode: str) -> tuple[int, int, int]:
+        self._connection.execute("PRAGMA busy_timeout = 0")
+        try:
+            busy, frames, copied = self._connection.execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
+            return busy, frames, copied
+        finally:
+            self._connection.execute("PRAGMA busy_timeout = 2000")
+
+    def copy_to(self, path: Path) -> None:
+        """Write all of it, as it is at one moment, into an empty file; nobody has to wait meanwhile.
+
+        Raises Temporary, Permanent.
+        """
+        with translated(self.home), closing(_connect(self.home)) as source, translated(path), _create(path) as copy:
+            with failpoint("backup.copy"):
+                source.backup(copy)
+            copy.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read where nothing may be written
+
+    def advance_counters_past(self, living: Database) -> None:
+        """Never give a number here that another database has given. Raises GateBusy, Temporary."""
+        with living.read() as known, self.write() as transaction:
+            _advance_past(transaction, known)
+
+    def replace_contents_with(self, other: Database) -> None:
+        """Have all that another database has, in one transaction, with numbers that neither has given yet.
+
+        The log keeps its name only where it is this one's. `other` is of no use afterwards. Raises GateBusy, Temporary.
+        """
+        with self._mutex, translated(self.home):
+            self._reopen_if_replaced()
+            with self._gate:
+                self._first_of_this_boot()
+                with other.write() as transaction:
+                    _advance_past(transaction, self._transaction)
+                self._sync("FULL")
+                with failpoint("restore.become"):
+                    other._connection.backup(self._connection)
+                self._boot_seen = False
+
+    def changed(self) -> int:
+        """A number that differs when another process has committed since it was last asked for."""
+        with self._mutex, translated(self.home):
+            return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
+
+    def close(self) -> None:
+        """Let go. The last one to close checkpoints, which only a holder of the gate may do. Raises GateBusy."""
+        with self._mutex:
+            try:
+                with self._gate:
+                    self._shut()
+            except OSError:  # the home is gone, or closed to us, and the gate with it: nobody is kept out, nor need be
+                self._shut()
+
+    def release(self) -> None:
+        """Close the connection, as a fork may not carry it. The next transaction opens it again. Raises GateBusy."""
+        with self._mutex:
+            self.close()
+            self._file = None
+
+
+def skip_counters_ahead(transaction: Transaction) -> None:
+    """Move `seq` and the claim counter to where they have never been."""
+    transaction.run("advance_seq", {"by": JUMP})
+    transaction.run("advance_claims", {"by": JUMP})
+
+
+def _advance_past(transaction: Transaction, living: Transaction) -> None:
+    """Move a database's numbers beyond those of another one, and beyond its own."""
+    for last, name in (("get_last_seq", "advance_seq"), ("get_last_claim", "advance_claims")):
+        ahead = max(0, living.fetch_value(last) - transaction.fetch_value(last))
+        transaction.run(name, {"by": ahead + JUMP})
+    if transaction.setting("log") != living.setting("log"):
+        import uuid  # most who open a home make none
+
+        transaction.run("set_setting", {"name": "log", "value": str(uuid.uuid4())})
+
+
+def _connect(home: Home) -> sqlite3.Connection:
+    _create_private(home.database)
+    _refuse_wal_without_database(home.database)
+    connection = sqlite3.connect(
+        home.database, timeout=2.0, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _create(path: Path) -> closing[sqlite3.Connection]:
+    return closing(sqlite3.connect(path, isolation_level=None))
+
+
+def _refuse_wal_without_database(path: Path) -> None:
+    """An empty file is a new database, and SQLite deletes what lies beside it: not where that is what was written."""
+    beside = f"{path}-wal"
+    if os.stat(path).st_size == 0 and os.path.exists(beside) and os.stat(beside).st_size > 0:
+        raise Damaged(damage(path, "it is empty, but its write-ahead log is not"))
+
+
+def _file_id(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _create_private(path: Path) -> None:
+    """Make the file 0600, once. Never touched again: closing a descriptor of it would drop SQLite's own locks."""
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        return
+
+
+def sqlite_version() -> str:
+    """The version of SQLite in use."""
+    return sqlite3.sqlite_version

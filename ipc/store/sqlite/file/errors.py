@@ -1,0 +1,60 @@
+"""The errors of SQLite and of the system, as errors of this program."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from ....errors import Damaged, MoveNotAllowed, Temporary
+from ....home import Home
+
+#: What the names of SQLite's errors mean; the first that fits counts.
+_MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
+    ("SQLITE_NOTADB", Damaged),
+    ("SQLITE_CORRUPT", Damaged),
+    ("SQLITE_CONSTRAINT_TRIGGER", MoveNotAllowed),
+    ("SQLITE_CONSTRAINT", AssertionError),  # our own statements broke a promise of the schema
+    ("SQLITE_", Temporary),
+)
+
+
+class translated:
+    """Raise errors of SQLite as errors of this program, with the name of the home or of the file."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: Home | Path) -> None:
+        self._place = place
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            raise_translated(self._place, error)
+
+
+def raise_translated(place: Home | Path, error: BaseException) -> None:
+    """Raise this program's error for an error of SQLite or of the system. Return for any other."""
+    if isinstance(error, (sqlite3.Error, OSError)) and (meaning := _translation(place, error)) is not None:
+        raise meaning from error
+
+
+def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exception | None:
+    """Return what an error means; None where the error itself says more."""
+    path, what = (place, str(place)) if isinstance(place, Path) else (place.database, f"The database in {place.folder}")
+    if isinstance(error, OSError):
+        folder = path.parent if isinstance(place, Path) else f"The home {place.folder}"
+        return Temporary(f"{folder} cannot be used now: {error.strerror or error}.")
+    if isinstance(error, sqlite3.ProgrammingError):
+        return Temporary(f"{what} was closed meanwhile.") if "closed" in str(error) else None
+    name = getattr(error, "sqlite_errorname", "")
+    found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)
+    if found is None:
+        return None
+    return found(damage(path, error) if found is Damaged else f"{what} does not answer ({error}).")
+
+
+def damage(path: Path, why: object) -> str:
+    """Return the message for a damaged database."""
+    return f"{path} is damaged ({why}). It was left as it is; save what can be read: backburner salvage"

@@ -1,0 +1,108 @@
+"""Salvage: replaces a damaged database with a fresh one that has all that can be read."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .... import clock
+from ....errors import Damaged, MoveNotAllowed
+from ....failpoints import failpoint
+from ....home import Home
+from .backup import files_beside, put, refuse_damaged, scratch_home, settle_lost, sync_path, without_supervisor
+from .damaged import DamagedDatabase, RescueDatabase
+from .wal import openers
+from .write_gate import WriteGate
+
+
+@dataclass(frozen=True)
+class Salvaged:
+    """What was saved of a damaged database, and where the damaged one is now."""
+
+    tasks: int
+    events: int
+    lost: int
+    aside: Path
+    #: True if not even the list of its tables could be read: SQLite's own `.recover` may find more.
+    unreadable: bool
+
+
+def salvage(home: Home) -> Salvaged:
+    """Set a damaged database aside and put a fresh one, with all that can be read, in its place.
+
+    Raises MoveNotAllowed if it is sound or a process has it open, AlreadyRunning, Temporary.
+    """
+    with without_supervisor(home), WriteGate.of(home.lock("gate")), scratch_home(home) as scratch:
+        _refuse_open(home)
+        _take_back(home)
+        unreadable = not _has_tables(home)
+        counts, lost = _save(home, scratch)
+        aside = _set_aside(home)
+        put(scratch.database, home.database)
+    return Salvaged(counts["tasks"], counts["events"], lost, aside, unreadable)
+
+
+def _refuse_open(home: Home) -> None:
+    found = openers([home.database, *files_beside(home)])
+    if found:
+        raise MoveNotAllowed(f"{home.database} is open in process {', '.join(map(str, found))}; end it first.")
+
+
+def _take_back(home: Home) -> None:
+    """Undo what a killed salvage had set aside: nothing is in its place yet."""
+    for aside in home.folder.glob("damaged-*.db"):
+        if aside.samefile(home.database):
+            for path in files_beside(home):
+                _take_log_back(_aside_of(home, aside, path), path)
+            with failpoint("salvage.unlink"):
+                aside.unlink()
+
+
+def _take_log_back(aside: Path, path: Path) -> None:
+    with suppress(FileNotFoundError), failpoint("salvage.rename-back"):
+        aside.rename(path)
+
+
+def _save(home: Home, scratch: Home) -> tuple[dict[str, int], int]:
+    damaged = _open_damaged(home)
+    fresh = RescueDatabase(scratch)
+    try:
+        counts = fresh.import_damaged(damaged)
+        lost = settle_lost(fresh, "It was running when the database was damaged.")
+        fresh.checkpoint()
+    finally:
+        damaged.close()
+        fresh.close()
+    refuse_damaged(scratch.database, Damaged)
+    return counts, lost + counts["given_up"]
+
+
+def _open_damaged(home: Home) -> DamagedDatabase:
+    damaged = DamagedDatabase(home.database)
+    if not damaged.flaws():
+        raise MoveNotAllowed(f"{home.database} is sound; there is nothing to salvage.")
+    return damaged
+
+
+def _has_tables(home: Home) -> bool:
+    with closing(DamagedDatabase(home.database)) as damaged:
+        return damaged.has_tables()
+
+
+def _set_aside(home: Home) -> Path:
+    """Give the damaged file and its log another name too, then remove the log: a fresh file must not find it."""
+    aside = home.folder / f"damaged-{clock.now()}.db"
+    with failpoint("salvage.link"):
+        os.link(home.database, aside)
+    for path in files_beside(home):
+        with suppress(FileNotFoundError), failpoint("salvage.rename"):
+            path.rename(_aside_of(home, aside, path))
+    sync_path(home.folder)
+    return aside
+
+
+def _aside_of(home: Home, aside: Path, path: Path) -> Path:
+    """Return the name of a file beside a database that was set aside."""
+    return Path(f"{aside}{path.name.removeprefix(home.database.name)}")

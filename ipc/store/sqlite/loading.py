@@ -1,0 +1,103 @@
+"""Writing saved tasks back into SQLite: the steps of one transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ...errors import InvalidInput
+from ...model.task import Task, TaskStatus
+from .file.transaction import Row, Transaction, Values
+from .launching import blockers_of, find_unique_holder, insert_dependencies, insert_input
+from .limits import assign_group, load_limits
+from .tasks import find_state, stored_tasks
+
+if TYPE_CHECKING:
+    from ...config.settings import BackgroundConfig
+    from ..export_format import Saved
+    from ..values import StoredTask
+
+
+class Loading:
+    """One transaction that writes saved tasks."""
+
+    def __init__(self, transaction: Transaction, config: BackgroundConfig) -> None:
+        self._transaction = transaction
+        self._limits = load_limits(transaction, config)
+
+    def add(self, tasks: Sequence[Saved]) -> int:
+        """Insert the tasks whose IDs are unknown; return how many."""
+        new = [task for task in tasks if find_state(self._transaction, task.id) is None]
+        for task in new:
+            self._insert(task)
+        return len(new)
+
+    def replace(self, tasks: Mapping[str, Task], saved: Iterable[Saved]) -> None:
+        """Make these the only tasks; those that stay unchanged are not touched."""
+        wanted = {one.id: one for one in saved}
+        known = {one.task.id: one for one in stored_tasks(self._transaction, 0, None)}
+        same = {id for id, one in known.items() if id in tasks and _lasting(one.task) == _lasting(tasks[id])}
+        gone = [one for id, one in known.items() if id not in same]
+        outputs = {one.task.id: self._outputs(one) for one in gone if one.task.id in wanted}
+        for one in gone:
+            self._transaction.run("delete_task", {"number": one.columns["number"]})
+        for task in sorted(wanted.values(), key=lambda task: _place(known.get(task.id))):
+            if task.id not in same:
+                number = self._insert(_with_kept_columns(task, known.get(task.id)))
+                self._restore_outputs(number, outputs.get(task.id, []))
+        self._transaction.run("resolve_dependencies")
+
+    def _outputs(self, task: StoredTask) -> list[Row]:
+        return self._transaction.fetch_all("list_outputs", {"task": task.columns["number"]})
+
+    def _restore_outputs(self, number: int, outputs: Iterable[Row]) -> None:
+        for output in outputs:
+            self._transaction.run("restore_output", {**dict(output), "task": number})
+
+    def _insert(self, task: Saved) -> int:
+        pending = task.row["status"] is TaskStatus.PENDING
+        if pending:
+            self._refuse_held_name(task)
+        blockers = self._blockers(task) if pending else []
+        group = assign_group(self._transaction, self._limits, task.row["key"])
+        ready = pending and task.row["not_before"] is None and not blockers
+        row = {"claim": None, **task.row, "limit_group": group, "ready": ready}
+        number = self._transaction.insert("insert_saved", row)
+        insert_input(self._transaction, number, task.input)
+        insert_dependencies(self._transaction, number, blockers)
+        return number
+
+    def _refuse_held_name(self, task: Saved) -> None:
+        holder = find_unique_holder(self._transaction, task.row["unique_key"])
+        if holder is not None:
+            field = f"{task.name}.uniqueKey"
+            raise InvalidInput(f"{field}: {task.row['unique_key']} is held by {holder}.", field=field)
+
+    def _blockers(self, task: Saved) -> list[dict[str, Any]]:
+        """Return the blockers that are still here; one that was pruned had ended well enough."""
+        here = {id for id in (*task.after, *task.after_any) if find_state(self._transaction, id) is not None}
+        any_end = [id for id in task.after_any if id in here]
+        return blockers_of(self._transaction, [id for id in task.after if id in here and id not in any_end], any_end)
+
+
+def _place(known: StoredTask | None) -> float:
+    """Return a key that sorts tasks by their launch: what another one waits for comes before it."""
+    return float("inf") if known is None else float(known.columns["number"])
+
+
+def _lasting(task: Task) -> Task:
+    """Return the task without what is only true now."""
+    return replace(task, waiting_for=None, stopping=False, pid=None, slot=None)
+
+
+def _with_kept_columns(task: Saved, known: StoredTask | None) -> Saved:
+    """Return the task with what its predecessor has and a Task does not show."""
+    if known is None:
+        return task
+    columns: Values = known.columns
+    row = {name: columns[name] for name in ("number", "claim", "retries")}
+    given = {name: columns[name] for name in ("env", "stdin", "stdin_file", "leave_children")}
+    after_any = tuple(json.loads(columns["after_any"]))
+    return replace(task, row={**task.row, **row}, input={**task.input, **given}, after_any=after_any)

@@ -1,2 +1,0 @@
--- One setting of the configuration in force.
-SELECT value FROM settings WHERE name = :name
