@@ -44,7 +44,7 @@ class Backoff:
         self._step = 0
 
     def delay(self, step: int) -> float:
-        """Return the delay after so many others; `next_delay` is not affected."""
+        """Return the delay that follows `step` others; `next_delay` is not affected."""
         delay = min(self._longest, self._first * self._factor ** min(step, MAX_STEPS))
         low, high = self._jitter
         return delay if low == high else delay * (low + (high - low) * _random())

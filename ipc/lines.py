@@ -34,7 +34,7 @@ class LineReader:
             self._buffer += data
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the whole lines so far, without their newlines. The iteration may stop and be resumed by another call.
+        """Yield the complete lines, without their newlines. The iteration may stop and be resumed by another call.
 
         Raises LineTooLong, and from then on always, as soon as a line is over the limit, ended or not.
         """

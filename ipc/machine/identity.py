@@ -1,4 +1,4 @@
-"""Who a process is: its number alone may be given to another one."""
+"""The identity of a process: its PID alone may be reused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .proc import pid_namespace, start_ticks
 
 @dataclass(frozen=True)
 class Identity:
-    """A process, named so that no other one ever has the same name.
+    """A process, identified so that no other one ever has the same identity.
 
-    `ticks` is when it started, raw, in the kernel's clock ticks since the boot (macOS: microseconds since 1970);
-    `boot` and `pidns` say in which run of the kernel and in which namespace the number counts.
+    `ticks` is its start in the kernel's clock ticks since the boot (macOS: microseconds since 1970). `boot` and `pidns`
+    are the run of the kernel and the namespace in which the PID counts.
     """
 
     pid: int
@@ -26,30 +26,30 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
-        """The process that has this number now, or None."""
+        """Return the process that has this PID now, or None."""
         ticks = start_ticks(pid)
         return None if ticks is None else cls(pid, ticks, boot_id(), pid_namespace())
 
     @classmethod
     def mine(cls) -> Identity:
-        """This process."""
+        """Return the identity of this process."""
         found = cls.of(os.getpid())
         assert found is not None, "this process lives"
         return found
 
     @classmethod
     def named(cls, name: str) -> Identity:
-        """The process with that `name`."""
+        """Return the process with that `name`."""
         pid, ticks, boot, pidns = name.split(" ", 3)
         return cls(int(pid), int(ticks), boot, pidns)
 
     @property
     def name(self) -> str:
-        """It, in one line."""
+        """Return the identity as one line of text."""
         return f"{self.pid} {self.ticks} {self.boot} {self.pidns}"
 
     def alive(self) -> bool | None:
-        """Whether it lives; None where that cannot be known from here (another, perhaps living, namespace)."""
+        """Return True if the process is alive, or None if that cannot be known: in another PID namespace."""
         if self.boot != boot_id():
             return False
         if self.pidns != pid_namespace():
@@ -57,20 +57,20 @@ class Identity:
         return start_ticks(self.pid) == self.ticks
 
     def open(self) -> int | None:
-        """A pidfd of exactly this process, or None if it is gone or the system has none."""
+        """Return a pidfd of exactly this process, or None if it is dead or the system has no pidfds."""
         if not hasattr(os, "pidfd_open"):
             return None
         try:
             descriptor = os.pidfd_open(self.pid)
         except OSError:
             return None
-        if self.alive():  # the number was not given to another before the descriptor pinned it
+        if self.alive():  # the PID was not reused before the descriptor pinned it
             return descriptor
         os.close(descriptor)
         return None
 
     def signal(self, number: int = signal.SIGUSR1) -> bool:
-        """Send a signal to exactly this process; whether it lived and might be signalled."""
+        """Send a signal to exactly this process. Return False if it is dead or may not be signalled."""
         descriptor = self.open()
         try:
             if descriptor is not None:

@@ -1,4 +1,4 @@
-"""Locks that the kernel holds for a process, and drops when it dies.
+"""Locks that the kernel holds for a process, and releases when it dies.
 
 POSIX record locks (`fcntl`), for three reasons: the kernel names the holder, a forked child does not share
 them, and they work alike on Linux and macOS. Their trap, that closing *any* descriptor of the file drops them,
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import clock
 
-#: Seconds that a dying process may take to drop its locks.
+#: Seconds that a dying process may take to release its locks.
 DYING = 1.0
 
 # struct flock: Linux has type, whence, start, length, pid; macOS has start, length, pid, type, whence.
@@ -26,15 +26,15 @@ _held: dict[Path, Lock] = {}
 
 
 class Lock:
-    """One lock of one file. Held by the process, not by the object."""
+    """A lock on a file. The process holds it, not the object."""
 
     def __init__(self, path: Path) -> None:
-        """Name the lock; nothing is opened yet."""
+        """Nothing is opened yet."""
         self.path = path
         self._descriptor = -1
 
     def acquire(self) -> bool:
-        """Take the lock, without waiting; whether it is ours now. Raises OSError."""
+        """Take the lock without waiting. Return False if it is taken. Raises OSError."""
         if self.path in _held:
             return False
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -47,7 +47,7 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """Whether this object took the lock, and it still counts: nobody made another file of that name."""
+        """Return True if this object took the lock, and the file has not been replaced since."""
         return _held.get(self.path) is self and not self._is_displaced()
 
     def _is_displaced(self) -> bool:
@@ -57,15 +57,15 @@ class Lock:
             return False
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if _held.pop(self.path, None) is self:
             os.close(self._descriptor)
 
 
 def holder(path: Path) -> int | None:
-    """The process that holds a lock of that file now, or None. Proof, not memory: the kernel answers.
+    """Return the PID of the process that holds the lock, or None. The kernel answers, so this is proof.
 
-    0 for one in another pid namespace.
+    0 stands for a process in another PID namespace.
     """
     if path in _held:
         return os.getpid()
@@ -80,10 +80,10 @@ def holder(path: Path) -> int | None:
 
 
 def holder_of(descriptor: int) -> int | None:
-    """As `holder`, of an open file.
+    """Do the same for an open file.
 
-    One that is just dying has no number any more, and drops the lock in a moment. 0 that stays is somebody whom this
-    process cannot see: in another pid namespace.
+    A process that is just dying has no PID any more, and releases the lock in a moment. If the answer stays 0, the
+    process is in another PID namespace.
     """
     until = clock.monotonic() + DYING
     while (found := _ask_kernel(descriptor)) == 0 and clock.monotonic() < until:
@@ -99,7 +99,7 @@ def _ask_kernel(descriptor: int) -> int | None:
 
 
 def try_lock(descriptor: int) -> bool:
-    """Lock an open file if nobody else has it. Raises OSError for all but that."""
+    """Lock an open file. Return False if another process has the lock. Raises OSError."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -110,7 +110,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def _forget() -> None:
-    """A child of a fork holds none of its parent's locks."""
+    """Forget all locks in a forked child: it does not hold them."""
     for lock in _held.values():
         os.close(lock._descriptor)
     _held.clear()

@@ -145,7 +145,7 @@ class _Settlements:
         return interrupted(one, f"Its worker (pid {self._worker.pid}) died ({self._worker.how}) before it was started.")
 
     def _adopt_outputs(self, one: Running | Held, files: AttemptFiles) -> None:
-        """Move the output of the task that ran out of its worker's files, unless it has files of its own."""
+        """Move the output of the task that ran out of its worker's files, unless it has its own files."""
         owner = self._worker.owner
         assert owner is not None, "its journal was read"
         name = runner_prefix if one.agent == "python" else command_prefix

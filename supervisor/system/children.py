@@ -163,7 +163,7 @@ def end_group(pid: int) -> None:
 
 
 def describe_exit(status: int | None) -> str:
-    """Return a wait status in words; without one, the exit was not observed."""
+    """Describe a wait status, for messages. None: the exit was not observed."""
     if status is None:
         return "unseen"
     code = os.waitstatus_to_exitcode(status)

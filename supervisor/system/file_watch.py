@@ -23,7 +23,7 @@ WATCHED_POLL = 60.0
 _MODIFY, _ATTRIB, _MOVED_FROM, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x2, 0x4, 0x40, 0x200, 0x400, 0x800
 _ONESHOT = 0x80000000
 
-#: What is reported of the log: that it was written, or is no longer the file of that name.
+#: What is reported of the log: that it was written, or was replaced by another file.
 _FILE_EVENTS = _MODIFY | _ATTRIB | _DELETE_SELF | _MOVE_SELF | _ONESHOT
 
 #: What is reported of the state directory: that it, or a file in it, was deleted or renamed.

@@ -1,5 +1,3 @@
-"""A process is its number, the moment it started, the boot and the namespace: a number alone is nobody."""
-
 from __future__ import annotations
 
 import signal
@@ -15,7 +13,7 @@ from tests.helpers.wait import eventually
 
 @pytest.fixture
 def sleeper() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends when it is told to."""
+    """A process that lives until it is killed."""
     with subprocess.Popen(["sleep", "600"]) as process:
         yield process
         process.kill()
@@ -27,7 +25,7 @@ def named(process: subprocess.Popen[bytes]) -> Identity:
     return found
 
 
-def test_a_process_lives_until_it_is_dead_though_nobody_has_taken_note_of_its_death(sleeper):
+def test_zombie_counts_as_dead(sleeper):
     identity = named(sleeper)
     assert identity.alive() is True
     sleeper.kill()
@@ -35,7 +33,7 @@ def test_a_process_lives_until_it_is_dead_though_nobody_has_taken_note_of_its_de
     assert Identity.of(sleeper.pid) is None
 
 
-def test_whoever_has_a_dead_ones_number_is_another_one_and_is_not_signalled(sleeper):
+def test_process_that_reuses_a_pid_is_another_one_and_is_not_signalled(sleeper):
     predecessor = replace(named(sleeper), ticks=named(sleeper).ticks - 1)
     assert predecessor.alive() is False
     assert predecessor.open() is None
@@ -43,20 +41,20 @@ def test_whoever_has_a_dead_ones_number_is_another_one_and_is_not_signalled(slee
     assert named(sleeper).alive()
 
 
-def test_nobody_outlives_a_boot_whatever_numbers_there_are_now(sleeper):
+def test_process_of_an_earlier_boot_is_dead(sleeper):
     last_boot = replace(named(sleeper), boot="another-boot")
     assert last_boot.alive() is False
     assert last_boot.signal(signal.SIGKILL) is False
     assert named(sleeper).alive()
 
 
-def test_nobody_in_another_namespace_is_taken_for_dead_or_signalled(sleeper):
+def test_process_in_another_namespace_is_neither_dead_nor_signalled(sleeper):
     elsewhere = replace(named(sleeper), pidns="pid:[1]")
     assert elsewhere.alive() is None
     assert elsewhere.signal(signal.SIGKILL) is False
     assert named(sleeper).alive()
 
 
-def test_the_one_that_is_meant_is_signalled(sleeper):
+def test_identified_process_is_signalled(sleeper):
     assert named(sleeper).signal(signal.SIGTERM) is True
     assert sleeper.wait(30) == -signal.SIGTERM

@@ -1,5 +1,3 @@
-"""Who holds a lock, by the kernel's word."""
-
 from __future__ import annotations
 
 from pathlib import Path
@@ -19,13 +17,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("then", [None, 4711])
-def test_a_dying_holder_is_waited_for(path: Path, monkeypatch: pytest.MonkeyPatch, then: int | None):
+def test_holder_waits_until_a_dying_process_is_gone(path: Path, monkeypatch: pytest.MonkeyPatch, then: int | None):
     answers = iter([0, 0, then])
     monkeypatch.setattr(lock, "_ask_kernel", lambda _descriptor: next(answers))
     assert holder(path) == then
 
 
-def test_a_holder_who_cannot_be_seen_is_one_without_children(path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_holder_in_another_namespace_has_no_strays(path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(lock, "_ask_kernel", lambda _descriptor: 0)
     monkeypatch.setattr(lock, "DYING", 0.01)
     monkeypatch.setattr(recovery, "children_of", lambda _pid: {1})
@@ -33,7 +31,7 @@ def test_a_holder_who_cannot_be_seen_is_one_without_children(path: Path, monkeyp
     assert recovery._strays_of(holder(path)) == set()
 
 
-def test_a_lock_of_nobody_has_no_holder(path: Path):
+def test_free_lock_has_no_holder(path: Path):
     assert holder(path) is None
     assert holder(path.with_name("nothing")) is None
     own = Lock(path)

@@ -17,7 +17,7 @@ LONG = 100.0
 
 @pytest.fixture
 def worker(yard: Yard) -> Iterator[Parking]:
-    """The parked worker of the yard."""
+    """A parked worker."""
     yard.groups.limit("command", 1)
     assert yard.queue.advance(Step(Slot("command", 0), yard.owner, count=1)).parked
     worker = Parking(yard.home, yard.database.queue, yard.owner, lambda: LONG)
