@@ -105,7 +105,7 @@ def test_task_of_a_launcher_that_dies_at_the_send_runs_once(parked: Stage, tmp_p
 
 def test_killed_parked_worker_is_replaced(parked: Stage):
     kill(parked.status()["workers"][0]["pid"])
-    eventually(lambda: not slots(parked).all(), PATIENCE, "the worker's slot to be free")
+    eventually(lambda: not slots(parked).parked(), PATIENCE, "the worker's slot to be free")
     assert parked.result("true").status == "completed"
 
 
@@ -134,7 +134,7 @@ def test_task_claimed_for_a_worker_that_died_with_the_supervisor_runs_after_the_
 def test_parked_worker_leaves_with_a_supervisor_that_is_killed(parked: Stage):
     parked.kill("supervisor")
     eventually(lambda: not parked.status()["workers"], PATIENCE, "the worker to leave")
-    assert slots(parked).all() == {}
+    assert slots(parked).parked() == {}
     id = parked.launch("true")
     assert parked.task(id).status == "pending"
     parked.up(**BRISK)
@@ -226,4 +226,4 @@ def test_reload_and_restart_find_a_parked_worker(parked: Stage):
 def test_down_ends_parked_workers(parked: Stage):
     assert parked.run("down").returncode == 0
     assert parked.status()["workers"] == []
-    assert slots(parked).all() == {}
+    assert slots(parked).parked() == {}
