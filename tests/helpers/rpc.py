@@ -32,13 +32,16 @@ class RpcClient:
         """Connect to a Unix socket."""
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
-        # With a timeout, connect() does not wait for room in the server's backlog.
-        try:
-            eventually(lambda: self._connected(str(path)), timeout, f"room in the backlog of {path}")
-        except WaitTimeout as error:
-            raise TimeoutError(str(error)) from None
         self._unread = b""
         self._number = 0
+        try:  # with a timeout, connect() does not wait for room in the server's backlog
+            eventually(lambda: self._connected(str(path)), timeout, f"room in the backlog of {path}")
+        except WaitTimeout as error:
+            self.close()
+            raise TimeoutError(str(error)) from None
+        except OSError:
+            self.close()
+            raise
 
     def _connected(self, path: str) -> bool:
         try:
