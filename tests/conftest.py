@@ -38,7 +38,7 @@ FOREIGN = (
 
 
 @pytest.fixture(autouse=True)
-def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Set each test apart from the developer's home, configuration and session, in an empty folder.
 
     The user's configuration has `autostart = false`: many tests launch without a supervisor on purpose. A test
@@ -47,10 +47,11 @@ def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in list(os.environ):
         if any(fnmatchcase(name, pattern) for pattern in FOREIGN):
             monkeypatch.delenv(name)
-    settings = tmp_path / "xdg-config" / "backburner" / "config.toml"
-    settings.parent.mkdir(parents=True)
+    configuration = tmp_path_factory.mktemp("xdg-config")
+    settings = configuration / "backburner" / "config.toml"
+    settings.parent.mkdir()
     settings.write_text("autostart = false\n")
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg-config"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(configuration))
     monkeypatch.chdir(tmp_path)
 
 
