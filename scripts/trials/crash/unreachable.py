@@ -34,7 +34,6 @@ UNREACHABLE = {
     "salvage.rename": "as salvage.link",
     "salvage.unlink": "as salvage.link, after a salvage that was killed; run again, it continues",
     "salvage.rename-back": "as salvage.unlink",
-    "graft.copy": "as salvage.link, into a folder that the next one removes",
     "told.start": "only with on_batch; tests/acceptance/test_on_batch.py kills the flusher while the command runs",
     "wake.exec": "as told.start",
     "told.kill": "only for a command of on_batch that does not end",

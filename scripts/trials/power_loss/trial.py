@@ -50,10 +50,10 @@ BOOT_ID = ("ipc/machine/boot.py", "/proc/sys/kernel/random/boot_id")
 
 #: Bugs that are injected to show that they are found: the file, the fragment that it has once, and its replacement.
 BUGS = {
-    "unsynced": ("ipc/store/sqlite/group_commit.py", "if synced >= wanted:", "if wanted:"),
+    "unsynced": ("ipc/store/sqlite/file/group_commit.py", "if synced >= wanted:", "if wanted:"),
     "no-jump": (
-        "ipc/store/sqlite/database.py",
-        "                    jump(self._transaction)\n",
+        "ipc/store/sqlite/file/database.py",
+        "                    skip_counters_ahead(self._transaction)\n",
         "                    pass\n",
     ),
 }
