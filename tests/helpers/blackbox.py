@@ -52,8 +52,16 @@ class Place:
 
     @classmethod
     def create(cls, name: str, tree: Path = ROOT) -> Self:
-        """Create the folder; its path is short because the path of a Unix socket is limited to about 100 bytes."""
-        return cls(Path(tempfile.mkdtemp(prefix=f"bb-{name}-", dir="/tmp")).resolve(), tree)
+        """Create the folder; its path is short because the path of a Unix socket is limited to about 100 bytes.
+
+        The user's settings have `autostart = false`: the trials start supervisors themselves.
+        """
+        place = cls(Path(tempfile.mkdtemp(prefix=f"bb-{name}-", dir="/tmp")).resolve(), tree)
+        settings = place._user_settings / "backburner" / "config.toml"
+        settings.parent.mkdir(parents=True)
+        settings.write_text("autostart = false\n")
+        settings.chmod(0o600)
+        return place
 
     def snapshot(self) -> None:
         """Use a copy of the source tree from now on, which edits cannot change meanwhile."""
@@ -76,14 +84,18 @@ class Place:
         path.chmod(0o600)
 
     @property
+    def _user_settings(self) -> Path:
+        return self.project / "user-settings"
+
+    @property
     def environment(self) -> dict[str, str]:
-        """Return an environment that names the state directory and the source tree, and no settings of the user's."""
+        """Return an environment with the state directory and the source tree, without the developer's settings."""
         kept = {
             name: value for name, value in os.environ.items() if not (is_foreign(name) or name.startswith("PYTHON"))
         }
         return kept | {
             HOME_MARK: str(self.home),
-            "XDG_CONFIG_HOME": str(self.project / "no-configuration"),
+            "XDG_CONFIG_HOME": str(self._user_settings),
             "PYTHONPATH": str(self.tree),
         }
 

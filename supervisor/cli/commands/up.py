@@ -12,6 +12,7 @@ import click
 
 from ....ipc.api.control import OVERRIDES, start
 from ....ipc.errors import AlreadyRunning, BadConfiguration
+from ....ipc.machine.presence import Presence
 from ..context import Context
 from ..options import example
 from ..printing import note
@@ -47,7 +48,8 @@ def _start(context: Context) -> None:
 
         with Client(context.home, patience=TIMEOUT) as client:
             client.call("ping")
-        note(f"already up: a supervisor is running for {context.home.folder}")
+        pid = Presence(context.home).holder("supervisor")
+        note(f"already up: a supervisor is running for {context.home.folder} (pid {pid})")
         return
     if sys.stderr.isatty():
         note(f"started a supervisor for {context.home.folder}; log: {context.home.log}")

@@ -22,7 +22,7 @@ def test_up_detach_succeeds_where_a_supervisor_is_running(supervised: Path):
     before = holder(Home(supervised).lock("supervisor"))
     done = backburner(supervised, "up", "--detach")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"backburner: already up: a supervisor is running for {supervised}\n"
+    assert done.stderr == f"backburner: already up: a supervisor is running for {supervised} (pid {before})\n"
     assert holder(Home(supervised).lock("supervisor")) == before
 
 
