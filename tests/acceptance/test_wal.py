@@ -12,7 +12,8 @@ import pytest
 
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.sqlite.file.database import CHECKPOINT_AT
-from backburner.supervisor.supervision.maintenance import LONG_LOG, TRUNCATE_AT
+from backburner.ipc.store.sqlite.maintenance import TRUNCATE_AT
+from backburner.supervisor.supervision.maintenance import LONG_BACKLOG
 from tests.acceptance.conftest import BRISK
 from tests.helpers.places import ROOT
 from tests.helpers.stage import PATIENCE, Stage
@@ -67,8 +68,8 @@ def test_a_reader_that_pins_the_log_is_named_and_the_log_is_short_soon_after_it_
     stage.up(**BRISK, durability="normal")
     stage.result("true")
     with reading(stage, program) as pid:
-        write(stage, LONG_LOG)
-        assert stage.database.wal_bytes() > LONG_LOG
+        write(stage, LONG_BACKLOG)
+        assert stage.database.wal_bytes() > LONG_BACKLOG
         eventually(lambda: f"process {pid}" in stage.home.log.read_text(), PATIENCE, "the reader to be named")
         doctor = stage.run("doctor")
         assert (doctor.returncode, f"kill {pid}" in doctor.stdout) == (1, True)
@@ -83,7 +84,7 @@ def test_without_a_reader_in_its_way_the_log_stays_short_however_much_is_written
         write(stage, CHECKPOINT_AT // 4)
         longest = max(longest, stage.database.wal_bytes())
         eventually(lambda: stage.database.wal_bytes() < TRUNCATE_AT, PATIENCE)
-    assert longest < LONG_LOG / 2
+    assert longest < LONG_BACKLOG / 2
 
 
 def test_without_a_supervisor_the_writers_themselves_keep_the_log_short(stage: Stage):
