@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import median
 
 from tests.acceptance.conftest import BRISK
+from tests.helpers.instance import Instance
 from tests.helpers.rescue import rescue, summary
-from tests.helpers.stage import Stage
 
 #: The bounds in seconds.
 MEDIAN, WORST = 0.25, 1.0
@@ -24,16 +24,17 @@ def main() -> int:
     trials = parser.parse_args().trials
     project = Path(tempfile.mkdtemp(prefix="bb-rescue-", dir="/tmp")).resolve()
     rescues = []
-    with Stage(project / ".backburner") as stage:
-        stage.up(**BRISK, default_concurrency=1)
+    with Instance(project / ".backburner") as instance:
+        instance.up(**BRISK, default_concurrency=1)
         for number in range(trials):
-            rescues.append(rescue(stage, project / str(number)))
-            print(f"{number + 1:4}  {rescues[-1].seconds * 1000:6.0f} ms  {'' if rescues[-1].well else rescues[-1]}")
-        stage.down(now=True)
+            rescues.append(rescue(instance, project / str(number)))
+            last = rescues[-1]
+            print(f"{number + 1:4}  {last.seconds * 1000:6.0f} ms  {'' if last.is_in_order else last}")
+        instance.down(now=True)
     shutil.rmtree(project)
     print(summary(rescues))
     times = [one.seconds for one in rescues]
-    return 0 if all(one.well for one in rescues) and median(times) <= MEDIAN and max(times) <= WORST else 1
+    return 0 if all(one.is_in_order for one in rescues) and median(times) <= MEDIAN and max(times) <= WORST else 1
 
 
 if __name__ == "__main__":

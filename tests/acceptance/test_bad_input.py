@@ -17,16 +17,17 @@ from backburner.ipc.api.control import program
 from backburner.ipc.lines import MAX_LINE
 from tests.acceptance.conftest import BRISK
 from tests.helpers.bus import Peer
+from tests.helpers.instance import Instance, as_toml
 from tests.helpers.places import IMPORT_ROOT
-from tests.helpers.stage import Stage, kill, settings
+from tests.helpers.processes import kill
 from tests.helpers.wait import eventually
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
 
 
 @pytest.fixture
-def unharmed(shared: Stage) -> Iterator[Stage]:
-    """The shared stage; afterwards no task is there that was not wanted, the same roles live, and all is well."""
+def unharmed(shared: Instance) -> Iterator[Instance]:
+    """The shared instance; afterwards no task is there that was not wanted, the same roles live, and all is well."""
     before = [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")]
     known = tasks(shared)
     bystander = Peer(shared.home.bus)
@@ -37,18 +38,20 @@ def unharmed(shared: Stage) -> Iterator[Stage]:
     assert tasks(shared) == known
     assert bystander.call("ping")["home"] == str(shared.folder)
     assert shared.result("echo", "well", parentSessionId="bystander").result == "well"
-    heard = [bystander.hear()["params"] for _ in range(3)]
+    heard = [bystander.receive()["params"] for _ in range(3)]
     assert [one["type"].rpartition("_")[2] for one in heard] == ["started", "completed", "batch"]
     assert all(one["seq"] > seq for one in heard)
     bystander.close()
 
 
-def tasks(stage: Stage) -> set[str]:
-    return {task["id"] for task in json.loads(stage.say("list", "--json")) if task["parentSessionId"] != "bystander"}
+def tasks(instance: Instance) -> set[str]:
+    return {
+        task["id"] for task in json.loads(instance.check("list", "--json")) if task["parentSessionId"] != "bystander"
+    }
 
 
 @pytest.fixture
-def peer(unharmed: Stage) -> Iterator[Peer]:
+def peer(unharmed: Instance) -> Iterator[Peer]:
     peer = Peer(unharmed.home.bus)
     yield peer
     peer.close()
@@ -138,7 +141,7 @@ def test_one_wrong_launch_among_many_has_none_accepted(peer: Peer):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
-def test_a_wrong_command_line_is_refused_with_what_is_wrong(unharmed: Stage, words: tuple[str, ...], what: str):
+def test_a_wrong_command_line_is_refused_with_what_is_wrong(unharmed: Instance, words: tuple[str, ...], what: str):
     done = unharmed.run(*words)
     assert done.returncode == 2, done
     assert done.stdout == ""
@@ -162,7 +165,7 @@ def test_a_wrong_command_line_is_refused_with_what_is_wrong(unharmed: Stage, wor
     ids=["range", "unknown", "half", "no UTF-8", "array", "agent", "NaN", "depth", "size"],
 )
 def test_a_wrong_line_of_a_file_is_named_and_no_line_is_accepted(
-    unharmed: Stage, tmp_path: Path, line: bytes, what: str
+    unharmed: Instance, tmp_path: Path, line: bytes, what: str
 ):
     file = tmp_path / "tasks.ndjson"
     file.write_bytes(b'{"command": ["true"]}\n\n' + line + b'\n{"command": ["true"]}\n')
@@ -185,7 +188,7 @@ def test_a_wrong_line_of_a_file_is_named_and_no_line_is_accepted(
         ({"command": ["/"]}, 126, "/"),
     ],
 )
-def test_what_cannot_be_started_is_an_error_that_says_why(shared: Stage, fields: dict, code: int, what: str):
+def test_what_cannot_be_started_is_an_error_that_says_why(shared: Instance, fields: dict, code: int, what: str):
     task = shared.result(**fields)
     assert (task.status, task.error_kind, task.exit_code) == ("error", "spawn", code)
     assert what in (task.error or "")
@@ -193,7 +196,7 @@ def test_what_cannot_be_started_is_an_error_that_says_why(shared: Stage, fields:
 
 
 @pytest.mark.parametrize("fields", [{"command": ["true"]}, {"call": "time:time"}], ids=["command", "call"])
-def test_a_folder_that_is_gone_when_it_is_needed_is_an_error(shared: Stage, tmp_path: Path, fields: dict):
+def test_a_folder_that_is_gone_when_it_is_needed_is_an_error(shared: Instance, tmp_path: Path, fields: dict):
     folder = tmp_path / "folder"
     folder.mkdir()
     id = shared.launch(**fields, cwd=str(folder), delayMs=100)
@@ -203,7 +206,7 @@ def test_a_folder_that_is_gone_when_it_is_needed_is_an_error(shared: Stage, tmp_
     assert str(folder) in (task.error or "")
 
 
-def test_a_program_that_is_no_program_is_an_error(shared: Stage, tmp_path: Path):
+def test_a_program_that_is_no_program_is_an_error(shared: Instance, tmp_path: Path):
     (tmp_path / "rubbish").write_bytes(bytes(range(256)))
     (tmp_path / "rubbish").chmod(0o700)
     task = shared.result(str(tmp_path / "rubbish"))
@@ -214,30 +217,30 @@ def test_a_program_that_is_no_program_is_an_error(shared: Stage, tmp_path: Path)
 
 
 def test_a_launch_over_a_mebibyte_is_refused_on_the_socket(peer: Peer):
-    peer.ask("launch", command=["true"], description="x" * MAX_LINE)
-    error = peer.hear()["error"]
+    peer.send("launch", command=["true"], description="x" * MAX_LINE)
+    error = peer.receive()["error"]
     assert error["code"] == -32600
     assert str(MAX_LINE) in error["message"]
-    assert peer.hear() == {}
+    assert peer.receive() == {}
 
 
 def test_a_launch_that_is_longer_as_json_than_on_the_wire_is_refused(peer: Peer):
     numbers = "[" + ",".join(["1e15"] * 80_000) + "]"
     request = {"jsonrpc": "2.0", "id": 1, "method": "launch", "params": {"command": ["true"], "metadata": {"a": "?"}}}
-    peer.send(json.dumps(request).replace('"?"', numbers).encode() + b"\n")
-    error = peer.hear()["error"]
+    peer.send_bytes(json.dumps(request).replace('"?"', numbers).encode() + b"\n")
+    error = peer.receive()["error"]
     assert (error["code"], "1 MiB" in error["message"]) == (-32602, True)
 
 
-def test_a_launch_over_a_mebibyte_is_refused_on_stdin(unharmed: Stage):
+def test_a_launch_over_a_mebibyte_is_refused_on_stdin(unharmed: Instance):
     done = unharmed.run("launch", "--agent", "external", "-", stdin="x" * (MAX_LINE + 1))
     assert done.returncode == 2
     assert "1 MiB" in done.stderr
 
 
-def test_a_prompt_of_900_kib_is_no_bad_input(shared: Stage):
+def test_a_prompt_of_900_kib_is_no_bad_input(shared: Instance):
     prompt = "x" * 900 * 1024
-    id = shared.say("launch", "--agent", "external", "-", stdin=prompt).strip()
+    id = shared.check("launch", "--agent", "external", "-", stdin=prompt).strip()
     assert shared.task(id).prompt == prompt
     peer = Peer(shared.home.bus)
     task = peer.call("launch", agent="external", prompt=prompt)
@@ -281,41 +284,41 @@ def test_a_prompt_of_900_kib_is_no_bad_input(shared: Stage):
     ids=lambda value: value[:90].decode("ascii", "replace") if isinstance(value, bytes) else str(value),
 )
 def test_a_wrong_line_on_the_socket_is_answered_and_the_connection_goes_on(peer: Peer, line: bytes, code: int):
-    peer.send(line + b"\n")
-    assert peer.hear()["error"]["code"] == code
+    peer.send_bytes(line + b"\n")
+    assert peer.receive()["error"]["code"] == code
     assert peer.call("ping")["protocol"] == 1
 
 
-def test_half_a_line_is_nothing_yet(peer: Peer, unharmed: Stage):
-    peer.send(b'{"jsonrpc": "2.0", "id": 9, "method": "pi')
+def test_half_a_line_is_nothing_yet(peer: Peer, unharmed: Instance):
+    peer.send_bytes(b'{"jsonrpc": "2.0", "id": 9, "method": "pi')
     other = Peer(unharmed.home.bus)
     assert other.call("ping")["protocol"] == 1
     other.close()
-    peer.send(b'ng"}\n')
-    assert peer.hear()["id"] == 9
+    peer.send_bytes(b'ng"}\n')
+    assert peer.receive()["id"] == 9
 
 
-def test_half_a_line_and_a_hang_up_is_nothing(unharmed: Stage):
+def test_half_a_line_and_a_hang_up_is_nothing(unharmed: Instance):
     peer = Peer(unharmed.home.bus)
-    peer.send(b'{"jsonrpc": "2.0", "id": 1, "method": "launch", "params": {"command": ["true"]}}')
+    peer.send_bytes(b'{"jsonrpc": "2.0", "id": 1, "method": "launch", "params": {"command": ["true"]}}')
     peer.close()
 
 
 def test_two_mebibytes_without_a_newline_are_refused_and_closed(peer: Peer):
-    peer.send(b"x" * 2 * MAX_LINE)
-    assert peer.hear()["error"]["code"] == -32600
-    assert peer.hear() == {}
+    peer.send_bytes(b"x" * 2 * MAX_LINE)
+    assert peer.receive()["error"]["code"] == -32600
+    assert peer.receive() == {}
 
 
 def test_a_flood_of_rubbish_lines_is_answered_line_by_line(peer: Peer):
-    peer.send(b"rubbish\n" * 200)
-    assert [peer.hear()["error"]["code"] for _ in range(200)] == [-32700] * 200
+    peer.send_bytes(b"rubbish\n" * 200)
+    assert [peer.receive()["error"]["code"] for _ in range(200)] == [-32700] * 200
 
 
 # names
 
 
-def test_an_unknown_id_is_no_task(unharmed: Stage):
+def test_an_unknown_id_is_no_task(unharmed: Instance):
     for words in (("show", "ffffffff"), ("cancel", "ffffffff"), ("output", "bg-ffffffff"), ("wait", "ffffffff")):
         done = unharmed.run(*words)
         assert done.returncode == 3, done
@@ -325,7 +328,7 @@ def test_an_unknown_id_is_no_task(unharmed: Stage):
     assert "ffffffff" in done.stderr
 
 
-def test_an_ambiguous_id_is_a_mistake_of_its_user(shared: Stage):
+def test_an_ambiguous_id_is_a_mistake_of_its_user(shared: Instance):
     ids = [f"bg-abcdef{number:02}-8b86-4d01-b42d-00c04fc964ff" for number in range(2)]
     for id in ids:
         shared.launch("true", id=id)
@@ -334,10 +337,10 @@ def test_an_ambiguous_id_is_a_mistake_of_its_user(shared: Stage):
         done = shared.run(*words)
         assert done.returncode == 2
         assert "abcdef" in done.stderr
-    assert json.loads(shared.say("show", "--json", "abcdef01"))["id"] == ids[1]
+    assert json.loads(shared.check("show", "--json", "abcdef01"))["id"] == ids[1]
 
 
-def test_an_id_of_a_different_task_is_refused(shared: Stage):
+def test_an_id_of_a_different_task_is_refused(shared: Instance):
     peer = Peer(shared.home.bus)
     id = "bg-6f9619ff-8b86-4d01-b42d-00c04fc964fe"
     assert peer.call("launch", id=id, command=["true"])["id"] == id
@@ -346,7 +349,7 @@ def test_an_id_of_a_different_task_is_refused(shared: Stage):
     peer.close()
 
 
-def test_second_up_starts_nothing_and_names_the_running_supervisor(unharmed: Stage):
+def test_second_up_starts_nothing_and_names_the_running_supervisor(unharmed: Instance):
     for words, code in ((("up",), 100), (("up", "--detach"), 0)):
         done = unharmed.run(*words)
         assert done.returncode == code
@@ -374,7 +377,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "what"), BROKEN)
-def test_a_broken_configuration_is_named_and_not_applied(unharmed: Stage, text: str, what: str):
+def test_a_broken_configuration_is_named_and_not_applied(unharmed: Instance, text: str, what: str):
     file = unharmed.folder / "config.toml"
     file.write_text(text)
     try:
@@ -391,37 +394,37 @@ def test_a_broken_configuration_is_named_and_not_applied(unharmed: Stage, text: 
         file.unlink()
 
 
-def test_all_mistakes_of_all_files_are_told_at_once(stage: Stage, tmp_path: Path):
-    (stage.folder / "config.toml").write_text("max_workers = -1\nkill_grace_s = 'x'\ncolour = 1\n")
+def test_all_mistakes_of_all_files_are_told_at_once(instance: Instance, tmp_path: Path):
+    (instance.folder / "config.toml").write_text("max_workers = -1\nkill_grace_s = 'x'\ncolour = 1\n")
     (tmp_path / "backburner.toml").write_text("retention_days = -1\n")
-    done = stage.run("config", "check")
+    done = instance.run("config", "check")
     assert done.returncode == 100
     told = done.stdout + done.stderr
     for what in ("max_workers", "kill_grace_s", "colour", "retention_days", "config.toml", "backburner.toml"):
         assert what in told
     for words in (("up",), ("up", "--detach")):
-        assert stage.run(*words).returncode == 100
+        assert instance.run(*words).returncode == 100
 
 
-def test_a_supervisor_that_is_told_to_reload_a_broken_file_keeps_the_last_good_one(stage: Stage):
-    (stage.folder / "config.toml").write_text("[model_concurrency]\nopus = 7\n")
-    stage.up(**BRISK)
-    (stage.folder / "config.toml").write_text("[model_concurrency]\nopus = -7\n")
-    stage.home.wake("supervisor", "reload")
-    eventually(lambda: "not applied" in stage.home.log.read_text())
-    assert stage.key("opus")["limit"] == 7
-    assert stage.result("true").status == "completed"
+def test_a_supervisor_that_is_told_to_reload_a_broken_file_keeps_the_last_good_one(instance: Instance):
+    (instance.folder / "config.toml").write_text("[model_concurrency]\nopus = 7\n")
+    instance.up(**BRISK)
+    (instance.folder / "config.toml").write_text("[model_concurrency]\nopus = -7\n")
+    instance.home.wake("supervisor", "reload")
+    eventually(lambda: "not applied" in instance.home.log.read_text())
+    assert instance.key("opus")["limit"] == 7
+    assert instance.result("true").status == "completed"
 
 
 def test_a_home_on_a_path_of_200_characters_works(home: Path, no_strays: None, monkeypatch: pytest.MonkeyPatch):
     deep = home.parent / ("x" * 100) / ("y" * 100) / ".backburner"
     assert len(str(deep)) > 200
     monkeypatch.setenv("BACKBURNER_HOME", str(deep))
-    with Stage(deep) as stage:
-        stage.up(**BRISK)
-        assert stage.say("run", "--", "echo", "hi") == "hi\n"
-        assert len(stage.status()["socket"]) < 104
-        stage.down()
+    with Instance(deep) as instance:
+        instance.up(**BRISK)
+        assert instance.check("run", "--", "echo", "hi") == "hi\n"
+        assert len(instance.status()["socket"]) < 104
+        instance.down()
 
 
 @pytest.mark.parametrize("kind", ["file", "open", "dangling"])
@@ -435,7 +438,7 @@ def test_a_home_that_cannot_be_one_is_refused(home: Path, kind: str):
     else:
         folder.symlink_to(home.parent / "nowhere")
     for words in (("up",), ("up", "--detach"), ("launch", "--", "true")):
-        done = Stage(folder).run(*words)
+        done = Instance(folder).run(*words)
         assert done.returncode == 100, done
         assert str(folder) in done.stderr
         assert "Traceback" not in done.stderr
@@ -467,20 +470,20 @@ def stranger() -> tuple[int, int]:
     return found.pw_uid, found.pw_gid
 
 
-def as_stranger(stage: Stage, *words: str) -> subprocess.CompletedProcess[str]:
-    who = [str(IMPORT_ROOT), *map(str, stranger()), "--home", str(stage.folder)]
+def as_stranger(instance: Instance, *words: str) -> subprocess.CompletedProcess[str]:
+    who = [str(IMPORT_ROOT), *map(str, stranger()), "--home", str(instance.folder)]
     command = [sys.executable, "-P", "-c", TURNCOAT, *who, *words]
     return subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=50, check=False)
 
 
 @ROOT
-def test_a_home_that_belongs_to_another_user_is_refused(live: Stage):
+def test_a_home_that_belongs_to_another_user_is_refused(live: Instance):
     """Not even root works in somebody else's home: what it makes there would be root's."""
     other = live.folder.parent / "other"
     other.mkdir(0o700)
     os.chown(other, *stranger())
     for words in (("up",), ("up", "--detach"), ("launch", "--", "true"), ("run", "--", "true")):
-        done = Stage(other).run(*words)
+        done = Instance(other).run(*words)
         assert done.returncode == 100, (words, done)
         assert str(other) in done.stderr
         assert "belongs to another user" in done.stderr
@@ -490,23 +493,23 @@ def test_a_home_that_belongs_to_another_user_is_refused(live: Stage):
 
 @ROOT
 @pytest.mark.parametrize("mode", [0o700, 0o755], ids=["closed", "readable"])
-def test_another_users_commands_find_the_door_closed(live: Stage, mode: int):
+def test_another_users_commands_find_the_door_closed(live: Instance, mode: int):
     live.launch("true", delayMs=600_000)
     live.folder.parent.chmod(0o755)
     live.folder.chmod(mode)
-    before = live.say("list", "--json")
+    before = live.check("list", "--json")
     words = ("list", "status", "flush", "reload", "down")
     for command in (("launch", "--", "true"), ("cancel", "-"), *((word,) for word in words)):
         done = as_stranger(live, *command)
         assert done.returncode in (100, 111), (command, done)
         assert str(live.folder) in done.stderr
         assert "Traceback" not in done.stderr
-    assert live.say("list", "--json") == before
+    assert live.check("list", "--json") == before
     assert live.result("true").status == "completed"
 
 
 @ROOT
-def test_another_user_may_not_connect_to_the_bus(live: Stage):
+def test_another_user_may_not_connect_to_the_bus(live: Instance):
     live.folder.chmod(0o755)
     live.folder.parent.chmod(0o755)
     (live.folder / "bus.sock").chmod(0o666)
@@ -526,58 +529,58 @@ def test_another_user_may_not_connect_to_the_bus(live: Stage):
         capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert "result" not in done.stdout, done
-    assert json.loads(live.say("list", "--json")) == []
+    assert json.loads(live.check("list", "--json")) == []
     assert live.result("true").status == "completed"
 
 
 @ROOT
-def test_a_configuration_of_another_users_is_refused(stage: Stage):
-    file = stage.folder / "config.toml"
-    file.write_text(settings({"max_workers": 3}))
+def test_a_configuration_of_another_users_is_refused(instance: Instance):
+    file = instance.folder / "config.toml"
+    file.write_text(as_toml({"max_workers": 3}))
     os.chown(file, *stranger())
     for words in (("up",), ("config", "check"), ("launch", "--", "true")):
-        done = stage.run(*words)
+        done = instance.run(*words)
         assert done.returncode == 100, done
         assert "config.toml" in done.stdout + done.stderr
     os.chown(file, 0, 0)
     file.chmod(0o666)
-    assert stage.run("up").returncode == 100
+    assert instance.run("up").returncode == 100
 
 
 # what is no database
 
 
-def test_a_file_that_is_no_database_is_refused_and_kept(stage: Stage):
-    stage.launch("true")
-    stage.forget()
+def test_a_file_that_is_no_database_is_refused_and_kept(instance: Instance):
+    instance.launch("true")
+    instance.close_database()
     rubbish = b"not a database, but not nothing either" * 1000
-    for path in stage.folder.glob("backburner.db*"):
+    for path in instance.folder.glob("backburner.db*"):
         path.unlink()
-    stage.home.database.write_bytes(rubbish)
-    stage.home.database.chmod(0o600)
+    instance.home.database.write_bytes(rubbish)
+    instance.home.database.chmod(0o600)
     for words in (("up",), ("up", "--detach"), ("launch", "--", "true"), ("list",), ("status",)):
-        done = stage.run(*words)
+        done = instance.run(*words)
         assert done.returncode == 100, done
-        assert str(stage.folder) in done.stderr
+        assert str(instance.folder) in done.stderr
         assert "Traceback" not in done.stderr
-    assert stage.home.database.read_bytes() == rubbish
+    assert instance.home.database.read_bytes() == rubbish
 
 
-def test_a_newer_database_is_refused_and_kept(stage: Stage):
-    stage.launch("true")
-    stage.forget()
+def test_a_newer_database_is_refused_and_kept(instance: Instance):
+    instance.launch("true")
+    instance.close_database()
     import sqlite3
 
-    connection = sqlite3.connect(stage.home.database)
+    connection = sqlite3.connect(instance.home.database)
     connection.execute("PRAGMA user_version = 999")
     connection.close()
     for words in (("up",), ("list",), ("launch", "--", "true")):
-        done = stage.run(*words)
+        done = instance.run(*words)
         assert done.returncode == 100
         assert "999" in done.stderr
 
 
-def test_a_killed_reader_of_events_costs_nobody_anything(unharmed: Stage):
+def test_a_killed_reader_of_events_costs_nobody_anything(unharmed: Instance):
     """A client that is killed in the middle of what it is told."""
     command = program("--home", str(unharmed.folder), "listen", "--parent", "*", "--after", "0")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:

@@ -19,8 +19,9 @@ from backburner.ipc import clock
 from backburner.ipc.store.sqlite.file.database import JUMP
 from backburner.ipc.store.values import Filter
 from tests.acceptance.conftest import BRISK
+from tests.helpers.instance import FOREVER, TIMEOUT, Instance, as_toml
 from tests.helpers.places import ROOT
-from tests.helpers.stage import FOREVER, PATIENCE, Stage, kill, settings
+from tests.helpers.processes import kill
 from tests.helpers.wait import eventually
 
 HOUR = 3_600_000
@@ -57,7 +58,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if COMPILER is None or sys.platform != "linux":
         pytest.skip("there is no compiler for what shows other clocks")
     path = tmp_path_factory.mktemp("warp") / "warp.so"
-    source = ROOT / "tests" / "helpers" / "warp.c"
+    source = ROOT / "tests" / "helpers" / "fake_clock.c"
     subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", str(path), str(source)], check=True)
     return path
 
@@ -71,27 +72,27 @@ def warp(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warp
 
 
 @pytest.fixture
-def warped(warp: Warp, stage: Stage) -> Iterator[Stage]:
+def warped(warp: Warp, instance: Instance) -> Iterator[Instance]:
     """A supervisor that goes by clocks that a test sets. All that reads the time is started as a command."""
-    stage.up(**BRISK, polling_interval_ms=50, stale_timeout_ms=600_000, max_queue_wait_s=600)
-    yield stage
+    instance.up(**BRISK, polling_interval_ms=50, stale_timeout_ms=600_000, max_queue_wait_s=600)
+    yield instance
     warp.set(0)
 
 
-def launched(stage: Stage, *words: str) -> str:
-    return stage.say("launch", *words).strip()
+def launched(instance: Instance, *words: str) -> str:
+    return instance.check("launch", *words).strip()
 
 
-def seen(stage: Stage, warp: Callable[[], object]) -> None:
+def seen(instance: Instance, warp: Callable[[], object]) -> None:
     """Do something to the clock, and have the supervisor see it."""
     warp()
-    eventually(lambda: "the wall clock was set by" in stage.home.log.read_text(), PATIENCE, "the step to be seen")
+    eventually(lambda: "the wall clock was set by" in instance.home.log.read_text(), TIMEOUT, "the step to be seen")
 
 
 # somebody sets it
 
 
-def test_the_clock_is_set_back_and_a_delay_is_no_longer_for_it(warped: Stage, warp: Warp):
+def test_the_clock_is_set_back_and_a_delay_is_no_longer_for_it(warped: Instance, warp: Warp):
     id = launched(warped, "--delay", "1.5", "--", "true")
     chain = launched(warped, "--delay", "1", "--after", id, "--", "true")
     seen(warped, lambda: warp.set(-HOUR))
@@ -99,20 +100,20 @@ def test_the_clock_is_set_back_and_a_delay_is_no_longer_for_it(warped: Stage, wa
     assert warped.until(chain).status == "completed"
 
 
-def test_the_clock_is_set_back_and_a_retry_comes_when_it_should(warp: Warp, stage: Stage, tmp_path: Path):
-    stage.up(**{**BRISK, "retry_base_ms": 4000})
+def test_the_clock_is_set_back_and_a_retry_comes_when_it_should(warp: Warp, instance: Instance, tmp_path: Path):
+    instance.up(**{**BRISK, "retry_base_ms": 4000})
     script = f"test -e {tmp_path}/go"
-    id = launched(stage, "--retries", "3", "--", "sh", "-c", script)
-    stage.until(id, "pending")
-    eventually(lambda: stage.task(id).attempt == 1 and stage.task(id).status == "pending", PATIENCE)
+    id = launched(instance, "--retries", "3", "--", "sh", "-c", script)
+    instance.until(id, "pending")
+    eventually(lambda: instance.task(id).attempt == 1 and instance.task(id).status == "pending", TIMEOUT)
     (tmp_path / "go").touch()
-    seen(stage, lambda: warp.set(-HOUR))
-    assert stage.until(id).status == "completed"
+    seen(instance, lambda: warp.set(-HOUR))
+    assert instance.until(id).status == "completed"
 
 
-def test_the_clock_is_set_forward_and_nothing_comes_early_or_is_too_old(warped: Stage, warp: Warp):
+def test_the_clock_is_set_forward_and_nothing_comes_early_or_is_too_old(warped: Instance, warp: Warp):
     delayed = launched(warped, "--delay", "10m", "--", "true")
-    warped.say("pause", "quiet")
+    warped.check("pause", "quiet")
     waiting = launched(warped, "--key", "quiet", "--", "true")
     outside = warped.launch(agent="external", prompt="x", timeoutMs=600_000)
     running = launched(warped, "--timeout", "10m", "--", *FOREVER)
@@ -120,23 +121,23 @@ def test_the_clock_is_set_forward_and_nothing_comes_early_or_is_too_old(warped: 
     warped.until(outside, "running")
     seen(warped, lambda: warp.set(1000 * HOUR))
     assert warped.until(launched(warped, "--", "true")).status == "completed"
-    tasks = {task["id"]: task for task in json.loads(warped.say("list", "--json"))}
+    tasks = {task["id"]: task for task in json.loads(warped.check("list", "--json"))}
     assert [tasks[id]["status"] for id in (delayed, waiting, outside, running)] == [
         *("pending", "pending", "running", "running")
     ]
     assert tasks[delayed]["waitingFor"] == "delay"
     assert clock.parse(tasks[delayed]["notBefore"]) - clock.now() > 1000 * HOUR
-    warped.say("resume", "quiet")
+    warped.check("resume", "quiet")
     assert warped.until(waiting).status == "completed"
     assert [event for event in warped.events() if event["type"] == "background_task_stale"] == []
 
 
-def test_what_was_launched_after_the_clock_was_set_is_not_moved_with_it(warped: Stage, warp: Warp):
+def test_what_was_launched_after_the_clock_was_set_is_not_moved_with_it(warped: Instance, warp: Warp):
     warp.set(-HOUR)
     id = launched(warped, "--delay", "10m", "--", "true")
     seen(warped, lambda: None)
     assert warped.until(launched(warped, "--", "true")).status == "completed"
-    left = clock.parse(json.loads(warped.say("show", "--json", id))["notBefore"]) + HOUR - clock.now()
+    left = clock.parse(json.loads(warped.check("show", "--json", id))["notBefore"]) + HOUR - clock.now()
     assert 0 < left < 600_000
     assert warped.task(id).status == "pending"
 
@@ -144,7 +145,7 @@ def test_what_was_launched_after_the_clock_was_set_is_not_moved_with_it(warped: 
 # the machine sleeps
 
 
-def test_a_night_asleep_uses_up_nobodys_patience(warped: Stage, warp: Warp):
+def test_a_night_asleep_uses_up_nobodys_patience(warped: Instance, warp: Warp):
     timed = launched(warped, "--timeout", "10m", "--", *FOREVER)
     silent = launched(warped, "--", *FOREVER)
     delayed = launched(warped, "--delay", "1h", "--", "echo", "good", "morning")
@@ -156,49 +157,49 @@ def test_a_night_asleep_uses_up_nobodys_patience(warped: Stage, warp: Warp):
     assert (warped.task(timed).status, warped.task(silent).status) == ("running", "running")
     assert (warped.worker_of(silent), warped.pid_of("supervisor")) == (worker, supervisor)
     assert [event for event in warped.events() if event["type"] == "background_task_stale"] == []
-    warped.say("cancel", timed)
+    warped.check("cancel", timed)
     assert warped.task(timed).status == "cancelled"
 
 
 # it is booted anew
 
 
-def reboot(stage: Stage) -> None:
+def reboot(instance: Instance) -> None:
     """Kill everything at once, and have all that is written be of a boot before this one."""
-    pids = [stage.pid_of(role) for role in ("supervisor", "forkServer", "flusher")]
-    pids += [one["pid"] for one in stage.status()["workers"]]
-    pids += [task.pid for task in stage.queue.whole(Filter(limit=None)) if task.pid]
+    pids = [instance.pid_of(role) for role in ("supervisor", "forkServer", "flusher")]
+    pids += [one["pid"] for one in instance.status()["workers"]]
+    pids += [task.pid for task in instance.queue.whole(Filter(limit=None)) if task.pid]
     for pid in pids:
         kill(pid)
-    stage.forget()
-    with closing(sqlite3.connect(stage.home.database)) as raw, raw:
+    instance.close_database()
+    with closing(sqlite3.connect(instance.home.database)) as raw, raw:
         raw.execute("UPDATE settings SET value = 'the boot before' WHERE name = 'boot'")
         raw.execute("UPDATE processes SET boot = 'the boot before', pid = ?", (os.getpid(),))
 
 
-def test_a_new_boot_buries_what_ran_keeps_what_waits_and_repeats_no_number(stage: Stage):
-    stage.up(**BRISK, default_concurrency=2)
-    (stage.folder / "config.toml").write_text(settings(BRISK))
-    lost = stage.sleeper(parentSessionId="p", concurrencyKey="one")
-    again = stage.sleeper(retries=1, concurrencyKey="two")
-    outside = stage.launch(agent="external", prompt="x")
-    stage.until(outside, "running")
-    delayed = stage.launch("echo", "hi", delayMs=1500)
-    after = stage.launch("true", afterAny=[lost])
-    seq, claim = stage.events()[-1]["seq"], claims(stage)
-    reboot(stage)
-    stage.up(**BRISK)
-    assert stage.until(lost).error_kind == "lost"
-    eventually(lambda: stage.task(again).attempt == 2, PATIENCE, "another try")
-    assert stage.until(delayed).result == "hi"
-    assert stage.until(after).status == "completed"
-    assert stage.task(outside).status == "running"
-    assert stage.batches("p", 1)[0]["allComplete"] is True
-    new = [event["seq"] for event in stage.events() if event["seq"] > seq]
+def test_a_new_boot_buries_what_ran_keeps_what_waits_and_repeats_no_number(instance: Instance):
+    instance.up(**BRISK, default_concurrency=2)
+    (instance.folder / "config.toml").write_text(as_toml(BRISK))
+    lost = instance.launch_sleeper(parentSessionId="p", concurrencyKey="one")
+    again = instance.launch_sleeper(retries=1, concurrencyKey="two")
+    outside = instance.launch(agent="external", prompt="x")
+    instance.until(outside, "running")
+    delayed = instance.launch("echo", "hi", delayMs=1500)
+    after = instance.launch("true", afterAny=[lost])
+    seq, claim = instance.events()[-1]["seq"], claims(instance)
+    reboot(instance)
+    instance.up(**BRISK)
+    assert instance.until(lost).error_kind == "lost"
+    eventually(lambda: instance.task(again).attempt == 2, TIMEOUT, "another try")
+    assert instance.until(delayed).result == "hi"
+    assert instance.until(after).status == "completed"
+    assert instance.task(outside).status == "running"
+    assert instance.batches("p", 1)[0]["allComplete"] is True
+    new = [event["seq"] for event in instance.events() if event["seq"] > seq]
     assert min(new) > seq + JUMP // 2
-    assert claims(stage) > claim + JUMP // 2
+    assert claims(instance) > claim + JUMP // 2
 
 
-def claims(stage: Stage) -> int:
-    with closing(sqlite3.connect(stage.home.database)) as raw:
+def claims(instance: Instance) -> int:
+    with closing(sqlite3.connect(instance.home.database)) as raw:
         return int(raw.execute("SELECT seq FROM sqlite_sequence WHERE name = 'claims'").fetchone()[0])

@@ -19,8 +19,8 @@ from backburner.ipc.model.event import Event
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.store import SqliteStore
-from tests.helpers.stage import PATIENCE, Stage, descriptors
-from tests.helpers.strays import strays
+from tests.helpers.instance import TIMEOUT, Instance
+from tests.helpers.processes import open_files, processes_of
 from tests.helpers.wait import eventually
 
 PARENTS = tuple(f"ses-{number}" for number in range(5))
@@ -88,7 +88,7 @@ class Watcher:
 
     def __exit__(self, *exception: object) -> None:
         self._over.set()
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
 
     def _watch(self) -> None:
         while not self._over.wait(LOOK):
@@ -111,9 +111,11 @@ class Watcher:
 
 
 @pytest.fixture
-def crowded(stage: Stage) -> Callable[..., Stage]:
-    def start(**limits: int) -> Stage:
-        return stage.up(model_concurrency=limits, notification_batch_window_ms=50, worker_idle_s=1, durability="normal")
+def crowded(instance: Instance) -> Callable[..., Instance]:
+    def start(**limits: int) -> Instance:
+        return instance.up(
+            model_concurrency=limits, notification_batch_window_ms=50, worker_idle_s=1, durability="normal"
+        )
 
     return start
 
@@ -124,13 +126,13 @@ def book(tmp_path: Path) -> Path:
     return tmp_path / "book"
 
 
-def launched(stage: Stage, book: Path) -> dict[str, list[str]]:
+def launched(instance: Instance, book: Path) -> dict[str, list[str]]:
     """Launch from a thread per parent, as sessions of their own do; ids by parent."""
     found: dict[str, list[str]] = {}
-    stage.forget()
+    instance.close_database()
 
     def launch(parent: str) -> None:
-        database = SqliteStore(stage.home, "normal")
+        database = SqliteStore(instance.home, "normal")
         queue = Queue(database, BackgroundConfig())
         wanted = [job(book, parent, list(LIMITS)[number % 3], STAY) for number in range(EACH)]
         found[parent] = [one.id for at in range(0, EACH, 20) for one in queue.launch_many(wanted[at : at + 20])]
@@ -140,7 +142,7 @@ def launched(stage: Stage, book: Path) -> dict[str, list[str]]:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     return found
 
 
@@ -153,10 +155,10 @@ def job(book: Path, parent: str, key: str, stay: str) -> LaunchInput:
 class Listener(threading.Thread):
     """One parent's subscription, until its last end is told in a batch."""
 
-    def __init__(self, stage: Stage, parent: str, expected: int) -> None:
+    def __init__(self, instance: Instance, parent: str, expected: int) -> None:
         super().__init__(daemon=True)
         self.heard: list[Event] = []
-        self._stage, self._parent, self._expected = stage, parent, expected
+        self._stage, self._parent, self._expected = instance, parent, expected
         self._told = 0
 
     def run(self) -> None:
@@ -188,9 +190,9 @@ def check_batch(batch: Any) -> None:
     assert told == (statuses["completed"], statuses["error"], statuses["cancelled"])
 
 
-def keepers(stage: Stage) -> dict[str, int]:
+def keepers(instance: Instance) -> dict[str, int]:
     """The roles that stay, and how many descriptors each holds."""
-    return {role: len(descriptors(stage.pid_of(role))) for role in ("supervisor", "flusher", "forkServer")}
+    return {role: len(open_files(instance.pid_of(role))) for role in ("supervisor", "flusher", "forkServer")}
 
 
 def more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
@@ -199,49 +201,49 @@ def more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
 
 
 def test_a_crowd_keeps_to_its_limits_is_told_everything_once_and_leaves_nothing(crowded, book: Path):
-    stage = crowded(**LIMITS)
-    warm(stage)
-    before = keepers(stage)
+    instance = crowded(**LIMITS)
+    warm(instance)
+    before = keepers(instance)
     with Watcher(str(book)) as watcher:
-        listeners = {parent: Listener(stage, parent, EACH) for parent in PARENTS}
+        listeners = {parent: Listener(instance, parent, EACH) for parent in PARENTS}
         for listener in listeners.values():
             listener.start()
-        ids = launched(stage, book)
+        ids = launched(instance, book)
         for listener in listeners.values():
             listener.join(40)
-            assert not listener.is_alive(), stage.status()
+            assert not listener.is_alive(), instance.status()
     for parent, listener in listeners.items():
         check_told(listener.heard, ids[parent], parent)
     assert (counted(book).over(LIMITS), watcher.count.over(LIMITS)) == ({}, {})
     assert counted(book).inside.total() == 0
     assert counted(book).most["opus"] == watcher.count.most["opus"] == LIMITS["opus"]
-    check_left(stage, before)
+    check_left(instance, before)
 
 
-def check_left(stage: Stage, before: dict[str, int]) -> None:
-    eventually(lambda: stage.status()["workers"] == [], PATIENCE, "the idle workers to leave")
-    eventually(lambda: more(keepers(stage), before) == {}, PATIENCE, f"no more descriptors than before: {before}")
-    assert stage.files() == []
-    stage.down()
-    assert strays(stage.folder) == []
-    assert stage.files() == []
+def check_left(instance: Instance, before: dict[str, int]) -> None:
+    eventually(lambda: instance.status()["workers"] == [], TIMEOUT, "the idle workers to leave")
+    eventually(lambda: more(keepers(instance), before) == {}, TIMEOUT, f"no more descriptors than before: {before}")
+    assert instance.files() == []
+    instance.down()
+    assert processes_of(instance.folder) == []
+    assert instance.files() == []
 
 
-def warm(stage: Stage) -> None:
+def warm(instance: Instance) -> None:
     """Every role has opened what it needs once, and its workers have left."""
-    stage.result("true", parentSessionId="warm")
-    stage.batches("warm", 1)
-    eventually(lambda: stage.status()["workers"] == [], PATIENCE, "the worker to leave")
+    instance.result("true", parentSessionId="warm")
+    instance.batches("warm", 1)
+    eventually(lambda: instance.status()["workers"] == [], TIMEOUT, "the worker to leave")
 
 
 def test_the_watchers_catch_a_limit_that_is_off_by_one(crowded, book: Path):
     """The same eyes, the same jobs, on a supervisor that was told one more than they allow."""
     raised = {key: limit + 1 for key, limit in LIMITS.items()}
-    stage = crowded(**raised)
+    instance = crowded(**raised)
     with Watcher(str(book)) as watcher:
-        stage.queue.launch_many([job(book, "ses-0", key, LONG) for key in LIMITS for _ in range(8)])
-        eventually(lambda: watcher.count.over(LIMITS) == raised, PATIENCE, "the watcher to report")
-        eventually(lambda: counted(book).over(LIMITS) == raised, PATIENCE, "the book to show it")
+        instance.queue.launch_many([job(book, "ses-0", key, LONG) for key in LIMITS for _ in range(8)])
+        eventually(lambda: watcher.count.over(LIMITS) == raised, TIMEOUT, "the watcher to report")
+        eventually(lambda: counted(book).over(LIMITS) == raised, TIMEOUT, "the book to show it")
 
 
 def test_the_book_tells_one_too_many_from_as_many_as_allowed(tmp_path: Path):

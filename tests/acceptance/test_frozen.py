@@ -19,66 +19,66 @@ from backburner.ipc.machine.lock import holder
 from backburner.ipc.machine.proc import is_stopped
 from backburner.ipc.store.sqlite.file.write_gate import PATIENCE as GATE_PATIENCE
 from tests.acceptance.conftest import BRISK
-from tests.helpers.stage import PATIENCE, Stage
+from tests.helpers.instance import TIMEOUT, Instance
 from tests.helpers.wait import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is stopped")
 
 
 @contextmanager
-def locked(stage: Stage) -> Iterator[None]:
+def locked(instance: Instance) -> Iterator[None]:
     """A stranger has the database's own lock: who writes waits for it, inside the gate."""
-    with closing(sqlite3.connect(stage.home.database, timeout=PATIENCE, isolation_level=None)) as stranger:
+    with closing(sqlite3.connect(instance.home.database, timeout=TIMEOUT, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
         yield
 
 
-def with_a_task_to_settle(stage: Stage) -> int:
-    return stage.pid(stage.sleeper(concurrencyKey="dies"))
+def with_a_task_to_settle(instance: Instance) -> int:
+    return instance.pid(instance.launch_sleeper(concurrencyKey="dies"))
 
 
-def with_a_batch_to_form(stage: Stage) -> int:
-    stage.result("true", parentSessionId="p")
+def with_a_batch_to_form(instance: Instance) -> int:
+    instance.result("true", parentSessionId="p")
     return 0
 
 
-def with_nothing(_stage: Stage) -> int:
+def with_nothing(_stage: Instance) -> int:
     return 0
 
 
 #: Per role: what gives it something to write, and what has it write that.
-WRITES: dict[str, tuple[Callable[[Stage], int], Callable[[Stage, int], None]]] = {
-    "supervisor": (with_nothing, lambda stage, _: os.kill(stage.pid_of("supervisor"), signal.SIGHUP)),
+WRITES: dict[str, tuple[Callable[[Instance], int], Callable[[Instance, int], None]]] = {
+    "supervisor": (with_nothing, lambda instance, _: os.kill(instance.pid_of("supervisor"), signal.SIGHUP)),
     "worker": (with_a_task_to_settle, lambda _, task: os.kill(task, signal.SIGKILL)),
     "flusher": (with_a_batch_to_form, lambda _stage, _: None),
 }
 
 
-def stopped_inside(stage: Stage, role: str) -> bool:
+def stopped_inside(instance: Instance, role: str) -> bool:
     """Stop a role while it waits inside the gate; whether it came there."""
     prepare, stir = WRITES[role]
-    task = prepare(stage)
-    pid = stage.status()["workers"][0]["pid"] if role == "worker" else stage.pid_of(role)
-    with locked(stage):
-        stir(stage, task)
+    task = prepare(instance)
+    pid = instance.status()["workers"][0]["pid"] if role == "worker" else instance.pid_of(role)
+    with locked(instance):
+        stir(instance, task)
         try:
-            eventually(lambda: holder(stage.home.lock("gate")) == pid, 1)
+            eventually(lambda: holder(instance.home.lock("gate")) == pid, 1)
         except AssertionError:  # too late: it had written before
             return False
         os.kill(pid, signal.SIGSTOP)
-        eventually(lambda: is_stopped(pid), PATIENCE)
-        return holder(stage.home.lock("gate")) == pid
+        eventually(lambda: is_stopped(pid), TIMEOUT)
+        return holder(instance.home.lock("gate")) == pid
 
 
 @pytest.mark.parametrize("role", WRITES)
-def test_a_role_that_is_stopped_inside_the_gate_keeps_nobody_out_for_five_seconds(stage: Stage, role: str):
-    stage.up(**{**BRISK, "notification_batch_window_ms": 300}, worker_idle_s=60)
-    eventually(lambda: stopped_inside(stage, role), PATIENCE, f"the {role} to be caught inside the gate")
+def test_a_role_that_is_stopped_inside_the_gate_keeps_nobody_out_for_five_seconds(instance: Instance, role: str):
+    instance.up(**{**BRISK, "notification_batch_window_ms": 300}, worker_idle_s=60)
+    eventually(lambda: stopped_inside(instance, role), TIMEOUT, f"the {role} to be caught inside the gate")
     began = clock.monotonic()
-    id = stage.launch("echo", "hi", parentSessionId="q", concurrencyKey="q")
+    id = instance.launch("echo", "hi", parentSessionId="q", concurrencyKey="q")
     assert clock.monotonic() - began < GATE_PATIENCE == 5
-    assert stage.until(id).result == "hi"
-    assert stage.batches("q", 1)[0]["allComplete"] is True
+    assert instance.until(id).result == "hi"
+    assert instance.batches("q", 1)[0]["allComplete"] is True
 
 
 #: Starts a program as a shell on the terminal of its standard input does: in a separate process group of its session.
@@ -101,51 +101,53 @@ def terminal() -> Iterator[int]:
     os.close(far)
 
 
-def test_ctrl_z_in_the_middle_of_a_launch_stops_it_only_once_it_lets_the_others_in(stage: Stage, tmp_path, terminal):
+def test_ctrl_z_in_the_middle_of_a_launch_stops_it_only_once_it_lets_the_others_in(
+    instance: Instance, tmp_path, terminal
+):
     tasks = tmp_path / "tasks.ndjson"
     tasks.write_text((json.dumps({"command": ["true"], "concurrencyKey": "held"}) + "\n") * 4000)
-    stage.launch("true")
-    launch = program("--home", str(stage.folder), "launch", "--from-file", str(tasks))
-    gate = stage.home.lock("gate")
+    instance.launch("true")
+    launch = program("--home", str(instance.folder), "launch", "--from-file", str(tasks))
+    gate = instance.home.lock("gate")
     command = [sys.executable, "-c", SHELL, *launch]
     with subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, text=True) as shell:
         assert shell.stdout is not None
         pid = int(shell.stdout.readline())
-        eventually(lambda: holder(gate) == pid, PATIENCE, "the launch to be inside the gate")
+        eventually(lambda: holder(gate) == pid, TIMEOUT, "the launch to be inside the gate")
         os.kill(pid, signal.SIGTSTP)
-        eventually(lambda: is_stopped(pid), PATIENCE, "the launch to be stopped")
+        eventually(lambda: is_stopped(pid), TIMEOUT, "the launch to be stopped")
         assert holder(gate) is None
-        stage.launch("true")
+        instance.launch("true")
         os.kill(pid, signal.SIGCONT)
         assert len(shell.stdout.read().split()) == 4000
     assert shell.returncode == 0
 
 
-def stopped_flusher(stage: Stage) -> int:
-    pid = stage.pid_of("flusher")
+def stopped_flusher(instance: Instance) -> int:
+    pid = instance.pid_of("flusher")
     os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: is_stopped(pid), PATIENCE)
+    eventually(lambda: is_stopped(pid), TIMEOUT)
     return pid
 
 
-def test_a_flusher_that_is_stopped_is_continued_and_tells_what_it_has_not_told(stage: Stage):
-    stage.up(**BRISK)
-    pid = stopped_flusher(stage)
-    id = stage.result("true", parentSessionId="p").id
-    assert [batch["tasks"][0]["id"] for batch in stage.batches("p", 1)] == [id]
-    assert (stage.pid_of("flusher"), is_stopped(pid)) == (pid, False)
+def test_a_flusher_that_is_stopped_is_continued_and_tells_what_it_has_not_told(instance: Instance):
+    instance.up(**BRISK)
+    pid = stopped_flusher(instance)
+    id = instance.result("true", parentSessionId="p").id
+    assert [batch["tasks"][0]["id"] for batch in instance.batches("p", 1)] == [id]
+    assert (instance.pid_of("flusher"), is_stopped(pid)) == (pid, False)
 
 
-def test_a_flusher_that_is_stopped_keeps_neither_down_nor_up_nor_clear_from_returning(stage: Stage):
-    stage.up(**BRISK)
-    stopped_flusher(stage)
-    stage.down()
-    stage.up(**BRISK)
-    stage.result("true", parentSessionId="p")
-    stopped_flusher(stage)
-    stage.say("clear", "--yes")
-    pid = stopped_flusher(stage)
-    stage.kill("supervisor")
-    stage.up(**BRISK)
-    assert stage.pid_of("flusher") == pid
-    assert stage.result("true").status == "completed"
+def test_a_flusher_that_is_stopped_keeps_neither_down_nor_up_nor_clear_from_returning(instance: Instance):
+    instance.up(**BRISK)
+    stopped_flusher(instance)
+    instance.down()
+    instance.up(**BRISK)
+    instance.result("true", parentSessionId="p")
+    stopped_flusher(instance)
+    instance.check("clear", "--yes")
+    pid = stopped_flusher(instance)
+    instance.kill("supervisor")
+    instance.up(**BRISK)
+    assert instance.pid_of("flusher") == pid
+    assert instance.result("true").status == "completed"

@@ -21,7 +21,8 @@ from backburner.ipc.model.event import Event
 from backburner.ipc.store import parking
 from backburner.supervisor.system.file_watch import FALLBACK_POLL, WATCHED_POLL
 from tests.acceptance.conftest import BRISK
-from tests.helpers.stage import PATIENCE, Stage, gone
+from tests.helpers.instance import TIMEOUT, Instance
+from tests.helpers.processes import are_gone
 from tests.helpers.wait import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify and /proc")
@@ -46,13 +47,13 @@ ctypes.CDLL = Library
 
 
 @pytest.fixture
-def unwatched(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+def unwatched(instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Instance:
     """A home whose roles get no inotify instance."""
     (tmp_path / "sitecustomize.py").write_text(NO_INOTIFY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    stage.up(**BRISK)
+    instance.up(**BRISK)
     monkeypatch.delenv("PYTHONPATH")
-    return stage
+    return instance
 
 
 @pytest.fixture
@@ -63,14 +64,14 @@ def silent() -> Iterator[None]:
         yield
 
 
-def rest(stage: Stage) -> None:
+def rest(instance: Instance) -> None:
     """Wait until neither role has run for longer than one that polls would rest."""
     for role in ("supervisor", "flusher"):
-        rest_of(stage.pid_of(role), role)
+        rest_of(instance.pid_of(role), role)
 
 
 def rest_of(pid: int, role: str) -> None:
-    eventually(lambda seen=[-1, 0.0]: _is_resting(pid, seen), PATIENCE, f"the {role} to rest")
+    eventually(lambda seen=[-1, 0.0]: _is_resting(pid, seen), TIMEOUT, f"the {role} to rest")
 
 
 def _is_resting(pid: int, seen: list[float]) -> bool:
@@ -91,9 +92,9 @@ def has_inotify(pid: int) -> bool:
 class Subscriber(threading.Thread):
     """Receives the events of one parent."""
 
-    def __init__(self, stage: Stage, parent: str) -> None:
+    def __init__(self, instance: Instance, parent: str) -> None:
         super().__init__(daemon=True)
-        self.client = Client(stage.home)
+        self.client = Client(instance.home)
         self.received: list[Event] = []
         self._parent = parent
 
@@ -107,55 +108,57 @@ class Subscriber(threading.Thread):
 
 
 @pytest.fixture
-def subscribe() -> Iterator[Callable[[Stage], Subscriber]]:
+def subscribe() -> Iterator[Callable[[Instance], Subscriber]]:
     """Subscribe to the events of parent `p`, of which there is one."""
     with ExitStack() as stack:
 
-        def start(stage: Stage) -> Subscriber:
-            stage.result("true", parentSessionId="p")
-            subscriber = Subscriber(stage, "p")
+        def start(instance: Instance) -> Subscriber:
+            instance.result("true", parentSessionId="p")
+            subscriber = Subscriber(instance, "p")
             stack.callback(subscriber.close)
             subscriber.start()
-            eventually(lambda: subscriber.received, PATIENCE, "the first event")
+            eventually(lambda: subscriber.received, TIMEOUT, "the first event")
             return subscriber
 
         yield start
 
 
-def paused_task(stage: Stage) -> str:
+def paused_task(instance: Instance) -> str:
     """Launch a task that no supervisor will start."""
-    stage.say("pause", "paused")
-    return stage.launch("true", concurrencyKey="paused", parentSessionId="p")
+    instance.check("pause", "paused")
+    return instance.launch("true", concurrencyKey="paused", parentSessionId="p")
 
 
 def expect_end(subscriber: Subscriber, id: str) -> None:
     eventually(lambda: [event for event in subscriber.received if event.data.get("taskId") == id], SOON, "its event")
 
 
-def test_commit_without_a_hint_is_noticed_by_an_idle_supervisor(live: Stage, silent: None):
+def test_commit_without_a_hint_is_noticed_by_an_idle_supervisor(live: Instance, silent: None):
     rest(live)
     id = live.launch("echo", "hi")
     eventually(lambda: live.task(id).result == "hi", SOON, "the task to run")
 
 
-def test_task_claimed_without_a_message_is_noticed_by_a_parked_worker(stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    stage.up(**BRISK, default_concurrency=1, worker_idle_s=3600)
-    stage.result("true")
-    (worker,) = stage.status()["workers"]
+def test_task_claimed_without_a_message_is_noticed_by_a_parked_worker(
+    instance: Instance, monkeypatch: pytest.MonkeyPatch
+):
+    instance.up(**BRISK, default_concurrency=1, worker_idle_s=3600)
+    instance.result("true")
+    (worker,) = instance.status()["workers"]
     rest_of(worker["pid"], "worker")
     monkeypatch.setattr(parking, "send", lambda *_: True)
-    id = stage.launch("echo", "hi")
-    eventually(lambda: stage.task(id).result == "hi", SOON, "the task to run")
+    id = instance.launch("echo", "hi")
+    eventually(lambda: instance.task(id).result == "hi", SOON, "the task to run")
 
 
-def test_commit_without_a_hint_is_noticed_by_an_idle_flusher(live: Stage, silent: None, subscribe):
+def test_commit_without_a_hint_is_noticed_by_an_idle_flusher(live: Instance, silent: None, subscribe):
     subscriber, id = subscribe(live), paused_task(live)
     rest(live)
     live.queue.cancel(id)
     expect_end(subscriber, id)
 
 
-def test_without_inotify_commits_without_a_hint_are_noticed_by_polling(unwatched: Stage, silent: None, subscribe):
+def test_without_inotify_commits_without_a_hint_are_noticed_by_polling(unwatched: Instance, silent: None, subscribe):
     subscriber, id = subscribe(unwatched), paused_task(unwatched)
     for pid in map(unwatched.pid_of, ("supervisor", "flusher")):
         before = switches(pid)
@@ -167,19 +170,19 @@ def test_without_inotify_commits_without_a_hint_are_noticed_by_polling(unwatched
     eventually(lambda: unwatched.task(id).result == "hi", SOON, "the task to run")
 
 
-def test_idle_roles_leave_when_their_home_was_recreated(live: Stage):
+def test_idle_roles_leave_when_their_home_was_recreated(live: Instance):
     rest(live)
     old = [live.pid_of(role) for role in ("supervisor", "flusher")]
-    live.forget()
+    live.close_database()
     shutil.rmtree(live.folder)
     live.folder.mkdir(0o700)
     live.up(**BRISK)
-    eventually(lambda: gone(old), SOON)
+    eventually(lambda: are_gone(old), SOON)
 
 
-def test_stopped_flusher_of_an_idle_home_is_continued(live: Stage):
+def test_stopped_flusher_of_an_idle_home_is_continued(live: Instance):
     rest(live)
     pid = live.pid_of("flusher")
     os.kill(pid, signal.SIGSTOP)
-    eventually(lambda: is_stopped(pid), PATIENCE)
+    eventually(lambda: is_stopped(pid), TIMEOUT)
     eventually(lambda: not is_stopped(pid), SOON)

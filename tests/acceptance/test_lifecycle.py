@@ -17,7 +17,9 @@ from backburner.ipc.errors import AlreadyRunning, InvalidInput, MoveNotAllowed, 
 from backburner.ipc.model.event import Event
 from backburner.ipc.store.groups import Groups
 from tests.acceptance.conftest import BRISK
-from tests.helpers.stage import FOREVER, PATIENCE, Stage, descriptors, gone, kill, lives, numbers, settings
+from tests.helpers.instance import FOREVER, TIMEOUT, Instance, as_toml
+from tests.helpers.journals import wait_for_numbers
+from tests.helpers.processes import are_gone, is_alive, kill, open_files
 from tests.helpers.wait import eventually
 
 #: Starts a child in the same session, one in a session of its own and a daemon; each writes its number down and stays.
@@ -60,127 +62,127 @@ def lines(path: Path) -> list[str]:
 # who is there, and who is not
 
 
-def test_a_task_launched_while_nothing_runs_is_run_at_the_next_up(stage: Stage):
-    id = stage.launch("echo", "hi")
-    assert (stage.task(id).status, stage.task(id).waiting_for) == ("pending", "supervisor")
-    stage.up()
-    assert stage.until(id).result == "hi"
+def test_a_task_launched_while_nothing_runs_is_run_at_the_next_up(instance: Instance):
+    id = instance.launch("echo", "hi")
+    assert (instance.task(id).status, instance.task(id).waiting_for) == ("pending", "supervisor")
+    instance.up()
+    assert instance.until(id).result == "hi"
 
 
-def test_a_pending_task_is_cancelled_without_a_supervisor(stage: Stage):
-    id = stage.launch("true")
-    stage.say("cancel", id)
-    assert stage.task(id).status == "cancelled"
-    stage.up()
-    stage.result("true")
-    assert (stage.task(id).status, len(stage.ends(id))) == ("cancelled", 1)
+def test_a_pending_task_is_cancelled_without_a_supervisor(instance: Instance):
+    id = instance.launch("true")
+    instance.check("cancel", id)
+    assert instance.task(id).status == "cancelled"
+    instance.up()
+    instance.result("true")
+    assert (instance.task(id).status, len(instance.ends(id))) == ("cancelled", 1)
 
 
-def test_a_running_task_is_cancelled_by_its_worker_when_the_supervisor_was_killed(live: Stage, tmp_path: Path):
+def test_a_running_task_is_cancelled_by_its_worker_when_the_supervisor_was_killed(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"))
-    pids = numbers(tmp_path / "pids", 4)
+    pids = wait_for_numbers(tmp_path / "pids", 4)
     live.kill("supervisor")
-    live.say("cancel", id)
-    assert gone(pids)
+    live.check("cancel", id)
+    assert are_gone(pids)
     assert (live.task(id).status, len(live.ends(id))) == ("cancelled", 1)
 
 
-def test_a_running_task_is_cancelled_by_the_caller_when_nobody_is_left(live: Stage, tmp_path: Path):
+def test_a_running_task_is_cancelled_by_the_caller_when_nobody_is_left(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"))
-    pids = numbers(tmp_path / "pids", 4)
+    pids = wait_for_numbers(tmp_path / "pids", 4)
     worker = live.worker_of(id)
     live.kill("supervisor")
     kill(worker)
-    live.say("cancel", id)
-    assert gone(pids)
+    live.check("cancel", id)
+    assert are_gone(pids)
     assert (live.task(id).status, len(live.ends(id))) == ("cancelled", 1)
 
 
-def test_a_second_up_is_refused(live: Stage):
+def test_a_second_up_is_refused(live: Instance):
     with pytest.raises(AlreadyRunning, match=str(live.pid_of("supervisor"))):
         live.up()
     assert live.run("up").returncode == 100
     assert live.result("true").status == "completed"
 
 
-def test_down_without_a_supervisor_says_so(stage: Stage):
+def test_down_without_a_supervisor_says_so(instance: Instance):
     with pytest.raises(NoSupervisor):
-        stage.down()
+        instance.down()
 
 
 # going down
 
 
-def test_down_leaves_running_tasks_to_their_workers_and_the_next_up_adopts_them(stage: Stage, tmp_path: Path):
-    stage.up(shutdown_grace_s=0.1, default_concurrency=1)
+def test_down_leaves_running_tasks_to_their_workers_and_the_next_up_adopts_them(instance: Instance, tmp_path: Path):
+    instance.up(shutdown_grace_s=0.1, default_concurrency=1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    id = stage.launch("sh", "-c", f"cat {pipe}", parentSessionId="me")
-    pid, worker = stage.pid(id), stage.worker_of(id)
-    stage.down()
-    assert (stage.status()["supervisor"], stage.status()["flusher"]) == (None, None)
-    assert stage.task(id).pid == pid
-    assert lives(pid)
-    stage.up(**BRISK, default_concurrency=1)
-    adopted = next(one for one in stage.status()["workers"] if one["taskId"] == id)
+    id = instance.launch("sh", "-c", f"cat {pipe}", parentSessionId="me")
+    pid, worker = instance.pid(id), instance.worker_of(id)
+    instance.down()
+    assert (instance.status()["supervisor"], instance.status()["flusher"]) == (None, None)
+    assert instance.task(id).pid == pid
+    assert is_alive(pid)
+    instance.up(**BRISK, default_concurrency=1)
+    adopted = next(one for one in instance.status()["workers"] if one["taskId"] == id)
     assert (adopted["pid"], adopted["adopted"]) == (worker, True)
-    second = stage.launch("true")
-    assert stage.key("command") == {"key": "command", "limit": 1, "running": 1, "pending": 1, "paused": False}
+    second = instance.launch("true")
+    assert instance.key("command") == {"key": "command", "limit": 1, "running": 1, "pending": 1, "paused": False}
     pipe.write_text("done\n")
-    assert stage.until(id).result == "done"
-    assert stage.until(second).status == "completed"
-    assert len(stage.ends(id)) == 1
-    assert [one["tasks"][0]["id"] for one in stage.batches("me", 1)] == [id]
+    assert instance.until(id).result == "done"
+    assert instance.until(second).status == "completed"
+    assert len(instance.ends(id)) == 1
+    assert [one["tasks"][0]["id"] for one in instance.batches("me", 1)] == [id]
 
 
-def test_a_task_that_ends_while_no_supervisor_runs_is_settled_and_told_once(stage: Stage, tmp_path: Path):
-    stage.up(shutdown_grace_s=0.1)
+def test_a_task_that_ends_while_no_supervisor_runs_is_settled_and_told_once(instance: Instance, tmp_path: Path):
+    instance.up(shutdown_grace_s=0.1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    id = stage.launch("sh", "-c", f"cat {pipe}", parentSessionId="me")
-    stage.pid(id)
-    stage.down()
+    id = instance.launch("sh", "-c", f"cat {pipe}", parentSessionId="me")
+    instance.pid(id)
+    instance.down()
     pipe.write_text("done\n")
-    assert stage.until(id).result == "done"
-    stage.up(**BRISK)
-    assert [batch["allComplete"] for batch in stage.batches("me", 1)] == [True]
-    assert len(stage.ends(id)) == 1
+    assert instance.until(id).result == "done"
+    instance.up(**BRISK)
+    assert [batch["allComplete"] for batch in instance.batches("me", 1)] == [True]
+    assert len(instance.ends(id)) == 1
 
 
-def test_down_waits_for_running_tasks_as_long_as_the_grace_lasts(stage: Stage, tmp_path: Path):
-    stage.up(shutdown_grace_s=20)
+def test_down_waits_for_running_tasks_as_long_as_the_grace_lasts(instance: Instance, tmp_path: Path):
+    instance.up(shutdown_grace_s=20)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    id = stage.launch("sh", "-c", f"cat {pipe}")
-    stage.pid(id)
-    waiting = stage.launch("true", concurrencyKey="other", delayMs=1)
-    stage.until(waiting)
-    down = threading.Thread(target=stage.down)
+    id = instance.launch("sh", "-c", f"cat {pipe}")
+    instance.pid(id)
+    waiting = instance.launch("true", concurrencyKey="other", delayMs=1)
+    instance.until(waiting)
+    down = threading.Thread(target=instance.down)
     down.start()
-    eventually(lambda: "shutting down: 1 still running" in stage.home.log.read_text())
-    late = stage.launch("true")
+    eventually(lambda: "shutting down: 1 still running" in instance.home.log.read_text())
+    late = instance.launch("true")
     pipe.write_text("done\n")
-    down.join(PATIENCE)
-    assert stage.task(id).result == "done"
-    assert stage.task(late).status == "pending"
+    down.join(TIMEOUT)
+    assert instance.task(id).result == "done"
+    assert instance.task(late).status == "pending"
 
 
-def test_down_now_ends_the_trees_and_says_interrupted(live: Stage, tmp_path: Path):
+def test_down_now_ends_the_trees_and_says_interrupted(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"))
-    pids = numbers(tmp_path / "pids", 4)
+    pids = wait_for_numbers(tmp_path / "pids", 4)
     live.down(now=True)
-    assert gone(pids)
+    assert are_gone(pids)
     task = live.task(id)
     assert (task.status, task.error_kind, len(live.ends(id))) == ("error", "interrupted", 1)
 
 
 @pytest.mark.parametrize("fields", [{"retries": 1}, {}], ids=["a retry is left", "requeued"])
-def test_down_now_puts_back_what_may_be_run_again(live: Stage, fields: dict[str, int]):
-    id = live.sleeper(**fields)
+def test_down_now_puts_back_what_may_be_run_again(live: Instance, fields: dict[str, int]):
+    id = live.launch_sleeper(**fields)
     pid = live.pid(id)
     live.down(now=True, requeue=not fields)
     assert (live.task(id).status, live.ends(id)) == ("pending", [])
-    assert not lives(pid)
+    assert not is_alive(pid)
     live.up(**BRISK)
     again = live.until(id, "running")
     assert again.attempt == 1  # an interruption uses none up
@@ -189,7 +191,7 @@ def test_down_now_puts_back_what_may_be_run_again(live: Stage, fields: dict[str,
 # killed
 
 
-def test_a_killed_supervisor_is_followed_by_one_that_adopts_everything(live: Stage, tmp_path: Path):
+def test_a_killed_supervisor_is_followed_by_one_that_adopts_everything(live: Instance, tmp_path: Path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     id = live.launch("sh", "-c", f"cat {pipe}")
@@ -204,73 +206,73 @@ def test_a_killed_supervisor_is_followed_by_one_that_adopts_everything(live: Sta
 
 
 def test_the_task_of_a_killed_worker_is_lost_within_a_second_with_its_tree_and_its_slot_is_free(
-    stage: Stage, tmp_path: Path
+    instance: Instance, tmp_path: Path
 ):
-    stage.up(**BRISK, default_concurrency=1)
-    id = stage.launch(*tree(tmp_path / "pids"), parentSessionId="me")
-    pids = numbers(tmp_path / "pids", 4)
-    after = stage.launch("true")
-    worker = stage.worker_of(id)
+    instance.up(**BRISK, default_concurrency=1)
+    id = instance.launch(*tree(tmp_path / "pids"), parentSessionId="me")
+    pids = wait_for_numbers(tmp_path / "pids", 4)
+    after = instance.launch("true")
+    worker = instance.worker_of(id)
     os.kill(worker, signal.SIGKILL)
     killed = clock.monotonic()
-    task = stage.until(id)
+    task = instance.until(id)
     took = clock.monotonic() - killed
     assert (task.status, task.error_kind) == ("error", "lost")
     assert "SIGKILL" in (task.error or "")
-    assert gone(pids)
+    assert are_gone(pids)
     assert took < 1
-    assert stage.until(after).status == "completed"
-    assert stage.batches("me", 1)[0]["failedCount"] == 1
+    assert instance.until(after).status == "completed"
+    assert instance.batches("me", 1)[0]["failedCount"] == 1
 
 
-def test_the_task_of_a_killed_worker_is_run_again_where_its_launcher_allowed_it(live: Stage, tmp_path: Path):
+def test_the_task_of_a_killed_worker_is_run_again_where_its_launcher_allowed_it(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"), retries=1, parentSessionId="me")
-    first = numbers(tmp_path / "pids", 4)
+    first = wait_for_numbers(tmp_path / "pids", 4)
     kill(live.worker_of(id))
-    second = numbers(tmp_path / "pids", 8)[4:]
-    assert gone(first)
+    second = wait_for_numbers(tmp_path / "pids", 8)[4:]
+    assert are_gone(first)
     assert live.task(id).attempt == 2
     kill(live.worker_of(id))
     assert live.until(id).error_kind == "lost"
-    assert gone(second)
+    assert are_gone(second)
     types = [event["type"] for event in live.events("me") if event["type"] != "background_tasks_batch"]
     assert [name.rpartition("_")[2] for name in types] == ["started", "retrying", "started", "completed"]
 
 
-def test_after_a_killed_supervisor_and_worker_the_next_up_buries_the_task(live: Stage, tmp_path: Path):
+def test_after_a_killed_supervisor_and_worker_the_next_up_buries_the_task(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"))
-    pids = numbers(tmp_path / "pids", 4)
+    pids = wait_for_numbers(tmp_path / "pids", 4)
     worker = live.worker_of(id)
     live.kill("supervisor")
     kill(worker)
     assert live.task(id).status == "running"
     live.up(**BRISK)
     assert live.until(id).error_kind == "lost"
-    assert gone(pids)
+    assert are_gone(pids)
     assert len(live.ends(id)) == 1
 
 
-def test_everything_killed_at_once_leaves_nobody_and_loses_no_task(live: Stage, tmp_path: Path):
+def test_everything_killed_at_once_leaves_nobody_and_loses_no_task(live: Instance, tmp_path: Path):
     running = live.launch(*tree(tmp_path / "pids", "marked"))
-    pids = numbers(tmp_path / "pids", 4)
+    pids = wait_for_numbers(tmp_path / "pids", 4)
     roles = [live.pid_of(role) for role in ("supervisor", "forkServer", "flusher")] + [live.worker_of(running)]
     pending = live.launch("echo", "hi", concurrencyKey="other", delayMs=300)
     for pid in roles:
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: gone(roles))
+    eventually(lambda: are_gone(roles))
     live.up(**BRISK)
     assert live.until(running).error_kind == "lost"
-    assert gone(pids)
+    assert are_gone(pids)
     assert live.until(pending).result == "hi"
 
 
 class Subscriber(threading.Thread):
     """Hears a parent's events over whatever happens to the bus."""
 
-    def __init__(self, stage: Stage, parent: str, ends: int) -> None:
+    def __init__(self, instance: Instance, parent: str, ends: int) -> None:
         super().__init__(daemon=True)
         self.heard: list[Event] = []
-        self._stage, self._parent, self._left = stage, parent, ends
+        self._stage, self._parent, self._left = instance, parent, ends
 
     def run(self) -> None:
         with self._stage.client() as client:
@@ -281,14 +283,14 @@ class Subscriber(threading.Thread):
                     return
 
 
-def test_after_a_killed_flusher_subscribers_reconnect_and_see_each_event_once(live: Stage):
+def test_after_a_killed_flusher_subscribers_reconnect_and_see_each_event_once(live: Instance):
     subscriber = Subscriber(live, "me", 30)
     subscriber.start()
     for _ in range(3):
         for id in [live.launch("true", parentSessionId="me") for _ in range(10)]:
             live.until(id)
         live.kill("flusher")
-    subscriber.join(PATIENCE)
+    subscriber.join(TIMEOUT)
     assert not subscriber.is_alive()
     seqs = [event.seq for event in subscriber.heard]
     assert seqs == [event["seq"] for event in live.events("me")]
@@ -296,7 +298,7 @@ def test_after_a_killed_flusher_subscribers_reconnect_and_see_each_event_once(li
     assert len(ends) == len(set(ends)) == 30
 
 
-def test_a_killed_fork_server_takes_nobody_along_and_is_replaced(live: Stage, tmp_path: Path):
+def test_a_killed_fork_server_takes_nobody_along_and_is_replaced(live: Instance, tmp_path: Path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     id = live.launch("sh", "-c", f"cat {pipe}")
@@ -309,148 +311,148 @@ def test_a_killed_fork_server_takes_nobody_along_and_is_replaced(live: Stage, tm
     assert live.until(id).result == "done"
 
 
-def test_the_worker_of_a_killed_fork_server_is_still_buried_when_it_dies(live: Stage, tmp_path: Path):
+def test_the_worker_of_a_killed_fork_server_is_still_buried_when_it_dies(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids", "marked"))
-    pids = numbers(tmp_path / "pids", 4)
+    pids = wait_for_numbers(tmp_path / "pids", 4)
     worker = live.worker_of(id)
     live.kill("forkServer")
     kill(worker)
     assert live.until(id).error_kind == "lost"
-    assert gone(pids)
+    assert are_gone(pids)
 
 
 # ending a tree
 
 
-def test_cancel_returns_when_daemons_and_sessions_of_their_own_are_gone_too(shared: Stage, tmp_path: Path):
+def test_cancel_returns_when_daemons_and_sessions_of_their_own_are_gone_too(shared: Instance, tmp_path: Path):
     id = shared.launch(*tree(tmp_path / "pids"))
-    pids = numbers(tmp_path / "pids", 4)
-    shared.say("cancel", id)
-    assert gone(pids)
+    pids = wait_for_numbers(tmp_path / "pids", 4)
+    shared.check("cancel", id)
+    assert are_gone(pids)
     assert shared.task(id).status == "cancelled"
 
 
-def test_cancel_over_the_socket_answers_when_the_tree_is_gone(shared: Stage, tmp_path: Path):
+def test_cancel_over_the_socket_answers_when_the_tree_is_gone(shared: Instance, tmp_path: Path):
     id = shared.launch(*tree(tmp_path / "pids"))
-    pids = numbers(tmp_path / "pids", 4)
+    pids = wait_for_numbers(tmp_path / "pids", 4)
     with shared.client() as client:
         answer = client.call("cancel", id=id)
-    assert gone(pids)
+    assert are_gone(pids)
     assert answer["status"] == "cancelled"
 
 
-def test_a_timeout_ends_the_whole_tree(shared: Stage, tmp_path: Path):
+def test_a_timeout_ends_the_whole_tree(shared: Instance, tmp_path: Path):
     task = shared.result(*tree(tmp_path / "pids"), timeoutMs=1500)
     assert (task.status, task.error_kind) == ("error", "timeout")
-    assert gone(numbers(tmp_path / "pids", 4))
+    assert are_gone(wait_for_numbers(tmp_path / "pids", 4))
 
 
-def test_what_ignores_sigterm_is_killed_after_the_grace(shared: Stage, tmp_path: Path):
+def test_what_ignores_sigterm_is_killed_after_the_grace(shared: Instance, tmp_path: Path):
     script = f"trap '' TERM; echo $$ > {tmp_path}/pids; while :; do sleep 600; done"
     id = shared.launch("sh", "-c", script)
-    (pid,) = numbers(tmp_path / "pids", 1)
-    shared.say("cancel", id)
-    assert not lives(pid)
+    (pid,) = wait_for_numbers(tmp_path / "pids", 1)
+    shared.check("cancel", id)
+    assert not is_alive(pid)
 
 
-def test_a_stopped_tree_is_cancelled_too(shared: Stage):
-    id = shared.sleeper()
+def test_a_stopped_tree_is_cancelled_too(shared: Instance):
+    id = shared.launch_sleeper()
     os.kill(shared.pid(id), signal.SIGSTOP)
-    shared.say("cancel", id)
+    shared.check("cancel", id)
     assert shared.task(id).status == "cancelled"
 
 
-def test_what_a_command_leaves_behind_is_ended_and_counted_and_its_verdict_stands(shared: Stage, tmp_path: Path):
+def test_what_a_command_leaves_behind_is_ended_and_counted_and_its_verdict_stands(shared: Instance, tmp_path: Path):
     script = f"sleep 600 & echo $! >> {tmp_path}/pids; setsid sleep 600 & echo $! >> {tmp_path}/pids; echo well"
     task = shared.result("sh", "-c", script)
     assert (task.status, task.result, task.exit_code, task.leftovers) == ("completed", "well", 0, 2)
-    assert gone(numbers(tmp_path / "pids", 2))
+    assert are_gone(wait_for_numbers(tmp_path / "pids", 2))
 
 
-def test_children_that_are_meant_to_live_on_do(shared: Stage, tmp_path: Path):
+def test_children_that_are_meant_to_live_on_do(shared: Instance, tmp_path: Path):
     script = f"sleep 600 & echo $! >> {tmp_path}/pids"
     task = shared.result("sh", "-c", script, leaveChildren=True)
-    (pid,) = numbers(tmp_path / "pids", 1)
+    (pid,) = wait_for_numbers(tmp_path / "pids", 1)
     try:
         assert task.status == "completed"
         assert shared.result("true").status == "completed"
-        assert lives(pid)
+        assert is_alive(pid)
     finally:
         kill(pid)
 
 
-def test_a_task_inherits_no_descriptor_of_ours_and_reads_nothing(shared: Stage, tmp_path: Path):
-    id = shared.sleeper()
-    found = descriptors(shared.pid(id))
+def test_a_task_inherits_no_descriptor_of_ours_and_reads_nothing(shared: Instance, tmp_path: Path):
+    id = shared.launch_sleeper()
+    found = open_files(shared.pid(id))
     assert sorted(found) == ["0", "1", "2"]
     assert found["0"] == "/dev/null"
-    shared.say("cancel", id)
+    shared.check("cancel", id)
     assert shared.result("cat").result == ""
 
 
 # configuration, limits, order
 
 
-def test_reload_applies_a_file_without_touching_running_tasks(live: Stage):
+def test_reload_applies_a_file_without_touching_running_tasks(live: Instance):
     ids = [live.launch(*FOREVER, model="opus") for _ in range(3)]
     eventually(lambda: live.key("opus").get("running") == 2)
     held = [live.pid(id) for id in ids[:2]]
     assert live.task(ids[2]).waiting_for == "slot"
     (live.folder / "config.toml").write_text("[model_concurrency]\nopus = 3\n")
-    live.say("reload")
+    live.check("reload")
     live.pid(ids[2])
     assert [live.pid(id) for id in ids[:2]] == held
 
 
-def test_sighup_reloads(live: Stage):
+def test_sighup_reloads(live: Instance):
     (live.folder / "config.toml").write_text("[model_concurrency]\nopus = 9\n")
     live.launch("true", model="opus")
     os.kill(live.pid_of("supervisor"), signal.SIGHUP)
     eventually(lambda: live.key("opus")["limit"] == 9)
 
 
-def test_patterns_pool_their_keys_after_a_reload(live: Stage):
+def test_patterns_pool_their_keys_after_a_reload(live: Instance):
     ids = [live.launch(*FOREVER, concurrencyKey=f"anthropic/{name}") for name in "abc"]
     for id in ids:
         live.pid(id)
     (live.folder / "config.toml").write_text('[model_concurrency]\n"anthropic/*" = 2\n')
-    live.say("reload")
+    live.check("reload")
     eventually(lambda: live.key("anthropic/*").get("running") == 3)
     waiting = live.launch("true", concurrencyKey="anthropic/d")
-    live.say("cancel", ids[0])
+    live.check("cancel", ids[0])
     assert live.task(waiting).status == "pending"  # the surplus runs out first
-    live.say("cancel", ids[1])
+    live.check("cancel", ids[1])
     assert live.until(waiting).status == "completed"
 
 
-def test_a_live_limit_counts_at_once_and_outlives_the_supervisor(live: Stage):
-    live.say("limit", "narrow", "1")
-    first, second = live.sleeper(concurrencyKey="narrow"), live.launch(*FOREVER, concurrencyKey="narrow")
+def test_a_live_limit_counts_at_once_and_outlives_the_supervisor(live: Instance):
+    live.check("limit", "narrow", "1")
+    first, second = live.launch_sleeper(concurrencyKey="narrow"), live.launch(*FOREVER, concurrencyKey="narrow")
     assert live.task(second).waiting_for == "slot"
-    live.say("limit", "narrow", "2")
+    live.check("limit", "narrow", "2")
     live.pid(second)
-    live.say("limit", "narrow", "1")
+    live.check("limit", "narrow", "1")
     third = live.launch("true", concurrencyKey="narrow")
     live.kill("supervisor")
     live.up(**BRISK)
     assert live.key("narrow")["limit"] == 1
-    live.say("cancel", first)
+    live.check("cancel", first)
     assert live.task(third).status == "pending"
-    live.say("cancel", second)
+    live.check("cancel", second)
     assert live.until(third).status == "completed"
 
 
-def test_a_paused_key_starts_nothing_until_it_is_resumed(shared: Stage):
-    shared.say("pause", "quiet")
+def test_a_paused_key_starts_nothing_until_it_is_resumed(shared: Instance):
+    shared.check("pause", "quiet")
     id = shared.launch("true", concurrencyKey="quiet")
     assert shared.result("true").status == "completed"
     assert (shared.task(id).status, shared.task(id).waiting_for) == ("pending", "paused")
-    shared.say("resume", "quiet")
+    shared.check("resume", "quiet")
     assert shared.until(id).status == "completed"
 
 
-def test_a_pause_outlives_the_supervisor(live: Stage):
-    live.say("pause", "quiet")
+def test_a_pause_outlives_the_supervisor(live: Instance):
+    live.check("pause", "quiet")
     live.kill("supervisor")
     live.up(**BRISK)
     id = live.launch("true", concurrencyKey="quiet")
@@ -458,12 +460,12 @@ def test_a_pause_outlives_the_supervisor(live: Stage):
     assert live.task(id).waiting_for == "paused"
 
 
-def held_back(shared: Stage, key: str, *fields: dict[str, object]) -> list[str]:
+def held_back(shared: Instance, key: str, *fields: dict[str, object]) -> list[str]:
     """Tasks of a key with one slot, accepted while it was paused; ids in the order they started in."""
     Groups(shared.database, shared.queue.config).limit(key, 1)
-    shared.say("pause", key)
+    shared.check("pause", key)
     ids = [shared.launch("true", concurrencyKey=key, **more) for more in fields]
-    shared.say("resume", key)
+    shared.check("resume", key)
     for id in ids:
         shared.until(id)
     started = [one for one in shared.events() if one["type"] == "background_task_started"]
@@ -471,14 +473,14 @@ def held_back(shared: Stage, key: str, *fields: dict[str, object]) -> list[str]:
     return sorted(ids, key=order.index), ids
 
 
-def test_higher_priorities_go_first_then_the_oldest(shared: Stage):
+def test_higher_priorities_go_first_then_the_oldest(shared: Instance):
     order, ids = held_back(
         shared, "ordered", {"priority": -1}, {}, {"priority": 5}, {}, {"priority": 1000}, {"priority": 5}
     )
     assert [ids.index(id) for id in order] == [4, 2, 5, 1, 3, 0]
 
 
-def test_a_delayed_task_waits_for_its_time(shared: Stage):
+def test_a_delayed_task_waits_for_its_time(shared: Instance):
     begun = clock.now()
     id = shared.launch("true", delayMs=400)
     assert (shared.task(id).status, shared.task(id).waiting_for) == ("pending", "delay")
@@ -489,32 +491,32 @@ def test_a_delayed_task_waits_for_its_time(shared: Stage):
     assert task.started_at >= task.not_before
 
 
-def test_retries_use_up_their_attempts_with_a_growing_random_delay(stage: Stage, tmp_path: Path):
-    stage.up(**{**BRISK, "retry_base_ms": 40, "retry_max_ms": 100})
-    id = stage.launch(
+def test_retries_use_up_their_attempts_with_a_growing_random_delay(instance: Instance, tmp_path: Path):
+    instance.up(**{**BRISK, "retry_base_ms": 40, "retry_max_ms": 100})
+    id = instance.launch(
         "sh", "-c", f"echo $BACKBURNER_ATTEMPT >> {tmp_path}/tries; exit 3", retries=4, parentSessionId="me"
     )
-    task = stage.until(id)
+    task = instance.until(id)
     assert (task.status, task.error_kind, task.exit_code) == ("error", "exit", 3)
     assert (task.attempt, task.max_attempts) == (5, 5)
     assert lines(tmp_path / "tries") == list("12345")
-    retrying = [one for one in stage.events("me") if one["type"] == "background_task_retrying"]
+    retrying = [one for one in instance.events("me") if one["type"] == "background_task_retrying"]
     assert [(one["attempt"], one["errorKind"]) for one in retrying] == [(n, "exit") for n in (1, 2, 3, 4)]
-    assert len(stage.ends(id)) == 1
+    assert len(instance.ends(id)) == 1
 
 
-def test_a_retry_that_goes_well_is_a_success(shared: Stage, tmp_path: Path):
+def test_a_retry_that_goes_well_is_a_success(shared: Instance, tmp_path: Path):
     task = shared.result("sh", "-c", f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) = 3", retries=5)
     assert (task.status, task.attempt, task.error, task.error_kind) == ("completed", 3, None, None)
 
 
-def test_a_retry_by_hand_counts_on(shared: Stage, tmp_path: Path):
+def test_a_retry_by_hand_counts_on(shared: Instance, tmp_path: Path):
     id = shared.launch("sh", "-c", f"test -e {tmp_path}/there", retries=1, parentSessionId="by-hand")
     assert shared.until(id).attempt == 2
     with pytest.raises(MoveNotAllowed):
         shared.queue.retry(shared.result("true").id)
     (tmp_path / "there").touch()
-    shared.say("retry", id)
+    shared.check("retry", id)
     task = shared.until(id, "completed")
     assert (task.attempt, task.max_attempts) == (3, 4)
     assert [one["status"] for one in shared.ends(id)] == ["error", "completed"]
@@ -522,18 +524,18 @@ def test_a_retry_by_hand_counts_on(shared: Stage, tmp_path: Path):
     assert told == ["error", "completed"]
 
 
-def test_a_unique_name_is_held_while_its_task_is_not_ended(shared: Stage):
-    first = shared.sleeper(uniqueKey="one-of-a-kind")
+def test_a_unique_name_is_held_while_its_task_is_not_ended(shared: Instance):
+    first = shared.launch_sleeper(uniqueKey="one-of-a-kind")
     assert shared.launch("true", uniqueKey="one-of-a-kind") == first
-    shared.say("cancel", first)
-    second = shared.sleeper(uniqueKey="one-of-a-kind")
+    shared.check("cancel", first)
+    second = shared.launch_sleeper(uniqueKey="one-of-a-kind")
     assert second != first
     with pytest.raises(MoveNotAllowed, match="one-of-a-kind"):
         shared.queue.retry(first)
-    shared.say("cancel", second)
+    shared.check("cancel", second)
 
 
-def test_an_id_made_by_the_client_may_be_asked_for_again(shared: Stage, tmp_path: Path):
+def test_an_id_made_by_the_client_may_be_asked_for_again(shared: Instance, tmp_path: Path):
     id = "bg-6f9619ff-8b86-4d01-b42d-00c04fc964ff"
     command = ("sh", "-c", f"echo x >> {tmp_path}/runs")
     assert shared.launch(*command, id=id) == id
@@ -543,20 +545,20 @@ def test_an_id_made_by_the_client_may_be_asked_for_again(shared: Stage, tmp_path
     assert lines(tmp_path / "runs") == ["x"]
 
 
-def test_dependencies_are_waited_for(shared: Stage, tmp_path: Path):
-    first = shared.sleeper()
+def test_dependencies_are_waited_for(shared: Instance, tmp_path: Path):
+    first = shared.launch_sleeper()
     after = shared.launch("true", after=[first])
     after_any = shared.launch("true", afterAny=[first])
     both = shared.launch("true", after=[after_any], afterAny=[first])
     assert [shared.task(id).waiting_for for id in (after, after_any, both)] == ["dependency"] * 3
-    shared.say("cancel", first)
+    shared.check("cancel", first)
     assert (shared.until(after).status, shared.until(after).error_kind) == ("error", "dependency")
     assert (shared.until(after_any).status, shared.until(both).status) == ("completed", "completed")
     late = shared.result("true", after=[first])
     assert (late.status, late.error_kind) == ("error", "dependency")
 
 
-def test_a_chain_of_dependencies_runs_in_its_order(shared: Stage, tmp_path: Path):
+def test_a_chain_of_dependencies_runs_in_its_order(shared: Instance, tmp_path: Path):
     ids: list[str] = []
     for number in range(5):
         command = ("sh", "-c", f"echo {number} >> {tmp_path}/order")
@@ -565,39 +567,39 @@ def test_a_chain_of_dependencies_runs_in_its_order(shared: Stage, tmp_path: Path
     assert lines(tmp_path / "order") == list("01234")
 
 
-def test_a_parent_may_have_only_so_many_unfinished_tasks(stage: Stage):
-    (stage.folder / "config.toml").write_text(settings({"max_tasks_per_parent": 2}))
-    stage.up(**BRISK)
-    ids = [stage.say("launch", "--parent", "greedy", "--", *FOREVER).strip() for _ in range(2)]
-    refused = stage.run("launch", "--parent", "greedy", "--", "true")
+def test_a_parent_may_have_only_so_many_unfinished_tasks(instance: Instance):
+    (instance.folder / "config.toml").write_text(as_toml({"max_tasks_per_parent": 2}))
+    instance.up(**BRISK)
+    ids = [instance.check("launch", "--parent", "greedy", "--", *FOREVER).strip() for _ in range(2)]
+    refused = instance.run("launch", "--parent", "greedy", "--", "true")
     assert refused.returncode == 111
     assert "max_tasks_per_parent" in refused.stderr
-    stage.say("launch", "--parent", "modest", "--", "true")
-    stage.say("cancel", ids[0])
-    stage.say("launch", "--parent", "greedy", "--", "true")
+    instance.check("launch", "--parent", "modest", "--", "true")
+    instance.check("cancel", ids[0])
+    instance.check("launch", "--parent", "greedy", "--", "true")
 
 
-def test_no_more_workers_than_the_whole_home_may_have_and_nobody_starves(stage: Stage):
-    (stage.folder / "config.toml").write_text(settings({**BRISK, "max_workers": 2, "default_concurrency": 0}))
-    stage.up()
-    held = [stage.sleeper(concurrencyKey="wide") for _ in range(2)]
-    ids = [stage.launch("true", concurrencyKey=key) for key in ("a", "b", "wide", "c")]
-    waiting = json.loads(stage.say("list", "--status", "pending", "--json"))
+def test_no_more_workers_than_the_whole_home_may_have_and_nobody_starves(instance: Instance):
+    (instance.folder / "config.toml").write_text(as_toml({**BRISK, "max_workers": 2, "default_concurrency": 0}))
+    instance.up()
+    held = [instance.launch_sleeper(concurrencyKey="wide") for _ in range(2)]
+    ids = [instance.launch("true", concurrencyKey=key) for key in ("a", "b", "wide", "c")]
+    waiting = json.loads(instance.check("list", "--status", "pending", "--json"))
     assert {task["waitingFor"] for task in waiting} == {"cap"}
-    assert len(stage.status()["workers"]) == 2
-    stage.say("cancel", held[0])
+    assert len(instance.status()["workers"]) == 2
+    instance.check("cancel", held[0])
     for id in ids:
-        assert stage.until(id).status == "completed"
-    started = [one["taskId"] for one in stage.events() if one["type"] == "background_task_started"]
+        assert instance.until(id).status == "completed"
+    started = [one["taskId"] for one in instance.events() if one["type"] == "background_task_started"]
     assert started[2:] == ids  # the oldest of all groups
 
 
-def test_what_waits_too_long_expires(stage: Stage):
-    (stage.folder / "config.toml").write_text("max_queue_wait_s = 0.3\n")
-    stage.up(**BRISK)
-    stage.say("pause", "stuck")
-    id = stage.say("launch", "--key", "stuck", "--", "true").strip()
-    task = stage.until(id)
+def test_what_waits_too_long_expires(instance: Instance):
+    (instance.folder / "config.toml").write_text("max_queue_wait_s = 0.3\n")
+    instance.up(**BRISK)
+    instance.check("pause", "stuck")
+    id = instance.check("launch", "--key", "stuck", "--", "true").strip()
+    task = instance.until(id)
     assert (task.status, task.error_kind) == ("error", "expired")
 
 
@@ -610,11 +612,11 @@ def module(tmp_path: Path) -> Iterator[Path]:
     return tmp_path / "errands.py"
 
 
-def called(stage: Stage, module: Path, name: str, **fields: object):
-    return stage.result(call=f"errands:{name}", cwd=str(module.parent), **fields)
+def called(instance: Instance, module: Path, name: str, **fields: object):
+    return instance.result(call=f"errands:{name}", cwd=str(module.parent), **fields)
 
 
-def test_a_callables_value_is_its_result_as_json(shared: Stage, module: Path):
+def test_a_callables_value_is_its_result_as_json(shared: Instance, module: Path):
     module.write_text("def add(*numbers, **more): return {'sum': sum(numbers), **more}\n")
     task = called(shared, module, "add", args=[1, 2.5], kwargs={"ä": None})
     assert (task.status, task.agent, task.result) == ("completed", "python", '{"sum": 3.5, "ä": null}')
@@ -630,28 +632,28 @@ def test_a_callables_value_is_its_result_as_json(shared: Stage, module: Path):
         ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
     ],
 )
-def test_a_callables_exception_is_its_error(shared: Stage, module: Path, body: str, error: str):
+def test_a_callables_exception_is_its_error(shared: Instance, module: Path, body: str, error: str):
     module.write_text(f"def fails(): {body}\n")
     task = called(shared, module, "fails")
     assert (task.status, task.error_kind, task.error) == ("error", "failed", error)
-    assert "Traceback" in shared.say("output", "--stderr", task.id)
+    assert "Traceback" in shared.check("output", "--stderr", task.id)
 
 
-def test_a_callable_that_is_not_there_is_an_error(shared: Stage, module: Path):
+def test_a_callable_that_is_not_there_is_an_error(shared: Instance, module: Path):
     module.write_text("")
     task = called(shared, module, "missing")
     assert (task.status, task.error_kind) == ("error", "failed")
     assert "missing" in (task.error or "")
 
 
-def test_code_that_changed_on_disk_is_used_by_the_next_call(shared: Stage, module: Path):
+def test_code_that_changed_on_disk_is_used_by_the_next_call(shared: Instance, module: Path):
     for answer in range(3):
         module.write_text(f"def answer(): return {answer}\n")
         os.utime(module, (answer, answer))
         assert called(shared, module, "answer", concurrencyKey="one").result == str(answer)
 
 
-def test_a_callable_that_ends_its_process_is_an_error_and_nobody_else_notices(shared: Stage, module: Path):
+def test_a_callable_that_ends_its_process_is_an_error_and_nobody_else_notices(shared: Instance, module: Path):
     module.write_text(
         "import ctypes, os\ndef leave(): os._exit(7)\ndef crash(): ctypes.string_at(0)\ndef well(): return 'well'\n"
     )
@@ -661,7 +663,7 @@ def test_a_callable_that_ends_its_process_is_an_error_and_nobody_else_notices(sh
     assert called(shared, module, "well").result == '"well"'
 
 
-def test_a_callable_that_leaves_threads_is_followed_by_a_clean_process(shared: Stage, module: Path):
+def test_a_callable_that_leaves_threads_is_followed_by_a_clean_process(shared: Instance, module: Path):
     module.write_text(
         "import os, threading\n"
         "def linger():\n"
@@ -674,24 +676,24 @@ def test_a_callable_that_leaves_threads_is_followed_by_a_clean_process(shared: S
     assert after is not None
     assert after.endswith(", 1]")
     assert lingering not in after
-    assert not lives(int(lingering or 0))
+    assert not is_alive(int(lingering or 0))
 
 
-def test_a_callable_that_leaves_a_child_has_it_ended_and_counted(shared: Stage, module: Path):
+def test_a_callable_that_leaves_a_child_has_it_ended_and_counted(shared: Instance, module: Path):
     module.write_text("import subprocess\ndef spawn(): return subprocess.Popen(['sleep', '600']).pid\n")
     task = called(shared, module, "spawn")
     assert (task.status, task.leftovers) == ("completed", 1)
-    assert not lives(int(task.result or 0))
+    assert not is_alive(int(task.result or 0))
 
 
-def test_call_whose_order_is_too_long_for_the_queue_runs_in_a_series(shared: Stage, module: Path):
+def test_call_whose_order_is_too_long_for_the_queue_runs_in_a_series(shared: Instance, module: Path):
     module.write_text("import os\ndef size(text): return [len(text), len(os.environ['LONG'])]\n")
     fields = {"args": ["\u65e5" * 16_000], "env": {"LONG": "x" * 70_000}}
     assert called(shared, module, "size", **fields).result == "[16000, 70000]"
-    eventually(lambda: not list((shared.folder / "input").glob("*.order")), PATIENCE, "its order to be deleted")
+    eventually(lambda: not list((shared.folder / "input").glob("*.order")), TIMEOUT, "its order to be deleted")
 
 
-def test_call_of_a_changed_module_with_stdin_runs_in_a_new_process(shared: Stage, module: Path):
+def test_call_of_a_changed_module_with_stdin_runs_in_a_new_process(shared: Instance, module: Path):
     fields = {"stdin": "text", "concurrencyKey": "changed"}
     module.write_text("def answer(): return 1\n")
     assert called(shared, module, "answer", **fields).result == "1"
@@ -699,7 +701,7 @@ def test_call_of_a_changed_module_with_stdin_runs_in_a_new_process(shared: Stage
     assert called(shared, module, "answer", **fields).result == "1234"
 
 
-def test_a_callable_reads_its_stdin_and_prints_into_its_output(shared: Stage, module: Path):
+def test_a_callable_reads_its_stdin_and_prints_into_its_output(shared: Instance, module: Path):
     module.write_text(
         "import os, sys\n"
         "def talk():\n"
@@ -710,11 +712,11 @@ def test_a_callable_reads_its_stdin_and_prints_into_its_output(shared: Stage, mo
     )
     task = called(shared, module, "talk", stdin="from stdin")
     assert task.result == f'"{task.id}"'
-    assert sorted(shared.say("output", task.id).splitlines()) == ["from a child", "from stdin"]
-    assert shared.say("output", "--stderr", task.id) == "err\n"
+    assert sorted(shared.check("output", task.id).splitlines()) == ["from a child", "from stdin"]
+    assert shared.check("output", "--stderr", task.id) == "err\n"
 
 
-def test_two_calls_in_one_process_do_not_mix_their_output(shared: Stage, module: Path):
+def test_two_calls_in_one_process_do_not_mix_their_output(shared: Instance, module: Path):
     module.write_text(
         "import os, sys\n"
         "def say(word):\n"
@@ -725,11 +727,11 @@ def test_two_calls_in_one_process_do_not_mix_their_output(shared: Stage, module:
     for word in ("one", "two", "three"):
         task = called(shared, module, "say", args=[word], stdin=f"in {word}", concurrencyKey="one")
         assert task.result == f'"in {word}"'
-        assert shared.say("output", task.id) == word
-        assert shared.say("output", "--stderr", task.id) == word
+        assert shared.check("output", task.id) == word
+        assert shared.check("output", "--stderr", task.id) == word
 
 
-def test_a_callable_is_cancelled_and_timed_out_as_a_process_is(shared: Stage, module: Path, tmp_path: Path):
+def test_a_callable_is_cancelled_and_timed_out_as_a_process_is(shared: Instance, module: Path, tmp_path: Path):
     module.write_text(
         "import os, signal\n"
         "def stay(path):\n"
@@ -737,9 +739,9 @@ def test_a_callable_is_cancelled_and_timed_out_as_a_process_is(shared: Stage, mo
         "    signal.pause()\n"
     )
     id = shared.launch(call="errands:stay", args=[str(tmp_path / "pid")], cwd=str(tmp_path))
-    (pid,) = numbers(tmp_path / "pid", 1)
-    shared.say("cancel", id)
-    assert (shared.task(id).status, lives(pid)) == ("cancelled", False)
+    (pid,) = wait_for_numbers(tmp_path / "pid", 1)
+    shared.check("cancel", id)
+    assert (shared.task(id).status, is_alive(pid)) == ("cancelled", False)
     task = called(shared, module, "stay", args=[str(tmp_path / "pid")], timeoutMs=300)
     assert (task.status, task.error_kind) == ("error", "timeout")
 
@@ -747,51 +749,51 @@ def test_a_callable_is_cancelled_and_timed_out_as_a_process_is(shared: Stage, mo
 # work done outside
 
 
-def test_work_done_outside_takes_a_slot_and_waits_for_its_verdict(shared: Stage):
+def test_work_done_outside_takes_a_slot_and_waits_for_its_verdict(shared: Instance):
     Groups(shared.database, shared.queue.config).limit("outside", 1)
     first, second = (shared.launch(agent="external", concurrencyKey="outside", parentSessionId="out") for _ in range(2))
     shared.until(first, "running")
     assert (shared.task(first).pid, shared.task(second).status) == (None, "pending")
-    shared.say("progress", first, "half")
+    shared.check("progress", first, "half")
     assert shared.task(first).progress == "half"
-    shared.say("complete", first, "--result", "whole")
+    shared.check("complete", first, "--result", "whole")
     assert (shared.task(first).status, shared.task(first).result) == ("completed", "whole")
     shared.until(second, "running")
-    shared.say("fail", second, "--error", "no")
+    shared.check("fail", second, "--error", "no")
     task = shared.task(second)
     assert (task.status, task.error, task.error_kind) == ("error", "no", "failed")
     assert sum(batch["count"] for batch in shared.batches("out", 2)) == 2
 
 
-def test_work_done_outside_has_a_timeout_and_can_be_cancelled(shared: Stage):
+def test_work_done_outside_has_a_timeout_and_can_be_cancelled(shared: Instance):
     task = shared.result(agent="external", concurrencyKey="outside-late", timeoutMs=200)
     assert (task.status, task.error_kind) == ("error", "timeout")
     id = shared.launch(agent="external", concurrencyKey="outside-late")
     shared.until(id, "running")
-    shared.say("cancel", id)
+    shared.check("cancel", id)
     assert shared.task(id).status == "cancelled"
 
 
-def test_work_done_outside_stays_running_over_down_and_crash(live: Stage):
+def test_work_done_outside_stays_running_over_down_and_crash(live: Instance):
     id = live.launch(agent="external")
     live.until(id, "running")
     live.down(now=True)
     assert live.task(id).status == "running"
     live.up(**BRISK)
     live.kill("supervisor")
-    live.say("complete", id, "--result", "all the same")
+    live.check("complete", id, "--result", "all the same")
     live.up(**BRISK)
     task = live.task(id)
     assert (task.status, task.result, task.attempt) == ("completed", "all the same", 1)
     assert len(live.ends(id)) == 1
 
 
-def test_a_verdict_from_outside_ends_a_running_commands_tree(shared: Stage, tmp_path: Path):
+def test_a_verdict_from_outside_ends_a_running_commands_tree(shared: Instance, tmp_path: Path):
     id = shared.launch(*tree(tmp_path / "pids"))
-    pids = numbers(tmp_path / "pids", 4)
-    shared.say("complete", id, "--result", "enough")
+    pids = wait_for_numbers(tmp_path / "pids", 4)
+    shared.check("complete", id, "--result", "enough")
     assert (shared.until(id).status, shared.task(id).result) == ("completed", "enough")
-    assert gone(pids)
+    assert are_gone(pids)
     with pytest.raises(MoveNotAllowed):
         shared.queue.fail(id, "too late")
 
@@ -825,32 +827,32 @@ error = ["stderr~no .*"]
 
 
 @pytest.fixture(scope="module")
-def agents(shared: Stage) -> Stage:
-    """The shared stage, once its supervisor knows these agents."""
+def agents(shared: Instance) -> Instance:
+    """The shared instance, once its supervisor knows these agents."""
     (shared.folder / "config.toml").write_text(AGENTS)
-    shared.say("reload")
+    shared.check("reload")
     eventually(lambda: "configuration applied from" in shared.home.log.read_text())
     return shared
 
 
-def asked(stage: Stage, *words: str, stdin: str | None = None):
-    return stage.until(stage.say("launch", *words, stdin=stdin).strip())
+def asked(instance: Instance, *words: str, stdin: str | None = None):
+    return instance.until(instance.check("launch", *words, stdin=stdin).strip())
 
 
-def test_an_agents_template_is_filled_in_without_a_shell(agents: Stage):
+def test_an_agents_template_is_filled_in_without_a_shell(agents: Instance):
     prompt = "say $(id) {model} 'x' \"y\"\nand more"
     task = asked(agents, prompt)
     assert task.result == f"{prompt}\nsmall\n{prompt}\n{task.id}"
     assert (task.agent, task.model, task.concurrency_key) == ("echo", "small", "small")
 
 
-def test_an_agents_long_prompt_goes_by_file_or_stdin(agents: Stage):
+def test_an_agents_long_prompt_goes_by_file_or_stdin(agents: Instance):
     prompt = "x" * 900_000 + "\nlast"
     assert asked(agents, "--agent", "file", "-", stdin=prompt).result == "last"
     assert asked(agents, "--agent", "stream", "-", stdin='{"result": 1}\n' + " " * 900_000).result == "1"
 
 
-def test_an_agents_answer_is_read_from_its_json(agents: Stage):
+def test_an_agents_answer_is_read_from_its_json(agents: Instance):
     task = asked(agents, "--agent", "judge", '{"answer": {"text": "42"}, "session_id": "s-1", "is_error": false}')
     assert (task.status, task.result, task.session_id) == ("completed", "42", "s-1")
     (end,) = agents.ends(task.id)
@@ -858,7 +860,7 @@ def test_an_agents_answer_is_read_from_its_json(agents: Stage):
 
 
 @pytest.mark.parametrize("prompt", ['{"is_error": true, "session_id": "s-2"}', "PANIC"])
-def test_an_exit_code_that_lies_is_found_out(agents: Stage, prompt: str):
+def test_an_exit_code_that_lies_is_found_out(agents: Instance, prompt: str):
     task = asked(agents, "--agent", "judge", prompt)
     assert (task.status, task.error_kind, task.exit_code) == ("error", "failed", 0)
 
@@ -866,48 +868,48 @@ def test_an_exit_code_that_lies_is_found_out(agents: Stage, prompt: str):
 @pytest.mark.parametrize(
     ("prompt", "why"), [("no key\nno answer\nagain", "; its last error: no answer"), ("again", ".")]
 )
-def test_an_agent_that_the_clock_ends_has_said_last_what_is_wrong(agents: Stage, prompt: str, why: str):
+def test_an_agent_that_the_clock_ends_has_said_last_what_is_wrong(agents: Instance, prompt: str, why: str):
     task = asked(agents, "--agent", "stubborn", "--timeout", "3s", prompt)
     assert (task.error_kind, task.error) == ("timeout", f"It ran longer than 3000 ms{why}")
 
 
-def test_an_agent_that_streams_is_taken_at_its_last_word(agents: Stage):
+def test_an_agent_that_streams_is_taken_at_its_last_word(agents: Instance):
     assert asked(agents, "--agent", "stream", '{"result": "a"}\n{"other": 1}\n{"result": "b"}\n').result == "b"
 
 
-def test_an_agent_that_is_no_longer_configured_is_an_error_that_says_so(live: Stage):
+def test_an_agent_that_is_no_longer_configured_is_an_error_that_says_so(live: Instance):
     (live.folder / "config.toml").write_text('[agents.gone]\ncommand = ["true"]\n')
-    live.say("pause", "gone")
-    id = live.say("launch", "--agent", "gone", "hello").strip()
+    live.check("pause", "gone")
+    id = live.check("launch", "--agent", "gone", "hello").strip()
     (live.folder / "config.toml").write_text("")
-    live.say("reload")
-    live.say("resume", "gone")
+    live.check("reload")
+    live.check("resume", "gone")
     task = live.until(id)
     assert (task.status, task.error_kind) == ("error", "spawn")
     assert "gone" in (task.error or "")
 
 
-def test_down_dismisses_what_a_killed_supervisor_left_behind(live: Stage):
+def test_down_dismisses_what_a_killed_supervisor_left_behind(live: Instance):
     left = [live.pid_of("flusher"), live.pid_of("forkServer")]
     live.kill("supervisor")
     with pytest.raises(NoSupervisor):
         live.down()
-    eventually(lambda: gone(left), PATIENCE, "flusher and fork server to be gone")
+    eventually(lambda: are_gone(left), TIMEOUT, "flusher and fork server to be gone")
 
 
-def test_a_fork_server_that_was_stopped_is_continued_when_it_is_needed(live: Stage):
+def test_a_fork_server_that_was_stopped_is_continued_when_it_is_needed(live: Instance):
     os.kill(live.pid_of("forkServer"), signal.SIGSTOP)
     assert live.result("echo", "thawed").result == "thawed"
 
 
-def test_a_stopped_fork_server_does_not_keep_down_from_returning(live: Stage):
-    live.sleeper()
+def test_a_stopped_fork_server_does_not_keep_down_from_returning(live: Instance):
+    live.launch_sleeper()
     os.kill(live.pid_of("forkServer"), signal.SIGSTOP)
     live.down(now=True)
-    eventually(lambda: live.status()["forkServer"] is None, PATIENCE, "the fork server to leave")
+    eventually(lambda: live.status()["forkServer"] is None, TIMEOUT, "the fork server to leave")
 
 
-def test_half_a_character_from_a_callable_is_told_as_json(live: Stage, tmp_path: Path):
+def test_half_a_character_from_a_callable_is_told_as_json(live: Instance, tmp_path: Path):
     (tmp_path / "odd.py").write_text(
         "def half():\n    return '\\ud800'\n\ndef fail():\n    raise ValueError('\\udc80')\n"
     )
@@ -917,14 +919,14 @@ def test_half_a_character_from_a_callable_is_told_as_json(live: Stage, tmp_path:
     assert (failed.status, failed.error_kind, failed.error) == ("error", "failed", "ValueError: ?")
 
 
-def test_an_agent_whose_answer_is_missing_has_failed(stage: Stage):
-    stage.up(**BRISK, agents={"mute": {"command": ["echo", "no json"], "result": "json:result"}})
-    task = stage.until(stage.say("launch", "--agent", "mute", "hello").strip())
+def test_an_agent_whose_answer_is_missing_has_failed(instance: Instance):
+    instance.up(**BRISK, agents={"mute": {"command": ["echo", "no json"], "result": "json:result"}})
+    task = instance.until(instance.check("launch", "--agent", "mute", "hello").strip())
     assert (task.status, task.error_kind) == ("error", "failed")
     assert task.error == "It ended well, but without an answer: no json"
 
 
-def test_a_folder_over_the_socket_is_the_homes_and_must_exist(live: Stage):
+def test_a_folder_over_the_socket_is_the_homes_and_must_exist(live: Instance):
     (live.folder.parent / "sub").mkdir()
     with live.client() as client:
         assert client.call("launch", command=["true"], cwd="sub")["cwd"] == str(live.folder.parent / "sub")
@@ -933,14 +935,14 @@ def test_a_folder_over_the_socket_is_the_homes_and_must_exist(live: Stage):
         assert refusal.value.field == "cwd"
 
 
-def test_everybody_is_nobodys_name(live: Stage):
+def test_everybody_is_nobodys_name(live: Instance):
     assert live.run("launch", "--parent", "*", "--", "true").returncode == 2
 
 
-def test_groups_that_became_one_pool_are_shown_as_one(stage: Stage):
-    stage.up(**BRISK)
+def test_groups_that_became_one_pool_are_shown_as_one(instance: Instance):
+    instance.up(**BRISK)
     for name in ("ant/1", "ant/2"):
-        stage.result("true", concurrencyKey=name)
-    stage.down()
-    stage.up(**BRISK, model_concurrency={"ant/*": 1})
-    assert [one["key"] for one in stage.status()["keys"] if one["key"].startswith("ant")] == ["ant/*"]
+        instance.result("true", concurrencyKey=name)
+    instance.down()
+    instance.up(**BRISK, model_concurrency={"ant/*": 1})
+    assert [one["key"] for one in instance.status()["keys"] if one["key"].startswith("ant")] == ["ant/*"]

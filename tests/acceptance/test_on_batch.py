@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.helpers.stage import Stage
+from tests.helpers.instance import Instance
 from tests.helpers.wait import eventually
 
 #: Appends each batch to a file as a line; then hangs or fails if the files `hold` or `fail` exist.
@@ -48,114 +48,114 @@ def delivered(output: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines() if line] if path.exists() else []
 
 
-def wait_for_delivery(stage: Stage, output: Path, *ids: str) -> None:
+def wait_for_delivery(instance: Instance, output: Path, *ids: str) -> None:
     """Wait until exactly these tasks were delivered, in this order; repetitions count once."""
 
     def found() -> list[str]:
         return list(dict.fromkeys(task["id"] for batch in delivered(output) for task in batch["tasks"]))
 
-    eventually(lambda: found() == list(ids), stage.patience, f"the delivery of {ids}")
+    eventually(lambda: found() == list(ids), instance.timeout, f"the delivery of {ids}")
 
 
-def run(stage: Stage, parent: str = "P") -> str:
-    id = stage.launch("true", parentSessionId=parent)
-    stage.until(id)
+def run(instance: Instance, parent: str = "P") -> str:
+    id = instance.launch("true", parentSessionId=parent)
+    instance.until(id)
     return id
 
 
-def test_command_gets_every_new_batch_once_as_json(stage: Stage, output: Path):
-    stage.up(notification_batch_window_ms=10)
-    ids = [run(stage, parent) for parent in ("P", "Q")]
-    wait_for_delivery(stage, output, *ids)
+def test_command_gets_every_new_batch_once_as_json(instance: Instance, output: Path):
+    instance.up(notification_batch_window_ms=10)
+    ids = [run(instance, parent) for parent in ("P", "Q")]
+    wait_for_delivery(instance, output, *ids)
     assert [(batch["parentSessionId"], batch["type"]) for batch in delivered(output)] == [
         ("P", "background_tasks_batch"),
         ("Q", "background_tasks_batch"),
     ]
     arguments = (output / "arguments").read_text().splitlines()
-    assert arguments[0] == f"1 background task completed successfully.|P|{stage.folder}"
-    stage.say("down")
-    stage.up(notification_batch_window_ms=10)
-    third = run(stage)
-    wait_for_delivery(stage, output, *ids, third)
+    assert arguments[0] == f"1 background task completed successfully.|P|{instance.folder}"
+    instance.check("down")
+    instance.up(notification_batch_window_ms=10)
+    third = run(instance)
+    wait_for_delivery(instance, output, *ids, third)
     assert len(delivered(output)) == 3
 
 
-def test_command_gets_no_internal_environment_variables(stage: Stage, output: Path):
-    stage.up(notification_batch_window_ms=10)
-    wait_for_delivery(stage, output, run(stage))
+def test_command_gets_no_internal_environment_variables(instance: Instance, output: Path):
+    instance.up(notification_batch_window_ms=10)
+    wait_for_delivery(instance, output, run(instance))
     lines = (output / "environment").read_text().splitlines()
-    assert [line for line in lines if line.startswith("BACKBURNER_")] == [f"BACKBURNER_HOME={stage.folder}"]
+    assert [line for line in lines if line.startswith("BACKBURNER_")] == [f"BACKBURNER_HOME={instance.folder}"]
     assert any(line.startswith("PATH=") for line in lines)
 
 
-def test_batch_is_delivered_again_after_a_failure(stage: Stage, output: Path):
+def test_batch_is_delivered_again_after_a_failure(instance: Instance, output: Path):
     (output / "fail").touch()
-    stage.up(notification_batch_window_ms=10)
-    id = run(stage)
-    eventually(lambda: len(delivered(output)) == 2, stage.patience)
-    wait_for_delivery(stage, output, id)
-    assert "on_batch failed (exit code 3)" in stage.home.log.read_text()
+    instance.up(notification_batch_window_ms=10)
+    id = run(instance)
+    eventually(lambda: len(delivered(output)) == 2, instance.timeout)
+    wait_for_delivery(instance, output, id)
+    assert "on_batch failed (exit code 3)" in instance.home.log.read_text()
 
 
-def test_next_flusher_delivers_the_batch_of_a_killed_one(stage: Stage, output: Path):
+def test_next_flusher_delivers_the_batch_of_a_killed_one(instance: Instance, output: Path):
     (output / "hold").touch()
-    stage.up(notification_batch_window_ms=10)
-    id = run(stage)
-    eventually(lambda: len(delivered(output)) == 1, stage.patience)
+    instance.up(notification_batch_window_ms=10)
+    id = run(instance)
+    eventually(lambda: len(delivered(output)) == 1, instance.timeout)
     (output / "hold").unlink()
-    stage.kill("flusher")
-    eventually(lambda: len(delivered(output)) == 2, stage.patience)
-    wait_for_delivery(stage, output, id)
+    instance.kill("flusher")
+    eventually(lambda: len(delivered(output)) == 2, instance.timeout)
+    wait_for_delivery(instance, output, id)
 
 
-def test_hanging_command_does_not_block_other_clients(stage: Stage, output: Path):
+def test_hanging_command_does_not_block_other_clients(instance: Instance, output: Path):
     (output / "hold").touch()
-    stage.up(notification_batch_window_ms=10)
-    first = run(stage)
-    eventually(lambda: len(delivered(output)) == 1, stage.patience)
-    second = run(stage, "Q")
-    assert stage.say("wait", second) == "1 background task completed successfully.\n"
-    assert json.loads(stage.say("status", "--json"))["flusher"] is not None
-    wait_for_delivery(stage, output, first)
-    stage.down()
+    instance.up(notification_batch_window_ms=10)
+    first = run(instance)
+    eventually(lambda: len(delivered(output)) == 1, instance.timeout)
+    second = run(instance, "Q")
+    assert instance.check("wait", second) == "1 background task completed successfully.\n"
+    assert json.loads(instance.check("status", "--json"))["flusher"] is not None
+    wait_for_delivery(instance, output, first)
+    instance.down()
 
 
-def test_missing_command_does_no_harm(stage: Stage, tmp_path: Path):
+def test_missing_command_does_no_harm(instance: Instance, tmp_path: Path):
     configure(["no-such-program-anywhere"])
-    stage.up(notification_batch_window_ms=10)
-    run(stage)
-    eventually(lambda: "on_batch failed (No such file" in stage.home.log.read_text(), stage.patience)
-    run(stage)
+    instance.up(notification_batch_window_ms=10)
+    run(instance)
+    eventually(lambda: "on_batch failed (No such file" in instance.home.log.read_text(), instance.timeout)
+    run(instance)
 
 
-def test_reload_applies_a_new_command_to_later_batches(stage: Stage, tmp_path: Path, output: Path):
+def test_reload_applies_a_new_command_to_later_batches(instance: Instance, tmp_path: Path, output: Path):
     path = Path(os.environ["XDG_CONFIG_HOME"]) / "backburner" / "config.toml"
     text = path.read_text()
     path.write_text("notification_batch_window_ms = 10\n")
-    stage.up()
-    run(stage)
-    stage.say("flush")
+    instance.up()
+    run(instance)
+    instance.check("flush")
     path.write_text(text)
-    stage.say("reload")
-    eventually(lambda: stage.say("config", "show").count("batch-script") == 1, stage.patience)
+    instance.check("reload")
+    eventually(lambda: instance.check("config", "show").count("batch-script") == 1, instance.timeout)
 
     def later_batch_is_delivered() -> bool:
-        run(stage, "later")
+        run(instance, "later")
         return bool(delivered(output))
 
-    eventually(later_batch_is_delivered, stage.patience)
+    eventually(later_batch_is_delivered, instance.timeout)
     assert {batch["parentSessionId"] for batch in delivered(output)} == {"later"}
 
 
 @pytest.mark.parametrize("where", ["backburner.toml", ".backburner/config.toml"])
-def test_command_in_a_file_of_the_checkout_is_refused(stage: Stage, output: Path, where: str):
-    path = stage.folder.parent / where
+def test_command_in_a_file_of_the_checkout_is_refused(instance: Instance, output: Path, where: str):
+    path = instance.folder.parent / where
     path.write_text('on_batch = ["touch", "/tmp/owned"]\n')
-    os.chdir(stage.folder.parent)
-    done = stage.run("config", "check")
+    os.chdir(instance.folder.parent)
+    done = instance.run("config", "check")
     assert done.returncode == 100
     assert done.stdout.startswith(f"{path}: on_batch: expected it in the user's own file alone")
-    assert stage.run("up", "--detach").returncode == 100
+    assert instance.run("up", "--detach").returncode == 100
 
 
 class Opencode(BaseHTTPRequestHandler):
@@ -198,48 +198,50 @@ def opencode() -> Iterator[tuple[type[Opencode], str]]:
 
 
 @pytest.mark.parametrize(("parent", "session"), [("ses_1", "ses_1"), ("cwd:/work", "ses_new")])
-def test_opencode_session_is_prompted_once(live: Stage, opencode, parent, session):
+def test_opencode_session_is_prompted_once(live: Instance, opencode, parent, session):
     handler, url = opencode
     id = run(live, parent)
-    live.say("flush")
+    live.check("flush")
     batch = json.dumps({"parentSessionId": parent, "message": "1 task", "tasks": []})
     for _ in range(2):
-        live.say("wake", "opencode", "--url", url, stdin=batch)
+        live.check("wake", "opencode", "--url", url, stdin=batch)
     ((path, document),) = handler.requests
     assert path == f"/session/{session}/prompt_async"
     assert f"- {id}" in document["parts"][0]["text"]
 
 
-def test_prompt_that_opencode_refuses_is_not_acknowledged(live: Stage, opencode):
+def test_prompt_that_opencode_refuses_is_not_acknowledged(live: Instance, opencode):
     handler, url = opencode
     run(live, "ses_1")
     handler.down = True
     batch = json.dumps({"parentSessionId": "ses_1", "message": "1 task", "tasks": []})
     assert live.run("wake", "opencode", "--url", url, stdin=batch).returncode == 111
     handler.down = False
-    live.say("wake", "opencode", "--url", url, stdin=batch)
+    live.check("wake", "opencode", "--url", url, stdin=batch)
     assert len(handler.requests) == 2
 
 
-def test_parent_that_is_no_opencode_session_is_ignored(live: Stage, opencode):
+def test_parent_that_is_no_opencode_session_is_ignored(live: Instance, opencode):
     handler, url = opencode
     run(live, "other")
-    live.say("wake", "opencode", "--url", url, stdin='{"parentSessionId": "other", "message": "", "tasks": []}')
+    live.check("wake", "opencode", "--url", url, stdin='{"parentSessionId": "other", "message": "", "tasks": []}')
     assert handler.requests == []
 
 
-def test_desktop_is_notified_by_notify_send(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_desktop_is_notified_by_notify_send(instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     program = tmp_path / "notify-send"
     program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/shown\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     task = {"id": "bg-1", "description": "count lines"}
-    stage.say("wake", "desktop", stdin=json.dumps({"parentSessionId": "P", "message": "1 task", "tasks": [task]}))
+    instance.check("wake", "desktop", stdin=json.dumps({"parentSessionId": "P", "message": "1 task", "tasks": [task]}))
     assert (tmp_path / "shown").read_text().splitlines()[-2:] == ["1 task", "count lines"]
     monkeypatch.setenv("PATH", "/nowhere")
-    assert stage.run("wake", "desktop", stdin='{"parentSessionId": "P", "message": "", "tasks": []}').returncode == 100
+    assert (
+        instance.run("wake", "desktop", stdin='{"parentSessionId": "P", "message": "", "tasks": []}').returncode == 100
+    )
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no"])
-def test_input_that_is_no_batch_is_refused(stage: Stage, text: str):
-    assert stage.run("wake", "desktop", stdin=text).returncode == 2
+def test_input_that_is_no_batch_is_refused(instance: Instance, text: str):
+    assert instance.run("wake", "desktop", stdin=text).returncode == 2

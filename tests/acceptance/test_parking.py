@@ -19,8 +19,9 @@ from backburner.ipc.store import parking
 from backburner.ipc.store.interface import QueueStore
 from backburner.ipc.store.parking import pipe_of
 from tests.acceptance.conftest import BRISK
+from tests.helpers.instance import TIMEOUT, Instance
 from tests.helpers.places import IMPORT_ROOT
-from tests.helpers.stage import PATIENCE, Stage, kill
+from tests.helpers.processes import kill
 from tests.helpers.wait import eventually
 
 LAUNCH = """
@@ -36,33 +37,33 @@ Queue(SqliteStore(Home(Path(sys.argv[1]))), BackgroundConfig()).launch(LaunchInp
 
 
 @pytest.fixture
-def parked(stage: Stage) -> Stage:
+def parked(instance: Instance) -> Instance:
     """A home whose only worker waits in the only slot of its group, for longer than a test takes."""
-    return wait_in_slot(stage.up(**BRISK, default_concurrency=1, max_workers=1, worker_idle_s=PATIENCE))
+    return wait_in_slot(instance.up(**BRISK, default_concurrency=1, max_workers=1, worker_idle_s=TIMEOUT))
 
 
-def wait_in_slot(stage: Stage, *keys: str) -> Stage:
+def wait_in_slot(instance: Instance, *keys: str) -> Instance:
     """Run a task of each key; return when their workers are parked."""
     for key in keys or ("command",):
-        assert stage.result("true", concurrencyKey=key).status == "completed"
-    eventually(lambda: len(slots(stage).parked()) == max(1, len(keys)), PATIENCE, "workers to be parked")
-    return stage
+        assert instance.result("true", concurrencyKey=key).status == "completed"
+    eventually(lambda: len(slots(instance).parked()) == max(1, len(keys)), TIMEOUT, "workers to be parked")
+    return instance
 
 
-def slots(stage: Stage) -> QueueStore:
-    return stage.database.queue
+def slots(instance: Instance) -> QueueStore:
+    return instance.database.queue
 
 
-def worker(stage: Stage) -> int:
+def worker(instance: Instance) -> int:
     """Return the number of the parked worker."""
-    (owner,) = slots(stage).parked()
+    (owner,) = slots(instance).parked()
     return owner
 
 
 @contextmanager
-def stopped(stage: Stage) -> Iterator[None]:
+def stopped(instance: Instance) -> Iterator[None]:
     """Stop the supervisor meanwhile."""
-    supervisor = stage.pid_of("supervisor")
+    supervisor = instance.pid_of("supervisor")
     os.kill(supervisor, signal.SIGSTOP)
     try:
         yield
@@ -70,30 +71,30 @@ def stopped(stage: Stage) -> Iterator[None]:
         os.kill(supervisor, signal.SIGCONT)
 
 
-def attempts(stage: Stage, id: str) -> list[int]:
-    return [event["attempt"] for event in stage.events() if event.get("taskId") == id and "attempt" in event]
+def attempts(instance: Instance, id: str) -> list[int]:
+    return [event["attempt"] for event in instance.events() if event.get("taskId") == id and "attempt" in event]
 
 
-def test_launch_starts_in_a_parked_slot_without_the_supervisor(parked: Stage):
+def test_launch_starts_in_a_parked_slot_without_the_supervisor(parked: Instance):
     with stopped(parked):
         assert [parked.result("echo", str(at)).result for at in range(3)] == ["0", "1", "2"]
         assert parked.result("cat", stdin="hello").result == "hello"
 
 
-def test_task_whose_message_could_not_be_sent_is_found(parked: Stage):
+def test_task_whose_message_could_not_be_sent_is_found(parked: Instance):
     (parked.folder / f"{pipe_of(worker(parked))}.wake").unlink()
     with stopped(parked):
         assert parked.result("true").status == "completed"
 
 
-def test_task_whose_message_is_lost_is_found(parked: Stage, monkeypatch: pytest.MonkeyPatch):
+def test_task_whose_message_is_lost_is_found(parked: Instance, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parking, "send", lambda *_: True)
     with stopped(parked):
         assert parked.result("true").status == "completed"
 
 
 @pytest.mark.parametrize("edge", ["before", "after"])
-def test_task_of_a_launcher_that_dies_at_the_send_runs_once(parked: Stage, tmp_path: Path, edge: str):
+def test_task_of_a_launcher_that_dies_at_the_send_runs_once(parked: Instance, tmp_path: Path, edge: str):
     where = f"command wake.send@send {edge}"
     (tmp_path / "order").write_text(json.dumps({"token": "t", "kill": where, "nth": 1}))
     environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IMPORT_ROOT)}
@@ -103,13 +104,13 @@ def test_task_of_a_launcher_that_dies_at_the_send_runs_once(parked: Stage, tmp_p
     assert attempts(parked, "dies") == [1]
 
 
-def test_killed_parked_worker_is_replaced(parked: Stage):
+def test_killed_parked_worker_is_replaced(parked: Instance):
     kill(parked.status()["workers"][0]["pid"])
-    eventually(lambda: not slots(parked).parked(), PATIENCE, "the worker's slot to be free")
+    eventually(lambda: not slots(parked).parked(), TIMEOUT, "the worker's slot to be free")
     assert parked.result("true").status == "completed"
 
 
-def test_task_claimed_for_a_dead_worker_goes_back_to_the_queue_and_runs(parked: Stage):
+def test_task_claimed_for_a_dead_worker_goes_back_to_the_queue_and_runs(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
     with stopped(parked):
         os.kill(pid, signal.SIGKILL)
@@ -119,7 +120,7 @@ def test_task_claimed_for_a_dead_worker_goes_back_to_the_queue_and_runs(parked: 
     assert (task.status, task.attempt, len(parked.ends(id))) == ("completed", 1, 1)
 
 
-def test_task_claimed_for_a_worker_that_died_with_the_supervisor_runs_after_the_next_start(parked: Stage):
+def test_task_claimed_for_a_worker_that_died_with_the_supervisor_runs_after_the_next_start(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
     os.kill(pid, signal.SIGSTOP)
     parked.kill("supervisor")
@@ -131,9 +132,9 @@ def test_task_claimed_for_a_worker_that_died_with_the_supervisor_runs_after_the_
     assert (task.status, task.attempt, len(parked.ends(id))) == ("completed", 1, 1)
 
 
-def test_parked_worker_leaves_with_a_supervisor_that_is_killed(parked: Stage):
+def test_parked_worker_leaves_with_a_supervisor_that_is_killed(parked: Instance):
     parked.kill("supervisor")
-    eventually(lambda: not parked.status()["workers"], PATIENCE, "the worker to leave")
+    eventually(lambda: not parked.status()["workers"], TIMEOUT, "the worker to leave")
     assert slots(parked).parked() == {}
     id = parked.launch("true")
     assert parked.task(id).status == "pending"
@@ -141,7 +142,7 @@ def test_parked_worker_leaves_with_a_supervisor_that_is_killed(parked: Stage):
     assert parked.until(id).status == "completed"
 
 
-def test_worker_that_was_claimed_for_before_it_left_runs_the_task(parked: Stage):
+def test_worker_that_was_claimed_for_before_it_left_runs_the_task(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
     os.kill(pid, signal.SIGSTOP)
     parked.kill("supervisor")
@@ -150,7 +151,7 @@ def test_worker_that_was_claimed_for_before_it_left_runs_the_task(parked: Stage)
     assert parked.until(id).status == "completed"
 
 
-def test_cancel_of_a_task_claimed_for_a_stopped_worker_counts(parked: Stage):
+def test_cancel_of_a_task_claimed_for_a_stopped_worker_counts(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
     os.kill(pid, signal.SIGSTOP)
     id = parked.launch("sleep", "60")
@@ -159,42 +160,42 @@ def test_cancel_of_a_task_claimed_for_a_stopped_worker_counts(parked: Stage):
     assert parked.until(id).status == "cancelled"
 
 
-def test_group_with_a_parked_worker_can_be_paused(parked: Stage):
-    parked.say("pause", "command")
+def test_group_with_a_parked_worker_can_be_paused(parked: Instance):
+    parked.check("pause", "command")
     id = parked.launch("true")
     assert parked.result("true", concurrencyKey="other").status == "completed"
     assert parked.task(id).status == "pending"
-    parked.say("resume", "command")
+    parked.check("resume", "command")
     assert parked.until(id).status == "completed"
 
 
-def test_limit_of_a_group_with_parked_workers_can_be_lowered(stage: Stage, tmp_path: Path):
-    stage.up(**BRISK, default_concurrency=2, worker_idle_s=PATIENCE)
+def test_limit_of_a_group_with_parked_workers_can_be_lowered(instance: Instance, tmp_path: Path):
+    instance.up(**BRISK, default_concurrency=2, worker_idle_s=TIMEOUT)
     pipes = [tmp_path / "first", tmp_path / "second"]
     for pipe in pipes:
         os.mkfifo(pipe)
-        stage.launch("sh", "-c", f"read line < {pipe}")
-    eventually(lambda: stage.key("command")["running"] == 2, PATIENCE, "both to run")
+        instance.launch("sh", "-c", f"read line < {pipe}")
+    eventually(lambda: instance.key("command")["running"] == 2, TIMEOUT, "both to run")
     for pipe in pipes:
         pipe.write_text("go\n")
-    eventually(lambda: len(slots(stage).parked()) == 2, PATIENCE, "both workers to be parked")
-    stage.say("limit", "command", "1")
-    first = stage.sleeper()
-    second = stage.launch("true")
-    assert stage.result("true", concurrencyKey="other").status == "completed"
-    assert (stage.task(first).status, stage.task(second).status) == ("running", "pending")
-    stage.queue.cancel(first)
-    assert stage.until(second).status == "completed"
+    eventually(lambda: len(slots(instance).parked()) == 2, TIMEOUT, "both workers to be parked")
+    instance.check("limit", "command", "1")
+    first = instance.launch_sleeper()
+    second = instance.launch("true")
+    assert instance.result("true", concurrencyKey="other").status == "completed"
+    assert (instance.task(first).status, instance.task(second).status) == ("running", "pending")
+    instance.queue.cancel(first)
+    assert instance.until(second).status == "completed"
 
 
-def test_only_worker_serves_another_group_while_parked(parked: Stage):
+def test_only_worker_serves_another_group_while_parked(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
     for key in ("other", "command", "third"):
         assert parked.result("true", concurrencyKey=key).status == "completed"
     assert [one["pid"] for one in parked.status()["workers"]] == [pid]
 
 
-def test_order_is_kept_when_many_tasks_are_launched_at_once(parked: Stage):
+def test_order_is_kept_when_many_tasks_are_launched_at_once(parked: Instance):
     many = [LaunchInput(command=("true",), priority=priority) for priority in (0, 0, 5)]
     low, next_, high = (one.id for one in parked.queue.launch_many(many))
     for id in (low, next_, high):
@@ -203,27 +204,27 @@ def test_order_is_kept_when_many_tasks_are_launched_at_once(parked: Stage):
     assert started == [high, low, next_]
 
 
-def test_parked_worker_is_shown_idle(parked: Stage):
-    (shown,) = json.loads(parked.say("status", "--json"))["workers"]
+def test_parked_worker_is_shown_idle(parked: Instance):
+    (shown,) = json.loads(parked.check("status", "--json"))["workers"]
     assert (shown["concurrencyKey"], shown["slot"], shown["taskId"]) == (None, None, None)
 
 
-def test_parked_worker_leaves_when_its_time_is_over(stage: Stage):
-    stage.up(**BRISK, worker_idle_s=0.1)
-    assert stage.result("true").status == "completed"
-    eventually(lambda: not stage.status()["workers"], PATIENCE, "the worker to leave")
-    assert slots(stage).parked() == {}
-    assert stage.result("true").status == "completed"
+def test_parked_worker_leaves_when_its_time_is_over(instance: Instance):
+    instance.up(**BRISK, worker_idle_s=0.1)
+    assert instance.result("true").status == "completed"
+    eventually(lambda: not instance.status()["workers"], TIMEOUT, "the worker to leave")
+    assert slots(instance).parked() == {}
+    assert instance.result("true").status == "completed"
 
 
-def test_reload_and_restart_find_a_parked_worker(parked: Stage):
-    parked.say("reload")
+def test_reload_and_restart_find_a_parked_worker(parked: Instance):
+    parked.check("reload")
     assert parked.result("true").status == "completed"
-    parked.say("restart")
+    parked.check("restart")
     assert parked.result("true").status == "completed"
 
 
-def test_down_ends_parked_workers(parked: Stage):
+def test_down_ends_parked_workers(parked: Instance):
     assert parked.run("down").returncode == 0
     assert parked.status()["workers"] == []
     assert slots(parked).parked() == {}

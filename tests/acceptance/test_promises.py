@@ -16,21 +16,24 @@ from backburner.ipc.api.control import program
 from backburner.ipc.home import Home
 from backburner.ipc.machine.identity import Identity
 from tests.acceptance.conftest import BRISK
-from tests.helpers.stage import FOREVER, PATIENCE, Stage, kill, lives
+from tests.helpers.instance import FOREVER, TIMEOUT, Instance
+from tests.helpers.processes import is_alive, kill
+from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
-from tests.helpers.yard import Yard
 
 LAUNCH = "import subprocess, sys; subprocess.run(sys.argv[1:], check=True); import signal; signal.pause()"
 
 
-def command(stage: Stage, *words: str) -> list[str]:
-    return program("--home", str(stage.folder), *words)
+def command(instance: Instance, *words: str) -> list[str]:
+    return program("--home", str(instance.folder), *words)
 
 
 # work outlives who asked for it
 
 
-def test_work_goes_on_when_the_session_that_launched_it_is_killed_with_all_its_processes(live: Stage, tmp_path: Path):
+def test_work_goes_on_when_the_session_that_launched_it_is_killed_with_all_its_processes(
+    live: Instance, tmp_path: Path
+):
     go = tmp_path / "go"
     os.mkfifo(go)
     launch = command(live, "launch", "--parent", "p", "--", "sh", "-c", f"cat {go}")
@@ -47,29 +50,29 @@ def test_work_goes_on_when_the_session_that_launched_it_is_killed_with_all_its_p
     assert live.batches("p", 1)[0]["allComplete"] is True
 
 
-def test_what_a_task_launches_is_a_task_of_its_own_and_outlives_it(shared: Stage):
+def test_what_a_task_launches_is_a_task_of_its_own_and_outlives_it(shared: Instance):
     launch = command(shared, "launch", "--parent", "me", "--", *FOREVER)
     outer = shared.result(*launch)
     assert (outer.status, outer.leftovers) == ("completed", 0)
     inner = outer.result or ""
-    assert lives(shared.pid(inner))
-    shared.say("cancel", inner)
+    assert is_alive(shared.pid(inner))
+    shared.check("cancel", inner)
 
 
 # a task that waits for the slot that it has itself
 
 
-def test_a_task_is_not_left_waiting_for_one_that_needs_its_own_slot(live: Stage):
-    live.say("limit", "one", "1")
+def test_a_task_is_not_left_waiting_for_one_that_needs_its_own_slot(live: Instance):
+    live.check("limit", "one", "1")
     inner = command(live, "run", "--key", "one", "--", "true")
     outer = live.result(*inner, concurrencyKey="one")
     assert (outer.status, outer.exit_code) == ("error", 5)
     assert "--key" in (outer.error or "")
-    assert [task["status"] for task in json.loads(live.say("list", "--json"))] == ["cancelled", "error"]
+    assert [task["status"] for task in json.loads(live.check("list", "--json"))] == ["cancelled", "error"]
 
 
-def test_a_task_that_waits_in_python_for_its_own_slot_is_told_so(live: Stage, tmp_path: Path):
-    live.say("limit", "one", "1")
+def test_a_task_that_waits_in_python_for_its_own_slot_is_told_so(live: Instance, tmp_path: Path):
+    live.check("limit", "one", "1")
     (tmp_path / "asks.py").write_text(
         "from backburner import BackgroundManager\n"
         "def ask():\n"
@@ -81,7 +84,7 @@ def test_a_task_that_waits_in_python_for_its_own_slot_is_told_so(live: Stage, tm
     assert "MoveNotAllowed" in (task.error or "")
 
 
-def test_a_task_may_wait_for_one_that_has_another_slot(shared: Stage):
+def test_a_task_may_wait_for_one_that_has_another_slot(shared: Instance):
     outer = shared.result(*command(shared, "run", "--key", "another", "--", "echo", "hi"), concurrencyKey="two")
     assert (outer.status, outer.result) == ("completed", "hi")
 
@@ -89,56 +92,56 @@ def test_a_task_may_wait_for_one_that_has_another_slot(shared: Stage):
 # proof of death, never age
 
 
-def test_a_worker_that_is_stopped_for_long_keeps_its_task_over_a_new_supervisor(stage: Stage, tmp_path: Path):
-    stage.up(**BRISK, default_concurrency=1)
+def test_a_worker_that_is_stopped_for_long_keeps_its_task_over_a_new_supervisor(instance: Instance, tmp_path: Path):
+    instance.up(**BRISK, default_concurrency=1)
     go = tmp_path / "go"
     os.mkfifo(go)
-    id = stage.launch("sh", "-c", f"cat {go}")
-    worker = stage.worker_of(id)
-    stage.pid(id)
+    id = instance.launch("sh", "-c", f"cat {go}")
+    worker = instance.worker_of(id)
+    instance.pid(id)
     os.kill(worker, signal.SIGSTOP)
-    after = stage.launch("true")
-    stage.kill("supervisor")
-    stage.up(**BRISK, default_concurrency=1)
-    stage.result("true", concurrencyKey="other")
-    assert (stage.task(id).status, stage.task(after).status) == ("running", "pending")
+    after = instance.launch("true")
+    instance.kill("supervisor")
+    instance.up(**BRISK, default_concurrency=1)
+    instance.result("true", concurrencyKey="other")
+    assert (instance.task(id).status, instance.task(after).status) == ("running", "pending")
     os.kill(worker, signal.SIGCONT)
     go.write_text("done")
-    assert stage.until(id).result == "done"
-    assert (stage.task(id).attempt, len(stage.ends(id))) == (1, 1)
-    assert stage.until(after).status == "completed"
+    assert instance.until(id).result == "done"
+    assert (instance.task(id).attempt, len(instance.ends(id))) == (1, 1)
+    assert instance.until(after).status == "completed"
 
 
-def test_a_number_that_is_another_process_now_is_nobodys_worker_and_is_left_alone(home: Path, stage: Stage):
-    with Yard(home) as yard:  # its worker has the number of this very process, which started later
-        id = yard.launch(parent_session_id="p")
-        assert yard.claim() is not None
-    stage.up(**BRISK)
-    task = stage.until(id, "error", "completed")
+def test_a_number_that_is_another_process_now_is_nobodys_worker_and_is_left_alone(home: Path, instance: Instance):
+    with QueueDatabase(home) as queue_db:  # its worker has the number of this very process, which started later
+        id = queue_db.launch(parent_session_id="p")
+        assert queue_db.claim() is not None
+    instance.up(**BRISK)
+    task = instance.until(id, "error", "completed")
     assert task.status == "completed"  # it was never started: back to the queue, and run
-    assert len(stage.ends(id)) == 1
+    assert len(instance.ends(id)) == 1
     assert Identity.mine().alive()
 
 
-def test_the_dead_are_buried_before_anything_is_claimed(stage: Stage, tmp_path: Path):
-    stage.up(**BRISK, default_concurrency=1)
-    running = stage.launch(*FOREVER, concurrencyKey="one")
-    pid, worker = stage.pid(running), stage.worker_of(running)
-    waiting = stage.launch("true", concurrencyKey="one")
-    other = stage.launch("sh", "-c", f"kill -0 {pid} 2>/dev/null; echo $?", concurrencyKey="two", delayMs=1500)
-    stage.kill("supervisor")
+def test_the_dead_are_buried_before_anything_is_claimed(instance: Instance, tmp_path: Path):
+    instance.up(**BRISK, default_concurrency=1)
+    running = instance.launch(*FOREVER, concurrencyKey="one")
+    pid, worker = instance.pid(running), instance.worker_of(running)
+    waiting = instance.launch("true", concurrencyKey="one")
+    other = instance.launch("sh", "-c", f"kill -0 {pid} 2>/dev/null; echo $?", concurrencyKey="two", delayMs=1500)
+    instance.kill("supervisor")
     kill(worker)
-    stage.up(**BRISK, default_concurrency=1)
-    assert stage.until(waiting).status == "completed"
-    told = [(event["type"].rpartition("_")[2], event.get("taskId")) for event in stage.events()]
+    instance.up(**BRISK, default_concurrency=1)
+    assert instance.until(waiting).status == "completed"
+    told = [(event["type"].rpartition("_")[2], event.get("taskId")) for event in instance.events()]
     assert told.index(("completed", running)) < told.index(("started", waiting))
-    assert stage.until(other).result == "1"
+    assert instance.until(other).result == "1"
 
 
 # lost hints
 
 
-def test_a_launch_whose_hint_is_lost_is_found_all_the_same(live: Stage, monkeypatch: pytest.MonkeyPatch):
+def test_a_launch_whose_hint_is_lost_is_found_all_the_same(live: Instance, monkeypatch: pytest.MonkeyPatch):
     live.result("true")
     with monkeypatch.context() as patch:
         patch.setattr(Home, "wake", lambda *_: False)
@@ -151,20 +154,20 @@ def test_a_launch_whose_hint_is_lost_is_found_all_the_same(live: Stage, monkeypa
 # verbs that are said twice, or at once
 
 
-def test_to_stop_wins_over_to_start(stage: Stage):
+def test_to_stop_wins_over_to_start(instance: Instance):
     for _ in range(3):
         with subprocess.Popen(
-            command(stage, "up"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+            command(instance, "up"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
         ) as starting:
-            eventually(lambda: stage.folder.joinpath("supervisor.lock").exists(), PATIENCE)
+            eventually(lambda: instance.folder.joinpath("supervisor.lock").exists(), TIMEOUT)
             os.kill(starting.pid, signal.SIGTERM)
-            starting.wait(PATIENCE)
-        eventually(lambda: stage.run("down").returncode in (0, 4), PATIENCE)
-        assert (stage.status()["supervisor"], stage.status()["flusher"]) == (None, None)
+            starting.wait(TIMEOUT)
+        eventually(lambda: instance.run("down").returncode in (0, 4), TIMEOUT)
+        assert (instance.status()["supervisor"], instance.status()["flusher"]) == (None, None)
 
 
-def test_what_is_said_twice_is_done_once(live: Stage):
-    id = live.sleeper(parentSessionId="p")
+def test_what_is_said_twice_is_done_once(live: Instance):
+    id = live.launch_sleeper(parentSessionId="p")
     assert live.run("cancel", id).returncode == 0
     assert live.run("cancel", id).returncode == 5
     assert live.run("pause", "opus").returncode == live.run("pause", "opus").returncode == 0
@@ -178,19 +181,19 @@ def test_what_is_said_twice_is_done_once(live: Stage):
 
 
 def test_a_task_is_reached_by_its_id_from_wherever_and_however_long_its_launcher_is_gone(
-    live: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    live: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     id = live.result("echo", "hi", parentSessionId="gone").id
     live.down()
     monkeypatch.chdir(tmp_path)
-    assert live.say("output", id[3:11]) == "hi\n"
-    assert json.loads(live.say("show", "--json", id))["parentSessionId"] == "gone"
+    assert live.check("output", id[3:11]) == "hi\n"
+    assert json.loads(live.check("show", "--json", id))["parentSessionId"] == "gone"
 
 
 # a crowd of writers
 
 
-def test_launchers_that_come_all_at_once_are_all_served(live: Stage):
+def test_launchers_that_come_all_at_once_are_all_served(live: Instance):
     launchers = [
         subprocess.Popen(
             command(live, "launch", "--from-file", "-"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -198,7 +201,7 @@ def test_launchers_that_come_all_at_once_are_all_served(live: Stage):
         for _ in range(6)
     ]
     line = json.dumps({"command": ["true"], "parentSessionId": "p"}) + "\n"
-    ids = [one.communicate(line * 20, timeout=PATIENCE)[0].split() for one in launchers]
+    ids = [one.communicate(line * 20, timeout=TIMEOUT)[0].split() for one in launchers]
     assert [one.returncode for one in launchers] == [0] * 6
     assert [len(one) for one in ids] == [20] * 6
     assert len({id for one in ids for id in one}) == 120
@@ -210,7 +213,7 @@ def test_launchers_that_come_all_at_once_are_all_served(live: Stage):
 # large tasks
 
 
-def test_of_tasks_with_much_to_tell_each_is_told_once(live: Stage):
+def test_of_tasks_with_much_to_tell_each_is_told_once(live: Instance):
     much = {"x": "y" * 700_000}
     ids = [live.launch("true", metadata=much, parentSessionId="large", concurrencyKey="large") for _ in range(5)]
     told = [task["id"] for batch in live.batches("large", len(ids)) for task in batch["tasks"]]

@@ -19,8 +19,10 @@ from backburner.ipc.bus.client import Client
 from backburner.ipc.errors import NoSupervisor
 from backburner.ipc.store.sqlite.file.database import SCHEMA
 from tests.acceptance.conftest import BRISK
+from tests.helpers.instance import FOREVER, TIMEOUT, Instance
+from tests.helpers.journals import wait_for_numbers
 from tests.helpers.places import IPC
-from tests.helpers.stage import FOREVER, PATIENCE, Stage, gone, kill, lives, numbers
+from tests.helpers.processes import are_gone, is_alive, kill
 from tests.helpers.wait import eventually
 
 #: Runs until a file appears, then ends with what is in it.
@@ -39,9 +41,9 @@ def until(path: Path) -> tuple[str, ...]:
 class Ear(threading.Thread):
     """A subscriber that remembers what it heard."""
 
-    def __init__(self, stage: Stage, parent: str) -> None:
+    def __init__(self, instance: Instance, parent: str) -> None:
         super().__init__(daemon=True)
-        self.client = Client(stage.home)
+        self.client = Client(instance.home)
         self.heard: list[tuple[int, str]] = []
         self._parent = parent
 
@@ -53,60 +55,60 @@ class Ear(threading.Thread):
         return sum(kind == "background_task_completed" for _, kind in self.heard)
 
 
-def test_there_is_nothing_to_restart_where_nothing_runs(stage: Stage):
+def test_there_is_nothing_to_restart_where_nothing_runs(instance: Instance):
     with pytest.raises(NoSupervisor):
-        control.restart(stage.home)
-    assert stage.run("restart").returncode == 4
+        control.restart(instance.home)
+    assert instance.run("restart").returncode == 4
 
 
-def test_five_tasks_run_on_and_their_parent_misses_nothing(stage: Stage, tmp_path: Path):
-    stage.up(**BRISK, default_concurrency=8)
-    ids = [stage.launch(*until(tmp_path / "go"), parentSessionId="p") for _ in range(5)]
-    pids = [stage.pid(id) for id in ids]
-    ear = Ear(stage, "p")
+def test_five_tasks_run_on_and_their_parent_misses_nothing(instance: Instance, tmp_path: Path):
+    instance.up(**BRISK, default_concurrency=8)
+    ids = [instance.launch(*until(tmp_path / "go"), parentSessionId="p") for _ in range(5)]
+    pids = [instance.pid(id) for id in ids]
+    ear = Ear(instance, "p")
     ear.start()
-    eventually(lambda: len(ear.heard) >= 5, PATIENCE)
-    stage.say("restart")
-    assert all(map(lives, pids))
-    assert {worker["adopted"] for worker in stage.status()["workers"] if worker["taskId"]} == {True}
+    eventually(lambda: len(ear.heard) >= 5, TIMEOUT)
+    instance.check("restart")
+    assert all(map(is_alive, pids))
+    assert {worker["adopted"] for worker in instance.status()["workers"] if worker["taskId"]} == {True}
     (tmp_path / "go").write_text("went")
-    assert [stage.until(id).result for id in ids] == ["went"] * 5
-    last = stage.launch("true", parentSessionId="p")
-    stage.until(last)
-    eventually(lambda: ear.ends() == 6, PATIENCE)
-    told = [(event["seq"], event["type"]) for event in stage.events("p")]
-    eventually(lambda: ear.heard[-1][0] >= told[-1][0], PATIENCE)
+    assert [instance.until(id).result for id in ids] == ["went"] * 5
+    last = instance.launch("true", parentSessionId="p")
+    instance.until(last)
+    eventually(lambda: ear.ends() == 6, TIMEOUT)
+    told = [(event["seq"], event["type"]) for event in instance.events("p")]
+    eventually(lambda: ear.heard[-1][0] >= told[-1][0], TIMEOUT)
     assert ear.heard[: len(told)] == told
     ear.client.close()
     ear.join()
 
 
-def test_the_process_stays_and_all_it_needs_is_new(live: Stage):
+def test_the_process_stays_and_all_it_needs_is_new(live: Instance):
     before = {role: live.pid_of(role) for role in ("supervisor", "forkServer", "flusher")}
     since = live.status()["supervisor"]["startedAt"]
-    live.say("restart")
+    live.check("restart")
     after = {role: live.pid_of(role) for role in before}
     assert after["supervisor"] == before["supervisor"]
     assert live.status()["supervisor"]["startedAt"] > since
     assert after["forkServer"] != before["forkServer"]
     assert after["flusher"] != before["flusher"]
-    eventually(lambda: gone([before["forkServer"], before["flusher"]]), PATIENCE)
+    eventually(lambda: are_gone([before["forkServer"], before["flusher"]]), TIMEOUT)
     assert live.result("echo", "hi").result == "hi"
 
 
-def test_what_flags_said_is_said_to_the_successor(stage: Stage):
-    stage.up(**BRISK, default_concurrency=7)
-    stage.say("restart")
-    stage.result("true")
-    assert stage.key("command")["limit"] == 7
+def test_what_flags_said_is_said_to_the_successor(instance: Instance):
+    instance.up(**BRISK, default_concurrency=7)
+    instance.check("restart")
+    instance.result("true")
+    assert instance.key("command")["limit"] == 7
 
 
-def test_launches_are_accepted_all_the_while(stage: Stage):
-    stage.up(**BRISK, default_concurrency=8)
+def test_launches_are_accepted_all_the_while(instance: Instance):
+    instance.up(**BRISK, default_concurrency=8)
     over, ids = threading.Event(), []
 
     def launch() -> None:
-        with Stage(stage.folder) as other:
+        with Instance(instance.folder) as other:
             while not over.is_set():
                 ids.append(other.launch("true"))
                 over.wait(0.02)
@@ -114,32 +116,32 @@ def test_launches_are_accepted_all_the_while(stage: Stage):
     launcher = threading.Thread(target=launch)
     launcher.start()
     try:
-        stage.say("restart")
+        instance.check("restart")
     finally:
         over.set()
         launcher.join()
     assert len(ids) > 5
-    assert {stage.until(id).status for id in ids} == {"completed"}
+    assert {instance.until(id).status for id in ids} == {"completed"}
 
 
-def test_an_adopted_task_is_cancelled_after_a_restart(live: Stage):
-    id = live.sleeper()
+def test_an_adopted_task_is_cancelled_after_a_restart(live: Instance):
+    id = live.launch_sleeper()
     pid = live.pid(id)
-    live.say("restart")
-    live.say("cancel", id)
-    assert gone([pid])
+    live.check("restart")
+    live.check("cancel", id)
+    assert are_gone([pid])
     assert live.task(id).status == "cancelled"
 
 
-def test_the_old_fork_server_leaves_when_its_last_worker_has(live: Stage, tmp_path: Path):
+def test_the_old_fork_server_leaves_when_its_last_worker_has(live: Instance, tmp_path: Path):
     id = live.launch(*until(tmp_path / "go"))
     live.pid(id)
     fork_server = live.pid_of("forkServer")
-    live.say("restart")
-    assert lives(fork_server)
+    live.check("restart")
+    assert is_alive(fork_server)
     (tmp_path / "go").write_text("on")
     live.until(id)
-    eventually(lambda: not lives(fork_server), PATIENCE)
+    eventually(lambda: not is_alive(fork_server), TIMEOUT)
     assert list(live.folder.glob("forkserver-*")) == []
 
 
@@ -156,18 +158,18 @@ signal.pause()
 """
 
 
-def test_a_worker_that_dies_under_the_old_fork_server_leaves_no_stray(live: Stage, tmp_path: Path):
+def test_a_worker_that_dies_under_the_old_fork_server_leaves_no_stray(live: Instance, tmp_path: Path):
     id = live.launch(sys.executable, "-S", "-c", BARE, str(tmp_path / "pid"))
-    (stray,) = numbers(tmp_path / "pid", 1)
+    (stray,) = wait_for_numbers(tmp_path / "pid", 1)
     worker = live.worker_of(id)
-    live.say("restart")
+    live.check("restart")
     kill(worker)
     task = live.until(id)
     assert (task.status, task.error_kind) == ("error", "lost")
-    eventually(lambda: gone([stray]), PATIENCE)
+    eventually(lambda: are_gone([stray]), TIMEOUT)
 
 
-def test_a_restart_into_a_broken_configuration_is_refused_and_changes_nothing(live: Stage):
+def test_a_restart_into_a_broken_configuration_is_refused_and_changes_nothing(live: Instance):
     (live.folder / "config.toml").write_text("nonsense = 1\n")
     pid, flusher = live.pid_of("supervisor"), live.pid_of("flusher")
     assert live.run("restart").returncode == 100
@@ -175,14 +177,14 @@ def test_a_restart_into_a_broken_configuration_is_refused_and_changes_nothing(li
     assert live.result("true").status == "completed"
 
 
-def test_two_restarts_in_a_row_leave_nobody_behind(live: Stage):
+def test_two_restarts_in_a_row_leave_nobody_behind(live: Instance):
     id = live.launch(*FOREVER)
     live.pid(id)
     for _ in range(2):
-        live.say("restart")
+        live.check("restart")
     live.down(now=True)
     assert live.until(id).error_kind == "interrupted"
-    eventually(lambda: list(live.folder.glob("forkserver-*")) == [], PATIENCE)
+    eventually(lambda: list(live.folder.glob("forkserver-*")) == [], TIMEOUT)
     assert os.path.exists(live.folder / "backburner.db")
 
 
@@ -223,26 +225,26 @@ def change(path: Path, was: str, becomes: str) -> None:
 
 
 def test_a_release_with_a_newer_schema_takes_over_while_tasks_run_on(
-    stage: Stage, tmp_path: Path, newer: Callable[..., subprocess.CompletedProcess[str]]
+    instance: Instance, tmp_path: Path, newer: Callable[..., subprocess.CompletedProcess[str]]
 ):
-    stage.up(**BRISK, default_concurrency=2)
-    running = [stage.launch(*until(tmp_path / "go"), parentSessionId="p", retries=1) for _ in range(2)]
-    pids = [stage.pid(id) for id in running]
-    waiting = stage.launch("echo", "next", parentSessionId="p")
-    restarted = newer(stage.folder, "restart")
+    instance.up(**BRISK, default_concurrency=2)
+    running = [instance.launch(*until(tmp_path / "go"), parentSessionId="p", retries=1) for _ in range(2)]
+    pids = [instance.pid(id) for id in running]
+    waiting = instance.launch("echo", "next", parentSessionId="p")
+    restarted = newer(instance.folder, "restart")
     assert restarted.returncode == 0, restarted.stderr
-    assert all(map(lives, pids))
-    assert {worker["adopted"] for worker in stage.status()["workers"] if worker["taskId"]} == {True}
-    old = stage.run("list")
+    assert all(map(is_alive, pids))
+    assert {worker["adopted"] for worker in instance.status()["workers"] if worker["taskId"]} == {True}
+    old = instance.run("list")
     assert (old.returncode, "upgrade" in old.stderr) == (100, True)
     (tmp_path / "go").write_text("went")
-    assert [stage.until(id).result for id in running] == ["went"] * 2
-    assert stage.until(waiting).result == "next"
-    launched = newer(stage.folder, "run", "--", "echo", "hi")
+    assert [instance.until(id).result for id in running] == ["went"] * 2
+    assert instance.until(waiting).result == "next"
+    launched = newer(instance.folder, "run", "--", "echo", "hi")
     assert (launched.returncode, launched.stdout) == (0, "hi\n"), launched.stderr
-    assert sum(batch["count"] for batch in stage.batches("p", 3)) == 3
-    assert all(len(stage.ends(id)) == 1 and stage.task(id).attempt == 1 for id in running)
-    with closing(sqlite3.connect(stage.home.database)) as raw:
+    assert sum(batch["count"] for batch in instance.batches("p", 3)) == 3
+    assert all(len(instance.ends(id)) == 1 and instance.task(id).attempt == 1 for id in running)
+    with closing(sqlite3.connect(instance.home.database)) as raw:
         assert raw.execute("PRAGMA user_version").fetchone() == (SCHEMA + 1,)
         assert raw.execute("SELECT DISTINCT invented FROM tasks").fetchall() == [("tomorrow",)]
-    assert newer(stage.folder, "down").returncode == 0
+    assert newer(instance.folder, "down").returncode == 0

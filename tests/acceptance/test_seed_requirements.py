@@ -31,8 +31,8 @@ from backburner import (
 )
 from backburner.ipc import clock
 from backburner.ipc.home import Home
+from tests.helpers.instance import FOREVER, TIMEOUT, Instance
 from tests.helpers.places import IMPORT_ROOT
-from tests.helpers.stage import FOREVER, PATIENCE, Stage
 from tests.helpers.wait import eventually
 
 #: Windows as the seed has them; one slot for what is to wait.
@@ -40,9 +40,9 @@ SEED = {"model_concurrency": {"opus": 1}, "kill_grace_s": 1}
 
 
 @pytest.fixture
-def manager(stage: Stage) -> Iterator[BackgroundManager]:
+def manager(instance: Instance) -> Iterator[BackgroundManager]:
     """A manager of a home with a supervisor."""
-    with BackgroundManager(stage.folder, SEED, start=True) as manager:
+    with BackgroundManager(instance.folder, SEED, start=True) as manager:
         yield manager
 
 
@@ -60,8 +60,8 @@ def running(manager: BackgroundManager, **fields) -> Task:
 # the life of a task
 
 
-def test_a_launch_is_pending_and_then_running_when_a_slot_is_acquired(stage: Stage):
-    with BackgroundManager(stage.folder, SEED) as manager:
+def test_a_launch_is_pending_and_then_running_when_a_slot_is_acquired(instance: Instance):
+    with BackgroundManager(instance.folder, SEED) as manager:
         task = manager.launch(command=FOREVER, model="opus")
         assert (task.status, task.id[:3], task.slot) == (TaskStatus.PENDING, "bg-", None)
         assert task.queued_at.tzinfo is not None
@@ -138,19 +138,19 @@ def test_complete_and_fail_answer_false_for_a_task_that_is_not_running(manager: 
 # state and queries
 
 
-def test_state_survives_the_manager(stage: Stage):
-    with BackgroundManager(stage.folder) as manager:
+def test_state_survives_the_manager(instance: Instance):
+    with BackgroundManager(instance.folder) as manager:
         ids = [manager.launch(command=("true",), description=f"number {number}").id for number in range(3)]
-    with BackgroundManager(stage.folder) as manager:
+    with BackgroundManager(instance.folder) as manager:
         assert [task.id for task in manager.get_all_tasks()] == ids
         assert [task.description for task in manager.get_all_tasks()] == ["number 0", "number 1", "number 2"]
 
 
-def test_state_survives_the_supervisor_and_its_process(manager: BackgroundManager, stage: Stage):
+def test_state_survives_the_supervisor_and_its_process(manager: BackgroundManager, instance: Instance):
     task, pending = running(manager), manager.launch(command=("true",), delay_ms=600_000)
-    stage.kill("supervisor")
+    instance.kill("supervisor")
     script = f"import sys; sys.path.append({str(IMPORT_ROOT)!r}); from backburner import BackgroundManager\n" + (
-        f"print([task.id for task in BackgroundManager({str(stage.folder)!r}).get_all_tasks()])"
+        f"print([task.id for task in BackgroundManager({str(instance.folder)!r}).get_all_tasks()])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=True)
     assert done.stdout.strip() == str([task.id, pending.id])
@@ -180,8 +180,8 @@ def test_tasks_are_found_by_id_status_and_parent(manager: BackgroundManager):
     assert [task.id for task in manager.get_all_tasks()] == [*mine, other, alone]
 
 
-def test_the_state_functions_load_save_and_clear(stage: Stage):
-    home = stage.folder
+def test_the_state_functions_load_save_and_clear(instance: Instance):
+    home = instance.folder
     assert load_background_state(home) is None
     assert (dict(create_empty_state().tasks), dict(create_empty_state().active_count)) == ({}, {})
     with BackgroundManager(home) as manager:
@@ -205,23 +205,23 @@ def test_on_start_and_on_complete_are_called_for_every_task_whichever_way_it_end
     ids = [manager.launch(command=command).id for command in (("true",), ("false",), FOREVER)]
     eventually(lambda: status(manager, ids[2]) == "running")
     assert manager.cancel_task(ids[2])
-    manager.wait(*ids, timeout=PATIENCE)
+    manager.wait(*ids, timeout=TIMEOUT)
     assert sorted(started) == sorted((id, "running") for id in ids)
     assert sorted(ended) == sorted(zip(ids, ("completed", "error", "cancelled"), strict=True))
     remove()
-    manager.wait(manager.launch(command=("true",)).id, timeout=PATIENCE)
+    manager.wait(manager.launch(command=("true",)).id, timeout=TIMEOUT)
     assert (len(started), len(ended)) == (3, 4)
 
 
-def test_there_is_one_manager_per_process_until_it_is_reset(stage: Stage):
-    first = get_background_manager(stage.folder)
+def test_there_is_one_manager_per_process_until_it_is_reset(instance: Instance):
+    first = get_background_manager(instance.folder)
     assert get_background_manager() is first
-    assert get_background_manager(stage.folder) is first
+    assert get_background_manager(instance.folder) is first
     with pytest.raises(ValueError, match="manager"):
-        get_background_manager(stage.folder.parent / "other")
+        get_background_manager(instance.folder.parent / "other")
     first.launch(command=("true",))
     reset_background_manager()
-    second = get_background_manager(stage.folder)
+    second = get_background_manager(instance.folder)
     assert second is not first
     assert second.get_all_tasks() == []
     reset_background_manager()
@@ -232,7 +232,7 @@ class Told:
 
     def __init__(self, home: Path, parent: str) -> None:
         self.events: list[tuple[float, dict]] = []
-        self._client, self._parent = Client(Home(home), patience=PATIENCE), parent
+        self._client, self._parent = Client(Home(home), patience=TIMEOUT), parent
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Told:
@@ -241,7 +241,7 @@ class Told:
 
     def __exit__(self, *exception: object) -> None:
         self._client.close()
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT)
 
     def of(self, kind: str) -> list[dict]:
         return [event for _, event in self.events if event["type"] == kind]
@@ -312,7 +312,7 @@ def test_every_end_is_told_by_itself_besides_its_batch(manager: BackgroundManage
     assert batch["message"] == "3 background tasks finished: 1 completed, 1 failed, 1 cancelled."
 
 
-def test_events_are_persisted_and_told_again_as_they_were(manager: BackgroundManager, stage: Stage):
+def test_events_are_persisted_and_told_again_as_they_were(manager: BackgroundManager, instance: Instance):
     id = running(manager, parent_session_id="me").id
     with Told(manager.home, "me") as told:
         manager.complete_task(id)
@@ -322,11 +322,11 @@ def test_events_are_persisted_and_told_again_as_they_were(manager: BackgroundMan
     with Told(manager.home, "me") as again:
         eventually(lambda: again.of(BATCH))
     assert [event for _, event in again.events] == [event for _, event in told.events]
-    assert stage.events("me") == [event for _, event in told.events]
+    assert instance.events("me") == [event for _, event in told.events]
 
 
-def test_clear_delivers_what_waits_and_then_wipes(stage: Stage):
-    with BackgroundManager(stage.folder, {**SEED, "notification_batch_window_ms": 600_000}, start=True) as manager:
+def test_clear_delivers_what_waits_and_then_wipes(instance: Instance):
+    with BackgroundManager(instance.folder, {**SEED, "notification_batch_window_ms": 600_000}, start=True) as manager:
         pending = manager.launch(command=("true",), delay_ms=600_000, parent_session_id="me").id
         done, tree = running(manager, parent_session_id="me"), manager.launch(command=FOREVER, parent_session_id="me")
         eventually(lambda: (found := manager.get_task(tree.id)) and found.pid)
@@ -340,8 +340,8 @@ def test_clear_delivers_what_waits_and_then_wipes(stage: Stage):
             [pending, done.id, tree.id]
         )
         assert manager.get_all_tasks() == []
-        assert stage.events() == []
-        manager.wait(manager.launch(command=("true",)).id, timeout=PATIENCE)  # the supervisor stays
+        assert instance.events() == []
+        manager.wait(manager.launch(command=("true",)).id, timeout=TIMEOUT)  # the supervisor stays
 
 
 def test_the_managers_event_bus_dispatches_what_is_told(manager: BackgroundManager):

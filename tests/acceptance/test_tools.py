@@ -17,7 +17,8 @@ from mcp.types import CallToolResult
 from backburner.ipc.api.control import program
 from backburner.ipc.machine.distribution import INSTALL_COMMAND
 from backburner.supervisor.integrations.mcp_tools import MAX_WAITING
-from tests.helpers.stage import PATIENCE, Stage, gone, kill
+from tests.helpers.instance import TIMEOUT, Instance
+from tests.helpers.processes import are_gone, kill
 from tests.helpers.tools import Client, client
 from tests.helpers.wait import eventually
 
@@ -28,7 +29,7 @@ UNTIL = ("sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; echo done')
 
 
 @pytest.fixture(scope="module")
-def tools(shared: Stage) -> Iterator[Client]:
+def tools(shared: Instance) -> Iterator[Client]:
     """A client that all tests of this file share; each call names its session."""
     with client(str(shared.folder), str(shared.folder.parent)) as found:
         found.initialize()
@@ -107,7 +108,7 @@ def test_cancelled_call_ends_the_wait_but_not_the_task(tools, shared, me, tmp_pa
     assert f"- {id}" in tools.call("inbox", parentSessionId=me).notifications
 
 
-def test_other_tools_answer_while_many_waits_are_open(live: Stage, me, tmp_path):
+def test_other_tools_answer_while_many_waits_are_open(live: Instance, me, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.initialize()
         launch(tools, me, *UNTIL, str(tmp_path / "go"))
@@ -227,13 +228,13 @@ def test_unnamed_sessions_of_a_folder_share_an_inbox(shared, tmp_path):
         assert f"- {mine}" in one.call("inbox", parentSessionId=own).notifications
 
 
-def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Stage, tmp_path):
+def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Instance, tmp_path):
     """Claude Code does this: only its hook knows whether the session has called or a subagent of it."""
     meta = {"claudecode/toolUseId": "toolu_1"}
 
     def hook(**more: str) -> str:
         question = {"session_id": "me", "hook_event_name": "PostToolUse", "cwd": str(tmp_path), **more}
-        return live.say("hook", stdin=json.dumps(question))
+        return live.check("hook", stdin=json.dumps(question))
 
     with client(str(live.folder), str(tmp_path), CLAUDE_CODE_SESSION_ID="me") as tools:
         tools.initialize()
@@ -252,15 +253,15 @@ def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Stage, tmp_p
 
 
 @pytest.mark.parametrize("place", ["backburner.toml", ".backburner/config.toml"])
-def test_broken_configuration_refuses_only_launches(stage: Stage, place):
-    folder = stage.folder.parent
-    stage.up()
-    with client(str(stage.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
+def test_broken_configuration_refuses_only_launches(instance: Instance, place):
+    folder = instance.folder.parent
+    instance.up()
+    with client(str(instance.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
         tools.initialize()
         id = tools.call("launch", command=["echo", "hi"]).answer["id"]
-        stage.until(id)
+        instance.until(id)
     (folder / place).write_text("max_workers = [")
-    with client(str(stage.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
+    with client(str(instance.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
         tools.initialize()
         assert [task["id"] for task in tools.call("list").answer["tasks"]] == [id]
         assert tools.call("inbox").answer["unfinished"] == []
@@ -269,11 +270,11 @@ def test_broken_configuration_refuses_only_launches(stage: Stage, place):
         assert f"{folder / place}:1: " in tools.error("launch", command=["true"])
 
 
-def test_first_launch_creates_the_state_directory_and_supervisor(stage: Stage, tmp_path):
+def test_first_launch_creates_the_state_directory_and_supervisor(instance: Instance, tmp_path):
     """Claude Code starts the server in the project's folder, with the session's ID in the environment."""
     folder = tmp_path / "project"
     folder.mkdir()
-    home = Stage(folder / ".backburner")
+    home = Instance(folder / ".backburner")
     with client(str(home.folder), str(folder), CLAUDE_CODE_SESSION_ID="ses-1") as tools:
         tools.initialize()
         for name in ("list", "inbox", "wait"):
@@ -286,17 +287,17 @@ def test_first_launch_creates_the_state_directory_and_supervisor(stage: Stage, t
             assert home.status()["supervisor"] is not None
         finally:
             home.down(now=True)
-            home.forget()
+            home.close_database()
 
 
-def test_wait_survives_a_restart_of_the_supervisor(live: Stage, tmp_path):
+def test_wait_survives_a_restart_of_the_supervisor(live: Instance, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.initialize()
         id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
         live.until(id, "running")
         call = tools.begin_call("wait", parentSessionId="me")
         assert tools.call("list", parentSessionId="other").answer["tasks"] == []  # the wait has begun by now
-        live.say("restart")
+        live.check("restart")
         live.kill("flusher")
         (tmp_path / "go").touch()
         found = tools.result(call)
@@ -304,7 +305,7 @@ def test_wait_survives_a_restart_of_the_supervisor(live: Stage, tmp_path):
         assert f"- {id}" in found.notifications
 
 
-def test_wait_finds_a_supervisor_started_after_one_was_killed(live: Stage, tmp_path):
+def test_wait_finds_a_supervisor_started_after_one_was_killed(live: Instance, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.initialize()
         id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
@@ -322,45 +323,45 @@ def test_wait_finds_a_supervisor_started_after_one_was_killed(live: Stage, tmp_p
         assert "".join(one.notifications for one in found).count(f"- {id}") == 1
 
 
-def test_wait_reports_that_the_supervisor_is_down_and_starts_none(stage: Stage, tmp_path):
-    stage.up(shutdown_grace_s=0, max_workers=1)
-    with client(str(stage.folder), str(tmp_path)) as tools:
+def test_wait_reports_that_the_supervisor_is_down_and_starts_none(instance: Instance, tmp_path):
+    instance.up(shutdown_grace_s=0, max_workers=1)
+    with client(str(instance.folder), str(tmp_path)) as tools:
         tools.initialize()
         running = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
-        stage.until(running, "running")
+        instance.until(running, "running")
         waiting = launch(tools, "me", "true", after=[running])
         call = tools.begin_call("wait", parentSessionId="me")
         assert tools.call("list", parentSessionId="other").answer["tasks"] == []  # the wait has begun by now
-        stage.down()
+        instance.down()
         found = tools.result(call).answer
         assert (found["tasks"], found["timedOut"]) == ([], True)
-        assert found["note"].startswith(f"No supervisor runs for {stage.folder}")
+        assert found["note"].startswith(f"No supervisor runs for {instance.folder}")
         (tmp_path / "go").touch()
-        stage.until(running)
+        instance.until(running)
         found = tools.call("wait", ids=[running, waiting], parentSessionId="me").answer
         assert ([task["id"] for task in found["tasks"]], found["timedOut"]) == ([running], True)
         assert "note" in found
         assert "note" not in tools.call("wait", ids=[running], parentSessionId="me").answer
         assert tools.call("cancel", id=waiting, parentSessionId="me").answer["status"] == "cancelled"
-        assert stage.status()["supervisor"] is None
+        assert instance.status()["supervisor"] is None
 
 
 @pytest.mark.parametrize("killed", [False, True], ids=["its worker lives", "its worker was killed"])
-def test_running_task_can_be_cancelled_without_a_supervisor(stage: Stage, tmp_path, killed):
-    stage.up(shutdown_grace_s=0)
-    id = stage.sleeper(parentSessionId="me")
-    pid, worker = stage.pid(id), stage.worker_of(id)
-    stage.kill("supervisor")
+def test_running_task_can_be_cancelled_without_a_supervisor(instance: Instance, tmp_path, killed):
+    instance.up(shutdown_grace_s=0)
+    id = instance.launch_sleeper(parentSessionId="me")
+    pid, worker = instance.pid(id), instance.worker_of(id)
+    instance.kill("supervisor")
     if killed:
         kill(worker)
-    with client(str(stage.folder), str(tmp_path)) as tools:
+    with client(str(instance.folder), str(tmp_path)) as tools:
         tools.initialize()
         assert tools.call("cancel", id=id, parentSessionId="me").answer["status"] == "cancelled"
-    assert gone([pid])
-    assert stage.status()["supervisor"] is None
+    assert are_gone([pid])
+    assert instance.status()["supervisor"] is None
 
 
-def test_next_server_delivers_what_a_killed_one_did_not(live: Stage, tmp_path):
+def test_next_server_delivers_what_a_killed_one_did_not(live: Instance, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.initialize()
         id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
@@ -388,7 +389,7 @@ def test_simultaneous_answers_deliver_a_notification_once(tools, shared, me, tmp
 
 
 @asynccontextmanager
-async def official(shared: Stage, me: str) -> AsyncIterator[ClientSession]:
+async def official(shared: Instance, me: str) -> AsyncIterator[ClientSession]:
     """Connect the SDK's own client for that session."""
     command, *words = program("--home", str(shared.folder), "mcp")
     server = StdioServerParameters(command=command, args=words, env={**os.environ, "CLAUDE_CODE_SESSION_ID": me})
@@ -403,7 +404,7 @@ def notifications(result: CallToolResult) -> str:
     return "\n".join(part.text for part in result.content[1:])
 
 
-def test_tools_serve_the_client_of_the_sdk(shared: Stage, me: str):
+def test_tools_serve_the_client_of_the_sdk(shared: Instance, me: str):
     async def talk() -> None:
         async with official(shared, me) as session:
             assert len((await session.list_tools()).tools) == 6
@@ -418,7 +419,7 @@ def test_tools_serve_the_client_of_the_sdk(shared: Stage, me: str):
 
 
 @pytest.mark.timeout(300)
-def test_twenty_clients_of_the_sdk_get_their_own_notifications_once(shared: Stage, me: str):
+def test_twenty_clients_of_the_sdk_get_their_own_notifications_once(shared: Instance, me: str):
     async def talk(number: int) -> str:
         async with official(shared, f"{me}-{number}") as session:
             task = {"command": ["echo", str(number)], "concurrencyKey": f"{me}-{number}"}
@@ -439,10 +440,10 @@ def test_twenty_clients_of_the_sdk_get_their_own_notifications_once(shared: Stag
     assert len(set(asyncio.run(crowd()))) == CLIENTS
 
 
-def test_server_without_its_library_tells_how_to_install_it(stage: Stage, tmp_path, monkeypatch):
+def test_server_without_its_library_tells_how_to_install_it(instance: Instance, tmp_path, monkeypatch):
     (tmp_path / "mcp.py").write_text("raise ModuleNotFoundError(\"No module named 'mcp'\", name='mcp')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    done = stage.run("mcp")
+    done = instance.run("mcp")
     assert done.returncode == 100
     assert INSTALL_COMMAND in done.stderr
     assert "Traceback" not in done.stderr
@@ -452,4 +453,4 @@ def test_server_survives_malformed_messages(tools):
     assert tools.process.stdin is not None
     tools.process.stdin.write("garbage\n{}\n[1]\n")
     tools.process.stdin.flush()
-    assert eventually(lambda: tools.call("list", parentSessionId="x").answer, PATIENCE) == {"tasks": [], "next": None}
+    assert eventually(lambda: tools.call("list", parentSessionId="x").answer, TIMEOUT) == {"tasks": [], "next": None}

@@ -9,20 +9,20 @@ import pytest
 from backburner.ipc.errors import OlderProcesses, Permanent
 from backburner.ipc.store.sqlite.file.database import SCHEMA
 from tests.acceptance.conftest import BRISK
+from tests.helpers.instance import Instance
 from tests.helpers.older import OLD_SCHEMA, create_older_home, process, register, schema_of
-from tests.helpers.stage import Stage
 
 
 @pytest.fixture
-def older(stage: Stage) -> Stage:
-    create_older_home(stage.home)
-    return stage
+def older(instance: Instance) -> Instance:
+    create_older_home(instance.home)
+    return instance
 
 
-def test_up_migrates_a_home_in_which_nothing_runs(older: Stage):
+def test_up_migrates_a_home_in_which_nothing_runs(older: Instance):
     older.up(**BRISK)
     assert schema_of(older.home) == SCHEMA
-    statuses = {task["id"]: task["status"] for task in json.loads(older.say("list", "--json"))}
+    statuses = {task["id"]: task["status"] for task in json.loads(older.check("list", "--json"))}
     assert (statuses["bg-completed"], statuses["bg-cancelled"]) == ("completed", "cancelled")
     assert older.until("bg-pending").status == "completed"
     assert older.until("bg-waiting").status == "completed"
@@ -32,7 +32,7 @@ def test_up_migrates_a_home_in_which_nothing_runs(older: Stage):
 
 
 @pytest.mark.parametrize("words", [["up"], ["up", "--detach"], ["restart"], ["list"], ["launch", "--", "true"]])
-def test_command_names_the_processes_to_stop_and_changes_nothing(older: Stage, words: list[str]):
+def test_command_names_the_processes_to_stop_and_changes_nothing(older: Instance, words: list[str]):
     with process(older.home, "supervisor", "nursery") as supervisor, process(older.home) as worker:
         register(older.home, "supervisor", supervisor)
         register(older.home, "worker", worker)
@@ -43,7 +43,7 @@ def test_command_names_the_processes_to_stop_and_changes_nothing(older: Stage, w
     assert schema_of(older.home) == OLD_SCHEMA
 
 
-def test_up_names_what_a_supervisor_left(older: Stage):
+def test_up_names_what_a_supervisor_left(older: Instance):
     with process(older.home, "flusher") as flusher, process(older.home) as worker:
         register(older.home, "worker", worker)
         refused = older.run("up")
@@ -52,7 +52,7 @@ def test_up_names_what_a_supervisor_left(older: Stage):
     assert schema_of(older.home) == OLD_SCHEMA
 
 
-def test_doctor_names_the_older_processes(older: Stage):
+def test_doctor_names_the_older_processes(older: Instance):
     with process(older.home, "nursery") as fork_server:
         found = {one["check"]: one for one in json.loads(older.run("doctor", "--json").stdout)["findings"]}
     assert f"fork server {fork_server}" in found["schema"]["what"]

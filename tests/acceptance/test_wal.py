@@ -15,8 +15,8 @@ from backburner.ipc.store.sqlite.file.database import CHECKPOINT_AT
 from backburner.ipc.store.sqlite.maintenance import TRUNCATE_AT
 from backburner.supervisor.supervision.maintenance import LONG_BACKLOG
 from tests.acceptance.conftest import BRISK
+from tests.helpers.instance import TIMEOUT, Instance
 from tests.helpers.places import ROOT
-from tests.helpers.stage import PATIENCE, Stage
 from tests.helpers.wait import eventually
 
 STRANGER = """
@@ -41,10 +41,10 @@ with SqliteStore(Home(Path(sys.argv[1])), "normal").read() as transaction:
 
 
 @contextmanager
-def reading(stage: Stage, program: str) -> Iterator[int]:
+def reading(instance: Instance, program: str) -> Iterator[int]:
     """Somebody who has begun to read and does not come to an end; who it is."""
     with subprocess.Popen(
-        [sys.executable, "-c", program, str(stage.folder)],
+        [sys.executable, "-c", program, str(instance.folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -55,39 +55,41 @@ def reading(stage: Stage, program: str) -> Iterator[int]:
         process.kill()
 
 
-def write(stage: Stage, size: int) -> None:
+def write(instance: Instance, size: int) -> None:
     """Have the write-ahead log grow beyond that, if nobody shortens it."""
     task = LaunchInput(command=("true",), stdin="x" * 900_000, delay_ms=3_600_000)
     for _ in range(size // 900_000 + 2):
-        stage.queue.launch(task)
+        instance.queue.launch(task)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/proc/locks tells who reads")
 @pytest.mark.parametrize("program", [STRANGER, OURS], ids=["a stranger", "one of ours"])
-def test_a_reader_that_pins_the_log_is_named_and_the_log_is_short_soon_after_it_leaves(stage: Stage, program: str):
-    stage.up(**BRISK, durability="normal")
-    stage.result("true")
-    with reading(stage, program) as pid:
-        write(stage, LONG_BACKLOG)
-        assert stage.database.wal_bytes() > LONG_BACKLOG
-        eventually(lambda: f"process {pid}" in stage.home.log.read_text(), PATIENCE, "the reader to be named")
-        doctor = stage.run("doctor")
+def test_a_reader_that_pins_the_log_is_named_and_the_log_is_short_soon_after_it_leaves(
+    instance: Instance, program: str
+):
+    instance.up(**BRISK, durability="normal")
+    instance.result("true")
+    with reading(instance, program) as pid:
+        write(instance, LONG_BACKLOG)
+        assert instance.database.wal_bytes() > LONG_BACKLOG
+        eventually(lambda: f"process {pid}" in instance.home.log.read_text(), TIMEOUT, "the reader to be named")
+        doctor = instance.run("doctor")
         assert (doctor.returncode, f"kill {pid}" in doctor.stdout) == (1, True)
-    eventually(lambda: stage.database.wal_bytes() < CHECKPOINT_AT, PATIENCE, "the log to be short")
-    assert stage.home.log.read_text().count("write-ahead log has") == 1
+    eventually(lambda: instance.database.wal_bytes() < CHECKPOINT_AT, TIMEOUT, "the log to be short")
+    assert instance.home.log.read_text().count("write-ahead log has") == 1
 
 
-def test_without_a_reader_in_its_way_the_log_stays_short_however_much_is_written(stage: Stage):
-    stage.up(**BRISK, durability="normal")
+def test_without_a_reader_in_its_way_the_log_stays_short_however_much_is_written(instance: Instance):
+    instance.up(**BRISK, durability="normal")
     longest = 0
     for _ in range(12):
-        write(stage, CHECKPOINT_AT // 4)
-        longest = max(longest, stage.database.wal_bytes())
-        eventually(lambda: stage.database.wal_bytes() < TRUNCATE_AT, PATIENCE)
+        write(instance, CHECKPOINT_AT // 4)
+        longest = max(longest, instance.database.wal_bytes())
+        eventually(lambda: instance.database.wal_bytes() < TRUNCATE_AT, TIMEOUT)
     assert longest < LONG_BACKLOG / 2
 
 
-def test_without_a_supervisor_the_writers_themselves_keep_the_log_short(stage: Stage):
+def test_without_a_supervisor_the_writers_themselves_keep_the_log_short(instance: Instance):
     for _ in range(300):
-        stage.queue.launch(LaunchInput(command=("true",), stdin="x" * 100_000, delay_ms=3_600_000))
-    assert stage.database.wal_bytes() < 3 * CHECKPOINT_AT
+        instance.queue.launch(LaunchInput(command=("true",), stdin="x" * 100_000, delay_ms=3_600_000))
+    assert instance.database.wal_bytes() < 3 * CHECKPOINT_AT

@@ -13,11 +13,11 @@ import pytest
 
 from backburner.ipc.api.control import program
 from tests.helpers.clis import needs
+from tests.helpers.instance import Instance
 from tests.helpers.model import Call, Model, Say, Slow
 from tests.helpers.model.turns import Request
 from tests.helpers.parent import Claude, ClaudeProject
-from tests.helpers.stage import Stage
-from tests.helpers.strays import end, strays
+from tests.helpers.processes import kill_processes_of
 from tests.helpers.wait import eventually
 
 pytestmark = [pytest.mark.timeout(600), needs("claude")]
@@ -33,15 +33,15 @@ def model() -> Iterator[Model]:
 
 
 @pytest.fixture
-def stage(home: Path) -> Iterator[Stage]:
-    with Stage(home) as found:
-        found.patience = PATIENCE
+def instance(home: Path) -> Iterator[Instance]:
+    with Instance(home) as found:
+        found.timeout = PATIENCE
         yield found
-        end(strays(home))
+        kill_processes_of(home)
 
 
 @pytest.fixture
-def desk(stage: Stage, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClaudeProject:
+def desk(instance: Instance, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ClaudeProject:
     monkeypatch.setenv("HOME", str(tmp_path))  # it is set anew, and put back
     return ClaudeProject(tmp_path / "desk", model)
 
@@ -56,7 +56,7 @@ def until(path: Path) -> list[str]:
     return [sys.executable, "-S", "-c", f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.05)"]
 
 
-def launch(claude: Claude, stage: Stage, *paths: Path) -> list[str]:
+def launch(claude: Claude, instance: Instance, *paths: Path) -> list[str]:
     """Have the model launch tasks, one call each, and end its turn; their ids."""
     calls = [Call("mcp__backburner__launch", {"command": until(path), "description": path.name}) for path in paths]
     asked = claude.send("work on it", *calls, Say("started; I will be told"))
@@ -66,17 +66,17 @@ def launch(claude: Claude, stage: Stage, *paths: Path) -> list[str]:
     return found
 
 
-def finish(stage: Stage, ids: Sequence[str], *paths: Path) -> None:
+def finish(instance: Instance, ids: Sequence[str], *paths: Path) -> None:
     """Have the tasks end."""
     for path in paths:
         path.touch()
     for id in ids:
-        stage.until(id)
+        instance.until(id)
 
 
 def times_told(requests: Sequence[Request], ids: Sequence[str]) -> list[list[int]]:
     """How often each request tells of each task's end."""
-    return [[request.says(f"- {id} [") for id in ids] for request in requests]
+    return [[request.count(f"- {id} [") for id in ids] for request in requests]
 
 
 def three_more(claude: Claude) -> list[Request]:
@@ -84,87 +84,87 @@ def three_more(claude: Claude) -> list[Request]:
     return [claude.send(text, Say("well"))[-1] for text in ("and?", "go on", "thanks")]
 
 
-def test_two_tasks_end_after_the_turn_and_the_model_is_told_once(desk, stage, tmp_path):
+def test_two_tasks_end_after_the_turn_and_the_model_is_told_once(desk, instance, tmp_path):
     with desk.claude() as claude:
         ready(claude)
-        ids = launch(claude, stage, tmp_path / "one", tmp_path / "two")
-        assert {stage.task(id).parent_session_id for id in ids} == {claude.session}
-        finish(stage, ids, tmp_path / "one", tmp_path / "two")
+        ids = launch(claude, instance, tmp_path / "one", tmp_path / "two")
+        assert {instance.task(id).parent_session_id for id in ids} == {claude.session}
+        finish(instance, ids, tmp_path / "one", tmp_path / "two")
         assert times_told(three_more(claude), ids) == [[1, 1]] * 3
 
 
-def test_it_is_told_once_though_supervisor_flusher_and_server_are_killed_in_between(desk, stage, tmp_path):
+def test_it_is_told_once_though_supervisor_flusher_and_server_are_killed_in_between(desk, instance, tmp_path):
     with desk.claude() as claude:
         ready(claude)
-        ids = launch(claude, stage, tmp_path / "one", tmp_path / "two")
+        ids = launch(claude, instance, tmp_path / "one", tmp_path / "two")
         for id in ids:
-            stage.until(id, "running")
+            instance.until(id, "running")
         for role in ("supervisor", "flusher"):
-            stage.kill(role)
+            instance.kill(role)
         claude.kill_server()
-        finish(stage, ids, tmp_path / "one", tmp_path / "two")
+        finish(instance, ids, tmp_path / "one", tmp_path / "two")
         assert times_told(three_more(claude), ids) == [[1, 1]] * 3
 
 
-def test_a_helper_that_uses_our_tools_takes_nothing_that_its_session_is_to_be_told(desk, stage, tmp_path):
+def test_a_helper_that_uses_our_tools_takes_nothing_that_its_session_is_to_be_told(desk, instance, tmp_path):
     with desk.claude() as claude:
         ready(claude)
-        ids = launch(claude, stage, tmp_path / "one")
+        ids = launch(claude, instance, tmp_path / "one")
         helper = Call("Agent", {"description": "look", "prompt": "look", "subagent_type": "general-purpose"})
         touch = Call("Bash", {"command": f"touch {tmp_path}/one"})
         wait = Call("mcp__backburner__wait", {"ids": ids})
         inbox = Call("mcp__backburner__inbox")
         asked = claude.send("go", helper, touch, wait, inbox, Say("looked"), Say("well"))
-        of_helper = [request for request in asked if not request.says("started; I will be told")]
-        assert of_helper[-1].says('"unfinished": []')
+        of_helper = [request for request in asked if not request.count("started; I will be told")]
+        assert of_helper[-1].count('"unfinished": []')
         assert times_told(of_helper, ids) == [[0]] * len(of_helper)
         assert times_told(three_more(claude), ids) == [[1]] * 3
 
 
-def test_a_session_that_was_cleared_is_told_under_its_new_id(desk, stage, tmp_path):
+def test_a_session_that_was_cleared_is_told_under_its_new_id(desk, instance, tmp_path):
     with desk.claude() as claude:
         ready(claude)
-        before = launch(claude, stage, tmp_path / "one")
+        before = launch(claude, instance, tmp_path / "one")
         former = claude.session
-        finish(stage, before, tmp_path / "one")
-        later = launch(claude, stage, tmp_path / "two")
+        finish(instance, before, tmp_path / "one")
+        later = launch(claude, instance, tmp_path / "two")
         claude.send("/clear")
         assert claude.session != former
-        finish(stage, later, tmp_path / "two")
+        finish(instance, later, tmp_path / "two")
         ids = [*before, *later]
         told = times_told(three_more(claude), ids)
         assert told == [[0, 1]] * 3  # the first one was told before, in what is cleared
-        again = launch(claude, stage, tmp_path / "three")
-        assert stage.task(again[0]).parent_session_id == claude.session
-        finish(stage, again, tmp_path / "three")
+        again = launch(claude, instance, tmp_path / "three")
+        assert instance.task(again[0]).parent_session_id == claude.session
+        finish(instance, again, tmp_path / "three")
         assert times_told(three_more(claude), [*ids, *again]) == [[0, 1, 1]] * 3
 
 
 @pytest.mark.parametrize("word", ["/clear", "/compact"])
-def test_what_ended_before_a_conversation_is_cleared_or_compacted_is_told_after_it(desk, stage, tmp_path, word):
+def test_what_ended_before_a_conversation_is_cleared_or_compacted_is_told_after_it(desk, instance, tmp_path, word):
     with desk.claude() as claude:
         ready(claude)
-        ids = launch(claude, stage, tmp_path / "one", tmp_path / "two")
+        ids = launch(claude, instance, tmp_path / "one", tmp_path / "two")
         session = claude.session
-        finish(stage, ids[:1], tmp_path / "one")
+        finish(instance, ids[:1], tmp_path / "one")
         claude.send(word, Say("In short: two tasks were started."))
         assert (claude.session == session) is (word == "/compact")
         assert any(line.get("subtype") == "compact_boundary" for line in claude.lines) is (word == "/compact")
-        finish(stage, ids[1:], tmp_path / "two")
+        finish(instance, ids[1:], tmp_path / "two")
         assert times_told(three_more(claude), ids) == [[1, 1]] * 3
-        again = launch(claude, stage, tmp_path / "three")
-        assert stage.task(again[0]).parent_session_id == claude.session
-        finish(stage, again, tmp_path / "three")
+        again = launch(claude, instance, tmp_path / "three")
+        assert instance.task(again[0]).parent_session_id == claude.session
+        finish(instance, again, tmp_path / "three")
         assert times_told(three_more(claude), [*ids, *again]) == [[1, 1, 1]] * 3
 
 
 @pytest.mark.parametrize("how", ["resume", "continue", "fork"])
-def test_a_conversation_that_is_taken_up_again_is_told(desk, stage, tmp_path, how):
+def test_a_conversation_that_is_taken_up_again_is_told(desk, instance, tmp_path, how):
     with desk.claude() as claude:
         ready(claude)
-        ids = launch(claude, stage, tmp_path / "one")
+        ids = launch(claude, instance, tmp_path / "one")
         session = claude.session
-    finish(stage, ids, tmp_path / "one")
+    finish(instance, ids, tmp_path / "one")
     words = {
         "resume": ["--resume", session],
         "continue": ["--continue"],
@@ -174,30 +174,30 @@ def test_a_conversation_that_is_taken_up_again_is_told(desk, stage, tmp_path, ho
         assert times_told(three_more(claude), ids) == [[1]] * 3
         assert (claude.session == session) is (how != "fork")
         ready(claude)
-        more = launch(claude, stage, tmp_path / "two")
-        finish(stage, more, tmp_path / "two")
+        more = launch(claude, instance, tmp_path / "two")
+        finish(instance, more, tmp_path / "two")
         assert times_told(three_more(claude), more) == [[1]] * 3
 
 
-def test_a_plain_launch_from_its_shell_is_told_the_same_way(desk, stage, tmp_path):
-    command = shlex.join(program("--home", str(stage.folder), "launch", "--up", "--", *until(tmp_path / "go")))
+def test_a_plain_launch_from_its_shell_is_told_the_same_way(desk, instance, tmp_path):
+    command = shlex.join(program("--home", str(instance.folder), "launch", "--up", "--", *until(tmp_path / "go")))
     with desk.claude() as claude:
         asked = claude.send("work on it", Call("Bash", {"command": command}), Say("started"))
         (id,) = re.findall(r"^bg-\S+$", asked[-1].messages[-1].text, re.MULTILINE)
-        assert stage.task(id).parent_session_id == claude.session
-        finish(stage, [id], tmp_path / "go")
+        assert instance.task(id).parent_session_id == claude.session
+        finish(instance, [id], tmp_path / "go")
         assert times_told(three_more(claude), [id]) == [[1]] * 3
 
 
-def test_a_model_that_would_end_its_turn_is_told_what_ended_meanwhile(desk, stage, model, tmp_path):
+def test_a_model_that_would_end_its_turn_is_told_what_ended_meanwhile(desk, instance, model, tmp_path):
     """The Stop hook has it go on, once: the task ends while it says its last words."""
-    command = shlex.join(program("--home", str(stage.folder), "launch", "--up", "--", *until(tmp_path / "go")))
+    command = shlex.join(program("--home", str(instance.folder), "launch", "--up", "--", *until(tmp_path / "go")))
     with desk.claude() as claude:
         words = Slow("these are my last words " * 6, 0.5)
         turns = (Call("Bash", {"command": command}), words, Say("I see"), Say("still here"))
         threading.Thread(target=touch_when_asked_twice, args=(model, tmp_path / "go"), daemon=True).start()
         asked = claude.send("work on it", *turns)
-        assert [request.says("<background-tasks>\n1 background task completed") for request in asked] == [0, 0, 1]
+        assert [request.count("<background-tasks>\n1 background task completed") for request in asked] == [0, 0, 1]
         assert "Stop hook feedback" in asked[-1].messages[-1].text
 
 

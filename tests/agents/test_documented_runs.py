@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.clis import furnish, needs
+from tests.helpers.clis import needs, write_settings
+from tests.helpers.instance import Instance
 from tests.helpers.model import Model, Say
 from tests.helpers.places import ROOT
-from tests.helpers.stage import Stage
 
 #: Those on Node.js take half a minute to start on a machine with something else to do.
 PATIENCE = 240.0
@@ -40,21 +40,21 @@ AGENTS = [pytest.param(name, marks=[needs(name), pytest.mark.xdist_group(name)],
 
 
 @pytest.fixture
-def project(supervisor_of_a_user: Stage) -> Path:
+def project(supervisor_of_a_user: Instance) -> Path:
     """Where a user stands who types what is shown."""
     return supervisor_of_a_user.folder.parent
 
 
 @pytest.fixture
-def supervisor_of_a_user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
+def supervisor_of_a_user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
     """A supervisor in the environment of a user whose agents talk to a model that says pong."""
-    with Model(Say("pong")) as model, Stage(home) as stage:
-        environment = furnish(tmp_path / "person", model.url)
+    with Model(Say("pong")) as model, Instance(home) as instance:
+        environment = write_settings(tmp_path / "person", model.url)
         ours = str(Path(sys.executable).parent)
         for name, value in (environment | {"PATH": f"{ours}{os.pathsep}{environment['PATH']}"}).items():
             monkeypatch.setenv(name, value)
-        yield stage.up()
-        stage.down(now=True)
+        yield instance.up()
+        instance.down(now=True)
 
 
 def typed(run: str, project: Path) -> str:

@@ -12,8 +12,8 @@ from backburner.ipc.api.manager import BackgroundManager
 from backburner.ipc.bus.client import Client
 from backburner.ipc.errors import InvalidInput, MoveNotAllowed, NotFound
 from backburner.ipc.model.task import Task
-from tests.helpers.stage import Stage
-from tests.helpers.yard import Yard
+from tests.helpers.instance import Instance
+from tests.helpers.queue_db import QueueDatabase
 
 #: An agent that tells its session and its words; one that cannot go on; one that is given its session.
 AGENTS = {
@@ -36,11 +36,11 @@ AGENTS = {
 
 
 @pytest.fixture
-def stage(supervised: Path) -> Iterator[Stage]:
+def instance(supervised: Path) -> Iterator[Instance]:
     (supervised / "config.toml").write_text(_toml())
-    with Stage(supervised) as stage:
-        stage.say("reload")
-        yield stage
+    with Instance(supervised) as instance:
+        instance.check("reload")
+        yield instance
 
 
 def _toml() -> str:
@@ -49,67 +49,67 @@ def _toml() -> str:
     return "\n".join(toml_lines({"kill_grace_s": 1, "agents": AGENTS}))
 
 
-def asked(stage: Stage, *words: str) -> Task:
-    return stage.until(stage.say("launch", *words).strip())
+def asked(instance: Instance, *words: str) -> Task:
+    return instance.until(instance.check("launch", *words).strip())
 
 
-def test_a_follow_up_has_agent_model_folder_parent_and_session_of_its_task(stage: Stage, tmp_path: Path):
-    first = asked(stage, "--agent", "parrot", "--model", "big", "--parent", "ses-1", "--cwd", str(tmp_path), "hello")
+def test_a_follow_up_has_agent_model_folder_parent_and_session_of_its_task(instance: Instance, tmp_path: Path):
+    first = asked(instance, "--agent", "parrot", "--model", "big", "--parent", "ses-1", "--cwd", str(tmp_path), "hello")
     assert (first.result, first.resumes) == ("hello (big)", None)
     assert first.session_id and first.session_id.startswith("s-")
-    task = asked(stage, "--resume", first.id[3:11], "and now?")
+    task = asked(instance, "--resume", first.id[3:11], "and now?")
     assert task.result == f"{first.session_id}: and now? (big)"
     assert (task.resumes, task.session_id) == (first.id, first.session_id)
     same = ("agent", "model", "concurrency_key", "cwd", "parent_session_id")
     assert [getattr(task, name) for name in same] == [getattr(first, name) for name in same]
-    assert f"resumes          {first.id}" in stage.say("show", task.id)
+    assert f"resumes          {first.id}" in instance.check("show", task.id)
 
 
-def test_what_a_follow_up_says_of_itself_counts(stage: Stage, tmp_path: Path):
-    first = asked(stage, "--agent", "parrot", "--key", "mine", "--parent", "ses-1", "hello")
-    task = asked(stage, "--resume", first.id, "--model", "big", "--parent", "ses-2", "--cwd", str(tmp_path), "now")
+def test_what_a_follow_up_says_of_itself_counts(instance: Instance, tmp_path: Path):
+    first = asked(instance, "--agent", "parrot", "--key", "mine", "--parent", "ses-1", "hello")
+    task = asked(instance, "--resume", first.id, "--model", "big", "--parent", "ses-2", "--cwd", str(tmp_path), "now")
     assert (task.model, task.concurrency_key, task.parent_session_id, task.cwd) == (
         "big",
         "big",
         "ses-2",
         str(tmp_path),
     )
-    again = asked(stage, "--resume", task.id, "again")
+    again = asked(instance, "--resume", task.id, "again")
     assert again.result == f"{first.session_id}: again (big)"
 
 
-def test_python_and_the_socket_launch_follow_ups_too(stage: Stage):
-    with BackgroundManager(stage.folder) as manager:
+def test_python_and_the_socket_launch_follow_ups_too(instance: Instance):
+    with BackgroundManager(instance.folder) as manager:
         first = manager.launch(prompt="hello", agent="parrot", cwd="/")
         (ended,) = manager.wait(first.id, timeout=50)
         task = manager.launch(prompt="now", resume=first.id)
         assert (task.cwd, task.resumes, task.session_id) == ("/", first.id, ended.session_id)
-    with Client(stage.home) as client:
+    with Client(instance.home) as client:
         told = client.call("launch", prompt="now", resume=first.id)
     assert (told["cwd"], told["resumes"], told["sessionId"]) == ("/", first.id, ended.session_id)
 
 
-def test_a_line_of_a_file_may_be_a_follow_up(stage: Stage, tmp_path: Path):
-    first = asked(stage, "--agent", "parrot", "--cwd", "/", "hello")
+def test_a_line_of_a_file_may_be_a_follow_up(instance: Instance, tmp_path: Path):
+    first = asked(instance, "--agent", "parrot", "--cwd", "/", "hello")
     (tmp_path / "tasks").write_text(json.dumps({"prompt": "now", "resume": first.id}))
-    task = asked(stage, "--from-file", str(tmp_path / "tasks"))
+    task = asked(instance, "--from-file", str(tmp_path / "tasks"))
     assert (task.cwd, task.result) == ("/", f"{first.session_id}: now (small)")
 
 
-def test_a_task_that_was_cancelled_or_ran_too_long_can_be_gone_on_in(stage: Stage):
-    id = stage.say("launch", "--agent", "named", "1000").strip()
-    stage.pid(id)
-    stage.say("cancel", id)
-    late = asked(stage, "--agent", "named", "--timeout", "100ms", "1000")
-    for ended in (stage.task(id), late):
+def test_a_task_that_was_cancelled_or_ran_too_long_can_be_gone_on_in(instance: Instance):
+    id = instance.check("launch", "--agent", "named", "1000").strip()
+    instance.pid(id)
+    instance.check("cancel", id)
+    late = asked(instance, "--agent", "named", "--timeout", "100ms", "1000")
+    for ended in (instance.task(id), late):
         assert ended.session_id
-        assert asked(stage, "--resume", ended.id, "x").result == ended.session_id
+        assert asked(instance, "--resume", ended.id, "x").result == ended.session_id
 
 
-def test_a_follow_up_that_cannot_be_is_refused_with_its_reason(stage: Stage):
-    forgetful = asked(stage, "--agent", "forgetful", "x")
-    running = stage.say("launch", "--agent", "named", "1000").strip()
-    stage.pid(running)
+def test_a_follow_up_that_cannot_be_is_refused_with_its_reason(instance: Instance):
+    forgetful = asked(instance, "--agent", "forgetful", "x")
+    running = instance.check("launch", "--agent", "named", "1000").strip()
+    instance.pid(running)
     for words, code, why in [
         ((forgetful.id, "x"), 5, "forgetful cannot go on in a session"),
         ((running, "x"), 5, "has not ended (running)"),
@@ -117,37 +117,37 @@ def test_a_follow_up_that_cannot_be_is_refused_with_its_reason(stage: Stage):
         ((forgetful.id, "--", "true"), 2, "is a prompt"),
         ((forgetful.id, "--no-parent", "x"), 2, "--no-parent cannot be combined with --resume"),
     ]:
-        done = stage.run("launch", "--resume", *words)
+        done = instance.run("launch", "--resume", *words)
         assert (done.returncode, why in done.stderr) == (code, True), done.stderr
 
 
 def test_a_task_that_told_no_session_cannot_be_gone_on_in(home: Path):
-    with Yard(home, agents=AGENTS) as yard:
-        first = yard.run(prompt="x", agent="parrot")
+    with QueueDatabase(home, agents=AGENTS) as queue_db:
+        first = queue_db.run(prompt="x", agent="parrot")
         with pytest.raises(MoveNotAllowed, match="did not tell one"):
-            yard.launch(prompt="y", resume=first)
+            queue_db.launch(prompt="y", resume=first)
         with pytest.raises(NotFound):
-            yard.launch(prompt="y", resume="bg-nothing")
+            queue_db.launch(prompt="y", resume="bg-nothing")
         with pytest.raises(InvalidInput, match="cannot go on in a session of parrot"):
-            yard.launch(prompt="y", resume=first, agent="named")
+            queue_db.launch(prompt="y", resume=first, agent="named")
 
 
 def test_a_follow_up_that_is_tried_again_is_one_still(home: Path):
-    with Yard(home, agents=AGENTS) as yard:
-        id = yard.launch(prompt="x", agent="parrot")
-        yard.settle(yard.start(id, "small"), session="s-1")
-        follow = yard.launch(prompt="y", resume=id, retries=1)
-        assert yard.start(follow, "small").session == "s-1"
-        plain = yard.launch(prompt="z", agent="parrot", retries=1)
-        assert yard.claim("small", slot=1) is not None
-        assert yard.get(plain).resumes is None
+    with QueueDatabase(home, agents=AGENTS) as queue_db:
+        id = queue_db.launch(prompt="x", agent="parrot")
+        queue_db.settle(queue_db.start(id, "small"), session="s-1")
+        follow = queue_db.launch(prompt="y", resume=id, retries=1)
+        assert queue_db.start(follow, "small").session == "s-1"
+        plain = queue_db.launch(prompt="z", agent="parrot", retries=1)
+        assert queue_db.claim("small", slot=1) is not None
+        assert queue_db.get(plain).resumes is None
 
 
-def test_a_follow_up_is_exported_and_imported_with_its_link(stage: Stage, tmp_path: Path):
-    first = asked(stage, "--agent", "parrot", "hello")
-    task = asked(stage, "--resume", first.id, "now")
-    document = stage.say("export")
-    with Yard(tmp_path / "other") as yard:
+def test_a_follow_up_is_exported_and_imported_with_its_link(instance: Instance, tmp_path: Path):
+    first = asked(instance, "--agent", "parrot", "hello")
+    task = asked(instance, "--resume", first.id, "now")
+    document = instance.check("export")
+    with QueueDatabase(tmp_path / "other") as queue_db:
         (tmp_path / "export.json").write_text(document)
-        assert Stage(yard.home.folder).run("import", str(tmp_path / "export.json")).returncode == 0
-        assert (yard.get(task.id).resumes, yard.get(task.id).session_id) == (first.id, first.session_id)
+        assert Instance(queue_db.home.folder).run("import", str(tmp_path / "export.json")).returncode == 0
+        assert (queue_db.get(task.id).resumes, queue_db.get(task.id).session_id) == (first.id, first.session_id)

@@ -95,7 +95,7 @@ def test_what_reached_the_model_can_be_read_afterwards(protocol: str, tmp_path: 
         ask(model, protocol)
     (request,) = model.requests
     assert [(one.role, one.text) for one in request.messages] == [("system", "be brief"), ("user", "ping")]
-    assert request.says("ping") == 1
+    assert request.count("ping") == 1
     assert (request.model, request.tools) == ("m", ("t",))
     assert json.loads((tmp_path / "log").read_text()) == json.loads(json.dumps(request.to_json()))
 

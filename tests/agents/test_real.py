@@ -11,10 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from backburner.ipc.model.task import Task
-from tests.helpers.clis import furnish, needs
+from tests.helpers.clis import needs, write_settings
+from tests.helpers.instance import Instance
 from tests.helpers.model import Call, Fail, Hang, Model, Say, Slow
-from tests.helpers.stage import Stage
-from tests.helpers.strays import end, strays
+from tests.helpers.processes import kill_processes_of, processes_of
 from tests.helpers.wait import eventually
 
 #: Those on Node.js take half a minute to start on a machine with something else to do.
@@ -58,43 +58,43 @@ CAUSES = {
 class Room:
     """One agent, its home, its folder, and the model that it talks to."""
 
-    def __init__(self, name: str, stage: Stage, folder: Path, model: Model) -> None:
-        self.name, self.stage, self.model = name, stage, model
+    def __init__(self, name: str, instance: Instance, folder: Path, model: Model) -> None:
+        self.name, self.instance, self.model = name, instance, model
         self.habit = HABITS[name]
         self.folder = folder / "work"
         self.folder.mkdir()
-        self.env = furnish(folder / "home", model.url)
+        self.env = write_settings(folder / "home", model.url)
 
     def launch(self, prompt: str, **fields: Any) -> str:
         """Launch a prompt for this agent; the id."""
         said = {"prompt": prompt, "agent": self.name, "env": self.env, "cwd": str(self.folder), **fields}
-        return self.stage.launch(**said | ({"model": self.habit.model} if self.habit.model else {}))
+        return self.instance.launch(**said | ({"model": self.habit.model} if self.habit.model else {}))
 
     def ask(self, prompt: str, **fields: Any) -> Task:
         """Launch, and wait for the end."""
-        return self.stage.until(self.launch(prompt, **fields))
+        return self.instance.until(self.launch(prompt, **fields))
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Iterator[Stage]:
+def crowd() -> Iterator[Instance]:
     """A supervisor for all agents of this file."""
     project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
     (project / ".backburner").mkdir(0o700)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(project / "xdg-config"))
-        with Stage(project / ".backburner") as stage:
-            stage.patience = PATIENCE
-            yield stage.up(kill_grace_s=5, polling_interval_ms=500)
-            stage.down(now=True)
+        with Instance(project / ".backburner") as instance:
+            instance.timeout = PATIENCE
+            yield instance.up(kill_grace_s=5, polling_interval_ms=500)
+            instance.down(now=True)
             try:
-                eventually(lambda: not strays(stage.folder), message="all agents to be gone")
+                eventually(lambda: not processes_of(instance.folder), message="all agents to be gone")
             finally:
-                end(strays(stage.folder))
+                kill_processes_of(instance.folder)
         shutil.rmtree(project)
 
 
 @pytest.fixture(scope="module")
-def rooms(crowd: Stage) -> Iterator[dict[str, Room]]:
+def rooms(crowd: Instance) -> Iterator[dict[str, Room]]:
     """The rooms that were entered: an agent's first start in a home is its slowest."""
     found: dict[str, Room] = {}
     yield found
@@ -103,7 +103,7 @@ def rooms(crowd: Stage) -> Iterator[dict[str, Room]]:
 
 
 @pytest.fixture
-def room(request: pytest.FixtureRequest, crowd: Stage, rooms: dict[str, Room]) -> Room:
+def room(request: pytest.FixtureRequest, crowd: Instance, rooms: dict[str, Room]) -> Room:
     """The room of one agent."""
     name = request.param
     if name not in rooms:
@@ -119,7 +119,7 @@ def test_an_agent_answers_with_its_result_and_its_session(room: Room):
     task = room.ask("ping for you")
     assert (task.status, task.error, task.result) == ("completed", None, "pong from mock")
     assert task.session_id
-    assert any(request.says("ping for you") for request in room.model.requests)
+    assert any(request.count("ping for you") for request in room.model.requests)
 
 
 @every_agent
@@ -127,13 +127,13 @@ def test_a_follow_up_goes_on_in_the_session_of_its_task(room: Room):
     room.model.now(Say("pong from mock"))
     first = room.ask("the word is abracadabra")
     room.model.now(Say("it was abracadabra"))
-    task = room.stage.until(
-        room.stage.launch(prompt="what was it?", resume=first.id, env=room.env, cwd=str(room.folder))
+    task = room.instance.until(
+        room.instance.launch(prompt="what was it?", resume=first.id, env=room.env, cwd=str(room.folder))
     )
     assert (task.status, task.error, task.result) == ("completed", None, "it was abracadabra")
     assert (task.session_id, task.resumes) == (first.session_id, first.id)
-    heard = [request for request in room.model.requests if request.says("what was it?")]
-    assert any(request.says("the word is abracadabra") for request in heard)
+    heard = [request for request in room.model.requests if request.count("what was it?")]
+    assert any(request.count("the word is abracadabra") for request in heard)
 
 
 @every_agent
@@ -180,6 +180,6 @@ def test_an_agent_that_waits_for_its_model_is_cancelled_without_a_trace(room: Ro
     room.model.now(Hang())
     id = room.launch("ping")
     eventually(lambda: room.model.requests, PATIENCE)
-    room.stage.say("cancel", id)
-    assert room.stage.task(id).status == "cancelled"
-    assert [one for one in strays(room.stage.folder) if one.environ().get("BACKBURNER_TASK_ID") == id] == []
+    room.instance.check("cancel", id)
+    assert room.instance.task(id).status == "cancelled"
+    assert [one for one in processes_of(room.instance.folder) if one.marks.get("BACKBURNER_TASK_ID") == id] == []

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.clis import furnish, needs
+from tests.helpers.clis import needs, write_settings
+from tests.helpers.instance import Instance
 from tests.helpers.model import Model, Slow
-from tests.helpers.stage import Stage
 
 #: Types the prompt into an agent's terminal, and shows what is written there, for ever.
 TERMINAL = """
@@ -27,23 +27,23 @@ AGENT = {"command": ["sh", "-c", TERMINAL, "terminal", "{prompt}"], "completion"
 
 
 @pytest.fixture
-def stage(home: Path, no_strays: None) -> Iterator[Stage]:
-    with Stage(home) as stage:
-        stage.patience = 240
+def instance(home: Path, no_strays: None) -> Iterator[Instance]:
+    with Instance(home) as instance:
+        instance.timeout = 240
         brisk = {"polling_interval_ms": 500, "stability_threshold": 3, "min_stability_time_ms": 5000, "kill_grace_s": 2}
-        stage.up(**brisk, agents={"terminal": AGENT})
-        yield stage
-        stage.down(now=True)
+        instance.up(**brisk, agents={"terminal": AGENT})
+        yield instance
+        instance.down(now=True)
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="there is no tmux")
 @needs("llm")
-def test_llm_in_a_terminal_has_ended_when_its_screen_stands_still(stage: Stage, tmp_path: Path):
+def test_llm_in_a_terminal_has_ended_when_its_screen_stands_still(instance: Instance, tmp_path: Path):
     with Model(Slow("one two three four", pause=1)) as model:
-        env = furnish(tmp_path / "home", model.url)
-        id = stage.launch(prompt="count slowly", agent="terminal", env=env, cwd=str(tmp_path))
-        task = stage.until(id)
-        assert [request.says("count slowly") for request in model.requests] == [1]
+        env = write_settings(tmp_path / "home", model.url)
+        id = instance.launch(prompt="count slowly", agent="terminal", env=env, cwd=str(tmp_path))
+        task = instance.until(id)
+        assert [request.count("count slowly") for request in model.requests] == [1]
     assert (task.status, task.error) == ("completed", None)
     assert all(word in (task.result or "") for word in ("one", "two", "three", "four"))

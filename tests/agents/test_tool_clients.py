@@ -13,56 +13,56 @@ import pytest
 from backburner.ipc.api.control import program
 from tests.helpers import clis
 from tests.helpers.clis import needs
-from tests.helpers.stage import Stage
-from tests.helpers.strays import end, strays
+from tests.helpers.instance import Instance
+from tests.helpers.processes import kill_processes_of
 
 pytestmark = [pytest.mark.timeout(600), needs("mcp-inspector")]
 
 
 @pytest.fixture
-def stage(home: Path):
-    with Stage(home) as found:
+def instance(home: Path):
+    with Instance(home) as found:
         yield found.up(notification_batch_window_ms=10)
         found.down(now=True)
-        end(strays(home))
+        kill_processes_of(home)
 
 
-def inspect(stage: Stage, method: str, *words: str) -> Any:
+def inspect(instance: Instance, method: str, *words: str) -> Any:
     """What the Inspector's command line says that a server of ours answers."""
     assert clis.FOLDER is not None, "without it the test is skipped"
-    command = [str(clis.FOLDER / "mcp-inspector"), "--cli", *_unmistakable(stage), "--method", method, *words]
+    command = [str(clis.FOLDER / "mcp-inspector"), "--cli", *_unmistakable(instance), "--method", method, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def _unmistakable(stage: Stage) -> list[str]:
+def _unmistakable(instance: Instance) -> list[str]:
     """Our server as one program without options, which the Inspector would take for its own."""
-    script = stage.folder.parent / "server"
-    script.write_text(f"#!/bin/sh\nexec {shlex.join(program('--home', str(stage.folder), 'mcp'))}\n")
+    script = instance.folder.parent / "server"
+    script.write_text(f"#!/bin/sh\nexec {shlex.join(program('--home', str(instance.folder), 'mcp'))}\n")
     script.chmod(0o755)
     return [str(script)]
 
 
-def use(stage: Stage, name: str, **arguments: Any) -> Any:
+def use(instance: Instance, name: str, **arguments: Any) -> Any:
     """Call a tool."""
     said = [
         word
         for key, value in arguments.items()
         for word in ("--tool-arg", f"{key}={value if isinstance(value, str) else json.dumps(value)}")
     ]
-    return inspect(stage, "tools/call", "--tool-name", name, *said)
+    return inspect(instance, "tools/call", "--tool-name", name, *said)
 
 
-def test_the_inspector_can_use_every_tool_and_sees_errors(stage: Stage):
-    tools = inspect(stage, "tools/list")["tools"]
+def test_the_inspector_can_use_every_tool_and_sees_errors(instance: Instance):
+    tools = inspect(instance, "tools/list")["tools"]
     assert sorted(tool["name"] for tool in tools) == ["cancel", "inbox", "launch", "list", "output", "wait"]
-    launched = use(stage, "launch", command=["sleep", "600"], parentSessionId="ses-1")
+    launched = use(instance, "launch", command=["sleep", "600"], parentSessionId="ses-1")
     id = json.loads(launched["content"][0]["text"])["id"]
-    assert json.loads(use(stage, "wait", timeoutMs=10, parentSessionId="ses-1")["content"][0]["text"])["timedOut"]
-    cancelled = use(stage, "cancel", id=id, parentSessionId="ses-1")
+    assert json.loads(use(instance, "wait", timeoutMs=10, parentSessionId="ses-1")["content"][0]["text"])["timedOut"]
+    cancelled = use(instance, "cancel", id=id, parentSessionId="ses-1")
     assert json.loads(cancelled["content"][0]["text"])["status"] == "cancelled"
     assert f"- {id}" in cancelled["content"][1]["text"]
     for name, arguments in {"list": {}, "inbox": {}, "output": {"id": id}}.items():
-        assert not use(stage, name, parentSessionId="ses-1", **arguments).get("isError")
-    assert use(stage, "output", id="bg-nothing")["isError"] is True
+        assert not use(instance, name, parentSessionId="ses-1", **arguments).get("isError")
+    assert use(instance, "output", id="bg-nothing")["isError"] is True

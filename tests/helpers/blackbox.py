@@ -1,7 +1,7 @@
 """A state directory and the processes that use it, observed from outside.
 
-Neither this module nor what it is made of (`processes`, `rpc`, `journals`, `wait`) imports backburner: the code that is
-checked and the code that checks it have nothing in common.
+Neither this module nor what it is made of (`processes`, `rpc`, `journals`, `wait`) imports backburner: the code that
+is checked and the code that checks it have nothing in common.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 #: Variables of a developer's shell, or of the agent in it, that would change the behaviour under test.
 FOREIGN = ("BACKBURNER_*", "CLAUDE*", "XDG_*", "GIT_*", "NO_COLOR", "FORCE_COLOR", "NOTIFY_SOCKET")
 
+_USER_CONFIGURATION = "user-configuration"
 _BOOTSTRAP = "import sys; from backburner.supervisor.cli import main; sys.exit(main())"
 
 
@@ -54,13 +55,12 @@ class Place:
     def create(cls, name: str, tree: Path = ROOT) -> Self:
         """Create the folder; its path is short because the path of a Unix socket is limited to about 100 bytes.
 
-        The user's settings have `autostart = false`: the trials start supervisors themselves.
+        The user's configuration has `autostart = false`, so that no launch starts a supervisor.
         """
         place = cls(Path(tempfile.mkdtemp(prefix=f"bb-{name}-", dir="/tmp")).resolve(), tree)
-        settings = place._user_settings / "backburner" / "config.toml"
+        settings = place.project / _USER_CONFIGURATION / "backburner" / "config.toml"
         settings.parent.mkdir(parents=True)
         settings.write_text("autostart = false\n")
-        settings.chmod(0o600)
         return place
 
     def snapshot(self) -> None:
@@ -95,7 +95,7 @@ class Place:
         }
         return kept | {
             HOME_MARK: str(self.home),
-            "XDG_CONFIG_HOME": str(self._user_settings),
+            "XDG_CONFIG_HOME": str(self.project / _USER_CONFIGURATION),
             "PYTHONPATH": str(self.tree),
         }
 

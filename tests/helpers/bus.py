@@ -1,4 +1,4 @@
-"""A bus that is served on a thread, over a log in memory, and clients that speak it byte by byte."""
+"""A bus that is served on a thread over an event log in memory, and a client that sends bytes."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ from backburner.ipc.errors import InvalidInput
 from backburner.ipc.home import Home
 from backburner.ipc.model.event import Line
 from backburner.ipc.store.interface import EventStore
+from tests.helpers.rpc import ConnectionClosed, RpcClient
 
 T = TypeVar("T")
 
-#: How long a test waits for a moment that should come at once, in seconds.
-PATIENCE = 20.0
+#: Seconds after which something that should happen at once is given up.
+TIMEOUT = 20.0
 
 AT = "2026-01-01T00:00:00.000Z"
 
 
 class MemoryLog:
-    """The event log's interface, in memory."""
+    """The interface of the event log, in memory."""
 
     def __init__(self, name: str = "log-1") -> None:
         self.name = name
@@ -77,14 +78,14 @@ class MemoryLog:
 
 
 class Served:
-    """A bus on a selector loop in a thread of its own."""
+    """A bus on a selector loop in its own thread."""
 
     def __init__(self, home: Home, log: MemoryLog, methods: Mapping[str, Method]) -> None:
         self.home, self.log = home, log
         self._selector = selectors.DefaultSelector()
-        self._bell, self._ring = socket.socketpair()
-        self._errands: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
-        self._selector.register(self._bell, selectors.EVENT_READ, self._run_errand)
+        self._wakeups, self._waker = socket.socketpair()
+        self._functions: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._selector.register(self._wakeups, selectors.EVENT_READ, self._run_function)
         self.bus = Bus(self._selector, home, cast(EventStore, log), methods)
         self.turns = 0
         self._over = False
@@ -95,53 +96,53 @@ class Served:
         self._thread.start()
 
     def stop(self) -> None:
-        self.do(self._end)
-        self._thread.join(PATIENCE)
+        self.run(self._end)
+        self._thread.join(TIMEOUT)
         self.bus.close()
         self._selector.close()
-        self._bell.close()
-        self._ring.close()
+        self._wakeups.close()
+        self._waker.close()
 
-    def do(self, errand: Callable[[], T]) -> T:
-        """Run something on the bus's thread, where alone it may be touched."""
+    def run(self, function: Callable[[], T]) -> T:
+        """Run a function on the bus's thread, the only one that may use the bus."""
         answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
         def run() -> None:
             try:
-                answers.put((errand(), None))
-            except BaseException as error:  # handed over to the one who waits
+                answers.put((function(), None))
+            except BaseException as error:  # raised again by the thread that waits
                 answers.put((None, error))
 
-        self._errands.put(run)
-        self._ring.send(b".")
-        result, error = answers.get(timeout=PATIENCE)
+        self._functions.put(run)
+        self._waker.send(b".")
+        result, error = answers.get(timeout=TIMEOUT)
         if error is not None:
             raise error
         return cast(T, result)
 
-    def tell(self, parent: str | None, type: str = "background_task_started", **data: Any) -> int:
-        """Append an event and tell it, as the flusher does."""
+    def publish(self, parent: str | None, type: str = "background_task_started", **data: Any) -> int:
+        """Append an event and publish it, as the flusher does."""
 
         def append() -> int:
             line = self.log.append(parent, type, **data)
             self.bus.publish([line])
             return line.seq
 
-        return self.do(append)
+        return self.run(append)
 
     def until(self, state: Callable[[], bool]) -> None:
-        """Wait until the bus is in a state; turn by turn, since each turn may bring it."""
+        """Wait, turn by turn, until a state is reached."""
         for _ in range(100_000):
-            if self.do(state):
+            if self.run(state):
                 return
-        raise AssertionError("the bus never came into that state")
+        raise AssertionError("the bus never reached that state")
 
     def _end(self) -> None:
         self._over = True
 
-    def _run_errand(self, ready: int) -> None:
-        self._bell.recv(1)
-        self._errands.get()()
+    def _run_function(self, ready: int) -> None:
+        self._wakeups.recv(1)
+        self._functions.get()()
 
     def _serve(self) -> None:
         while not self._over:
@@ -150,49 +151,37 @@ class Served:
                 key.data(ready)
 
 
-class Peer:
-    """A client that speaks byte by byte."""
+class Peer(RpcClient):
+    """A client that can send any bytes, and that expects messages in exactly this order."""
 
     def __init__(self, path: str) -> None:
-        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.socket.settimeout(PATIENCE)
-        self.socket.connect(path)
-        self._lines = self.socket.makefile("rb")
-        self._number = 0
+        super().__init__(path, TIMEOUT)
 
-    def send(self, data: bytes) -> None:
+    def send_bytes(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def ask(self, method: str, **params: Any) -> int:
-        self._number += 1
-        message = {"jsonrpc": "2.0", "id": self._number, "method": method, "params": params}
-        self.send(json.dumps(message).encode() + b"\n")
-        return self._number
-
-    def hear(self) -> dict[str, Any]:
-        """The next message; {} at the end."""
-        line = self._lines.readline()
-        return dict(json.loads(line)) if line else {}
+    def receive(self) -> dict[str, Any]:
+        """Return the next message, or {} at the end."""
+        try:
+            return super().receive()
+        except ConnectionClosed:
+            return {}
 
     def call(self, method: str, **params: Any) -> Any:
-        """Ask, and expect the very next message to be the answer."""
-        number = self.ask(method, **params)
-        answer = self.hear()
-        assert answer.get("id") == number, answer
-        return answer.get("error") or answer["result"]
+        """Send a request; the very next message must be its response. Return the result or the error."""
+        number = self.send(method, **params)
+        response = self.receive()
+        assert response.get("id") == number, response
+        return response.get("error") or response["result"]
 
     def seqs(self, number: int) -> list[int]:
-        """The numbers of the next events."""
-        return [self.hear()["params"]["seq"] for _ in range(number)]
-
-    def close(self) -> None:
-        self._lines.close()
-        self.socket.close()
+        """Return the numbers of the next events."""
+        return [self.receive()["params"]["seq"] for _ in range(number)]
 
 
 @contextmanager
 def serving(home: Home, log: MemoryLog, methods: Mapping[str, Method]) -> Iterator[Served]:
-    """Serve a bus for a while."""
+    """Serve a bus."""
     served = Served(home, log, methods)
     served.start()
     try:

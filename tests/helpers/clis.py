@@ -1,4 +1,4 @@
-"""The agents that scripts/agents installed, each in a home of its own that knows only the model on loopback."""
+"""The agents that scripts/agents installs, each with a separate home folder and the model on loopback."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from pathlib import Path
 
 import pytest
 
-#: Read when the tests are collected, before a test is set apart from its developer's environment.
+#: Read when the tests are collected, before a fixture hides the developer's environment.
 FOLDER = Path(os.environ["AGENTS_FOLDER"]) / "bin" if os.environ.get("AGENTS_FOLDER") else None
 
 
 def installed(name: str) -> bool:
-    """Whether an agent is there."""
+    """Return True if an agent is installed."""
     return FOLDER is not None and (FOLDER / name).exists()
 
 
 def needs(name: str) -> pytest.MarkDecorator:
-    """Skip a test where an agent is not installed: these take seconds each, and hundreds of megabytes."""
+    """Skip a test if an agent is not installed: agents take hundreds of megabytes."""
     return pytest.mark.skipif(not installed(name), reason=f"scripts/agents-test {name} installs and tests it")
 
 
 def path() -> str:
-    """A PATH on which the installed agents come first."""
+    """Return a PATH on which the installed agents come first."""
     return f"{FOLDER}{os.pathsep}{os.environ['PATH']}"
 
 
-def furnish(home: Path, url: str) -> dict[str, str]:
-    """Write the settings of a user who has nothing but the model at `url`; the environment to go with them.
+def write_settings(home: Path, url: str) -> dict[str, str]:
+    """Write the agents' settings for a model at `url` to a home folder, and return their environment.
 
-    Tries are limited there where only a user's own settings can: Codex, Gemini and Qwen.
+    Codex, Gemini and Qwen limit their retries only by settings.
     """
     (home / ".codex").mkdir(parents=True)
     (home / ".codex" / "config.toml").write_text(CODEX.format(url=url))

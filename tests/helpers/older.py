@@ -1,4 +1,4 @@
-"""A home as an older release left it: its schema, tasks in every state, and processes that hold its locks."""
+"""The home of an older release: its schema, tasks in every state, and processes that hold its locks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.places import ROOT
 #: The last schema of release 0.1.
 OLD_SCHEMA = 4
 
-#: Takes the locks that it is given, says so, and stays until its input ends.
+#: Takes locks, prints a line, and exits when its stdin ends.
 HOLD = """
 import sys
 from pathlib import Path
@@ -29,7 +29,7 @@ print("held", flush=True)
 sys.stdin.read()
 """
 
-#: What the old release did, in its own words: a task in each state, with all that belongs to one.
+#: The statements of the old release: a task in each state, with everything that belongs to it.
 HISTORY = """
 INSERT INTO settings VALUES ('boot', 'an older boot'), ('max_workers', '4');
 INSERT INTO groups (name, most, live) VALUES ('build', 2, 2);
@@ -91,7 +91,7 @@ def schema_of(home: Home) -> int:
 
 @contextmanager
 def process(home: Home, *locks: str) -> Iterator[int]:
-    """Run a process that holds these locks of a home; its number."""
+    """Run a process that holds these locks of a home, and yield its pid."""
     command = [sys.executable, "-c", HOLD, *(str(home.lock(name)) for name in locks)]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, cwd=ROOT) as holder:

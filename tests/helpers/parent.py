@@ -16,7 +16,7 @@ from tests.helpers.clis import path
 from tests.helpers.commands import backburner
 from tests.helpers.model import Model, Turn
 from tests.helpers.model.turns import Request
-from tests.helpers.stage import kill
+from tests.helpers.processes import kill
 
 KEY = "sk-ant-a-key-that-nobody-looks-at"
 #: The answers to the questions of the first start.

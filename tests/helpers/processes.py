@@ -24,6 +24,9 @@ MARK_PREFIXES = ("BACKBURNER_", "TRIAL_")
 #: The prefix of the process names of backburner's roles, as `ps -o comm` shows them.
 ROLE_PREFIX = "bb-"
 
+#: Seconds by which a process may outlive its test.
+LEFT_TIMEOUT = 10.0
+
 _HAS_PROC = Path("/proc/self/stat").exists()
 
 
@@ -103,6 +106,21 @@ def all_processes() -> list[Process]:
 def processes_of(home: Path) -> list[Process]:
     """Return the living processes, other than this one, that have this state directory in their environment."""
     return [one for one in all_processes() if one.marks.get(HOME_MARK) == str(home)]
+
+
+def kill_processes_of(home: Path) -> None:
+    """Send SIGKILL to all processes that use this state directory, until there are none."""
+    kill_all(lambda: processes_of(home))
+
+
+def fail_if_left(home: Path) -> None:
+    """Wait until no process uses this state directory. Raises WaitTimeout after killing those that are left."""
+    try:
+        eventually(
+            lambda: not processes_of(home), LEFT_TIMEOUT, lambda: f"the end of:\n{describe(processes_of(home))}\n"
+        )
+    finally:
+        kill_processes_of(home)
 
 
 def describe(processes: Iterable[Process]) -> str:

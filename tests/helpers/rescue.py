@@ -1,18 +1,19 @@
-"""How long it takes until a killed worker's slot is in use again, and what is left by then."""
+"""Measures how soon the slot of a killed worker is in use again, and checks that nothing of its task is left."""
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
+import time
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
 
-from backburner.ipc import clock
-from tests.helpers.stage import Stage, gone, numbers
+from tests.helpers.instance import Instance
+from tests.helpers.journals import wait_for_numbers
+from tests.helpers.processes import are_gone, send_signal
 
-#: Writes down the numbers of a leader, its child, and a daemon in a session of its own with an empty environment.
+#: Records the pids of a leader, its child, and a daemon with its own session and an empty environment.
 TREE = """
 import os, signal, sys
 def stay():
@@ -33,12 +34,12 @@ os.wait()
 stay()
 """
 
-#: Writes down when it started, in microseconds of the clock that all processes share.
+#: Records when it started, in microseconds of the monotonic clock.
 STAMP = "import sys, time; open(sys.argv[1], 'w').write(f'{int(time.monotonic() * 1e6)}\\n')"
 
 
 class Rescue(NamedTuple):
-    """One killed worker: seconds until its slot's next task ran, and whether all was in order then."""
+    """A killed worker: the seconds until the next task of its slot ran, and the state by then."""
 
     seconds: float
     status: str | None
@@ -46,32 +47,32 @@ class Rescue(NamedTuple):
     settled_first: bool
 
     @property
-    def well(self) -> bool:
-        """The dead worker's task was lost, with its tree, before the next one began."""
+    def is_in_order(self) -> bool:
+        """Return True if the task was lost, and its tree gone, before the next one started."""
         return self.status == "lost" and self.tree_gone and self.settled_first
 
 
-def rescue(stage: Stage, folder: Path) -> Rescue:
-    """Kill a worker while its tree runs, in a group of one slot for which another task waits."""
+def rescue(instance: Instance, folder: Path) -> Rescue:
+    """Kill a worker while its process tree runs, and while another task waits for its only slot."""
     folder.mkdir()
     pids, stamp = folder / "pids", folder / "stamp"
-    first = stage.launch(sys.executable, "-S", "-c", TREE, str(pids), concurrencyKey="rescue")
-    tree, worker = numbers(pids, 3), stage.worker_of(first)
-    second = stage.launch(sys.executable, "-S", "-c", STAMP, str(stamp), concurrencyKey="rescue")
-    killed = clock.monotonic()
-    os.kill(worker, signal.SIGKILL)
-    started = numbers(stamp, 1)[0] / 1e6
-    tree_gone = gone(tree)
-    stage.until(second)
-    return Rescue(started - killed, stage.task(first).error_kind, tree_gone, _settled_first(stage, first, second))
+    first = instance.launch(sys.executable, "-S", "-c", TREE, str(pids), concurrencyKey="rescue")
+    tree, worker = wait_for_numbers(pids, 3), instance.worker_of(first)
+    second = instance.launch(sys.executable, "-S", "-c", STAMP, str(stamp), concurrencyKey="rescue")
+    killed = time.monotonic()
+    send_signal(worker, signal.SIGKILL)
+    started = wait_for_numbers(stamp, 1)[0] / 1e6
+    tree_gone = are_gone(tree)
+    instance.until(second)
+    return Rescue(started - killed, instance.task(first).error_kind, tree_gone, _settled_first(instance, first, second))
 
 
-def _settled_first(stage: Stage, first: str, second: str) -> bool:
-    kinds = [(event["type"], event["taskId"]) for event in stage.events() if "taskId" in event]
+def _settled_first(instance: Instance, first: str, second: str) -> bool:
+    kinds = [(event["type"], event["taskId"]) for event in instance.events() if "taskId" in event]
     return kinds.index(("background_task_completed", first)) < kinds.index(("background_task_started", second))
 
 
 def summary(rescues: list[Rescue]) -> str:
-    """Median and worst in words."""
+    """Return the median and the worst time as text."""
     times = [one.seconds * 1000 for one in rescues]
     return f"{len(times)} trials: median {median(times):.0f} ms, worst {max(times):.0f} ms"

@@ -25,6 +25,10 @@ def encode_request(method: str, number: int = 1, **params: Any) -> bytes:
     return json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}).encode() + b"\n"
 
 
+class ConnectionClosed(ConnectionError):
+    """The server closed the connection between two messages, or in the middle of one."""
+
+
 class RpcClient:
     """A JSON-RPC connection. Its methods raise OSError when the server closes it or `timeout` seconds have passed."""
 
@@ -108,7 +112,7 @@ class RpcClient:
     def _read(self) -> bytes:
         data = self.socket.recv(1 << 20)
         if not data:
-            raise ConnectionError("the server closed the connection")
+            raise ConnectionClosed("the server closed the connection")
         return data
 
 

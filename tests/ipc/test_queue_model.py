@@ -24,7 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.helpers.hand import Hand
+from tests.helpers.queue_process import QueueProcess
 
 SETTINGS = {
     "default_concurrency": 2,
@@ -354,7 +354,7 @@ class Home:
 class Machine(RuleBasedStateMachine):
     """Draws what happens, has one of the two processes do it, and has the other one look."""
 
-    hands: tuple[Hand, Hand]
+    processes: tuple[QueueProcess, QueueProcess]
 
     def __init__(self) -> None:
         super().__init__()
@@ -367,18 +367,18 @@ class Machine(RuleBasedStateMachine):
 
     @initialize()
     def open(self) -> None:
-        for first, hand in zip((True, False), self.hands, strict=True):
-            assert hand(self.model.now, "open", str(self.project / ".backburner"), SETTINGS, first) is None
+        for first, process in zip((True, False), self.processes, strict=True):
+            assert process(self.model.now, "open", str(self.project / ".backburner"), SETTINGS, first) is None
 
     def teardown(self) -> None:
-        for hand in self.hands:
-            hand(self.model.now, "close")
+        for process in self.processes:
+            process(self.model.now, "close")
         shutil.rmtree(self.project)
 
     def ask(self, who: int, verb: str, *words: Any) -> Any:
         self.other = 1 - who
         self.model.now += 1
-        return self.hands[who](self.model.now, verb, *words)
+        return self.processes[who](self.model.now, verb, *words)
 
     who = st.integers(0, 1)
     documents = st.lists(
@@ -617,7 +617,7 @@ class Machine(RuleBasedStateMachine):
         held = [task for task in self.model.tasks.values() if task.held is not None]
         task = held[place % len(held)]
         task.requested = task.requested or act != "retry"
-        answer = self.ask(who, "progress", task.id) if act == "progress" else self.ask(who, "say", act, task.id)
+        answer = self.ask(who, "progress", task.id) if act == "progress" else self.ask(who, "act", act, task.id)
         assert answer == ("MoveNotAllowed!" if act == "retry" else "HeldByWorker!")
 
     @precondition(lambda self: self.model.tasks)
@@ -683,7 +683,7 @@ class Machine(RuleBasedStateMachine):
     def say(self, who: int, act: str, place: int) -> None:
         task = self.pick(place)
         expected = self.model_at_next(lambda: self.model.say(act, task))
-        assert self.ask(who, "say", act, task.id) == expected
+        assert self.ask(who, "act", act, task.id) == expected
 
     @rule(who=who, passed=st.sampled_from((0, 200, 1500, 60_000)))
     def promote(self, who: int, passed: int) -> None:
@@ -750,7 +750,7 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_other_process_sees_the_same(self) -> None:
-        seen = self.hands[self.other](self.model.now, "look", self.seq)
+        seen = self.processes[self.other](self.model.now, "look", self.seq)
         assert [_told(event) for event in seen["events"]] == self.model.events
         numbers = [event["seq"] for event in seen["events"]]
         assert numbers == sorted(set(numbers)) and (not numbers or numbers[0] > self.seq)
@@ -808,12 +808,12 @@ def _told(event: dict[str, Any]) -> tuple[Any, ...]:
 
 @pytest.mark.timeout(120)
 def test_two_processes_on_one_queue_do_what_the_model_says():
-    hands = (Hand(), Hand())
+    processes = (QueueProcess(), QueueProcess())
 
     class Bound(Machine):
         pass
 
-    Bound.hands = hands
+    Bound.processes = processes
     try:
         run_state_machine_as_test(
             Bound,
@@ -825,5 +825,5 @@ def test_two_processes_on_one_queue_do_what_the_model_says():
             ),
         )
     finally:
-        for hand in hands:
-            hand.end()
+        for process in processes:
+            process.end()

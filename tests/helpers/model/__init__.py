@@ -1,4 +1,4 @@
-"""A model on loopback for real agents to talk to: it says what a test has it say, and keeps what it was told."""
+"""A model on loopback for real agents: it takes the turns that a test defines, and keeps the requests."""
 
 from tests.helpers.model.server import Model
 from tests.helpers.model.turns import Call, Fail, Hang, Say, Slow, Turn

@@ -17,11 +17,11 @@ class Anthropic(Dialect):
     """Messages."""
 
     def serves(self, path: str) -> bool:
-        """Only the messages themselves."""
+        """Return True for messages only."""
         return path.endswith("/messages")
 
     def read(self, path: str, body: dict[str, Any]) -> Request:
-        """The system's words come first."""
+        """Return the request; the system prompt comes first."""
         system = [message("system", body["system"])] if body.get("system") else []
         return Request(
             path=path,
@@ -32,12 +32,12 @@ class Anthropic(Dialect):
         )
 
     def whole(self, request: Request, answer: str | Call) -> dict[str, Any]:
-        """A message."""
+        """Return a message."""
         content = {"type": "text", "text": answer} if isinstance(answer, str) else _use(answer, dict(answer.arguments))
         return _envelope(request, [content], "end_turn" if isinstance(answer, str) else "tool_use")
 
     def events(self, request: Request, answer: Iterable[str] | Call) -> Iterator[Event]:
-        """A message in pieces."""
+        """Yield a message in pieces."""
         yield _named("message_start", message=_envelope(request, [], None))
         if isinstance(answer, Call):
             block, stop = _use(answer, {}), "tool_use"
@@ -57,12 +57,12 @@ class Anthropic(Dialect):
         yield _named("message_stop")
 
     def refusal(self, status: int) -> dict[str, Any]:
-        """An error of the kind that goes with the status."""
+        """Return an error of the type that belongs to the status."""
         return {"type": "error", "error": {"type": KINDS.get(status, "api_error"), "message": reason(status)}}
 
 
 def _parts(one: dict[str, Any]) -> Iterator[Message]:
-    """What tools gave back stands in a message of the user's."""
+    """Yield the parts; results of tools are parts of the user's messages."""
     content = one.get("content")
     blocks = content if isinstance(content, list) else [{"type": "text", "text": flat(content)}]
     for block in blocks:
@@ -75,7 +75,7 @@ def _use(call: Call, given: dict[str, Any]) -> dict[str, Any]:
 
 def _envelope(request: Request, content: list[Any], stop: str | None) -> dict[str, Any]:
     return {
-        "id": f"msg_{uuid.uuid4().hex}",  # whoever compacts a conversation counts its messages by them
+        "id": f"msg_{uuid.uuid4().hex}",  # compaction counts messages by their ids
         "type": "message",
         "role": "assistant",
         "model": request.model,

@@ -18,11 +18,11 @@ class Chat(Dialect):
     last = "[DONE]"
 
     def serves(self, path: str) -> bool:
-        """Wherever a client thinks that the API begins."""
+        """Return True for any prefix of the path."""
         return path.endswith("/chat/completions")
 
     def read(self, path: str, body: dict[str, Any]) -> Request:
-        """Messages have their roles already."""
+        """Return the request; messages have their roles."""
         return Request(
             path=path,
             model=str(body.get("model")),
@@ -32,13 +32,13 @@ class Chat(Dialect):
         )
 
     def whole(self, request: Request, answer: str | Call) -> dict[str, Any]:
-        """One choice."""
-        said = {"content": answer} if isinstance(answer, str) else {"content": None, "tool_calls": [_call(answer)]}
-        choice = {"index": 0, "message": {"role": "assistant", **said}, "finish_reason": _reason(answer)}
+        """Return one choice."""
+        content = {"content": answer} if isinstance(answer, str) else {"content": None, "tool_calls": [_call(answer)]}
+        choice = {"index": 0, "message": {"role": "assistant", **content}, "finish_reason": _reason(answer)}
         return {**_envelope(request, "chat.completion"), "choices": [choice], "usage": USAGE}
 
     def events(self, request: Request, answer: Iterable[str] | Call) -> Iterator[Event]:
-        """Chunks; the usage comes last."""
+        """Yield chunks; the usage comes last."""
         deltas: Iterable[dict[str, Any]]
         if isinstance(answer, Call):
             deltas = [{"content": None, "tool_calls": [{"index": 0, **_call(answer)}]}]
@@ -50,7 +50,7 @@ class Chat(Dialect):
         yield "", {**_envelope(request, "chat.completion.chunk"), "choices": [], "usage": USAGE}
 
     def refusal(self, status: int) -> dict[str, Any]:
-        """An error as OpenAI words it."""
+        """Return an error in OpenAI's form."""
         return {"error": {"message": reason(status), "type": "mock_error", "param": None, "code": str(status)}}
 
 

@@ -1,4 +1,4 @@
-"""What every protocol must tell: how its requests are read, how answers and refusals are written."""
+"""The interface of a protocol: how its requests are read, and its responses and errors written."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ class Dialect(ABC):
 
     @abstractmethod
     def serves(self, path: str) -> bool:
-        """Whether a path is asked in this protocol."""
+        """Return True if a path belongs to this protocol."""
 
     @abstractmethod
     def read(self, path: str, body: dict[str, Any]) -> Request:
-        """What a request says."""
+        """Return a decoded request."""
 
     @abstractmethod
     def whole(self, request: Request, answer: str | Call) -> dict[str, Any]:
-        """An answer in one piece."""
+        """Return a response in one piece."""
 
     @abstractmethod
     def events(self, request: Request, answer: Iterable[str] | Call) -> Iterator[Event]:
-        """An answer as a stream; a text comes in pieces."""
+        """Yield a response as a stream; a text comes in pieces."""
 
     @abstractmethod
     def refusal(self, status: int) -> dict[str, Any]:
-        """The body of an error."""
+        """Return the body of an error."""
 
     last = ""
-    """What ends a stream of this protocol, if anything."""
+    """The data that ends a stream of this protocol, if any."""
 
 
 REASONS = {401: "invalid api key", 429: "rate limit reached", 500: "internal server error"}
 
 
 def reason(status: int) -> str:
-    """What a refusal says."""
+    """Return the message of an error."""
     return f"mock: {REASONS.get(status, 'refused')}"
 
 
 def flat(content: Any) -> str:
-    """The text in a message's content, whatever it is wrapped in."""
+    """Return the text in the content of a message, whatever its structure."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
@@ -65,5 +65,5 @@ def _unknown(content: dict[str, Any]) -> str:
 
 
 def message(role: Any, content: Any) -> Message:
-    """A message as text."""
+    """Return a message as text."""
     return Message(str(role), flat(content))

@@ -22,11 +22,11 @@ class Gemini(Dialect):
     """Contents and candidates."""
 
     def serves(self, path: str) -> bool:
-        """What generates; not what counts tokens."""
+        """Return True for paths that generate, and not for those that count tokens."""
         return PATH.search(path) is not None
 
     def read(self, path: str, body: dict[str, Any]) -> Request:
-        """The model is named by the path."""
+        """Return the request; the path names the model."""
         found = PATH.search(path)
         assert found is not None
         system = [message("system", body["systemInstruction"])] if body.get("systemInstruction") else []
@@ -40,17 +40,17 @@ class Gemini(Dialect):
         )
 
     def whole(self, request: Request, answer: str | Call) -> dict[str, Any]:
-        """One candidate."""
+        """Return one candidate."""
         return _answer(request, _part(answer), "STOP")
 
     def events(self, request: Request, answer: Iterable[str] | Call) -> Iterator[Event]:
-        """Answers that follow each other; the last one says that it is."""
+        """Yield responses one after another; the last one has a finish reason."""
         for piece in [answer] if isinstance(answer, Call) else answer:
             yield "", _answer(request, _part(piece), None)
         yield "", _answer(request, {"text": ""}, "STOP")
 
     def refusal(self, status: int) -> dict[str, Any]:
-        """An error as Google words it."""
+        """Return an error in Google's form."""
         return {"error": {"code": status, "message": reason(status), "status": STATUSES.get(status, "INTERNAL")}}
 
 
@@ -70,5 +70,5 @@ def _part(answer: str | Call) -> dict[str, Any]:
 
 def _answer(request: Request, part: dict[str, Any], finish: str | None) -> dict[str, Any]:
     candidate = {"content": {"role": "model", "parts": [part]}, "index": 0, "finishReason": finish}
-    said = {name: value for name, value in candidate.items() if value is not None}
-    return {"candidates": [said], "usageMetadata": USAGE, "modelVersion": request.model}
+    present = {name: value for name, value in candidate.items() if value is not None}
+    return {"candidates": [present], "usageMetadata": USAGE, "modelVersion": request.model}

@@ -20,16 +20,16 @@ USAGE = {
 
 
 class Responses(Chat):
-    """Responses: refused as chats are."""
+    """Responses, whose errors have the form of chat completions."""
 
     last = ""
 
     def serves(self, path: str) -> bool:
-        """Wherever a client thinks that the API begins."""
+        """Return True for any prefix of the path."""
         return path.endswith("/responses")
 
     def read(self, path: str, body: dict[str, Any]) -> Request:
-        """Instructions, then items; what tools gave back is an item, too."""
+        """Return the request: the instructions, then the items, which include results of tools."""
         system = [Message("system", str(body["instructions"]))] if body.get("instructions") else []
         given = body.get("input") or []
         items = [{"role": "user", "content": given}] if isinstance(given, str) else given
@@ -42,32 +42,32 @@ class Responses(Chat):
         )
 
     def whole(self, request: Request, answer: str | Call) -> dict[str, Any]:
-        """A response with one item."""
+        """Return a response with one item."""
         return _response(request, "completed", [_item(answer)])
 
     def events(self, request: Request, answer: Iterable[str] | Call) -> Iterator[Event]:
-        """A response in pieces."""
+        """Yield a response in pieces."""
         yield _named("response.created", response=_response(request, "in_progress", []))
         begun = _item(answer) if isinstance(answer, Call) else _item("")
         yield _named("response.output_item.added", output_index=0, item=begun)
-        said = ""
+        text = ""
         for piece in () if isinstance(answer, Call) else answer:
-            said += piece
+            text += piece
             yield _named("response.output_text.delta", item_id="msg_mock", output_index=0, content_index=0, delta=piece)
-        item = _item(answer if isinstance(answer, Call) else said)
+        item = _item(answer if isinstance(answer, Call) else text)
         yield _named("response.output_item.done", output_index=0, item=item)
         yield _named("response.completed", response=_response(request, "completed", [item]))
 
 
 def _tools(body: dict[str, Any], items: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Codex offers some tools as an item of the input."""
+    """Yield the tools; Codex offers some of them as an item of the input."""
     yield from body.get("tools") or ()
     for item in items:
         yield from item.get("tools") or ()
 
 
 def _names(tool: dict[str, Any]) -> Iterator[str]:
-    """A tool's name; of a namespace, those within it."""
+    """Yield the name of a tool, or the names in a namespace."""
     name = str(tool.get("name") or tool.get("type"))
     yield from [f"{name}/{inner.get('name')}" for inner in tool.get("tools", ())] or [name]
 

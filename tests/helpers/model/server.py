@@ -1,4 +1,4 @@
-"""The server: a script of turns, four protocols, and a log of all that it was told."""
+"""The server: a script of turns, four protocols, and a log of the requests."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from tests.helpers.model.turns import DEFAULT, Call, Fail, Hang, Request, Say, S
 
 DIALECTS: tuple[Dialect, ...] = (Anthropic(), Responses(), Chat(), Gemini())
 
-#: What a client is told that asks for a title, so that it takes no turn of the conversation.
+#: The response to a request for a title, which takes no turn of the conversation.
 ASIDE = Say("A title")
 
 
 class Model:
-    """A model on loopback, in a thread of this process; a context manager.
+    """A model on loopback in a thread of this process; a context manager.
 
-    Each request takes the next turn; the last one is given for ever, unless it calls a tool: then `pong`.
+    Each request takes the next turn. The last one is repeated, unless it calls a tool: then the model answers `pong`.
     """
 
     def __init__(self, *turns: Turn, log: Path | None = None, port: int = 0) -> None:
-        """Serve at once, at `url`; `log` gets each request as a line of JSON before it is answered."""
+        """Serve at `url`. Each request is appended to `log` as a line of JSON before it is answered."""
         self.requests: list[Request] = []
         self.closing = threading.Event()
         self._turns = list(turns) or [DEFAULT]
@@ -49,20 +49,20 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """Let go of everybody who waits."""
+        """Close all connections, and stop."""
         self.closing.set()
         self._server.shutdown()
         self._thread.join()
         self._server.server_close()
 
     def now(self, *turns: Turn) -> None:
-        """Forget the script and all that was said; go on with these turns."""
+        """Replace the script by these turns, and forget the requests."""
         with self._lock:
             self.requests = []
             self._turns = list(turns) or [DEFAULT]
 
     def take(self, request: Request) -> Turn:
-        """Keep a request; what it is answered."""
+        """Keep a request, and return its turn."""
         with self._lock:
             self.requests.append(request)
             if self._log is not None:
@@ -85,7 +85,7 @@ class Model:
 
 def _handler(model: Model) -> type[BaseHTTPRequestHandler]:
     class Handler(_Handler):
-        def asked(self) -> Model:
+        def model(self) -> Model:
             return model
 
     return Handler
@@ -94,22 +94,22 @@ def _handler(model: Model) -> type[BaseHTTPRequestHandler]:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def asked(self) -> Model:
+    def model(self) -> Model:
         raise NotImplementedError
 
     def log_message(self, format: str, *words: Any) -> None:
-        """The log of requests is enough."""
+        """Print nothing: the log of requests is sufficient."""
 
     def do_HEAD(self) -> None:
-        """Some clients look first whether anybody is there."""
+        """Answer clients that probe the server first."""
         self._answer(200, None)
 
     def do_GET(self) -> None:
-        """Any list that is asked for is empty."""
+        """Answer with an empty list."""
         self._answer(200, {"object": "list", "data": [], "models": []})
 
     def do_POST(self) -> None:
-        """A request to the model, or one for which there is an empty answer."""
+        """Answer a request to the model, and any other one with zero tokens."""
         body = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
         path = self.path.partition("?")[0]
         dialect = next((one for one in DIALECTS if one.serves(path)), None)
@@ -118,13 +118,13 @@ class _Handler(BaseHTTPRequestHandler):
             return
         request = dialect.read(path, body)
         try:
-            self._act(dialect, request, self.asked().take(request))
-        except ConnectionError:  # the client was killed, or did not want to hear the rest
+            self._act(dialect, request, self.model().take(request))
+        except ConnectionError:  # the client was killed, or has closed the connection
             self.close_connection = True
 
     def _act(self, dialect: Dialect, request: Request, turn: Turn) -> None:
         if isinstance(turn, Hang):
-            self.asked().closing.wait()
+            self.model().closing.wait()
             self.close_connection = True
         elif isinstance(turn, Fail):
             self._answer(turn.status, dialect.refusal(turn.status), turn.retry_after)
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
             yield turn.text
             return
         for word in turn.text.split(" "):
-            self.asked().closing.wait(turn.pause)
+            self.model().closing.wait(turn.pause)
             yield word + " "
 
     def _stream(self, dialect: Dialect, request: Request, turn: Say | Slow | Call) -> None:

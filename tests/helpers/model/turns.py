@@ -1,4 +1,4 @@
-"""What the model does when it is asked, and what it was asked."""
+"""The turns of the model, and the requests that it received."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Say:
 
 @dataclass(frozen=True)
 class Call:
-    """Have a tool called, by the name that the client offers it under.
+    """Call a tool by the name under which the client offers it.
 
     Codex has namespaces, and custom tools, which take a text instead of arguments.
     """
@@ -29,7 +29,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Slow:
-    """Answer word by word, with a pause of so many seconds before each."""
+    """Answer word by word, with a pause in seconds before each."""
 
     text: str
     pause: float = 0.1
@@ -37,7 +37,7 @@ class Slow:
 
 @dataclass(frozen=True)
 class Fail:
-    """Refuse, with an HTTP status: 401, 429, 500; where it says so, until so many seconds have passed."""
+    """Answer with an HTTP status such as 401, 429 or 500, and perhaps a Retry-After header in seconds."""
 
     status: int
     retry_after: int | None = None
@@ -50,7 +50,7 @@ class Hang:
 
 Turn = Say | Call | Slow | Fail | Hang
 
-#: What a model says when nobody told it what to say.
+#: The turn of a model without a script.
 DEFAULT = Say("pong")
 
 KINDS: dict[str, type[Say | Call | Slow | Fail | Hang]] = {
@@ -63,13 +63,13 @@ KINDS: dict[str, type[Say | Call | Slow | Fail | Hang]] = {
 
 
 def turn_of(document: Mapping[str, Any]) -> Turn:
-    """The turn that a JSON object tells: `{"kind": "call", "name": "Bash", "arguments": {…}}`."""
+    """Return a turn from JSON such as `{"kind": "call", "name": "Bash", "arguments": {…}}`."""
     return KINDS[document["kind"]](**{name: value for name, value in document.items() if name != "kind"})
 
 
 @dataclass(frozen=True)
 class Message:
-    """One message that reached the model, as text; what tools gave back has the role `tool`."""
+    """A message that the model received, as text; results of tools have the role `tool`."""
 
     role: str
     text: str
@@ -77,7 +77,7 @@ class Message:
 
 @dataclass(frozen=True)
 class Request:
-    """One request that reached the model."""
+    """A request that the model received."""
 
     path: str
     model: str
@@ -86,18 +86,18 @@ class Request:
     messages: tuple[Message, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """As a line of the log."""
+        """Return the request as it is logged."""
         return asdict(self)
 
-    def says(self, text: str) -> int:
-        """How often a text stands in the messages."""
+    def count(self, text: str) -> int:
+        """Return how often a text occurs in the messages."""
         return sum(message.text.count(text) for message in self.messages)
 
     def is_aside(self) -> bool:
-        """Whether a client asks for a title, beside the conversation: that is no turn of it."""
+        """Return True if the client asks for a title, which is not part of the conversation."""
         head = " ".join(message.text for message in self.messages[:2])[:2000].lower()
         return not self.tools and "title" in head
 
 
-#: Tokens that every answer says it cost.
+#: The tokens that every response reports.
 TOKENS_IN, TOKENS_OUT = 11, 7

@@ -18,20 +18,20 @@ from backburner.ipc.model.task import Task, TaskStatus
 from backburner.ipc.store.retention import DAY, ORPHAN_AGE, STEP
 from backburner.ipc.store.sqlite.file.transaction import Transaction
 from tests.helpers.commands import backburner
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 OTHER = "bg-99999999-2222-4333-8444-555555555555"
 
 
 @pytest.fixture
-def yard(home) -> Iterator[Yard]:
-    with Yard(home) as found:
+def queue_db(home) -> Iterator[QueueDatabase]:
+    with QueueDatabase(home) as found:
         yield found
 
 
 @pytest.fixture
-def archive(yard) -> Archive:
-    return Archive(yard.database, yard.config)
+def archive(queue_db) -> Archive:
+    return Archive(queue_db.database, queue_db.config)
 
 
 @pytest.fixture
@@ -48,20 +48,20 @@ def days(monkeypatch):
     return pass_
 
 
-def told(yard: Yard, parent: str = "ses-1") -> None:
+def told(queue_db: QueueDatabase, parent: str = "ses-1") -> None:
     """Have a parent be told of everything, and say that it heard."""
-    while yard.log.form_batch(parent, 5):
+    while queue_db.log.form_batch(parent, 5):
         continue
-    yard.log.acknowledge(parent, "default", yard.log.last_seq())
+    queue_db.log.acknowledge(parent, "default", queue_db.log.last_seq())
 
 
-def known(yard: Yard, *ids: str) -> list[bool]:
-    return [_is_known(yard, id) for id in ids]
+def known(queue_db: QueueDatabase, *ids: str) -> list[bool]:
+    return [_is_known(queue_db, id) for id in ids]
 
 
-def _is_known(yard: Yard, id: str) -> bool:
+def _is_known(queue_db: QueueDatabase, id: str) -> bool:
     try:
-        yard.get(id)
+        queue_db.get(id)
     except NotFound:
         return False
     return True
@@ -70,77 +70,77 @@ def _is_known(yard: Yard, id: str) -> bool:
 # prune
 
 
-def test_what_was_told_is_forgotten_after_the_retention(yard, archive, days):
-    id = yard.run(parent_session_id="ses-1")
-    told(yard)
+def test_what_was_told_is_forgotten_after_the_retention(queue_db, archive, days):
+    id = queue_db.run(parent_session_id="ses-1")
+    told(queue_db)
     days(29)
     assert archive.prune().tasks == 0
     days(2)
     done = archive.prune()
     assert (done.tasks, done.events) == (1, 3)
-    assert known(yard, id) == [False]
-    assert yard.told() == []
+    assert known(queue_db, id) == [False]
+    assert queue_db.event_types() == []
 
 
-def test_what_nobody_acknowledged_stays_ten_times_as_long(yard, archive, days):
-    id = yard.run(parent_session_id="ses-1")
-    yard.log.form_batch("ses-1", 5)
+def test_what_nobody_acknowledged_stays_ten_times_as_long(queue_db, archive, days):
+    id = queue_db.run(parent_session_id="ses-1")
+    queue_db.log.form_batch("ses-1", 5)
     days(299)
     assert archive.prune().events == 0
-    assert known(yard, id) == [True]
+    assert known(queue_db, id) == [True]
     days(2)
     archive.prune()
-    assert known(yard, id) == [False]
-    assert yard.log.truncated("ses-1", 0) is not None
+    assert known(queue_db, id) == [False]
+    assert queue_db.log.truncated("ses-1", 0) is not None
 
 
-def test_a_task_goes_after_its_last_event(yard, archive, days):
-    id = yard.run(parent_session_id="ses-1")
-    yard.log.form_batch("ses-1", 5)
-    yard.log.acknowledge("ses-1", "default", 2)
+def test_a_task_goes_after_its_last_event(queue_db, archive, days):
+    id = queue_db.run(parent_session_id="ses-1")
+    queue_db.log.form_batch("ses-1", 5)
+    queue_db.log.acknowledge("ses-1", "default", 2)
     days(31)
     assert archive.prune().events == 2
-    assert known(yard, id) == [True]
-    yard.log.acknowledge("ses-1", "default", 3)
+    assert known(queue_db, id) == [True]
+    queue_db.log.acknowledge("ses-1", "default", 3)
     assert archive.prune().tasks == 1
 
 
-def test_a_retried_task_goes_with_the_batch_of_its_last_end(yard, archive, days):
-    id = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
-    yard.log.form_batch("ses-1", 5)
-    first = yard.log.last_seq()
+def test_a_retried_task_goes_with_the_batch_of_its_last_end(queue_db, archive, days):
+    id = queue_db.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    queue_db.log.form_batch("ses-1", 5)
+    first = queue_db.log.last_seq()
     days(0.1)
-    yard.queue.retry(id)
-    yard.settle(yard.start(id))
-    yard.log.form_batch("ses-1", 5)
-    yard.log.acknowledge("ses-1", "default", first)
+    queue_db.queue.retry(id)
+    queue_db.settle(queue_db.start(id))
+    queue_db.log.form_batch("ses-1", 5)
+    queue_db.log.acknowledge("ses-1", "default", first)
     days(31)
     assert archive.prune().events == first
-    assert known(yard, id) == [True]
-    yard.log.acknowledge("ses-1", "default", yard.log.last_seq())
+    assert known(queue_db, id) == [True]
+    queue_db.log.acknowledge("ses-1", "default", queue_db.log.last_seq())
     assert archive.prune().tasks == 1
 
 
-def test_a_task_that_is_retried_before_its_batch_goes_stays(yard, archive, days):
-    id = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
-    told(yard)
+def test_a_task_that_is_retried_before_its_batch_goes_stays(queue_db, archive, days):
+    id = queue_db.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    told(queue_db)
     days(31)
-    write, calls = yard.database.write, []
+    write, calls = queue_db.database.write, []
 
     def racing(durable: bool = True):
         calls.append(durable)
         if len(calls) == 1:
-            yard.queue.retry(id)
+            queue_db.queue.retry(id)
         return write(durable)
 
-    yard.database.write = racing
+    queue_db.database.write = racing
     assert archive.prune().tasks == 0
-    assert yard.get(id).status is TaskStatus.PENDING
+    assert queue_db.get(id).status is TaskStatus.PENDING
 
 
-def test_a_batch_and_its_tasks_are_deleted_together_or_not_at_all(yard, archive, days, monkeypatch):
-    id = yard.run(parent_session_id="ses-1")
-    told(yard)
+def test_a_batch_and_its_tasks_are_deleted_together_or_not_at_all(queue_db, archive, days, monkeypatch):
+    id = queue_db.run(parent_session_id="ses-1")
+    told(queue_db)
     days(31)
     run = Transaction.run
 
@@ -153,13 +153,13 @@ def test_a_batch_and_its_tasks_are_deleted_together_or_not_at_all(yard, archive,
         patch.setattr(Transaction, "run", refused)
         with pytest.raises(Temporary):
             archive.prune()
-    assert known(yard, id) == [True]
-    assert len(yard.told("ses-1")) == 3
+    assert known(queue_db, id) == [True]
+    assert len(queue_db.event_types("ses-1")) == 3
     assert archive.prune().tasks == 1
 
 
-def test_an_imported_task_goes_when_nothing_is_left_of_its_session(yard, archive, days, elsewhere):
-    imported = [yard.run(parent_session_id=parent) for parent in ("ses-1", "ses-2")]
+def test_an_imported_task_goes_when_nothing_is_left_of_its_session(queue_db, archive, days, elsewhere):
+    imported = [queue_db.run(parent_session_id=parent) for parent in ("ses-1", "ses-2")]
     Archive(elsewhere.database, elsewhere.config).load(document(archive))
     there = Archive(elsewhere.database, elsewhere.config)
     days(31)
@@ -173,90 +173,90 @@ def test_an_imported_task_goes_when_nothing_is_left_of_its_session(yard, archive
     assert known(elsewhere, *imported) == [False, False]
 
 
-def test_a_task_stays_while_its_end_is_in_no_batch(yard, archive, days):
-    id = yard.run(parent_session_id="ses-1")
-    yard.log.acknowledge("ses-1", "default", 2)
+def test_a_task_stays_while_its_end_is_in_no_batch(queue_db, archive, days):
+    id = queue_db.run(parent_session_id="ses-1")
+    queue_db.log.acknowledge("ses-1", "default", 2)
     days(301)
     archive.prune()
-    assert known(yard, id) == [True]
-    yard.log.form_batch("ses-1", 5)
-    assert yard.log.read("ses-1", 0, 9)[-1].type == "background_tasks_batch"
+    assert known(queue_db, id) == [True]
+    queue_db.log.form_batch("ses-1", 5)
+    assert queue_db.log.read("ses-1", 0, 9)[-1].type == "background_tasks_batch"
 
 
-def test_a_consumer_that_lags_keeps_the_events(yard, archive, days):
-    yard.run(parent_session_id="ses-1")
-    told(yard)
-    yard.log.acknowledge("ses-1", "model", 1)
+def test_a_consumer_that_lags_keeps_the_events(queue_db, archive, days):
+    queue_db.run(parent_session_id="ses-1")
+    told(queue_db)
+    queue_db.log.acknowledge("ses-1", "model", 1)
     days(31)
     assert archive.prune().events == 1
-    assert [line.seq for line in yard.log.read("ses-1", 0, 9)] == [2, 3]
+    assert [line.seq for line in queue_db.log.read("ses-1", 0, 9)] == [2, 3]
 
 
-def test_tasks_without_a_parent_are_forgotten_with_their_events(yard, archive, days):
-    ids = [yard.run(), yard.run(TaskStatus.ERROR)]
+def test_tasks_without_a_parent_are_forgotten_with_their_events(queue_db, archive, days):
+    ids = [queue_db.run(), queue_db.run(TaskStatus.ERROR)]
     days(31)
     done = archive.prune()
     assert (done.tasks, done.events) == (2, 4)
-    assert known(yard, *ids) == [False, False]
+    assert known(queue_db, *ids) == [False, False]
 
 
-def test_what_is_unfinished_stays_however_old(yard, archive, days):
-    pending, running = yard.launch(priority=-1), yard.launch()
-    yard.start(running)
+def test_what_is_unfinished_stays_however_old(queue_db, archive, days):
+    pending, running = queue_db.launch(priority=-1), queue_db.launch()
+    queue_db.start(running)
     days(3000)
     archive.prune()
-    assert known(yard, pending, running) == [True, True]
+    assert known(queue_db, pending, running) == [True, True]
 
 
-def test_a_task_that_was_retried_meanwhile_stays(yard, archive, days):
-    id = yard.run(TaskStatus.ERROR)
+def test_a_task_that_was_retried_meanwhile_stays(queue_db, archive, days):
+    id = queue_db.run(TaskStatus.ERROR)
     days(31)
-    write, calls = yard.database.write, []
+    write, calls = queue_db.database.write, []
 
     def racing(durable: bool = True):
         calls.append(durable)
         if len(calls) == 2:  # the events are gone, the task is next
-            yard.queue.retry(id)
+            queue_db.queue.retry(id)
         return write(durable)
 
-    yard.database.write = racing
+    queue_db.database.write = racing
     assert archive.prune().tasks == 0
-    assert yard.get(id).status is TaskStatus.PENDING
+    assert queue_db.get(id).status is TaskStatus.PENDING
 
 
-def test_numbers_are_never_given_again_after_a_pruning(yard, archive, days):
-    yard.run()
-    seq, number = yard.log.last_seq(), yard.queue._state(yard.run()).number
+def test_numbers_are_never_given_again_after_a_pruning(queue_db, archive, days):
+    queue_db.run()
+    seq, number = queue_db.log.last_seq(), queue_db.queue._state(queue_db.run()).number
     days(31)
     archive.prune()
-    id = yard.run()
-    assert yard.log.read(None, 0, 1)[0].seq > seq
-    assert yard.queue._state(id).number > number
+    id = queue_db.run()
+    assert queue_db.log.read(None, 0, 1)[0].seq > seq
+    assert queue_db.queue._state(id).number > number
 
 
-def test_many_are_forgotten_in_small_transactions(yard, archive, days):
+def test_many_are_forgotten_in_small_transactions(queue_db, archive, days):
     for _ in range(450):
-        yard.queue.cancel(yard.launch())
+        queue_db.queue.cancel(queue_db.launch())
     days(31)
     sizes = []
-    write = yard.database.write
+    write = queue_db.database.write
 
     def counted(durable: bool = True):
         sizes.append(durable)
         return write(durable)
 
-    yard.database.write = counted
+    queue_db.database.write = counted
     assert archive.prune().tasks == 450
     assert len(sizes) >= 6
 
 
-def test_tasks_of_many_batches_are_deleted_in_small_transactions(yard, archive, days):
+def test_tasks_of_many_batches_are_deleted_in_small_transactions(queue_db, archive, days):
     for _ in range(450):
-        yard.queue.cancel(yard.launch(parent_session_id="ses-1"))
-    told(yard)
+        queue_db.queue.cancel(queue_db.launch(parent_session_id="ses-1"))
+    told(queue_db)
     days(31)
-    raw, sizes = yard.database._connection, []
-    write = yard.database.write
+    raw, sizes = queue_db.database._connection, []
+    write = queue_db.database.write
 
     @contextmanager
     def measured(durable: bool = True):
@@ -265,34 +265,34 @@ def test_tasks_of_many_batches_are_deleted_in_small_transactions(yard, archive, 
             yield transaction
         sizes.append(raw.total_changes - before)
 
-    yard.database.write = measured
+    queue_db.database.write = measured
     done = archive.prune()
     assert (done.tasks, done.events) == (450, 540)
     assert max(sizes) <= 2 * STEP
 
 
-def test_the_files_of_a_task_go_with_it(yard, archive, days, tmp_path):
+def test_the_files_of_a_task_go_with_it(queue_db, archive, days, tmp_path):
     (tmp_path / "in.txt").write_text("x")
-    id = yard.launch(stdin_file=str(tmp_path / "in.txt"))
-    claimed = yard.start(id)
-    output = yard.home.output(claimed.claim, "stdout")
+    id = queue_db.launch(stdin_file=str(tmp_path / "in.txt"))
+    claimed = queue_db.start(id)
+    output = queue_db.home.output(claimed.claim, "stdout")
     output.write_bytes(b"large")
-    yard.settle(claimed)
-    copied = next((yard.home.folder / "input").iterdir())
+    queue_db.settle(claimed)
+    copied = next((queue_db.home.folder / "input").iterdir())
     days(31)
     assert archive.prune().files == 2
     assert not output.exists()
     assert not copied.exists()
 
 
-def test_files_that_no_task_knows_of_go_once_they_are_old(yard, archive):
-    running = yard.start(yard.launch())
+def test_files_that_no_task_knows_of_go_once_they_are_old(queue_db, archive):
+    running = queue_db.start(queue_db.launch())
     kept = [
-        yard.home.output(running.claim, "stdout"),
-        yard.home.folder / "output" / "README",
-        yard.home.output(98, "stdout"),
+        queue_db.home.output(running.claim, "stdout"),
+        queue_db.home.folder / "output" / "README",
+        queue_db.home.output(98, "stdout"),
     ]
-    gone = [yard.home.output(99, "stdout"), yard.home.input("0" * 32), yard.home.input("97.prompt")]
+    gone = [queue_db.home.output(99, "stdout"), queue_db.home.input("0" * 32), queue_db.home.input("97.prompt")]
     for path in (*kept, *gone):
         path.write_text("x")
     old = clock.now() / 1000 - ORPHAN_AGE / 1000 - 1
@@ -303,19 +303,19 @@ def test_files_that_no_task_knows_of_go_once_they_are_old(yard, archive):
     assert [path.exists() for path in gone] == [False, False, False]
 
 
-def test_keys_and_groups_that_nothing_uses_are_forgotten(yard, archive):
-    yard.run(concurrency_key="once")
-    waiting = yard.launch(concurrency_key="waiting")
-    yard.start(yard.launch(concurrency_key="running"), "running")
-    yard.groups.limit("limited", 2)
-    yard.groups.pause("paused")
-    failed = yard.run(TaskStatus.ERROR, concurrency_key="failed")
+def test_keys_and_groups_that_nothing_uses_are_forgotten(queue_db, archive):
+    queue_db.run(concurrency_key="once")
+    waiting = queue_db.launch(concurrency_key="waiting")
+    queue_db.start(queue_db.launch(concurrency_key="running"), "running")
+    queue_db.groups.limit("limited", 2)
+    queue_db.groups.pause("paused")
+    failed = queue_db.run(TaskStatus.ERROR, concurrency_key="failed")
     archive.prune()
-    assert {group.name for group in yard.groups.all()} == {"waiting", "running", "limited", "paused"}
-    assert len(yard.queue.list(_everything()).tasks) == 4
-    yard.queue.retry(failed)
-    yard.start(failed, "failed")
-    yard.start(waiting, "waiting")
+    assert {group.name for group in queue_db.groups.all()} == {"waiting", "running", "limited", "paused"}
+    assert len(queue_db.queue.list(_everything()).tasks) == 4
+    queue_db.queue.retry(failed)
+    queue_db.start(failed, "failed")
+    queue_db.start(waiting, "waiting")
 
 
 def _everything():
@@ -324,77 +324,77 @@ def _everything():
     return Filter()
 
 
-def test_how_far_a_parent_read_is_forgotten_when_nothing_else_is_left_of_it(yard, archive, days):
-    yard.run(parent_session_id="ses-1")
-    told(yard)
+def test_how_far_a_parent_read_is_forgotten_when_nothing_else_is_left_of_it(queue_db, archive, days):
+    queue_db.run(parent_session_id="ses-1")
+    told(queue_db)
     days(31)
     archive.prune()
-    assert yard.log.cursor("ses-1", "default") == 0
-    assert yard.log.truncated("ses-1", 0) is None
+    assert queue_db.log.cursor("ses-1", "default") == 0
+    assert queue_db.log.truncated("ses-1", 0) is None
 
 
 # clear
 
 
-def test_clear_forms_what_waits_cancels_and_forgets(yard, archive):
-    running = yard.launch(agent="external", prompt="by hand", parent_session_id="ses-1")
-    yard.claim("external", owner=None)
-    waiting = yard.launch(parent_session_id="ses-1")
+def test_clear_forms_what_waits_cancels_and_forgets(queue_db, archive):
+    running = queue_db.launch(agent="external", prompt="by hand", parent_session_id="ses-1")
+    queue_db.claim("external", owner=None)
+    waiting = queue_db.launch(parent_session_id="ses-1")
     heard = []
-    cleared = archive.clear(lambda: heard.extend(yard.log.read("ses-1", 0, 99)))
+    cleared = archive.clear(lambda: heard.extend(queue_db.log.read("ses-1", 0, 99)))
     assert [line.type for line in heard][-1] == "background_tasks_batch"
     assert json.loads(heard[-1].text)["cancelledCount"] == 2
     assert cleared.tasks == 2
-    assert known(yard, running, waiting) == [False, False]
-    assert yard.told() == []
-    assert yard.log.cursor("ses-1", "default") == 0
+    assert known(queue_db, running, waiting) == [False, False]
+    assert queue_db.event_types() == []
+    assert queue_db.log.cursor("ses-1", "default") == 0
 
 
-def test_numbers_never_go_back_over_a_clear(yard, archive):
-    claim = yard.start(yard.launch())
-    yard.settle(claim)
-    seq = yard.log.last_seq()
+def test_numbers_never_go_back_over_a_clear(queue_db, archive):
+    claim = queue_db.start(queue_db.launch())
+    queue_db.settle(claim)
+    seq = queue_db.log.last_seq()
     archive.clear()
-    assert yard.log.last_seq() >= seq
-    again = yard.start(yard.launch(parent_session_id="ses-1"))
+    assert queue_db.log.last_seq() >= seq
+    again = queue_db.start(queue_db.launch(parent_session_id="ses-1"))
     assert again.claim > claim.claim
     assert again.number > claim.number
-    assert yard.log.read(None, 0, 9)[0].seq > seq
+    assert queue_db.log.read(None, 0, 9)[0].seq > seq
 
 
-def test_who_had_not_read_everything_is_told_so_after_a_clear(yard, archive):
-    yard.run(parent_session_id="ses-1")
-    yard.run(parent_session_id="ses-2")
-    yard.log.form_batch("ses-2", 5)
-    told(yard, "ses-2")
+def test_who_had_not_read_everything_is_told_so_after_a_clear(queue_db, archive):
+    queue_db.run(parent_session_id="ses-1")
+    queue_db.run(parent_session_id="ses-2")
+    queue_db.log.form_batch("ses-2", 5)
+    told(queue_db, "ses-2")
     archive.clear()
-    assert yard.log.truncated("ses-1", 0) is not None
-    assert yard.log.truncated("ses-2", 0) is None
+    assert queue_db.log.truncated("ses-1", 0) is not None
+    assert queue_db.log.truncated("ses-2", 0) is None
 
 
-def test_clear_keeps_limits_and_pauses(yard, archive):
-    yard.groups.limit("opus", 7)
-    yard.groups.pause("opus")
+def test_clear_keeps_limits_and_pauses(queue_db, archive):
+    queue_db.groups.limit("opus", 7)
+    queue_db.groups.pause("opus")
     archive.clear()
-    assert [(group.limit, group.paused) for group in yard.groups.all() if group.name == "opus"] == [(7, True)]
+    assert [(group.limit, group.paused) for group in queue_db.groups.all() if group.name == "opus"] == [(7, True)]
 
 
-def test_clear_removes_the_files(yard, archive, tmp_path):
+def test_clear_removes_the_files(queue_db, archive, tmp_path):
     (tmp_path / "in.txt").write_text("x")
-    claimed = yard.start(yard.launch(stdin_file=str(tmp_path / "in.txt")))
-    yard.home.output(claimed.claim, "stdout").write_text("x")
-    yard.home.input(f"{claimed.claim}.prompt").write_text("x")
-    yard.settle(claimed)
+    claimed = queue_db.start(queue_db.launch(stdin_file=str(tmp_path / "in.txt")))
+    queue_db.home.output(claimed.claim, "stdout").write_text("x")
+    queue_db.home.input(f"{claimed.claim}.prompt").write_text("x")
+    queue_db.settle(claimed)
     archive.clear()
-    assert [path for name in ("output", "input") for path in (yard.home.folder / name).iterdir()] == []
+    assert [path for name in ("output", "input") for path in (queue_db.home.folder / name).iterdir()] == []
 
 
 def test_clear_ends_the_trees_and_the_supervisor_stays(supervised, no_strays):
-    with Yard(supervised) as yard:
-        id = yard.launch(command=("sleep", "1000"))
+    with QueueDatabase(supervised) as queue_db:
+        id = queue_db.launch(command=("sleep", "1000"))
         assert backburner(supervised, "wait", id, "--timeout", "0").returncode == 124
-        Archive(yard.database, yard.config).clear()
-        assert known(yard, id) == [False]
+        Archive(queue_db.database, queue_db.config).clear()
+        assert known(queue_db, id) == [False]
     assert json.loads(backburner(supervised, "status", "--json").stdout)["supervisor"] is not None
 
 
@@ -406,10 +406,10 @@ def document(archive: Archive, seed: bool = False) -> dict:
 
 
 @pytest.fixture
-def elsewhere(tmp_path) -> Iterator[Yard]:
+def elsewhere(tmp_path) -> Iterator[QueueDatabase]:
     folder = tmp_path / "other" / ".backburner"
     folder.mkdir(0o700, parents=True)
-    with Yard(folder) as found:
+    with QueueDatabase(folder) as found:
         yield found
 
 
@@ -417,20 +417,22 @@ def same(one: Task, two: Task) -> bool:
     return replace(one, waiting_for=None) == replace(two, waiting_for=None)
 
 
-def test_what_is_exported_is_imported_whole(yard, archive, elsewhere, tmp_path):
+def test_what_is_exported_is_imported_whole(queue_db, archive, elsewhere, tmp_path):
     (tmp_path / "in.bin").write_bytes(b"\xff\x00")
     ids = [
-        yard.run(parent_session_id="ses-1", metadata={"a": [1, None]}),
-        yard.run(TaskStatus.ERROR, description="ü"),
-        yard.launch(call="m:f", args=(1,), kwargs={"k": 2}, env={"A": "b", "C": None}, leave_children=True, retries=2),
-        yard.launch(stdin="text", unique_key="u", priority=4, delay_ms=60_000),
-        yard.launch(stdin_file=str(tmp_path / "in.bin")),
+        queue_db.run(parent_session_id="ses-1", metadata={"a": [1, None]}),
+        queue_db.run(TaskStatus.ERROR, description="ü"),
+        queue_db.launch(
+            call="m:f", args=(1,), kwargs={"k": 2}, env={"A": "b", "C": None}, leave_children=True, retries=2
+        ),
+        queue_db.launch(stdin="text", unique_key="u", priority=4, delay_ms=60_000),
+        queue_db.launch(stdin_file=str(tmp_path / "in.bin")),
     ]
     exported = document(archive)
-    assert exported["log"] == yard.log.id()
+    assert exported["log"] == queue_db.log.id()
     done = Archive(elsewhere.database, elsewhere.config).load(exported)
     assert (done.added, done.skipped) == (5, 0)
-    assert all(same(yard.get(id), elsewhere.get(id)) for id in ids)
+    assert all(same(queue_db.get(id), elsewhere.get(id)) for id in ids)
     inputs = [task["env"] for task in document(Archive(elsewhere.database, elsewhere.config))["tasks"]]
     assert inputs[2] == {"A": "b", "C": None}
     claimed = elsewhere.claim("python")
@@ -440,29 +442,29 @@ def test_what_is_exported_is_imported_whole(yard, archive, elsewhere, tmp_path):
     assert elsewhere.home.input(copied.stdin_file).read_bytes() == b"\xff\x00"
 
 
-def test_what_is_known_is_skipped(yard, archive):
-    yard.run()
+def test_what_is_known_is_skipped(queue_db, archive):
+    queue_db.run()
     exported = document(archive)
-    yard.launch()
+    queue_db.launch()
     exported["tasks"].append({**exported["tasks"][0], "id": OTHER})
     done = archive.load(exported)
     assert (done.added, done.skipped) == (1, 1)
     assert archive.load(exported).skipped == 2
 
 
-def test_what_was_running_comes_back_as_lost(yard, archive, elsewhere):
-    id = yard.launch(parent_session_id="ses-1")
-    yard.start(id)
+def test_what_was_running_comes_back_as_lost(queue_db, archive, elsewhere):
+    id = queue_db.launch(parent_session_id="ses-1")
+    queue_db.start(id)
     Archive(elsewhere.database, elsewhere.config).load(document(archive))
     task = elsewhere.get(id)
     assert (task.status, task.error_kind, task.slot, task.attempt) == (TaskStatus.ERROR, "lost", None, 1)
     assert task.completed_at is not None
-    assert elsewhere.told() == []
+    assert elsewhere.event_types() == []
 
 
-def test_what_was_pending_will_run_and_keeps_what_it_waits_for(yard, archive, elsewhere):
-    first = yard.launch()
-    after, anyway = yard.launch(after=(first,)), yard.launch(after_any=(first,))
+def test_what_was_pending_will_run_and_keeps_what_it_waits_for(queue_db, archive, elsewhere):
+    first = queue_db.launch()
+    after, anyway = queue_db.launch(after=(first,)), queue_db.launch(after_any=(first,))
     Archive(elsewhere.database, elsewhere.config).load(document(archive))
     claimed = elsewhere.start(first)
     assert elsewhere.claim(slot=1) is None
@@ -472,8 +474,8 @@ def test_what_was_pending_will_run_and_keeps_what_it_waits_for(yard, archive, el
     elsewhere.start(anyway)
 
 
-def test_a_dependency_that_was_pruned_holds_nobody_up(yard, archive, elsewhere):
-    after = yard.launch(after=(yard.launch(),))
+def test_a_dependency_that_was_pruned_holds_nobody_up(queue_db, archive, elsewhere):
+    after = queue_db.launch(after=(queue_db.launch(),))
     exported = document(archive)
     exported["tasks"] = [task for task in exported["tasks"] if task["id"] == after]
     Archive(elsewhere.database, elsewhere.config).load(exported)
@@ -516,9 +518,9 @@ SEED = {
 }
 
 
-def test_the_seeds_file_is_imported(yard, archive):
+def test_the_seeds_file_is_imported(queue_db, archive):
     assert archive.load(SEED).added == 3
-    lost, pending, failed = (yard.get(id) for id in SEED["tasks"])
+    lost, pending, failed = (queue_db.get(id) for id in SEED["tasks"])
     assert (lost.status, lost.error_kind, lost.concurrency_key, lost.parent_session_id) == (
         "error",
         "lost",
@@ -531,13 +533,13 @@ def test_the_seeds_file_is_imported(yard, archive):
         "failed",
         "2026-01-05T10:00:04.000Z",
     )
-    assert yard.claim("external", owner=None).id == pending.id
+    assert queue_db.claim("external", owner=None).id == pending.id
 
 
-def test_the_seeds_file_is_written_and_read_again(yard, archive, elsewhere):
-    running = yard.launch(model="opus", prompt="p", agent="external", parent_session_id="ses-1")
-    yard.claim("opus", owner=None)
-    done = yard.run()
+def test_the_seeds_file_is_written_and_read_again(queue_db, archive, elsewhere):
+    running = queue_db.launch(model="opus", prompt="p", agent="external", parent_session_id="ses-1")
+    queue_db.claim("opus", owner=None)
+    done = queue_db.run()
     exported = document(archive, seed=True)
     assert exported.keys() == {"tasks", "activeCount", "lastUpdated"}
     assert exported["activeCount"] == {"opus": 1}
@@ -568,7 +570,7 @@ def _task(**said):
         ({OTHER: _task(attempt=-1)}, f"tasks.{OTHER}.attempt"),
     ],
 )
-def test_a_document_with_a_mistake_is_refused_by_its_field_and_changes_nothing(yard, archive, tasks, field):
+def test_a_document_with_a_mistake_is_refused_by_its_field_and_changes_nothing(queue_db, archive, tasks, field):
     with pytest.raises(InvalidInput) as refusal:
         archive.load({"format": "backburner", "version": 1, "tasks": tasks})
     assert refusal.value.field == field
@@ -581,22 +583,22 @@ def test_what_is_no_export_is_refused(archive, nothing):
         archive.load(nothing)
 
 
-def test_an_imported_name_that_is_held_is_refused(yard, archive):
-    yard.launch(unique_key="nightly")
+def test_an_imported_name_that_is_held_is_refused(queue_db, archive):
+    queue_db.launch(unique_key="nightly")
     with pytest.raises(InvalidInput, match="nightly") as refusal:
         archive.load({"format": "backburner", "version": 1, "tasks": [_task(uniqueKey="nightly")]})
     assert refusal.value.field == "tasks[0].uniqueKey"
 
 
-def test_an_export_is_written_in_pieces(yard, archive):
+def test_an_export_is_written_in_pieces(queue_db, archive):
     for _ in range(250):
-        yard.launch()
+        queue_db.launch()
     pieces = list(archive.export())
     assert len(pieces) == 252
     assert len(json.loads("".join(pieces))["tasks"]) == 250
 
 
-def test_an_export_holds_stdin_that_is_no_text(yard, archive, tmp_path):
+def test_an_export_holds_stdin_that_is_no_text(queue_db, archive, tmp_path):
     (tmp_path / "in.bin").write_bytes(b"\xff")
-    yard.launch(stdin_file=str(tmp_path / "in.bin"))
+    queue_db.launch(stdin_file=str(tmp_path / "in.bin"))
     assert base64.b64decode(document(archive)["tasks"][0]["stdinData"]) == b"\xff"

@@ -36,8 +36,8 @@ from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import holder
 from tests.helpers.commands import backburner
 from tests.helpers.places import IMPORT_ROOT, IPC
+from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
-from tests.helpers.yard import Yard
 
 PATIENCE = 30.0
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
@@ -86,9 +86,9 @@ def test_a_launch_is_pending_and_outlives_its_manager(home):
 
 
 def test_a_launch_answers_with_the_task_as_it_is_shown_then(manager, home):
-    with Yard(home) as yard:
-        yard.groups.pause("stopped")
-        ended = yard.run(TaskStatus.ERROR)
+    with QueueDatabase(home) as queue_db:
+        queue_db.groups.pause("stopped")
+        ended = queue_db.run(TaskStatus.ERROR)
     first = manager.launch(command=["true"])
     words = {
         "description": "ünïcödé",
@@ -125,8 +125,8 @@ def test_a_launch_stores_its_folder_and_the_usual_variables(manager, home, monke
     monkeypatch.setenv("SECRET", "hidden")
     monkeypatch.setenv("CLAUDECODE", "1")
     manager.launch(command=["true"], env={"EXTRA": "1", "TAKEN": None})
-    with Yard(home) as yard:
-        claimed = yard.claim()
+    with QueueDatabase(home) as queue_db:
+        claimed = queue_db.claim()
     assert claimed.cwd == str(tmp_path)
     assert claimed.env["PATH"] == "/usr/bin:/bin"
     assert (claimed.env["EXTRA"], claimed.env["TAKEN"]) == ("1", None)
@@ -137,8 +137,8 @@ def test_pass_env_stores_more(home, monkeypatch):
     monkeypatch.setenv("API_KEY", "k")
     with BackgroundManager(config={"pass_env": ["API_*"]}) as manager:
         manager.launch(command=["true"])
-    with Yard(home) as yard:
-        assert yard.claim().env["API_KEY"] == "k"
+    with QueueDatabase(home) as queue_db:
+        assert queue_db.claim().env["API_KEY"] == "k"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from backburner.ipc.bus.server import LATER, Method
 from backburner.ipc.errors import Disconnected, InvalidInput, MoveNotAllowed, NoSupervisor, NotFound, OverCap, Temporary
 from backburner.ipc.home import Home
 from backburner.ipc.validation import Anything, Record
-from tests.helpers.bus import PATIENCE, MemoryLog, Served, serving
+from tests.helpers.bus import TIMEOUT, MemoryLog, Served, serving
 
 FREE = Record("free", {"value": Anything()})
 
@@ -76,7 +76,7 @@ def client(place):
 
 def hang_up(served: Served) -> None:
     """End all connections, as a bus that is killed does."""
-    served.do(lambda: [connection.close() for connection in list(served.bus._connections)])
+    served.run(lambda: [connection.close() for connection in list(served.bus._connections)])
 
 
 # blocking
@@ -85,7 +85,7 @@ def hang_up(served: Served) -> None:
 def test_a_call_brings_the_result(served, client):
     assert client.call("echo", value={"a": [1]}) == {"a": [1]}
     assert [client.call("echo", value=number) for number in range(100)] == list(range(100))
-    assert served.do(lambda: served.bus.connections) == 1
+    assert served.run(lambda: served.bus.connections) == 1
 
 
 @pytest.mark.parametrize("name", REFUSALS)
@@ -116,7 +116,7 @@ def test_without_a_bus_a_call_says_so(client):
 
 def test_a_patient_client_waits_for_the_bus(place, log, methods):
     served = Served(place, log, methods)
-    with Client(place, patience=PATIENCE) as client:
+    with Client(place, patience=TIMEOUT) as client:
         threading.Timer(0.05, served.start).start()
         assert client.call("echo", value=1) == 1
     served.stop()
@@ -147,8 +147,8 @@ def test_calls_of_several_threads_do_not_wait_for_each_other(served, client, hel
     thread.start()
     served.until(lambda: held)
     assert client.call("echo", value=1) == 1
-    served.do(lambda: held[0].answer("at last"))
-    thread.join(PATIENCE)
+    served.run(lambda: held[0].answer("at last"))
+    thread.join(TIMEOUT)
     assert answers == ["at last"]
 
 
@@ -171,7 +171,7 @@ def test_close_wakes_those_who_wait(served, place, held):
     served.until(lambda: held and served.bus.subscriptions)
     client.close()
     for thread in threads:
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT)
     assert len(outcomes) == 2
     with pytest.raises(Disconnected):
         client.call("echo")
@@ -182,19 +182,19 @@ def test_close_wakes_one_who_waits_for_a_bus(place):
     client._try = lambda: begun.set()  # type: ignore[method-assign]
     thread = threading.Thread(target=lambda: list(client.events("p")))
     thread.start()
-    assert begun.wait(PATIENCE)
+    assert begun.wait(TIMEOUT)
     del client._try
     client.close()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT)
     assert not thread.is_alive()
 
 
 def test_events_come_as_they_are_told(served, client):
     for _ in range(3):
-        served.tell("p", taskId="bg-1")
+        served.publish("p", taskId="bg-1")
     events = client.events("p", after=1)
     assert [event.seq for event in islice(events, 2)] == [2, 3]
-    seq = served.tell("p", "background_task_stale")
+    seq = served.publish("p", "background_task_stale")
     event = next(events)
     assert (event.seq, event.type, event.parent_session_id) == (seq, "background_task_stale", "p")
     events.close()
@@ -206,7 +206,7 @@ def test_events_survive_breaks_without_a_gap_or_a_repetition(served, client, par
     seqs, events = [], client.events(parent, after=0)
     for round_ in range(5):
         for _ in range(4):
-            served.tell("p")
+            served.publish("p")
         seqs += [event.seq for event in islice(events, 4 if round_ % 2 else 2)]
         hang_up(served)
     seqs += [event.seq for event in islice(events, 20 - len(seqs))]
@@ -215,7 +215,7 @@ def test_events_survive_breaks_without_a_gap_or_a_repetition(served, client, par
 
 
 def test_everything_from_now_stays_from_then_over_a_break(served, client):
-    served.tell("p")
+    served.publish("p")
     heard, seqs = threading.Event(), []
 
     def listen():
@@ -231,8 +231,8 @@ def test_everything_from_now_stays_from_then_over_a_break(served, client):
             connection.close()
         return served.log.append("p").seq
 
-    seq = served.do(break_and_tell)
-    assert heard.wait(PATIENCE)
+    seq = served.run(break_and_tell)
+    assert heard.wait(TIMEOUT)
     assert seqs == [seq]
 
 
@@ -240,7 +240,7 @@ def test_events_wait_for_a_bus_and_go_on_over_its_restart(place, log, methods, c
     seqs, events = [], client.events("p", after=0)
     for _ in range(3):
         with serving(place, log, methods) as served:
-            served.tell("p")
+            served.publish("p")
             seqs.append(next(events).seq)
     assert seqs == [1, 2, 3]
     events.close()
@@ -261,7 +261,7 @@ def test_another_log_is_heard_from_its_start(place, methods, client):
 
 def test_an_event_is_acknowledged_when_the_next_one_is_asked_for(served, client, log):
     for _ in range(3):
-        served.tell("p")
+        served.publish("p")
     events = client.events("p", consumer="model", ack=True)
     assert next(events).seq == 1
     assert log.cursors == {}
@@ -271,11 +271,11 @@ def test_an_event_is_acknowledged_when_the_next_one_is_asked_for(served, client,
 
 
 def test_an_acknowledgement_that_was_lost_is_said_again_before_the_next_event(served, client, log):
-    served.tell("p")
+    served.publish("p")
     events = client.events("p", ack=True)
     assert next(events).seq == 1
     hang_up(served)
-    served.tell("p")
+    served.publish("p")
     assert next(events).seq == 2
     assert log.cursors == {("p", "default"): 1}
     events.close()
@@ -283,7 +283,7 @@ def test_an_acknowledgement_that_was_lost_is_said_again_before_the_next_event(se
 
 def test_events_are_not_acknowledged_unasked(served, client, log):
     for _ in range(3):
-        served.tell("p")
+        served.publish("p")
     events = client.events("p")
     assert [event.seq for event in islice(events, 3)] == [1, 2, 3]
     events.close()
@@ -295,7 +295,7 @@ def test_a_wrong_subscription_is_an_error_and_no_endless_trying(served, client):
         next(client.events("p", types=["nonesuch"]))
     assert refused.value.field == "types[0]"
     with pytest.raises(InvalidInput):
-        served.tell("p")
+        served.publish("p")
         list(islice(client.events("*", after=0, ack=True), 2))
 
 
@@ -307,4 +307,4 @@ def test_a_server_that_talks_nonsense_is_one_that_is_gone():
         b"",
     ):
         with pytest.raises(Disconnected):
-            dialogue.hear(data)
+            dialogue.receive(data)

@@ -166,7 +166,7 @@ def test_calls_do_not_wait_for_more_tasks_than_there_is_room_for(world, peer, mo
     monkeypatch.setattr(handlers, "MOST_WAITED", 5)
     for _ in range(3):
         world.launch(parent_session_id="p")
-    peer.ask("wait", parentSessionId="p")
+    peer.send("wait", parentSessionId="p")
     assert peer.call("wait", parentSessionId="p")["code"] == -32004
     assert peer.call("wait", parentSessionId="p", timeoutMs=0)["timedOut"]
 
@@ -178,11 +178,11 @@ def test_a_pending_task_is_cancelled_at_once(world, peer):
 def test_cancel_answers_when_the_task_does_not_run_any_more(world, peer):
     id = world.launch()
     running = world.run(id)
-    number = peer.ask("cancel", id=id)
+    number = peer.send("cancel", id=id)
     assert peer.call("get", id=id)["stopping"] is True
     world.end(running, TaskStatus.CANCELLED)
-    world.served.do(world.tell)
-    answer = peer.hear()
+    world.served.run(world.tell)
+    answer = peer.receive()
     assert (answer["id"], answer["result"]["status"]) == (number, "cancelled")
     assert peer.call("cancel", id=id)["code"] == -32002
 
@@ -203,13 +203,13 @@ def test_a_verdict_from_outside_is_answered_at_once(world, peer):
 
 def test_wait_answers_when_all_have_ended(world, peer):
     ids = [world.launch() for _ in range(2)]
-    number = peer.ask("wait", ids=ids)
+    number = peer.send("wait", ids=ids)
     world.end(world.run(ids[0]))
-    world.served.do(world.tell)
+    world.served.run(world.tell)
     peer.call("ping")
     world.end(world.run(ids[1]), TaskStatus.ERROR, error="no", error_kind="failed")
-    world.served.do(world.tell)
-    answer = peer.hear()
+    world.served.run(world.tell)
+    answer = peer.receive()
     assert answer["id"] == number
     assert [task["status"] for task in answer["result"]["tasks"]] == ["completed", "error"]
     assert answer["result"]["timedOut"] is False
@@ -218,59 +218,59 @@ def test_wait_answers_when_all_have_ended(world, peer):
 
 def test_wait_for_any_answers_with_the_first(world, peer):
     ids = [world.launch() for _ in range(2)]
-    peer.ask("wait", ids=ids, any=True)
+    peer.send("wait", ids=ids, any=True)
     world.end(world.run(ids[0]))
-    world.served.do(world.tell)
-    assert [task["id"] for task in peer.hear()["result"]["tasks"]] == [ids[0]]
+    world.served.run(world.tell)
+    assert [task["id"] for task in peer.receive()["result"]["tasks"]] == [ids[0]]
 
 
 def test_wait_for_a_parent_is_for_its_tasks_of_that_moment(world, peer):
     mine, _other = world.launch(parent_session_id="p"), world.launch(parent_session_id="q")
-    peer.ask("wait", parentSessionId="p")
+    peer.send("wait", parentSessionId="p")
     peer.call("ping")
     world.launch(parent_session_id="p")
     world.end(world.run(mine))
-    world.served.do(world.tell)
-    assert [task["id"] for task in peer.hear()["result"]["tasks"]] == [mine]
+    world.served.run(world.tell)
+    assert [task["id"] for task in peer.receive()["result"]["tasks"]] == [mine]
     assert peer.call("wait", parentSessionId="nobody") == {"tasks": [], "timedOut": False}
 
 
 def test_wait_for_nothing_named_is_for_all_that_is_unfinished(world, peer):
     ids = [world.launch(), world.launch(parent_session_id="q")]
-    peer.ask("wait")
+    peer.send("wait")
     peer.call("ping")
     for id in ids:
         world.end(world.run(id))
-    world.served.do(world.tell)
-    assert [task["id"] for task in peer.hear()["result"]["tasks"]] == ids
+    world.served.run(world.tell)
+    assert [task["id"] for task in peer.receive()["result"]["tasks"]] == ids
     assert peer.call("wait", ids=[]) == {"tasks": [], "timedOut": False}
 
 
 def test_wait_gives_up_in_time(world, peer):
     ids = [world.launch() for _ in range(2)]
     assert peer.call("wait", ids=ids, timeoutMs=0) == {"tasks": [], "timedOut": True}
-    peer.ask("wait", ids=ids, timeoutMs=5000)
-    peer.ask("wait", ids=ids, timeoutMs=2500)
+    peer.send("wait", ids=ids, timeoutMs=5000)
+    peer.send("wait", ids=ids, timeoutMs=2500)
     peer.call("ping")
-    assert world.served.do(world.methods.due) == 2.5
+    assert world.served.run(world.methods.due) == 2.5
     world.end(world.run(ids[0]))
-    world.served.do(world.tell)
+    world.served.run(world.tell)
     world.now = 2.5
-    world.served.do(world.methods.expire)
-    answer = peer.hear()["result"]
+    world.served.run(world.methods.expire)
+    answer = peer.receive()["result"]
     assert ([task["id"] for task in answer["tasks"]], answer["timedOut"]) == ([ids[0]], True)
-    assert world.served.do(world.methods.due) == 2.5
+    assert world.served.run(world.methods.due) == 2.5
     world.end(world.run(ids[1]))
-    world.served.do(world.tell)
-    assert peer.hear()["result"]["timedOut"] is False
-    assert world.served.do(world.methods.due) is None
+    world.served.run(world.tell)
+    assert peer.receive()["result"]["timedOut"] is False
+    assert world.served.run(world.methods.due) is None
 
 
 def test_clients_that_come_wait_and_go_leave_nothing_behind(world):
     id = world.launch()
     for _ in range(200):
         peer = Peer(world.home.bus)
-        peer.ask("wait", ids=[id], timeoutMs=10**12)
+        peer.send("wait", ids=[id], timeoutMs=10**12)
         peer.call("ping")
         peer.close()
     world.served.until(lambda: world.served.bus.connections == 0)

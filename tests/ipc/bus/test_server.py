@@ -102,14 +102,14 @@ def test_a_request_is_answered(peer):
 
 def test_requests_are_answered_in_the_order_in_which_they_came(peer):
     lines = [{"jsonrpc": "2.0", "id": n, "method": "echo", "params": {"value": n}} for n in range(500)]
-    peer.send(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
-    assert [peer.hear()["result"] for _ in lines] == list(range(500))
+    peer.send_bytes(b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    assert [peer.receive()["result"] for _ in lines] == list(range(500))
 
 
 def test_a_request_may_come_byte_by_byte(peer):
     for byte in b'{"jsonrpc":"2.0","id":1,"method":"echo","params":{"value":7}}\n':
-        peer.send(bytes([byte]))
-    assert peer.hear()["result"] == 7
+        peer.send_bytes(bytes([byte]))
+    assert peer.receive()["result"] == 7
 
 
 @pytest.mark.parametrize(
@@ -132,36 +132,36 @@ def test_the_servers_inside_is_not_told(peer, caplog):
 
 
 def test_a_request_without_an_id_is_carried_out_and_not_answered(peer, log):
-    peer.send(b'{"jsonrpc":"2.0","method":"broken"}\n{"jsonrpc":"2.0","method":"nonesuch"}\n')
+    peer.send_bytes(b'{"jsonrpc":"2.0","method":"broken"}\n{"jsonrpc":"2.0","method":"nonesuch"}\n')
     assert peer.call("echo", value="only this") == "only this"
 
 
 def test_an_answer_may_come_later_and_others_overtake_it(peer, served, desk):
-    number = peer.ask("later")
+    number = peer.send("later")
     assert peer.call("echo", value=1) == 1
-    served.do(lambda: desk.waiting[0].answer("at last"))
-    assert peer.hear() == {"jsonrpc": "2.0", "id": number, "result": "at last"}
+    served.run(lambda: desk.waiting[0].answer("at last"))
+    assert peer.receive() == {"jsonrpc": "2.0", "id": number, "result": "at last"}
     assert desk.abandoned == desk.waiting
-    served.do(lambda: desk.waiting[0].fail(NotFound()))
+    served.run(lambda: desk.waiting[0].fail(NotFound()))
     assert peer.call("echo", value=2) == 2
 
 
 def test_a_call_is_closed_when_its_client_leaves(connect, served, desk):
     peer = connect()
-    peer.ask("later")
+    peer.send("later")
     served.until(lambda: desk.waiting)
     peer.close()
     served.until(lambda: desk.abandoned)
-    served.do(lambda: desk.waiting[0].answer("to nobody"))
-    assert served.do(lambda: served.bus.connections) == 0
+    served.run(lambda: desk.waiting[0].answer("to nobody"))
+    assert served.run(lambda: served.bus.connections) == 0
 
 
 def test_one_connection_may_not_hold_calls_without_bound(peer, served, desk):
     for _ in range(bus_module.CALLS):
-        peer.ask("later")
+        peer.send("later")
     assert peer.call("echo", value=1)["code"] == -32004
-    served.do(lambda: desk.waiting[0].answer(1))
-    peer.hear()
+    served.run(lambda: desk.waiting[0].answer(1))
+    peer.receive()
     assert peer.call("echo", value=1) == 1
 
 
@@ -183,59 +183,59 @@ def test_one_connection_may_not_hold_calls_without_bound(peer, served, desk):
     ],
 )
 def test_rubbish_is_refused_and_the_connection_lives(peer, line, code):
-    peer.send(line + b"\n")
-    assert peer.hear()["error"]["code"] == code
+    peer.send_bytes(line + b"\n")
+    assert peer.receive()["error"]["code"] == code
     assert peer.call("echo", value=1) == 1
 
 
 def test_two_mebibytes_without_a_newline_are_refused_and_the_connection_ends(peer, connect):
-    peer.send(b"x" * (2 * MIB))
-    answer = peer.hear()
+    peer.send_bytes(b"x" * (2 * MIB))
+    answer = peer.receive()
     assert (answer["id"], answer["error"]["code"]) == (None, -32600)
-    assert peer.hear() == {}
+    assert peer.receive() == {}
     assert connect().call("echo", value=1) == 1
 
 
 def test_a_line_that_is_too_long_is_refused_after_those_before_it_were_answered(peer):
-    peer.ask("echo", value=1)
-    peer.send(b"x" * (MIB + 1) + b"\n")
-    peer.ask("echo", value=2)
-    assert peer.hear()["result"] == 1
-    assert peer.hear()["error"]["code"] == -32600
-    assert peer.hear() == {}
+    peer.send("echo", value=1)
+    peer.send_bytes(b"x" * (MIB + 1) + b"\n")
+    peer.send("echo", value=2)
+    assert peer.receive()["result"] == 1
+    assert peer.receive()["error"]["code"] == -32600
+    assert peer.receive() == {}
 
 
 def test_a_line_of_exactly_one_mebibyte_is_served(peer):
     head = b'{"jsonrpc":"2.0","id":1,"method":"echo","params":{"value":"'
     tail = b'"}}'
-    peer.send(head + b"x" * (MIB - len(head) - len(tail)) + tail + b"\n")
-    assert len(peer.hear()["result"]) == MIB - len(head) - len(tail)
+    peer.send_bytes(head + b"x" * (MIB - len(head) - len(tail)) + tail + b"\n")
+    assert len(peer.receive()["result"]) == MIB - len(head) - len(tail)
 
 
 def test_an_endless_flood_after_a_refusal_is_cut_off(connect, served):
     peer = connect()
     with pytest.raises(OSError):
         while True:
-            peer.send(b"x" * MIB)
+            peer.send_bytes(b"x" * MIB)
     served.until(lambda: served.bus.connections == 0)
 
 
 def test_half_a_line_at_the_end_is_dropped(peer, served):
-    peer.send(b'{"jsonrpc":"2.0","id":1,"method":"echo","params":{"value":1}}\n{"jsonrpc":"2.0","id":2,"meth')
+    peer.send_bytes(b'{"jsonrpc":"2.0","id":1,"method":"echo","params":{"value":1}}\n{"jsonrpc":"2.0","id":2,"meth')
     peer.socket.shutdown(socket.SHUT_WR)
-    assert peer.hear()["result"] == 1
-    assert peer.hear() == {}
+    assert peer.receive()["result"] == 1
+    assert peer.receive() == {}
     served.until(lambda: served.bus.connections == 0)
 
 
 def test_one_who_has_finished_speaking_still_gets_its_answers_and_events(peer, served, desk):
-    peer.ask("later")
-    peer.ask("subscribe", parentSessionId="p")
+    peer.send("later")
+    peer.send("subscribe", parentSessionId="p")
     peer.socket.shutdown(socket.SHUT_WR)
-    peer.hear()
-    served.do(lambda: desk.waiting[0].answer("still"))
-    assert peer.hear()["result"] == "still"
-    seq = served.tell("p")
+    peer.receive()
+    served.run(lambda: desk.waiting[0].answer("still"))
+    assert peer.receive()["result"] == "still"
+    seq = served.publish("p")
     assert peer.seqs(1) == [seq]
 
 
@@ -243,7 +243,7 @@ def test_one_who_leaves_without_a_word_is_let_go(connect, served):
     for _ in range(50):
         peer = connect()
         peer.call("subscribe", parentSessionId="p")
-        peer.ask("big", size=MIB)
+        peer.send("big", size=MIB)
         peer.close()
     served.until(lambda: served.bus.connections == 0)
     assert served.bus.subscriptions == 0
@@ -254,8 +254,8 @@ def test_one_who_leaves_without_a_word_is_let_go(connect, served):
 
 def test_a_subscriber_hears_what_comes(peer, served):
     assert peer.call("subscribe", parentSessionId="p") == {"seq": 0, "log": "log-1"}
-    seq = served.tell("p", "background_task_stale", taskId="bg-1", idleMs=7)
-    assert peer.hear() == {
+    seq = served.publish("p", "background_task_stale", taskId="bg-1", idleMs=7)
+    assert peer.receive() == {
         "jsonrpc": "2.0",
         "method": "background_task_stale",
         "params": {
@@ -271,21 +271,21 @@ def test_a_subscriber_hears_what_comes(peer, served):
 
 def test_the_answer_comes_before_any_event(peer, served):
     for _ in range(200):
-        served.tell("p")
+        served.publish("p")
     assert peer.call("subscribe", parentSessionId="p") == {"seq": 200, "log": "log-1"}
     assert peer.seqs(200) == list(range(1, 201))
 
 
 def test_a_subscriber_begins_after_the_number_it_gives(peer, served):
     for _ in range(10):
-        served.tell("p")
+        served.publish("p")
     peer.call("subscribe", parentSessionId="p", after=7)
     assert peer.seqs(3) == [8, 9, 10]
 
 
 def test_without_a_number_it_begins_at_its_consumers_cursor(peer, served, log):
     for _ in range(10):
-        served.tell("p")
+        served.publish("p")
     log.cursors = {("p", "default"): 8, ("p", "model"): 9}
     peer.call("subscribe", parentSessionId="p")
     assert peer.seqs(2) == [9, 10]
@@ -294,51 +294,51 @@ def test_without_a_number_it_begins_at_its_consumers_cursor(peer, served, log):
 
 
 def test_everyone_begins_now_and_hears_also_of_tasks_without_a_parent(peer, served):
-    served.tell("p")
+    served.publish("p")
     assert peer.call("subscribe", parentSessionId="*")["seq"] == 1
     for parent in ("p", None, "q"):
-        served.tell(parent)
+        served.publish(parent)
     assert peer.seqs(3) == [2, 3, 4]
 
 
 def test_a_parent_hears_nothing_of_others(peer, served):
     peer.call("subscribe", parentSessionId="p", after=0)
     for parent in ("q", None, "p"):
-        served.tell(parent)
+        served.publish(parent)
     assert peer.seqs(1) == [3]
 
 
 def test_a_parent_that_is_called_as_everyone_is_heard_once(peer, served):
     peer.call("subscribe", parentSessionId="*")
-    served.tell("*")
-    served.tell("p")
+    served.publish("*")
+    served.publish("p")
     assert peer.seqs(2) == [1, 2]
 
 
 @pytest.mark.parametrize("parent", ["p", "*"])
 def test_a_number_of_another_log_is_told_as_lost_and_nothing_is_missed(peer, served, parent):
-    served.tell("p")
+    served.publish("p")
     answer = peer.call("subscribe", parentSessionId=parent, after=1000)
     assert (answer["seq"], answer["log"]) == (1, "log-1")
-    told = peer.hear()
+    told = peer.receive()
     assert (told["method"], told["params"]["firstSeq"], told["params"]["seq"]) == ("log_truncated", 1, 0)
-    served.tell("p")
+    served.publish("p")
     assert peer.seqs(2) == [1, 2]
 
 
 def test_a_number_of_another_log_begins_with_what_is_kept(peer, served):
     for _ in range(3):
-        served.tell("p")
-    served.do(lambda: served.log.prune("p", 2))
+        served.publish("p")
+    served.run(lambda: served.log.prune("p", 2))
     peer.call("subscribe", parentSessionId="p", after=1000)
-    assert peer.hear()["params"]["firstSeq"] == 3
+    assert peer.receive()["params"]["firstSeq"] == 3
     assert peer.seqs(1) == [3]
 
 
 def test_the_last_number_of_the_log_is_its_own(peer, served):
-    served.tell("p")
+    served.publish("p")
     peer.call("subscribe", parentSessionId="p", after=1)
-    served.tell("p")
+    served.publish("p")
     assert peer.seqs(1) == [2]
 
 
@@ -350,12 +350,12 @@ def test_a_number_that_is_none_is_refused(peer, after):
 
 def test_only_the_types_asked_for_are_told_whether_old_or_new(peer, served):
     for _ in range(100):
-        served.tell("p")
-    served.tell("p", "background_task_stale")
+        served.publish("p")
+    served.publish("p", "background_task_stale")
     peer.call("subscribe", parentSessionId="p", types=["background_task_stale"])
     assert peer.seqs(1) == [101]
-    served.tell("p")
-    served.tell("p", "background_task_stale")
+    served.publish("p")
+    served.publish("p", "background_task_stale")
     assert peer.seqs(1) == [103]
 
 
@@ -367,7 +367,7 @@ def test_overlapping_subscriptions_each_get_their_copy(peer, served):
     peer.call("subscribe", parentSessionId="p", after=0)
     peer.call("subscribe", parentSessionId="p", after=0, consumer="other")
     peer.call("subscribe", parentSessionId="*")
-    served.tell("p")
+    served.publish("p")
     assert peer.seqs(3) == [1, 1, 1]
 
 
@@ -376,19 +376,19 @@ def test_a_subscription_can_be_ended(peer, served):
     peer.call("subscribe", parentSessionId="p", consumer="other")
     assert peer.call("unsubscribe", parentSessionId="p") == {"ended": True}
     assert peer.call("unsubscribe", parentSessionId="p") == {"ended": False}
-    served.tell("p")
+    served.publish("p")
     assert peer.seqs(1) == [1]
     assert peer.call("unsubscribe", parentSessionId="p", consumer="other") == {"ended": True}
-    served.tell("p")
+    served.publish("p")
     assert peer.call("echo", value="nothing before this") == "nothing before this"
     assert served.bus.subscriptions == 0
 
 
 def test_what_is_told_a_second_time_is_passed_on_once(peer, served, log):
     peer.call("subscribe", parentSessionId="p")
-    seq = served.tell("p")
-    served.do(lambda: served.bus.publish(log.lines))
-    served.tell("p")
+    seq = served.publish("p")
+    served.run(lambda: served.bus.publish(log.lines))
+    served.publish("p")
     assert peer.seqs(2) == [seq, seq + 1]
 
 
@@ -396,18 +396,18 @@ def test_a_line_that_was_read_from_the_log_before_it_was_told_is_passed_on_once(
     line = log.append("p")
     peer.call("subscribe", parentSessionId="p", after=0)
     assert peer.seqs(1) == [1]
-    served.do(lambda: served.bus.publish([line]))
-    served.tell("p")
+    served.run(lambda: served.bus.publish([line]))
+    served.publish("p")
     assert peer.seqs(1) == [2]
 
 
 def test_subscriptions_that_are_not_concerned_cost_nothing(peer, served, log):
     for number in range(10_000):
-        peer.ask("subscribe", parentSessionId=f"p{number}")
-        peer.hear()
+        peer.send("subscribe", parentSessionId=f"p{number}")
+        peer.receive()
     assert served.bus.subscriptions == 10_000
     pages = log.pages
-    served.tell("p77")
+    served.publish("p77")
     assert peer.seqs(1) == [1]
     assert log.pages == pages
 
@@ -421,21 +421,21 @@ def test_one_connection_may_not_hold_subscriptions_without_bound(peer, served, m
 
 def test_a_subscriber_whose_cursor_is_too_old_is_told_what_it_missed(peer, served, log):
     for _ in range(10):
-        served.tell("p")
+        served.publish("p")
     log.prune("p", 6)
     peer.call("subscribe", parentSessionId="p", after=2)
-    lost = peer.hear()
+    lost = peer.receive()
     assert (lost["method"], lost["params"]["firstSeq"], lost["params"]["seq"]) == ("log_truncated", 7, 6)
     assert peer.seqs(4) == [7, 8, 9, 10]
 
 
 def test_a_log_that_was_pruned_altogether_is_told_once(peer, served, log):
     for _ in range(10):
-        served.tell("p")
+        served.publish("p")
     log.prune("p", 10)
     peer.call("subscribe", parentSessionId="p", after=2, types=["background_task_stale"])
-    assert peer.hear()["params"]["firstSeq"] == 11
-    served.tell("p", "background_task_stale")
+    assert peer.receive()["params"]["firstSeq"] == 11
+    served.publish("p", "background_task_stale")
     assert peer.seqs(1) == [11]
 
 
@@ -443,8 +443,8 @@ def test_a_log_that_cannot_be_read_ends_the_connection_and_no_more(connect, log,
     peer = connect()
     monkeypatch.setattr(log, "page", lambda *arguments: 1 / 0)
     peer.call("subscribe", parentSessionId="p")
-    assert peer.hear()["error"]["code"] == -32004
-    assert peer.hear() == {}
+    assert peer.receive()["error"]["code"] == -32004
+    assert peer.receive() == {}
     monkeypatch.undo()
     assert connect().call("echo", value=1) == 1
 
@@ -454,7 +454,7 @@ def test_a_log_that_cannot_be_read_ends_the_connection_and_no_more(connect, log,
 
 def test_a_consumer_acknowledges_and_goes_on_from_there(peer, connect, served, log):
     for _ in range(5):
-        served.tell("p")
+        served.publish("p")
     assert peer.call("ack", parentSessionId="p", seq=3) == {"seq": 3}
     assert peer.call("ack", parentSessionId="p", seq=2) == {"seq": 3}
     other = connect()
@@ -465,14 +465,14 @@ def test_a_consumer_acknowledges_and_goes_on_from_there(peer, connect, served, l
 @pytest.mark.parametrize("seq", [-1, True, "1", None, 6, 2**53, 10**30])
 def test_what_cannot_be_acknowledged_is_refused(peer, served, log, seq):
     for _ in range(5):
-        served.tell("p")
+        served.publish("p")
     error = peer.call("ack", parentSessionId="p", seq=seq)
     assert (error["code"], error["data"]["field"]) == (-32602, "seq")
     assert log.cursors == {}
 
 
 def test_what_everyone_is_told_cannot_be_acknowledged(peer, served):
-    served.tell("p")
+    served.publish("p")
     assert peer.call("ack", parentSessionId="*", seq=1)["data"]["field"] == "parentSessionId"
 
 
@@ -484,9 +484,9 @@ def test_a_slow_reader_costs_little_memory_and_loses_nothing(connect, served):
     slow.call("subscribe", parentSessionId="p")
     quick.call("subscribe", parentSessionId="p")
     for number in range(400):
-        served.tell("p", result="x" * 8192)
-        assert quick.hear()["params"]["seq"] == number + 1
-    assert served.do(lambda: max(len(known._out) for known in served.bus._connections)) < FULL + 16 * 1024
+        served.publish("p", result="x" * 8192)
+        assert quick.receive()["params"]["seq"] == number + 1
+    assert served.run(lambda: max(len(known._out) for known in served.bus._connections)) < FULL + 16 * 1024
     assert slow.seqs(400) == list(range(1, 401))
 
 
@@ -495,7 +495,7 @@ def test_a_subscriber_that_lags_and_one_that_does_not_hear_the_same(connect, ser
     peer.call("subscribe", parentSessionId="p", after=0)
     peer.call("subscribe", parentSessionId="*")
     for _ in range(300):
-        served.tell("p", result="x" * 4096)
+        served.publish("p", result="x" * 4096)
     seqs = peer.seqs(600)
     assert sorted(seqs) == sorted([*range(1, 301), *range(1, 301)])
 
@@ -503,10 +503,10 @@ def test_a_subscriber_that_lags_and_one_that_does_not_hear_the_same(connect, ser
 def test_one_who_does_not_read_its_answers_is_not_served_further(connect, served, desk):
     greedy, other = connect(), connect()
     for _ in range(40):
-        greedy.ask("big", size=64 * 1024)
+        greedy.send("big", size=64 * 1024)
     assert other.call("echo", value=1) == 1
-    assert served.do(lambda: max(len(known._out) for known in served.bus._connections)) < FULL + 128 * 1024
-    assert [len(greedy.hear()["result"]) for _ in range(40)] == [64 * 1024] * 40
+    assert served.run(lambda: max(len(known._out) for known in served.bus._connections)) < FULL + 128 * 1024
+    assert [len(greedy.receive()["result"]) for _ in range(40)] == [64 * 1024] * 40
 
 
 def test_an_answer_of_many_mebibytes_arrives(peer):
@@ -521,11 +521,11 @@ def test_a_flood_of_requests_does_not_starve_the_others(connect, served, desk):
 
     def both_at_once() -> None:
         desk.echoed.clear()
-        flood.send(line * 1000)
-        other.ask("echo", value="other")
+        flood.send_bytes(line * 1000)
+        other.send("echo", value="other")
 
-    served.do(both_at_once)
-    assert other.hear()["result"] == "other"
+    served.run(both_at_once)
+    assert other.receive()["result"] == "other"
     assert desk.echoed.index("other") <= REQUESTS
     served.until(lambda: len(desk.echoed) == 1001)
 
@@ -538,15 +538,15 @@ def test_an_idle_bus_does_not_turn(connect, served):
     half.call("subscribe", parentSessionId="p")
     half.socket.shutdown(socket.SHUT_WR)
     served.until(lambda: any(known._ended for known in served.bus._connections))
-    before = served.do(lambda: served.turns)
-    assert served.do(lambda: served.turns) == before + 1
+    before = served.run(lambda: served.turns)
+    assert served.run(lambda: served.turns) == before + 1
 
 
 def test_hundreds_of_connections_hear_each_event(connect, served):
     peers = [connect() for _ in range(200)]
     for peer in peers:
         peer.call("subscribe", parentSessionId="p")
-    seq = served.tell("p")
+    seq = served.publish("p")
     assert [peer.seqs(1) for peer in peers] == [[seq]] * 200
 
 
@@ -582,9 +582,9 @@ def test_out_of_descriptors_new_clients_are_refused_and_old_ones_served(connect,
         stranger.settimeout(20)
         stranger.connect(served.home.bus)
         assert stranger.recv(1) == b""
-    before = served.do(lambda: served.turns)
+    before = served.run(lambda: served.turns)
     assert peer.call("echo", value=2) == 2
-    assert served.do(lambda: served.turns) - before < 10
+    assert served.run(lambda: served.turns) - before < 10
     for stranger in strangers:
         stranger.close()
 
@@ -592,11 +592,11 @@ def test_out_of_descriptors_new_clients_are_refused_and_old_ones_served(connect,
 def test_it_listens_again_when_a_descriptor_is_free(connect, served):
     peer = connect()
     peer.call("echo", value=1)
-    served.do(served.bus._pause)
+    served.run(served.bus._pause)
     waiting = connect()
-    waiting.ask("echo", value=2)
+    waiting.send("echo", value=2)
     peer.close()
-    assert waiting.hear()["result"] == 2
+    assert waiting.receive()["result"] == 2
 
 
 def test_there_is_room_for_the_server_beside_its_clients(connect, served, monkeypatch):
@@ -604,7 +604,7 @@ def test_there_is_room_for_the_server_beside_its_clients(connect, served, monkey
     peers = [connect() for _ in range(3)]
     for peer in peers:
         peer.call("echo", value=1)
-    assert connect().hear()["error"]["code"] == -32004
+    assert connect().receive()["error"]["code"] == -32004
     peers[0].close()
     served.until(lambda: served.bus.connections == 2)
     assert connect().call("echo", value=2) == 2
@@ -623,7 +623,7 @@ def test_those_who_left_unnoticed_make_room(connect, served, monkeypatch):
 def test_another_user_is_refused(connect, monkeypatch):
     assert connect().call("echo", value=1) == 1
     monkeypatch.setattr(bus_module, "peer_uid", lambda client: os.geteuid() + 1)
-    assert connect().hear() == {}
+    assert connect().receive() == {}
 
 
 def test_the_peer_is_this_user():
@@ -645,8 +645,8 @@ def test_a_second_bus_takes_the_socket_over_and_the_first_leaves_it_alone(served
     with serving(served.home, log, {"echo": Method(FREE, lambda params, call: "second")}):
         assert connect().call("echo") == "second"
         assert old.call("echo", value=2) == 2
-        served.do(served.bus.close)
-        assert old.hear() == {}
+        served.run(served.bus.close)
+        assert old.receive() == {}
         assert connect().call("echo") == "second"
     assert not served.home.socket.exists()
 
@@ -680,12 +680,12 @@ def test_an_unusable_folder_leaves_no_descriptor_behind(tmp_path):
 
 def test_every_frame_is_one_line(served, peer):
     peer.call("subscribe", parentSessionId="p")
-    served.tell("p", text="a\nb\u2028c")
-    assert peer.hear()["params"]["text"] == "a\nb\u2028c"
+    served.publish("p", text="a\nb\u2028c")
+    assert peer.receive()["params"]["text"] == "a\nb\u2028c"
     assert lines.MAX_LINE == MIB
 
 
 def test_served_is_a_helper_that_reports_errors(served: Served):
     with pytest.raises(ZeroDivisionError):
-        served.do(lambda: 1 / 0)
+        served.run(lambda: 1 / 0)
     assert eventually(lambda: True)

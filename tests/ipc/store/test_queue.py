@@ -19,16 +19,16 @@ from backburner.ipc.model.task import BRIEF_LIMIT, RESULT_LIMIT, Task, TaskStatu
 from backburner.ipc.store.sessions import adopt
 from backburner.ipc.store.tasks import SUPERVISED_FOR
 from backburner.ipc.store.values import Filter, Verdict
+from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
-from tests.helpers.yard import Yard
 
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
 OWN = "bg-11111111-2222-4333-8444-555555555555"
 
 
 @pytest.fixture
-def yard(home) -> Iterator[Yard]:
-    with Yard(home) as found:
+def queue_db(home) -> Iterator[QueueDatabase]:
+    with QueueDatabase(home) as found:
         yield found
 
 
@@ -46,8 +46,8 @@ def later(monkeypatch):
     return pass_
 
 
-def test_a_launch_is_pending_and_knows_what_it_was_launched_with(yard):
-    id = yard.launch(
+def test_a_launch_is_pending_and_knows_what_it_was_launched_with(queue_db):
+    id = queue_db.launch(
         command=("echo", "hi"),
         model="opus",
         parent_session_id="ses-1",
@@ -59,7 +59,7 @@ def test_a_launch_is_pending_and_knows_what_it_was_launched_with(yard):
         timeout_ms=1500,
         cwd="/",
     )
-    task = yard.get(id)
+    task = queue_db.get(id)
     assert task.status is TaskStatus.PENDING
     assert (task.agent, task.model, task.concurrency_key) == ("command", "opus", "opus")
     assert (task.command, task.cwd, task.metadata) == (("echo", "hi"), "/", {"a": [1]})
@@ -67,59 +67,59 @@ def test_a_launch_is_pending_and_knows_what_it_was_launched_with(yard):
     assert task.waiting_for == "supervisor"
 
 
-def test_the_key_is_the_one_given_else_the_model_else_the_agent(yard):
+def test_the_key_is_the_one_given_else_the_model_else_the_agent(queue_db):
     keys = [
-        yard.get(yard.launch(**said)).concurrency_key
+        queue_db.get(queue_db.launch(**said)).concurrency_key
         for said in ({"model": "m", "concurrency_key": "k"}, {"model": "m"}, {})
     ]
     assert keys == ["k", "m", "command"]
 
 
-def test_many_launches_are_accepted_all_or_none(yard):
+def test_many_launches_are_accepted_all_or_none(queue_db):
     good = LaunchInput(command=("true",))
     with pytest.raises(UnknownAgent, match=r"tasks\[1\]"):
-        yard.queue.launch_many([good, LaunchInput(prompt="p", agent="nobody")])
-    assert yard.queue.unfinished() == []
-    ids = [launched.id for launched in yard.queue.launch_many([good] * 3)]
-    assert yard.queue.unfinished() == ids
+        queue_db.queue.launch_many([good, LaunchInput(prompt="p", agent="nobody")])
+    assert queue_db.queue.unfinished() == []
+    ids = [launched.id for launched in queue_db.queue.launch_many([good] * 3)]
+    assert queue_db.queue.unfinished() == ids
 
 
-def test_the_same_id_and_input_is_the_same_task(yard):
+def test_the_same_id_and_input_is_the_same_task(queue_db):
     again = LaunchInput(id=OWN, command=("true",), cwd="/")
-    assert [yard.queue.launch(again).existing for _ in range(2)] == [False, True]
+    assert [queue_db.queue.launch(again).existing for _ in range(2)] == [False, True]
     with pytest.raises(InvalidInput, match="another input") as refusal:
-        yard.queue.launch(LaunchInput(id=OWN, command=("false",), cwd="/"))
+        queue_db.queue.launch(LaunchInput(id=OWN, command=("false",), cwd="/"))
     assert refusal.value.field == "id"
 
 
-def test_a_unique_name_is_held_by_an_unfinished_task(yard):
-    first = yard.launch(unique_key="nightly")
-    assert yard.launch(unique_key="nightly", command=("false",)) == first
-    claimed = yard.start(first)
-    assert yard.launch(unique_key="nightly") == first
-    yard.settle(claimed)
-    assert yard.launch(unique_key="nightly") != first
+def test_a_unique_name_is_held_by_an_unfinished_task(queue_db):
+    first = queue_db.launch(unique_key="nightly")
+    assert queue_db.launch(unique_key="nightly", command=("false",)) == first
+    claimed = queue_db.start(first)
+    assert queue_db.launch(unique_key="nightly") == first
+    queue_db.settle(claimed)
+    assert queue_db.launch(unique_key="nightly") != first
 
 
-def test_a_failed_task_is_not_queued_again_while_another_holds_its_name(yard):
-    failed = yard.run(TaskStatus.ERROR, unique_key="nightly")
-    yard.launch(unique_key="nightly")
+def test_a_failed_task_is_not_queued_again_while_another_holds_its_name(queue_db):
+    failed = queue_db.run(TaskStatus.ERROR, unique_key="nightly")
+    queue_db.launch(unique_key="nightly")
     with pytest.raises(MoveNotAllowed, match="nightly"):
-        yard.queue.retry(failed)
-    assert yard.get(failed).status is TaskStatus.ERROR
+        queue_db.queue.retry(failed)
+    assert queue_db.get(failed).status is TaskStatus.ERROR
 
 
 def test_a_parent_over_its_cap_is_refused_and_others_are_not(home):
-    with Yard(home, max_tasks_per_parent=2) as yard:
-        first = yard.launch(parent_session_id="ses-1")
-        yard.launch(parent_session_id="ses-1")
+    with QueueDatabase(home, max_tasks_per_parent=2) as queue_db:
+        first = queue_db.launch(parent_session_id="ses-1")
+        queue_db.launch(parent_session_id="ses-1")
         with pytest.raises(OverCap) as refusal:
-            yard.launch(parent_session_id="ses-1")
+            queue_db.launch(parent_session_id="ses-1")
         assert refusal.value.field == "parentSessionId"
-        yard.launch(parent_session_id="ses-2")
-        yard.launch()
-        yard.queue.cancel(first)
-        yard.launch(parent_session_id="ses-1")
+        queue_db.launch(parent_session_id="ses-2")
+        queue_db.launch()
+        queue_db.queue.cancel(first)
+        queue_db.launch(parent_session_id="ses-1")
 
 
 @pytest.mark.parametrize(
@@ -137,52 +137,52 @@ def test_a_parent_over_its_cap_is_refused_and_others_are_not(home):
         ({"agent": "external", "prompt": "p" * 1024 * 1024}, "prompt"),
     ],
 )
-def test_a_launch_that_cannot_be_meant_is_refused_by_its_field(yard, said, field):
+def test_a_launch_that_cannot_be_meant_is_refused_by_its_field(queue_db, said, field):
     with pytest.raises(InvalidInput) as refusal:
-        yard.queue.launch(LaunchInput(**said))
+        queue_db.queue.launch(LaunchInput(**said))
     assert refusal.value.field == field
-    assert yard.queue.unfinished() == []
+    assert queue_db.queue.unfinished() == []
 
 
 def test_tasks_of_one_launch_go_to_their_own_keys_and_sessions(home):
-    with Yard(home, model_concurrency={"a*": 1}) as yard:
-        adopt(yard.database, "old", "new")
+    with QueueDatabase(home, model_concurrency={"a*": 1}) as queue_db:
+        adopt(queue_db.database, "old", "new")
         pairs = [("a1", "old"), ("b", "old"), ("a1", None), ("a1", "ses-1"), ("b", "old")]
         for _ in range(2):  # the keys are unknown at first
             given = [LaunchInput(command=("x",), concurrency_key=key, parent_session_id=of) for key, of in pairs]
-            tasks = [yard.get(launched.id) for launched in yard.queue.launch_many(given)]
+            tasks = [queue_db.get(launched.id) for launched in queue_db.queue.launch_many(given)]
             found = [(task.concurrency_key, task.parent_session_id) for task in tasks]
             assert found == [("a1", "new"), ("b", "new"), ("a1", None), ("a1", "ses-1"), ("b", "new")]
-        assert {(group.name, group.pending) for group in yard.groups.all()} == {("a*", 6), ("b", 4)}
+        assert {(group.name, group.pending) for group in queue_db.groups.all()} == {("a*", 6), ("b", 4)}
 
 
-def test_key_is_usable_again_after_its_idle_group_was_deleted(yard):
-    yard.run(concurrency_key="k")
-    with yard.database.write() as transaction:
+def test_key_is_usable_again_after_its_idle_group_was_deleted(queue_db):
+    queue_db.run(concurrency_key="k")
+    with queue_db.database.write() as transaction:
         transaction.run("delete_idle_groups", {"limit": 9})
-    yard.start(yard.launch(concurrency_key="k"), "k")
+    queue_db.start(queue_db.launch(concurrency_key="k"), "k")
 
 
-def test_answer_to_a_launch_is_the_task_as_it_is_stored(yard):
-    first = yard.launch()
+def test_answer_to_a_launch_is_the_task_as_it_is_stored(queue_db):
+    first = queue_db.launch()
     given = [
         LaunchInput(command=("a", "b"), env={"A": "1"}, metadata={"a": 1}, priority=3, parent_session_id="ses-1"),
         LaunchInput(call="m:f", args=(1, "a"), kwargs={"b": None}, timeout_ms=5, retries=2, unique_key="u"),
         LaunchInput(agent="external", prompt="p", delay_ms=9000, after=(first,), description="d"),
     ]
-    answer = yard.queue.launched_tasks(yard.queue.accept(given))
-    assert answer == [yard.get(task.id) for task in answer]
+    answer = queue_db.queue.launched_tasks(queue_db.queue.accept(given))
+    assert answer == [queue_db.get(task.id) for task in answer]
     assert all(vars(task).keys() == {field.name for field in fields(Task)} for task in answer)
 
 
-def test_supervisor_that_starts_is_seen_at_once_and_its_end_soon(yard):
-    id = yard.launch()
-    lock = Lock(yard.home.lock("supervisor"))
-    assert yard.get(id).waiting_for == "supervisor"
+def test_supervisor_that_starts_is_seen_at_once_and_its_end_soon(queue_db):
+    id = queue_db.launch()
+    lock = Lock(queue_db.home.lock("supervisor"))
+    assert queue_db.get(id).waiting_for == "supervisor"
     assert lock.acquire()
-    assert yard.get(id).waiting_for is None
+    assert queue_db.get(id).waiting_for is None
     lock.release()
-    assert eventually(lambda: yard.get(id).waiting_for == "supervisor", SUPERVISED_FOR + 5)
+    assert eventually(lambda: queue_db.get(id).waiting_for == "supervisor", SUPERVISED_FOR + 5)
 
 
 # notifying the supervisor
@@ -201,19 +201,19 @@ def hints(home) -> Iterator[Callable[[], bytes]]:
     os.close(pipe)
 
 
-def test_supervisor_is_notified_of_a_task_that_may_start(yard, hints):
-    yard.launch(concurrency_key="a")
+def test_supervisor_is_notified_of_a_task_that_may_start(queue_db, hints):
+    queue_db.launch(concurrency_key="a")
     assert hints() == b'["a"]\n'
-    yard.queue.launch_many([LaunchInput(command=("x",), concurrency_key=key) for key in "bab"])
+    queue_db.queue.launch_many([LaunchInput(command=("x",), concurrency_key=key) for key in "bab"])
     assert hints() == b'["a", "b"]\n'
 
 
 @pytest.fixture
-def full(home) -> Iterator[Yard]:
+def full(home) -> Iterator[QueueDatabase]:
     """A queue whose group `command` has one slot, in use."""
-    with Yard(home, default_concurrency=1) as yard:
-        yard.start(yard.launch())
-        yield yard
+    with QueueDatabase(home, default_concurrency=1) as queue_db:
+        queue_db.start(queue_db.launch())
+        yield queue_db
 
 
 def test_supervisor_is_not_notified_of_a_task_in_a_full_group(full, hints):
@@ -223,12 +223,12 @@ def test_supervisor_is_not_notified_of_a_task_in_a_full_group(full, hints):
     assert hints() == b'["opus"]\n'
 
 
-def test_supervisor_is_not_notified_of_a_task_of_a_paused_key(yard, hints):
-    yard.groups.pause("command")
+def test_supervisor_is_not_notified_of_a_task_of_a_paused_key(queue_db, hints):
+    queue_db.groups.pause("command")
     assert hints() == b"limits\n"
-    yard.launch()
+    queue_db.launch()
     assert hints() == b""
-    yard.groups.resume("command")
+    queue_db.groups.resume("command")
     assert hints() == b"limits\n"
 
 
@@ -238,66 +238,66 @@ def test_supervisor_is_notified_of_a_due_time_though_the_group_is_full(full, hin
 
 
 def test_supervisor_is_notified_of_an_expiry_though_the_group_is_full(home, hints):
-    with Yard(home, default_concurrency=1, max_queue_wait_s=9) as yard:
-        yard.start(yard.launch())
+    with QueueDatabase(home, default_concurrency=1, max_queue_wait_s=9) as queue_db:
+        queue_db.start(queue_db.launch())
         hints()
-        yard.launch()
+        queue_db.launch()
         assert hints() == b'["command"]\n'
 
 
 # claiming
 
 
-def test_the_highest_priority_goes_first_then_the_oldest(yard):
-    low, old, new, high = (yard.launch(priority=priority) for priority in (-1, 0, 0, 7))
-    assert [yard.claim(slot=slot).id for slot in range(3)] == [high, old, new]
-    assert yard.get(low).status is TaskStatus.PENDING
+def test_the_highest_priority_goes_first_then_the_oldest(queue_db):
+    low, old, new, high = (queue_db.launch(priority=priority) for priority in (-1, 0, 0, 7))
+    assert [queue_db.claim(slot=slot).id for slot in range(3)] == [high, old, new]
+    assert queue_db.get(low).status is TaskStatus.PENDING
 
 
 def test_no_more_run_than_the_limit_says(home):
-    with Yard(home, model_concurrency={"opus": 2}) as yard:
-        ids = [yard.launch(model="opus") for _ in range(3)]
-        first = yard.start(ids[0], "opus", 0)
-        assert yard.claim("opus", 0) is None
-        assert yard.claim("opus", 2) is None
-        yard.start(ids[1], "opus", 1)
-        assert yard.claim("opus", 1) is None
-        yard.settle(first)
-        yard.start(ids[2], "opus", 0)
+    with QueueDatabase(home, model_concurrency={"opus": 2}) as queue_db:
+        ids = [queue_db.launch(model="opus") for _ in range(3)]
+        first = queue_db.start(ids[0], "opus", 0)
+        assert queue_db.claim("opus", 0) is None
+        assert queue_db.claim("opus", 2) is None
+        queue_db.start(ids[1], "opus", 1)
+        assert queue_db.claim("opus", 1) is None
+        queue_db.settle(first)
+        queue_db.start(ids[2], "opus", 0)
 
 
 def test_a_limit_of_zero_is_no_limit(home):
-    with Yard(home, default_concurrency=0) as yard:
-        ids = [yard.launch() for _ in range(9)]
-        assert [yard.claim(slot=slot).id for slot in range(9)] == ids
+    with QueueDatabase(home, default_concurrency=0) as queue_db:
+        ids = [queue_db.launch() for _ in range(9)]
+        assert [queue_db.claim(slot=slot).id for slot in range(9)] == ids
 
 
-def test_a_claim_number_is_never_given_twice(yard):
-    numbers = [yard.start(yard.launch()) for _ in range(1)]
-    yard.settle(numbers[0])
+def test_a_claim_number_is_never_given_twice(queue_db):
+    numbers = [queue_db.start(queue_db.launch()) for _ in range(1)]
+    queue_db.settle(numbers[0])
     for _ in range(3):
-        numbers.append(yard.start(yard.launch()))
-        yard.settle(numbers[-1])
+        numbers.append(queue_db.start(queue_db.launch()))
+        queue_db.settle(numbers[-1])
     claims = [claimed.claim for claimed in numbers]
     assert claims == sorted(set(claims))
 
 
-def test_work_done_outside_is_for_the_supervisor_alone(yard):
-    yard.launch(agent="external", prompt="by hand")
-    assert yard.claim("external") is None
-    assert yard.claim("external", owner=None).agent == "external"
-    yard.launch()
-    assert yard.claim("command", owner=None) is None
+def test_work_done_outside_is_for_the_supervisor_alone(queue_db):
+    queue_db.launch(agent="external", prompt="by hand")
+    assert queue_db.claim("external") is None
+    assert queue_db.claim("external", owner=None).agent == "external"
+    queue_db.launch()
+    assert queue_db.claim("command", owner=None) is None
 
 
-def test_publishing_an_end_takes_the_next_task_in_the_same_transaction(yard):
-    first, second = yard.launch(), yard.launch()
+def test_publishing_an_end_takes_the_next_task_in_the_same_transaction(queue_db):
+    first, second = queue_db.launch(), queue_db.launch()
     slot = Slot("command", 0)
-    (taken,) = yard.queue.take(slot, yard.owner, 1)
+    (taken,) = queue_db.queue.take(slot, queue_db.owner, 1)
     assert taken.task.id == first
     ended = Ended(taken, taken.started_at, _done(taken))
-    (following,) = yard.queue.advance(Step(slot, yard.owner, [ended], count=1)).taken
-    assert (yard.get(first).status, yard.get(second).status) == ("completed", "running")
+    (following,) = queue_db.queue.advance(Step(slot, queue_db.owner, [ended], count=1)).taken
+    assert (queue_db.get(first).status, queue_db.get(second).status) == ("completed", "running")
     assert (following.task.id, following.slot) == (second, slot)
 
 
@@ -310,75 +310,79 @@ def _done(claimed, status=TaskStatus.COMPLETED, **more):
 # settling
 
 
-def test_a_stale_claim_settles_nothing(yard):
-    id = yard.launch(retries=1)
-    stale = yard.start(id)
-    yard.settle(stale, TaskStatus.PENDING, error="once", error_kind="exit")
-    assert yard.settle(stale) is None
-    current = yard.start(id)
-    assert yard.settle(stale) is None
-    assert yard.queue.record_verdict(stale.number, stale.claim, Verdict(TaskStatus.ERROR, "late", "failed")) is False
-    assert yard.get(id).status is TaskStatus.RUNNING
-    assert yard.settle(current) == "completed"
-    assert yard.settle(current) is None
+def test_a_stale_claim_settles_nothing(queue_db):
+    id = queue_db.launch(retries=1)
+    stale = queue_db.start(id)
+    queue_db.settle(stale, TaskStatus.PENDING, error="once", error_kind="exit")
+    assert queue_db.settle(stale) is None
+    current = queue_db.start(id)
+    assert queue_db.settle(stale) is None
+    assert (
+        queue_db.queue.record_verdict(stale.number, stale.claim, Verdict(TaskStatus.ERROR, "late", "failed")) is False
+    )
+    assert queue_db.get(id).status is TaskStatus.RUNNING
+    assert queue_db.settle(current) == "completed"
+    assert queue_db.settle(current) is None
 
 
-def test_an_end_is_told_once_with_what_came_of_it(yard):
-    id = yard.launch(parent_session_id="ses-1")
-    yard.settle(yard.start(id), result="42", exit_code=0, session="agent-1")
-    task = yard.get(id)
+def test_an_end_is_told_once_with_what_came_of_it(queue_db):
+    id = queue_db.launch(parent_session_id="ses-1")
+    queue_db.settle(queue_db.start(id), result="42", exit_code=0, session="agent-1")
+    task = queue_db.get(id)
     assert (task.result, task.exit_code, task.session_id, task.slot, task.pid) == ("42", 0, "agent-1", None, None)
-    event = json.loads(yard.log.read("ses-1", 0, 9)[-1].text)
+    event = json.loads(queue_db.log.read("ses-1", 0, 9)[-1].text)
     assert event["type"] == "background_task_completed"
     assert (event["taskId"], event["status"], event["result"], event["error"]) == (id, "completed", "42", None)
 
 
-def test_long_results_are_cut_in_the_record_and_shorter_in_events(yard):
-    id = yard.launch(parent_session_id="ses-1")
-    yard.settle(yard.start(id), result="ü" * RESULT_LIMIT)
-    task = yard.get(id)
+def test_long_results_are_cut_in_the_record_and_shorter_in_events(queue_db):
+    id = queue_db.launch(parent_session_id="ses-1")
+    queue_db.settle(queue_db.start(id), result="ü" * RESULT_LIMIT)
+    task = queue_db.get(id)
     assert len(task.result.encode()) == RESULT_LIMIT
     assert task.result_truncated
-    assert len(json.loads(yard.log.read("ses-1", 0, 9)[-1].text)["result"].encode()) == BRIEF_LIMIT
+    assert len(json.loads(queue_db.log.read("ses-1", 0, 9)[-1].text)["result"].encode()) == BRIEF_LIMIT
     assert len(task.brief()["result"].encode()) == BRIEF_LIMIT
 
 
-def test_an_automatic_retry_waits_and_counts_on(yard, later):
-    id = yard.launch(retries=1)
-    yard.settle(yard.start(id), TaskStatus.PENDING, error="no", error_kind="exit", not_before=clock.now() + 5000)
-    task = yard.get(id)
+def test_an_automatic_retry_waits_and_counts_on(queue_db, later):
+    id = queue_db.launch(retries=1)
+    queue_db.settle(
+        queue_db.start(id), TaskStatus.PENDING, error="no", error_kind="exit", not_before=clock.now() + 5000
+    )
+    task = queue_db.get(id)
     assert (task.status, task.attempt, task.waiting_for, task.error_kind) == (TaskStatus.PENDING, 1, "delay", "exit")
-    assert yard.claim() is None
+    assert queue_db.claim() is None
     later(5001)
-    yard.queue.promote()
-    assert yard.start(id).attempt == 2
-    assert "background_task_retrying" in yard.told()
+    queue_db.queue.promote()
+    assert queue_db.start(id).attempt == 2
+    assert "background_task_retrying" in queue_db.event_types()
 
 
-def test_an_unused_attempt_does_not_count(yard):
-    id = yard.launch()
-    yard.settle(yard.start(id), TaskStatus.PENDING, error="died", error_kind="interrupted", unused=True)
-    claimed = yard.start(id)
+def test_an_unused_attempt_does_not_count(queue_db):
+    id = queue_db.launch()
+    queue_db.settle(queue_db.start(id), TaskStatus.PENDING, error="died", error_kind="interrupted", unused=True)
+    claimed = queue_db.start(id)
     assert (claimed.attempt, claimed.interruptions) == (1, 1)
 
 
 # verdicts from outside
 
 
-def test_the_first_verdict_wins(yard):
-    id = yard.launch()
-    claimed = yard.start(id)
-    yard.queue.complete(id, "mine")
+def test_the_first_verdict_wins(queue_db):
+    id = queue_db.launch()
+    claimed = queue_db.start(id)
+    queue_db.queue.complete(id, "mine")
     for verdict in (
-        lambda: yard.queue.complete(id, "other"),
-        lambda: yard.queue.fail(id, "no"),
-        lambda: yard.queue.cancel(id),
+        lambda: queue_db.queue.complete(id, "other"),
+        lambda: queue_db.queue.fail(id, "no"),
+        lambda: queue_db.queue.cancel(id),
     ):
         with pytest.raises(MoveNotAllowed, match="already being ended"):
             verdict()
-    assert yard.get(id).stopping
-    assert yard.settle(claimed, TaskStatus.ERROR, exit_code=9) == "completed"
-    task = yard.get(id)
+    assert queue_db.get(id).stopping
+    assert queue_db.settle(claimed, TaskStatus.ERROR, exit_code=9) == "completed"
+    task = queue_db.get(id)
     assert (task.status, task.result, task.error, task.error_kind, task.exit_code) == (
         "completed",
         "mine",
@@ -388,72 +392,72 @@ def test_the_first_verdict_wins(yard):
     )
 
 
-def test_a_pending_task_is_cancelled_at_once_and_never_starts(yard):
-    id = yard.launch(parent_session_id="ses-1")
-    assert yard.queue.cancel(id).status is TaskStatus.CANCELLED
-    assert yard.claim() is None
-    assert yard.told("ses-1") == ["background_task_completed"]
+def test_a_pending_task_is_cancelled_at_once_and_never_starts(queue_db):
+    id = queue_db.launch(parent_session_id="ses-1")
+    assert queue_db.queue.cancel(id).status is TaskStatus.CANCELLED
+    assert queue_db.claim() is None
+    assert queue_db.event_types("ses-1") == ["background_task_completed"]
 
 
-def test_a_running_task_is_cancelled_when_its_tree_is_gone_not_before(yard):
-    id = yard.launch()
-    claimed = yard.start(id)
-    assert yard.queue.cancel(id).status is TaskStatus.RUNNING
-    yard.queue.cancel(id)
-    assert yard.settle(claimed, TaskStatus.ERROR, signal=15) == "cancelled"
+def test_a_running_task_is_cancelled_when_its_tree_is_gone_not_before(queue_db):
+    id = queue_db.launch()
+    claimed = queue_db.start(id)
+    assert queue_db.queue.cancel(id).status is TaskStatus.RUNNING
+    queue_db.queue.cancel(id)
+    assert queue_db.settle(claimed, TaskStatus.ERROR, signal=15) == "cancelled"
 
 
-def test_many_are_cancelled_in_few_transactions_each_as_if_by_itself(yard, monkeypatch):
-    ended, external = yard.run(), yard.launch(agent="external", prompt="x")
-    outside = yard.claim("external", owner=None)
-    running, decided = yard.launch(concurrency_key="a"), yard.launch(concurrency_key="b")
-    first, second = yard.claim("a"), yard.claim("b")
-    yard.queue.record_verdict(second.number, second.claim, Verdict(TaskStatus.ERROR, "no", "failed"))
-    pending = [yard.launch() for _ in range(250)]
+def test_many_are_cancelled_in_few_transactions_each_as_if_by_itself(queue_db, monkeypatch):
+    ended, external = queue_db.run(), queue_db.launch(agent="external", prompt="x")
+    outside = queue_db.claim("external", owner=None)
+    running, decided = queue_db.launch(concurrency_key="a"), queue_db.launch(concurrency_key="b")
+    first, second = queue_db.claim("a"), queue_db.claim("b")
+    queue_db.queue.record_verdict(second.number, second.claim, Verdict(TaskStatus.ERROR, "no", "failed"))
+    pending = [queue_db.launch() for _ in range(250)]
     commits = []
-    write = yard.database.write
-    monkeypatch.setattr(yard.database, "write", lambda durable=True: commits.append(1) or write(durable))
-    cancelled = yard.queue.cancel_all([ended, external, running, decided, "bg-unknown", *pending])
+    write = queue_db.database.write
+    monkeypatch.setattr(queue_db.database, "write", lambda durable=True: commits.append(1) or write(durable))
+    cancelled = queue_db.queue.cancel_all([ended, external, running, decided, "bg-unknown", *pending])
     assert cancelled == [external, running, *pending]
     assert len(commits) == 3
     assert outside is not None
-    assert {str(yard.get(id).status) for id in (external, *pending)} == {"cancelled"}
-    assert (yard.get(running).status, yard.get(running).stopping) == ("running", True)
-    assert yard.settle(first) == "cancelled"
-    assert yard.settle(second) == "error"
-    assert yard.get(ended).status == "completed"
-    assert yard.queue.cancel_all([running, *pending]) == []
+    assert {str(queue_db.get(id).status) for id in (external, *pending)} == {"cancelled"}
+    assert (queue_db.get(running).status, queue_db.get(running).stopping) == ("running", True)
+    assert queue_db.settle(first) == "cancelled"
+    assert queue_db.settle(second) == "error"
+    assert queue_db.get(ended).status == "completed"
+    assert queue_db.queue.cancel_all([running, *pending]) == []
 
 
 @pytest.mark.parametrize("status", [status for status in TaskStatus if status.ended])
-def test_an_ended_task_keeps_its_status(yard, status):
-    id = yard.run(status)
-    for verdict in (yard.queue.cancel, yard.queue.complete, lambda id: yard.queue.fail(id, "no")):
+def test_an_ended_task_keeps_its_status(queue_db, status):
+    id = queue_db.run(status)
+    for verdict in (queue_db.queue.cancel, queue_db.queue.complete, lambda id: queue_db.queue.fail(id, "no")):
         with pytest.raises(MoveNotAllowed):
             verdict(id)
-    assert yard.get(id).status is status
-    assert yard.told().count("background_task_completed") == 1
+    assert queue_db.get(id).status is status
+    assert queue_db.event_types().count("background_task_completed") == 1
 
 
-def test_a_pending_task_is_neither_completed_nor_failed(yard):
-    id = yard.launch()
+def test_a_pending_task_is_neither_completed_nor_failed(queue_db):
+    id = queue_db.launch()
     with pytest.raises(MoveNotAllowed):
-        yard.queue.complete(id)
+        queue_db.queue.complete(id)
     with pytest.raises(MoveNotAllowed):
-        yard.queue.progress(id, "half")
-    assert yard.get(id).status is TaskStatus.PENDING
+        queue_db.queue.progress(id, "half")
+    assert queue_db.get(id).status is TaskStatus.PENDING
 
 
-def test_work_done_outside_is_settled_with_its_verdict(yard):
-    id = yard.launch(agent="external", prompt="by hand")
-    yard.claim("external", owner=None)
-    assert yard.queue.progress(id, "half").progress == "half"
-    task = yard.queue.complete(id, "done")
+def test_work_done_outside_is_settled_with_its_verdict(queue_db):
+    id = queue_db.launch(agent="external", prompt="by hand")
+    queue_db.claim("external", owner=None)
+    assert queue_db.queue.progress(id, "half").progress == "half"
+    task = queue_db.queue.complete(id, "done")
     assert (task.status, task.result, task.slot) == (TaskStatus.COMPLETED, "done", None)
 
 
-def test_unknown_tasks_are_not_found(yard):
-    for ask in (yard.queue.get, yard.queue.cancel, yard.queue.complete, yard.queue.retry):
+def test_unknown_tasks_are_not_found(queue_db):
+    for ask in (queue_db.queue.get, queue_db.queue.cancel, queue_db.queue.complete, queue_db.queue.retry):
         with pytest.raises(NotFound):
             ask(UNKNOWN)
 
@@ -462,217 +466,219 @@ def test_unknown_tasks_are_not_found(yard):
 
 
 @pytest.mark.parametrize("status", [TaskStatus.ERROR, TaskStatus.CANCELLED])
-def test_a_retry_by_hand_counts_on_and_grows_the_attempts(yard, status):
-    id = yard.run(status, retries=2)
-    task = yard.queue.retry(id)
+def test_a_retry_by_hand_counts_on_and_grows_the_attempts(queue_db, status):
+    id = queue_db.run(status, retries=2)
+    task = queue_db.queue.retry(id)
     assert (task.status, task.attempt, task.max_attempts) == (TaskStatus.PENDING, 1, 6)
     assert (task.error, task.error_kind, task.completed_at) == (None, None, None)
-    assert yard.start(id).attempt == 2
+    assert queue_db.start(id).attempt == 2
 
 
-def test_what_succeeded_is_not_retried(yard):
+def test_what_succeeded_is_not_retried(queue_db):
     with pytest.raises(MoveNotAllowed, match="completed"):
-        yard.queue.retry(yard.run())
+        queue_db.queue.retry(queue_db.run())
 
 
-def test_a_batch_tells_of_a_task_as_it_ended_though_it_was_retried_since(yard):
-    id = yard.run(TaskStatus.ERROR, parent_session_id="ses-1")
-    yard.queue.retry(id)
-    yard.settle(yard.start(id), result="better")
+def test_a_batch_tells_of_a_task_as_it_ended_though_it_was_retried_since(queue_db):
+    id = queue_db.run(TaskStatus.ERROR, parent_session_id="ses-1")
+    queue_db.queue.retry(id)
+    queue_db.settle(queue_db.start(id), result="better")
     for _ in range(2):
-        yard.log.form_batch("ses-1", 1)
-    batches = [json.loads(line.text) for line in yard.log.read("ses-1", 0, 99) if line.type == "background_tasks_batch"]
+        queue_db.log.form_batch("ses-1", 1)
+    batches = [
+        json.loads(line.text) for line in queue_db.log.read("ses-1", 0, 99) if line.type == "background_tasks_batch"
+    ]
     assert [batch["tasks"][0]["status"] for batch in batches] == ["error", "completed"]
     assert [batch["failedCount"] for batch in batches] == [1, 0]
     assert [batch["allComplete"] for batch in batches] == [False, True]
 
 
 def test_a_retry_joins_the_group_its_key_is_in_now(home):
-    with Yard(home) as yard:
-        id = yard.run(TaskStatus.ERROR, concurrency_key="anthropic/opus")
-    with Yard(home, model_concurrency={"anthropic/*": 1}) as yard:
-        yard.groups.configure()
-        yard.queue.retry(id)
-        yard.launch(concurrency_key="anthropic/haiku")
-        assert yard.claim("anthropic/opus") is None
-        yard.start(id, "anthropic/*")
-        assert yard.claim("anthropic/*", 1) is None
+    with QueueDatabase(home) as queue_db:
+        id = queue_db.run(TaskStatus.ERROR, concurrency_key="anthropic/opus")
+    with QueueDatabase(home, model_concurrency={"anthropic/*": 1}) as queue_db:
+        queue_db.groups.configure()
+        queue_db.queue.retry(id)
+        queue_db.launch(concurrency_key="anthropic/haiku")
+        assert queue_db.claim("anthropic/opus") is None
+        queue_db.start(id, "anthropic/*")
+        assert queue_db.claim("anthropic/*", 1) is None
 
 
 # time
 
 
-def test_a_delayed_task_waits_for_its_time(yard, later):
-    id = yard.launch(delay_ms=60_000)
-    assert yard.get(id).waiting_for == "delay"
-    assert yard.claim() is None
-    due = yard.queue.store.queue.next_due()
+def test_a_delayed_task_waits_for_its_time(queue_db, later):
+    id = queue_db.launch(delay_ms=60_000)
+    assert queue_db.get(id).waiting_for == "delay"
+    assert queue_db.claim() is None
+    due = queue_db.queue.store.queue.next_due()
     assert abs(due - clock.now() - 60_000) < 5_000
-    yard.queue.promote()
-    assert yard.claim() is None
+    queue_db.queue.promote()
+    assert queue_db.claim() is None
     later(60_001)
-    assert yard.queue.promote() == {"command"}
-    yard.start(id)
+    assert queue_db.queue.promote() == {"command"}
+    queue_db.start(id)
 
 
 def test_a_task_that_waited_too_long_expires(home, later):
-    with Yard(home, max_queue_wait_s=10) as yard:
-        id = yard.launch(parent_session_id="ses-1")
-        delayed = yard.launch(delay_ms=20_000)
+    with QueueDatabase(home, max_queue_wait_s=10) as queue_db:
+        id = queue_db.launch(parent_session_id="ses-1")
+        delayed = queue_db.launch(delay_ms=20_000)
         later(10_001)
-        yard.queue.promote()
-        task = yard.get(id)
+        queue_db.queue.promote()
+        task = queue_db.get(id)
         assert (task.status, task.error_kind) == (TaskStatus.ERROR, "expired")
-        assert yard.get(delayed).status is TaskStatus.PENDING
+        assert queue_db.get(delayed).status is TaskStatus.PENDING
         later(10_000)
-        yard.queue.promote()
-        assert yard.get(delayed).waiting_for == "supervisor"
+        queue_db.queue.promote()
+        assert queue_db.get(delayed).waiting_for == "supervisor"
         later(10_001)
-        yard.queue.promote()
-        assert yard.get(delayed).error_kind == "expired"
+        queue_db.queue.promote()
+        assert queue_db.get(delayed).error_kind == "expired"
 
 
-def test_work_done_outside_times_out(yard, later):
-    once = yard.launch(agent="external", prompt="by hand", timeout_ms=1000)
-    yard.claim("external", owner=None)
+def test_work_done_outside_times_out(queue_db, later):
+    once = queue_db.launch(agent="external", prompt="by hand", timeout_ms=1000)
+    queue_db.claim("external", owner=None)
     later(1001)
-    yard.queue.promote()
-    assert yard.get(once).error_kind == "timeout"
-    assert yard.queue.store.queue.next_due() is None
+    queue_db.queue.promote()
+    assert queue_db.get(once).error_kind == "timeout"
+    assert queue_db.queue.store.queue.next_due() is None
 
 
 # dependencies
 
 
-def test_a_dependent_waits_for_all_to_end_well(yard):
-    first, second = yard.launch(), yard.launch()
-    after = yard.launch(after=(first, second))
-    assert yard.get(after).waiting_for == "dependency"
-    assert yard.get(after).after == (first, second)
-    yard.settle(yard.start(first))
-    yard.queue.promote()
-    second = yard.start(second)
-    assert yard.claim(slot=1) is None
-    yard.settle(second)
-    assert yard.queue.store.queue.next_due() == 0
-    assert yard.queue.promote() == {"command"}
-    yard.start(after)
+def test_a_dependent_waits_for_all_to_end_well(queue_db):
+    first, second = queue_db.launch(), queue_db.launch()
+    after = queue_db.launch(after=(first, second))
+    assert queue_db.get(after).waiting_for == "dependency"
+    assert queue_db.get(after).after == (first, second)
+    queue_db.settle(queue_db.start(first))
+    queue_db.queue.promote()
+    second = queue_db.start(second)
+    assert queue_db.claim(slot=1) is None
+    queue_db.settle(second)
+    assert queue_db.queue.store.queue.next_due() == 0
+    assert queue_db.queue.promote() == {"command"}
+    queue_db.start(after)
 
 
 @pytest.mark.parametrize("status", [TaskStatus.ERROR, TaskStatus.CANCELLED])
-def test_a_dependent_of_a_bad_end_fails_and_so_do_its_own(yard, status):
-    first = yard.launch()
-    second = yard.launch(after=(first,), parent_session_id="ses-1")
-    third = yard.launch(after=(second,))
-    anyway = yard.launch(after_any=(first,))
-    yard.settle(yard.start(first), status)
-    while yard.queue.store.queue.next_due() == 0:
-        yard.queue.promote()
-    assert [yard.get(id).error_kind for id in (second, third)] == ["dependency", "dependency"]
-    yard.start(anyway)
-    assert yard.told("ses-1") == ["background_task_completed"]
+def test_a_dependent_of_a_bad_end_fails_and_so_do_its_own(queue_db, status):
+    first = queue_db.launch()
+    second = queue_db.launch(after=(first,), parent_session_id="ses-1")
+    third = queue_db.launch(after=(second,))
+    anyway = queue_db.launch(after_any=(first,))
+    queue_db.settle(queue_db.start(first), status)
+    while queue_db.queue.store.queue.next_due() == 0:
+        queue_db.queue.promote()
+    assert [queue_db.get(id).error_kind for id in (second, third)] == ["dependency", "dependency"]
+    queue_db.start(anyway)
+    assert queue_db.event_types("ses-1") == ["background_task_completed"]
 
 
-def test_a_launch_after_a_bad_end_is_accepted_and_fails_at_once(yard):
-    failed, done = yard.run(TaskStatus.ERROR), yard.run()
-    doomed = yard.launch(after=(failed,), parent_session_id="ses-1")
-    assert (yard.get(doomed).status, yard.get(doomed).error_kind) == (TaskStatus.ERROR, "dependency")
-    yard.start(yard.launch(after=(done,)))
-    yard.start(yard.launch(after_any=(failed,)), slot=1)
+def test_a_launch_after_a_bad_end_is_accepted_and_fails_at_once(queue_db):
+    failed, done = queue_db.run(TaskStatus.ERROR), queue_db.run()
+    doomed = queue_db.launch(after=(failed,), parent_session_id="ses-1")
+    assert (queue_db.get(doomed).status, queue_db.get(doomed).error_kind) == (TaskStatus.ERROR, "dependency")
+    queue_db.start(queue_db.launch(after=(done,)))
+    queue_db.start(queue_db.launch(after_any=(failed,)), slot=1)
 
 
-def test_a_launch_after_an_unknown_task_is_refused(yard):
+def test_a_launch_after_an_unknown_task_is_refused(queue_db):
     with pytest.raises(NotFound) as refusal:
-        yard.launch(after=(UNKNOWN,))
+        queue_db.launch(after=(UNKNOWN,))
     assert refusal.value.field == "after"
 
 
-def test_a_delay_and_a_dependency_must_both_be_over(yard, later):
-    first = yard.launch()
-    both = yard.launch(after=(first,), delay_ms=1000)
+def test_a_delay_and_a_dependency_must_both_be_over(queue_db, later):
+    first = queue_db.launch()
+    both = queue_db.launch(after=(first,), delay_ms=1000)
     later(1001)
-    yard.queue.promote()
-    first = yard.start(first)
-    assert yard.claim(slot=1) is None
-    yard.settle(first)
-    yard.queue.promote()
-    yard.start(both)
+    queue_db.queue.promote()
+    first = queue_db.start(first)
+    assert queue_db.claim(slot=1) is None
+    queue_db.settle(first)
+    queue_db.queue.promote()
+    queue_db.start(both)
 
 
-def test_a_dependency_over_first_leaves_the_delay(yard, later):
-    both = yard.launch(after=(first := yard.launch(),), delay_ms=1000)
-    yard.settle(yard.start(first))
-    yard.queue.promote()
-    assert yard.claim() is None
+def test_a_dependency_over_first_leaves_the_delay(queue_db, later):
+    both = queue_db.launch(after=(first := queue_db.launch(),), delay_ms=1000)
+    queue_db.settle(queue_db.start(first))
+    queue_db.queue.promote()
+    assert queue_db.claim() is None
     later(1001)
-    yard.queue.promote()
-    yard.start(both)
+    queue_db.queue.promote()
+    queue_db.start(both)
 
 
-def test_a_retry_by_hand_still_waits_for_what_it_comes_after(yard):
-    first = yard.launch()
-    after = yard.launch(after=(first,))
-    yard.queue.cancel(after)
-    yard.queue.retry(after)
-    claimed = yard.start(first)
-    assert yard.claim(slot=1) is None
-    yard.settle(claimed)
-    yard.queue.promote()
-    yard.start(after)
+def test_a_retry_by_hand_still_waits_for_what_it_comes_after(queue_db):
+    first = queue_db.launch()
+    after = queue_db.launch(after=(first,))
+    queue_db.queue.cancel(after)
+    queue_db.queue.retry(after)
+    claimed = queue_db.start(first)
+    assert queue_db.claim(slot=1) is None
+    queue_db.settle(claimed)
+    queue_db.queue.promote()
+    queue_db.start(after)
 
 
 # looking
 
 
-def test_lists_are_newest_first_filtered_and_in_pages(yard):
-    ids = [yard.launch(parent_session_id=f"ses-{number % 2}", model=f"m-{number % 3}") for number in range(7)]
-    yard.queue.cancel(ids[6])
+def test_lists_are_newest_first_filtered_and_in_pages(queue_db):
+    ids = [queue_db.launch(parent_session_id=f"ses-{number % 2}", model=f"m-{number % 3}") for number in range(7)]
+    queue_db.queue.cancel(ids[6])
 
     def listed(**which):
-        return [task.id for task in yard.queue.list(Filter(**which)).tasks]
+        return [task.id for task in queue_db.queue.list(Filter(**which)).tasks]
 
     assert listed() == ids[::-1]
     assert listed(parent="ses-1") == [ids[5], ids[3], ids[1]]
     assert listed(model="m-0") == [ids[6], ids[3], ids[0]]
     assert listed(status=TaskStatus.CANCELLED) == [ids[6]]
     assert listed(status=TaskStatus.PENDING, parent="ses-0") == [ids[4], ids[2], ids[0]]
-    page = yard.queue.list(Filter(limit=4))
-    rest = yard.queue.list(Filter(limit=4, cursor=page.next))
+    page = queue_db.queue.list(Filter(limit=4))
+    rest = queue_db.queue.list(Filter(limit=4, cursor=page.next))
     assert [task.id for task in page.tasks + rest.tasks] == ids[::-1]
     assert rest.next is None
 
 
-def test_tasks_are_found_by_any_unique_prefix(yard):
-    ids = [yard.launch() for _ in range(2)]
-    assert yard.queue.find(ids[0]) == ids[0]
-    assert yard.queue.find(ids[0].removeprefix("bg-")[:20]) == ids[0]
-    assert yard.queue.find("-") == ids[1]
+def test_tasks_are_found_by_any_unique_prefix(queue_db):
+    ids = [queue_db.launch() for _ in range(2)]
+    assert queue_db.queue.find(ids[0]) == ids[0]
+    assert queue_db.queue.find(ids[0].removeprefix("bg-")[:20]) == ids[0]
+    assert queue_db.queue.find("-") == ids[1]
     with pytest.raises(NotFound):
-        yard.queue.find("zzz")
+        queue_db.queue.find("zzz")
     with pytest.raises(Ambiguous):
-        yard.queue.find("bg-")
+        queue_db.queue.find("bg-")
 
 
-def test_output_comes_in_pieces_from_the_database_or_from_the_file(yard):
-    id = yard.launch()
-    assert yard.queue.output(id, "stdout", 0, 9).eof is False
-    claimed = yard.start(id)
-    yard.home.output(claimed.claim, "stdout").write_bytes(b"0123456789")
-    piece = yard.queue.output(id, "stdout", 4, 4)
+def test_output_comes_in_pieces_from_the_database_or_from_the_file(queue_db):
+    id = queue_db.launch()
+    assert queue_db.queue.output(id, "stdout", 0, 9).eof is False
+    claimed = queue_db.start(id)
+    queue_db.home.output(claimed.claim, "stdout").write_bytes(b"0123456789")
+    piece = queue_db.queue.output(id, "stdout", 4, 4)
     assert (piece.data, piece.offset, piece.eof) == (b"4567", 8, False)
-    yard.settle(claimed, outputs=(("stdout", b"0123456789"),))
-    yard.home.output(claimed.claim, "stdout").unlink()
-    piece = yard.queue.output(id, "stdout", 4, 9)
+    queue_db.settle(claimed, outputs=(("stdout", b"0123456789"),))
+    queue_db.home.output(claimed.claim, "stdout").unlink()
+    piece = queue_db.queue.output(id, "stdout", 4, 9)
     assert (piece.data, piece.offset, piece.eof) == (b"456789", 10, True)
-    assert yard.queue.output(id, "stderr", 0, 9).eof
+    assert queue_db.queue.output(id, "stderr", 0, 9).eof
 
 
 def test_a_task_says_what_it_waits_for(home):
-    with Yard(home, default_concurrency=1) as yard:
-        first, second = yard.launch(), yard.launch()
-        yard.start(first)
-        yard.groups.pause("other")
-        paused = yard.launch(concurrency_key="other")
-        assert yard.get(paused).waiting_for == "paused"
-        assert yard.get(second).waiting_for == "supervisor"
-        assert yard.get(first).waiting_for is None
+    with QueueDatabase(home, default_concurrency=1) as queue_db:
+        first, second = queue_db.launch(), queue_db.launch()
+        queue_db.start(first)
+        queue_db.groups.pause("other")
+        paused = queue_db.launch(concurrency_key="other")
+        assert queue_db.get(paused).waiting_for == "paused"
+        assert queue_db.get(second).waiting_for == "supervisor"
+        assert queue_db.get(first).waiting_for is None

@@ -15,7 +15,7 @@ from backburner.ipc import clock
 from backburner.ipc.store.retention import Retention
 from backburner.ipc.store.sqlite.file.write_gate import WriteGate
 from tests.helpers.places import ROOT
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 #: How much there is to forget.
 TASKS = 10_000
@@ -54,12 +54,12 @@ print(f"{times} {longest * 1000:.1f}")
 
 
 @pytest.fixture
-def yard(home: Path):
-    with Yard(home, retention_days=30) as yard:
-        with closing(sqlite3.connect(yard.home.database)) as raw, raw:
+def queue_db(home: Path):
+    with QueueDatabase(home, retention_days=30) as queue_db:
+        with closing(sqlite3.connect(queue_db.home.database)) as raw, raw:
             for statement in HISTORY:
                 raw.execute(statement, {"tasks": TASKS} if ":tasks" in statement else {})
-        yield yard
+        yield queue_db
 
 
 @pytest.fixture
@@ -84,14 +84,14 @@ def holds(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_ten_thousand_tasks_are_forgotten_in_steps_that_hold_the_gate_for_a_moment_each(
-    yard: Yard, holds: list[float], tmp_path: Path
+    queue_db: QueueDatabase, holds: list[float], tmp_path: Path
 ):
     over = tmp_path / "over"
-    command = [sys.executable, "-c", RIVAL, str(yard.home.lock("gate")), str(over)]
+    command = [sys.executable, "-c", RIVAL, str(queue_db.home.lock("gate")), str(over)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as rival:
         assert rival.stdout is not None
         assert rival.stdout.readline() == "ready\n"
-        pruning = Retention(yard.database, yard.config, clock.now())
+        pruning = Retention(queue_db.database, queue_db.config, clock.now())
         for _ in pruning.steps():
             clock.nap(0.001)
         over.touch()

@@ -12,7 +12,7 @@ import pytest
 from backburner.ipc.api.control import program
 from backburner.ipc.machine.lock import holder
 from tests.helpers.commands import backburner
-from tests.helpers.strays import end, strays
+from tests.helpers.processes import kill_processes_of
 from tests.helpers.wait import eventually
 from tests.supervisor.cli.conftest import Cli, Stage
 from tests.supervisor.cli.processes import launch, launch_running, lives, show, stdout_of
@@ -38,7 +38,7 @@ def other(tmp_path: Path) -> Iterator[Path]:
     (folder / "config.toml").write_text("autostart = true\n")
     yield folder
     backburner(folder, "down", "--now")
-    end(strays(folder))
+    kill_processes_of(folder)
 
 
 def supervisor_of(home: Path) -> int | None:

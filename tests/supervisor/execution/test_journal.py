@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 from backburner.supervisor.execution.journal import MAX_SIZE, Journal, entries_by_claim
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 
-def test_long_journal_is_emptied_without_having_been_read(yard: Yard):
-    journal = Journal(yard.home, yard.owner)
+def test_long_journal_is_emptied_without_having_been_read(queue_db: QueueDatabase):
+    journal = Journal(queue_db.home, queue_db.owner)
     while journal.path.stat().st_size <= MAX_SIZE:
         journal.note_end(1, {"stdout": "x" * 60_000})
     journal.start_over()
@@ -19,22 +19,22 @@ def test_long_journal_is_emptied_without_having_been_read(yard: Yard):
     os.close(journal.descriptor)
 
 
-def test_torn_line_is_left_out(yard: Yard):
-    journal = Journal(yard.home, yard.owner)
+def test_torn_line_is_left_out(queue_db: QueueDatabase):
+    journal = Journal(queue_db.home, queue_db.owner)
     journal.note_start(1)
     journal.note_end(1, {"result": "well"})
     whole = journal.path.read_bytes()
     for size in range(whole.index(b"\n") + 1, len(whole)):
         journal.path.write_bytes(whole[:size])
-        assert [entry.kind for entry in entries_by_claim(yard.home, yard.owner)[1]] == ["s"]
+        assert [entry.kind for entry in entries_by_claim(queue_db.home, queue_db.owner)[1]] == ["s"]
     journal.path.write_bytes(whole)
-    assert [entry.kind for entry in entries_by_claim(yard.home, yard.owner)[1]] == ["s", "e"]
+    assert [entry.kind for entry in entries_by_claim(queue_db.home, queue_db.owner)[1]] == ["s", "e"]
     os.close(journal.descriptor)
 
 
-def test_end_line_with_a_wrong_checksum_is_left_out(yard: Yard):
-    journal = Journal(yard.home, yard.owner)
+def test_end_line_with_a_wrong_checksum_is_left_out(queue_db: QueueDatabase):
+    journal = Journal(queue_db.home, queue_db.owner)
     journal.note_end(1, {"result": "well"})
     journal.path.write_bytes(journal.path.read_bytes().replace(b"well", b"hell"))
-    assert entries_by_claim(yard.home, yard.owner) == {}
+    assert entries_by_claim(queue_db.home, queue_db.owner) == {}
     os.close(journal.descriptor)

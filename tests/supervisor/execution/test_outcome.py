@@ -6,27 +6,27 @@ from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.model.claim import Held
 from backburner.ipc.model.task import TaskStatus
 from backburner.supervisor.execution.outcome import MAX_INTERRUPTIONS, Outcome, backoff, interrupted, settlement_of
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 
-def test_task_that_is_interrupted_too_often_fails(yard: Yard):
-    id = yard.launch(parent_session_id="p")
+def test_task_that_is_interrupted_too_often_fails(queue_db: QueueDatabase):
+    id = queue_db.launch(parent_session_id="p")
     claims = 0
-    while claimed := yard.claim():
+    while claimed := queue_db.claim():
         claims += 1
-        yard.queue.settle(interrupted(claimed, "Its worker died before it was started."))
-    task = yard.get(id)
+        queue_db.queue.settle(interrupted(claimed, "Its worker died before it was started."))
+    task = queue_db.get(id)
     assert claims == MAX_INTERRUPTIONS == 5
     assert (task.status, task.error_kind, task.attempt) == ("error", "lost", 0)
     assert "5 times" in (task.error or "")
 
 
-def test_interrupted_task_is_requeued_with_its_unique_key(yard: Yard):
-    id = yard.launch(unique_key="one")
-    claimed = yard.start(id)
-    yard.queue.settle(interrupted(claimed, "Its worker died before it was started."))
-    assert yard.get(id).status == "pending"
-    assert yard.launch(unique_key="one") == id
+def test_interrupted_task_is_requeued_with_its_unique_key(queue_db: QueueDatabase):
+    id = queue_db.launch(unique_key="one")
+    claimed = queue_db.start(id)
+    queue_db.queue.settle(interrupted(claimed, "Its worker died before it was started."))
+    assert queue_db.get(id).status == "pending"
+    assert queue_db.launch(unique_key="one") == id
 
 
 def test_backoff_is_random_below_a_bound_that_doubles_up_to_a_limit():

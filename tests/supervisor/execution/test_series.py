@@ -17,8 +17,8 @@ from backburner.supervisor.execution.journal import Journal
 from backburner.supervisor.execution.runner.wire import ORDER_LIMIT, decode_order
 from backburner.supervisor.execution.runner_pool import Runner
 from backburner.supervisor.execution.series import CallSeries, CommandSeries, CommandTools
-from tests.helpers.stage import PATIENCE
-from tests.helpers.yard import Yard
+from tests.helpers.instance import TIMEOUT
+from tests.helpers.queue_db import QueueDatabase
 
 SLOT = Slot("python", 0)
 
@@ -26,17 +26,17 @@ SLOT = Slot("python", 0)
 class StagedSeries:
     """A series of calls in a worker without a process; the test acts as its runner."""
 
-    def __init__(self, yard: Yard, calls: int) -> None:
-        self.yard = yard
-        self.ids = [yard.launch(call="jobs:one") for _ in range(calls)]
-        yard.groups.limit("python", 1)
-        self.taken = yard.queue.take(SLOT, yard.owner, calls)
+    def __init__(self, queue_db: QueueDatabase, calls: int) -> None:
+        self.queue_db = queue_db
+        self.ids = [queue_db.launch(call="jobs:one") for _ in range(calls)]
+        queue_db.groups.limit("python", 1)
+        self.taken = queue_db.queue.take(SLOT, queue_db.owner, calls)
         assert len(self.taken) == calls
-        self.journal = Journal(yard.home, yard.owner)
+        self.journal = Journal(queue_db.home, queue_db.owner)
         channel, self._runners_end = socket.socketpair()
         sender, self._receiver = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.runner = Runner(os.getpid(), channel, (sender, self._receiver))
-        self.series = CallSeries(self.runner, self.journal, self.taken[:], yard.config)
+        self.series = CallSeries(self.runner, self.journal, self.taken[:], queue_db.config)
         self.series.advance(0.0)
 
     def close(self) -> None:
@@ -76,19 +76,19 @@ class StagedSeries:
         """Publish the series, as its worker does."""
         series = self.series
         current = series.mark_started() if series.waiting else None
-        self.yard.queue.advance(Step(SLOT, self.yard.owner, series.ended, current, returned))
+        self.queue_db.queue.advance(Step(SLOT, self.queue_db.owner, series.ended, current, returned))
         series.forget_ended()
 
     def statuses(self) -> list[TaskStatus]:
-        return [self.yard.get(id).status for id in self.ids]
+        return [self.queue_db.get(id).status for id in self.ids]
 
 
 @pytest.fixture
-def new_series(yard: Yard) -> Iterator[Callable[[int], StagedSeries]]:
+def new_series(queue_db: QueueDatabase) -> Iterator[Callable[[int], StagedSeries]]:
     made: list[StagedSeries] = []
 
     def new(calls: int) -> StagedSeries:
-        made.append(StagedSeries(yard, calls))
+        made.append(StagedSeries(queue_db, calls))
         return made[-1]
 
     yield new
@@ -122,7 +122,7 @@ def test_call_that_has_the_slot_yields_it_to_one_that_overtook_it(
     first, second, third = staged.statuses()
     assert (first, third) == (TaskStatus.PENDING, TaskStatus.PENDING)
     assert second is (TaskStatus.COMPLETED if "result" in end else TaskStatus.ERROR)
-    assert staged.yard.get(staged.ids[0]).attempt == 0
+    assert staged.queue_db.get(staged.ids[0]).attempt == 0
 
 
 def test_call_that_has_the_slot_is_requeued_while_one_that_overtook_it_runs(
@@ -155,21 +155,23 @@ def test_call_that_has_the_slot_is_resent_after_it_was_taken_back(new_series: Ca
     assert staged.statuses()[0] is TaskStatus.COMPLETED
 
 
-def test_commands_wait_while_the_state_directory_is_gone(yard: Yard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_commands_wait_while_the_state_directory_is_gone(
+    queue_db: QueueDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.chdir(tmp_path)  # a series changes the folder of its process
     for _ in range(2):
-        yard.launch()
-    yard.groups.limit("command", 1)
-    journal = Journal(yard.home, yard.owner)
-    tools = CommandTools(yard.home, yard.owner, journal, lambda _seconds: True)
+        queue_db.launch()
+    queue_db.groups.limit("command", 1)
+    journal = Journal(queue_db.home, queue_db.owner)
+    tools = CommandTools(queue_db.home, queue_db.owner, journal, lambda _seconds: True)
     tools.has_strays = lambda: False
-    series = CommandSeries(tools, yard.queue.take(Slot("command", 0), yard.owner, 2), yard.config)
+    series = CommandSeries(tools, queue_db.queue.take(Slot("command", 0), queue_db.owner, 2), queue_db.config)
     assert tools.actions
-    away = yard.home.folder.rename(tmp_path / "away")
+    away = queue_db.home.folder.rename(tmp_path / "away")
     with pytest.raises(Temporary):
         series.advance(0.0)
-    away.rename(yard.home.folder)
-    series.advance(clock.monotonic() + PATIENCE)
+    away.rename(queue_db.home.folder)
+    series.advance(clock.monotonic() + TIMEOUT)
     assert [one.settlement.status for one in series.ended] == [TaskStatus.COMPLETED] * 2
     tools.remove()
     journal.remove()

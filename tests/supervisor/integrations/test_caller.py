@@ -10,15 +10,15 @@ import pytest
 
 from backburner.ipc.store.sessions import adopt
 from tests.helpers.commands import backburner
+from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.tools import Client, client
-from tests.helpers.yard import Yard
 
 #: The metadata of a call of Claude Code.
 META = {"claudecode/toolUseId": "toolu_1"}
 
 
 @pytest.fixture
-def tools(yard: Yard, home: Path) -> Iterator[Client]:
+def tools(queue_db: QueueDatabase, home: Path) -> Iterator[Client]:
     """The tools of a session whose hook has run."""
     assert hook(home) == ""
     with client(str(home), str(home.parent), CLAUDE_CODE_SESSION_ID="me") as found:
@@ -34,21 +34,21 @@ def hook(home: Path) -> str:
     return done.stdout
 
 
-def test_answer_notifies_a_session_other_than_the_one_of_the_hooks(yard, home, tools):
-    id = yard.run(parent_session_id="made-up")
+def test_answer_notifies_a_session_other_than_the_one_of_the_hooks(queue_db, home, tools):
+    id = queue_db.run(parent_session_id="made-up")
     assert hook(home) == ""
     assert f"- {id}" in tools.call("inbox", META, parentSessionId="made-up").notifications
 
 
 @pytest.mark.parametrize("named", [{}, {"parentSessionId": "me"}])
-def test_hooks_notify_their_session_however_the_call_names_it(yard, home, tools, named):
-    id = yard.run(parent_session_id="me")
+def test_hooks_notify_their_session_however_the_call_names_it(queue_db, home, tools, named):
+    id = queue_db.run(parent_session_id="me")
     assert tools.call("inbox", META, **named).notifications == ""
     assert f"- {id}" in hook(home)
 
 
-def test_hooks_notify_the_successor_of_their_session(yard, home, tools):
-    adopt(yard.database, "me", "successor")
-    id = yard.run(parent_session_id="successor")
+def test_hooks_notify_the_successor_of_their_session(queue_db, home, tools):
+    adopt(queue_db.database, "me", "successor")
+    id = queue_db.run(parent_session_id="successor")
     assert tools.call("inbox", META).notifications == ""
     assert f"- {id}" in hook(home)

@@ -18,7 +18,7 @@ from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import Lock
 from backburner.ipc.model.task import TaskStatus
 from backburner.supervisor.integrations.inbox import delivery_lock
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 Done = subprocess.CompletedProcess[str]
 
@@ -50,9 +50,9 @@ def context(event: str, *words: str, **more: Any) -> str | None:
     return answer["hookSpecificOutput"]["additionalContext"]
 
 
-def ended(yard: Yard, **more: Any) -> str:
+def ended(queue_db: QueueDatabase, **more: Any) -> str:
     """Run a task of the session; its outcome is in no batch yet."""
-    return yard.run(**{"parent_session_id": "S", **more})
+    return queue_db.run(**{"parent_session_id": "S", **more})
 
 
 @pytest.mark.parametrize(
@@ -63,8 +63,8 @@ def ended(yard: Yard, **more: Any) -> str:
         *(("gemini", event) for event in ("SessionStart", "BeforeAgent", "AfterTool")),
     ],
 )
-def test_hook_delivers_an_outcome_once_without_a_supervisor(yard, client, event):
-    id = ended(yard, description="count the lines")
+def test_hook_delivers_an_outcome_once_without_a_supervisor(queue_db, client, event):
+    id = ended(queue_db, description="count the lines")
     found = context(event, "--client", client)
     assert id in found
     assert "count the lines" in found
@@ -75,59 +75,59 @@ def test_hook_delivers_an_outcome_once_without_a_supervisor(yard, client, event)
     ("client", "event", "word"),
     [("claude", "Stop", "block"), ("codex", "Stop", "block"), ("gemini", "AfterAgent", "deny")],
 )
-def test_stop_hook_makes_the_model_continue_with_unread_notifications(yard, client, event, word):
-    id = ended(yard)
+def test_stop_hook_makes_the_model_continue_with_unread_notifications(queue_db, client, event, word):
+    id = ended(queue_db)
     answer = response(event, "--client", client)
     assert answer["decision"] == word
     assert id in answer["reason"]
     assert response(event, "--client", client) is None
 
 
-def test_stop_hook_lets_a_model_stop_that_a_hook_has_continued(yard):
-    id = ended(yard)
+def test_stop_hook_lets_a_model_stop_that_a_hook_has_continued(queue_db):
+    id = ended(queue_db)
     assert response("Stop", stop_hook_active=True) is None
     assert id in context("UserPromptSubmit")
 
 
-def test_subagent_does_not_get_the_notifications_of_its_session(yard):
-    id = ended(yard)
+def test_subagent_does_not_get_the_notifications_of_its_session(queue_db):
+    id = ended(queue_db)
     assert response("PostToolUse", agent_id="helper-1") is None
     assert id in context("PostToolUse")
 
 
-def test_other_hook_events_deliver_nothing(yard):
-    ended(yard)
+def test_other_hook_events_deliver_nothing(queue_db):
+    ended(queue_db)
     assert response("SessionEnd", reason="other") is None
     assert response("PreToolUse") is None
 
 
-def test_failure_is_delivered_with_its_cause(yard):
-    ended(yard)
-    failing = yard.start(yard.launch(parent_session_id="S"))
-    yard.settle(failing, TaskStatus.ERROR, error="No such\nfile", error_kind="exit")
+def test_failure_is_delivered_with_its_cause(queue_db):
+    ended(queue_db)
+    failing = queue_db.start(queue_db.launch(parent_session_id="S"))
+    queue_db.settle(failing, TaskStatus.ERROR, error="No such\nfile", error_kind="exit")
     found = context("PostToolUse")
     assert "2 background tasks finished: 1 completed, 1 failed. You have no unfinished tasks." in found
     assert "error (exit)" in found
     assert "No such file" in found
 
 
-def test_all_complete_is_true_of_the_delivery_not_of_the_batch(yard):
-    ended(yard)
-    yard.log.form_batch("S", 5)
-    yard.launch(parent_session_id="S")
+def test_all_complete_is_true_of_the_delivery_not_of_the_batch(queue_db):
+    ended(queue_db)
+    queue_db.log.form_batch("S", 5)
+    queue_db.launch(parent_session_id="S")
     assert "no unfinished" not in context("PostToolUse")
 
 
-def test_notification_that_cannot_be_printed_is_not_acknowledged(yard):
-    id = ended(yard)
+def test_notification_that_cannot_be_printed_is_not_acknowledged(queue_db):
+    id = ended(queue_db)
     done = run({"hook_event_name": "PostToolUse"}, shell='"$@" > /dev/full')
     assert (done.returncode, "No space left" in done.stderr) == (0, True)
     assert id in context("PostToolUse")
 
 
 @pytest.mark.parametrize("edge", ["before", "after"])
-def test_hook_killed_while_it_prints_has_acknowledged_nothing(yard, monkeypatch, tmp_path, edge):
-    id = ended(yard)
+def test_hook_killed_while_it_prints_has_acknowledged_nothing(queue_db, monkeypatch, tmp_path, edge):
+    id = ended(queue_db)
     (tmp_path / "order").write_text(
         json.dumps({"token": "t", "kill": f"command hook.tell@_answer<answer_hook<_hook {edge}", "nth": 1})
     )
@@ -139,8 +139,8 @@ def test_hook_killed_while_it_prints_has_acknowledged_nothing(yard, monkeypatch,
     assert id in context("PostToolUse")
 
 
-def test_two_processes_never_deliver_to_a_session_at_once(yard, home):
-    id = ended(yard)
+def test_two_processes_never_deliver_to_a_session_at_once(queue_db, home):
+    id = ended(queue_db)
     lock = Lock(Home(home).lock(delivery_lock("S")))
     assert lock.acquire()
     done = run({"hook_event_name": "PostToolUse"})
@@ -188,8 +188,8 @@ def test_hook_leaves_an_empty_state_directory_empty(home):
     assert list(home.iterdir()) == []
 
 
-def test_hook_finds_the_state_directory_of_the_folder_or_project(yard, home, monkeypatch, tmp_path):
-    id = ended(yard)
+def test_hook_finds_the_state_directory_of_the_folder_or_project(queue_db, home, monkeypatch, tmp_path):
+    id = ended(queue_db)
     monkeypatch.delenv("BACKBURNER_HOME")
     assert response("PostToolUse", cwd="/") is None
     monkeypatch.setenv("CLAUDE_PROJECT_DIR", str(home.parent))
@@ -197,24 +197,24 @@ def test_hook_finds_the_state_directory_of_the_folder_or_project(yard, home, mon
 
 
 @pytest.mark.parametrize("cwd", [None, "", 7])
-def test_hook_input_without_a_folder_means_the_current_one(yard, home, monkeypatch, cwd):
+def test_hook_input_without_a_folder_means_the_current_one(queue_db, home, monkeypatch, cwd):
     hook_input = json.dumps({"session_id": "S", "hook_event_name": "PostToolUse", "cwd": cwd})
     monkeypatch.delenv("BACKBURNER_HOME")
-    first = ended(yard)
+    first = ended(queue_db)
     assert first in run(hook_input, "--home", str(home)).stdout
-    second = ended(yard)
+    second = ended(queue_db)
     assert run(hook_input).stdout == ""
     monkeypatch.chdir(home.parent)
     assert second in run(hook_input).stdout
 
 
 @pytest.mark.parametrize("trouble", ["foreign", "damaged", "newer"])
-def test_unusable_state_directory_is_no_failure_for_the_client(yard, home, trouble):
-    ended(yard)
+def test_unusable_state_directory_is_no_failure_for_the_client(queue_db, home, trouble):
+    ended(queue_db)
     if trouble == "foreign":
         home.chmod(0o777)
     elif trouble == "damaged":
-        yard.database.close()
+        queue_db.database.close()
         (home / "backburner.db").write_bytes(b"x" * 8192)
     else:
         import sqlite3
@@ -226,15 +226,15 @@ def test_unusable_state_directory_is_no_failure_for_the_client(yard, home, troub
     assert done.stderr.startswith("backburner hook: ")
 
 
-def test_broken_configuration_does_not_stop_a_hook(yard, home):
+def test_broken_configuration_does_not_stop_a_hook(queue_db, home):
     (home / "config.toml").write_text("max_workers = [")
-    id = ended(yard)
+    id = ended(queue_db)
     assert id in context("PostToolUse")
 
 
-def test_hook_repeats_a_batch_while_the_disk_is_full(yard):
-    id = ended(yard)
-    yard.log.form_batch("S", 5)
+def test_hook_repeats_a_batch_while_the_disk_is_full(queue_db):
+    id = ended(queue_db)
+    queue_db.log.form_batch("S", 5)
     response("PreToolUse")  # stores the session of this process
     done = run({"hook_event_name": "PostToolUse"}, shell='ulimit -f 0; "$@"')
     assert done.returncode == 0
@@ -242,47 +242,47 @@ def test_hook_repeats_a_batch_while_the_disk_is_full(yard):
     assert id in context("PostToolUse")
 
 
-def test_closed_streams_are_no_failure_for_the_client(yard):
-    id = ended(yard)
+def test_closed_streams_are_no_failure_for_the_client(queue_db):
+    id = ended(queue_db)
     for closed in ("<&-", ">&-", "2>&-"):
         done = run({"hook_event_name": "PostToolUse"}, shell=f'"$@" {closed}')
         assert (done.returncode, done.stdout) == (0, "")
     assert id in context("PostToolUse")
 
 
-def test_session_with_a_new_id_adopts_the_former_one(yard):
+def test_session_with_a_new_id_adopts_the_former_one(queue_db):
     """`/clear` does this: the same process has another ID, and nothing names the former one."""
     response("UserPromptSubmit")
-    running = yard.start(yard.launch(parent_session_id="S"))
-    unread = yard.run(parent_session_id="S", concurrency_key="other")
+    running = queue_db.start(queue_db.launch(parent_session_id="S"))
+    unread = queue_db.run(parent_session_id="S", concurrency_key="other")
     assert unread in context("SessionStart", session_id="T", source="clear")
-    yard.settle(running)
+    queue_db.settle(running)
     assert running.id in context("UserPromptSubmit", session_id="T")
-    late = yard.get(yard.launch(parent_session_id="S"))  # by a server started under the former ID
+    late = queue_db.get(queue_db.launch(parent_session_id="S"))  # by a server started under the former ID
     assert late.parent_session_id == "T"
 
 
-def test_resumed_session_takes_back_what_was_adopted(yard):
+def test_resumed_session_takes_back_what_was_adopted(queue_db):
     response("UserPromptSubmit")
-    ended(yard)
+    ended(queue_db)
     context("SessionStart", session_id="T", source="clear")
-    waiting = yard.run(parent_session_id="T")
+    waiting = queue_db.run(parent_session_id="T")
     assert waiting in context("SessionStart", session_id="S", source="resume")
     assert response("UserPromptSubmit", session_id="S") is None
-    assert yard.get(yard.launch(parent_session_id="T")).parent_session_id == "S"
+    assert queue_db.get(queue_db.launch(parent_session_id="T")).parent_session_id == "S"
 
 
-def test_sessions_that_share_a_process_are_kept_apart(yard):
+def test_sessions_that_share_a_process_are_kept_apart(queue_db):
     """A server of Codex for an editor does this; only `clear` continues a session under another ID."""
-    ids = {name: ended(yard, parent_session_id=name) for name in "ST"}
+    ids = {name: ended(queue_db, parent_session_id=name) for name in "ST"}
     for name in "STST":
         response("UserPromptSubmit", "--client", "codex", session_id=name, stop_hook_active=True)
     assert context("SessionStart", "--client", "codex", session_id="U", source="startup") is None
-    more = {name: ended(yard, parent_session_id=name) for name in "ST"}
+    more = {name: ended(queue_db, parent_session_id=name) for name in "ST"}
     found = {name: context("PostToolUse", "--client", "codex", session_id=name) for name in "TS"}
     assert all(more[name] in found[name] and ids[name] not in found[name] for name in "ST")
     assert all(more[other] not in found[name] for name, other in ("ST", "TS"))
-    last = ended(yard, parent_session_id="S")
+    last = ended(queue_db, parent_session_id="S")
     assert last in context("SessionStart", "--client", "codex", session_id="V", source="clear")
 
 
@@ -290,10 +290,10 @@ def test_sessions_that_share_a_process_are_kept_apart(yard):
 CLIENT = 'for text in "$FIRST" "$SECOND"; do printf %s "$text" | "$@"; done; read -r _'
 
 
-def test_session_of_another_living_client_is_not_adopted(yard, monkeypatch):
+def test_session_of_another_living_client_is_not_adopted(queue_db, monkeypatch):
     """A conversation that is forked while it continues elsewhere does this."""
     response("UserPromptSubmit")
-    id = ended(yard)
+    id = ended(queue_db)
     monkeypatch.setenv("FIRST", json.dumps({"session_id": "S", "hook_event_name": "SessionEnd", "cwd": "/"}))
     monkeypatch.setenv("SECOND", json.dumps({"session_id": "F", "hook_event_name": "PostToolUse", "cwd": "/"}))
     client = ["python3", "-c", "import subprocess, sys; subprocess.run(['bash', '-c', *sys.argv[1:]])"]
@@ -303,9 +303,9 @@ def test_session_of_another_living_client_is_not_adopted(yard, monkeypatch):
     assert id in context("PostToolUse")
 
 
-def test_hook_does_not_import_heavy_modules(yard, home):
+def test_hook_does_not_import_heavy_modules(queue_db, home):
     """They would take a third of the time that a hook should take."""
-    ended(yard)
+    ended(queue_db)
     code = (
         "import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(sys.argv[1].encode()))\n"
         "from backburner.supervisor.cli import main; main(['hook'])\n"

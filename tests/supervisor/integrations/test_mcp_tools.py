@@ -17,8 +17,8 @@ from backburner.ipc.errors import Disconnected
 from backburner.supervisor.integrations import mcp_tools
 from backburner.supervisor.integrations.caller import SessionResolver
 from backburner.supervisor.integrations.mcp_tools import MAX_WAITING, ToolService
-from tests.helpers.bus import PATIENCE
-from tests.helpers.yard import Yard
+from tests.helpers.bus import TIMEOUT
+from tests.helpers.queue_db import QueueDatabase
 
 #: The real clock.
 PASSING = clock.monotonic
@@ -68,9 +68,9 @@ def bus(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Bus]]:
 @contextmanager
 def service_of(home: Path) -> Iterator[ToolService]:
     """Yield the tools of a session that has one task, which never runs."""
-    with Yard(home) as yard:
-        yard.launch(parent_session_id="S")
-    service = ToolService(yard.home, SessionResolver({}, str(home)))
+    with QueueDatabase(home) as queue_db:
+        queue_db.launch(parent_session_id="S")
+    service = ToolService(queue_db.home, SessionResolver({}, str(home)))
     yield service
     assert service.database is not None
     service.database.close()
@@ -123,7 +123,7 @@ class BlockingBus(Bus):
     def call(self, method: str, **params: Any) -> None:
         self.asked.append(params["timeoutMs"])
         self.waiting.release()
-        assert self._closed.wait(PATIENCE)
+        assert self._closed.wait(TIMEOUT)
         raise Disconnected
 
 
@@ -135,13 +135,13 @@ def test_cancelled_waits_free_their_threads(home, monkeypatch):
     async def main(service: ToolService) -> None:
         calls = [asyncio.create_task(service.call("wait", {}, "S")) for _ in range(MAX_WAITING + 3)]
         for _ in range(MAX_WAITING):
-            assert await asyncio.to_thread(waiting.acquire, timeout=PATIENCE)
+            assert await asyncio.to_thread(waiting.acquire, timeout=TIMEOUT)
         assert len(blocking.asked) == MAX_WAITING
         for call in calls:
             call.cancel()
         assert {type(found) for found in await asyncio.gather(*calls, return_exceptions=True)} == {CancelledError}
         monkeypatch.setattr(mcp_tools, "Client", type("Bus", (Bus,), {"asked": [], "breaks": 0}))
-        assert (await asyncio.wait_for(service.call("wait", {}, "S"), PATIENCE))["timedOut"] is True
+        assert (await asyncio.wait_for(service.call("wait", {}, "S"), TIMEOUT))["timedOut"] is True
 
     with service_of(home) as service:
         asyncio.run(main(service))

@@ -11,8 +11,8 @@ import pytest
 
 from backburner.supervisor.integrations import on_batch
 from backburner.supervisor.integrations.on_batch import CONSUMER, EVERYONE, BatchCommand
+from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
-from tests.helpers.yard import Yard
 
 #: Records the call, waits while the file `hold` exists, and fails as often as the file `failures` specifies.
 SCRIPT = """\
@@ -50,28 +50,28 @@ def calls(folder: Path) -> int:
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def batch(yard: Yard) -> None:
-    yard.run(parent_session_id="P")
-    yard.log.form_batch("P", 5)
+def batch(queue_db: QueueDatabase) -> None:
+    queue_db.run(parent_session_id="P")
+    queue_db.log.form_batch("P", 5)
 
 
-def deliver_all(yard: Yard, command: BatchCommand) -> None:
+def deliver_all(queue_db: QueueDatabase, command: BatchCommand) -> None:
     """Take turns until all batches are delivered."""
     command.log_changed()
 
     def delivered() -> bool:
         command.turn()
-        return yard.log.cursor(EVERYONE, CONSUMER) == yard.log.last_seq()
+        return queue_db.log.cursor(EVERYONE, CONSUMER) == queue_db.log.last_seq()
 
     eventually(delivered, 50)
 
 
-def test_command_is_retried_until_it_succeeds_with_few_log_lines(yard, folder, monkeypatch, capsys):
+def test_command_is_retried_until_it_succeeds_with_few_log_lines(queue_db, folder, monkeypatch, capsys):
     monkeypatch.setattr(on_batch, "LAST_DELAY", 0.0)
     fail(folder, 20)
-    command = BatchCommand(DefaultSelector(), yard.database)
-    batch(yard)
-    deliver_all(yard, command)
+    command = BatchCommand(DefaultSelector(), queue_db.database)
+    batch(queue_db)
+    deliver_all(queue_db, command)
     assert calls(folder) == 21
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == on_batch.MAX_LOGGED + 1
@@ -79,39 +79,39 @@ def test_command_is_retried_until_it_succeeds_with_few_log_lines(yard, folder, m
     assert "after 20 failures" in lines[-1]
 
 
-def test_next_flusher_retries_a_batch_that_has_failed_often(yard, folder, monkeypatch):
+def test_next_flusher_retries_a_batch_that_has_failed_often(queue_db, folder, monkeypatch):
     monkeypatch.setattr(on_batch, "LAST_DELAY", 0.0)
     fail(folder, 15)
-    command = BatchCommand(DefaultSelector(), yard.database)
-    batch(yard)
+    command = BatchCommand(DefaultSelector(), queue_db.database)
+    batch(queue_db)
     command.log_changed()
     eventually(lambda: (command.turn(), calls(folder) >= 12)[1], 50)
     command.stop()
-    deliver_all(yard, BatchCommand(DefaultSelector(), yard.database))
+    deliver_all(queue_db, BatchCommand(DefaultSelector(), queue_db.database))
     assert calls(folder) >= 16
 
 
-def test_reconfigured_command_is_tried_at_once(yard, folder, monkeypatch):
+def test_reconfigured_command_is_tried_at_once(queue_db, folder, monkeypatch):
     monkeypatch.setattr(on_batch, "FIRST_DELAY", LONG)
     monkeypatch.setattr(on_batch, "LAST_DELAY", LONG)
     fail(folder, 1)
-    command = BatchCommand(DefaultSelector(), yard.database)
-    batch(yard)
+    command = BatchCommand(DefaultSelector(), queue_db.database)
+    batch(queue_db)
     command.log_changed()
     eventually(lambda: (command.turn() or 0.0) > on_batch.TIMEOUT, 50, "a pause after the failure")
     command.configure()
-    deliver_all(yard, command)
+    deliver_all(queue_db, command)
     assert calls(folder) == 2
 
 
 @pytest.mark.parametrize("how", ["when it has ended", "while it runs"])
 @pytest.mark.parametrize("failures", [0, 1])
-def test_command_removed_and_added_again_gets_no_old_batches(yard, folder, how, failures):
+def test_command_removed_and_added_again_gets_no_old_batches(queue_db, folder, how, failures):
     fail(folder, failures)
     (folder / "hold").touch()
-    command = BatchCommand(DefaultSelector(), yard.database)
-    batch(yard)
-    batch(yard)
+    command = BatchCommand(DefaultSelector(), queue_db.database)
+    batch(queue_db)
+    batch(queue_db)
     command.log_changed()
     eventually(lambda: (command.turn(), calls(folder) == 1)[1], 50)
     configure(None)
@@ -119,13 +119,13 @@ def test_command_removed_and_added_again_gets_no_old_batches(yard, folder, how, 
     if how == "when it has ended":
         (folder / "hold").unlink()
         eventually(lambda: command.turn() is None, 50)
-        assert CONSUMER not in yard.log.cursors(EVERYONE)
-    batch(yard)
+        assert CONSUMER not in queue_db.log.cursors(EVERYONE)
+    batch(queue_db)
     configure(folder)
     command.configure()
     (folder / "hold").unlink(missing_ok=True)
-    batch(yard)
-    deliver_all(yard, command)
+    batch(queue_db)
+    deliver_all(queue_db, command)
     assert calls(folder) == 2
 
 

@@ -13,7 +13,7 @@ from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.sqlite.queue import SqliteQueue
 from backburner.supervisor.pool.dispatch import RAMP_WAIT, RAMP_WORKERS, Dispatch
 from backburner.supervisor.pool.workers import WorkerHandle, Workers
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 SLOT = Slot("command", 0)
 
@@ -23,10 +23,10 @@ def nothing(*_: object) -> None:
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Iterator[Yard]:
-    with Yard(tmp_path / "home", default_concurrency=1) as yard:
-        yard.groups.configure()
-        yield yard
+def queue_db(tmp_path: Path) -> Iterator[QueueDatabase]:
+    with QueueDatabase(tmp_path / "home", default_concurrency=1) as queue_db:
+        queue_db.groups.configure()
+        yield queue_db
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def workers() -> Iterator[Workers]:
 
 
 @pytest.fixture
-def dispatch(yard: Yard, workers: Workers) -> Iterator[Dispatch]:
+def dispatch(queue_db: QueueDatabase, workers: Workers) -> Iterator[Dispatch]:
     ends = []
 
     def spawn_worker() -> WorkerHandle:
@@ -48,7 +48,7 @@ def dispatch(yard: Yard, workers: Workers) -> Iterator[Dispatch]:
         ends.append(theirs)
         return workers.add(ours)
 
-    yield Dispatch(workers, yard.groups, yard.queue, spawn_worker)
+    yield Dispatch(workers, queue_db.groups, queue_db.queue, spawn_worker)
     for end in ends:
         end.close()
 
@@ -61,26 +61,30 @@ def assign_slots(dispatch: Dispatch, workers: Workers) -> WorkerHandle:
 
 
 @pytest.mark.parametrize("spawned", [False, True], ids=["before its pid arrived", "before its first message"])
-def test_worker_that_has_claimed_keeps_its_slot(yard: Yard, workers: Workers, dispatch: Dispatch, spawned: bool):
-    yard.launch()
-    yard.launch()
+def test_worker_that_has_claimed_keeps_its_slot(
+    queue_db: QueueDatabase, workers: Workers, dispatch: Dispatch, spawned: bool
+):
+    queue_db.launch()
+    queue_db.launch()
     worker = assign_slots(dispatch, workers)
-    claimed = yard.claim()
-    running = yard.database.hosts.running()
+    claimed = queue_db.claim()
+    running = queue_db.database.hosts.running()
     worker.pid = running[0].owner.identity.pid if spawned else None
     dispatch.recount(running)
     assert (worker.slot, worker.idle) == (SLOT, False)
-    yard.settle(claimed)
+    queue_db.settle(claimed)
     dispatch.free(worker)
     assert assign_slots(dispatch, workers).slot == SLOT
 
 
-def test_assigned_worker_loses_a_slot_that_a_task_was_moved_into(yard: Yard, workers: Workers, dispatch: Dispatch):
-    yard.launch()
+def test_assigned_worker_loses_a_slot_that_a_task_was_moved_into(
+    queue_db: QueueDatabase, workers: Workers, dispatch: Dispatch
+):
+    queue_db.launch()
     worker = assign_slots(dispatch, workers)
     worker.pid = 1  # not the one that claims
-    yard.claim()
-    dispatch.recount(yard.database.hosts.running())
+    queue_db.claim()
+    dispatch.recount(queue_db.database.hosts.running())
     assert worker.slot is None
 
 
@@ -95,16 +99,16 @@ def still(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return now
 
 
-def launch_into(yard: Yard, limit: int, **fields: object) -> None:
-    yard.groups.limit("command", limit)
+def launch_into(queue_db: QueueDatabase, limit: int, **fields: object) -> None:
+    queue_db.groups.limit("command", limit)
     for _ in range(limit):
-        yard.launch(concurrency_key="command", **fields)
+        queue_db.launch(concurrency_key="command", **fields)
 
 
 def test_group_gets_two_workers_at_once_and_more_after_a_wait(
-    yard: Yard, workers: Workers, still: list[int], dispatch: Dispatch
+    queue_db: QueueDatabase, workers: Workers, still: list[int], dispatch: Dispatch
 ):
-    launch_into(yard, 6)
+    launch_into(queue_db, 6)
     dispatch.recount([])
     dispatch.hint("command")
     dispatch.assign_slots(8)
@@ -116,9 +120,9 @@ def test_group_gets_two_workers_at_once_and_more_after_a_wait(
 
 
 def test_task_launched_before_the_clock_was_set_back_does_not_wait(
-    yard: Yard, workers: Workers, still: list[int], dispatch: Dispatch
+    queue_db: QueueDatabase, workers: Workers, still: list[int], dispatch: Dispatch
 ):
-    launch_into(yard, 6)
+    launch_into(queue_db, 6)
     still[0] -= 3_600_000
     dispatch.recount([])
     dispatch.hint("command")
@@ -127,10 +131,10 @@ def test_task_launched_before_the_clock_was_set_back_does_not_wait(
 
 
 def test_young_task_of_one_group_does_not_hold_up_another(
-    yard: Yard, workers: Workers, still: list[int], dispatch: Dispatch
+    queue_db: QueueDatabase, workers: Workers, still: list[int], dispatch: Dispatch
 ):
-    launch_into(yard, 6)
-    yard.launch(concurrency_key="other")
+    launch_into(queue_db, 6)
+    queue_db.launch(concurrency_key="other")
     dispatch.recount([])
     dispatch.hint("command", "other")
     dispatch.assign_slots(8)
@@ -138,99 +142,107 @@ def test_young_task_of_one_group_does_not_hold_up_another(
 
 
 def test_external_work_starts_at_once_beside_two_workers(
-    yard: Yard, workers: Workers, still: list[int], dispatch: Dispatch
+    queue_db: QueueDatabase, workers: Workers, still: list[int], dispatch: Dispatch
 ):
-    launch_into(yard, 6)
+    launch_into(queue_db, 6)
     dispatch.recount([])
     dispatch.hint("command")
     dispatch.assign_slots(8)
-    yard.launch(agent="external", prompt="p", concurrency_key="command", priority=9)
+    queue_db.launch(agent="external", prompt="p", concurrency_key="command", priority=9)
     assert dispatch.assign_slots(8)
-    assert (len(workers), len(yard.database.hosts.running())) == (2, 1)
+    assert (len(workers), len(queue_db.database.hosts.running())) == (2, 1)
 
 
 # parked workers
 
 
 @pytest.fixture
-def parked(yard: Yard, workers: Workers, dispatch: Dispatch) -> WorkerHandle:
+def parked(queue_db: QueueDatabase, workers: Workers, dispatch: Dispatch) -> WorkerHandle:
     """A worker that found no task in its slot."""
-    id = yard.launch()
+    id = queue_db.launch()
     worker = assign_slots(dispatch, workers)
-    worker.owner, worker.assigned = yard.owner, False
-    yard.settle(yard.start(id))
-    assert yard.queue.advance(Step(SLOT, yard.owner, count=1)).parked
+    worker.owner, worker.assigned = queue_db.owner, False
+    queue_db.settle(queue_db.start(id))
+    assert queue_db.queue.advance(Step(SLOT, queue_db.owner, count=1)).parked
     return worker
 
 
-def test_parked_worker_keeps_its_slot_while_nothing_is_ready(yard: Yard, parked: WorkerHandle, dispatch: Dispatch):
+def test_parked_worker_keeps_its_slot_while_nothing_is_ready(
+    queue_db: QueueDatabase, parked: WorkerHandle, dispatch: Dispatch
+):
     dispatch.hint("command")
     dispatch.assign_slots(1)
-    assert (parked.slot, yard.database.queue.parked()) == (SLOT, {yard.owner: SLOT})
+    assert (parked.slot, queue_db.database.queue.parked()) == (SLOT, {queue_db.owner: SLOT})
     assert not dispatch.any_at_work()
 
 
 def test_parked_worker_is_assigned_tasks_that_it_was_not_sent(
-    yard: Yard, parked: WorkerHandle, workers: Workers, dispatch: Dispatch
+    queue_db: QueueDatabase, parked: WorkerHandle, workers: Workers, dispatch: Dispatch
 ):
-    yard.queue.launch_many([LaunchInput(command=("true",))] * 2)
+    queue_db.queue.launch_many([LaunchInput(command=("true",))] * 2)
     dispatch.hint("command")
     dispatch.assign_slots(4)
     assert (list(workers), parked.slot, parked.assigned) == ([parked], SLOT, True)
-    assert yard.database.queue.parked() == {}
+    assert queue_db.database.queue.parked() == {}
 
 
 def test_parked_worker_works_for_another_group_when_workers_are_short(
-    yard: Yard, parked: WorkerHandle, workers: Workers, dispatch: Dispatch
+    queue_db: QueueDatabase, parked: WorkerHandle, workers: Workers, dispatch: Dispatch
 ):
-    yard.launch(concurrency_key="other")
+    queue_db.launch(concurrency_key="other")
     dispatch.hint("other")
     dispatch.assign_slots(1)
     assert (list(workers), parked.slot) == ([parked], Slot("other", 0))
 
 
 def test_parked_worker_stays_while_another_can_be_spawned(
-    yard: Yard, parked: WorkerHandle, workers: Workers, dispatch: Dispatch
+    queue_db: QueueDatabase, parked: WorkerHandle, workers: Workers, dispatch: Dispatch
 ):
-    yard.launch(concurrency_key="other")
+    queue_db.launch(concurrency_key="other")
     dispatch.hint("other")
     dispatch.assign_slots(2)
     assert (len(workers), parked.slot) == (2, SLOT)
 
 
-def test_parked_slot_is_used_for_external_work_of_its_group(yard: Yard, parked: WorkerHandle, dispatch: Dispatch):
-    yard.launch(agent="external", prompt="p", concurrency_key="command")
+def test_parked_slot_is_used_for_external_work_of_its_group(
+    queue_db: QueueDatabase, parked: WorkerHandle, dispatch: Dispatch
+):
+    queue_db.launch(agent="external", prompt="p", concurrency_key="command")
     dispatch.hint("command")
     assert dispatch.assign_slots(1)
     assert parked.idle
 
 
 def test_parked_worker_keeps_its_slot_if_a_launch_was_faster(
-    yard: Yard, parked: WorkerHandle, workers: Workers, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
+    queue_db: QueueDatabase, parked: WorkerHandle, workers: Workers, dispatch: Dispatch, monkeypatch: pytest.MonkeyPatch
 ):
-    yard.launch(concurrency_key="other")
+    queue_db.launch(concurrency_key="other")
     before = SqliteQueue.parked
-    monkeypatch.setattr(SqliteQueue, "parked", lambda slots: (before(slots), yard.launch())[0])
+    monkeypatch.setattr(SqliteQueue, "parked", lambda slots: (before(slots), queue_db.launch())[0])
     dispatch.hint("other")
     dispatch.assign_slots(1)
     assert (len(workers), parked.slot, parked.idle) == (1, SLOT, False)
 
 
 def test_worker_that_parked_before_its_first_message_keeps_its_slot(
-    yard: Yard, parked: WorkerHandle, dispatch: Dispatch
+    queue_db: QueueDatabase, parked: WorkerHandle, dispatch: Dispatch
 ):
     parked.owner = None
     dispatch.recount([])
-    assert (parked.slot, yard.database.queue.parked()) == (SLOT, {yard.owner: SLOT})
+    assert (parked.slot, queue_db.database.queue.parked()) == (SLOT, {queue_db.owner: SLOT})
 
 
-def test_no_worker_stays_parked_when_slots_are_counted(yard: Yard, parked: WorkerHandle, dispatch: Dispatch):
+def test_no_worker_stays_parked_when_slots_are_counted(
+    queue_db: QueueDatabase, parked: WorkerHandle, dispatch: Dispatch
+):
     dispatch.recount([])
-    assert (parked.idle, yard.database.queue.parked()) == (True, {})
+    assert (parked.idle, queue_db.database.queue.parked()) == (True, {})
 
 
-def test_worker_claimed_for_during_a_count_keeps_its_slot(yard: Yard, parked: WorkerHandle, dispatch: Dispatch):
-    running = yard.database.hosts.running()
-    yard.launch()
+def test_worker_claimed_for_during_a_count_keeps_its_slot(
+    queue_db: QueueDatabase, parked: WorkerHandle, dispatch: Dispatch
+):
+    running = queue_db.database.hosts.running()
+    queue_db.launch()
     dispatch.recount(running)
     assert parked.slot == SLOT

@@ -8,7 +8,7 @@ from backburner.ipc.errors import Temporary
 from backburner.ipc.store.sqlite.hosts import SqliteHosts
 from backburner.supervisor.pool.reaper import Reaper
 from backburner.supervisor.pool.workers import WorkerHandle
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 
 class FakeForkServer:
@@ -34,45 +34,45 @@ def reaper(fork_server: FakeForkServer) -> Reaper:
 
 
 @pytest.fixture
-def busy(yard: Yard) -> WorkerHandle:
+def busy(queue_db: QueueDatabase) -> WorkerHandle:
     """A worker with a running task."""
-    yard.launch()
-    yard.claim()
-    return WorkerHandle(owner=yard.owner)
+    queue_db.launch()
+    queue_db.claim()
+    return WorkerHandle(owner=queue_db.owner)
 
 
-def test_worker_without_a_task_is_free_at_once(yard: Yard, reaper: Reaper, fork_server: FakeForkServer):
+def test_worker_without_a_task_is_free_at_once(queue_db: QueueDatabase, reaper: Reaper, fork_server: FakeForkServer):
     idle = WorkerHandle()
     reaper.add_gone(idle)
-    assert list(reaper.take_gone(yard.database)) == [idle]
+    assert list(reaper.take_gone(queue_db.database)) == [idle]
     assert (fork_server.sweeps, reaper.is_waiting) == ([], False)
 
 
-def test_task_is_rescued_when_the_strays_are_gone(yard: Yard, reaper: Reaper, busy: WorkerHandle):
-    table = yard.database.hosts
+def test_task_is_rescued_when_the_strays_are_gone(queue_db: QueueDatabase, reaper: Reaper, busy: WorkerHandle):
+    table = queue_db.database.hosts
     reaper.add_gone(busy)
-    assert list(reaper.take_gone(yard.database)) == []
+    assert list(reaper.take_gone(queue_db.database)) == []
     assert table.running()[0] in reaper
-    assert not reaper.rescue_ready(yard.queue)
+    assert not reaper.rescue_ready(queue_db.queue)
     reaper.receive({"swept": 1})
-    assert reaper.rescue_ready(yard.queue)
+    assert reaper.rescue_ready(queue_db.queue)
     assert (table.running(), reaper.is_waiting) == ([], False)
 
 
 def test_sweeps_are_repeated_for_a_new_fork_server(
-    yard: Yard, reaper: Reaper, busy: WorkerHandle, fork_server: FakeForkServer
+    queue_db: QueueDatabase, reaper: Reaper, busy: WorkerHandle, fork_server: FakeForkServer
 ):
     reaper.add_gone(busy)
-    assert list(reaper.take_gone(yard.database)) == []
+    assert list(reaper.take_gone(queue_db.database)) == []
     reaper.resubmit()
     reaper.receive({"swept": 1})
-    assert not reaper.rescue_ready(yard.queue)
+    assert not reaper.rescue_ready(queue_db.queue)
     reaper.receive({"swept": 2})
-    assert reaper.rescue_ready(yard.queue)
+    assert reaper.rescue_ready(queue_db.queue)
     assert fork_server.sweeps == [1, 2]
 
 
-def test_free_worker_is_not_forgotten_if_the_next_lookup_fails(yard: Yard, reaper: Reaper, monkeypatch):
+def test_free_worker_is_not_forgotten_if_the_next_lookup_fails(queue_db: QueueDatabase, reaper: Reaper, monkeypatch):
     first, second = WorkerHandle(), WorkerHandle()
     reaper.add_gone(second)
     reaper.add_gone(first)
@@ -82,8 +82,8 @@ def test_free_worker_is_not_forgotten_if_the_next_lookup_fails(yard: Yard, reape
         raise Temporary("The disk is full.")
 
     with pytest.raises(Temporary):
-        for worker in reaper.take_gone(yard.database):
+        for worker in reaper.take_gone(queue_db.database):
             freed.append(worker)
             monkeypatch.setattr(SqliteHosts, "running", refuse)
     monkeypatch.undo()
-    assert freed + list(reaper.take_gone(yard.database)) == [first, second]
+    assert freed + list(reaper.take_gone(queue_db.database)) == [first, second]

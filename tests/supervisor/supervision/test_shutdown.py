@@ -8,7 +8,7 @@ import pytest
 from backburner.ipc.errors import Temporary
 from backburner.ipc.store.sqlite.hosts import SqliteHosts
 from backburner.supervisor.supervision.shutdown import Shutdown
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 
 class FakeForkServer:
@@ -31,10 +31,10 @@ def fork_server() -> FakeForkServer:
 
 
 @pytest.fixture
-def shutdown(yard: Yard, fork_server: FakeForkServer) -> Shutdown:
+def shutdown(queue_db: QueueDatabase, fork_server: FakeForkServer) -> Shutdown:
     """A shutdown that has begun, in a home without workers and flusher."""
     flusher: Any = SimpleNamespace(check_stopped=lambda: None, process=lambda: None)
-    shutdown = Shutdown(yard.queue, [], fork_server, flusher)
+    shutdown = Shutdown(queue_db.queue, [], fork_server, flusher)
     shutdown.begin(SimpleNamespace(unpark_all=lambda: None))
     return shutdown
 
@@ -60,9 +60,9 @@ def test_fork_server_is_dismissed_though_the_tasks_could_not_be_logged(
     assert fork_server.orders == ["dismiss"]
 
 
-def test_running_tasks_are_interrupted_only_on_request(yard: Yard, shutdown: Shutdown):
-    yard.launch()
-    yard.claim()
+def test_running_tasks_are_interrupted_only_on_request(queue_db: QueueDatabase, shutdown: Shutdown):
+    queue_db.launch()
+    queue_db.claim()
     interrupts: list[None] = []
     shutdown.interrupt_tasks(lambda: interrupts.append(None))
     assert interrupts == []

@@ -29,15 +29,15 @@ from backburner.ipc.store.sqlite.file.inspection import Inspection
 from backburner.ipc.store.sqlite.file.salvage import salvage
 from backburner.ipc.store.sqlite.store import SqliteStore
 from tests.helpers.places import ROOT
-from tests.helpers.yard import Yard
+from tests.helpers.queue_db import QueueDatabase
 
 PAGE = 4096
 
 
 @pytest.fixture
-def yard(home: Path):
-    with Yard(home) as yard:
-        yield yard
+def queue_db(home: Path):
+    with QueueDatabase(home) as queue_db:
+        yield queue_db
 
 
 @pytest.fixture
@@ -63,41 +63,41 @@ def overwrite(path: Path, *pages: int) -> None:
 # backup
 
 
-def test_a_backup_is_private_sound_and_one_file(yard: Yard, file: Path):
-    yard.run()
-    size = back_up(yard.database, file, replacing=False)
+def test_a_backup_is_private_sound_and_one_file(queue_db: QueueDatabase, file: Path):
+    queue_db.run()
+    size = back_up(queue_db.database, file, replacing=False)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.stat().st_size == size
     assert flaws_of(file) == []
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_backup_replaces_nothing_unasked(yard: Yard, file: Path):
+def test_a_backup_replaces_nothing_unasked(queue_db: QueueDatabase, file: Path):
     file.write_text("mine")
     with pytest.raises(InvalidInput, match="--force"):
-        back_up(yard.database, file, replacing=False)
+        back_up(queue_db.database, file, replacing=False)
     assert file.read_text() == "mine"
-    back_up(yard.database, file, replacing=True)
+    back_up(queue_db.database, file, replacing=True)
     assert flaws_of(file) == []
 
 
-def test_a_backup_never_replaces_the_database_itself(yard: Yard):
+def test_a_backup_never_replaces_the_database_itself(queue_db: QueueDatabase):
     with pytest.raises(InvalidInput, match="the database itself"):
-        back_up(yard.database, yard.home.database, replacing=True)
+        back_up(queue_db.database, queue_db.home.database, replacing=True)
 
 
-def test_a_backup_that_cannot_be_written_says_so_and_leaves_nothing(yard: Yard, tmp_path: Path):
+def test_a_backup_that_cannot_be_written_says_so_and_leaves_nothing(queue_db: QueueDatabase, tmp_path: Path):
     with pytest.raises(Permanent, match="nowhere"):
-        back_up(yard.database, tmp_path / "nowhere" / "file", replacing=False)
+        back_up(queue_db.database, tmp_path / "nowhere" / "file", replacing=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backup_is_of_one_moment_while_others_write(yard: Yard, file: Path):
+def test_a_backup_is_of_one_moment_while_others_write(queue_db: QueueDatabase, file: Path):
     """Each task is launched with its successor: a copy that is torn has an odd number."""
     over = threading.Event()
 
     def launch() -> None:
-        with Yard(yard.home.folder) as other:
+        with QueueDatabase(queue_db.home.folder) as other:
             wanted = [LaunchInput(command=("true",)) for _ in range(2)]
             while not over.is_set():
                 other.queue.launch_many(wanted)
@@ -106,7 +106,7 @@ def test_a_backup_is_of_one_moment_while_others_write(yard: Yard, file: Path):
     writer.start()
     try:
         for _ in range(5):
-            back_up(yard.database, file, replacing=True)
+            back_up(queue_db.database, file, replacing=True)
             assert flaws_of(file) == []
             assert _count(file) % 2 == 0
     finally:
@@ -125,105 +125,105 @@ def _count(file: Path) -> int:
 # restore
 
 
-def test_a_restored_home_has_what_it_had_and_nothing_runs(yard: Yard, file: Path, tmp_path: Path):
+def test_a_restored_home_has_what_it_had_and_nothing_runs(queue_db: QueueDatabase, file: Path, tmp_path: Path):
     ended, waiting, running = (
-        yard.run(),
-        yard.launch(parent_session_id="p"),
-        yard.launch(priority=1, parent_session_id="p"),
+        queue_db.run(),
+        queue_db.launch(parent_session_id="p"),
+        queue_db.launch(priority=1, parent_session_id="p"),
     )
-    yard.start(running)
-    back_up(yard.database, file, replacing=False)
+    queue_db.start(running)
+    back_up(queue_db.database, file, replacing=False)
     assert restore(Home(tmp_path / "other"), file, replacing=False) == 1
-    with Yard(tmp_path / "other") as other:
+    with QueueDatabase(tmp_path / "other") as other:
         assert [other.get(id).status for id in (ended, waiting, running)] == ["completed", "pending", "error"]
         assert other.get(running).error_kind == "lost"
-        assert other.told("p")[-1] == "background_task_completed"
+        assert other.event_types("p")[-1] == "background_task_completed"
         assert other.groups.all()[0].running == 0
 
 
-def test_a_restore_repeats_no_number_however_often(yard: Yard, file: Path):
-    id = yard.launch()
-    yard.launch()
-    claimed = yard.start(id)
-    back_up(yard.database, file, replacing=False)
-    yard.settle(claimed)
-    seq, number = yard.log.last_seq(), claimed.claim
+def test_a_restore_repeats_no_number_however_often(queue_db: QueueDatabase, file: Path):
+    id = queue_db.launch()
+    queue_db.launch()
+    claimed = queue_db.start(id)
+    back_up(queue_db.database, file, replacing=False)
+    queue_db.settle(claimed)
+    seq, number = queue_db.log.last_seq(), claimed.claim
     for _ in range(3):
-        restore(yard.home, file, replacing=True)
-        again = yard.claim()
+        restore(queue_db.home, file, replacing=True)
+        again = queue_db.claim()
         assert again is not None
-        yard.settle(again)
+        queue_db.settle(again)
         assert again.claim >= number + JUMP
-        assert yard.log.read(None, seq, 1)[0].seq >= seq + JUMP
-        seq, number = yard.log.last_seq(), again.claim
+        assert queue_db.log.read(None, seq, 1)[0].seq >= seq + JUMP
+        seq, number = queue_db.log.last_seq(), again.claim
 
 
-def test_what_a_restore_tells_of_the_lost_has_a_number_that_was_never_given(yard: Yard, file: Path):
-    running = yard.start(yard.launch())
-    back_up(yard.database, file, replacing=False)
-    yard.settle(running)
-    seq = yard.log.last_seq()
-    assert restore(yard.home, file, replacing=True) == 1
-    assert [line.type for line in yard.log.read(None, seq + JUMP, 10)] == ["background_task_completed"]
+def test_what_a_restore_tells_of_the_lost_has_a_number_that_was_never_given(queue_db: QueueDatabase, file: Path):
+    running = queue_db.start(queue_db.launch())
+    back_up(queue_db.database, file, replacing=False)
+    queue_db.settle(running)
+    seq = queue_db.log.last_seq()
+    assert restore(queue_db.home, file, replacing=True) == 1
+    assert [line.type for line in queue_db.log.read(None, seq + JUMP, 10)] == ["background_task_completed"]
 
 
-def test_a_restore_clears_away_what_a_killed_one_left(yard: Yard, file: Path):
-    back_up(yard.database, file, replacing=False)
-    (yard.home.folder / "mending-x" / "output").mkdir(parents=True)
-    restore(yard.home, file, replacing=False)
-    assert list(yard.home.folder.glob("mending-*")) == []
+def test_a_restore_clears_away_what_a_killed_one_left(queue_db: QueueDatabase, file: Path):
+    back_up(queue_db.database, file, replacing=False)
+    (queue_db.home.folder / "mending-x" / "output").mkdir(parents=True)
+    restore(queue_db.home, file, replacing=False)
+    assert list(queue_db.home.folder.glob("mending-*")) == []
 
 
-def test_a_log_that_goes_on_keeps_its_name_and_a_copy_gets_another(yard: Yard, file: Path, tmp_path: Path):
-    yard.run()
-    name = yard.log.id()
-    back_up(yard.database, file, replacing=False)
-    restore(yard.home, file, replacing=True)
-    assert yard.log.id() == name
+def test_a_log_that_goes_on_keeps_its_name_and_a_copy_gets_another(queue_db: QueueDatabase, file: Path, tmp_path: Path):
+    queue_db.run()
+    name = queue_db.log.id()
+    back_up(queue_db.database, file, replacing=False)
+    restore(queue_db.home, file, replacing=True)
+    assert queue_db.log.id() == name
     restore(Home(tmp_path / "other"), file, replacing=False)
-    with Yard(tmp_path / "other") as other:
+    with QueueDatabase(tmp_path / "other") as other:
         assert other.log.id() != name
 
 
-def test_a_connection_that_was_open_sees_what_was_restored(yard: Yard, file: Path):
-    before = yard.run()
-    back_up(yard.database, file, replacing=False)
-    yard.run()
-    restore(yard.home, file, replacing=True)
-    assert yard.get(before).status == "completed"
-    yard.run()
+def test_a_connection_that_was_open_sees_what_was_restored(queue_db: QueueDatabase, file: Path):
+    before = queue_db.run()
+    back_up(queue_db.database, file, replacing=False)
+    queue_db.run()
+    restore(queue_db.home, file, replacing=True)
+    assert queue_db.get(before).status == "completed"
+    queue_db.run()
 
 
-def test_tasks_are_not_replaced_unasked(yard: Yard, file: Path):
-    id = yard.run()
-    back_up(yard.database, file, replacing=False)
+def test_tasks_are_not_replaced_unasked(queue_db: QueueDatabase, file: Path):
+    id = queue_db.run()
+    back_up(queue_db.database, file, replacing=False)
     with pytest.raises(MoveNotAllowed, match="--yes"):
-        restore(yard.home, file, replacing=False)
-    assert yard.get(id).status == "completed"
+        restore(queue_db.home, file, replacing=False)
+    assert queue_db.get(id).status == "completed"
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1000, None])
-def test_what_is_no_backup_is_refused_and_changes_nothing(yard: Yard, file: Path, content: bytes | None):
-    id = yard.run()
+def test_what_is_no_backup_is_refused_and_changes_nothing(queue_db: QueueDatabase, file: Path, content: bytes | None):
+    id = queue_db.run()
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(InvalidInput, match=file.name):
-        restore(yard.home, file, replacing=True)
-    assert yard.get(id).status == "completed"
+        restore(queue_db.home, file, replacing=True)
+    assert queue_db.get(id).status == "completed"
 
 
-def test_another_programs_database_is_no_backup(yard: Yard, file: Path):
+def test_another_programs_database_is_no_backup(queue_db: QueueDatabase, file: Path):
     with closing(sqlite3.connect(file)) as other:
         other.execute("CREATE TABLE settings (name TEXT, value TEXT)")
     with pytest.raises(InvalidInput, match="no event log"):
-        restore(yard.home, file, replacing=True)
+        restore(queue_db.home, file, replacing=True)
 
 
-def test_nothing_is_restored_under_a_task_that_runs(yard: Yard, file: Path):
-    back_up(yard.database, file, replacing=False)
-    yard.start(yard.launch())
+def test_nothing_is_restored_under_a_task_that_runs(queue_db: QueueDatabase, file: Path):
+    back_up(queue_db.database, file, replacing=False)
+    queue_db.start(queue_db.launch())
     with pytest.raises(MoveNotAllowed, match="1 tasks run"):
-        restore(yard.home, file, replacing=True)
+        restore(queue_db.home, file, replacing=True)
 
 
 HOLD = """
@@ -237,16 +237,16 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("role", ["supervisor", "flusher", "forkserver"])
-def test_neither_restore_nor_salvage_works_under_a_living_role(yard: Yard, file: Path, role: str):
-    back_up(yard.database, file, replacing=False)
-    command = [sys.executable, "-c", HOLD, str(yard.home.lock(role))]
+def test_neither_restore_nor_salvage_works_under_a_living_role(queue_db: QueueDatabase, file: Path, role: str):
+    back_up(queue_db.database, file, replacing=False)
+    command = [sys.executable, "-c", HOLD, str(queue_db.home.lock(role))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None
         assert other.stdout.readline() == b"held\n"
         with pytest.raises(AlreadyRunning, match=f"{role}.*{other.pid}"):
-            restore(yard.home, file, replacing=True)
+            restore(queue_db.home, file, replacing=True)
         with pytest.raises(AlreadyRunning, match=f"{role}.*{other.pid}"):
-            salvage(yard.home)
+            salvage(queue_db.home)
         other.communicate(b"")
 
 
@@ -256,12 +256,12 @@ def test_neither_restore_nor_salvage_works_under_a_living_role(yard: Yard, file:
 @pytest.fixture
 def full(home: Path) -> Home:
     """A closed home of many pages."""
-    with Yard(home) as yard:
+    with QueueDatabase(home) as queue_db:
         for _ in range(300):
-            yard.run(parent_session_id="p", description="x" * 300)
-        yard.launch()
-        yard.claim()
-        yard.database.checkpoint()
+            queue_db.run(parent_session_id="p", description="x" * 300)
+        queue_db.launch()
+        queue_db.claim()
+        queue_db.database.checkpoint()
     return Home(home)
 
 
@@ -274,9 +274,9 @@ def test_damage_is_recognised_and_the_file_left_alone(full: Home):
 
 
 def test_an_emptied_file_beside_its_log_is_no_new_database(home: Path):
-    with Yard(home) as yard:
-        yard.run()
-        log = Path(f"{yard.home.database}-wal").read_bytes()
+    with QueueDatabase(home) as queue_db:
+        queue_db.run()
+        log = Path(f"{queue_db.home.database}-wal").read_bytes()
     os.truncate(home / "backburner.db", 0)
     (home / "backburner.db-wal").write_bytes(log)
     with pytest.raises(Damaged, match="salvage"):
@@ -306,15 +306,15 @@ def test_salvage_keeps_a_database_whose_header_is_lost(full: Home):
 
 
 def test_salvage_counts_held_tasks_as_lost(home: Path):
-    with Yard(home) as yard:
-        yard.groups.limit("command", 1)
-        ids = [yard.launch() for _ in range(4)]
-        assert len(yard.queue.take(Slot("command", 0), yard.owner, 3)) == 3
-        yard.database.checkpoint()
+    with QueueDatabase(home) as queue_db:
+        queue_db.groups.limit("command", 1)
+        ids = [queue_db.launch() for _ in range(4)]
+        assert len(queue_db.queue.take(Slot("command", 0), queue_db.owner, 3)) == 3
+        queue_db.database.checkpoint()
     overwrite(home / "backburner.db", page_of(home, "outbox"))
     assert salvage(Home(home)).lost == 3
-    with Yard(home) as yard:
-        assert [yard.get(id).error_kind for id in ids] == ["lost", "lost", "lost", None]
+    with QueueDatabase(home) as queue_db:
+        assert [queue_db.get(id).error_kind for id in ids] == ["lost", "lost", "lost", None]
 
 
 #: Of a task whose row was not copied from the log into the database yet.
@@ -324,8 +324,8 @@ ID = "bg-00000000-0000-4000-8000-000000000001"
 def damaged_beside_its_log(home: Home) -> tuple[bytes, bytes]:
     """A home whose processes died before the log was copied; both files."""
     path = Path(f"{home.database}-wal")
-    with Yard(home.folder) as yard:
-        yard.launch(id=ID, description="only in the log")
+    with QueueDatabase(home.folder) as queue_db:
+        queue_db.launch(id=ID, description="only in the log")
         database, log = home.database.read_bytes(), path.read_bytes()
     home.database.write_bytes(database)
     path.write_bytes(log)
@@ -358,19 +358,19 @@ def test_a_salvage_that_is_killed_loses_nothing_and_can_be_repeated(full: Home, 
     assert log in [path.read_bytes() for path in full.folder.glob("*.db-wal")]
     if full.database.read_bytes() == damaged:
         salvage(full)
-    with Yard(full.folder) as yard:
-        assert yard.queue.get(ID).description == "only in the log"
+    with QueueDatabase(full.folder) as queue_db:
+        assert queue_db.queue.get(ID).description == "only in the log"
 
 
 def test_a_salvaged_home_works_and_repeats_no_number(full: Home):
-    with Yard(full.folder) as yard:
-        last = yard.log.last_seq()
+    with QueueDatabase(full.folder) as queue_db:
+        last = queue_db.log.last_seq()
     overwrite(full.database, page_of(full.folder, "outbox"))
     salvage(full)
-    with Yard(full.folder) as yard:
-        assert yard.log.last_seq() > last + JUMP // 2
-        assert not any(group.running for group in yard.groups.all())
-        yard.run()
+    with QueueDatabase(full.folder) as queue_db:
+        assert queue_db.log.last_seq() > last + JUMP // 2
+        assert not any(group.running for group in queue_db.groups.all())
+        queue_db.run()
 
 
 def test_salvage_replaces_a_file_that_is_no_database(home: Path):
@@ -378,8 +378,8 @@ def test_salvage_replaces_a_file_that_is_no_database(home: Path):
     (home / "backburner.db").write_bytes(b"rubbish" * 4000)
     saved = salvage(Home(home))
     assert (saved.tasks, saved.aside.read_bytes()[:7]) == (0, b"rubbish")
-    with Yard(home) as yard:
-        yard.run()
+    with QueueDatabase(home) as queue_db:
+        queue_db.run()
 
 
 def test_a_damaged_database_that_somebody_has_open_is_left_alone(full: Home):
@@ -415,11 +415,11 @@ def test_looking_writes_nothing(full: Home):
 
 
 def test_a_connection_follows_a_home_that_was_made_anew(home: Path):
-    with Yard(home) as old:
+    with QueueDatabase(home) as old:
         old.run()
         shutil.rmtree(home)
         home.mkdir(0o700)
-        with Yard(home) as new:
+        with QueueDatabase(home) as new:
             id = new.run()
             assert old.get(id).status == "completed"
             assert flaws_of(home / "backburner.db") == []

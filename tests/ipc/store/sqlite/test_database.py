@@ -30,9 +30,9 @@ from backburner.ipc.store.sqlite.file.write_gate import WriteGate
 from backburner.ipc.store.sqlite.sql import statement
 from backburner.ipc.store.sqlite.store import SqliteStore
 from tests.helpers.places import IMPORT_ROOT, IPC, ROOT
-from tests.helpers.stage import descriptors
+from tests.helpers.processes import open_files
+from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
-from tests.helpers.yard import Yard
 
 STATEMENTS = sorted(
     path for path in (IPC / "store" / "sqlite" / "sql").glob("*.sql") if not path.stem.startswith("schema_")
@@ -160,13 +160,13 @@ def test_the_files_are_their_owners_alone(opened, home):
 
 def test_a_migrated_home_reports_and_prunes_old_and_new_ends(home):
     home_of_schema_4(Home(home).prepare())
-    with Yard(home) as yard:
-        assert yard.log.form_batch("ses-1", 5) == 1
-        lines = yard.log.read("ses-1", 0, 99)
+    with QueueDatabase(home) as queue_db:
+        assert queue_db.log.form_batch("ses-1", 5) == 1
+        lines = queue_db.log.read("ses-1", 0, 99)
         batches = [json.loads(line.text) for line in lines if line.type == "background_tasks_batch"]
         assert [[task["id"] for task in batch["tasks"]] for batch in batches] == [["bg-1"], ["bg-2"]]
-        yard.log.acknowledge("ses-1", "default", batches[0]["seq"])
-        archive = Archive(yard.database, yard.config)
+        queue_db.log.acknowledge("ses-1", "default", batches[0]["seq"])
+        archive = Archive(queue_db.database, queue_db.config)
         assert archive.prune().tasks == 1
         assert [task.id for task in archive.tasks()] == ["bg-2", "bg-3"]
 
@@ -287,19 +287,19 @@ def test_another_process_sees_that_something_changed(opened, home):
 
 
 def test_a_new_boot_moves_the_numbers_ahead_once(home, monkeypatch):
-    with Yard(home) as yard:
-        yard.run(parent_session_id="ses-1")
-        seq, claim = yard.log.last_seq(), yard.start(yard.launch()).claim
+    with QueueDatabase(home) as queue_db:
+        queue_db.run(parent_session_id="ses-1")
+        seq, claim = queue_db.log.last_seq(), queue_db.start(queue_db.launch()).claim
     monkeypatch.setattr(module, "boot_id", lambda: "another boot")
     for _ in range(2):
-        with Yard(home) as yard:
-            yard.log.acknowledge("ses-1", "default", seq)
-            last = yard.log.last_seq()
-            yard.launch()
+        with QueueDatabase(home) as queue_db:
+            queue_db.log.acknowledge("ses-1", "default", seq)
+            last = queue_db.log.last_seq()
+            queue_db.launch()
     assert last == seq + 1 + JUMP
-    with Yard(home) as yard:
-        assert yard.claim(slot=1).claim == claim + 1 + JUMP
-        assert yard.log.read(None, last, 9)[0].seq == last + 1
+    with QueueDatabase(home) as queue_db:
+        assert queue_db.claim(slot=1).claim == claim + 1 + JUMP
+        assert queue_db.log.read(None, last, 9)[0].seq == last + 1
 
 
 def test_the_log_is_copied_into_the_file_and_made_short(opened):
@@ -367,9 +367,9 @@ def test_a_database_whose_home_is_gone_is_closed_without_a_word(opened, gone):
 def test_released_database_has_no_file_open_and_goes_on_with_the_next_transaction(opened):
     with opened.write() as transaction:
         transaction.run("set_setting", {"name": "kept", "value": "1"})
-    assert str(opened.home.database) in descriptors(os.getpid()).values()
+    assert str(opened.home.database) in open_files(os.getpid()).values()
     opened.release()
-    assert not [file for file in descriptors(os.getpid()).values() if file.startswith(str(opened.home.database))]
+    assert not [file for file in open_files(os.getpid()).values() if file.startswith(str(opened.home.database))]
     with opened.read() as transaction:
         assert transaction.setting("kept") == "1"
 
@@ -397,19 +397,19 @@ ILLEGAL = sorted({(was, becomes) for was in TaskStatus for becomes in TaskStatus
 
 @pytest.mark.parametrize(("was", "becomes"), ILLEGAL)
 def test_the_schema_refuses_every_move_that_is_not_in_the_table(home, was, becomes):
-    with Yard(home) as yard:
-        id = _task_in(yard, was)
+    with QueueDatabase(home) as queue_db:
+        id = _task_in(queue_db, was)
         with closing(sqlite3.connect(home / "backburner.db")) as raw, pytest.raises(sqlite3.IntegrityError):
             _force(raw, id, becomes)
-        assert yard.get(id).status is was
+        assert queue_db.get(id).status is was
 
 
-def _task_in(yard: Yard, status: TaskStatus) -> str:
+def _task_in(queue_db: QueueDatabase, status: TaskStatus) -> str:
     if status.ended:
-        return yard.run(status)
-    id = yard.launch()
+        return queue_db.run(status)
+    id = queue_db.launch()
     if status is TaskStatus.RUNNING:
-        yard.start(id)
+        queue_db.start(id)
     return id
 
 
@@ -425,20 +425,20 @@ def _force(raw: sqlite3.Connection, id: str, status: TaskStatus) -> None:
 
 
 def test_an_illegal_move_is_told_as_such(home):
-    with Yard(home) as yard:
-        id = yard.run()
-        number = yard.queue._state(id).number
-        with pytest.raises(MoveNotAllowed), yard.database.write() as transaction:
+    with QueueDatabase(home) as queue_db:
+        id = queue_db.run()
+        number = queue_db.queue._state(id).number
+        with pytest.raises(MoveNotAllowed), queue_db.database.write() as transaction:
             transaction.run("cancel_waiting", {"now": 1, "limit": 1})
-            yard.database._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
+            queue_db.database._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
 
 
 def test_no_two_running_tasks_have_one_slot(home):
-    with Yard(home) as yard:
-        yard.launch()
-        yard.start(yard.get(yard.queue.unfinished()[0]).id)
-        second = yard.launch()
-        assert yard.claim(slot=0) is None
+    with QueueDatabase(home) as queue_db:
+        queue_db.launch()
+        queue_db.start(queue_db.get(queue_db.queue.unfinished()[0]).id)
+        second = queue_db.launch()
+        assert queue_db.claim(slot=0) is None
         with closing(sqlite3.connect(home / "backburner.db")) as raw, pytest.raises(sqlite3.IntegrityError):
             raw.execute(
                 "UPDATE tasks SET status = 'running', slot = 0, claim = 9, started_at = 1 WHERE id = ?", (second,)
@@ -446,15 +446,15 @@ def test_no_two_running_tasks_have_one_slot(home):
 
 
 def test_a_change_of_state_and_its_event_are_one(home):
-    with Yard(home) as yard:
-        id = yard.launch(parent_session_id="ses-1")
-        with pytest.raises(ZeroDivisionError), yard.database.write() as transaction:
+    with QueueDatabase(home) as queue_db:
+        id = queue_db.launch(parent_session_id="ses-1")
+        with pytest.raises(ZeroDivisionError), queue_db.database.write() as transaction:
             transaction.run("cancel_waiting", {"now": 1, "limit": 9})
             raise ZeroDivisionError
-        assert yard.get(id).status is TaskStatus.PENDING
-        assert yard.told() == []
-        yard.queue.cancel(id)
-        assert yard.told() == ["background_task_completed"]
+        assert queue_db.get(id).status is TaskStatus.PENDING
+        assert queue_db.event_types() == []
+        queue_db.queue.cancel(id)
+        assert queue_db.event_types() == ["background_task_completed"]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -473,8 +473,8 @@ def test_gates_of_forked_children_are_their_own(opened):
 
 
 def test_what_is_written_is_json_and_never_a_pickle(home):
-    with Yard(home) as yard:
-        yard.launch(call="m:f", args=(1, "a"), kwargs={"b": None}, metadata={"c": [1]})
+    with QueueDatabase(home) as queue_db:
+        queue_db.launch(call="m:f", args=(1, "a"), kwargs={"b": None}, metadata={"c": [1]})
         with closing(sqlite3.connect(home / "backburner.db")) as raw:
             row = raw.execute("SELECT args, kwargs, metadata FROM inputs").fetchone()
         assert [json.loads(text) for text in row] == [[1, "a"], {"b": None}, {"c": [1]}]

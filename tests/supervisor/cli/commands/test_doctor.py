@@ -19,8 +19,8 @@ from backburner.ipc.machine.distribution import INSTALL_COMMAND
 from backburner.supervisor.doctor import processes
 from backburner.supervisor.doctor.storage import check_engine
 from tests.helpers.places import ROOT
+from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
-from tests.helpers.yard import Yard
 from tests.supervisor.cli.conftest import Cli, Stage
 
 
@@ -73,9 +73,9 @@ def test_doctor_reports_pending_tasks_without_a_supervisor(cli: Cli, stage: Stag
 
 
 def test_doctor_reports_a_running_task_without_a_worker(cli: Cli, home: Path):
-    with Yard(home) as yard:
-        id = yard.launch()
-        yard.start(id)
+    with QueueDatabase(home) as queue_db:
+        id = queue_db.launch()
+        queue_db.start(id)
     assert id in problems(cli)["orphans"]["what"]
 
 
@@ -120,9 +120,9 @@ def test_doctor_reports_a_damaged_database_and_its_fix_works(cli: Cli, home: Pat
 
 
 def test_doctor_reports_a_damaged_page(cli: Cli, home: Path):
-    with Yard(home) as yard:
+    with QueueDatabase(home) as queue_db:
         for _ in range(200):
-            yard.run(description="x" * 300)
+            queue_db.run(description="x" * 300)
     with open(home / "backburner.db", "r+b") as file:
         file.seek(-4096 * 3, os.SEEK_END)
         file.write(bytes(range(256)) * 16)

@@ -1,8 +1,8 @@
-"""Programs that are hard to end, or to judge.
+"""Programs that are difficult to end, or whose outcome is difficult to determine.
 
-As a program (`python -S zoo.py ANIMAL FILE KIND`): be that animal. Its processes write their numbers into the file.
-An animal that `stays` runs until it is ended; one that `leaves` ends by itself, whatever it leaves behind.
-In a test: `animal` is its command, `HERD` says how many of its processes write their number down.
+As a program (`python -S difficult_programs.py NAME FILE KIND`) it runs the function NAME; its processes append their
+pids to FILE. Of the kind `stays` it runs until it is ended; of the kind `leaves` it exits by itself, whatever it
+leaves behind. A test takes the command from `difficult_program`, and the number of pids from `PROCESS_COUNTS`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-#: How many of an animal's processes write their number down.
-HERD = {
+#: The number of processes that record their pids.
+PROCESS_COUNTS = {
     "stubborn": 2,
     "daemon": 2,
     "talker": 2,
@@ -29,81 +29,81 @@ HERD = {
     "orphans": 3,
 }
 
-#: A breeder stops by itself after so many generations, if nobody was fast enough.
+#: The generations after which a breeder stops by itself, if the supervisor was not fast enough.
 GENERATIONS = 3000
 
 _STAYS = "one that stays"
 
 
-def animal(name: str, file: Path, kind: str = "stays") -> tuple[str, ...]:
-    """The command of an animal."""
+def difficult_program(name: str, file: Path, kind: str = "stays") -> tuple[str, ...]:
+    """Return the command of a program."""
     return (sys.executable, "-S", os.path.abspath(__file__), name, str(file), kind)
 
 
 def stubborn() -> None:
-    """It ignores SIGTERM, and so does its child."""
+    """Ignore SIGTERM, like its child."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child(stay)
     lead()
 
 
 def daemon() -> None:
-    """It forks twice, into a session of its own."""
+    """Fork twice, into a separate session."""
     child(os.setsid, lambda: child(stay))
     lead()
 
 
 def talker() -> None:
-    """Its child has stdout and stderr, and keeps them open."""
+    """Leave stdout and stderr open in a child."""
     child(stay)
     lead()
 
 
 def breeder() -> None:
-    """It forks, and so does its child, and so on, each in a session of its own: whoever lists them is too late."""
+    """Fork for generations, each in a separate session, so that every list of its processes is outdated."""
     child(generations)
     lead()
 
 
 def polite() -> None:
-    """It ends with exit code 0 when it is told to end, and so does its child."""
+    """Exit with code 0 on SIGTERM, like its child."""
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     child(stay)
     lead()
 
 
 def reader() -> None:
-    """It reads stdin to its end before it does anything."""
+    """Read stdin to its end first."""
     sys.stdin.read()
     lead()
 
 
 def flooder() -> None:
-    """It writes as fast as it can."""
-    note()
+    """Write as fast as possible."""
+    record_pid()
     for _ in range(100) if leaves() else iter(int, 1):
         os.write(2, b"all work and no play " * 3000)
-    say_well()
+    print_well()
 
 
 def stopped() -> None:
-    """It stops itself, and its child does."""
-    child(note, stop)
+    """Stop itself, like its child."""
+    child(record_pid, stop)
     if not leaves():
-        note()
+        record_pid()
         stop()
     lead()
 
 
 def disguised() -> None:
-    """Its daemon has another title, and no environment by which it could be known."""
+    """Start a daemon with another title and without an environment by which it could be recognised."""
     disguise = [_STAYS, "-S", *sys.orig_argv[2:3], _STAYS, *sys.argv[2:]]
     child(os.setsid, lambda: child(lambda: os.execve(sys.executable, disguise, {})))
     lead()
 
 
 def pipeline() -> None:
-    """It is a shell's pipeline."""
+    """Run as a pipeline of a shell."""
     part = "sh -c 'echo $$ >> {0}; exec {1}'"
     first = "echo well" if leaves() else "sleep 600"
     script = " | ".join(part.format(sys.argv[2], what) for what in (first, "cat", "cat"))
@@ -111,7 +111,7 @@ def pipeline() -> None:
 
 
 def orphans() -> None:
-    """It dies of a signal, before its children."""
+    """Die of a signal before its children."""
     child(stay)
     child(os.setsid, stay)
     if not leaves():
@@ -121,39 +121,39 @@ def orphans() -> None:
 
 
 def leaves() -> bool:
-    """Whether it is to end by itself."""
+    """Return True if the program is to exit by itself."""
     return sys.argv[3] == "leaves"
 
 
-def note() -> None:
-    """Write one's number down, in one piece."""
+def record_pid() -> None:
+    """Record the pid in one write."""
     descriptor = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     os.close(descriptor)
 
 
 def stay() -> None:
-    """Run until one is ended."""
-    note()
+    """Record the pid, and run until the process is ended."""
+    record_pid()
     while True:
         signal.pause()
 
 
 def stop() -> None:
-    """Stop, until one is continued."""
+    """Stop until SIGCONT."""
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
-def child(*life: Callable[[], object]) -> None:
-    """Have a child that does all that, and then dies."""
+def child(*steps: Callable[[], object]) -> None:
+    """Fork a child that runs these functions and exits."""
     if os.fork() == 0:
-        for deed in life:
-            deed()
+        for step in steps:
+            step()
         os._exit(0)
 
 
 def generations() -> None:
-    """Have a child that lives as one does, and die."""
+    """Fork a child that does the same, and exit."""
     for _ in range(GENERATIONS):
         os.setsid()
         if os.fork():
@@ -162,28 +162,28 @@ def generations() -> None:
 
 
 def gather() -> None:
-    """Note oneself as the last one."""
-    while numbers_noted() < HERD[sys.argv[1]] - 1:
+    """Record the pid after all other processes have."""
+    while recorded_pids() < PROCESS_COUNTS[sys.argv[1]] - 1:
         select.select([], [], [], 0.002)
-    note()
+    record_pid()
 
 
-def numbers_noted() -> int:
-    """How many have written their numbers down."""
+def recorded_pids() -> int:
+    """Return the number of recorded pids."""
     return Path(sys.argv[2]).read_bytes().count(b"\n") if Path(sys.argv[2]).exists() else 0
 
 
-def say_well() -> None:
-    """The last word of one that ends by itself."""
+def print_well() -> None:
+    """Print the output of a program that exits by itself."""
     os.write(1, b"well\n")
 
 
 def lead() -> None:
-    """The life of the one that was started, once its children are on their way."""
+    """Run as the first process, once its children are forked."""
     if not leaves():
         stay()
     gather()
-    say_well()
+    print_well()
 
 
 if __name__ == "__main__":

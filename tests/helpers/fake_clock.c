@@ -1,5 +1,5 @@
-/* Other clocks for the processes of a test: preloaded, it adds what the file WARP says to what the kernel says.
-   The file holds two 64-bit numbers of milliseconds: by how much the wall clock was set, and how long the machine slept. */
+/* Fake clocks for the processes of a test. Preloaded, it adds the numbers in the file WARP to the kernel's clocks.
+   They are two 64-bit numbers of milliseconds: the step of the wall clock, and the time that the machine was suspended. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

@@ -1,18 +1,14 @@
-"""A home with a supervisor in processes of its own, and a test that looks at it from outside."""
+"""An instance of backburner: a home and its processes, used by a test like by a client."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
-
-import psutil
 
 from backburner.ipc.api import control
 from backburner.ipc.bus.client import Client
@@ -25,22 +21,23 @@ from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.status import status
 from tests.helpers.commands import backburner
+from tests.helpers.processes import kill
 from tests.helpers.wait import eventually
 
-#: A command that runs until it is ended from outside.
+#: A command that runs until it is killed.
 FOREVER = (sys.executable, "-S", "-c", "import signal; signal.pause()")
 
-#: Seconds that a test waits for what should come in a fraction of one.
-PATIENCE = 30.0
+#: Seconds after which a condition that should hold in a fraction of a second is given up.
+TIMEOUT = 30.0
 
 
-class Stage:
-    """One home: launch in it, look at it, kill in it."""
+class Instance:
+    """A home, in which a test launches tasks, looks at them and kills processes."""
 
     def __init__(self, folder: Path) -> None:
-        """Work in that folder; nothing is started."""
+        """Use that folder; nothing is started."""
         self.folder = folder
-        self.patience = PATIENCE
+        self.timeout = TIMEOUT
         self.home = Home(folder)
         self._database: SqliteStore | None = None
 
@@ -48,111 +45,105 @@ class Stage:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.forget()
+        self.close_database()
 
     @property
     def database(self) -> SqliteStore:
-        """A connection of the test's own, as a launcher's."""
+        """Return the test's connection to the database."""
         if self._database is None:
             self._database = SqliteStore(self.home.prepare(), "normal")
         return self._database
 
     @property
     def queue(self) -> Queue:
-        """The queue, as a launcher without a configuration sees it."""
+        """Return the queue, with the default configuration."""
         return Queue(self.database, BackgroundConfig())
 
-    def forget(self) -> None:
-        """Let go of the database, before it is replaced or looked at byte by byte."""
+    def close_database(self) -> None:
+        """Close the connection, before the database is replaced or read as a file."""
         if self._database is not None:
             self._database.close()
             self._database = None
 
-    # power
-
     def up(self, **settings: object) -> Self:
-        """Start a supervisor with these settings, which win over all files."""
+        """Start a supervisor with these settings, which override all files."""
         control.start(self.home, settings)
         return self
 
     def down(self, now: bool = False, requeue: bool = False) -> None:
-        """Stop it."""
+        """Stop the supervisor."""
         control.stop(self.home, now=now, requeue=requeue)
 
     def kill(self, role: str) -> int:
-        """SIGKILL a role, and wait until the kernel says that it is gone; its number."""
+        """Kill a role, wait for its death, and return its pid."""
         pid = self.pid_of(role)
         kill(pid)
         return pid
 
     def pid_of(self, role: str) -> int:
-        """Who plays a role now, as `status` tells."""
-        found: int = eventually(lambda: self.status()[role], self.patience, f"a {role}")["pid"]
+        """Return the pid of a role as `status` shows it."""
+        found: int = eventually(lambda: self.status()[role], self.timeout, f"a {role}")["pid"]
         return found
 
-    # the command line
-
     def run(self, *words: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-        """Run a command of ours."""
+        """Run a backburner command."""
         return backburner(self.folder, *words, stdin=stdin)
 
-    def say(self, *words: str, stdin: str | None = None) -> str:
-        """What a command that must succeed prints."""
+    def check(self, *words: str, stdin: str | None = None) -> str:
+        """Run a backburner command that must succeed, and return its output."""
         done = self.run(*words, stdin=stdin)
         assert done.returncode == 0, (words, done.returncode, done.stderr)
         return done.stdout
 
-    # tasks
-
     def launch(self, *argv: str, **fields: Any) -> str:
-        """Launch a command (or whatever the fields say, named as on the socket); its id."""
+        """Launch a command, or a task of these fields (named as on the socket), and return its id."""
         document = {"cwd": str(self.folder.parent), **({"command": list(argv)} if argv else {}), **fields}
         return self.queue.launch(LaunchInput.from_json(document)).id
 
-    def sleeper(self, **fields: Any) -> str:
-        """Launch what runs until it is ended, and wait until it runs."""
+    def launch_sleeper(self, **fields: Any) -> str:
+        """Launch a command that runs until it is killed, and wait until it runs."""
         id = self.launch(*FOREVER, **fields)
         self.pid(id)
         return id
 
     def task(self, id: str) -> Task:
-        """One task as it is now."""
+        """Return a task."""
         return self.queue.get(id)
 
     def pid(self, id: str) -> int:
-        """The first process of a running task, once it is known."""
-        return eventually(lambda: self.task(id).pid, self.patience, f"{id} to have a process") or 0
+        """Wait for the first process of a task, and return its pid."""
+        return eventually(lambda: self.task(id).pid, self.timeout, f"{id} to have a process") or 0
 
     def until(self, id: str, *wanted: str) -> Task:
-        """Wait until a task has one of these statuses (without any: until it has ended)."""
+        """Wait until a task has one of these statuses, by default until it has ended."""
         statuses = [TaskStatus(name) for name in wanted] or [one for one in TaskStatus if one.ended]
-        eventually(lambda: self.task(id).status in statuses, self.patience, f"{id} to be {statuses}: {self.task(id)}")
+        eventually(lambda: self.task(id).status in statuses, self.timeout, f"{id} to be {statuses}: {self.task(id)}")
         return self.task(id)
 
     def result(self, *argv: str, **fields: Any) -> Task:
-        """Launch, and wait for the end."""
+        """Launch a task, and wait for its end."""
         return self.until(self.launch(*argv, **fields))
 
     def status(self) -> dict[str, Any]:
-        """The status document."""
+        """Return the document that `status` shows."""
         return status(self.database)
 
     def worker_of(self, id: str) -> int:
-        """The worker that runs a task."""
+        """Return the pid of the worker that runs a task."""
 
         def find() -> int | None:
             return next((worker["pid"] for worker in self.status()["workers"] if worker["taskId"] == id), None)
 
-        return eventually(find, self.patience, f"a worker of {id}") or 0
+        return eventually(find, self.timeout, f"a worker of {id}") or 0
 
     def key(self, name: str) -> dict[str, Any]:
-        """A limit group as `status` shows it."""
+        """Return a limit group as `status` shows it."""
         return next((one for one in self.status()["keys"] if one["key"] == name), {})
 
     # events
 
     def events(self, parent: str | None = None, after: int = 0) -> list[dict[str, Any]]:
-        """What the log holds, as subscribers hear it."""
+        """Return the events in the log as subscribers receive them."""
         found: list[dict[str, Any]] = []
         log = self.database.events
         while lines := log.read(parent, after, 1000):
@@ -161,85 +152,41 @@ class Stage:
         return found
 
     def ends(self, id: str) -> list[dict[str, Any]]:
-        """The events that told of a task's end."""
+        """Return the events of a task's ends."""
         kind = "background_task_completed"
         return [event for event in self.events() if event["type"] == kind and event["taskId"] == id]
 
     def batches(self, parent: str, count: int) -> list[dict[str, Any]]:
-        """Wait until so many ends of a parent are told in batches; the batches."""
+        """Wait until `count` ends of a parent are in batches, and return the batches."""
 
-        def told() -> list[dict[str, Any]]:
+        def find() -> list[dict[str, Any]]:
             batches = [one for one in self.events(parent) if one["type"] == "background_tasks_batch"]
             return batches if sum(one["count"] for one in batches) >= count else []
 
-        return eventually(told, self.patience, f"{count} ends of {parent} in batches")
+        return eventually(find, self.timeout, f"{count} ends of {parent} in batches")
 
     @contextmanager
     def client(self) -> Iterator[Client]:
-        """A connection to the bus."""
-        with Client(self.home, patience=self.patience) as client:
+        """Connect to the socket."""
+        with Client(self.home, patience=self.timeout) as client:
             yield client
 
     def listen(self, parent: str, last: Callable[[Event], bool], after: int = 0) -> list[Event]:
-        """Hear a parent's events until the last one."""
-        heard: list[Event] = []
+        """Return a parent's events up to the one that `last` accepts."""
+        received: list[Event] = []
         with self.client() as client:
             for event in client.events(parent, after):
-                heard.append(event)
+                received.append(event)
                 if last(event):
                     break
-        return heard
-
-    # what is left
+        return received
 
     def files(self) -> list[str]:
-        """The files of tasks that are still there."""
+        """Return the files of tasks that are left."""
         folders = (self.folder / "output", self.folder / "input")
         return sorted(str(path) for folder in folders if folder.is_dir() for path in folder.iterdir())
 
 
-def kill(pid: int) -> None:
-    """SIGKILL, and wait for the death; a zombie is dead."""
-    os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not lives(pid), PATIENCE, f"the death of {pid}")
-
-
-def lives(pid: int) -> bool:
-    """Whether a process is there and no zombie."""
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def gone(pids: Sequence[int]) -> bool:
-    """Whether none of them lives."""
-    return not any(map(lives, pids))
-
-
-def numbers(path: Path, count: int) -> list[int]:
-    """Wait for a file with so many whole lines of numbers."""
-
-    def read() -> list[int]:
-        lines = path.read_text().split("\n") if path.exists() else []
-        found = [int(line) for line in lines[:-1]]
-        return found if len(found) >= count else []
-
-    return eventually(read, PATIENCE, f"{count} numbers in {path}")
-
-
-def descriptors(pid: int) -> dict[str, str]:
-    """What a process holds open, by number."""
-    return {path.name: _target(path) for path in Path(f"/proc/{pid}/fd").iterdir()}
-
-
-def settings(values: Mapping[str, object]) -> str:
-    """A configuration file with these settings."""
+def as_toml(values: Mapping[str, object]) -> str:
+    """Return a configuration file with these settings."""
     return "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
-
-
-def _target(path: Path) -> str:
-    try:
-        return str(path.readlink())
-    except FileNotFoundError:
-        return ""

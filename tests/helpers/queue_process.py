@@ -1,6 +1,7 @@
-"""One of several processes that work on one queue: it is told what to do, a line each, and what time it is.
+"""A process that uses the queue by order of a test, at times that the test chooses.
 
-As a program (`python -m tests.helpers.hand`): commands as JSON on stdin, answers as JSON on stdout. In a test: `Hand`.
+As a program (`python -m tests.helpers.queue_process`) it reads commands from stdin and writes answers to stdout, a
+line of JSON each. A test starts it by `QueueProcess`.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.values import Filter, Verdict
 from tests.helpers.places import IMPORT_ROOT, ROOT
 
-#: More events than a test makes.
+#: More events than any test has.
 MANY = 100_000
 
-#: What Python does not show of tasks that a worker holds: claim, owner, and whether another process asked for them.
+#: Held tasks with what the Python API does not show: claim, owner, and whether another process requested them.
 HELD = "SELECT id, held, owner, requested IS NOT NULL FROM tasks WHERE ready = 2 OR held IS NOT NULL"
 
 #: Held tasks without a running task of their worker in the same group.
@@ -41,11 +42,11 @@ STRAY = """SELECT count(*) FROM tasks h WHERE h.ready = 2 AND NOT EXISTS (
   SELECT 1 FROM tasks r WHERE r.status = 'running' AND r.owner = h.owner AND r.limit_group = h.limit_group)"""
 
 
-class Hands:
-    """The verbs, in the process that carries them out."""
+class QueueCommands:
+    """The commands, in the process that executes them."""
 
     def open(self, folder: str, settings: dict[str, Any], first: bool) -> None:
-        """Work on that home from now on; the first one applies the settings, as a supervisor does."""
+        """Use that home from now on; with `first`, apply the settings, as a supervisor does."""
         self.close()
         config = BackgroundConfig.of(settings)
         self._database = SqliteStore(Home(Path(folder)).prepare(), "normal")
@@ -59,29 +60,29 @@ class Hands:
             self._groups.configure()
 
     def close(self) -> None:
-        """Let go of the home."""
+        """Close the home."""
         if hasattr(self, "_database"):
             self._database.close()
             del self._database
 
     def launch(self, documents: list[dict[str, Any]]) -> list[tuple[str, bool]]:
-        """Accept all of them, or none."""
+        """Launch all of these tasks, or none."""
         launched = self._queue.launch_many([LaunchInput.from_json(document) for document in documents])
         return [(one.id, one.existing) for one in launched]
 
     def claim(self, group: str, slot: int, owner: int | None) -> dict[str, Any] | None:
-        """Start the next task of a group."""
+        """Claim the next task of a group."""
         claimed = self._queue.claim(Slot(group, slot), owner)
         return _brief(claimed)
 
     def settle(self, how: dict[str, Any], then: list[Any] | None) -> tuple[str | None, dict[str, Any] | None]:
-        """End a try and, where told to, begin the next."""
+        """Settle an attempt and, with `then`, claim the next task."""
         status = self._queue.settle(_settlement(how))
         claimed = None if then is None else self._queue.claim(Slot(then[0], then[1]), then[2])
         return status, _brief(claimed)
 
     def take(self, group: str, slot: int, owner: int, count: int) -> list[dict[str, Any]]:
-        """Start a task and hold up to `count` - 1 tasks behind it."""
+        """Start a task, and hold up to `count` - 1 tasks behind it."""
         return self._keep(self._queue.take(Slot(group, slot), owner, count))
 
     def publish(self, slot: list[Any], owner: int, what: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,7 +99,7 @@ class Hands:
         if step.current is not None and not step.current.current:
             step.current.started_at = clock.now()
         advance = self._queue.advance(step)
-        if advance.parked:  # parked workers have tests of their own
+        if advance.parked:  # parked workers are tested separately
             self._database.queue.unpark(owner)
         return self._keep(advance.taken)
 
@@ -128,7 +129,7 @@ class Hands:
         return self._database.queue.cancel_waiting(200)
 
     def progress(self, id: str) -> None:
-        """Record how far a task is."""
+        """Report progress on a task."""
         self._queue.progress(id, "half")
 
     def shift(self, by: int) -> None:
@@ -143,18 +144,18 @@ class Hands:
         """Write a verdict."""
         return self._queue.record_verdict(number, claim, Verdict(TaskStatus(verdict), "decided", kind))
 
-    def say(self, act: str, id: str) -> str:
+    def act(self, act: str, id: str) -> str:
         """Cancel, complete, fail or retry."""
-        more = {"complete": ["told"], "fail": ["told"]}.get(act, [])
+        more = {"complete": ["decided"], "fail": ["decided"]}.get(act, [])
         verb: Callable[..., Any] = getattr(self._queue, act)
         return str(verb(id, *more).status)
 
     def promote(self) -> list[str]:
-        """Let those wait no longer whose time has come."""
+        """Make tasks ready whose delay is over, and return their groups."""
         return sorted(self._queue.promote())
 
     def due(self) -> int | None:
-        """When there is something to promote."""
+        """Return the time of the next promotion."""
         return self._queue.store.queue.next_due()
 
     def limit(self, key: str, most: int | None) -> str:
@@ -162,15 +163,15 @@ class Hands:
         return self._groups.limit(key, most)
 
     def pause(self, key: str, paused: int) -> str:
-        """Pause or resume."""
+        """Pause or resume a key."""
         return self._groups.pause(key) if paused else self._groups.resume(key)
 
     def batch(self, parent: str, most: int) -> int:
-        """Tell a parent; of how many tasks."""
+        """Form a batch for a parent, and return the number of its tasks."""
         return self._log.form_batch(parent, most)
 
     def look(self, after: int) -> dict[str, Any]:
-        """All tasks, and the events after `after`."""
+        """Return all tasks, and the events after `after`."""
         tasks = self._queue.list(Filter(limit=None)).tasks
         events = [json.loads(line.text) for line in self._log.read(None, after, MANY)]
         return {
@@ -186,30 +187,29 @@ class Hands:
             return {"held": held, "stray": raw.execute(STRAY).fetchone()[0]}
 
 
-class Hand:
-    """Such a process, from the test's side."""
+class QueueProcess:
+    """The process, from the side of the test."""
 
     def __init__(self) -> None:
-        """Start it."""
         path = os.pathsep.join(dict.fromkeys([str(ROOT), str(IMPORT_ROOT)]))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.helpers.hand"],
+            [sys.executable, "-m", "tests.helpers.queue_process"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONPATH": path},
         )
 
     def __call__(self, now: int, verb: str, *words: Any) -> Any:
-        """Have it do something at that time; the answer, or an error's name with an exclamation mark."""
+        """Execute a command at that time; return the answer, or the name of an error with an exclamation mark."""
         assert self._process.stdin is not None and self._process.stdout is not None, "they are pipes"
         self._process.stdin.write(json.dumps([now, verb, words]).encode() + b"\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
-        assert line, f"the hand died of {verb}"
+        assert line, f"the process died in {verb}"
         return json.loads(line)
 
     def end(self) -> None:
-        """Have it leave."""
+        """End the process."""
         self._process.communicate(timeout=10)
 
 
@@ -221,23 +221,23 @@ def _brief(claimed: Claimed | None) -> dict[str, Any] | None:
     return None if claimed is None else {"id": claimed.id, "number": claimed.number, "claim": claimed.claim}
 
 
-def _obey(hands: Hands, line: str) -> Any:
+def _execute(commands: QueueCommands, line: str) -> Any:
     now, verb, words = json.loads(line)
     clock.now = lambda: now
     try:
-        return getattr(hands, verb)(*words)
+        return getattr(commands, verb)(*words)
     except BackburnerError as error:
         return f"{type(error).__name__}!"
-    except AssertionError as error:  # a promise of the schema was broken: the test fails, and is tried again smaller
+    except AssertionError as error:  # the schema broke a promise: the test fails, and hypothesis shrinks it
         return f"AssertionError! {error}"
 
 
 def _main() -> None:
-    hands = Hands()
+    commands = QueueCommands()
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(_obey(hands, line)) + "\n")
+        sys.stdout.write(json.dumps(_execute(commands, line)) + "\n")
         sys.stdout.flush()
-    hands.close()
+    commands.close()
 
 
 if __name__ == "__main__":
