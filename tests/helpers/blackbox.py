@@ -84,10 +84,6 @@ class Place:
         path.chmod(0o600)
 
     @property
-    def _user_settings(self) -> Path:
-        return self.project / "user-settings"
-
-    @property
     def environment(self) -> dict[str, str]:
         """Return an environment with the state directory and the source tree, without the developer's settings."""
         kept = {

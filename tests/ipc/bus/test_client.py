@@ -307,4 +307,4 @@ def test_a_server_that_talks_nonsense_is_one_that_is_gone():
         b"",
     ):
         with pytest.raises(Disconnected):
-            dialogue.receive(data)
+            dialogue.hear(data)
