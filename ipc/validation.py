@@ -192,16 +192,20 @@ class OneOf(Shape[str]):
 
 
 class ListOf(Shape[list[T]]):
-    """A list (or tuple) of things of one shape; the third one's field is `name[2]`."""
+    """A list (or tuple) of items of one shape; the third item's field is `name[2]`."""
 
-    def __init__(self, shape: Shape[T], non_empty: bool = False) -> None:
-        """Accept any number of `shape`, or at least one."""
-        self.shape, self.non_empty = shape, non_empty
+    def __init__(self, shape: Shape[T], non_empty: bool = False, max_items: int | None = None) -> None:
+        """Accept a list of items of `shape`: at least one if `non_empty`, at most `max_items`."""
+        self.shape, self.non_empty, self.max_items = shape, non_empty, max_items
         self.expected = "a non-empty list" if non_empty else "a list"
+        if max_items is not None:
+            self.expected += f" of at most {max_items} items"
 
     def missed(self, value: object) -> str | None:
-        fits = isinstance(value, (list, tuple)) and (bool(value) or not self.non_empty)
-        return None if fits else self.expected
+        return None if isinstance(value, (list, tuple)) and self._is_allowed(len(value)) else self.expected
+
+    def _is_allowed(self, count: int) -> bool:
+        return count >= self.non_empty and (self.max_items is None or count <= self.max_items)
 
     def fits(self, value: object) -> bool:
         return self.missed(value) is None and all(map(self.shape.fits, cast(Iterable[object], value)))
@@ -216,7 +220,12 @@ class ListOf(Shape[list[T]]):
         return [self.shape.normal(item) for item in cast(Iterable[object], value)]
 
     def schema(self) -> Schema:
-        return {"type": "array", "items": self.shape.schema()} | ({"minItems": 1} if self.non_empty else {})
+        schema: Schema = {"type": "array", "items": self.shape.schema()}
+        if self.non_empty:
+            schema["minItems"] = 1
+        if self.max_items is not None:
+            schema["maxItems"] = self.max_items
+        return schema
 
 
 class MapOf(Shape[dict[str, T]]):

@@ -9,7 +9,7 @@ from typing import Any, TypedDict
 
 from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, Record, Shape, Text
 from .fields import LIST, OBJECT, VARIABLES, declared, specs_of
-from .task import ID, plain
+from .task import ID, TAGS, plain
 
 #: The largest LaunchInput, in bytes of JSON.
 INPUT_LIMIT = 1024 * 1024
@@ -35,6 +35,7 @@ class LaunchInput:
     model: str | None = declared(Nullable(_NAME), None, "tasks.model")
     concurrency_key: str | None = declared(Nullable(_NAME), None, "tasks.key")
     description: str | None = declared(Nullable(Text()), None, "tasks.description")
+    tags: tuple[str, ...] = declared(TAGS, (), "tasks.tags", LIST)
     parent_session_id: str | None = declared(Nullable(_PARENT), None, "tasks.parent")
     parent_message_id: str | None = declared(Nullable(_NAME), None, "tasks.message")
     command: tuple[str, ...] | None = declared(Nullable(ListOf(Text(), non_empty=True)), None, "inputs.command", LIST)
@@ -108,6 +109,7 @@ class LaunchFields(TypedDict, total=False):
     model: str | None
     concurrency_key: str | None
     description: str | None
+    tags: Sequence[str]
     parent_session_id: str | None
     parent_message_id: str | None
     command: Sequence[str] | None

@@ -75,6 +75,8 @@ _COUNT = Integer(0)
 _TIME = Text(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z")
 #: The shape of a task's ID: `bg-` and a UUID of version 4.
 ID = Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
+#: Labels to filter by.
+TAGS = ListOf(Text(pattern=r"[A-Za-z0-9._:/-]{1,64}", expected="1 to 64 of A-Z a-z 0-9 . _ : / -"), max_items=16)
 _STATUS = Codec("status", str, TaskStatus, TaskStatus)
 
 
@@ -92,6 +94,7 @@ class Task:
     parent_message_id: str | None = declared(_WORDS, None, "tasks.message")
     session_id: str | None = declared(_WORDS, None, "tasks.session")
     description: str | None = declared(_WORDS, None, "tasks.description")
+    tags: tuple[str, ...] = declared(TAGS, (), "tasks.tags", LIST)
     prompt: str | None = declared(_WORDS, None, "inputs.prompt")
     model: str | None = declared(_WORDS, None, "tasks.model")
     command: tuple[str, ...] | None = declared(Nullable(ListOf(Text(), non_empty=True)), None, "inputs.command", LIST)
@@ -147,7 +150,8 @@ class Task:
         found = dict(zip(_PLAIN, _plain_columns(values), strict=True))
         for name, column, load in _CODED:
             found[name] = load(values[column])
-        found["after"], found["metadata"] = found["after"] or (), found["metadata"] or {}
+        for name, empty in _NEVER_NULL:
+            found[name] = found[name] or empty()
         for name, column, load in _OPTIONAL:
             found[name] = load(values.get(column))
         found["waiting_for"] = waiting_for
@@ -168,6 +172,8 @@ _STORED = [one for one in TASK_SPECS if one.table is not None and one.name not i
 _PLAIN = tuple(one.name for one in _STORED if one.codec.name == "plain")
 _plain_columns = itemgetter(*(one.column for one in _STORED if one.codec.name == "plain"))
 _CODED = tuple((one.name, one.column, one.codec.load) for one in _STORED if one.codec.name != "plain")
+#: Fields whose empty value is stored as null, and the type of that value.
+_NEVER_NULL = tuple((one.name, type(one.default)) for one in _STORED if one.default in ((), {}))
 _OPTIONAL = tuple((one.name, one.column, one.codec.load) for one in TASK_SPECS if one.name in INPUTS)
 
 

@@ -66,6 +66,8 @@ def _fields(context: Context, options: Options) -> dict[str, Any]:
     for name, field in (("after", "after"), ("after_any", "afterAny")):
         if options[name]:
             fields[field] = [context.resolve_id(id) for id in options[name]]
+    if options["tags"]:
+        fields["tags"] = list(options["tags"])
     return fields | _stdin(options["stdin"])
 
 

@@ -219,6 +219,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     _option("--no-parent", section=ABOUT, is_flag=True, help="Notify no session."),
     _option("--message", section=ABOUT, metavar="ID", help="The session's message that asked for the task."),
     _option("--description", section=ABOUT, metavar="TEXT", help="A line about the task, shown in lists."),
+    _option("--tag", "tags", section=ABOUT, multiple=True, metavar="TAG", help="A label to filter by. Repeatable."),
     _option(
         "--metadata", section=ABOUT, type=_OBJECT, metavar="JSON", help="An object of your own, stored with the task."
     ),

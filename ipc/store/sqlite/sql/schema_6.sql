@@ -1,4 +1,4 @@
--- The sixth schema: plain names of tables and columns.
+-- The sixth schema: plain names of tables and columns, and tags.
 
 ALTER TABLE groups RENAME COLUMN most TO slot_limit;
 
@@ -25,3 +25,5 @@ ALTER TABLE successors RENAME COLUMN heir TO successor;
 DROP INDEX tasks_unwell;
 
 CREATE INDEX tasks_failed ON tasks (status, number) WHERE status IN ('error', 'cancelled');
+
+ALTER TABLE tasks ADD COLUMN tags TEXT;

@@ -310,3 +310,22 @@ def test_launch_beyond_the_cap_of_a_session_exits_with_111(cli: Cli, home: Path)
     (home / "config.toml").write_text("max_tasks_per_parent = 1\n")
     assert cli("launch", "--parent", "p", "--", "true").code == 0
     assert cli("launch", "--parent", "p", "--", "true").code == 111
+
+
+def test_launch_stores_tags_in_the_order_given(cli: Cli):
+    id = cli("launch", "--no-up", "--tag", "nightly", "--tag", "docs/v2", "--", "true").out.strip()
+    assert json.loads(cli("show", "--json", id).out)["tags"] == ["nightly", "docs/v2"]
+
+
+@pytest.mark.parametrize(
+    ("tags", "message"),
+    [
+        (["two words"], "tags[0]: expected 1 to 64 of"),
+        (["x" * 65], "tags[0]: expected 1 to 64 of"),
+        ([f"t{number}" for number in range(17)], "tags: expected a list of at most 16 items, got a list of 17"),
+    ],
+)
+def test_launch_refuses_tags_of_another_shape(cli: Cli, tags: list[str], message: str):
+    done = cli("launch", "--no-up", *(word for tag in tags for word in ("--tag", tag)), "--", "true")
+    assert done.code == 2
+    assert message in done.err
