@@ -20,7 +20,7 @@ from ..home import Home
 from ..machine.distribution import version
 from ..model.event import Line
 from ..model.launch import LAUNCH, LONGEST, LaunchInput
-from ..model.task import Task, TaskStatus
+from ..model.task import TAGS, Task, TaskStatus
 from ..store.events import ROOM
 from ..store.publication import TIMEOUT
 from ..store.queue import Queue
@@ -67,6 +67,7 @@ PARAMETERS: Mapping[str, Record] = {
             "status": Nullable(OneOf(*TaskStatus)),
             "parentSessionId": Nullable(_NAME),
             "model": Nullable(_NAME),
+            "tags": Nullable(TAGS),
             "limit": Nullable(Integer(1, 1000)),
             "cursor": Nullable(Text(pattern="[0-9]{1,18}", expected="the `next` of the page before")),
         },
@@ -324,6 +325,7 @@ class Methods:
                 limit=params.get("limit") or Filter().limit,
                 cursor=params.get("cursor"),
                 room=ROOM,
+                tags=params.get("tags") or (),
             )
         )
         return {"tasks": [task.brief() for task in page.tasks], "next": page.next}

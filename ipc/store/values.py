@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ class TaskState(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """Which tasks a list shows. `cursor` is a page's `next`; a limit of None means all; `room` is in bytes."""
+    """Which tasks a list shows: those with all of the `tags`.
+
+    `cursor` is a page's `next`; a limit of None means all; `room` is in bytes.
+    """
 
     status: TaskStatus | None = None
     parent: str | None = None
@@ -68,6 +71,7 @@ class Filter(NamedTuple):
     limit: int | None = 100
     cursor: str | None = None
     room: int = 2**62
+    tags: Sequence[str] = ()
 
 
 class TaskRows(NamedTuple):

@@ -207,6 +207,7 @@ class ToolService:
             model=params.get("model"),
             limit=params.get("limit") or 20,
             cursor=params.get("cursor"),
+            tags=params.get("tags") or (),
         )
         page = self._queue().list(filter)
         return {"tasks": [_summary(task) for task in page.tasks], "next": page.next}

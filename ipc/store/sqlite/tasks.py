@@ -28,8 +28,14 @@ class SqliteTasks:
         return None if row is None else task_of(row)
 
     def page(self, which: Filter, before: int, limit: int) -> TaskRows:
-        values: Values = {"status": which.status, "parent": which.parent, "model": which.model}
-        values = {**values, "before": before, "limit": limit}
+        values: Values = {
+            "status": which.status,
+            "parent": which.parent,
+            "model": which.model,
+            "tags": json.dumps(which.tags) if which.tags else None,
+            "before": before,
+            "limit": limit,
+        }
         with self._database.read() as transaction:
             rows, fit = transaction.fetch_some(_list_statement(which), values, which.room)
         return TaskRows([task_of(row) for row in rows], rows[-1]["number"] if rows else before, not fit)

@@ -35,6 +35,7 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 )
 @click.option("--parent", metavar="SESSION", help="Show only tasks of this session.")
 @click.option("--model", metavar="NAME", help="Show only tasks of this model.")
+@click.option("--tag", "tags", multiple=True, metavar="TAG", help="Show only tasks with this tag. Repeatable.")
 @click.option(
     "--limit",
     type=click.IntRange(0),
@@ -67,7 +68,8 @@ def _tasks(context: Context, filters: dict[str, Any], limit: int | None) -> Iter
     status = TaskStatus(filters["status"]) if filters["status"] else None
     while True:
         size = PAGE if left is None else min(PAGE, left)
-        page = context.tasks.list(Filter(status, filters["parent"], filters["model"], size, cursor))
+        which = Filter(status, filters["parent"], filters["model"], size, cursor, tags=filters["tags"])
+        page = context.tasks.list(which)
         yield from page.tasks
         cursor, left = page.next, None if left is None else left - len(page.tasks)
         if cursor is None or left == 0:

@@ -648,6 +648,24 @@ def test_lists_are_newest_first_filtered_and_in_pages(queue_db):
     assert rest.next is None
 
 
+def test_lists_by_tag_have_the_tasks_with_all_of_them(queue_db):
+    both = queue_db.launch(tags=["docs", "nightly"], parent_session_id="ses-1")
+    one = queue_db.launch(tags=["nightly"])
+    queue_db.launch()
+    failed = queue_db.launch(tags=["docs"])
+    queue_db.queue.cancel(failed)
+
+    def listed(*tags, **which):
+        return [task.id for task in queue_db.queue.list(Filter(tags=tags, **which)).tasks]
+
+    assert listed("nightly") == [one, both]
+    assert listed("nightly", "docs") == [both]
+    assert listed("docs", parent="ses-1") == [both]
+    assert listed("docs", status=TaskStatus.PENDING) == [both]
+    assert listed("docs", status=TaskStatus.CANCELLED) == [failed]
+    assert listed("night") == []
+
+
 def test_tasks_are_found_by_any_unique_prefix(queue_db):
     ids = [queue_db.launch() for _ in range(2)]
     assert queue_db.queue.find(ids[0]) == ids[0]

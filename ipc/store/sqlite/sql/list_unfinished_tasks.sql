@@ -1,5 +1,8 @@
 -- Pending or running tasks, newest first, found among the unfinished ones alone.
 SELECT * FROM task_rows
 WHERE number IN (SELECT number FROM tasks WHERE status IN ('pending', 'running') AND status = :status
-    AND number < :before AND (:model IS NULL OR model = :model) ORDER BY number DESC LIMIT :limit)
+    AND number < :before AND (:model IS NULL OR model = :model)
+    AND (:tags IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
+      WHERE wanted.value NOT IN (SELECT value FROM json_each(tags))))
+    ORDER BY number DESC LIMIT :limit)
 ORDER BY number DESC

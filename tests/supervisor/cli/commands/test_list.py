@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -84,3 +85,11 @@ def test_list_says_what_a_pending_task_waits_for(cli: Cli, stage: Stage):
     assert "delay until" in lines[1]
     assert "dependency" in lines[2]
     assert "supervisor" in lines[3]
+
+
+def test_list_by_tag_shows_tasks_that_have_all_given_tags(cli: Cli):
+    both = cli("launch", "--no-up", "--tag", "docs", "--tag", "nightly", "--", "true").out.strip()
+    one = cli("launch", "--no-up", "--tag", "docs", "--", "true").out.strip()
+    listed = [task["id"] for task in json.loads(cli("list", "--tag", "docs", "--json").out)]
+    assert listed == [one, both]
+    assert [task["id"] for task in json.loads(cli("list", "--tag", "docs", "--tag", "nightly", "--json").out)] == [both]
