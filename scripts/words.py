@@ -40,7 +40,7 @@ BANNED = {
     r"\b(said|says)\b": "given, reports, returns",
     r"\b(goes|go|went|going) on\b": "continues",
     r"\b(anew|afresh)\b": "again, recreated",
-    r"\bso (many|much|often|long|far)\b(?! as\b)(?! that\b)": "the number, up to N times, the maximum",
+    r"\bso (many|much|often|long)\b(?! as\b)(?! that\b)": "the number, up to N times, the maximum",
     r"\b(of its|of their|of our|of his) own\b|\ban own\b": "its own ..., a separate ...",
     r"\bwithout a word\b": "silently",
     r"\bin (clear )?words\b": "with a clear message",
@@ -136,10 +136,23 @@ def _help(tree: ast.Module) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if (
             isinstance(node, ast.keyword)
-            and node.arg in ("help", "short_help")
-            and isinstance(node.value, ast.Constant)
+            and node.arg in ("help", "short_help", "epilog")
+            and isinstance(node.value, ast.Constant | ast.JoinedStr)
         ):
-            yield node.value.lineno, str(node.value.value)
+            yield node.value.lineno, " ".join(_texts(node.value))
+
+
+def _texts(node: ast.Constant | ast.JoinedStr) -> list[str]:
+    parts = node.values if isinstance(node, ast.JoinedStr) else [node]
+    return [str(part.value) for part in parts if isinstance(part, ast.Constant)]
+
+
+def check_statement(path: Path, name: str) -> Iterator[Finding]:
+    """Yield what is wrong with the comments of a SQL file."""
+    for line, text in enumerate(path.read_text().splitlines(), 1):
+        _, dashes, comment = text.partition("--")
+        if dashes:
+            yield from (Finding(name, line, what) for what in phrases(_unquoted(comment)))
 
 
 def check_subject(subject: str) -> Iterator[str]:
@@ -181,6 +194,8 @@ def check_tree() -> Iterator[Finding]:
     for folder in SOURCES:
         for path in sorted((ROOT / folder).rglob("*.py")):
             yield from check_source(path, str(path.relative_to(ROOT)))
+        for path in sorted((ROOT / folder).rglob("*.sql")):
+            yield from check_statement(path, str(path.relative_to(ROOT)))
     for pattern in DOCUMENTS:
         for path in sorted(ROOT.glob(pattern)):
             yield from check_document(path, str(path.relative_to(ROOT)))

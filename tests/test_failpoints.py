@@ -33,7 +33,7 @@ METHODS = frozenset(
     " backup send_signal terminate kill".split()
 )
 
-#: What is said to the database at the end of a transaction.
+#: The statements that end a transaction.
 ENDS = ("COMMIT",)
 
 #: Places without a failpoint, by module and function, and why that is right.

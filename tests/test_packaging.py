@@ -1,4 +1,4 @@
-"""What is installed is what was meant to be, and nobody else's."""
+"""The wheel installs the package and its data, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Each verb has its room: who may say what, exactly. Ruff's banned-api is the quick wall, this the exact one.
+"""The table of modules that may use a dangerous function. Ruff's banned-api is the quick check, this the exact one.
 
-A module that needs a verb of another room asks that room. To move a wall, change the table, with a reason.
+A module that needs such a function calls a module of the table. To add one to the table, give a reason.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ STATEMENTS = sorted((IPC / "store" / "sqlite" / "sql").rglob("*.sql"))
 
 
 def _imports(tree: ast.AST) -> Iterator[tuple[str, str]]:
-    """What each import binds, and the full name of what it binds."""
+    """Yield each name that an import binds, and the full name of its object."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             tops = [(alias.asname, alias.name.partition(".")[0], alias.name) for alias in node.names]

@@ -10,7 +10,7 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.model.claim import Attempted, Settlement
 from ...ipc.model.task import TaskStatus
 
-#: A task that was interrupted so many times is not started again: it may be what kills its workers.
+#: A task that was interrupted this many times is not started again: it may be what kills its workers.
 MAX_INTERRUPTIONS = 5
 
 #: The error kind of an attempt that was not started.

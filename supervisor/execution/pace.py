@@ -7,7 +7,7 @@ from collections.abc import Mapping
 #: The most tasks that are taken at once. More would not raise the rate further, and other workers would wait.
 MAX_SERIES = 32
 
-#: Seconds of work that are taken at once. A command costs so much more than a call that 5 ms would be one or two.
+#: Seconds of work that are taken at once. A command costs more than a call: 5 ms would be only one or two commands.
 TARGET: Mapping[str, float] = {"python": 0.005, "command": 0.02}
 
 #: Seconds after which ended tasks are published. A task that has run for half of it by then is watched separately.
@@ -25,7 +25,7 @@ class Pace:
         self.count = 1
 
     def note(self, agent: str, ended: int, seconds: float) -> None:
-        """Note that `ended` tasks took so many seconds. The next series is at most twice as long as the last one."""
+        """Record that `ended` tasks took `seconds`. The next series is at most twice as long as the last one."""
         each = max(seconds / max(ended, 1), _SHORTEST)
         self.count = max(1, min(int(TARGET[agent] / each), 2 * self.count, MAX_SERIES))
 

@@ -134,7 +134,7 @@ class Runner:
                 self._lose()
 
     def note_end(self, document: Mapping[str, Any]) -> None:
-        """Note the runner as retired if an end line says that its call was the last one."""
+        """Mark the runner as retired if an end line is that of its last call."""
         self.retired |= document.get("last", False)
 
     def take_lines(self) -> bytes:

@@ -358,7 +358,7 @@ class CommandTools:
 
     @cached_property
     def actions(self) -> list[tuple[Any, ...]]:
-        """What posix_spawn does in the child."""
+        """Return what posix_spawn does in the child."""
         return self.files.actions(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def remove(self) -> None:

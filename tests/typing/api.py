@@ -1,4 +1,4 @@
-"""The public names as their users write them; mypy reads this, nobody runs it."""
+"""The public names as their users write them; mypy reads this file; it is never run."""
 
 from __future__ import annotations
 
