@@ -203,10 +203,10 @@ def newer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a command of a release of this program that has a newer schema."""
     root = tmp_path / "newer"
     shutil.copytree(IPC.parent, root / "backburner", ignore=shutil.ignore_patterns("__pycache__"))
-    sqlite = root / "backburner" / "ipc" / "store" / "sqlite"
-    change(sqlite / "database.py", f"SCHEMA = {SCHEMA}\n", f"SCHEMA = {SCHEMA + 1}\n")
+    file = root / "backburner" / "ipc" / "store" / "sqlite" / "file"
+    change(file / "database.py", f"SCHEMA = {SCHEMA}\n", f"SCHEMA = {SCHEMA + 1}\n")
     change(root / "backburner" / "ipc" / "api" / "control.py", "sys.path.append(root)", "sys.path.insert(0, root)")
-    with (sqlite / "migrations.py").open("a") as migrations:
+    with (file / "migrations.py").open("a") as migrations:
         migrations.write(NEWER)
     path = f"import sys; sys.path.insert(0, {str(root)!r})"
     bootstrap = f"{path}; from backburner.supervisor.cli import main; sys.exit(main())"
