@@ -1,4 +1,4 @@
-"""Starting and stopping the supervisor of a home, from any process."""
+"""Start, stop and restart the supervisor of a state directory, from any process."""
 
 from __future__ import annotations
 
@@ -24,18 +24,17 @@ from ..machine.identity import Identity
 from ..machine.presence import Presence
 from ..store import refuse_older_processes
 
-#: The environment variable with the settings that win over all files: JSON of a part of the configuration.
+#: The environment variable with the settings that override all files, as a JSON object.
 OVERRIDES = "BACKBURNER_OVERRIDES"
 
-#: Seconds a supervisor may take until its bus answers, and between two looks whether it does.
-START_PATIENCE, START_NAP = 30.0, 0.02
-#: Seconds that a bus may take to answer a ping before it is asked again: it may have been stopped.
-SILENCE = 1.0
+#: Seconds that a supervisor may take until its bus answers, and the seconds between two checks.
+START_TIMEOUT, START_POLL = 30.0, 0.02
+#: Seconds to wait for the answer to a ping. The process may be stopped, so another ping follows.
+PING_TIMEOUT = 1.0
+#: Seconds that a flusher may take to exit after its supervisor.
+FLUSHER_EXIT_TIMEOUT = 10.0
 
-#: Seconds a flusher may take to follow its supervisor.
-FAREWELL_PATIENCE = 10.0
-
-#: Runs the command line of this very package, whose folder comes last on the path: it hides no other module.
+#: Runs the command line of this package. Its folder comes last on the path, so that it hides no other module.
 _BOOTSTRAP = """\
 import sys
 root = {root!r}
@@ -45,8 +44,9 @@ from backburner.supervisor.cli import main
 sys.exit(main())
 """
 
-#: Starts a program and leaves, so that it is nobody's child; asked to stay, it tells how the program ended.
-_USHER = """\
+#: Starts a program and exits, so that the program is not a child of the caller. It prints the program's PID. If it
+#: gets a line on stdin, it waits for the program and prints the exit code.
+_DETACH_HELPER = """\
 import os, sys
 log, *command = sys.argv[1:]
 files = [
@@ -60,106 +60,96 @@ if sys.stdin.readline():
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
-#: What a line of the log looks like; a command's last words look otherwise.
-_LOGGED = re.compile(r"\d{4}-\d\d-\d\dT")
+#: The start of a log line. The error message with which a command exits does not start like this.
+_LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT")
 
-_ERRORS: Mapping[int, type[BackburnerError]] = {
+_ERROR_CLASSES: Mapping[int, type[BackburnerError]] = {
     error.exit_code: error for error in (InvalidInput, Permanent, Temporary)
 }
 
-
-#: The command that settles what dead workers had; for our own processes.
+#: The hidden command that rescues the tasks of dead workers.
 RESCUE = "_rescue"
 
 
 def program(*arguments: str) -> list[str]:
-    """The command that runs this package's command line from anywhere, installed or not."""
+    """Return the command that runs this package's command line from any folder, installed or not."""
     root = str(Path(__file__).parents[3])
     return [sys.executable, "-P", "-c", _BOOTSTRAP.format(root=root), *arguments]
 
 
 def start(home: Home, overrides: Mapping[str, object] | None = None) -> None:
-    """Start a supervisor that has nothing of the caller's but its folder; return when its bus answers.
+    """Start a detached supervisor in the caller's folder. Return when its bus answers.
 
-    `overrides` are settings, named as in the files, that win over them. Raises AlreadyRunning, BadHome,
-    what the supervisor itself raised (BadConfiguration comes as Permanent), and Temporary where it takes
-    longer than 30 seconds.
+    `overrides` are settings, named as in the files, that override them. Raises AlreadyRunning, BadHome, and
+    Temporary if the start takes longer than 30 seconds. An error of the supervisor is raised here as well, a
+    BadConfiguration as Permanent.
     """
     home.prepare()
     _refuse_second(home)
-    told = _size(home.log)
-    with _usher(home, overrides) as usher:
-        pid = _read_number(usher)
-        with _watched(pid) as descriptor:
-            if not _wait_for_answer(home, pid, descriptor):
-                raise _failure(home, _exit_code(usher), told)
+    log_size = _file_size(home.log)
+    with _start_detached(home, overrides) as helper:
+        pid = _read_number(helper)
+        with _exit_descriptor(pid) as descriptor:
+            if not _wait_for_bus(home, pid, descriptor):
+                raise _start_error(home, _exit_code(helper), log_size)
 
 
 def stop(home: Home, now: bool = False, requeue: bool = False) -> None:
-    """Have the supervisor stop; return when it and its flusher are gone.
+    """Stop the supervisor. Return when it and its flusher have exited.
 
-    It waits up to `shutdown_grace_s` for running tasks and leaves the rest to their workers; with `now` it
-    ends their trees, with `requeue` so that they are pending again. Raises NoSupervisor, and Temporary where
-    the flusher does not follow. With no supervisor, what a killed one left behind is dismissed before that is said.
+    It waits up to `shutdown_grace_s` for running tasks, and leaves the remaining ones to their workers. With
+    `now` it ends their process trees, with `requeue` it makes them pending again as well. Raises Temporary if the
+    flusher does not exit. Raises NoSupervisor if none is running, after stopping the roles that a killed one left.
     """
     pid = Presence(home).holder("supervisor")
     if pid is None:
-        _dismiss(home)
+        _stop_leftover_roles(home)
         raise NoSupervisor(f"No supervisor is running for {home.folder}.")
     words = ["down", *(["now"] if now or requeue else []), *(["requeue"] if requeue else [])]
-    _command(home, pid, " ".join(words))
-    _follow(home, "flusher")
+    _send_until_exit(home, pid, " ".join(words))
+    _wait_for_flusher(home)
 
 
-def _dismiss(home: Home) -> None:
-    """What a killed supervisor left serving: the flusher leaves, and the fork server when its last worker has."""
+def _stop_leftover_roles(home: Home) -> None:
+    """Stop the flusher and the fork server of a killed supervisor. The fork server exits after its last worker."""
     for role in ("flusher", "forkserver"):
         process = Presence(home).process(role)
         if process is not None:
             process.signal(signal.SIGTERM)
-    _follow(home, "flusher")
+    _wait_for_flusher(home)
 
 
 def restart(home: Home) -> None:
-    """Have the supervisor become a new one, of this program, while its tasks run on; return when its bus answers.
+    """Replace the supervisor by a new one of this program while its tasks run. Return when its bus answers.
 
-    Nothing is refused meanwhile: launches are accepted, subscribers reconnect. Raises NoSupervisor; OlderProcesses;
-    Permanent, with the error of a successor that did not come up; Temporary where it takes longer than 30 seconds.
+    Launches are accepted meanwhile, and subscribers reconnect. Raises NoSupervisor, OlderProcesses, Permanent with
+    the error of a new supervisor that could not start, and Temporary if it takes longer than 30 seconds.
     """
-    presence, told = Presence(home), _size(home.log)
+    presence, log_size = Presence(home), _file_size(home.log)
     pid, flusher = presence.holder("supervisor"), presence.holder("flusher")
     if pid is None:
         raise NoSupervisor(f"No supervisor is running for {home.folder}.")
     refuse_older_processes(home)
     home.wake("supervisor", f"restart {json.dumps(program('--home', str(home.folder), 'up'))}")
-    until = clock.monotonic() + START_PATIENCE
-    with _watched(pid) as descriptor:
-        while presence.holder("supervisor") != pid or _server(home) in (None, flusher):
-            if _ended(pid, descriptor, START_NAP):
-                raise _failure(home, Permanent.exit_code, told)
+    until = clock.monotonic() + START_TIMEOUT
+    with _exit_descriptor(pid) as descriptor:
+        while presence.holder("supervisor") != pid or _bus_process(home) in (None, flusher):
+            if _has_exited(pid, descriptor, START_POLL):
+                raise _start_error(home, Permanent.exit_code, log_size)
             if clock.monotonic() >= until:
                 raise Temporary(f"The supervisor {pid} of {home.folder} did not restart yet; see {home.log}.")
 
 
-def _server(home: Home) -> int | None:
-    """The process that answers on the bus, if any does."""
-    with Client(home, silence=SILENCE) as client:
-        try:
-            return int(client.call("ping")["pid"])
-        except (NoSupervisor, Disconnected):
-            return None
-
-
 def rescue(home: Home) -> None:
-    """Settle what dead workers had, where no supervisor lives to do it: by a process of its own. Raises Temporary."""
+    """Settle the tasks of dead workers in a separate process. Only for when no supervisor runs. Raises Temporary."""
     command = program(RESCUE, str(home.folder))
     with failpoint("caller.start"):
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, check=False, env=_environment(home, None)
         )
     if done.returncode:
-        words = _last_words(done.stderr.decode(errors="replace"))
-        raise Temporary(f"The tasks of dead workers in {home.folder} were not settled: {words}")
+        reason = _error_from_log(done.stderr.decode(errors="replace"))
+        raise Temporary(f"The tasks of dead workers in {home.folder} were not settled: {reason}")
 
 
 def _refuse_second(home: Home) -> None:
@@ -169,11 +159,11 @@ def _refuse_second(home: Home) -> None:
         raise AlreadyRunning(f"A supervisor already runs for {home.folder} (pid {pid}).")
 
 
-def _usher(home: Home, overrides: Mapping[str, object] | None) -> subprocess.Popen[bytes]:
+def _start_detached(home: Home, overrides: Mapping[str, object] | None) -> subprocess.Popen[bytes]:
     command = program("--home", str(home.folder), "up")
     with failpoint("usher.start"):
         return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _USHER, str(home.log), *command],
+            [sys.executable, "-I", "-S", "-c", _DETACH_HELPER, str(home.log), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -183,101 +173,101 @@ def _usher(home: Home, overrides: Mapping[str, object] | None) -> subprocess.Pop
 
 
 def _environment(home: Home, overrides: Mapping[str, object] | None) -> dict[str, str]:
-    """The caller's, without what would make the supervisor take itself for a part of a task."""
-    said = {} if overrides is None else {OVERRIDES: json.dumps(overrides)}
-    return {**of_nobody(os.environ), "BACKBURNER_HOME": str(home.folder), **said}
+    """Return the caller's environment without the variables that would make the supervisor part of a task."""
+    variables = {} if overrides is None else {OVERRIDES: json.dumps(overrides)}
+    return {**of_nobody(os.environ), "BACKBURNER_HOME": str(home.folder), **variables}
 
 
-def _read_number(usher: subprocess.Popen[bytes]) -> int:
-    assert usher.stdout is not None, "it is a pipe"
-    line = usher.stdout.readline()
+def _read_number(helper: subprocess.Popen[bytes]) -> int:
+    assert helper.stdout is not None, "it is a pipe"
+    line = helper.stdout.readline()
     if not line:
         raise Temporary(f"{sys.executable} could not be started.")
     return int(line)
 
 
-def _exit_code(usher: subprocess.Popen[bytes]) -> int:
-    assert usher.stdin is not None, "it is a pipe"
-    usher.stdin.write(b"\n")
-    usher.stdin.flush()
-    return _read_number(usher)
+def _exit_code(helper: subprocess.Popen[bytes]) -> int:
+    assert helper.stdin is not None, "it is a pipe"
+    helper.stdin.write(b"\n")
+    helper.stdin.flush()
+    return _read_number(helper)
 
 
-def _wait_for_answer(home: Home, pid: int, descriptor: int | None) -> bool:
-    """Whether the bus came to answer; False where the supervisor ended before."""
-    presence, until = Presence(home), clock.monotonic() + START_PATIENCE
-    while not (presence.holder("supervisor") == pid and _answers(home)):
-        if _ended(pid, descriptor, START_NAP):
+def _wait_for_bus(home: Home, pid: int, descriptor: int | None) -> bool:
+    """Return True when the bus answers, False if the supervisor has exited before. Raises Temporary."""
+    presence, until = Presence(home), clock.monotonic() + START_TIMEOUT
+    while not (presence.holder("supervisor") == pid and _bus_process(home) is not None):
+        if _has_exited(pid, descriptor, START_POLL):
             return False
         if clock.monotonic() >= until:
             raise Temporary(f"The supervisor {pid} of {home.folder} does not answer yet; see {home.log}.")
     return True
 
 
-def _answers(home: Home) -> bool:
-    with Client(home, silence=SILENCE) as client:
+def _bus_process(home: Home) -> int | None:
+    """Return the PID of the process that answers on the bus, or None."""
+    with Client(home, silence=PING_TIMEOUT) as client:
         try:
-            client.call("ping")
+            return int(client.call("ping")["pid"])
         except (NoSupervisor, Disconnected):
-            return False
-    return True
+            return None
 
 
-def _failure(home: Home, code: int, told: int) -> BackburnerError:
-    """What a supervisor that did not come up had to say."""
+def _start_error(home: Home, code: int, log_size: int) -> BackburnerError:
+    """Return the error of a supervisor that could not start. Raises AlreadyRunning if another one was faster."""
     _refuse_second(home)
     with home.log.open("rb") as log:
-        log.seek(told)
-        words = _last_words(log.read().decode(errors="replace"))
-    return _ERRORS.get(code, Permanent)(words or f"The supervisor did not come up (exit code {code}).")
+        log.seek(log_size)
+        reason = _error_from_log(log.read().decode(errors="replace"))
+    return _ERROR_CLASSES.get(code, Permanent)(reason or f"The supervisor did not come up (exit code {code}).")
 
 
-def _last_words(text: str) -> str:
-    """What follows the last line that a role logged, without the program's name."""
+def _error_from_log(text: str) -> str:
+    """Return what follows the last log line, without the program's name. Of a traceback, return the last line."""
     lines = text.strip().splitlines()
-    logged = [place for place, line in enumerate(lines) if _LOGGED.match(line)]
-    words = lines[logged[-1] + 1 if logged else 0 :]
-    if words and words[0].startswith("Traceback"):
-        words = words[-1:]
-    return "\n".join(words).removeprefix("backburner: ")
+    logged = [place for place, line in enumerate(lines) if _LOG_LINE.match(line)]
+    message = lines[logged[-1] + 1 if logged else 0 :]
+    if message and message[0].startswith("Traceback"):
+        message = message[-1:]
+    return "\n".join(message).removeprefix("backburner: ")
 
 
-def _command(home: Home, pid: int, line: str) -> None:
-    """Give the supervisor a command, as soon as it listens, and wait until it is gone."""
+def _send_until_exit(home: Home, pid: int, line: str) -> None:
+    """Send a command to the supervisor as soon as it listens, and wait until it has exited."""
     presence, backoff = Presence(home), Backoff()
-    with _watched(pid) as descriptor:
+    with _exit_descriptor(pid) as descriptor:
         while presence.holder("supervisor") == pid:
             if home.wake("supervisor", line):
-                _wait_for_end(pid, descriptor, None)
+                _wait_for_exit(pid, descriptor, None)
                 return
-            _ended(pid, descriptor, backoff.next_delay())
+            _has_exited(pid, descriptor, backoff.next_delay())
 
 
-def _follow(home: Home, role: str) -> None:
-    """Wait until a role has ended that ends with the supervisor."""
+def _wait_for_flusher(home: Home) -> None:
+    """Wait until the flusher has exited. Raises Temporary."""
     presence = Presence(home)
-    pid = presence.holder(role)
+    pid = presence.holder("flusher")
     if pid is None:
         return
-    with _watched(pid) as descriptor:
-        if presence.holder(role) == pid and not _wait_for_end(pid, descriptor, FAREWELL_PATIENCE):
-            raise Temporary(f"The {role} {pid} of {home.folder} did not end in {FAREWELL_PATIENCE:g} s.")
+    with _exit_descriptor(pid) as descriptor:
+        if presence.holder("flusher") == pid and not _wait_for_exit(pid, descriptor, FLUSHER_EXIT_TIMEOUT):
+            raise Temporary(f"The flusher {pid} of {home.folder} did not end in {FLUSHER_EXIT_TIMEOUT:g} s.")
 
 
-def _wait_for_end(pid: int, descriptor: int | None, patience: float | None) -> bool:
-    """Whether a process ends within so many seconds (None: however long it takes)."""
+def _wait_for_exit(pid: int, descriptor: int | None, timeout: float | None) -> bool:
+    """Return True when a process has exited, False after `timeout` seconds."""
     if descriptor is not None:
-        return _ended(pid, descriptor, patience)
-    until, backoff = clock.monotonic() + (patience or float("inf")), Backoff()
-    while not _ended(pid, None, backoff.next_delay()):
+        return _has_exited(pid, descriptor, timeout)
+    until, backoff = clock.monotonic() + (timeout or float("inf")), Backoff()
+    while not _has_exited(pid, None, backoff.next_delay()):
         if clock.monotonic() >= until:
             return False
     return True
 
 
 @contextmanager
-def _watched(pid: int) -> Iterator[int | None]:
-    """A descriptor that becomes readable when the process ends, where the system has such a thing."""
+def _exit_descriptor(pid: int) -> Iterator[int | None]:
+    """Open a descriptor that becomes readable when the process exits; None on systems that have none."""
     identity = Identity.of(pid)
     descriptor = None if identity is None else identity.open()
     try:
@@ -287,8 +277,8 @@ def _watched(pid: int) -> Iterator[int | None]:
             os.close(descriptor)
 
 
-def _ended(pid: int, descriptor: int | None, seconds: float | None) -> bool:
-    """Whether a process ends within so many seconds; without a descriptor, after them."""
+def _has_exited(pid: int, descriptor: int | None, seconds: float | None) -> bool:
+    """Return True if the process exits within some seconds. Without a descriptor, return only after them."""
     if descriptor is None:
         clock.nap(seconds or 0)
         return Identity.of(pid) is None
@@ -297,7 +287,7 @@ def _ended(pid: int, descriptor: int | None, seconds: float | None) -> bool:
     return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     try:
         return path.stat().st_size
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Housekeeping: what is forgotten, what is written to files and read back."""
+"""Prune, clear, export and import the tasks of a state directory."""
 
 from __future__ import annotations
 
@@ -23,62 +23,59 @@ from ..store.retention import STEP, Pruned, Retention
 from ..store.values import StoredTask
 from .waiting import wait_until_gone
 
-#: Seconds that a flusher may take to tell all that waits; one that was stopped is not waited for longer.
-SILENCE = 30.0
+#: Seconds that a flusher may take to send all notifications. It may be stopped.
+FLUSH_TIMEOUT = 30.0
 
 #: Tasks read at a time.
 PAGE = 100
-#: How often `clear` cancels what was launched meanwhile.
-ROUNDS = 20
+#: Tries of a change that other processes may get in the way of.
+MAX_TRIES = 20
 
 
 @dataclass(frozen=True)
 class Cleared:
-    """How much was forgotten."""
+    """The numbers of deleted tasks and events."""
 
     tasks: int
     events: int
 
 
-class Archive:
-    """The whole of a home's tasks and events."""
+class Maintenance:
+    """Delete, export and import the tasks and events of a store."""
 
     def __init__(self, store: Store, config: BackgroundConfig) -> None:
-        """Work on this store."""
         self.store = store
         self.home = store.home
         self.config = config
         self._queue = Queue(store, config)
 
-    # forgetting
-
     def prune(self) -> Pruned:
-        """Forget what was told and is older than `retention_days`. Raises Temporary."""
-        round_ = Retention(self.store, self.config, clock.now())
-        for _ in round_.steps():
+        """Delete ended tasks and acknowledged events older than `retention_days`. Raises Temporary."""
+        retention = Retention(self.store, self.config, clock.now())
+        for _ in retention.steps():
             continue
-        return round_.done
+        return retention.done
 
-    def clear(self, told: Callable[[], object] = lambda: None) -> Cleared:
-        """Tell those connected what waits, cancel everything, forget all tasks, events and cursors.
+    def clear(self, before_delete: Callable[[], object] = lambda: None) -> Cleared:
+        """Cancel all tasks, then delete all tasks, events and cursors.
 
-        `told` is called when everything was sent and nothing is deleted yet. Numbers go on from where they
-        are; a supervisor stays. Raises Temporary.
+        The notifications are sent first. `before_delete` is called when they have been sent. Event numbers
+        continue, and a supervisor keeps running. Raises Temporary.
         """
-        for _ in range(ROUNDS):
+        for _ in range(MAX_TRIES):
             self._flush()
             self._cancel_all()
             self._flush()
-            told()
-            cleared = self._forget_all()
+            before_delete()
+            cleared = self._delete_all()
             if cleared is not None:
                 self.home.wake("supervisor")
                 return cleared
         raise Temporary(f"Tasks are launched in {self.home.folder} faster than they can be cancelled.")
 
     def _flush(self) -> None:
-        """Form all batches, and have those who are connected told."""
-        with Client(self.home, silence=SILENCE) as client:
+        """Form all batches, and send them to the connected clients."""
+        with Client(self.home, silence=FLUSH_TIMEOUT) as client:
             try:
                 client.call("flush")
             except (NoSupervisor, Disconnected):
@@ -97,47 +94,45 @@ class Archive:
         publish_all(self.store)
 
     def _cancel(self, id: str) -> bool:
-        """Whether a task is on its way to its end, be it on somebody else's verdict."""
+        """Cancel a task. Return True if it is being ended, by this or an earlier verdict."""
         try:
             self._queue.cancel(id)
         except MoveNotAllowed:
             return self._queue.get(id).stopping
         return True
 
-    def _forget_all(self) -> Cleared | None:
-        """Delete everything; None if there is again something to cancel or to deliver first."""
+    def _delete_all(self) -> Cleared | None:
+        """Delete everything. Return None if there are new tasks to cancel or ends to send first."""
         cleared = self.store.maintenance.clear()
         if cleared is None:
             return None
-        self._unlink(cleared.stdin_files, cleared.last_claim)
+        self._delete_files(cleared.stdin_files, cleared.last_claim)
         return Cleared(cleared.tasks, cleared.events)
 
-    def _unlink(self, copied: Sequence[str], claim: int) -> None:
-        """The inputs of the tasks that are forgotten, and what any try up to that claim wrote or read."""
-        for name in copied:
+    def _delete_files(self, stdin_files: Sequence[str], last_claim: int) -> None:
+        """Delete the inputs of the tasks, and the files of all attempts up to a claim."""
+        for name in stdin_files:
             with failpoint("clear.input.unlink"):
                 self.home.input(name).unlink(missing_ok=True)
         for folder in ("output", "input"):
             for path in (self.home.folder / folder).iterdir():
-                number = path.name.partition(".")[0]
-                if number.isdecimal() and int(number) <= claim:
+                claim = path.name.partition(".")[0]
+                if claim.isdecimal() and int(claim) <= last_claim:
                     with failpoint("clear.output.unlink"):
                         path.unlink(missing_ok=True)
 
-    # writing and reading files
-
     def export(self, seed: bool = False) -> Iterator[str]:
-        """All tasks as one JSON document, in pieces; with `seed` as the seed's background-manager.json.
+        """Return all tasks as one JSON document, in pieces; with `seed` in the seed's background-manager.json format.
 
-        What workers hold is published first. Raises HeldByWorker.
+        Tasks that workers hold are published first. Raises HeldByWorker.
         """
         publish_all(self.store)
         if seed:
             return export_format.seed_pieces(self.tasks())
-        return export_format.pieces(self.store.events.id(), map(self._whole, self._stored()))
+        return export_format.pieces(self.store.events.id(), map(self._to_export, self._stored()))
 
     def tasks(self) -> Iterator[Task]:
-        """Every task, oldest first."""
+        """Return every task, oldest first."""
         return (one.task for one in self._stored())
 
     def _stored(self) -> Iterator[StoredTask]:
@@ -146,19 +141,19 @@ class Archive:
             yield from found
             after = found[-1].columns["number"]
 
-    def _whole(self, stored: StoredTask) -> dict[str, Any]:
+    def _to_export(self, stored: StoredTask) -> dict[str, Any]:
         columns = stored.columns
-        given = {
+        inputs = {
             "env": json.loads(columns["env"] or "{}"),
             "stdin": columns["stdin"],
-            "stdinData": self._copied(columns["stdin_file"]),
+            "stdinData": self._stdin_data(columns["stdin_file"]),
             "leaveChildren": None if columns["leave_children"] is None else bool(columns["leave_children"]),
             "retries": columns["retries"],
             "afterAny": json.loads(columns["after_any"]),
         }
-        return export_format.whole(stored.task, given)
+        return export_format.whole(stored.task, inputs)
 
-    def _copied(self, name: str | None) -> str | None:
+    def _stdin_data(self, name: str | None) -> str | None:
         if name is None:
             return None
         try:
@@ -167,21 +162,19 @@ class Archive:
             return None
 
     def load(self, document: object) -> Loaded:
-        """Add the tasks of a document, ours or the seed's; those whose ids are known here are skipped.
+        """Add the tasks of a document in the export format or the seed's. Tasks whose IDs exist are skipped.
 
-        What was running is `error` (`lost`), what was pending will run. Raises InvalidInput, naming the
-        field.
+        Running tasks become `error` (`lost`), pending ones will run. Raises InvalidInput with the field.
         """
         return Importer(self.store, self.config).load(document)
 
     def replace(self, tasks: Iterable[Task]) -> bool:
-        """Make these the tasks of the home, in one transaction; False while any runs: then nothing changed.
+        """Replace all tasks in one transaction. Return False, with nothing changed, while a task is running.
 
-        What a task was launched with and does not show (its environment, its stdin, what it wrote) stays.
-        Nothing is told of it; what waits to be told of the tasks there were is told first. Raises
-        InvalidInput.
+        The environment, stdin and output of a task with the same ID are kept. Ends of the previous tasks are
+        batched first. The replacement itself adds no event. Raises InvalidInput, Temporary.
         """
-        for _ in range(ROUNDS):
+        for _ in range(MAX_TRIES):
             self._form_batches()
             done = Importer(self.store, self.config).replace(tasks)
             if done is not None:

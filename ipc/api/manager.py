@@ -256,7 +256,7 @@ class BackgroundManager:
         try:
             control.start(self._home, self._settings)
         except AlreadyRunning:
-            with Client(self._home, patience=control.START_PATIENCE) as client:
+            with Client(self._home, patience=control.START_TIMEOUT) as client:
                 client.call("ping")
 
     def stop(self, now: bool = False) -> None:
@@ -268,10 +268,10 @@ class BackgroundManager:
 
         Numbers go on from where they are; a supervisor stays. Raises Temporary.
         """
-        from .maintenance import Archive
+        from .maintenance import Maintenance
 
         handle = self._handle
-        Archive(handle.store, self._config).clear(handle.catch_up)
+        Maintenance(handle.store, self._config).clear(handle.catch_up)
 
     def close(self) -> None:
         """Let go of the home; tasks and supervisor go on. To close twice does nothing."""

@@ -1,4 +1,4 @@
-"""The state of a home as one value, for programs that load and save it whole."""
+"""Load and save all tasks of a state directory as one value."""
 
 from __future__ import annotations
 
@@ -15,61 +15,61 @@ from ..errors import Temporary
 from ..home import Home
 from ..model.task import Task, TaskStatus
 from ..store import open_store
-from .maintenance import Archive
+from .maintenance import Maintenance
 
 
 @dataclass(frozen=True)
 class BackgroundState:
-    """All tasks of a home, by id, as they were at `last_updated`; `active_count` is how many ran, by key."""
+    """All tasks of a state directory by ID, at the time `last_updated`. `active_count` counts running tasks by key."""
 
     tasks: Mapping[str, Task] = field(default_factory=dict)
     active_count: Mapping[str, int] = field(default_factory=dict)
     last_updated: datetime = field(default_factory=lambda: clock.to_datetime(clock.now()))
-    #: The home it was loaded from, where it is saved; None: this project's.
+    #: The state directory to save it in, from which it was loaded. None is that of the current project.
     home: str | None = field(default=None, compare=False)
 
 
 def create_empty_state() -> BackgroundState:
-    """A state without tasks, as of now."""
+    """Return a state without tasks, with the current time."""
     return BackgroundState()
 
 
 def load_background_state(home: str | os.PathLike[str] | None = None) -> BackgroundState | None:
-    """The state of a home (a folder; None: this project's), oldest task first; None when there is no task.
+    """Return the tasks of a state directory, oldest first, or None if it has no task.
 
-    Raises Permanent, Temporary.
+    `home` is the folder; by default it is that of the current project. Raises Permanent, Temporary.
     """
-    place = _find(home)
-    if not place.database.exists():
+    found = _find(home)
+    if not found.database.exists():
         return None
-    with _opened(place) as archive:
-        tasks = {task.id: task for task in archive.tasks()}
+    with _open(found) as maintenance:
+        tasks = {task.id: task for task in maintenance.tasks()}
     if not tasks:
         return None
-    return BackgroundState(tasks, _active(tasks.values()), home=str(place.folder))
+    return BackgroundState(tasks, _count_running(tasks.values()), home=str(found.folder))
 
 
 def save_background_state(state: BackgroundState) -> bool:
-    """Make the tasks of a state those of its home, in one transaction; False while any task runs there.
+    """Replace all tasks of the state directory in one transaction. Return False while a task is running there.
 
-    A task that the state calls running comes back as `error` (`lost`), a pending one will run. What a task was
-    launched with and does not show stays. Raises InvalidInput, Permanent, Temporary.
+    A task that is running in `state` becomes `error` (`lost`), a pending one will run. The environment, stdin and
+    output of a task with the same ID are kept. Raises InvalidInput, Permanent, Temporary.
     """
-    with _opened(_find(state.home).prepare()) as archive:
-        return archive.replace(state.tasks.values())
+    with _open(_find(state.home).prepare()) as maintenance:
+        return maintenance.replace(state.tasks.values())
 
 
 def clear_background_state(home: str | os.PathLike[str] | None = None) -> bool:
-    """Tell what waits, cancel everything, forget all tasks, events and cursors; False if that cannot be done now.
+    """Send the waiting notifications, cancel all tasks, then delete all tasks, events and cursors.
 
-    Raises Permanent.
+    Return False if that is not possible at the moment. Raises Permanent.
     """
-    place = _find(home)
-    if not place.database.exists():
+    found = _find(home)
+    if not found.database.exists():
         return True
     try:
-        with _opened(place) as archive:
-            archive.clear()
+        with _open(found) as maintenance:
+            maintenance.clear()
     except Temporary:
         return False
     return True
@@ -80,14 +80,14 @@ def _find(home: str | os.PathLike[str] | None) -> Home:
 
 
 @contextmanager
-def _opened(home: Home) -> Iterator[Archive]:
+def _open(home: Home) -> Iterator[Maintenance]:
     config = load(home)
     store = open_store(home, config, "library")
     try:
-        yield Archive(store, config)
+        yield Maintenance(store, config)
     finally:
         store.close()
 
 
-def _active(tasks: Iterable[Task]) -> dict[str, int]:
+def _count_running(tasks: Iterable[Task]) -> dict[str, int]:
     return dict(Counter(task.concurrency_key for task in tasks if task.status is TaskStatus.RUNNING))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from backburner.ipc import clock
-from backburner.ipc.api.maintenance import Archive
+from backburner.ipc.api.maintenance import Maintenance
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.errors import BackburnerError
 from backburner.ipc.home import Home
@@ -53,7 +53,7 @@ class QueueCommands:
         self._queue, self._log = Queue(self._database, config), self._database.events
         self._queue.publication_timeout = 0.0  # no worker lives that could publish
         self._groups = Groups(self._database, config)
-        self._archive = Archive(self._database, config)
+        self._maintenance = Maintenance(self._database, config)
         self._taken: dict[int, Taken] = {}
         if first:
             apply_configuration(self._database, config, [])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ....ipc.api.maintenance import Archive
+from ....ipc.api.maintenance import Maintenance
 from ..context import Context
 from ..options import example, json_option
 from ..printing import print_counts
@@ -24,5 +24,5 @@ def command(context: Context, yes: bool, as_json: bool) -> None:
             f"this cancels and deletes every task in {context.home.folder}; to do it: backburner clear --yes",
             click.get_current_context(),
         )
-    cleared = Archive(context.database, context.valid_config).clear() if context.has_database else None
+    cleared = Maintenance(context.database, context.valid_config).clear() if context.has_database else None
     print_counts("deleted", cleared, as_json)

@@ -7,7 +7,7 @@ from itertools import chain
 
 import click
 
-from ....ipc.api.maintenance import Archive
+from ....ipc.api.maintenance import Maintenance
 from ..context import Context
 from ..options import example
 
@@ -21,5 +21,5 @@ def command(context: Context, seed: bool) -> None:
     The document is in UTF-8, whatever the locale is. Read it with: backburner import FILE
     """
     sys.stdout.flush()
-    for piece in chain(Archive(context.database, context.valid_config).export(seed), "\n"):
+    for piece in chain(Maintenance(context.database, context.valid_config).export(seed), "\n"):
         sys.stdout.buffer.write(piece.encode())

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ....ipc.api.maintenance import Archive
+from ....ipc.api.maintenance import Maintenance
 from ....ipc.errors import InvalidInput
 from ..context import Context
 from ..options import example, json_option
@@ -28,4 +28,4 @@ def command(context: Context, file: Any, as_json: bool) -> None:
         document = json.loads(file.read())
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{file.name} is not valid JSON ({error})", field="FILE") from None
-    print_counts("imported", Archive(context.database, context.valid_config).load(document), as_json)
+    print_counts("imported", Maintenance(context.database, context.valid_config).load(document), as_json)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ....ipc.api.maintenance import Archive
+from ....ipc.api.maintenance import Maintenance
 from ..context import Context
 from ..options import example, json_option
 from ..printing import print_counts
@@ -18,5 +18,5 @@ def command(context: Context, as_json: bool) -> None:
 
     Deletes ended tasks and acknowledged events that are older than retention_days. A supervisor does this by itself.
     """
-    pruned = Archive(context.database, context.valid_config).prune() if context.has_database else None
+    pruned = Maintenance(context.database, context.valid_config).prune() if context.has_database else None
     print_counts("deleted", pruned, as_json)

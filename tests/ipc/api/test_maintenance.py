@@ -1,4 +1,4 @@
-"""Housekeeping: what is forgotten and when, what is written to files, and what is read back."""
+"""Prune, clear, export and import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from backburner.ipc import clock
-from backburner.ipc.api.maintenance import Archive
+from backburner.ipc.api.maintenance import Maintenance
 from backburner.ipc.errors import InvalidInput, NotFound, Temporary
 from backburner.ipc.model.task import Task, TaskStatus
 from backburner.ipc.store.retention import DAY, ORPHAN_AGE, STEP
@@ -30,13 +30,13 @@ def queue_db(home) -> Iterator[QueueDatabase]:
 
 
 @pytest.fixture
-def archive(queue_db) -> Archive:
-    return Archive(queue_db.database, queue_db.config)
+def maintenance(queue_db) -> Maintenance:
+    return Maintenance(queue_db.database, queue_db.config)
 
 
 @pytest.fixture
 def days(monkeypatch):
-    """Let days pass."""
+    """Return a function that lets days pass."""
     passed = 0.0
     now = clock.now
 
@@ -48,8 +48,8 @@ def days(monkeypatch):
     return pass_
 
 
-def told(queue_db: QueueDatabase, parent: str = "ses-1") -> None:
-    """Have a parent be told of everything, and say that it heard."""
+def acknowledge_all(queue_db: QueueDatabase, parent: str = "ses-1") -> None:
+    """Form all batches of a session and acknowledge all its events."""
     while queue_db.log.form_batch(parent, 5):
         continue
     queue_db.log.acknowledge(parent, "default", queue_db.log.last_seq())
@@ -67,45 +67,42 @@ def _is_known(queue_db: QueueDatabase, id: str) -> bool:
     return True
 
 
-# prune
-
-
-def test_what_was_told_is_forgotten_after_the_retention(queue_db, archive, days):
+def test_acknowledged_events_and_their_tasks_are_deleted_after_the_retention(queue_db, maintenance, days):
     id = queue_db.run(parent_session_id="ses-1")
-    told(queue_db)
+    acknowledge_all(queue_db)
     days(29)
-    assert archive.prune().tasks == 0
+    assert maintenance.prune().tasks == 0
     days(2)
-    done = archive.prune()
+    done = maintenance.prune()
     assert (done.tasks, done.events) == (1, 3)
     assert known(queue_db, id) == [False]
     assert queue_db.event_types() == []
 
 
-def test_what_nobody_acknowledged_stays_ten_times_as_long(queue_db, archive, days):
+def test_unacknowledged_events_are_kept_ten_times_as_long(queue_db, maintenance, days):
     id = queue_db.run(parent_session_id="ses-1")
     queue_db.log.form_batch("ses-1", 5)
     days(299)
-    assert archive.prune().events == 0
+    assert maintenance.prune().events == 0
     assert known(queue_db, id) == [True]
     days(2)
-    archive.prune()
+    maintenance.prune()
     assert known(queue_db, id) == [False]
     assert queue_db.log.truncated("ses-1", 0) is not None
 
 
-def test_a_task_goes_after_its_last_event(queue_db, archive, days):
+def test_task_is_deleted_with_its_last_event(queue_db, maintenance, days):
     id = queue_db.run(parent_session_id="ses-1")
     queue_db.log.form_batch("ses-1", 5)
     queue_db.log.acknowledge("ses-1", "default", 2)
     days(31)
-    assert archive.prune().events == 2
+    assert maintenance.prune().events == 2
     assert known(queue_db, id) == [True]
     queue_db.log.acknowledge("ses-1", "default", 3)
-    assert archive.prune().tasks == 1
+    assert maintenance.prune().tasks == 1
 
 
-def test_a_retried_task_goes_with_the_batch_of_its_last_end(queue_db, archive, days):
+def test_retried_task_is_deleted_with_the_batch_of_its_last_end(queue_db, maintenance, days):
     id = queue_db.run(TaskStatus.ERROR, parent_session_id="ses-1")
     queue_db.log.form_batch("ses-1", 5)
     first = queue_db.log.last_seq()
@@ -115,15 +112,15 @@ def test_a_retried_task_goes_with_the_batch_of_its_last_end(queue_db, archive, d
     queue_db.log.form_batch("ses-1", 5)
     queue_db.log.acknowledge("ses-1", "default", first)
     days(31)
-    assert archive.prune().events == first
+    assert maintenance.prune().events == first
     assert known(queue_db, id) == [True]
     queue_db.log.acknowledge("ses-1", "default", queue_db.log.last_seq())
-    assert archive.prune().tasks == 1
+    assert maintenance.prune().tasks == 1
 
 
-def test_a_task_that_is_retried_before_its_batch_goes_stays(queue_db, archive, days):
+def test_task_retried_while_its_batch_is_deleted_is_kept(queue_db, maintenance, days):
     id = queue_db.run(TaskStatus.ERROR, parent_session_id="ses-1")
-    told(queue_db)
+    acknowledge_all(queue_db)
     days(31)
     write, calls = queue_db.database.write, []
 
@@ -134,13 +131,13 @@ def test_a_task_that_is_retried_before_its_batch_goes_stays(queue_db, archive, d
         return write(durable)
 
     queue_db.database.write = racing
-    assert archive.prune().tasks == 0
+    assert maintenance.prune().tasks == 0
     assert queue_db.get(id).status is TaskStatus.PENDING
 
 
-def test_a_batch_and_its_tasks_are_deleted_together_or_not_at_all(queue_db, archive, days, monkeypatch):
+def test_batch_and_its_tasks_are_deleted_in_one_transaction(queue_db, maintenance, days, monkeypatch):
     id = queue_db.run(parent_session_id="ses-1")
-    told(queue_db)
+    acknowledge_all(queue_db)
     days(31)
     run = Transaction.run
 
@@ -152,19 +149,19 @@ def test_a_batch_and_its_tasks_are_deleted_together_or_not_at_all(queue_db, arch
     with monkeypatch.context() as patch:
         patch.setattr(Transaction, "run", refused)
         with pytest.raises(Temporary):
-            archive.prune()
+            maintenance.prune()
     assert known(queue_db, id) == [True]
     assert len(queue_db.event_types("ses-1")) == 3
-    assert archive.prune().tasks == 1
+    assert maintenance.prune().tasks == 1
 
 
-def test_an_imported_task_goes_when_nothing_is_left_of_its_session(queue_db, archive, days, elsewhere):
+def test_imported_task_is_deleted_when_its_session_has_no_more_events(queue_db, maintenance, days, elsewhere):
     imported = [queue_db.run(parent_session_id=parent) for parent in ("ses-1", "ses-2")]
-    Archive(elsewhere.database, elsewhere.config).load(document(archive))
-    there = Archive(elsewhere.database, elsewhere.config)
+    Maintenance(elsewhere.database, elsewhere.config).load(document(maintenance))
+    there = Maintenance(elsewhere.database, elsewhere.config)
     days(31)
     elsewhere.run(parent_session_id="ses-2")
-    told(elsewhere, "ses-2")
+    acknowledge_all(elsewhere, "ses-2")
     assert there.prune().tasks == 1
     assert known(elsewhere, *imported) == [False, True]
     days(270)
@@ -173,42 +170,42 @@ def test_an_imported_task_goes_when_nothing_is_left_of_its_session(queue_db, arc
     assert known(elsewhere, *imported) == [False, False]
 
 
-def test_a_task_stays_while_its_end_is_in_no_batch(queue_db, archive, days):
+def test_task_is_kept_while_its_end_is_unbatched(queue_db, maintenance, days):
     id = queue_db.run(parent_session_id="ses-1")
     queue_db.log.acknowledge("ses-1", "default", 2)
     days(301)
-    archive.prune()
+    maintenance.prune()
     assert known(queue_db, id) == [True]
     queue_db.log.form_batch("ses-1", 5)
     assert queue_db.log.read("ses-1", 0, 9)[-1].type == "background_tasks_batch"
 
 
-def test_a_consumer_that_lags_keeps_the_events(queue_db, archive, days):
+def test_events_are_kept_for_a_consumer_that_lags(queue_db, maintenance, days):
     queue_db.run(parent_session_id="ses-1")
-    told(queue_db)
+    acknowledge_all(queue_db)
     queue_db.log.acknowledge("ses-1", "model", 1)
     days(31)
-    assert archive.prune().events == 1
+    assert maintenance.prune().events == 1
     assert [line.seq for line in queue_db.log.read("ses-1", 0, 9)] == [2, 3]
 
 
-def test_tasks_without_a_parent_are_forgotten_with_their_events(queue_db, archive, days):
+def test_tasks_without_a_session_are_deleted_with_their_events(queue_db, maintenance, days):
     ids = [queue_db.run(), queue_db.run(TaskStatus.ERROR)]
     days(31)
-    done = archive.prune()
+    done = maintenance.prune()
     assert (done.tasks, done.events) == (2, 4)
     assert known(queue_db, *ids) == [False, False]
 
 
-def test_what_is_unfinished_stays_however_old(queue_db, archive, days):
+def test_prune_keeps_old_tasks_that_are_unfinished(queue_db, maintenance, days):
     pending, running = queue_db.launch(priority=-1), queue_db.launch()
     queue_db.start(running)
     days(3000)
-    archive.prune()
+    maintenance.prune()
     assert known(queue_db, pending, running) == [True, True]
 
 
-def test_a_task_that_was_retried_meanwhile_stays(queue_db, archive, days):
+def test_task_retried_during_a_prune_is_kept(queue_db, maintenance, days):
     id = queue_db.run(TaskStatus.ERROR)
     days(31)
     write, calls = queue_db.database.write, []
@@ -220,21 +217,21 @@ def test_a_task_that_was_retried_meanwhile_stays(queue_db, archive, days):
         return write(durable)
 
     queue_db.database.write = racing
-    assert archive.prune().tasks == 0
+    assert maintenance.prune().tasks == 0
     assert queue_db.get(id).status is TaskStatus.PENDING
 
 
-def test_numbers_are_never_given_again_after_a_pruning(queue_db, archive, days):
+def test_prune_does_not_reuse_numbers(queue_db, maintenance, days):
     queue_db.run()
     seq, number = queue_db.log.last_seq(), queue_db.queue._state(queue_db.run()).number
     days(31)
-    archive.prune()
+    maintenance.prune()
     id = queue_db.run()
     assert queue_db.log.read(None, 0, 1)[0].seq > seq
     assert queue_db.queue._state(id).number > number
 
 
-def test_many_are_forgotten_in_small_transactions(queue_db, archive, days):
+def test_many_tasks_are_deleted_in_small_transactions(queue_db, maintenance, days):
     for _ in range(450):
         queue_db.queue.cancel(queue_db.launch())
     days(31)
@@ -246,14 +243,14 @@ def test_many_are_forgotten_in_small_transactions(queue_db, archive, days):
         return write(durable)
 
     queue_db.database.write = counted
-    assert archive.prune().tasks == 450
+    assert maintenance.prune().tasks == 450
     assert len(sizes) >= 6
 
 
-def test_tasks_of_many_batches_are_deleted_in_small_transactions(queue_db, archive, days):
+def test_tasks_of_many_batches_are_deleted_in_small_transactions(queue_db, maintenance, days):
     for _ in range(450):
         queue_db.queue.cancel(queue_db.launch(parent_session_id="ses-1"))
-    told(queue_db)
+    acknowledge_all(queue_db)
     days(31)
     raw, sizes = queue_db.database._connection, []
     write = queue_db.database.write
@@ -266,12 +263,12 @@ def test_tasks_of_many_batches_are_deleted_in_small_transactions(queue_db, archi
         sizes.append(raw.total_changes - before)
 
     queue_db.database.write = measured
-    done = archive.prune()
+    done = maintenance.prune()
     assert (done.tasks, done.events) == (450, 540)
     assert max(sizes) <= 2 * STEP
 
 
-def test_the_files_of_a_task_go_with_it(queue_db, archive, days, tmp_path):
+def test_files_of_a_task_are_deleted_with_it(queue_db, maintenance, days, tmp_path):
     (tmp_path / "in.txt").write_text("x")
     id = queue_db.launch(stdin_file=str(tmp_path / "in.txt"))
     claimed = queue_db.start(id)
@@ -280,12 +277,12 @@ def test_the_files_of_a_task_go_with_it(queue_db, archive, days, tmp_path):
     queue_db.settle(claimed)
     copied = next((queue_db.home.folder / "input").iterdir())
     days(31)
-    assert archive.prune().files == 2
+    assert maintenance.prune().files == 2
     assert not output.exists()
     assert not copied.exists()
 
 
-def test_files_that_no_task_knows_of_go_once_they_are_old(queue_db, archive):
+def test_orphaned_files_are_deleted_once_they_are_old(queue_db, maintenance):
     running = queue_db.start(queue_db.launch())
     kept = [
         queue_db.home.output(running.claim, "stdout"),
@@ -298,19 +295,19 @@ def test_files_that_no_task_knows_of_go_once_they_are_old(queue_db, archive):
     old = clock.now() / 1000 - ORPHAN_AGE / 1000 - 1
     for path in (*kept[:2], *gone):
         os.utime(path, (old, old))
-    assert archive.prune().files == 3
+    assert maintenance.prune().files == 3
     assert [path.exists() for path in kept] == [True, True, True]
     assert [path.exists() for path in gone] == [False, False, False]
 
 
-def test_keys_and_groups_that_nothing_uses_are_forgotten(queue_db, archive):
+def test_unused_keys_and_limit_groups_are_deleted(queue_db, maintenance):
     queue_db.run(concurrency_key="once")
     waiting = queue_db.launch(concurrency_key="waiting")
     queue_db.start(queue_db.launch(concurrency_key="running"), "running")
     queue_db.groups.limit("limited", 2)
     queue_db.groups.pause("paused")
     failed = queue_db.run(TaskStatus.ERROR, concurrency_key="failed")
-    archive.prune()
+    maintenance.prune()
     assert {group.name for group in queue_db.groups.all()} == {"waiting", "running", "limited", "paused"}
     assert len(queue_db.queue.list(_everything()).tasks) == 4
     queue_db.queue.retry(failed)
@@ -324,37 +321,34 @@ def _everything():
     return Filter()
 
 
-def test_how_far_a_parent_read_is_forgotten_when_nothing_else_is_left_of_it(queue_db, archive, days):
+def test_cursors_of_a_session_are_deleted_with_its_last_event(queue_db, maintenance, days):
     queue_db.run(parent_session_id="ses-1")
-    told(queue_db)
+    acknowledge_all(queue_db)
     days(31)
-    archive.prune()
+    maintenance.prune()
     assert queue_db.log.cursor("ses-1", "default") == 0
     assert queue_db.log.truncated("ses-1", 0) is None
 
 
-# clear
-
-
-def test_clear_forms_what_waits_cancels_and_forgets(queue_db, archive):
+def test_clear_cancels_and_sends_batches_before_it_deletes(queue_db, maintenance):
     running = queue_db.launch(agent="external", prompt="by hand", parent_session_id="ses-1")
     queue_db.claim("external", owner=None)
     waiting = queue_db.launch(parent_session_id="ses-1")
-    heard = []
-    cleared = archive.clear(lambda: heard.extend(queue_db.log.read("ses-1", 0, 99)))
-    assert [line.type for line in heard][-1] == "background_tasks_batch"
-    assert json.loads(heard[-1].text)["cancelledCount"] == 2
+    sent = []
+    cleared = maintenance.clear(lambda: sent.extend(queue_db.log.read("ses-1", 0, 99)))
+    assert [line.type for line in sent][-1] == "background_tasks_batch"
+    assert json.loads(sent[-1].text)["cancelledCount"] == 2
     assert cleared.tasks == 2
     assert known(queue_db, running, waiting) == [False, False]
     assert queue_db.event_types() == []
     assert queue_db.log.cursor("ses-1", "default") == 0
 
 
-def test_numbers_never_go_back_over_a_clear(queue_db, archive):
+def test_clear_does_not_reuse_numbers(queue_db, maintenance):
     claim = queue_db.start(queue_db.launch())
     queue_db.settle(claim)
     seq = queue_db.log.last_seq()
-    archive.clear()
+    maintenance.clear()
     assert queue_db.log.last_seq() >= seq
     again = queue_db.start(queue_db.launch(parent_session_id="ses-1"))
     assert again.claim > claim.claim
@@ -362,47 +356,44 @@ def test_numbers_never_go_back_over_a_clear(queue_db, archive):
     assert queue_db.log.read(None, 0, 9)[0].seq > seq
 
 
-def test_who_had_not_read_everything_is_told_so_after_a_clear(queue_db, archive):
+def test_clear_reports_truncation_to_sessions_with_unread_events(queue_db, maintenance):
     queue_db.run(parent_session_id="ses-1")
     queue_db.run(parent_session_id="ses-2")
     queue_db.log.form_batch("ses-2", 5)
-    told(queue_db, "ses-2")
-    archive.clear()
+    acknowledge_all(queue_db, "ses-2")
+    maintenance.clear()
     assert queue_db.log.truncated("ses-1", 0) is not None
     assert queue_db.log.truncated("ses-2", 0) is None
 
 
-def test_clear_keeps_limits_and_pauses(queue_db, archive):
+def test_clear_keeps_limits_and_pauses(queue_db, maintenance):
     queue_db.groups.limit("opus", 7)
     queue_db.groups.pause("opus")
-    archive.clear()
+    maintenance.clear()
     assert [(group.limit, group.paused) for group in queue_db.groups.all() if group.name == "opus"] == [(7, True)]
 
 
-def test_clear_removes_the_files(queue_db, archive, tmp_path):
+def test_clear_deletes_the_files(queue_db, maintenance, tmp_path):
     (tmp_path / "in.txt").write_text("x")
     claimed = queue_db.start(queue_db.launch(stdin_file=str(tmp_path / "in.txt")))
     queue_db.home.output(claimed.claim, "stdout").write_text("x")
     queue_db.home.input(f"{claimed.claim}.prompt").write_text("x")
     queue_db.settle(claimed)
-    archive.clear()
+    maintenance.clear()
     assert [path for name in ("output", "input") for path in (queue_db.home.folder / name).iterdir()] == []
 
 
-def test_clear_ends_the_trees_and_the_supervisor_stays(supervised, no_strays):
+def test_clear_ends_process_trees_but_not_the_supervisor(supervised, no_strays):
     with QueueDatabase(supervised) as queue_db:
         id = queue_db.launch(command=("sleep", "1000"))
         assert backburner(supervised, "wait", id, "--timeout", "0").returncode == 124
-        Archive(queue_db.database, queue_db.config).clear()
+        Maintenance(queue_db.database, queue_db.config).clear()
         assert known(queue_db, id) == [False]
     assert json.loads(backburner(supervised, "status", "--json").stdout)["supervisor"] is not None
 
 
-# export and import
-
-
-def document(archive: Archive, seed: bool = False) -> dict:
-    return json.loads("".join(archive.export(seed)))
+def document(maintenance: Maintenance, seed: bool = False) -> dict:
+    return json.loads("".join(maintenance.export(seed)))
 
 
 @pytest.fixture
@@ -417,7 +408,7 @@ def same(one: Task, two: Task) -> bool:
     return replace(one, waiting_for=None) == replace(two, waiting_for=None)
 
 
-def test_what_is_exported_is_imported_whole(queue_db, archive, elsewhere, tmp_path):
+def test_import_restores_every_field_of_an_export(queue_db, maintenance, elsewhere, tmp_path):
     (tmp_path / "in.bin").write_bytes(b"\xff\x00")
     ids = [
         queue_db.run(parent_session_id="ses-1", metadata={"a": [1, None]}),
@@ -428,12 +419,12 @@ def test_what_is_exported_is_imported_whole(queue_db, archive, elsewhere, tmp_pa
         queue_db.launch(stdin="text", unique_key="u", priority=4, delay_ms=60_000),
         queue_db.launch(stdin_file=str(tmp_path / "in.bin")),
     ]
-    exported = document(archive)
+    exported = document(maintenance)
     assert exported["log"] == queue_db.log.id()
-    done = Archive(elsewhere.database, elsewhere.config).load(exported)
+    done = Maintenance(elsewhere.database, elsewhere.config).load(exported)
     assert (done.added, done.skipped) == (5, 0)
     assert all(same(queue_db.get(id), elsewhere.get(id)) for id in ids)
-    inputs = [task["env"] for task in document(Archive(elsewhere.database, elsewhere.config))["tasks"]]
+    inputs = [task["env"] for task in document(Maintenance(elsewhere.database, elsewhere.config))["tasks"]]
     assert inputs[2] == {"A": "b", "C": None}
     claimed = elsewhere.claim("python")
     assert (claimed.call, claimed.args, claimed.kwargs, claimed.leave_children) == ("m:f", (1,), {"k": 2}, True)
@@ -442,30 +433,30 @@ def test_what_is_exported_is_imported_whole(queue_db, archive, elsewhere, tmp_pa
     assert elsewhere.home.input(copied.stdin_file).read_bytes() == b"\xff\x00"
 
 
-def test_what_is_known_is_skipped(queue_db, archive):
+def test_import_skips_tasks_that_exist(queue_db, maintenance):
     queue_db.run()
-    exported = document(archive)
+    exported = document(maintenance)
     queue_db.launch()
     exported["tasks"].append({**exported["tasks"][0], "id": OTHER})
-    done = archive.load(exported)
+    done = maintenance.load(exported)
     assert (done.added, done.skipped) == (1, 1)
-    assert archive.load(exported).skipped == 2
+    assert maintenance.load(exported).skipped == 2
 
 
-def test_what_was_running_comes_back_as_lost(queue_db, archive, elsewhere):
+def test_running_task_is_imported_as_lost(queue_db, maintenance, elsewhere):
     id = queue_db.launch(parent_session_id="ses-1")
     queue_db.start(id)
-    Archive(elsewhere.database, elsewhere.config).load(document(archive))
+    Maintenance(elsewhere.database, elsewhere.config).load(document(maintenance))
     task = elsewhere.get(id)
     assert (task.status, task.error_kind, task.slot, task.attempt) == (TaskStatus.ERROR, "lost", None, 1)
     assert task.completed_at is not None
     assert elsewhere.event_types() == []
 
 
-def test_what_was_pending_will_run_and_keeps_what_it_waits_for(queue_db, archive, elsewhere):
+def test_pending_task_is_imported_with_its_dependencies(queue_db, maintenance, elsewhere):
     first = queue_db.launch()
     after, anyway = queue_db.launch(after=(first,)), queue_db.launch(after_any=(first,))
-    Archive(elsewhere.database, elsewhere.config).load(document(archive))
+    Maintenance(elsewhere.database, elsewhere.config).load(document(maintenance))
     claimed = elsewhere.start(first)
     assert elsewhere.claim(slot=1) is None
     elsewhere.settle(claimed, TaskStatus.ERROR)
@@ -474,11 +465,11 @@ def test_what_was_pending_will_run_and_keeps_what_it_waits_for(queue_db, archive
     elsewhere.start(anyway)
 
 
-def test_a_dependency_that_was_pruned_holds_nobody_up(queue_db, archive, elsewhere):
+def test_imported_task_does_not_wait_for_a_pruned_dependency(queue_db, maintenance, elsewhere):
     after = queue_db.launch(after=(queue_db.launch(),))
-    exported = document(archive)
+    exported = document(maintenance)
     exported["tasks"] = [task for task in exported["tasks"] if task["id"] == after]
-    Archive(elsewhere.database, elsewhere.config).load(exported)
+    Maintenance(elsewhere.database, elsewhere.config).load(exported)
     elsewhere.start(after)
 
 
@@ -518,8 +509,8 @@ SEED = {
 }
 
 
-def test_the_seeds_file_is_imported(queue_db, archive):
-    assert archive.load(SEED).added == 3
+def test_seed_format_is_imported(queue_db, maintenance):
+    assert maintenance.load(SEED).added == 3
     lost, pending, failed = (queue_db.get(id) for id in SEED["tasks"])
     assert (lost.status, lost.error_kind, lost.concurrency_key, lost.parent_session_id) == (
         "error",
@@ -536,22 +527,22 @@ def test_the_seeds_file_is_imported(queue_db, archive):
     assert queue_db.claim("external", owner=None).id == pending.id
 
 
-def test_the_seeds_file_is_written_and_read_again(queue_db, archive, elsewhere):
+def test_seed_format_is_exported_and_imported_again(queue_db, maintenance, elsewhere):
     running = queue_db.launch(model="opus", prompt="p", agent="external", parent_session_id="ses-1")
     queue_db.claim("opus", owner=None)
     done = queue_db.run()
-    exported = document(archive, seed=True)
+    exported = document(maintenance, seed=True)
     assert exported.keys() == {"tasks", "activeCount", "lastUpdated"}
     assert exported["activeCount"] == {"opus": 1}
     assert exported["tasks"].keys() == {running, done}
     assert exported["tasks"][running]["prompt"] == "p"
     assert None not in exported["tasks"][done].values()
-    assert Archive(elsewhere.database, elsewhere.config).load(exported).added == 2
+    assert Maintenance(elsewhere.database, elsewhere.config).load(exported).added == 2
     assert elsewhere.get(running).error_kind == "lost"
 
 
-def _task(**said):
-    return {"id": OTHER, "agent": "external", "status": "pending", "queuedAt": "2026-01-05T10:00:00.000Z", **said}
+def _task(**fields):
+    return {"id": OTHER, "agent": "external", "status": "pending", "queuedAt": "2026-01-05T10:00:00.000Z", **fields}
 
 
 @pytest.mark.parametrize(
@@ -570,35 +561,35 @@ def _task(**said):
         ({OTHER: _task(attempt=-1)}, f"tasks.{OTHER}.attempt"),
     ],
 )
-def test_a_document_with_a_mistake_is_refused_by_its_field_and_changes_nothing(queue_db, archive, tasks, field):
+def test_import_names_the_invalid_field_and_adds_nothing(queue_db, maintenance, tasks, field):
     with pytest.raises(InvalidInput) as refusal:
-        archive.load({"format": "backburner", "version": 1, "tasks": tasks})
+        maintenance.load({"format": "backburner", "version": 1, "tasks": tasks})
     assert refusal.value.field == field
-    assert list(archive.tasks()) == []
+    assert list(maintenance.tasks()) == []
 
 
 @pytest.mark.parametrize("nothing", [None, [], "text", {}, {"format": "other", "version": 1, "tasks": []}])
-def test_what_is_no_export_is_refused(archive, nothing):
+def test_import_refuses_other_documents(maintenance, nothing):
     with pytest.raises(InvalidInput):
-        archive.load(nothing)
+        maintenance.load(nothing)
 
 
-def test_an_imported_name_that_is_held_is_refused(queue_db, archive):
+def test_import_refuses_a_unique_key_in_use(queue_db, maintenance):
     queue_db.launch(unique_key="nightly")
     with pytest.raises(InvalidInput, match="nightly") as refusal:
-        archive.load({"format": "backburner", "version": 1, "tasks": [_task(uniqueKey="nightly")]})
+        maintenance.load({"format": "backburner", "version": 1, "tasks": [_task(uniqueKey="nightly")]})
     assert refusal.value.field == "tasks[0].uniqueKey"
 
 
-def test_an_export_is_written_in_pieces(queue_db, archive):
+def test_export_returns_pieces(queue_db, maintenance):
     for _ in range(250):
         queue_db.launch()
-    pieces = list(archive.export())
+    pieces = list(maintenance.export())
     assert len(pieces) == 252
     assert len(json.loads("".join(pieces))["tasks"]) == 250
 
 
-def test_an_export_holds_stdin_that_is_no_text(queue_db, archive, tmp_path):
+def test_export_encodes_binary_stdin(queue_db, maintenance, tmp_path):
     (tmp_path / "in.bin").write_bytes(b"\xff")
     queue_db.launch(stdin_file=str(tmp_path / "in.bin"))
-    assert base64.b64decode(document(archive)["tasks"][0]["stdinData"]) == b"\xff"
+    assert base64.b64decode(document(maintenance)["tasks"][0]["stdinData"]) == b"\xff"

@@ -1,4 +1,4 @@
-"""The state of a home as one value."""
+"""Loading and saving all tasks as one state."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from backburner import (
 from tests.helpers.queue_db import QueueDatabase
 
 
-def test_no_task_is_no_state(home):
+def test_load_returns_none_without_tasks(home):
     assert load_background_state() is None
     assert list(home.iterdir()) == []
     with QueueDatabase(home):
         assert load_background_state() is None
 
 
-def test_an_empty_state_has_no_tasks_and_is_of_now():
+def test_empty_state_has_no_tasks_and_the_current_time():
     state = create_empty_state()
     assert (state.tasks, state.active_count) == ({}, {})
     assert abs((datetime.now(UTC) - state.last_updated).total_seconds()) < 60
 
 
-def test_a_state_holds_every_task_whole_and_counts_what_runs(queue_db, home):
+def test_load_returns_complete_tasks_and_counts_running_ones(queue_db, home):
     done = queue_db.run()
     running = [queue_db.launch(model="opus") for _ in range(2)]
     for slot, id in enumerate(running):
@@ -44,13 +44,13 @@ def test_a_state_holds_every_task_whole_and_counts_what_runs(queue_db, home):
     assert (state.tasks[pending].prompt, state.tasks[pending].metadata) == ("p", {"a": 1})
 
 
-def test_nothing_is_saved_while_a_task_runs(queue_db):
+def test_save_is_refused_while_a_task_is_running(queue_db):
     queue_db.start(id := queue_db.launch())
     assert save_background_state(create_empty_state()) is False
     assert queue_db.get(id).status is TaskStatus.RUNNING
 
 
-def test_what_was_loaded_is_saved_without_a_loss(queue_db):
+def test_loaded_state_is_saved_without_loss(queue_db):
     ids = [
         queue_db.run(parent_session_id="ses-1"),
         queue_db.run(TaskStatus.ERROR),
@@ -64,7 +64,7 @@ def test_what_was_loaded_is_saved_without_a_loss(queue_db):
     assert (claimed.env, claimed.stdin, claimed.leave_children, claimed.max_attempts) == ({"A": "b"}, "text", False, 4)
 
 
-def test_a_task_that_the_state_calls_running_comes_back_as_lost(queue_db):
+def test_running_task_of_a_state_is_saved_as_lost(queue_db):
     claimed = queue_db.start(id := queue_db.launch())
     state = load_background_state()
     queue_db.settle(claimed)
@@ -74,7 +74,7 @@ def test_a_task_that_the_state_calls_running_comes_back_as_lost(queue_db):
     assert task.completed_at is not None
 
 
-def test_a_saved_state_replaces_all_tasks(queue_db):
+def test_save_replaces_all_tasks(queue_db):
     kept, dropped = queue_db.launch(), queue_db.launch()
     state = load_background_state()
     added = replace(state.tasks[kept], id="bg-11111111-2222-4333-8444-555555555555", description="new")
@@ -85,7 +85,7 @@ def test_a_saved_state_replaces_all_tasks(queue_db):
     assert dropped not in load_background_state().tasks
 
 
-def test_what_a_changed_task_was_launched_with_and_wrote_stays(queue_db):
+def test_save_keeps_inputs_and_output_of_a_changed_task(queue_db):
     id = queue_db.launch(env={"A": "b"}, retries=1)
     queue_db.settle(queue_db.start(id), TaskStatus.ERROR, outputs=(("stdout", b"written"),))
     state = load_background_state()
@@ -97,7 +97,7 @@ def test_what_a_changed_task_was_launched_with_and_wrote_stays(queue_db):
     assert queue_db.start(id).env == {"A": "b"}
 
 
-def test_a_state_may_undo_what_happened_since(queue_db):
+def test_save_may_restore_a_task_that_has_ended_since(queue_db):
     id = queue_db.launch(parent_session_id="ses-1")
     state = load_background_state()
     queue_db.settle(queue_db.start(id), result="done")
@@ -108,7 +108,7 @@ def test_a_state_may_undo_what_happened_since(queue_db):
     assert queue_db.get(id).status is TaskStatus.COMPLETED
 
 
-def test_dependents_follow_what_a_state_says_of_what_they_wait_for(queue_db):
+def test_saved_dependencies_have_the_outcome_of_the_state(queue_db):
     first, second = queue_db.launch(), queue_db.launch()
     after, gone = queue_db.launch(after=(first,)), queue_db.launch(after=(second,))
     state = load_background_state()
@@ -120,14 +120,14 @@ def test_dependents_follow_what_a_state_says_of_what_they_wait_for(queue_db):
     queue_db.start(gone, slot=1)
 
 
-def test_ends_that_wait_are_told_before_their_tasks_are_replaced(queue_db):
+def test_save_forms_batches_before_it_replaces_tasks(queue_db):
     queue_db.run(parent_session_id="ses-1")
     assert save_background_state(create_empty_state())
     assert queue_db.event_types("ses-1")[-1] == "background_tasks_batch"
     assert queue_db.log.count_unbatched() == 0
 
 
-def test_a_state_with_a_mistake_is_refused_whole(queue_db):
+def test_save_refuses_a_state_with_an_invalid_task(queue_db):
     id = queue_db.launch()
     state = load_background_state()
     wrong = replace(state.tasks[id], attempt=-1)
@@ -137,7 +137,7 @@ def test_a_state_with_a_mistake_is_refused_whole(queue_db):
     assert queue_db.get(id) == state.tasks[id] or queue_db.get(id).status is TaskStatus.PENDING
 
 
-def test_a_state_is_saved_in_the_home_it_came_from(queue_db, home, tmp_path, monkeypatch):
+def test_state_is_saved_in_the_directory_it_was_loaded_from(queue_db, home, tmp_path, monkeypatch):
     id = queue_db.launch()
     state = load_background_state(home)
     monkeypatch.setenv("BACKBURNER_HOME", str(tmp_path / "other"))
@@ -148,7 +148,7 @@ def test_a_state_is_saved_in_the_home_it_came_from(queue_db, home, tmp_path, mon
     assert load_background_state(home) is None
 
 
-def test_clearing_cancels_and_forgets(queue_db, home):
+def test_clear_background_state_cancels_and_deletes_tasks(queue_db, home):
     queue_db.launch(parent_session_id="ses-1")
     assert clear_background_state() is True
     assert load_background_state() is None

@@ -12,7 +12,7 @@ import pytest
 from sqlite_utils import Database as Tables
 
 from backburner.ipc import clock
-from backburner.ipc.api.maintenance import Archive
+from backburner.ipc.api.maintenance import Maintenance
 from backburner.ipc.errors import HeldByWorker, MoveNotAllowed
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Ended, Rescued, Settlement, Slot, Step, Taken
@@ -376,16 +376,16 @@ def test_a_held_task_follows_its_session(series):
 
 
 def test_an_import_skips_a_held_task(publishing):
-    archive = Archive(publishing.queue_db.database, publishing.queue_db.config)
+    maintenance = Maintenance(publishing.queue_db.database, publishing.queue_db.config)
     task = {"id": publishing.ids[1], "agent": "command", "status": "completed", "queuedAt": "2026-01-01T00:00:00.000Z"}
-    assert archive.load({"format": "backburner", "version": 1, "tasks": [task]}).skipped == 1
+    assert maintenance.load({"format": "backburner", "version": 1, "tasks": [task]}).skipped == 1
     assert publishing.is_held(1)
 
 
 def test_a_held_task_is_not_pruned(series, monkeypatch):
     later = clock.now() + 1000 * 86_400_000
     monkeypatch.setattr(clock, "now", lambda: later)
-    assert Archive(series.queue_db.database, series.queue_db.config).prune().tasks == 0
+    assert Maintenance(series.queue_db.database, series.queue_db.config).prune().tasks == 0
     assert series.is_held(1)
 
 
@@ -518,20 +518,20 @@ def test_held_tasks_of_a_salvaged_database_are_lost(home):
 
 
 def test_an_export_waits_until_held_tasks_are_published(publishing):
-    archive = Archive(publishing.queue_db.database, publishing.queue_db.config)
-    assert "".join(archive.export()).count('"pending"') == 2
+    maintenance = Maintenance(publishing.queue_db.database, publishing.queue_db.config)
+    assert "".join(maintenance.export()).count('"pending"') == 2
     assert not publishing.is_held(1)
 
 
 def test_a_clear_cancels_held_tasks_once_they_are_published(publishing, monkeypatch):
-    archive = Archive(publishing.queue_db.database, publishing.queue_db.config)
+    maintenance = Maintenance(publishing.queue_db.database, publishing.queue_db.config)
 
     def end_running(_: object, running: list[str]) -> None:
         if running:
             publishing.queue_db.queue.settle(publishing.ended(0).settlement)
 
     monkeypatch.setattr("backburner.ipc.api.maintenance.wait_until_gone", end_running)
-    assert archive.clear().tasks == 3
+    assert maintenance.clear().tasks == 3
 
 
 #: Columns of older schemas, and their names now.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from backburner.ipc.api.maintenance import Archive
+from backburner.ipc.api.maintenance import Maintenance
 from backburner.ipc.home import Home
 from backburner.supervisor.cli.launch_options import ABOUT, HOW, OTHER, WHAT, WHEN
 from tests.supervisor.cli.conftest import Cli, Stage
@@ -74,7 +74,7 @@ def env_of(home: Path, id: str) -> dict[str, str | None]:
     """Return the environment that is stored with a task."""
     stage = Stage(home)
     try:
-        found = json.loads("".join(Archive(stage.queue.store, stage.queue.config).export()))
+        found = json.loads("".join(Maintenance(stage.queue.store, stage.queue.config).export()))
     finally:
         stage.close()
     (task,) = [task for task in found["tasks"] if task["id"] == id]
