@@ -1,13 +1,15 @@
-"""Bad input: refused with what is wrong and where; nothing is lost, and nobody else notices."""
+"""Bad input is refused with what is wrong and where. Nothing is lost, and other clients are not affected."""
 
 from __future__ import annotations
 
 import json
 import os
 import pwd
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,12 @@ from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.processes import kill
 from tests.helpers.wait import eventually
 
-ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be two users")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
 @pytest.fixture
 def unharmed(shared: Instance) -> Iterator[Instance]:
-    """The shared instance; afterwards no task is there that was not wanted, the same roles live, and all is well."""
+    """Provide the shared instance. Check afterwards that it has no new task, the same roles, and works."""
     before = [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")]
     known = tasks(shared)
     bystander = Peer(shared.home.bus)
@@ -38,9 +40,9 @@ def unharmed(shared: Instance) -> Iterator[Instance]:
     assert tasks(shared) == known
     assert bystander.call("ping")["home"] == str(shared.folder)
     assert shared.result("echo", "well", parentSessionId="bystander").result == "well"
-    heard = [bystander.receive()["params"] for _ in range(3)]
-    assert [one["type"].rpartition("_")[2] for one in heard] == ["started", "completed", "batch"]
-    assert all(one["seq"] > seq for one in heard)
+    received = [bystander.receive()["params"] for _ in range(3)]
+    assert [one["type"].rpartition("_")[2] for one in received] == ["started", "completed", "batch"]
+    assert all(one["seq"] > seq for one in received)
     bystander.close()
 
 
@@ -57,9 +59,10 @@ def peer(unharmed: Instance) -> Iterator[Peer]:
     peer.close()
 
 
-# what a launch may not say
+# invalid launches
 
-WRONG = [
+#: Launch parameters, and the field that the refusal must name.
+INVALID_LAUNCHES = [
     ({"command": ["true"], "colour": "red"}, "colour"),
     ({"command": "true"}, "command"),
     ({"command": []}, "command"),
@@ -98,18 +101,18 @@ WRONG = [
 
 
 @pytest.mark.parametrize(
-    ("wanted", "field"), WRONG, ids=lambda value: str(value)[:50].encode("ascii", "replace").decode()
+    ("params", "field"), INVALID_LAUNCHES, ids=lambda value: str(value)[:50].encode("ascii", "replace").decode()
 )
-def test_a_wrong_launch_is_refused_with_its_field_named(peer: Peer, wanted: dict[str, Any], field: str):
-    error = peer.call("launch", **wanted)
+def test_invalid_launch_is_refused_and_its_field_is_named(peer: Peer, params: dict[str, Any], field: str):
+    error = peer.call("launch", **params)
     assert error["code"] in (-32602, -32001), error
     assert error["data"]["field"].startswith(field.partition("[")[0]), error
     assert field in error["message"]
 
 
-def test_one_wrong_launch_among_many_has_none_accepted(peer: Peer):
-    well, wrong = {"command": ["true"]}, {"command": ["true"], "retries": -1}
-    error = peer.call("launchMany", tasks=[well, well, wrong])
+def test_launch_many_accepts_none_if_one_is_invalid(peer: Peer):
+    valid, invalid = {"command": ["true"]}, {"command": ["true"], "retries": -1}
+    error = peer.call("launchMany", tasks=[valid, valid, invalid])
     assert "tasks[2].retries" in error["message"]
 
 
@@ -141,7 +144,7 @@ def test_one_wrong_launch_among_many_has_none_accepted(peer: Peer):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
-def test_a_wrong_command_line_is_refused_with_what_is_wrong(unharmed: Instance, words: tuple[str, ...], what: str):
+def test_invalid_command_line_is_refused_with_the_mistake(unharmed: Instance, words: tuple[str, ...], what: str):
     done = unharmed.run(*words)
     assert done.returncode == 2, done
     assert done.stdout == ""
@@ -164,7 +167,7 @@ def test_a_wrong_command_line_is_refused_with_what_is_wrong(unharmed: Instance, 
     ],
     ids=["range", "unknown", "half", "no UTF-8", "array", "agent", "NaN", "depth", "size"],
 )
-def test_a_wrong_line_of_a_file_is_named_and_no_line_is_accepted(
+def test_invalid_line_of_a_task_file_is_named_and_no_line_is_accepted(
     unharmed: Instance, tmp_path: Path, line: bytes, what: str
 ):
     file = tmp_path / "tasks.ndjson"
@@ -176,7 +179,7 @@ def test_a_wrong_line_of_a_file_is_named_and_no_line_is_accepted(
     assert "Traceback" not in done.stderr
 
 
-# what cannot be run is accepted, and tells why when it is its turn
+# tasks that are accepted, but cannot be started
 
 
 @pytest.mark.parametrize(
@@ -188,7 +191,7 @@ def test_a_wrong_line_of_a_file_is_named_and_no_line_is_accepted(
         ({"command": ["/"]}, 126, "/"),
     ],
 )
-def test_what_cannot_be_started_is_an_error_that_says_why(shared: Instance, fields: dict, code: int, what: str):
+def test_program_that_cannot_be_started_is_a_spawn_error(shared: Instance, fields: dict, code: int, what: str):
     task = shared.result(**fields)
     assert (task.status, task.error_kind, task.exit_code) == ("error", "spawn", code)
     assert what in (task.error or "")
@@ -196,7 +199,7 @@ def test_what_cannot_be_started_is_an_error_that_says_why(shared: Instance, fiel
 
 
 @pytest.mark.parametrize("fields", [{"command": ["true"]}, {"call": "time:time"}], ids=["command", "call"])
-def test_a_folder_that_is_gone_when_it_is_needed_is_an_error(shared: Instance, tmp_path: Path, fields: dict):
+def test_task_fails_if_its_folder_was_removed_before_it_started(shared: Instance, tmp_path: Path, fields: dict):
     folder = tmp_path / "folder"
     folder.mkdir()
     id = shared.launch(**fields, cwd=str(folder), delayMs=100)
@@ -206,7 +209,7 @@ def test_a_folder_that_is_gone_when_it_is_needed_is_an_error(shared: Instance, t
     assert str(folder) in (task.error or "")
 
 
-def test_a_program_that_is_no_program_is_an_error(shared: Instance, tmp_path: Path):
+def test_executable_file_of_random_bytes_is_a_spawn_error(shared: Instance, tmp_path: Path):
     (tmp_path / "rubbish").write_bytes(bytes(range(256)))
     (tmp_path / "rubbish").chmod(0o700)
     task = shared.result(str(tmp_path / "rubbish"))
@@ -224,7 +227,7 @@ def test_a_launch_over_a_mebibyte_is_refused_on_the_socket(peer: Peer):
     assert peer.receive() == {}
 
 
-def test_a_launch_that_is_longer_as_json_than_on_the_wire_is_refused(peer: Peer):
+def test_launch_whose_stored_json_exceeds_the_limit_is_refused(peer: Peer):
     numbers = "[" + ",".join(["1e15"] * 80_000) + "]"
     request = {"jsonrpc": "2.0", "id": 1, "method": "launch", "params": {"command": ["true"], "metadata": {"a": "?"}}}
     peer.send_bytes(json.dumps(request).replace('"?"', numbers).encode() + b"\n")
@@ -238,7 +241,7 @@ def test_a_launch_over_a_mebibyte_is_refused_on_stdin(unharmed: Instance):
     assert "1 MiB" in done.stderr
 
 
-def test_a_prompt_of_900_kib_is_no_bad_input(shared: Instance):
+def test_prompt_of_900_kib_is_accepted(shared: Instance):
     prompt = "x" * 900 * 1024
     id = shared.check("launch", "--agent", "external", "-", stdin=prompt).strip()
     assert shared.task(id).prompt == prompt
@@ -251,7 +254,7 @@ def test_a_prompt_of_900_kib_is_no_bad_input(shared: Instance):
     peer.close()
 
 
-# what the socket may be told
+# invalid requests on the socket
 
 
 @pytest.mark.parametrize(
@@ -283,13 +286,13 @@ def test_a_prompt_of_900_kib_is_no_bad_input(shared: Instance):
     ],
     ids=lambda value: value[:90].decode("ascii", "replace") if isinstance(value, bytes) else str(value),
 )
-def test_a_wrong_line_on_the_socket_is_answered_and_the_connection_goes_on(peer: Peer, line: bytes, code: int):
+def test_invalid_line_on_the_socket_is_answered_and_the_connection_stays(peer: Peer, line: bytes, code: int):
     peer.send_bytes(line + b"\n")
     assert peer.receive()["error"]["code"] == code
     assert peer.call("ping")["protocol"] == 1
 
 
-def test_half_a_line_is_nothing_yet(peer: Peer, unharmed: Instance):
+def test_half_a_line_waits_for_its_end(peer: Peer, unharmed: Instance):
     peer.send_bytes(b'{"jsonrpc": "2.0", "id": 9, "method": "pi')
     other = Peer(unharmed.home.bus)
     assert other.call("ping")["protocol"] == 1
@@ -298,19 +301,19 @@ def test_half_a_line_is_nothing_yet(peer: Peer, unharmed: Instance):
     assert peer.receive()["id"] == 9
 
 
-def test_half_a_line_and_a_hang_up_is_nothing(unharmed: Instance):
+def test_half_a_line_before_a_disconnect_is_ignored(unharmed: Instance):
     peer = Peer(unharmed.home.bus)
     peer.send_bytes(b'{"jsonrpc": "2.0", "id": 1, "method": "launch", "params": {"command": ["true"]}}')
     peer.close()
 
 
-def test_two_mebibytes_without_a_newline_are_refused_and_closed(peer: Peer):
+def test_two_mebibytes_without_a_newline_are_refused_and_disconnected(peer: Peer):
     peer.send_bytes(b"x" * 2 * MAX_LINE)
     assert peer.receive()["error"]["code"] == -32600
     assert peer.receive() == {}
 
 
-def test_a_flood_of_rubbish_lines_is_answered_line_by_line(peer: Peer):
+def test_each_of_200_invalid_lines_is_answered(peer: Peer):
     peer.send_bytes(b"rubbish\n" * 200)
     assert [peer.receive()["error"]["code"] for _ in range(200)] == [-32700] * 200
 
@@ -318,7 +321,7 @@ def test_a_flood_of_rubbish_lines_is_answered_line_by_line(peer: Peer):
 # names
 
 
-def test_an_unknown_id_is_no_task(unharmed: Instance):
+def test_unknown_id_exits_with_3(unharmed: Instance):
     for words in (("show", "ffffffff"), ("cancel", "ffffffff"), ("output", "bg-ffffffff"), ("wait", "ffffffff")):
         done = unharmed.run(*words)
         assert done.returncode == 3, done
@@ -328,7 +331,7 @@ def test_an_unknown_id_is_no_task(unharmed: Instance):
     assert "ffffffff" in done.stderr
 
 
-def test_an_ambiguous_id_is_a_mistake_of_its_user(shared: Instance):
+def test_ambiguous_id_exits_with_2(shared: Instance):
     ids = [f"bg-abcdef{number:02}-8b86-4d01-b42d-00c04fc964ff" for number in range(2)]
     for id in ids:
         shared.launch("true", id=id)
@@ -340,7 +343,7 @@ def test_an_ambiguous_id_is_a_mistake_of_its_user(shared: Instance):
     assert json.loads(shared.check("show", "--json", "abcdef01"))["id"] == ids[1]
 
 
-def test_an_id_of_a_different_task_is_refused(shared: Instance):
+def test_launch_with_the_id_of_a_different_task_is_refused(shared: Instance):
     peer = Peer(shared.home.bus)
     id = "bg-6f9619ff-8b86-4d01-b42d-00c04fc964fe"
     assert peer.call("launch", id=id, command=["true"])["id"] == id
@@ -377,16 +380,16 @@ BROKEN = [
 
 
 @pytest.mark.parametrize(("text", "what"), BROKEN)
-def test_a_broken_configuration_is_named_and_not_applied(unharmed: Instance, text: str, what: str):
+def test_invalid_configuration_is_reported_and_not_applied(unharmed: Instance, text: str, what: str):
     file = unharmed.folder / "config.toml"
     file.write_text(text)
     try:
         for words in (("config", "check"), ("reload",), ("launch", "--", "true")):
             done = unharmed.run(*words)
-            told = done.stdout + done.stderr
+            printed = done.stdout + done.stderr
             assert done.returncode == 100, done
-            assert what in told
-            assert "config.toml" in told
+            assert what in printed
+            assert "config.toml" in printed
             assert "Traceback" not in done.stderr
         assert unharmed.run("list").returncode == 0
         assert unharmed.run("status").returncode == 0
@@ -394,19 +397,19 @@ def test_a_broken_configuration_is_named_and_not_applied(unharmed: Instance, tex
         file.unlink()
 
 
-def test_all_mistakes_of_all_files_are_told_at_once(instance: Instance, tmp_path: Path):
+def test_config_check_names_every_mistake_in_every_file(instance: Instance, tmp_path: Path):
     (instance.folder / "config.toml").write_text("max_workers = -1\nkill_grace_s = 'x'\ncolour = 1\n")
     (tmp_path / "backburner.toml").write_text("retention_days = -1\n")
     done = instance.run("config", "check")
     assert done.returncode == 100
-    told = done.stdout + done.stderr
+    printed = done.stdout + done.stderr
     for what in ("max_workers", "kill_grace_s", "colour", "retention_days", "config.toml", "backburner.toml"):
-        assert what in told
+        assert what in printed
     for words in (("up",), ("up", "--detach")):
         assert instance.run(*words).returncode == 100
 
 
-def test_a_supervisor_that_is_told_to_reload_a_broken_file_keeps_the_last_good_one(instance: Instance):
+def test_reload_of_an_invalid_file_keeps_the_applied_configuration(instance: Instance):
     (instance.folder / "config.toml").write_text("[model_concurrency]\nopus = 7\n")
     instance.up(**BRISK)
     (instance.folder / "config.toml").write_text("[model_concurrency]\nopus = -7\n")
@@ -428,7 +431,7 @@ def test_a_home_on_a_path_of_200_characters_works(home: Path, no_strays: None, m
 
 
 @pytest.mark.parametrize("kind", ["file", "open", "dangling"])
-def test_a_home_that_cannot_be_one_is_refused(home: Path, kind: str):
+def test_file_open_folder_or_dangling_link_is_refused_as_home(home: Path, kind: str):
     folder = home.parent / "other"
     if kind == "file":
         folder.write_text("")
@@ -447,8 +450,8 @@ def test_a_home_that_cannot_be_one_is_refused(home: Path, kind: str):
 # another user
 
 
-#: A command as another user, whether that one can read this code or not: everything is loaded before.
-TURNCOAT = """
+#: Runs a command as another user. All modules are imported first, because that user may be unable to read them.
+SWITCH_USER = """
 import email.parser, importlib.metadata, os, pkgutil, sys
 root, uid, gid, *words = sys.argv[1:]
 sys.path.append(root)
@@ -465,23 +468,23 @@ sys.exit(backburner.supervisor.cli.main())
 """
 
 
-def stranger() -> tuple[int, int]:
+def other_user() -> tuple[int, int]:
     found = pwd.getpwnam("nobody")
     return found.pw_uid, found.pw_gid
 
 
-def as_stranger(instance: Instance, *words: str) -> subprocess.CompletedProcess[str]:
-    who = [str(IMPORT_ROOT), *map(str, stranger()), "--home", str(instance.folder)]
-    command = [sys.executable, "-P", "-c", TURNCOAT, *who, *words]
+def run_as_other_user(instance: Instance, *words: str) -> subprocess.CompletedProcess[str]:
+    user = [str(IMPORT_ROOT), *map(str, other_user())]
+    command = [sys.executable, "-P", "-c", SWITCH_USER, *user, "--home", str(instance.folder), *words]
     return subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=50, check=False)
 
 
-@ROOT
+@as_root
 def test_a_home_that_belongs_to_another_user_is_refused(live: Instance):
-    """Not even root works in somebody else's home: what it makes there would be root's."""
+    """Not even root works in another user's home, because the files that it creates there would belong to root."""
     other = live.folder.parent / "other"
     other.mkdir(0o700)
-    os.chown(other, *stranger())
+    os.chown(other, *other_user())
     for words in (("up",), ("up", "--detach"), ("launch", "--", "true"), ("run", "--", "true")):
         done = Instance(other).run(*words)
         assert done.returncode == 100, (words, done)
@@ -491,16 +494,16 @@ def test_a_home_that_belongs_to_another_user_is_refused(live: Instance):
     assert live.result("true").status == "completed"
 
 
-@ROOT
+@as_root
 @pytest.mark.parametrize("mode", [0o700, 0o755], ids=["closed", "readable"])
-def test_another_users_commands_find_the_door_closed(live: Instance, mode: int):
+def test_commands_of_another_user_are_refused(live: Instance, mode: int):
     live.launch("true", delayMs=600_000)
     live.folder.parent.chmod(0o755)
     live.folder.chmod(mode)
     before = live.check("list", "--json")
     words = ("list", "status", "flush", "reload", "down")
     for command in (("launch", "--", "true"), ("cancel", "-"), *((word,) for word in words)):
-        done = as_stranger(live, *command)
+        done = run_as_other_user(live, *command)
         assert done.returncode in (100, 111), (command, done)
         assert str(live.folder) in done.stderr
         assert "Traceback" not in done.stderr
@@ -508,12 +511,12 @@ def test_another_users_commands_find_the_door_closed(live: Instance, mode: int):
     assert live.result("true").status == "completed"
 
 
-@ROOT
+@as_root
 def test_another_user_may_not_connect_to_the_bus(live: Instance):
     live.folder.chmod(0o755)
     live.folder.parent.chmod(0o755)
     (live.folder / "bus.sock").chmod(0o666)
-    uid, gid = stranger()
+    uid, gid = other_user()
     script = (
         "import os, socket, sys\n"
         "bus = socket.socket(socket.AF_UNIX)\n"
@@ -533,11 +536,11 @@ def test_another_user_may_not_connect_to_the_bus(live: Instance):
     assert live.result("true").status == "completed"
 
 
-@ROOT
-def test_a_configuration_of_another_users_is_refused(instance: Instance):
+@as_root
+def test_configuration_that_another_user_can_write_is_refused(instance: Instance):
     file = instance.folder / "config.toml"
     file.write_text(as_toml({"max_workers": 3}))
-    os.chown(file, *stranger())
+    os.chown(file, *other_user())
     for words in (("up",), ("config", "check"), ("launch", "--", "true")):
         done = instance.run(*words)
         assert done.returncode == 100, done
@@ -547,13 +550,13 @@ def test_a_configuration_of_another_users_is_refused(instance: Instance):
     assert instance.run("up").returncode == 100
 
 
-# what is no database
+# files that are not a database
 
 
-def test_a_file_that_is_no_database_is_refused_and_kept(instance: Instance):
+def test_file_that_is_not_a_database_is_refused_and_kept(instance: Instance):
     instance.launch("true")
     instance.close_database()
-    rubbish = b"not a database, but not nothing either" * 1000
+    rubbish = b"these bytes are not a database" * 1000
     for path in instance.folder.glob("backburner.db*"):
         path.unlink()
     instance.home.database.write_bytes(rubbish)
@@ -569,19 +572,15 @@ def test_a_file_that_is_no_database_is_refused_and_kept(instance: Instance):
 def test_a_newer_database_is_refused_and_kept(instance: Instance):
     instance.launch("true")
     instance.close_database()
-    import sqlite3
-
-    connection = sqlite3.connect(instance.home.database)
-    connection.execute("PRAGMA user_version = 999")
-    connection.close()
+    with closing(sqlite3.connect(instance.home.database)) as connection:
+        connection.execute("PRAGMA user_version = 999")
     for words in (("up",), ("list",), ("launch", "--", "true")):
         done = instance.run(*words)
         assert done.returncode == 100
         assert "999" in done.stderr
 
 
-def test_a_killed_reader_of_events_costs_nobody_anything(unharmed: Instance):
-    """A client that is killed in the middle of what it is told."""
+def test_killed_listener_does_not_affect_others(unharmed: Instance):
     command = program("--home", str(unharmed.folder), "listen", "--parent", "*", "--after", "0")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

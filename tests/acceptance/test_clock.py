@@ -1,4 +1,4 @@
-"""Somebody sets the clock, the machine sleeps, or it is booted anew: nothing becomes stale, early or stuck."""
+"""No task becomes stale, early or stuck when the clock is set, the machine is suspended, or it boots again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sqlite3
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -29,8 +29,8 @@ HOUR = 3_600_000
 COMPILER = shutil.which("cc")
 
 
-class Warp:
-    """The clocks of the processes that are started from now on."""
+class FakeClock:
+    """Set the clocks of the processes that are started from now on."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -42,8 +42,8 @@ class Warp:
         self._wall += milliseconds
         self._write()
 
-    def sleep(self, milliseconds: int) -> None:
-        """Have the machine have slept."""
+    def suspend(self, milliseconds: int) -> None:
+        """Add time during which the machine was suspended."""
         self._slept += milliseconds
         self._write()
 
@@ -54,118 +54,120 @@ class Warp:
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What shows other clocks to the processes that load it."""
+    """Compile the library that fakes the clocks of the processes that load it."""
     if COMPILER is None or sys.platform != "linux":
-        pytest.skip("there is no compiler for what shows other clocks")
-    path = tmp_path_factory.mktemp("warp") / "warp.so"
+        pytest.skip("no compiler for the library that fakes clocks")
+    path = tmp_path_factory.mktemp("fake-clock") / "fake-clock.so"
     source = ROOT / "tests" / "helpers" / "fake_clock.c"
     subprocess.run([COMPILER, "-shared", "-fPIC", "-O1", "-o", str(path), str(source)], check=True)
     return path
 
 
 @pytest.fixture
-def warp(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Warp:
-    warp = Warp(tmp_path / "warp")
+def fake_clock(library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeClock:
+    fake_clock = FakeClock(tmp_path / "fake-clock")
     monkeypatch.setenv("LD_PRELOAD", str(library))
-    monkeypatch.setenv("WARP", str(tmp_path / "warp"))
-    return warp
+    monkeypatch.setenv("FAKE_CLOCK", str(tmp_path / "fake-clock"))
+    return fake_clock
 
 
 @pytest.fixture
-def warped(warp: Warp, instance: Instance) -> Iterator[Instance]:
-    """A supervisor that goes by clocks that a test sets. All that reads the time is started as a command."""
+def on_fake_clock(fake_clock: FakeClock, instance: Instance) -> Iterator[Instance]:
+    """Start a supervisor whose clocks the test sets. Times are read by commands, whose clocks are the same."""
     instance.up(**BRISK, polling_interval_ms=50, stale_timeout_ms=600_000, max_queue_wait_s=600)
     yield instance
-    warp.set(0)
+    fake_clock.set(0)
 
 
 def launched(instance: Instance, *words: str) -> str:
     return instance.check("launch", *words).strip()
 
 
-def seen(instance: Instance, warp: Callable[[], object]) -> None:
-    """Do something to the clock, and have the supervisor see it."""
-    warp()
-    eventually(lambda: "the wall clock was set by" in instance.home.log.read_text(), TIMEOUT, "the step to be seen")
+def wait_for_step(instance: Instance) -> None:
+    """Wait until the supervisor has noticed that the clock was set."""
+    eventually(lambda: "the wall clock was set by" in instance.home.log.read_text(), TIMEOUT, "the step to be noticed")
 
 
-# somebody sets it
+# a clock that is set
 
 
-def test_the_clock_is_set_back_and_a_delay_is_no_longer_for_it(warped: Instance, warp: Warp):
-    id = launched(warped, "--delay", "1.5", "--", "true")
-    chain = launched(warped, "--delay", "1", "--after", id, "--", "true")
-    seen(warped, lambda: warp.set(-HOUR))
-    assert warped.until(id).status == "completed"
-    assert warped.until(chain).status == "completed"
+def test_delay_is_not_extended_when_the_clock_is_set_back(on_fake_clock: Instance, fake_clock: FakeClock):
+    id = launched(on_fake_clock, "--delay", "1.5", "--", "true")
+    chain = launched(on_fake_clock, "--delay", "1", "--after", id, "--", "true")
+    fake_clock.set(-HOUR)
+    wait_for_step(on_fake_clock)
+    assert on_fake_clock.until(id).status == "completed"
+    assert on_fake_clock.until(chain).status == "completed"
 
 
-def test_the_clock_is_set_back_and_a_retry_comes_when_it_should(warp: Warp, instance: Instance, tmp_path: Path):
+def test_retry_is_not_postponed_when_the_clock_is_set_back(fake_clock: FakeClock, instance: Instance, tmp_path: Path):
     instance.up(**{**BRISK, "retry_base_ms": 4000})
     script = f"test -e {tmp_path}/go"
     id = launched(instance, "--retries", "3", "--", "sh", "-c", script)
     instance.until(id, "pending")
     eventually(lambda: instance.task(id).attempt == 1 and instance.task(id).status == "pending", TIMEOUT)
     (tmp_path / "go").touch()
-    seen(instance, lambda: warp.set(-HOUR))
+    fake_clock.set(-HOUR)
+    wait_for_step(instance)
     assert instance.until(id).status == "completed"
 
 
-def test_the_clock_is_set_forward_and_nothing_comes_early_or_is_too_old(warped: Instance, warp: Warp):
-    delayed = launched(warped, "--delay", "10m", "--", "true")
-    warped.check("pause", "quiet")
-    waiting = launched(warped, "--key", "quiet", "--", "true")
-    outside = warped.launch(agent="external", prompt="x", timeoutMs=600_000)
-    running = launched(warped, "--timeout", "10m", "--", *FOREVER)
-    warped.pid(running)
-    warped.until(outside, "running")
-    seen(warped, lambda: warp.set(1000 * HOUR))
-    assert warped.until(launched(warped, "--", "true")).status == "completed"
-    tasks = {task["id"]: task for task in json.loads(warped.check("list", "--json"))}
-    assert [tasks[id]["status"] for id in (delayed, waiting, outside, running)] == [
+def test_nothing_starts_early_or_expires_when_the_clock_is_set_forward(on_fake_clock: Instance, fake_clock: FakeClock):
+    delayed = launched(on_fake_clock, "--delay", "10m", "--", "true")
+    on_fake_clock.check("pause", "quiet")
+    waiting = launched(on_fake_clock, "--key", "quiet", "--", "true")
+    external = on_fake_clock.launch(agent="external", prompt="x", timeoutMs=600_000)
+    running = launched(on_fake_clock, "--timeout", "10m", "--", *FOREVER)
+    on_fake_clock.pid(running)
+    on_fake_clock.until(external, "running")
+    fake_clock.set(1000 * HOUR)
+    wait_for_step(on_fake_clock)
+    assert on_fake_clock.until(launched(on_fake_clock, "--", "true")).status == "completed"
+    tasks = {task["id"]: task for task in json.loads(on_fake_clock.check("list", "--json"))}
+    assert [tasks[id]["status"] for id in (delayed, waiting, external, running)] == [
         *("pending", "pending", "running", "running")
     ]
     assert tasks[delayed]["waitingFor"] == "delay"
     assert clock.parse(tasks[delayed]["notBefore"]) - clock.now() > 1000 * HOUR
-    warped.check("resume", "quiet")
-    assert warped.until(waiting).status == "completed"
-    assert [event for event in warped.events() if event["type"] == "background_task_stale"] == []
+    on_fake_clock.check("resume", "quiet")
+    assert on_fake_clock.until(waiting).status == "completed"
+    assert [event for event in on_fake_clock.events() if event["type"] == "background_task_stale"] == []
 
 
-def test_what_was_launched_after_the_clock_was_set_is_not_moved_with_it(warped: Instance, warp: Warp):
-    warp.set(-HOUR)
-    id = launched(warped, "--delay", "10m", "--", "true")
-    seen(warped, lambda: None)
-    assert warped.until(launched(warped, "--", "true")).status == "completed"
-    left = clock.parse(json.loads(warped.check("show", "--json", id))["notBefore"]) + HOUR - clock.now()
+def test_delay_of_a_task_launched_after_a_clock_step_is_not_moved(on_fake_clock: Instance, fake_clock: FakeClock):
+    fake_clock.set(-HOUR)
+    id = launched(on_fake_clock, "--delay", "10m", "--", "true")
+    wait_for_step(on_fake_clock)
+    assert on_fake_clock.until(launched(on_fake_clock, "--", "true")).status == "completed"
+    left = clock.parse(json.loads(on_fake_clock.check("show", "--json", id))["notBefore"]) + HOUR - clock.now()
     assert 0 < left < 600_000
-    assert warped.task(id).status == "pending"
+    assert on_fake_clock.task(id).status == "pending"
 
 
-# the machine sleeps
+# a suspended machine
 
 
-def test_a_night_asleep_uses_up_nobodys_patience(warped: Instance, warp: Warp):
-    timed = launched(warped, "--timeout", "10m", "--", *FOREVER)
-    silent = launched(warped, "--", *FOREVER)
-    delayed = launched(warped, "--delay", "1h", "--", "echo", "good", "morning")
-    worker, supervisor = warped.worker_of(silent), warped.pid_of("supervisor")
-    warped.pid(timed)
-    warp.sleep(8 * HOUR)
-    assert warped.until(delayed).result == "good morning"  # its hour is over
-    assert "the wall clock was set" not in warped.home.log.read_text()
-    assert (warped.task(timed).status, warped.task(silent).status) == ("running", "running")
-    assert (warped.worker_of(silent), warped.pid_of("supervisor")) == (worker, supervisor)
-    assert [event for event in warped.events() if event["type"] == "background_task_stale"] == []
-    warped.check("cancel", timed)
-    assert warped.task(timed).status == "cancelled"
+def test_suspended_machine_causes_no_timeout_and_no_stale_task(on_fake_clock: Instance, fake_clock: FakeClock):
+    timed = launched(on_fake_clock, "--timeout", "10m", "--", *FOREVER)
+    silent = launched(on_fake_clock, "--", *FOREVER)
+    delayed = launched(on_fake_clock, "--delay", "1h", "--", "echo", "good", "morning")
+    worker, supervisor = on_fake_clock.worker_of(silent), on_fake_clock.pid_of("supervisor")
+    on_fake_clock.pid(timed)
+    fake_clock.suspend(8 * HOUR)
+    assert on_fake_clock.until(delayed).result == "good morning"  # the machine was suspended for longer
+    assert "the wall clock was set" not in on_fake_clock.home.log.read_text()
+    assert (on_fake_clock.task(timed).status, on_fake_clock.task(silent).status) == ("running", "running")
+    assert (on_fake_clock.worker_of(silent), on_fake_clock.pid_of("supervisor")) == (worker, supervisor)
+    assert [event for event in on_fake_clock.events() if event["type"] == "background_task_stale"] == []
+    on_fake_clock.check("cancel", timed)
+    assert on_fake_clock.task(timed).status == "cancelled"
 
 
-# it is booted anew
+# a new boot
 
 
 def reboot(instance: Instance) -> None:
-    """Kill everything at once, and have all that is written be of a boot before this one."""
+    """Kill everything at once, and have the database say that all of it belongs to an earlier boot."""
     pids = [instance.pid_of(role) for role in ("supervisor", "forkServer", "flusher")]
     pids += [one["pid"] for one in instance.status()["workers"]]
     pids += [task.pid for task in instance.queue.whole(Filter(limit=None)) if task.pid]
@@ -177,23 +179,23 @@ def reboot(instance: Instance) -> None:
         raw.execute("UPDATE processes SET boot = 'the boot before', pid = ?", (os.getpid(),))
 
 
-def test_a_new_boot_buries_what_ran_keeps_what_waits_and_repeats_no_number(instance: Instance):
+def test_new_boot_rescues_running_tasks_keeps_pending_ones_and_repeats_no_number(instance: Instance):
     instance.up(**BRISK, default_concurrency=2)
     (instance.folder / "config.toml").write_text(as_toml(BRISK))
     lost = instance.launch_sleeper(parentSessionId="p", concurrencyKey="one")
-    again = instance.launch_sleeper(retries=1, concurrencyKey="two")
-    outside = instance.launch(agent="external", prompt="x")
-    instance.until(outside, "running")
+    retried = instance.launch_sleeper(retries=1, concurrencyKey="two")
+    external = instance.launch(agent="external", prompt="x")
+    instance.until(external, "running")
     delayed = instance.launch("echo", "hi", delayMs=1500)
     after = instance.launch("true", afterAny=[lost])
     seq, claim = instance.events()[-1]["seq"], claims(instance)
     reboot(instance)
     instance.up(**BRISK)
     assert instance.until(lost).error_kind == "lost"
-    eventually(lambda: instance.task(again).attempt == 2, TIMEOUT, "another try")
+    eventually(lambda: instance.task(retried).attempt == 2, TIMEOUT, "another attempt")
     assert instance.until(delayed).result == "hi"
     assert instance.until(after).status == "completed"
-    assert instance.task(outside).status == "running"
+    assert instance.task(external).status == "running"
     assert instance.batches("p", 1)[0]["allComplete"] is True
     new = [event["seq"] for event in instance.events() if event["seq"] > seq]
     assert min(new) > seq + JUMP // 2

@@ -1,4 +1,4 @@
-/* Fake clocks for the processes of a test. Preloaded, it adds the numbers in the file WARP to the kernel's clocks.
+/* Fake clocks for the processes of a test. Preloaded, it adds the numbers in the file FAKE_CLOCK to the kernel's clocks.
    They are two 64-bit numbers of milliseconds: the step of the wall clock, and the time that the machine was suspended. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -10,16 +10,16 @@
 #include <time.h>
 #include <unistd.h>
 
-static volatile int64_t *warp;
+static volatile int64_t *offsets;
 
 static void __attribute__((constructor)) find(void) {
-    const char *path = getenv("WARP");
+    const char *path = getenv("FAKE_CLOCK");
     int file = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
     if (file < 0)
         return;
-    void *found = mmap(0, 2 * sizeof *warp, PROT_READ, MAP_SHARED, file, 0);
+    void *found = mmap(0, 2 * sizeof *offsets, PROT_READ, MAP_SHARED, file, 0);
     if (found != MAP_FAILED)
-        warp = found;
+        offsets = found;
     close(file);
 }
 
@@ -35,10 +35,10 @@ static void add(struct timespec *time, int64_t milliseconds) {
 
 int clock_gettime(clockid_t clock, struct timespec *time) {
     int failed = syscall(SYS_clock_gettime, clock, time);
-    if (!failed && warp && clock == CLOCK_REALTIME)
-        add(time, warp[0] + warp[1]);
-    if (!failed && warp && clock == CLOCK_BOOTTIME)
-        add(time, warp[1]);
+    if (!failed && offsets && clock == CLOCK_REALTIME)
+        add(time, offsets[0] + offsets[1]);
+    if (!failed && offsets && clock == CLOCK_BOOTTIME)
+        add(time, offsets[1]);
     return failed;
 }
 
