@@ -12,7 +12,7 @@ import pytest
 
 import backburner as package
 from backburner.ipc import errors
-from backburner.ipc.bus.handlers import PARAMETERS
+from backburner.ipc.bus.protocol import PARAMETERS
 from backburner.ipc.config.agents import AGENT_FIELDS
 from backburner.ipc.config.presets import presets
 from backburner.ipc.config.settings import BackgroundConfig

@@ -19,23 +19,20 @@ from ..errors import BackburnerError, HeldByWorker, NotFound, Temporary
 from ..home import Home
 from ..machine.distribution import version
 from ..model.event import Line
-from ..model.launch import LAUNCH, LONGEST, LaunchInput
-from ..model.task import TAGS, Task, TaskStatus
+from ..model.launch import LaunchInput
+from ..model.task import Task, TaskStatus
 from ..store.events import ROOM
 from ..store.publication import TIMEOUT
 from ..store.queue import Queue
 from ..store.sessions import adopt
 from ..store.tasks import Stream
 from ..store.values import Filter
-from ..validation import Flag, Integer, ListOf, Nullable, OneOf, Record, Text
 from .connection import Call
-from .server import ACK, LATER, SUBSCRIBE, UNSUBSCRIBE, Method
+from .protocol import PARAMETERS, PROTOCOL
+from .server import LATER, Method
 
-PROTOCOL = 1
-
-#: The bytes of output that one answer brings, unless asked for more or fewer, and at most.
+#: The bytes of output that one answer brings, unless asked for more or fewer.
 PIECE = 64 * 1024
-MOST_OUTPUT = 1024 * 1024
 #: The longest character of UTF-8: less than this is never asked for, or a reader of text could not get on.
 CHARACTER = 4
 
@@ -46,65 +43,6 @@ MOST_WAITED = 100_000
 RETRY_AFTER = 0.005
 #: What says that a task does not run any more.
 STOPPED = ENDED | {"background_task_retrying"}
-
-_ID = Text(max_bytes=1024, non_empty=True)
-_NAME = Text(max_bytes=1024, non_empty=True)
-
-
-def _one(title: str, **more: Text) -> Record:
-    """The parameters of a method that is about one task."""
-    return Record(title, {"id": _ID, **more}, required=("id", *more))
-
-
-#: The parameters of every method.
-PARAMETERS: Mapping[str, Record] = {
-    "launch": LAUNCH,
-    "launchMany": Record("launchMany", {"tasks": ListOf(LAUNCH)}, required=("tasks",)),
-    "get": _one("get"),
-    "list": Record(
-        "list",
-        {
-            "status": Nullable(OneOf(*TaskStatus)),
-            "parentSessionId": Nullable(_NAME),
-            "model": Nullable(_NAME),
-            "tags": Nullable(TAGS),
-            "limit": Nullable(Integer(1, 1000)),
-            "cursor": Nullable(Text(pattern="[0-9]{1,18}", expected="the `next` of the page before")),
-        },
-    ),
-    "wait": Record(
-        "wait",
-        {
-            "ids": Nullable(ListOf(_ID)),
-            "parentSessionId": Nullable(_NAME),
-            "any": Nullable(Flag()),
-            "timeoutMs": Nullable(Integer(0, LONGEST)),
-        },
-    ),
-    "cancel": _one("cancel"),
-    "retry": _one("retry"),
-    "complete": Record("complete", {"id": _ID, "result": Nullable(Text())}, required=("id",)),
-    "fail": _one("fail", error=Text()),
-    "progress": _one("progress", text=Text()),
-    "output": Record(
-        "output",
-        {
-            "id": _ID,
-            "stream": Nullable(OneOf("stdout", "stderr")),
-            "offset": Nullable(Integer(0)),
-            "limit": Nullable(Integer(1, MOST_OUTPUT)),
-            "encoding": Nullable(OneOf("utf-8", "base64")),
-        },
-        required=("id",),
-    ),
-    "subscribe": SUBSCRIBE,
-    "unsubscribe": UNSUBSCRIBE,
-    "ack": ACK,
-    "adopt": Record("adopt", {"from": _NAME, "to": _NAME}, required=("from", "to")),
-    "flush": Record("flush", {"parentSessionId": Nullable(_NAME)}),
-    "status": Record("status", {}),
-    "ping": Record("ping", {}),
-}
 
 
 class Surroundings(NamedTuple):

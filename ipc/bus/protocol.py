@@ -6,10 +6,90 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.settings import CONFIG
-from ..model.launch import LAUNCH
-from ..model.task import BRIEF_LIMIT, ERROR_KINDS, ID, INPUTS, TASK_SPECS, TaskStatus
+from ..model.event import TYPES
+from ..model.launch import LAUNCH, LONGEST
+from ..model.task import BRIEF_LIMIT, ERROR_KINDS, ID, INPUTS, TAGS, TASK_SPECS, TaskStatus
 from ..validation import DIALECT, Flag, Integer, ListOf, Nullable, OneOf, Record, Shape, Text
-from .handlers import PARAMETERS
+
+#: The version of the protocol, as `ping` returns it.
+PROTOCOL = 1
+
+#: The most bytes of output that one answer brings.
+MOST_OUTPUT = 1024 * 1024
+
+_ID = Text(max_bytes=1024, non_empty=True)
+_NAME = Text(max_bytes=1024, non_empty=True)
+
+
+def _one(title: str, **more: Text) -> Record:
+    """The parameters of a method that is about one task."""
+    return Record(title, {"id": _ID, **more}, required=("id", *more))
+
+
+#: The parameters of every method.
+PARAMETERS: Mapping[str, Record] = {
+    "launch": LAUNCH,
+    "launchMany": Record("launchMany", {"tasks": ListOf(LAUNCH)}, required=("tasks",)),
+    "get": _one("get"),
+    "list": Record(
+        "list",
+        {
+            "status": Nullable(OneOf(*TaskStatus)),
+            "parentSessionId": Nullable(_NAME),
+            "model": Nullable(_NAME),
+            "tags": Nullable(TAGS),
+            "limit": Nullable(Integer(1, 1000)),
+            "cursor": Nullable(Text(pattern="[0-9]{1,18}", expected="the `next` of the page before")),
+        },
+    ),
+    "wait": Record(
+        "wait",
+        {
+            "ids": Nullable(ListOf(_ID)),
+            "parentSessionId": Nullable(_NAME),
+            "any": Nullable(Flag()),
+            "timeoutMs": Nullable(Integer(0, LONGEST)),
+        },
+    ),
+    "cancel": _one("cancel"),
+    "retry": _one("retry"),
+    "complete": Record("complete", {"id": _ID, "result": Nullable(Text())}, required=("id",)),
+    "fail": _one("fail", error=Text()),
+    "progress": _one("progress", text=Text()),
+    "output": Record(
+        "output",
+        {
+            "id": _ID,
+            "stream": Nullable(OneOf("stdout", "stderr")),
+            "offset": Nullable(Integer(0)),
+            "limit": Nullable(Integer(1, MOST_OUTPUT)),
+            "encoding": Nullable(OneOf("utf-8", "base64")),
+        },
+        required=("id",),
+    ),
+    "subscribe": Record(
+        "subscribe",
+        {
+            "parentSessionId": _NAME,
+            "after": Nullable(Integer(0)),
+            "types": Nullable(ListOf(OneOf(*TYPES))),
+            "consumer": Nullable(_NAME),
+        },
+        required=("parentSessionId",),
+    ),
+    "unsubscribe": Record(
+        "unsubscribe", {"parentSessionId": _NAME, "consumer": Nullable(_NAME)}, required=("parentSessionId",)
+    ),
+    "ack": Record(
+        "ack",
+        {"parentSessionId": _NAME, "seq": Integer(0), "consumer": Nullable(_NAME)},
+        required=("parentSessionId", "seq"),
+    ),
+    "adopt": Record("adopt", {"from": _NAME, "to": _NAME}, required=("from", "to")),
+    "flush": Record("flush", {"parentSessionId": Nullable(_NAME)}),
+    "status": Record("status", {}),
+    "ping": Record("ping", {}),
+}
 
 SEQ = Integer(0)
 COUNT = Integer(0)
@@ -112,7 +192,7 @@ RESULTS: Mapping[str, Record] = {
     "adopt": _answer("adopt", tasks=COUNT, notices=COUNT),
     "flush": _answer("flush"),
     "subscribe": _answer("subscribe", seq=SEQ, log=Text()),
-    "ping": _answer("ping", version=Text(), protocol=Integer(1, 1), home=Text(), pid=Integer(1)),
+    "ping": _answer("ping", version=Text(), protocol=Integer(PROTOCOL, PROTOCOL), home=Text(), pid=Integer(1)),
     "status": STATUS_DOCUMENT,
 }
 

@@ -19,12 +19,13 @@ from .. import clock
 from ..errors import BackburnerError, InvalidInput, OverCap, Temporary
 from ..failpoints import failpoint
 from ..home import Home
-from ..model.event import TYPES, Line
+from ..model.event import Line
 from ..store.interface import EventStore
-from ..validation import Integer, ListOf, Nullable, OneOf, Record, Text
+from ..validation import Record
 from . import jsonrpc
 from .connection import EVERYONE, LOW, Call, Connection, Subscription
 from .jsonrpc import Request, RpcError
+from .protocol import PARAMETERS
 
 #: Events read from the log at a time, and how often for one client before the others have their turn.
 PAGE = 64
@@ -51,28 +52,6 @@ class Method(NamedTuple):
 
 #: What a handler returns that will answer its call later.
 LATER: Final = object()
-
-
-_NAME = Text(max_bytes=1024, non_empty=True)
-
-SUBSCRIBE = Record(
-    "subscribe",
-    {
-        "parentSessionId": _NAME,
-        "after": Nullable(Integer(0)),
-        "types": Nullable(ListOf(OneOf(*TYPES))),
-        "consumer": Nullable(_NAME),
-    },
-    required=("parentSessionId",),
-)
-UNSUBSCRIBE = Record(
-    "unsubscribe", {"parentSessionId": _NAME, "consumer": Nullable(_NAME)}, required=("parentSessionId",)
-)
-ACK = Record(
-    "ack",
-    {"parentSessionId": _NAME, "seq": Integer(0), "consumer": Nullable(_NAME)},
-    required=("parentSessionId", "seq"),
-)
 
 
 class Bus:
@@ -183,9 +162,9 @@ class Bus:
 
     def _own_methods(self) -> dict[str, Method]:
         return {
-            "subscribe": Method(SUBSCRIBE, self._subscribe),
-            "unsubscribe": Method(UNSUBSCRIBE, self._unsubscribe),
-            "ack": Method(ACK, self._acknowledge),
+            "subscribe": Method(PARAMETERS["subscribe"], self._subscribe),
+            "unsubscribe": Method(PARAMETERS["unsubscribe"], self._unsubscribe),
+            "ack": Method(PARAMETERS["ack"], self._acknowledge),
         }
 
     def _run(self, request: Request, call: Call) -> object:

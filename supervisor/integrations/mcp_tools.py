@@ -16,7 +16,7 @@ from ...ipc.api import control
 from ...ipc.api.waiting import wait_until_gone
 from ...ipc.backoff import Backoff
 from ...ipc.bus.client import EVERYONE, Client
-from ...ipc.bus.handlers import PARAMETERS
+from ...ipc.bus.protocol import PARAMETERS
 from ...ipc.config.environment import captured
 from ...ipc.config.files import load, read
 from ...ipc.config.settings import BackgroundConfig

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from backburner.ipc.bus import handlers
-from backburner.ipc.bus.handlers import PARAMETERS, Methods, Surroundings, _decoded
+from backburner.ipc.bus.handlers import Methods, Surroundings, _decoded
+from backburner.ipc.bus.protocol import PARAMETERS
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot

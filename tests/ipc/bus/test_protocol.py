@@ -8,8 +8,16 @@ from typing import Any
 import pytest
 
 from backburner.ipc import clock
-from backburner.ipc.bus.handlers import PARAMETERS
-from backburner.ipc.bus.protocol import BRIEF_TASK, EVENTS, LAUNCHED, RESULTS, STATUS_DOCUMENT, TASK, document
+from backburner.ipc.bus.protocol import (
+    BRIEF_TASK,
+    EVENTS,
+    LAUNCHED,
+    PARAMETERS,
+    RESULTS,
+    STATUS_DOCUMENT,
+    TASK,
+    document,
+)
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
