@@ -1,4 +1,4 @@
-"""Delays between tries: each is longer than the last one, with jitter where many processes may retry at once."""
+"""Delays between tries. They grow, and have jitter where many processes may retry at the same time."""
 
 from __future__ import annotations
 
@@ -6,22 +6,22 @@ import os
 
 from . import clock
 
-#: Seconds between the first two tries to reach a process that is about to listen, and the most between any two.
+#: Seconds between tries to connect to a process that is starting: the first and the longest delay.
 FIRST_DELAY, LONGEST_DELAY = 0.02, 0.25
 
-#: The same for a process that is started again when it has died.
+#: Seconds before a process that has died is started again: the first and the longest delay.
 FIRST_RESTART, LONGEST_RESTART = 0.05, 10.0
 
 #: Steps after which delays no longer grow, so that no number overflows.
 MAX_STEPS = 60
 
-#: The range of the random number that a delay is multiplied by.
+#: Each delay is multiplied by a random number from such a range.
 NO_JITTER = (1.0, 1.0)
 FULL_JITTER = (0.0, 1.0)
 
 
 class Backoff:
-    """Delays in seconds, or in any other unit: they grow by `factor` from `first` to `longest`."""
+    """Delays that grow by `factor` from `first` to `longest`, in seconds or any other unit."""
 
     def __init__(
         self,
@@ -40,34 +40,34 @@ class Backoff:
         return delay
 
     def reset(self) -> None:
-        """Start over with the first delay: a try has succeeded."""
+        """Start over with the first delay, after a try has succeeded."""
         self._step = 0
 
     def delay(self, step: int) -> float:
-        """Return the delay that follows `step` others; `next_delay` is not affected."""
+        """Return the delay that follows `step` others. This does not affect `next_delay`."""
         delay = min(self._longest, self._first * self._factor ** min(step, MAX_STEPS))
         low, high = self._jitter
         return delay if low == high else delay * (low + (high - low) * _random())
 
 
 class RestartTimer:
-    """Decides when a process that may die at once is started again."""
+    """Decides when a process is started again that may die as soon as it starts."""
 
     def __init__(self) -> None:
         self._backoff = Backoff(FIRST_RESTART, LONGEST_RESTART)
         self._due = 0.0
 
     def is_due(self) -> bool:
-        """Return True if it may be started now."""
+        """Return True if the process may be started now."""
         return clock.monotonic() >= self._due
 
     def rest(self) -> float:
-        """Return the seconds until it may be started; infinity if it may be now, and there is nothing to wait for."""
+        """Return the seconds until the process may be started, or infinity if there is nothing to wait for."""
         rest = self._due - clock.monotonic()
         return rest if rest > 0 else float("inf")
 
     def note_start(self) -> None:
-        """Put off the next start; for longer each time, unless the process has lived for a while."""
+        """Delay the next start, each time for longer, unless the process has lived for a while."""
         now = clock.monotonic()
         if now - self._due > LONGEST_RESTART:
             self._backoff.reset()
@@ -75,5 +75,5 @@ class RestartTimer:
 
 
 def _random() -> float:
-    """Return a random number from 0 to 1. The module `random` would take longer to import than a launch may."""
+    """Return a random number from 0 to 1. Importing `random` would take longer than a whole launch may."""
     return int.from_bytes(os.urandom(4)) / 2**32

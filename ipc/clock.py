@@ -1,4 +1,4 @@
-"""The only place that asks the time."""
+"""The clocks. No other module asks for the time."""
 
 from __future__ import annotations
 
@@ -7,53 +7,53 @@ import select
 import time
 from datetime import UTC, datetime, timedelta
 
-#: What runs on while the machine sleeps: on Linux a clock of its own, on macOS the one by that name.
-_RUNS_ON = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+#: The clock that counts while the machine sleeps. On macOS CLOCK_MONOTONIC does, on Linux only CLOCK_BOOTTIME.
+_CLOCK_WITH_SLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
 
 def monotonic() -> float:
-    """Seconds from an arbitrary start, never set back; while the machine sleeps they stand still: no patience ends."""
+    """Return seconds since an arbitrary start. They never go back, and stand still while the machine sleeps."""
     return time.monotonic()
 
 
-def passed() -> float:
-    """As `monotonic`, but with the time that the machine slept."""
-    return time.clock_gettime(_RUNS_ON)
+def monotonic_with_sleep() -> float:
+    """Return seconds like `monotonic`, but count the time that the machine slept."""
+    return time.clock_gettime(_CLOCK_WITH_SLEEP)
 
 
 def now() -> int:
-    """Milliseconds since 1970, by the wall clock."""
+    """Return milliseconds since 1970, by the wall clock."""
     return time.time_ns() // 1_000_000
 
 
 def nanoseconds() -> int:
-    """Nanoseconds since 1970, by the wall clock."""
+    """Return nanoseconds since 1970, by the wall clock."""
     return time.time_ns()
 
 
 def iso(milliseconds: int) -> str:
-    """ISO 8601, UTC, with milliseconds and `Z`."""
+    """Format milliseconds since 1970 in ISO 8601: UTC, with milliseconds and `Z`."""
     return f"{_second(milliseconds // 1000)}.{milliseconds % 1000:03d}Z"
 
 
 def parse(text: str) -> int:
-    """Milliseconds since 1970 of an ISO 8601 time. Raises ValueError."""
+    """Return the milliseconds since 1970 of a time in ISO 8601. Raises ValueError."""
     stamp = datetime.fromisoformat(text)
     return round((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def to_datetime(milliseconds: int) -> datetime:
-    """An aware datetime of milliseconds since 1970."""
+    """Return milliseconds since 1970 as an aware datetime."""
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
-@functools.lru_cache(maxsize=256)  # what is told together happened together
+@functools.lru_cache(maxsize=256)  # events that are read together happened in the same few seconds
 def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def nap(seconds: float) -> None:
-    """Rest between two tries at a thing that cannot be waited for (a file lock with a deadline)."""
+    """Pause between two checks of a condition that cannot be waited for, such as a file lock with a deadline."""
     select.select([], [], [], seconds)

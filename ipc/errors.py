@@ -1,4 +1,4 @@
-"""Every way in which backburner refuses or fails, and what it means to a shell and to the socket."""
+"""The errors of backburner, with their exit codes and their JSON-RPC error codes."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import errno
 class BackburnerError(Exception):
     """Something went wrong."""
 
-    #: What the command line exits with.
+    #: The exit code of the command line.
     exit_code = 1
     #: The JSON-RPC error code on the socket.
     rpc_code = -32603
-    #: The input field that is to blame, where one is.
+    #: The input field that caused the error, if one did.
     field: str | None = None
 
     def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
-        """Take a sentence for the reader; without one, the class says its own."""
+        """Take the message for the user. The default is the first line of the class's docstring."""
         super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
         self.field = field or self.field
 
@@ -110,7 +110,7 @@ class HeldByWorker(Temporary):
 
 
 class Unsynced(Temporary):
-    """It was written, but the disk did not confirm it: whether it outlives a power loss is not known."""
+    """The change was written, but the disk did not confirm it. It may not survive a power loss."""
 
 
 class GateBusy(Temporary):
@@ -122,5 +122,5 @@ class Disconnected(Temporary):
 
 
 def is_full(error: OSError) -> bool:
-    """Whether the disk is full, or the user's share of it: this may work later."""
+    """Return True if the disk or the user's quota is full. The same operation may succeed later."""
     return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -1,8 +1,8 @@
-"""Names for the places where a process does what others see: commits, starts, signals, sends, renames, unlinks.
+"""Named points at which a test can kill a process, to check that nothing is lost and nothing happens twice.
 
-`with failpoint("log.rename"):` around each of them is the seam at which a process can be killed exactly there, to see
-that nothing is lost and nothing happens twice. Without a watch it is one look at a global. A process that is started
-with BACKBURNER_MOMENTS=FOLDER does what the file `order` in that folder says, and notes where it has been.
+A failpoint surrounds every action that other processes can see: commits, starts, signals, sends, renames and unlinks.
+An example is `with failpoint("log.rename"):`. Without a test it costs one look at a global variable. A process started
+with BACKBURNER_MOMENTS=FOLDER follows the file `order` in that folder and records the failpoints that it reaches.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from pathlib import Path
 from types import CodeType
 from typing import Final
 
-#: The environment variable that names the folder of whoever watches.
+#: The environment variable that names the folder of the test.
 WATCH: Final = "BACKBURNER_MOMENTS"
 
 
 class _Unwatched:
-    """What surrounds a place that nobody watches."""
+    """A failpoint in a process that no test watches."""
 
     __slots__ = ()
 
@@ -32,7 +32,7 @@ class _Unwatched:
 
 
 class _Watched:
-    """What surrounds a place that is watched."""
+    """A failpoint in a process that a test watches."""
 
     __slots__ = ("_name", "_watch")
 
@@ -50,32 +50,37 @@ class _Watched:
 class Watch:
     """Follows the order in a folder.
 
-    An order is a JSON object: its `token` names the files `<token>.reached` (a line for each failpoint edge that any
-    process comes to), `<token>.count` and `<token>.killed`. The process that comes to the edge `kill` as number `nth`
-    kills itself there. An edge reads «bb-worker database.commit@Queue.settle before»: who, where, called by whom.
+    An order is a JSON object. Its `token` names three files:
+
+    - `<token>.reached` has a line for each time that a process reached an edge. An edge is one side of a failpoint.
+    - `<token>.count` has a byte for each time that a process reached the edge `kill`.
+    - `<token>.killed` has the PID of the process that was killed.
+
+    The process that reaches the edge `kill` for the `nth` time of all kills itself there. An edge reads
+    «bb-worker database.commit@Queue.settle before»: the role, the failpoint, its callers, and the side.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Watch for the orders in that folder, which exists."""
+        """Follow the orders in an existing folder."""
         self._folder = folder
         self._parent = ""
         os.register_at_fork(after_in_child=self._forked)
 
     def reached(self, name: str, edge: str) -> None:
-        """Note that this process has come here; if that is what was ordered, it ends here."""
+        """Record that this process has reached a side of a failpoint, and kill the process if that was ordered."""
         try:
             order = json.loads((self._folder / "order").read_bytes())
-        except FileNotFoundError:  # nobody wants to know
+        except FileNotFoundError:  # there is no order at the moment
             return
-        where = f"{self._who()} {name}@{'<'.join(_callers())} {edge}"
+        where = f"{self._role()} {name}@{'<'.join(_callers())} {edge}"
         token = self._folder / order["token"]
         _append(f"{token}.reached", f"{where}\n")
         if where == order.get("kill") and _append(f"{token}.count", ".") == order["nth"]:
             _append(f"{token}.killed", f"{os.getpid()}\n")
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _who(self) -> str:
-        """The role; a child that has not taken on a role of its own yet is named as its parent's child."""
+    def _role(self) -> str:
+        """Return the role of this process. A child without a role yet is named as the child of its parent."""
         name = Path("/proc/self/comm").read_text().strip()
         if not name.startswith("bb-"):
             return "command"
@@ -86,7 +91,7 @@ class Watch:
 
 
 def _append(path: str, text: str) -> int:
-    """Add to a file, in one piece; how long it is then."""
+    """Append to a file by one write. Return the length of the file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, text.encode())
@@ -96,7 +101,7 @@ def _append(path: str, text: str) -> int:
 
 
 def _callers() -> Iterator[str]:
-    """Who called the function that stands around the failpoint: the names up to the first one of another module."""
+    """Yield the callers of the function with the failpoint, up to the first one of another module."""
     place, *callers = _codes()
     for code in callers:
         yield code.co_qualname
@@ -118,5 +123,5 @@ _watch = Watch(Path(os.environ[WATCH])) if WATCH in os.environ else None
 
 
 def failpoint(name: str) -> AbstractContextManager[None]:
-    """Surround what others see. Within the program each name stands at one place."""
+    """Surround an action that other processes can see. Each name is used at one place of the program."""
     return _UNWATCHED if _watch is None else _Watched(_watch, name)

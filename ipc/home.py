@@ -1,4 +1,4 @@
-"""The folder that holds one supervisor's state: where it is, and whether it may be used."""
+"""The state directory: where it is, which files it has, and the checks before it is used."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .failpoints import failpoint
 
 NAME = ".backburner"
 
-#: Bytes of a Unix socket's path that every system takes: 104 on macOS, 108 on Linux, less one for the NUL.
+#: The longest path of a Unix socket that every system accepts, in bytes: 104 on macOS, less one for the NUL.
 SOCKET_PATH_LIMIT = 103
 
-#: File systems on which neither POSIX locks nor SQLite's shared memory can be trusted.
+#: File systems on which POSIX locks and SQLite's shared memory are not reliable.
 NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs4 cifs smb2 smb3 smbfs ncpfs afs 9p ceph glusterfs lustre fuse.sshfs afpfs webdav".split()
 )
@@ -25,67 +25,71 @@ NETWORK_FILE_SYSTEMS = frozenset(
 
 @dataclass(frozen=True)
 class Home:
-    """One home, existing or not."""
+    """A state directory, which may not exist yet."""
 
     folder: Path
 
     @classmethod
     def find(cls, explicit: str | None = None, cwd: Path | None = None) -> Home:
-        """The home that a command started in `cwd` with `--home explicit` means. Touches nothing."""
+        """Return the home of a command that was started in `cwd` with `--home explicit`. Changes nothing."""
         named = explicit or os.environ.get("BACKBURNER_HOME")
         start = cwd or Path.cwd()
         return cls(Path(os.path.abspath(start / Path(named).expanduser()) if named else _nearest(start)))
 
     @property
     def database(self) -> Path:
-        """The SQLite file."""
+        """Return the path of the SQLite file."""
         return self.folder / "backburner.db"
 
     @property
     def config(self) -> Path:
-        """The home's own configuration file."""
+        """Return the path of the home's own configuration file."""
         return self.folder / "config.toml"
 
     @property
     def log(self) -> Path:
-        """Where a detached supervisor and its children write what they have to say."""
+        """Return the path of the log of a detached supervisor and its children."""
         return self.folder / "supervisor.log"
 
     @property
     def socket(self) -> Path:
-        """The bus; its path may be too long to connect to, see `bus`."""
+        """Return the path of the bus. It may be too long to connect to: use `bus` for that."""
         return self.folder / "bus.sock"
 
     def lock(self, name: str) -> Path:
-        """The file whose kernel-held lock says that role `name` lives."""
+        """Return the path of the file that the process of a role keeps locked while it lives."""
         return self.folder / f"{name}.lock"
 
     @property
     def bus(self) -> str:
-        """A path of the bus that is short enough to connect to."""
+        """Return a path of the bus that is short enough to connect to."""
         return self.short("bus.sock")
 
     def short(self, name: str) -> str:
-        """A path of a socket in the home that is short enough to bind and to connect to."""
+        """Return a path of a socket in the home that is short enough to bind and to connect to."""
         direct = str(self.folder / name)
         if len(os.fsencode(direct)) <= SOCKET_PATH_LIMIT:
             return direct
         return str(_shortcut(self.folder) / name)
 
     def output(self, claim: int, stream: str) -> Path:
-        """The file that takes one stream (`stdout`, `stderr`) of one try."""
+        """Return the file for one stream (`stdout`, `stderr`) of one attempt."""
         return Path(self.output_name(claim, stream))
 
     def output_name(self, claim: int, stream: str) -> str:
-        """As `output`, for who needs it too often to make a Path of it."""
+        """Return the path of `output` as text. Creating a Path for every attempt would be too slow."""
         return f"{self.folder}/output/{claim}.{stream}"
 
     def input(self, name: str) -> Path:
-        """A file with what a task reads."""
+        """Return the path of a file with the input of a task."""
         return self.folder / f"input/{name}"
 
     def prepare(self) -> Home:
-        """Create what is missing. Raises BadHome, naming the folder, where it may not be used."""
+        """Create the folders and files that are missing.
+
+        Raises:
+            BadHome: The folder may not be used. The message names it.
+        """
         try:
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
             self.check()
@@ -99,7 +103,7 @@ class Home:
         return self
 
     def check(self) -> None:
-        """Raise BadHome if the folder is another user's, open to others' writing, or on a network."""
+        """Raise BadHome if the folder belongs to another user, is writable for others, or is on a network."""
         try:
             _refuse_foreign(self.folder, self.folder.stat())
         except OSError as error:
@@ -109,7 +113,7 @@ class Home:
             raise BadHome(f"The home {self.folder} is on a network file system ({kind}); choose a local one.")
 
     def is_usable(self) -> bool:
-        """Whether the folder is there, now, and may be read and written."""
+        """Return True if the folder exists at this moment and can be read and written."""
         return _is_open(self.folder)
 
     def create_wake_pipe(self, role: str) -> None:
@@ -117,19 +121,20 @@ class Home:
         _create_fifo(self.folder / f"{role}.wake")
 
     def wake(self, role: str, line: str = "") -> bool:
-        """Hint at a role that something changed; whether it listens.
+        """Hint to a role that something has changed. Return True if the role received the hint.
 
-        It looks at the database itself, so a lost hint costs only a delay.
+        The role looks at the database by itself, too, so a lost hint costs only a delay.
         """
         try:
             pipe = os.open(f"{self.folder}/{role}.wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        except OSError:  # nobody listens
+        except OSError:  # no process reads the pipe
             return False
         try:
             with failpoint("wake.send"):
                 os.write(pipe, line.encode() + b"\n")
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EPIPE):  # full: it is awake; gone: it will look at its start
+            # A full pipe means that the role is awake already. A closed one means that it will look at its start.
+            if error.errno not in (errno.EAGAIN, errno.EPIPE):
                 raise
             return False
         finally:
@@ -138,7 +143,7 @@ class Home:
 
 
 def sync(path: Path) -> None:
-    """Have a file, and its name in its folder, outlive a power loss. Raises OSError."""
+    """Make a file, and its name in its folder, survive a power loss. Raises OSError."""
     for place in (path, path.parent):
         descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -153,7 +158,7 @@ def _refuse_foreign(folder: Path, found: os.stat_result) -> None:
     if found.st_uid not in (os.geteuid(), 0):
         raise BadHome(f"The home {folder} belongs to another user (uid {found.st_uid}).")
     if found.st_mode & 0o022:
-        raise BadHome(f"The home {folder} may be written by others; mend it: chmod go-w {folder}")
+        raise BadHome(f"The home {folder} is writable for other users; run: chmod go-w {folder}")
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise BadHome(f"The home {folder} cannot be used: {os.strerror(errno.EROFS)}.")
     if not _is_open(folder):
@@ -178,7 +183,7 @@ def _nearest(start: Path) -> Path:
 
 
 def _main_checkout(folder: Path) -> Path:
-    """The checkout that owns the repository: a worktree's and a submodule's `.git` is a file that points into it."""
+    """Return the main checkout. The `.git` of a worktree or submodule is a file that points into it."""
     link = folder / ".git"
     if link.is_dir():
         return folder
@@ -208,8 +213,8 @@ def _create_fifo(path: Path) -> None:
 
 
 def _shortcut(folder: Path) -> Path:
-    """A symbolic link to a folder with a long path, in a folder of ours alone."""
-    import hashlib  # only homes far down pay for it
+    """Return a symbolic link, in a private folder, to a folder with a long path. Create it if it is missing."""
+    import hashlib  # only homes with long paths need it
 
     base = _runtime_folder()
     link = base / hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]

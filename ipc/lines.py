@@ -1,4 +1,4 @@
-"""Lines in a stream of bytes: no I/O, and no more memory than one line takes."""
+"""Cut a stream of bytes into lines. This does no I/O and keeps at most one line in memory."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .errors import BackburnerError
 
-#: The longest line that a process takes from another one, without its newline, in bytes.
+#: The longest line that a process accepts from another one, in bytes, without its newline.
 MAX_LINE = 1024 * 1024
 
 
@@ -29,14 +29,15 @@ class LineReader:
         self._broken = False
 
     def feed(self, data: bytes) -> None:
-        """Take more of the stream. After a line that was too long, everything is ignored."""
+        """Add the next bytes of the stream. They are ignored after a line that was too long."""
         if not self._broken:
             self._buffer += data
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the complete lines, without their newlines. The iteration may stop and be resumed by another call.
+        """Yield the complete lines, without their newlines. Another call continues an iteration that was stopped.
 
-        Raises LineTooLong, and from then on always, as soon as a line is over the limit, ended or not.
+        Raises:
+            LineTooLong: A line is over the limit, even if its end has not arrived. Each later call raises it again.
         """
         while (line := self._next()) is not None:
             yield line

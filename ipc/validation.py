@@ -1,4 +1,4 @@
-"""Shapes of data: one description that both validates and writes JSON Schema (draft 2020-12)."""
+"""Shapes of data. One description of a value both validates it and produces its JSON Schema (draft 2020-12)."""
 
 # ruff: noqa: D102 (the methods are documented once, by Shape)
 from __future__ import annotations
@@ -10,15 +10,15 @@ from itertools import islice
 from typing import Any, Generic, SupportsInt, TypeVar, cast
 
 from .mistakes import (
-    DEPTH,
-    FINITE,
-    NAMED,
-    SHOWN,
+    MAX_DEPTH,
+    MAX_FLOAT,
+    MAX_NAMED,
+    MAX_SHOWN,
     Mistake,
-    described,
+    describe,
     dotted,
-    flaw,
     is_whole,
+    json_flaw,
     refusal,
     utf8_size,
     within,
@@ -27,41 +27,41 @@ from .mistakes import (
 T = TypeVar("T")
 Schema = dict[str, Any]
 
-#: The dialect of every schema made here.
+#: The dialect of all schemas.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-#: The largest whole number that every reader of JSON keeps exact.
-MOST = 2**53 - 1
+#: The largest whole number that every JSON parser keeps exact.
+MAX_INTEGER = 2**53 - 1
 
 
 class Shape(Generic[T]):
-    """A description of a value, and the base of all others. `T` is the type of its normal form."""
+    """The base class of all shapes. `T` is the type of a value in its normal form."""
 
-    #: What a valid value is, to follow the word «expected».
+    #: A description of a valid value, to follow the word «expected».
     expected = "a value"
 
     def check(self, value: object, field: str = "") -> T:
         """Return the value in its normal form. Raises InvalidInput, which names `field` or a field within it."""
         if self.fits(value):
             return self.normal(value)
-        if found := list(islice(self.wrong(value, field), NAMED + 1)):
+        if found := list(islice(self.iter_mistakes(value, field), MAX_NAMED + 1)):
             raise refusal(found)
         return self.normal(value)
 
     def fits(self, value: object) -> bool:
-        """Return True if `wrong` would yield nothing. Most values are valid, and need no explanation."""
-        return self.missed(value) is None
+        """Return True if `iter_mistakes` would yield nothing. This is faster, and most values are valid."""
+        return self.mismatch(value) is None
 
     def mistakes(self, value: object, field: str = "") -> list[Mistake]:
-        """Return everything that is wrong with the value."""
-        return list(self.wrong(value, field))
+        """Return all mistakes in the value."""
+        return list(self.iter_mistakes(value, field))
 
-    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
-        """Yield the mistakes as they are asked for: a large wrong value costs only what is read of it."""
-        if (missed := self.missed(value)) is not None:
-            yield Mistake(field, missed, described(value))
+    def iter_mistakes(self, value: object, field: str) -> Iterator[Mistake]:
+        """Yield the mistakes one by one, so that the first ones of a large value are found quickly."""
+        if (mismatch := self.mismatch(value)) is not None:
+            yield Mistake(field, mismatch, describe(value))
 
-    def missed(self, value: object) -> str | None:
-        """Return what the value as a whole should have been, or None if it is that."""
+    def mismatch(self, value: object) -> str | None:
+        """Return a description of what the value as a whole should be, or None if it is."""
         raise NotImplementedError
 
     def normal(self, value: object) -> T:
@@ -74,7 +74,7 @@ class Shape(Generic[T]):
 
 
 class Text(Shape[str]):
-    """Text that can be stored and sent everywhere: no NUL, no lone surrogate."""
+    """Text without NULs and lone surrogates, so that it can be stored and sent everywhere."""
 
     def __init__(
         self,
@@ -83,11 +83,11 @@ class Text(Shape[str]):
         non_empty: bool = False,
         expected: str | None = None,
     ) -> None:
-        """Limit the length in UTF-8; `pattern` must match all of it; `expected` describes that."""
+        """Limit the length in UTF-8. `pattern` must match the whole text, and `expected` describes such a text."""
         self.max_bytes, self.pattern, self.non_empty = max_bytes, pattern, non_empty
-        self.expected = expected or self._in_words()
+        self.expected = expected or self._describe_expected()
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         if not isinstance(value, str):
             return self.expected
         size = utf8_size(value)
@@ -117,7 +117,7 @@ class Text(Shape[str]):
         empty = self.non_empty and not value
         return not long and not empty and (self.pattern is None or bool(self._compiled.fullmatch(value)))
 
-    def _in_words(self) -> str:
+    def _describe_expected(self) -> str:
         words = "non-empty text" if self.non_empty else "text"
         if self.max_bytes is not None:
             words += f" of at most {self.max_bytes} bytes"
@@ -125,16 +125,16 @@ class Text(Shape[str]):
 
 
 class Integer(Shape[int]):
-    """A whole number, never a bool; 3.0 is one and becomes 3."""
+    """A whole number, never a bool. 3.0 is valid and becomes 3."""
 
     def __init__(self, low: int | None = None, high: int | None = None) -> None:
-        """Accept `low` to `high`, both included; without them whatever JSON keeps exact."""
+        """Accept `low` to `high`, both included. The defaults are the bounds of exact numbers in JSON."""
         self.low, self.high = low, high
         self.expected = "a whole number" + span(low, high)
 
-    def missed(self, value: object) -> str | None:
-        low = -MOST if self.low is None else self.low
-        high = MOST if self.high is None else self.high
+    def mismatch(self, value: object) -> str | None:
+        low = -MAX_INTEGER if self.low is None else self.low
+        high = MAX_INTEGER if self.high is None else self.high
         return None if is_whole(value) and within(value, low, high) else self.expected
 
     def normal(self, value: object) -> int:
@@ -152,9 +152,9 @@ class Number(Shape[float]):
         self.low, self.high = low, high
         self.expected = "a number" + span(low, high)
 
-    def missed(self, value: object) -> str | None:
-        low = -FINITE if self.low is None else self.low
-        high = FINITE if self.high is None else self.high
+    def mismatch(self, value: object) -> str | None:
+        low = -MAX_FLOAT if self.low is None else self.low
+        high = MAX_FLOAT if self.high is None else self.high
         return None if within(value, low, high) else self.expected
 
     def schema(self) -> Schema:
@@ -162,11 +162,11 @@ class Number(Shape[float]):
 
 
 class Flag(Shape[bool]):
-    """True or false, and nothing that is merely like it."""
+    """True or false. Numbers and text are not accepted."""
 
     expected = "true or false"
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         return None if isinstance(value, bool) else self.expected
 
     def schema(self) -> Schema:
@@ -177,11 +177,11 @@ class OneOf(Shape[str]):
     """One of a few words."""
 
     def __init__(self, *values: str) -> None:
-        """Accept exactly these."""
+        """Accept exactly these words."""
         self.values = values
         self.expected = f"one of {', '.join(values)}" if len(values) > 1 else values[0]
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         return None if isinstance(value, str) and value in self.values else self.expected
 
     def normal(self, value: object) -> str:
@@ -192,29 +192,29 @@ class OneOf(Shape[str]):
 
 
 class ListOf(Shape[list[T]]):
-    """A list (or tuple) of items of one shape; the third item's field is `name[2]`."""
+    """A list or tuple whose items have one shape. The field of the third item is `name[2]`."""
 
     def __init__(self, shape: Shape[T], non_empty: bool = False, max_items: int | None = None) -> None:
-        """Accept a list of items of `shape`: at least one if `non_empty`, at most `max_items`."""
+        """Accept a list of items of `shape`, which has at most `max_items`, and at least one if `non_empty`."""
         self.shape, self.non_empty, self.max_items = shape, non_empty, max_items
         self.expected = "a non-empty list" if non_empty else "a list"
         if max_items is not None:
             self.expected += f" of at most {max_items} items"
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         return None if isinstance(value, (list, tuple)) and self._is_allowed(len(value)) else self.expected
 
     def _is_allowed(self, count: int) -> bool:
         return count >= self.non_empty and (self.max_items is None or count <= self.max_items)
 
     def fits(self, value: object) -> bool:
-        return self.missed(value) is None and all(map(self.shape.fits, cast(Iterable[object], value)))
+        return self.mismatch(value) is None and all(map(self.shape.fits, cast(Iterable[object], value)))
 
-    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
-        yield from super().wrong(value, field)
+    def iter_mistakes(self, value: object, field: str) -> Iterator[Mistake]:
+        yield from super().iter_mistakes(value, field)
         items = value if isinstance(value, (list, tuple)) else ()
         for place, item in enumerate(items):
-            yield from self.shape.wrong(item, f"{field}[{place}]")
+            yield from self.shape.iter_mistakes(item, f"{field}[{place}]")
 
     def normal(self, value: object) -> list[T]:
         return [self.shape.normal(item) for item in cast(Iterable[object], value)]
@@ -229,15 +229,15 @@ class ListOf(Shape[list[T]]):
 
 
 class MapOf(Shape[dict[str, T]]):
-    """An object with free keys and values of one shape; the field of a value is `name.key`."""
+    """An object with any keys, whose values have one shape. The field of a value is `name.key`."""
 
     expected = "an object"
 
     def __init__(self, shape: Shape[T], key: Shape[str] | None = None) -> None:
-        """Accept any keys that are text, or that have the shape `key`."""
+        """Accept keys that have the shape `key`, by default any text."""
         self.shape, self.key = shape, key or Text()
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         return None if isinstance(value, Mapping) else self.expected
 
     def fits(self, value: object) -> bool:
@@ -245,19 +245,19 @@ class MapOf(Shape[dict[str, T]]):
             return False
         return all(self.key.fits(key) and self.shape_of(key).fits(item) for key, item in value.items())
 
-    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
-        yield from super().wrong(value, field)
+    def iter_mistakes(self, value: object, field: str) -> Iterator[Mistake]:
+        yield from super().iter_mistakes(value, field)
         for key, item in entries(value):
             name = dotted(field, key)
-            if missed := self.key.missed(key):
-                yield Mistake(name, f"{missed} as a key")
-            yield from self.shape_of(key).wrong(item, name)
+            if mismatch := self.key.mismatch(key):
+                yield Mistake(name, f"{mismatch} as a key")
+            yield from self.shape_of(key).iter_mistakes(item, name)
 
     def normal(self, value: object) -> dict[str, T]:
         return {self.key.normal(key): self.shape_of(key).normal(item) for key, item in entries(value)}
 
     def shape_of(self, key: object) -> Shape[T]:
-        """The shape of the value under a key: for subclasses in which it is not the same for all."""
+        """Return the shape of the value of a key. A subclass may return different ones."""
         return self.shape
 
     def schema(self) -> Schema:
@@ -271,8 +271,8 @@ class Anything(Shape[object]):
 
     expected = "a JSON value"
 
-    def missed(self, value: object) -> str | None:
-        return flaw(value, DEPTH)
+    def mismatch(self, value: object) -> str | None:
+        return json_flaw(value, MAX_DEPTH)
 
     def normal(self, value: object) -> object:
         if isinstance(value, Mapping):
@@ -286,19 +286,19 @@ class Anything(Shape[object]):
 
 
 class Nullable(Shape[T | None]):
-    """Null, or something of a shape."""
+    """Null, or a value of a shape."""
 
     def __init__(self, shape: Shape[T]) -> None:
         """Accept null and `shape`."""
         self.shape = shape
         self.expected = f"{shape.expected} or null"
 
-    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+    def iter_mistakes(self, value: object, field: str) -> Iterator[Mistake]:
         if value is not None:
-            yield from self.shape.wrong(value, field)
+            yield from self.shape.iter_mistakes(value, field)
 
-    def missed(self, value: object) -> str | None:
-        return None if value is None else self.shape.missed(value)
+    def mismatch(self, value: object) -> str | None:
+        return None if value is None else self.shape.mismatch(value)
 
     def fits(self, value: object) -> bool:
         return value is None or self.shape.fits(value)
@@ -314,15 +314,15 @@ class Nullable(Shape[T | None]):
 
 
 class Record(Shape[dict[str, Any]]):
-    """An object with named fields; a field it does not know is a mistake."""
+    """An object with named fields. An unknown field is a mistake."""
 
     expected = "an object"
 
     def __init__(self, title: str, fields: Mapping[str, Shape[Any]], required: Collection[str] = ()) -> None:
-        """Name the record and its fields; those in `required` must be there."""
+        """Name the record and its fields. Those in `required` must be present."""
         self.title, self.fields, self.required = title, fields, tuple(required)
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         return None if isinstance(value, Mapping) else self.expected
 
     def fits(self, value: object) -> bool:
@@ -334,12 +334,12 @@ class Record(Shape[dict[str, Any]]):
                 return False
         return all(name in value for name in self.required)
 
-    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+    def iter_mistakes(self, value: object, field: str) -> Iterator[Mistake]:
         if not isinstance(value, Mapping):
-            yield from super().wrong(value, field or self.title)
+            yield from super().iter_mistakes(value, field or self.title)
             return
         for key, item in entries(value):
-            yield from self._wrong_entry(key, item, dotted(field, key))
+            yield from self._entry_mistakes(key, item, dotted(field, key))
         for name in self.required:
             if name not in value:
                 yield Mistake(dotted(field, name), self.fields[name].expected, "nothing")
@@ -354,29 +354,29 @@ class Record(Shape[dict[str, Any]]):
             schema["required"] = list(self.required)
         return schema | {"additionalProperties": False}
 
-    def _wrong_entry(self, key: object, item: object, name: str) -> Iterator[Mistake]:
+    def _entry_mistakes(self, key: object, item: object, name: str) -> Iterator[Mistake]:
         shape = self.fields.get(key) if isinstance(key, str) else None
         if shape is None:
             yield Mistake(name, self._hint(key))
         else:
-            yield from shape.wrong(item, name)
+            yield from shape.iter_mistakes(item, name)
 
     def _hint(self, key: object) -> str:
         from difflib import get_close_matches
 
-        close = get_close_matches(str(key)[:SHOWN], self.fields, n=1)
+        close = get_close_matches(str(key)[:MAX_SHOWN], self.fields, n=1)
         if close:
             return f"a known name (did you mean {close[0]}?)"
         return f"a known name: {', '.join(self.fields)}" if self.fields else "no such name"
 
 
 def entries(value: object) -> Iterable[tuple[object, object]]:
-    """Return the items of a mapping, and none of anything else."""
+    """Return the items of a mapping, or none for any other value."""
     return value.items() if isinstance(value, Mapping) else ()
 
 
 def span(low: float | None, high: float | None) -> str:
-    """Return the allowed numbers in words, with a space before them."""
+    """Return the phrase for a range of numbers, with a space in front, or nothing if there are no bounds."""
     if low is not None and high is not None:
         return f" from {low} to {high}"
     if low is not None:
@@ -385,6 +385,6 @@ def span(low: float | None, high: float | None) -> str:
 
 
 def bounds(low: float | None, high: float | None) -> Schema:
-    """Return the allowed numbers in JSON Schema."""
+    """Return the keywords of JSON Schema for a range of numbers."""
     limits = {"minimum": low, "maximum": high}
     return {name: limit for name, limit in limits.items() if limit is not None}

@@ -45,10 +45,10 @@ class Template(Text):
         super().__init__()
         self._known = (*PLACEHOLDERS, *more)
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         """A placeholder nobody fills would reach the program as it stands."""
-        if missed := super().missed(value):
-            return missed
+        if mismatch := super().mismatch(value):
+            return mismatch
         unknown = set(re.findall(PLACEHOLDER, str(value))) - set(self._known)
         known = " ".join(f"{{{name}}}" for name in self._known)
         return f"no other placeholders than {known}" if unknown else None
@@ -74,13 +74,13 @@ class Element(Shape[str | list[str]]):
         """Return True if the text, or the list, is valid."""
         return isinstance(value, str | list | tuple) and self._shape_of(value).fits(value)
 
-    def wrong(self, value: object, field: str) -> Iterator[Mistake]:
+    def iter_mistakes(self, value: object, field: str) -> Iterator[Mistake]:
         """As its kind says."""
         if isinstance(value, str | list | tuple):
-            return self._shape_of(value).wrong(value, field)
-        return super().wrong(value, field)
+            return self._shape_of(value).iter_mistakes(value, field)
+        return super().iter_mistakes(value, field)
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         """Neither of both."""
         return None if isinstance(value, str | list | tuple) else self.expected
 
@@ -106,11 +106,11 @@ class Rule(Text):
         expected = " or ".join([", ".join([*filter(None, words), "json:PATH"]), "jsonl:PATH"])
         super().__init__(pattern="|".join([*patterns, POINTER]), expected=expected)
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         """The regular expression must be one."""
-        missed = super().missed(value)
-        if missed or not str(value).startswith(("stdout~", "stderr~")):
-            return missed
+        mismatch = super().mismatch(value)
+        if mismatch or not str(value).startswith(("stdout~", "stderr~")):
+            return mismatch
         return _regex_flaw(str(value))
 
 

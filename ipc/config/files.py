@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import BadConfiguration
-from ..mistakes import described
+from ..mistakes import describe
 from .agents import merged
 from .settings import (
     CONFIG,
@@ -140,7 +140,7 @@ def _usable(documents: Sequence[Document]) -> BackgroundConfig:
 def _misplaced(document: Document) -> ConfigMistake:
     own = " or ".join(map(str, _user_file()))
     return ConfigMistake(
-        document.source, OWN, f"it in the user's own file alone ({own})", described(document.values[OWN])
+        document.source, OWN, f"it in the user's own file alone ({own})", describe(document.values[OWN])
     )
 
 

@@ -8,7 +8,7 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 from ..errors import BadConfiguration, UnknownAgent
-from ..mistakes import Mistake, described, dotted
+from ..mistakes import Mistake, describe, dotted
 from ..validation import Flag, Integer, ListOf, MapOf, Number, OneOf, Record, Text
 from .agents import (
     BUILT_IN,
@@ -190,7 +190,7 @@ def inconsistencies(values: Mapping[str, object]) -> Iterator[Inconsistency]:
             yield Inconsistency(("agents", name, "command"), COMMAND.expected, "nothing")
     chosen, there = values.get("default_agent"), [*BUILT_IN, *map(str, agents), *presets()]
     if isinstance(chosen, str) and chosen and chosen not in there:
-        yield Inconsistency(("default_agent",), f"one of {', '.join(dict.fromkeys(there))}", described(chosen))
+        yield Inconsistency(("default_agent",), f"one of {', '.join(dict.fromkeys(there))}", describe(chosen))
 
 
 def _refuse_mistakes(values: Mapping[str, object]) -> None:

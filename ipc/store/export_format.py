@@ -29,10 +29,10 @@ class Moment(Text):
     def __init__(self) -> None:
         super().__init__(expected="a time in ISO 8601")
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         """As text, and readable."""
-        if missed := super().missed(value):
-            return missed
+        if mismatch := super().mismatch(value):
+            return mismatch
         try:
             clock.parse(str(value))
         except (ValueError, OverflowError):
@@ -46,10 +46,10 @@ class Base64(Text):
     def __init__(self) -> None:
         super().__init__(expected="base64")
 
-    def missed(self, value: object) -> str | None:
+    def mismatch(self, value: object) -> str | None:
         """As text, and decodable."""
-        if missed := super().missed(value):
-            return missed
+        if mismatch := super().mismatch(value):
+            return mismatch
         try:
             base64.b64decode(str(value), validate=True)
         except binascii.Error:

@@ -83,7 +83,7 @@ def _first_session(candidates: Iterable[object]) -> str | None:
     from ...ipc.model.launch import LAUNCH_FIELDS  # hooks, which import this module, start faster without it
 
     shape = LAUNCH_FIELDS["parentSessionId"]
-    return next((one for one in candidates if isinstance(one, str) and shape.missed(one) is None), None)
+    return next((one for one in candidates if isinstance(one, str) and shape.mismatch(one) is None), None)
 
 
 def _ancestors() -> Iterator[tuple[int, str]]:

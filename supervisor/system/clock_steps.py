@@ -21,13 +21,13 @@ class ClockSteps:
     """Compares the wall clock with the time that has passed."""
 
     def __init__(self) -> None:
-        self._at, self._ahead = clock.passed(), _ahead()
+        self._at, self._ahead = clock.monotonic_with_sleep(), _ahead()
         #: Milliseconds by which the clock was set forward in all.
         self.forward = 0
 
     def check(self) -> Step | None:
         """Return the step since the last check that found none, or since the last one that was confirmed."""
-        at, ahead = clock.passed(), _ahead()
+        at, ahead = clock.monotonic_with_sleep(), _ahead()
         if abs(ahead - self._ahead) >= SMALLEST_STEP:
             return Step(ahead - self._ahead, clock.now() - round((at - self._at) * 1000))
         self._at, self._ahead = at, ahead
@@ -40,4 +40,4 @@ class ClockSteps:
 
 
 def _ahead() -> int:
-    return clock.now() - round(clock.passed() * 1000)
+    return clock.now() - round(clock.monotonic_with_sleep() * 1000)

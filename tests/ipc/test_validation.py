@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from backburner.ipc.config.agents import Element
 from backburner.ipc.errors import InvalidInput
-from backburner.ipc.mistakes import NAMED, Mistake
+from backburner.ipc.mistakes import MAX_NAMED, Mistake
 from backburner.ipc.model.launch import LAUNCH
 from backburner.ipc.validation import (
-    DEPTH,
-    MOST,
+    MAX_DEPTH,
+    MAX_INTEGER,
     Anything,
     Flag,
     Integer,
@@ -42,7 +42,7 @@ TASK = Record(
     },
     required=["prompt"],
 )
-#: So huge that Python itself refuses to write it out.
+#: An integer that Python refuses to convert to text.
 HUGE = pytest.param(10**5000, id="huge")
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
@@ -57,7 +57,7 @@ def refused(value: object) -> InvalidInput:
     return caught.value
 
 
-def test_a_refusal_names_the_field_what_was_expected_and_what_came():
+def test_refusal_names_the_field_the_expectation_and_the_value():
     error = refused({"prompt": "go", "priority": 5000})
     assert str(error) == "priority: expected a whole number from -1000 to 1000, got 5000"
     assert error.field == "priority"
@@ -76,15 +76,15 @@ def test_a_refusal_names_the_field_what_was_expected_and_what_came():
         ([], "LaunchInput"),
     ],
 )
-def test_a_refusal_names_the_field_within_the_field(value, field):
+def test_refusal_names_the_nested_field(value, field):
     assert refused(value).field == field
 
 
-def test_an_unknown_field_is_a_mistake_that_names_the_field_that_was_meant():
+def test_refusal_of_an_unknown_field_suggests_a_known_one():
     assert "did you mean priority?" in str(refused({"prompt": "go", "priorty": 1}))
 
 
-def test_all_mistakes_are_told_at_once():
+def test_refusal_names_all_mistakes():
     message = str(refused({"priority": "high", "leaveChildren": 1, "stream": "stdin"}))
     assert message == (
         "priority: expected a whole number from -1000 to 1000, got 'high'; "
@@ -94,61 +94,61 @@ def test_all_mistakes_are_told_at_once():
     )
 
 
-def test_a_message_does_not_grow_with_the_rubbish():
+def test_refusal_of_many_mistakes_names_only_the_first_ones():
     error = refused({"prompt": "go", "after": [0] * 100_000})
-    assert str(error).count("after[") == NAMED
+    assert str(error).count("after[") == MAX_NAMED
     assert str(error).endswith("; and more")
 
 
-def test_of_rubbish_only_as_much_is_judged_as_is_read():
-    endless = MapOf(Integer()).wrong(dict.fromkeys(map(str, range(100_000)), "x"), "map")
+def test_mistakes_are_found_one_by_one():
+    endless = MapOf(Integer()).iter_mistakes(dict.fromkeys(map(str, range(100_000)), "x"), "map")
     assert [mistake.field for mistake in islice(endless, 2)] == ["map.0", "map.1"]
 
 
-def test_a_long_value_is_shown_shortened():
+def test_long_value_is_shortened_in_a_refusal():
     message = str(refused({"prompt": "x" * 1_000_000}))
     assert len(message) < 200
 
 
-@pytest.mark.parametrize("value", [True, False, 1.5, "1", None, [], float("nan"), float("inf"), MOST + 1, HUGE])
-def test_what_only_resembles_a_whole_number_is_none(value):
+@pytest.mark.parametrize("value", [True, False, 1.5, "1", None, [], float("nan"), float("inf"), MAX_INTEGER + 1, HUGE])
+def test_value_that_only_resembles_a_whole_number_is_refused(value):
     assert Integer().mistakes(value, "n")
 
 
 @pytest.mark.parametrize("value", [True, "1", None, float("nan"), float("inf"), -float("inf"), HUGE])
-def test_what_only_resembles_a_number_is_none(value):
+def test_value_that_only_resembles_a_number_is_refused(value):
     assert Number().mistakes(value, "n")
 
 
-def test_a_whole_number_written_as_a_float_becomes_one():
+def test_float_without_a_fraction_becomes_a_whole_number():
     checked = Integer(0).check(3.0)
     assert (checked, type(checked)) == (3, int)
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 10), (0, None), (None, 10), (None, None)])
 @given(value=st.integers(-20, 20))
-def test_the_bounds_of_a_number_are_included(low, high, value):
+def test_bounds_of_a_number_are_included(low, high, value):
     inside = (low is None or low <= value) and (high is None or value <= high)
     assert (not Integer(low, high).mistakes(value)) == inside
     assert (not Number(low, high).mistakes(value)) == inside
 
 
 @pytest.mark.parametrize("value", ["a\0b", "\ud800", "ok \udfff"])
-def test_text_has_no_nul_and_no_lone_surrogate(value):
+def test_text_with_a_nul_or_a_lone_surrogate_is_refused(value):
     found = Text().mistakes(value, "text")
     assert [mistake.expected for mistake in found] == ["text without NUL characters and lone surrogates"]
     str(found[0]).encode()
 
 
 @given(st.text())
-def test_the_length_of_text_is_counted_in_bytes(value):
+def test_length_of_text_is_counted_in_bytes(value):
     size = len(value.encode())
     if "\0" not in value:
         assert not Text(max_bytes=size).mistakes(value)
         assert size == 0 or Text(max_bytes=size - 1).mistakes(value)
 
 
-def test_a_pattern_must_match_the_whole_text():
+def test_pattern_must_match_the_whole_text():
     shape = Text(pattern="[a-z]+")
     assert not shape.mistakes("abc")
     assert shape.mistakes("abc\n")
@@ -156,31 +156,31 @@ def test_a_pattern_must_match_the_whole_text():
 
 
 @pytest.mark.parametrize("value", [0, 1, "true", None])
-def test_a_flag_is_true_or_false_and_nothing_like_it(value):
+def test_flag_refuses_everything_but_true_and_false(value):
     assert Flag().mistakes(value)
 
 
 @pytest.mark.parametrize("value", [["stdout"], 1, None, "STDOUT", {}])
-def test_one_of_a_few_words_takes_no_other_value_of_any_type(value):
+def test_choice_refuses_other_values_of_any_type(value):
     assert OneOf("stdout", "stderr").mistakes(value)
 
 
-def test_text_is_no_list_of_its_letters():
+def test_text_is_not_accepted_as_a_list():
     assert ListOf(Text()).mistakes("abc", "command") == [Mistake("command", "a list", "'abc'")]
 
 
-def test_an_empty_list_is_refused_where_something_must_be_in_it():
+def test_empty_list_is_refused_if_an_item_is_required():
     assert ListOf(Text(), non_empty=True).mistakes([], "command")
     assert not ListOf(Text()).mistakes([], "command")
 
 
-def test_null_is_taken_only_where_it_is_allowed():
+def test_null_is_accepted_only_where_it_is_allowed():
     assert Text().mistakes(None)
     assert Nullable(Text()).check(None) is None
     assert Nullable(Text()).mistakes(3, "x") == [Mistake("x", "text", "3")]
 
 
-def test_a_right_value_is_brought_to_one_form():
+def test_valid_value_is_normalized():
     class Stream(StrEnum):
         OUT = "stdout"
 
@@ -191,7 +191,7 @@ def test_a_right_value_is_brought_to_one_form():
 
 
 @given(JSON)
-def test_any_json_is_anything(value):
+def test_any_json_value_is_accepted_as_anything(value):
     fits = not Anything().mistakes(value)
     text = json.dumps(value)
     assert fits
@@ -201,7 +201,7 @@ def test_any_json_is_anything(value):
 @pytest.mark.parametrize(
     "value", [{1: 2}, {"a": {1}}, [object()], b"x", float("nan"), ["\ud800"], {"\ud800": 1}, 10**400]
 )
-def test_what_json_cannot_say_is_not_anything(value):
+def test_value_that_json_cannot_represent_is_refused(value):
     assert Anything().mistakes(value, "metadata")
 
 
@@ -212,12 +212,12 @@ def nested(levels: int) -> list[object]:
     return value
 
 
-def test_json_nested_too_deep_is_refused_instead_of_exhausting_the_stack():
-    assert not Anything().mistakes(nested(DEPTH - 1))
+def test_deeply_nested_json_is_refused_without_exhausting_the_stack():
+    assert not Anything().mistakes(nested(MAX_DEPTH - 1))
     assert Anything().mistakes(nested(100_000))
 
 
-def test_the_schema_says_what_is_checked():
+def test_schema_describes_the_checks():
     assert TASK.schema() == {
         "title": "LaunchInput",
         "type": "object",
@@ -239,13 +239,13 @@ def test_the_schema_says_what_is_checked():
     }
 
 
-def test_the_schema_of_a_nullable_choice_allows_null():
+def test_schema_of_a_nullable_shape_allows_null():
     assert Nullable(OneOf("a", "b")).schema() == {"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]}
     assert Nullable(Number(0, 1.5)).schema() == {"type": ["number", "null"], "minimum": 0, "maximum": 1.5}
 
 
 @given(st.dictionaries(st.sampled_from([*TASK.fields, "other"]), JSON))
-def test_whatever_comes_is_either_refused_with_a_field_or_taken(value):
+def test_any_value_is_either_accepted_or_refused_with_a_field(value):
     try:
         checked = TASK.check(value)
     except InvalidInput as error:
@@ -284,4 +284,4 @@ def test_shape_with_its_own_explanation_has_its_own_fast_check():
     def all_below(shape: type[Shape]) -> set[type[Shape]]:
         return {shape}.union(*map(all_below, shape.__subclasses__()))
 
-    assert [shape for shape in all_below(Shape) if "wrong" in vars(shape) and "fits" not in vars(shape)] == []
+    assert [shape for shape in all_below(Shape) if "iter_mistakes" in vars(shape) and "fits" not in vars(shape)] == []
