@@ -1,4 +1,4 @@
-"""What a batch of notices is, when it is due, and how it reads."""
+"""Batches of ended tasks: when one is due, its content, and its message."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class NotificationConfig:
-    """How long notices of one parent are gathered (milliseconds), and how many at most (at least 1)."""
+    """The window of a batch in milliseconds, and the most tasks in one (at least 1)."""
 
     batch_window_ms: int = 1000
     max_batch_size: int = 5
 
     def __post_init__(self) -> None:
-        """Refuse what could never be: raises InvalidInput."""
+        """Raise InvalidInput for a value that is out of range."""
         if self.batch_window_ms < 0:
             raise InvalidInput("A batch window lasts 0 ms or longer.", field="batch_window_ms")
         if self.max_batch_size < 1:
@@ -35,7 +35,7 @@ class NotificationConfig:
 
 @dataclass(slots=True)
 class _Window:
-    """The ended tasks of one parent that are in no batch yet, and when their batch is due."""
+    """The number of ended tasks of one parent that are in no batch yet, and the time when their batch is due."""
 
     deadline: float
     count: int
@@ -45,13 +45,13 @@ class BatchWindow:
     """Decides when batches are due: as soon as one is full, or when its parent's window ends. Not thread-safe."""
 
     def __init__(self, config: NotificationConfig, clock: Clock) -> None:
-        """Start without open windows; `clock` returns seconds and is never set back."""
+        """Start without open windows. `clock` returns seconds that never go back."""
         self._length, self._size, self._clock = config.batch_window_ms / 1000, config.max_batch_size, clock
-        #: Ordered by deadline: all windows have the same length, and a new one goes to the end.
+        #: Ordered by deadline, since all windows have the same length and a new one goes to the end.
         self._windows: dict[str, _Window] = {}
 
     def add(self, parent: str, count: int = 1) -> int:
-        """Count ended tasks of a parent; return how many of those that wait fill whole batches."""
+        """Add ended tasks of a parent. Return the number of waiting tasks that fill whole batches."""
         window = self._windows.get(parent)
         if window is None:
             window = self._windows[parent] = _Window(self._clock() + self._length, 0)
@@ -59,17 +59,17 @@ class BatchWindow:
         return window.count - window.count % self._size
 
     def remove(self, parent: str, count: int) -> None:
-        """Stop counting tasks that are in a batch now; those that remain wait for a new window."""
+        """Remove tasks that are in a batch now. The rest waits for a new window."""
         window = self._windows.pop(parent, None)
         if window is not None and window.count > count:
             self.add(parent, window.count - count)
 
     def restart(self, parent: str) -> None:
-        """Give a parent a new window: its batch could not be formed."""
+        """Give a parent a new window, because its batch could not be formed."""
         self.remove(parent, 0)
 
     def close(self, parent: str) -> None:
-        """Forget a parent: all of its ended tasks are in batches."""
+        """Forget a parent, because all of its ended tasks are in batches."""
         self._windows.pop(parent, None)
 
     def clear(self) -> None:
@@ -83,29 +83,29 @@ class BatchWindow:
         return None
 
     def ended(self) -> dict[str, int]:
-        """Return the parents whose window has ended, and how many tasks of each wait."""
+        """Return the number of waiting tasks of each parent whose window has ended."""
         now = self._clock()
         ended = takewhile(lambda item: item[1].deadline <= now, self._windows.items())
         return {parent: window.count for parent, window in ended}
 
     def waiting(self) -> dict[str, int]:
-        """Return how many ended tasks of each parent wait for a batch."""
+        """Return the number of waiting tasks of each parent."""
         return {parent: window.count for parent, window in self._windows.items()}
 
 
 @dataclass
 class _Parent:
-    """The ended tasks of one parent that are in no batch yet, and its tasks that are known not to have ended."""
+    """The ended tasks of one parent that are in no batch yet, and the IDs of its unfinished tasks."""
 
     waiting: list[Task] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
 
 
 class NotificationManager:
-    """Collects ended tasks per parent and forms a batch whenever `BatchWindow` says that one is due.
+    """Collects ended tasks per parent and forms the batches that are due by `BatchWindow`.
 
-    Without `clock` a thread of its own closes the windows. With one there is no thread: whoever owns the
-    clock waits for `due()` seconds and calls `flush_due()`.
+    Without `clock`, the manager closes the windows on its own thread. With a clock it starts no thread: the caller
+    waits for `due()` seconds and then calls `flush_due()`.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class NotificationManager:
         event_bus: EventBus | None = None,
         clock: Clock | None = None,
     ) -> None:
-        """Start with nothing waiting; `clock` gives seconds that never go back."""
+        """Start without waiting tasks. `clock` returns seconds that never go back."""
         self._config = config or NotificationConfig()
         self._event_bus = event_bus or EventBus()
         self._clock = clock or monotonic
@@ -125,21 +125,21 @@ class NotificationManager:
         self._timer: threading.Thread | None = None
 
     def get_event_bus(self) -> EventBus:
-        """Where notices and batches are dispatched."""
+        """Return the bus on which events and batches are dispatched."""
         return self._event_bus
 
     def notify(self, task: Task) -> None:
-        """Tell at once that a task ended, and queue it for its parent's next batch.
+        """Dispatch the end of a task at once, and queue the task for the next batch of its parent.
 
-        A task that has not ended is only remembered: until it has, no batch of its parent is `allComplete`.
+        A task that has not ended is only remembered. Until it has ended, no batch of its parent is `allComplete`.
         """
         if task.status.ended:
-            self._event_bus.dispatch("background_task_completed", _notice(task))
+            self._event_bus.dispatch("background_task_completed", _completed_payload(task))
         if task.parent_session_id is not None and self._remember(task.parent_session_id, task):
             self.flush_parent(task.parent_session_id)
 
     def flush_parent(self, parent_session_id: str) -> None:
-        """Form the batches of one parent now, whatever is left of its window."""
+        """Form the batches of one parent now, before its window ends."""
         while tasks := self._take(parent_session_id):
             self._announce(parent_session_id, tasks)
 
@@ -156,25 +156,25 @@ class NotificationManager:
         self._flush(ended)
 
     def clear(self) -> None:
-        """Forget all that waits, untold, and all that was known of tasks."""
+        """Forget all tasks. Those that wait for a batch are not dispatched."""
         with self._changed:
             self._parents.clear()
             self._window.clear()
             self._changed.notify_all()
 
     def due(self) -> float | None:
-        """Seconds until the next window ends, 0 if one has; None when nothing waits."""
+        """Return the seconds until the next window ends, 0 if one has, or None if no task waits."""
         with self._changed:
             return self._window.due()
 
     def announce(self, parent: str, tasks: Sequence[Task]) -> None:
-        """Form one batch. What raises here is not lost: the tasks wait for another window."""
+        """Form and dispatch one batch. If this raises an exception, the tasks wait for another window."""
         batch = batch_payload(parent, tasks, self._all_complete(parent))
         self._event_bus.dispatch("background_tasks_batch", batch)
-        self._event_bus.dispatch("background_tasks_notification", _receipt(batch))
+        self._event_bus.dispatch("background_tasks_notification", _notification_payload(batch))
 
     def _remember(self, parent: str, task: Task) -> bool:
-        """Queue an ended task, or note an unfinished one; return True if a batch is full."""
+        """Queue an ended task, or remember an unfinished one. Return True if a batch is full."""
         with self._changed:
             known = self._parents.setdefault(parent, _Parent())
             if not task.status.ended:
@@ -188,11 +188,11 @@ class NotificationManager:
 
     def _start_timer(self) -> None:
         if self._timer is None and not self._driven:
-            self._timer = threading.Thread(target=self._keep_time, name="notifications", daemon=True)
+            self._timer = threading.Thread(target=self._close_windows, name="notifications", daemon=True)
             self._timer.start()
 
     def _take(self, parent: str) -> list[Task]:
-        """The next batch's tasks, oldest first, which no longer wait then."""
+        """Remove the tasks of the next batch from those that wait. Return them, oldest first."""
         with self._changed:
             known = self._parents.get(parent, _Parent())
             tasks = known.waiting[: self._config.max_batch_size]
@@ -224,13 +224,13 @@ class NotificationManager:
             known = self._parents.get(parent, _Parent())
             return not known.waiting and not known.unfinished
 
-    def _keep_time(self) -> None:
-        """The life of the timer thread: it goes when nothing waits, and the next notice starts another."""
+    def _close_windows(self) -> None:
+        """Run the timer thread. It exits when no task waits, and the next one starts another thread."""
         while self._window_ended():
             try:
                 self.flush_due()
             except Exception:
-                import logging  # most never need it
+                import logging  # not needed unless a batch fails
 
                 logging.getLogger("backburner").exception("a batch could not be announced")
 
@@ -248,18 +248,18 @@ def create_notification_manager(
     event_bus: EventBus | None = None,
     clock: Clock | None = None,
 ) -> NotificationManager:
-    """A new NotificationManager."""
+    """Return a new NotificationManager."""
     return NotificationManager(config, event_bus, clock)
 
 
 def batch_payload(parent: str, tasks: Sequence[Task], all_complete: bool) -> dict[str, Any]:
-    """All that a batch tells, in the shape of the event `background_tasks_batch`."""
+    """Return a batch in the shape of the event `background_tasks_batch`."""
     totals = batch_totals([task.status for task in tasks], all_complete)
     return {"parentSessionId": parent, "tasks": [task.brief() for task in tasks], **totals}
 
 
 def batch_totals(statuses: Sequence[str], all_complete: bool) -> dict[str, Any]:
-    """What a batch tells of its tasks taken together, which ended so."""
+    """Return the counts and the message of a batch whose tasks have these statuses."""
     completed, failed, cancelled = map(statuses.count, (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED))
     return {
         "count": len(statuses),
@@ -272,17 +272,20 @@ def batch_totals(statuses: Sequence[str], all_complete: bool) -> dict[str, Any]:
 
 
 def format_batch_notification(count: int, completed: int, failed: int) -> str:
-    """A batch in a sentence: «5 background tasks finished: 4 completed, 1 failed.» The rest was cancelled."""
+    """Return the message of a batch, such as «5 background tasks finished: 4 completed, 1 failed.»
+
+    Tasks that neither completed nor failed were cancelled.
+    """
     subject = f"{count} background task{'' if count == 1 else 's'}"
     parts = {"completed": completed, "failed": failed, "cancelled": max(0, count - completed - failed)}
-    said = [verb for verb, number in parts.items() if number]
-    if len(said) > 1:
-        return f"{subject} finished: {', '.join(f'{parts[verb]} {verb}' for verb in said)}."
-    verb = said[0] if said else "completed"
+    verbs = [verb for verb, number in parts.items() if number]
+    if len(verbs) > 1:
+        return f"{subject} finished: {', '.join(f'{parts[verb]} {verb}' for verb in verbs)}."
+    verb = verbs[0] if verbs else "completed"
     return f"{subject} {verb}{' successfully' if verb == 'completed' else ''}."
 
 
-def _notice(task: Task) -> dict[str, Any]:
+def _completed_payload(task: Task) -> dict[str, Any]:
     return {
         "taskId": task.id,
         "sessionId": task.session_id,
@@ -294,7 +297,7 @@ def _notice(task: Task) -> dict[str, Any]:
     }
 
 
-def _receipt(batch: dict[str, Any]) -> dict[str, Any]:
+def _notification_payload(batch: dict[str, Any]) -> dict[str, Any]:
     return {
         "parentSessionId": batch["parentSessionId"],
         "taskIds": [task["id"] for task in batch["tasks"]],

@@ -1,4 +1,4 @@
-"""Claims as values: the right to run, one try at running, and how it ended."""
+"""Claims as values: a slot, an attempt at a task, and its settlement."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, NamedTuple, Protocol
 
 from .task import TaskStatus
 
-#: Bytes of arguments beyond which a callable runs alone.
+#: A function with at least this many bytes of arguments runs alone, not in a series.
 LARGE_ARGUMENTS = 16 * 1024
 
-#: Milliseconds; a task with a shorter timeout runs alone: a series is looked at less often.
+#: A task with a shorter timeout, in milliseconds, runs alone, because the timeouts of a series are checked less often.
 SHORT_TIMEOUT = 50
 
 
@@ -27,7 +27,7 @@ class Slot:
 
 @dataclass(frozen=True, kw_only=True)
 class Claimed:
-    """One try at a task: all that running it takes."""
+    """An attempt at a task, with everything that is needed to run it."""
 
     number: int
     id: str
@@ -40,7 +40,7 @@ class Claimed:
     cwd: str
     parent: str | None = None
     model: str | None = None
-    #: The session that it goes on in.
+    #: The agent's session that the task continues.
     session: str | None = None
     description: str | None = None
     prompt: str | None = None
@@ -56,31 +56,31 @@ class Claimed:
 
 
 class Attempted(Protocol):
-    """An attempt at a task: what a settlement must name, and what a retry depends on."""
+    """The properties of an attempt that a settlement names or that a retry depends on."""
 
     @property
     def number(self) -> int:
-        """The task's number."""
+        """Return the number of the task."""
 
     @property
     def claim(self) -> int:
-        """The claim of this attempt."""
+        """Return the claim of this attempt."""
 
     @property
     def attempt(self) -> int:
-        """Which attempt it is, from 1."""
+        """Return the number of this attempt, from 1."""
 
     @property
     def max_attempts(self) -> int:
-        """How many there may be."""
+        """Return the most attempts that the task may have."""
 
     @property
     def interruptions(self) -> int:
-        """How often the task was claimed and not started."""
+        """Return how many times the task was claimed and not started."""
 
 
 class ReadyTask(NamedTuple):
-    """A ready task as the queue hands it out, with what it was launched with. JSON is text here."""
+    """A ready task with its inputs, as the database stores them: JSON values are text."""
 
     number: int
     id: str
@@ -119,38 +119,38 @@ class ReadyTask(NamedTuple):
 
 
 class Taken:
-    """A task that a worker has claimed: the current one of its slot, or one that it holds behind that."""
+    """A task that a worker has claimed. It is the current one of the worker's slot, or is held to run after it."""
 
     __slots__ = ("claim", "current", "slot", "started_at", "task")
 
     def __init__(self, task: ReadyTask, claim: int, slot: Slot, started_at: int | None) -> None:
-        """Take a task; `started_at` (milliseconds since 1970) is set for the current one alone."""
+        """Describe a claimed task. `started_at` (milliseconds since 1970) is set only for the current one."""
         self.task, self.claim, self.slot = task, claim, slot
         self.current = started_at is not None
         self.started_at = started_at or 0
 
     @property
     def number(self) -> int:
-        """The task's number."""
+        """Return the number of the task."""
         return self.task.number
 
     @property
     def attempt(self) -> int:
-        """Which attempt it is, from 1."""
+        """Return the number of this attempt, from 1."""
         return self.task.attempt
 
     @property
     def max_attempts(self) -> int:
-        """How many there may be."""
+        """Return the most attempts that the task may have."""
         return self.task.max_attempts
 
     @property
     def interruptions(self) -> int:
-        """How often the task was claimed and not started."""
+        """Return how many times the task was claimed and not started."""
         return self.task.interruptions
 
     def claimed(self) -> Claimed:
-        """Return all that running the task takes, decoded."""
+        """Return the attempt with its inputs decoded."""
         task = self.task
         return Claimed(
             number=task.number,
@@ -181,13 +181,13 @@ class Taken:
 
 @lru_cache(8)  # each may be a megabyte
 def decoded_environment(text: str) -> dict[str, str | None]:
-    """Return a launcher's stored environment. Tasks of one launcher share the text; do not change the result."""
+    """Return a launcher's stored environment. Do not change it: tasks of one launcher share the result."""
     found: dict[str, str | None] = json.loads(text)
     return found
 
 
 class Ended(NamedTuple):
-    """A taken task whose attempt is over, when it started (milliseconds since 1970), and its settlement."""
+    """A taken task whose attempt has ended, its start (milliseconds since 1970), and its settlement."""
 
     taken: Taken
     started_at: int
@@ -195,7 +195,7 @@ class Ended(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A task that a worker holds behind the current one of its slot, as another process sees it."""
+    """A task that a worker holds to run after the current one, as another process sees it."""
 
     number: int
     id: str
@@ -208,9 +208,9 @@ class Held(NamedTuple):
 
 
 class Rescued(NamedTuple):
-    """An attempt of a dead worker, and its settlement. `group` is set where the task was held.
+    """An attempt of a dead worker, and its settlement. `group` is set if the worker held the task.
 
-    A held task without a settlement was not started and goes back to the queue.
+    A held task without a settlement was not started, and is requeued.
     """
 
     number: int
@@ -222,12 +222,12 @@ class Rescued(NamedTuple):
 
 @dataclass
 class Step:
-    """What a worker publishes of its slot in one transaction, and how many tasks it takes then."""
+    """The changes to a slot that its worker publishes in one transaction, and the number of tasks that it takes."""
 
     slot: Slot
     owner: int
     ended: Sequence[Ended] = ()
-    #: The task that runs on: it becomes the running one of the slot.
+    #: A task that is still running: it becomes the current one of the slot.
     current: Taken | None = None
     #: Held tasks that were not started.
     returned: Sequence[Taken] = ()
@@ -235,9 +235,10 @@ class Step:
 
 
 class Advance(NamedTuple):
-    """What a step of a worker has taken; with nothing, whether the worker is parked in its slot now.
+    """The result of a step: the tasks that the worker has taken.
 
-    `frees_others` says that tasks outside the slot may be ready now.
+    `parked` is True if it has taken none and is parked in its slot now. `frees_others` is True if tasks of other
+    slots may have become ready.
     """
 
     taken: list[Taken]
@@ -246,9 +247,9 @@ class Advance(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """How an attempt ended. `unused`: nothing was started, so the attempt does not count.
+    """The end of an attempt. `unused` means that nothing was started, so the attempt does not count.
 
-    `ended_at` is in milliseconds since 1970; None means now.
+    `ended_at` is in milliseconds since 1970. None means now.
     """
 
     number: int

@@ -1,4 +1,4 @@
-"""Events: what is told, and the bus that hands it to listeners in this process."""
+"""Events, and the bus that passes them to handlers in this process."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .. import clock
 Payload = Mapping[str, Any]
 Handler = Callable[[Payload], object]
 
-#: Stands for all sessions, so no session has that name.
-EVERYONE = "*"
+#: Stands for all sessions. No session may have this name.
+ALL_SESSIONS = "*"
 
-#: The type to subscribe to for events of every type.
-EVERY = "*"
+#: Stands for events of all types in a subscription.
+ALL_TYPES = "*"
 
-#: The consumer that the hooks and the MCP server of a session share: its cursor marks what the model has read.
+#: The consumer that the hooks and the MCP server of a session share. Its cursor marks what the model has read.
 MODEL = "model"
 
-#: All that subscribers can be told.
+#: The types of events that subscribers receive.
 TYPES = (
     "background_task_started",
     "background_task_completed",
@@ -39,7 +39,7 @@ _OWN_FIELDS = frozenset({"seq", "type", "at", "parentSessionId"})
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """One line of the event log. `at` is aware; `data` holds what is special to the type."""
+    """An entry of the event log. `at` is aware, and `data` holds the fields of its type."""
 
     seq: int
     type: str
@@ -49,7 +49,7 @@ class Event:
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Event:
-        """Read the shape that the socket sends. Raises KeyError, ValueError, TypeError."""
+        """Read an event as the socket sends it. Raises KeyError, ValueError, TypeError."""
         return cls(
             seq=document["seq"],
             type=document["type"],
@@ -59,7 +59,7 @@ class Event:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """The shape that the socket sends."""
+        """Return the event as the socket sends it."""
         return {
             "seq": self.seq,
             "type": self.type,
@@ -69,22 +69,22 @@ class Event:
         }
 
 
-#: What surrounds the params of a notification on the socket.
+#: The bytes before and after the params of a notification on the socket.
 _PARAMS, _END = b',"params":', b"}\n"
 
 
 class EventBus:
-    """Hands each payload to those who asked for its type, on the thread of the one who dispatches it."""
+    """Calls the handlers of an event's type, on the thread that dispatches the event."""
 
     def __init__(self) -> None:
-        """Start with nobody listening."""
+        """Start without handlers."""
         self._handlers: dict[str, dict[object, Handler]] = {}
         self._lock = threading.Lock()
 
     def subscribe(self, type: str, handler: Handler) -> Callable[[], None]:
-        """Have `handler(payload)` called for each event of a type; `*` is every type, its payload says which.
+        """Call `handler(payload)` for each event of a type. For `*`, all types, the payload includes the type.
 
-        Returns a function that ends this; to call it again does nothing.
+        Returns a function that ends the subscription. Further calls of it do nothing.
         """
         ticket = object()
         with self._lock:
@@ -97,17 +97,17 @@ class EventBus:
         return unsubscribe
 
     def dispatch(self, type: str, payload: Payload) -> None:
-        """Call the handlers, oldest first; one that raises is logged and changes nothing for the others."""
+        """Call the handlers, oldest first. An exception of one is logged, and the others are called all the same."""
         if self._handlers:
-            self._tell(type, payload)
-            self._tell(EVERY, {"type": type, **payload})
+            self._call_handlers(type, payload)
+            self._call_handlers(ALL_TYPES, {"type": type, **payload})
 
-    def _tell(self, type: str, payload: Payload) -> None:
+    def _call_handlers(self, type: str, payload: Payload) -> None:
         with self._lock:
-            listening = self._handlers.get(type, {})
-            tickets = list(listening)
+            handlers = self._handlers.get(type, {})
+            tickets = list(handlers)
         for ticket in tickets:
-            if handler := listening.get(ticket):  # one before it may have removed it
+            if handler := handlers.get(ticket):  # an earlier handler may have removed it
                 _call(handler, payload)
 
 
@@ -115,9 +115,9 @@ def _call(handler: Handler, payload: Payload) -> None:
     try:
         handler(payload)
     except Exception:
-        import logging  # most never need it
+        import logging  # not needed unless a handler fails
 
-        logging.getLogger("backburner").exception("a handler of events failed")
+        logging.getLogger("backburner").exception("an event handler failed")
 
 
 class Line(NamedTuple):
@@ -135,5 +135,5 @@ class Line(NamedTuple):
 
     @property
     def message(self) -> str:
-        """Return the sentence of a batch; it is empty for all other events."""
+        """Return the message of a batch. It is empty for all other events."""
         return str(json.loads(self.text).get("message", ""))
