@@ -14,9 +14,8 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import TypeVar, Unpack
 
-from ..bus.client import EVERYONE
 from ..config.settings import BackgroundConfig
-from ..model.event import Event, EventBus
+from ..model.event import ALL_SESSIONS, Event, EventBus
 from ..model.launch import LaunchFields, LaunchInput
 from ..model.task import Task, TaskStatus
 from ..store.tasks import Stream as OutputStream
@@ -143,7 +142,7 @@ class AsyncBackgroundManager:
 
     def events(
         self,
-        parent: str = EVERYONE,
+        parent: str = ALL_SESSIONS,
         after: int | None = None,
         types: Sequence[str] | None = None,
         consumer: str = "default",

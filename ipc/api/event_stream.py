@@ -10,9 +10,9 @@ from contextlib import suppress
 
 from .. import clock
 from ..backoff import LONGEST_DELAY, Backoff
-from ..bus.client import EVERYONE, Wire
+from ..bus.client import Wire
 from ..errors import BackburnerError, Temporary
-from ..model.event import Event, Line
+from ..model.event import ALL_SESSIONS, Event, Line
 from ..store.interface import Store
 
 #: Events read from the log in one go.
@@ -82,7 +82,7 @@ class Stream:
 
     def _read(self) -> Iterator[Event]:
         """What the log has. Raises Temporary."""
-        parent = None if self._parent == EVERYONE else self._parent
+        parent = None if self._parent == ALL_SESSIONS else self._parent
         while lines := self._log.read(parent, self._after, PAGE):
             yield from self._gap(parent, lines[0])
             for line in lines:
@@ -139,7 +139,7 @@ class Follower:
         """Have `handle` called with each event, in order, and `handled` when `after` counts it; errors are logged."""
         self._store = store
         self._handle, self._handled = handle, handled
-        self._stream = Stream(store, EVERYONE, store.events.last_seq())
+        self._stream = Stream(store, ALL_SESSIONS, store.events.last_seq())
         self._abandoned = False
         #: The number of the last event that was handled.
         self.after = self._stream._after

@@ -8,10 +8,10 @@ import weakref
 from contextlib import suppress
 
 from .. import clock
-from ..bus.client import EVERYONE
 from ..config.settings import BackgroundConfig
 from ..errors import BackburnerError
 from ..home import Home
+from ..model.event import ALL_SESSIONS
 from ..model.task import Task
 from ..store import open_store
 from ..store.queue import Queue
@@ -50,7 +50,7 @@ class Handle:
 
     def start_of(self, parent: str, consumer: str) -> int:
         """After which event one begins who does not say."""
-        return self.store.events.last_seq() if parent == EVERYONE else self.store.events.cursor(parent, consumer)
+        return self.store.events.last_seq() if parent == ALL_SESSIONS else self.store.events.cursor(parent, consumer)
 
     def stir(self) -> None:
         """This process has written something: without a bus nobody else says so."""

@@ -10,14 +10,14 @@ from functools import partial
 from pathlib import Path
 from typing import Unpack
 
-from ..bus.client import EVERYONE, Client
+from ..bus.client import Client
 from ..config.environment import captured
 from ..config.files import load
 from ..config.settings import BackgroundConfig
 from ..errors import AlreadyRunning, BackburnerError, HeldByWorker, InvalidInput, MoveNotAllowed, NotFound
 from ..home import Home
 from ..machine.presence import Presence
-from ..model.event import TYPES, EventBus
+from ..model.event import ALL_SESSIONS, TYPES, EventBus
 from ..model.launch import LaunchFields, LaunchInput, launch_input
 from ..model.task import Task, TaskStatus
 from ..store.sessions import adopt
@@ -188,7 +188,7 @@ class BackgroundManager:
 
     def events(
         self,
-        parent: str = EVERYONE,
+        parent: str = ALL_SESSIONS,
         after: int | None = None,
         types: Sequence[str] | None = None,
         consumer: str = "default",
@@ -201,7 +201,7 @@ class BackgroundManager:
         `log_truncated` comes where some are not kept any more. Raises InvalidInput.
         """
         _TYPES.check(types, "types")
-        if parent == EVERYONE and ack:
+        if parent == ALL_SESSIONS and ack:
             raise InvalidInput("What everyone is told cannot be acknowledged.", field="ack")
         handle = self._handle
         start = after if after is not None else handle.start_of(parent, consumer)

@@ -26,7 +26,7 @@ from ..errors import (
 from ..failpoints import failpoint
 from ..home import Home
 from ..lines import MAX_LINE, LineReader, LineTooLong
-from ..model.event import Event
+from ..model.event import ALL_SESSIONS, Event
 from . import jsonrpc
 from .jsonrpc import Id, Notification, Response, RpcError
 
@@ -36,9 +36,6 @@ MAX_ANSWER = 256 * 1024 * 1024
 CHUNK = 64 * 1024
 #: Connections that are kept for the next call.
 KEPT = 4
-
-#: The parent to name for the events of all parents, and of none.
-EVERYONE = "*"
 
 _ERRORS: Mapping[int, type[BackburnerError]] = {
     error.rpc_code: error for error in (InvalidInput, NotFound, MoveNotAllowed, OverCap, Temporary)
@@ -144,7 +141,7 @@ class Listener:
         if known not in (None, self._log):
             self._after, self._owed = 0, None
             raise Disconnected("The home has another event log than before.")
-        if self._after is None and self._parent == EVERYONE:
+        if self._after is None and self._parent == ALL_SESSIONS:
             self._after = answer["seq"]
         self.backoff.reset()
 

@@ -13,12 +13,9 @@ from typing import Protocol
 from ..errors import BackburnerError
 from ..failpoints import failpoint
 from ..lines import LineReader, LineTooLong
-from ..model.event import Line
+from ..model.event import ALL_SESSIONS, Line
 from . import jsonrpc
 from .jsonrpc import Request
-
-#: The parent to name for the events of all parents, and of none.
-EVERYONE = "*"
 
 #: With more than this waiting to be sent to a client, no more of its requests are read, in bytes.
 FULL = 64 * 1024
@@ -89,7 +86,7 @@ class Subscription:
     @property
     def concerned(self) -> str | None:
         """The parent as the log names it: None is everyone."""
-        return None if self.parent == EVERYONE else self.parent
+        return None if self.parent == ALL_SESSIONS else self.parent
 
     def lag(self) -> None:
         """Go on from the log, when there is room."""

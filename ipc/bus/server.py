@@ -19,11 +19,11 @@ from .. import clock
 from ..errors import BackburnerError, InvalidInput, OverCap, Temporary
 from ..failpoints import failpoint
 from ..home import Home
-from ..model.event import Line
+from ..model.event import ALL_SESSIONS, Line
 from ..store.interface import EventStore
 from ..validation import Record
 from . import jsonrpc
-from .connection import EVERYONE, LOW, Call, Connection, Subscription
+from .connection import LOW, Call, Connection, Subscription
 from .jsonrpc import Request, RpcError
 from .protocol import PARAMETERS
 
@@ -200,7 +200,7 @@ class Bus:
         parent, after = params["parentSessionId"], params.get("after")
         if after is not None:
             return int(after) if after <= last else None
-        return last if parent == EVERYONE else self._log.cursor(parent, _consumer(params))
+        return last if parent == ALL_SESSIONS else self._log.cursor(parent, _consumer(params))
 
     def _unsubscribe(self, params: dict[str, Any], call: Call) -> object:
         """End the newest subscription of that parent and consumer, if there is one."""
@@ -217,13 +217,13 @@ class Bus:
     def _acknowledge(self, params: dict[str, Any], call: Call) -> object:
         """Move a cursor forward, never beyond the log's end; the answer says where it is."""
         parent = params["parentSessionId"]
-        if parent == EVERYONE:
+        if parent == ALL_SESSIONS:
             raise InvalidInput("What everyone is told cannot be acknowledged.", field="parentSessionId")
         return {"seq": self._log.acknowledge(parent, _consumer(params), params["seq"])}
 
     def _subscribers(self, line: Line) -> Iterator[Subscription]:
-        yield from self._audience.get(EVERYONE, ())
-        if line.parent is not None and line.parent != EVERYONE:
+        yield from self._audience.get(ALL_SESSIONS, ())
+        if line.parent is not None and line.parent != ALL_SESSIONS:
             yield from self._audience.get(line.parent, ())
 
     def _deliver(self, subscription: Subscription, line: Line) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidInput
-from ..model.event import EVERYONE
+from ..model.event import ALL_SESSIONS
 from ..validation import Text
 from .applied_config import applied_configuration
 
@@ -74,7 +74,7 @@ def _is_held(store: Store, session: str, process: Identity) -> bool:
 def _validate(parent: str, successor: str) -> None:
     for name, value in (("from", parent), ("to", successor)):
         _NAME.check(value, name)
-        if value == EVERYONE:
+        if value == ALL_SESSIONS:
             raise InvalidInput(f"{name}: expected one session, got '*'.", field=name)
     if parent == successor:
         raise InvalidInput(f"to: expected another session than {parent}.", field="to")

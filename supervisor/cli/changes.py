@@ -8,9 +8,10 @@ from typing import Self
 
 from ...ipc import clock
 from ...ipc.backoff import Backoff
-from ...ipc.bus.client import EVERYONE, Client
+from ...ipc.bus.client import Client
 from ...ipc.errors import BackburnerError
 from ...ipc.machine.presence import Presence
+from ...ipc.model.event import ALL_SESSIONS
 from .context import Context
 
 #: Seconds between two looks at the database: the first, and the longest without and with a bus.
@@ -61,5 +62,5 @@ class ChangeWatch:
 
     def _listen(self, after: int) -> None:
         with suppress(BackburnerError):
-            for _event in self._client.events(EVERYONE, after=after):
+            for _event in self._client.events(ALL_SESSIONS, after=after):
                 self._notified.set()

@@ -15,7 +15,7 @@ from ...ipc import clock
 from ...ipc.api import control
 from ...ipc.api.waiting import wait_until_gone
 from ...ipc.backoff import Backoff
-from ...ipc.bus.client import EVERYONE, Client
+from ...ipc.bus.client import Client
 from ...ipc.bus.protocol import PARAMETERS
 from ...ipc.config.environment import captured
 from ...ipc.config.files import load, read
@@ -23,6 +23,7 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervisor, NotFound
 from ...ipc.home import Home
 from ...ipc.machine.presence import Presence
+from ...ipc.model.event import ALL_SESSIONS
 from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, launch_input
 from ...ipc.model.task import Task, TaskStatus
 from ...ipc.store import open_store
@@ -170,7 +171,7 @@ class ToolService:
     def session(self, params: Mapping[str, Any], meta: Meta) -> str:
         """Return the session that calls. Raises BadHome, Temporary, Permanent."""
         named = params.get("parentSessionId")
-        return self._sessions.session(None if named == EVERYONE else named, meta, self.database)
+        return self._sessions.session(None if named == ALL_SESSIONS else named, meta, self.database)
 
     def is_notified_by_hook(self, session: str, meta: Meta) -> bool:
         """Return True if a hook after the call delivers the notifications. Raises BadHome, Temporary, Permanent."""
@@ -200,10 +201,10 @@ class ToolService:
     def _list(self, params: dict[str, Any], session: str) -> Answer:
         if self.database is None:
             return {"tasks": [], "next": None}
-        status, is_everyone = params.get("status"), params.get("parentSessionId") == EVERYONE
+        status, is_all = params.get("status"), params.get("parentSessionId") == ALL_SESSIONS
         filter = Filter(
             status=None if status is None else TaskStatus(status),
-            parent=None if is_everyone else session,
+            parent=None if is_all else session,
             model=params.get("model"),
             limit=params.get("limit") or 20,
             cursor=params.get("cursor"),

@@ -13,14 +13,14 @@ from ...ipc.backoff import Backoff
 from ...ipc.config.agents import BATCH_PLACEHOLDERS
 from ...ipc.config.environment import of_nobody
 from ...ipc.config.files import on_batch
-from ...ipc.model.event import Line
+from ...ipc.model.event import ALL_SESSIONS, Line
 from ...ipc.store.events import BATCH
 from ...ipc.store.interface import Store
 from ..log import log
 from ..system import children
 
-#: The cursor of the command: it belongs to no session, since the command gets the batches of all.
-EVERYONE, CONSUMER = "*", "on_batch"
+#: The name of the command's cursor. The cursor is one for all sessions.
+CONSUMER = "on_batch"
 #: Events read at a time.
 PAGE = 256
 #: Seconds after which the command is killed.
@@ -50,16 +50,16 @@ class BatchCommand:
     def configure(self) -> None:
         """Read the user's file. A new command gets the batches from now on; one that failed is tried at once."""
         self._command = on_batch()
-        has_cursor = bool(self._command) and CONSUMER in self._log.cursors(EVERYONE)
+        has_cursor = bool(self._command) and CONSUMER in self._log.cursors(ALL_SESSIONS)
         if not self._command:
-            self._log.dismiss(EVERYONE, CONSUMER)
+            self._log.dismiss(ALL_SESSIONS, CONSUMER)
         elif not has_cursor:
-            self._log.acknowledge(EVERYONE, CONSUMER, self._log.last_seq())
+            self._log.acknowledge(ALL_SESSIONS, CONSUMER, self._log.last_seq())
         if self._process is None:
             self._failures, self._due = 0, 0.0
         if self._process is None or not has_cursor:  # the outcome of a command that was removed does not matter
             self._waiting.clear()
-            self._read_up_to = self._log.cursor(EVERYONE, CONSUMER)
+            self._read_up_to = self._log.cursor(ALL_SESSIONS, CONSUMER)
         self._has_more = bool(self._command)
 
     def log_changed(self) -> None:
@@ -144,7 +144,7 @@ class BatchCommand:
     def _succeeded(self, line: Line) -> None:
         if self._failures >= MAX_LOGGED:
             log("batch_delivered", seq=line.seq, tries=self._failures)
-        self._log.acknowledge(EVERYONE, CONSUMER, line.seq)
+        self._log.acknowledge(ALL_SESSIONS, CONSUMER, line.seq)
         self._waiting.popleft()
         self._failures, self._due = 0, 0.0
 

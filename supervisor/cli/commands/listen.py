@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ....ipc.machine.presence import Presence
-from ....ipc.model.event import TYPES
+from ....ipc.model.event import ALL_SESSIONS, TYPES
 from ....ipc.store.interface import EventStore
 from ..context import Context
 from ..options import example, session_from_environment
@@ -18,7 +18,6 @@ from ..printing import note, print_json_line
 from ..tables import COLOURS, FAINT, Cell, paint, sanitize, uses_colours
 from ..text import local_time, no_supervisor, short_id
 
-EVERYONE = "*"
 #: Events read from the log at a time.
 PAGE = 500
 
@@ -64,7 +63,7 @@ def command(context: Context, /, parent: str | None, until_now: bool, as_json: b
     ctx = click.get_current_context()
     if not parent:
         raise click.UsageError("Missing option '--parent' ('*' for all sessions)", ctx)
-    if parent == EVERYONE and filters["ack"]:
+    if parent == ALL_SESSIONS and filters["ack"]:
         raise click.UsageError("--ack needs one session: it cannot be combined with --parent '*'", ctx)
     print_event = print_json_line if as_json or not sys.stdout.isatty() else _print_line
     for event in (_read_log if until_now else _subscribe)(context, parent, filters):
@@ -89,7 +88,7 @@ def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterato
     log, consumer = context.database.events, filters["consumer"] or "default"
     last = log.last_seq()
     cursor = _start(log, parent, consumer, filters["after"])
-    log_parent = None if parent == EVERYONE else parent
+    log_parent = None if parent == ALL_SESSIONS else parent
     first = _first_kept(log, log_parent, cursor)
     if first is not None:
         cursor = max(cursor, first - 1) if cursor <= last else first - 1
@@ -105,7 +104,7 @@ def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterato
 def _start(log: EventStore, parent: str, consumer: str, after: int | None) -> int:
     if after is not None:
         return after
-    return log.last_seq() if parent == EVERYONE else log.cursor(parent, consumer)
+    return log.last_seq() if parent == ALL_SESSIONS else log.cursor(parent, consumer)
 
 
 def _first_kept(log: EventStore, parent: str | None, cursor: int) -> int | None:

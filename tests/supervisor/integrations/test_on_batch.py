@@ -9,8 +9,9 @@ from selectors import DefaultSelector
 
 import pytest
 
+from backburner.ipc.model.event import ALL_SESSIONS
 from backburner.supervisor.integrations import on_batch
-from backburner.supervisor.integrations.on_batch import CONSUMER, EVERYONE, BatchCommand
+from backburner.supervisor.integrations.on_batch import CONSUMER, BatchCommand
 from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
 
@@ -61,7 +62,7 @@ def deliver_all(queue_db: QueueDatabase, command: BatchCommand) -> None:
 
     def delivered() -> bool:
         command.turn()
-        return queue_db.log.cursor(EVERYONE, CONSUMER) == queue_db.log.last_seq()
+        return queue_db.log.cursor(ALL_SESSIONS, CONSUMER) == queue_db.log.last_seq()
 
     eventually(delivered, 50)
 
@@ -119,7 +120,7 @@ def test_command_removed_and_added_again_gets_no_old_batches(queue_db, folder, h
     if how == "when it has ended":
         (folder / "hold").unlink()
         eventually(lambda: command.turn() is None, 50)
-        assert CONSUMER not in queue_db.log.cursors(EVERYONE)
+        assert CONSUMER not in queue_db.log.cursors(ALL_SESSIONS)
     batch(queue_db)
     configure(folder)
     command.configure()
