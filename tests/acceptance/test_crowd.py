@@ -1,4 +1,7 @@
-"""Five parents with two hundred commands each, over three keys: watched from outside, told whole, nothing left."""
+"""Five sessions launch two hundred commands each, over three keys.
+
+The limits are checked from outside, every end is reported once, and nothing is left.
+"""
 
 from __future__ import annotations
 
@@ -27,59 +30,58 @@ PARENTS = tuple(f"ses-{number}" for number in range(5))
 EACH = 200
 LIMITS = {"opus": 2, "sonnet": 3, "haiku": 5}
 
-#: Seconds between two looks at /proc.
-LOOK = 0.005
+#: Seconds between two readings of /proc.
+INTERVAL = 0.005
 
-#: One job: count oneself in, stay a while, count oneself out, all in one shared book. A shell: a thousand are started.
-#: What it stays on is a pipe that nobody writes to.
+#: One job: record its start in a shared file, wait, record its end. It is a shell, because a thousand are started.
+#: It waits on a pipe to which no process writes.
 JOB = """\
 exec 9>>"$1"; flock 9; echo "+ $2" >&9; flock -u 9
 read -t "$4" nothing <>"$3"
 flock 9; echo "- $2" >&9
 """
-STAY, LONG = "0.02", "600"
+SHORT, LONG = "0.02", "600"  # seconds that a job takes
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or shutil.which("flock") is None, reason="looks into /proc; its jobs use flock(1)"
+    sys.platform != "linux" or shutil.which("flock") is None, reason="reads /proc; its jobs use flock(1)"
 )
 
 
 class Count:
-    """How many of each key are in, and the most that ever were."""
+    """The jobs of each key that run, and the most that ever ran at once."""
 
     def __init__(self) -> None:
-        self.inside: Counter[str] = Counter()
-        self.most: Counter[str] = Counter()
+        self.running: Counter[str] = Counter()
+        self.maximum: Counter[str] = Counter()
 
     def add(self, sign: str, key: str) -> None:
-        self.inside[key] += 1 if sign == "+" else -1
-        self.most[key] = max(self.most[key], self.inside[key])
+        self.running[key] += 1 if sign == "+" else -1
+        self.maximum[key] = max(self.maximum[key], self.running[key])
 
-    def see(self, inside: Counter[str]) -> None:
-        self.inside = inside
-        self.most |= inside
+    def observe(self, running: Counter[str]) -> None:
+        self.running = running
+        self.maximum |= running
 
     def over(self, limits: dict[str, int]) -> dict[str, int]:
-        """The keys of which there were more at once than allowed, and how many."""
-        return {key: most for key, most in self.most.items() if most > limits[key]}
+        """Return the keys that exceeded their limits, each with its maximum."""
+        return {key: maximum for key, maximum in self.maximum.items() if maximum > limits[key]}
 
 
-def counted(book: Path) -> Count:
-    """The jobs' own book, each line written under a lock."""
+def counted(record: Path) -> Count:
+    """Count the jobs by their own record, of which each line was written under a lock."""
     count = Count()
-    for line in book.read_text().splitlines():
+    for line in record.read_text().splitlines():
         count.add(*line.split())
     return count
 
 
 class Watcher:
-    """Looks at the process table all the time: how many jobs of each key are there at once."""
+    """Counts the jobs of each key in the process table, all the time."""
 
     def __init__(self, mark: str) -> None:
         self.count = Count()
-        self.looks = 0
         self._mark = os.fsencode(mark)
-        self._over = threading.Event()
+        self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Watcher:
@@ -87,21 +89,20 @@ class Watcher:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._over.set()
+        self._stopped.set()
         self._thread.join(TIMEOUT)
 
     def _watch(self) -> None:
-        while not self._over.wait(LOOK):
-            self.looks += 1
-            self.count.see(Counter(self._jobs().values()))
+        while not self._stopped.wait(INTERVAL):
+            self.count.observe(Counter(self._jobs().values()))
 
     def _jobs(self) -> dict[tuple[int, int], str]:
-        """Those that were there at one moment: seen before it, and still there after it."""
-        found = {who: key for name in os.listdir("/proc") if name.isdigit() for who, key in self._job(int(name))}
-        return {who: key for who, key in found.items() if start_ticks(who[0]) == who[1]}
+        """Return the jobs that ran at one moment: they were found before it, and still ran after it."""
+        found = {job: key for name in os.listdir("/proc") if name.isdigit() for job, key in self._job(int(name))}
+        return {(pid, ticks): key for (pid, ticks), key in found.items() if start_ticks(pid) == ticks}
 
     def _job(self, pid: int) -> Iterator[tuple[tuple[int, int], str]]:
-        """A job is the leader of its session; what it forks is not counted a second time."""
+        """Yield the process if it leads a session. Children of a job are not counted."""
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
             if len(words) > 5 and words[4] == self._mark and os.getsid(pid) == pid and (ticks := start_ticks(pid)):
@@ -111,31 +112,28 @@ class Watcher:
 
 
 @pytest.fixture
-def crowded(instance: Instance) -> Callable[..., Instance]:
-    def start(**limits: int) -> Instance:
-        return instance.up(
-            model_concurrency=limits, notification_batch_window_ms=50, worker_idle_s=1, durability="normal"
-        )
-
-    return start
+def start(instance: Instance) -> Callable[..., Instance]:
+    """Return a function that starts the supervisor with these limits."""
+    settings = {"notification_batch_window_ms": 50, "worker_idle_s": 1, "durability": "normal"}
+    return lambda **limits: instance.up(model_concurrency=limits, **settings)
 
 
 @pytest.fixture
-def book(tmp_path: Path) -> Path:
-    os.mkfifo(tmp_path / "book.pipe")
-    return tmp_path / "book"
+def record(tmp_path: Path) -> Path:
+    os.mkfifo(tmp_path / "record.pipe")
+    return tmp_path / "record"
 
 
-def launched(instance: Instance, book: Path) -> dict[str, list[str]]:
-    """Launch from a thread per parent, as sessions of their own do; ids by parent."""
+def launched(instance: Instance, record: Path) -> dict[str, list[str]]:
+    """Launch the tasks of each parent from a separate thread, and return their ids by parent."""
     found: dict[str, list[str]] = {}
     instance.close_database()
 
     def launch(parent: str) -> None:
         database = SqliteStore(instance.home, "normal")
         queue = Queue(database, BackgroundConfig())
-        wanted = [job(book, parent, list(LIMITS)[number % 3], STAY) for number in range(EACH)]
-        found[parent] = [one.id for at in range(0, EACH, 20) for one in queue.launch_many(wanted[at : at + 20])]
+        jobs = [job(record, parent, list(LIMITS)[number % 3], SHORT) for number in range(EACH)]
+        found[parent] = [one.id for at in range(0, EACH, 20) for one in queue.launch_many(jobs[at : at + 20])]
         database.close()
 
     threads = [threading.Thread(target=launch, args=(parent,)) for parent in PARENTS]
@@ -146,31 +144,31 @@ def launched(instance: Instance, book: Path) -> dict[str, list[str]]:
     return found
 
 
-def job(book: Path, parent: str, key: str, stay: str) -> LaunchInput:
-    argv = ["bash", "-c", JOB, "job", str(book), key, str(book.with_suffix(".pipe")), stay]
-    document = {"command": argv, "model": key, "parentSessionId": parent, "cwd": str(book.parent)}
+def job(record: Path, parent: str, key: str, seconds: str) -> LaunchInput:
+    argv = ["bash", "-c", JOB, "job", str(record), key, str(record.with_suffix(".pipe")), seconds]
+    document = {"command": argv, "model": key, "parentSessionId": parent, "cwd": str(record.parent)}
     return LaunchInput.from_json(document)
 
 
 class Listener(threading.Thread):
-    """One parent's subscription, until its last end is told in a batch."""
+    """Subscribes for one parent until its last end was reported in a batch."""
 
     def __init__(self, instance: Instance, parent: str, expected: int) -> None:
         super().__init__(daemon=True)
-        self.heard: list[Event] = []
-        self._stage, self._parent, self._expected = instance, parent, expected
-        self._told = 0
+        self.received: list[Event] = []
+        self._instance, self._parent, self._expected = instance, parent, expected
+        self._reported = 0
 
     def run(self) -> None:
-        self.heard = self._stage.listen(self._parent, self._is_last)
+        self.received = self._instance.listen(self._parent, self._is_last)
 
     def _is_last(self, event: Event) -> bool:
-        self._told += event.data.get("count", 0)
-        return self._told >= self._expected
+        self._reported += event.data.get("count", 0)
+        return self._reported >= self._expected
 
 
-def check_told(events: list[Event], ids: list[str], parent: str) -> None:
-    """Every end once, by seq, in order; every batch counts right; only the last says that all is done."""
+def check_events(events: list[Event], ids: list[str], parent: str) -> None:
+    """Check that every end is reported once and in order, and that every batch counts right."""
     seqs = [event.seq for event in events]
     assert seqs == sorted(set(seqs))
     assert {event.parent_session_id for event in events} == {parent}
@@ -186,69 +184,68 @@ def check_told(events: list[Event], ids: list[str], parent: str) -> None:
 def check_batch(batch: Any) -> None:
     statuses = Counter(task["status"] for task in batch["tasks"])
     assert 1 <= batch["count"] == len(batch["tasks"]) <= 5
-    told = (batch["completedCount"], batch["failedCount"], batch["cancelledCount"])
-    assert told == (statuses["completed"], statuses["error"], statuses["cancelled"])
+    counts = (batch["completedCount"], batch["failedCount"], batch["cancelledCount"])
+    assert counts == (statuses["completed"], statuses["error"], statuses["cancelled"])
 
 
-def keepers(instance: Instance) -> dict[str, int]:
-    """The roles that stay, and how many descriptors each holds."""
+def descriptors(instance: Instance) -> dict[str, int]:
+    """Return the number of descriptors that each permanent role holds."""
     return {role: len(open_files(instance.pid_of(role))) for role in ("supervisor", "flusher", "forkServer")}
 
 
-def more(now: dict[str, int], before: dict[str, int]) -> dict[str, int]:
-    """Return the roles that hold more than before, apart from the watch that an idle role keeps on the database."""
-    return {role: held for role, held in now.items() if held > before[role] + 1}
+def leaks(instance: Instance, before: dict[str, int]) -> dict[str, int]:
+    """Return the roles that hold more descriptors than before. An idle role has one more: its watch of the database."""
+    return {role: held for role, held in descriptors(instance).items() if held > before[role] + 1}
 
 
-def test_a_crowd_keeps_to_its_limits_is_told_everything_once_and_leaves_nothing(crowded, book: Path):
-    instance = crowded(**LIMITS)
-    warm(instance)
-    before = keepers(instance)
-    with Watcher(str(book)) as watcher:
+def test_thousand_tasks_keep_limits_are_each_reported_once_and_leave_nothing(start, record: Path):
+    instance = start(**LIMITS)
+    warm_up(instance)
+    before = descriptors(instance)
+    with Watcher(str(record)) as watcher:
         listeners = {parent: Listener(instance, parent, EACH) for parent in PARENTS}
         for listener in listeners.values():
             listener.start()
-        ids = launched(instance, book)
+        ids = launched(instance, record)
         for listener in listeners.values():
             listener.join(40)
             assert not listener.is_alive(), instance.status()
     for parent, listener in listeners.items():
-        check_told(listener.heard, ids[parent], parent)
-    assert (counted(book).over(LIMITS), watcher.count.over(LIMITS)) == ({}, {})
-    assert counted(book).inside.total() == 0
-    assert counted(book).most["opus"] == watcher.count.most["opus"] == LIMITS["opus"]
+        check_events(listener.received, ids[parent], parent)
+    assert (counted(record).over(LIMITS), watcher.count.over(LIMITS)) == ({}, {})
+    assert counted(record).running.total() == 0
+    assert counted(record).maximum["opus"] == watcher.count.maximum["opus"] == LIMITS["opus"]
     check_left(instance, before)
 
 
 def check_left(instance: Instance, before: dict[str, int]) -> None:
-    eventually(lambda: instance.status()["workers"] == [], TIMEOUT, "the idle workers to leave")
-    eventually(lambda: more(keepers(instance), before) == {}, TIMEOUT, f"no more descriptors than before: {before}")
+    eventually(lambda: instance.status()["workers"] == [], TIMEOUT, "the idle workers to exit")
+    eventually(lambda: leaks(instance, before) == {}, TIMEOUT, f"the roles to have no more descriptors than {before}")
     assert instance.files() == []
     instance.down()
     assert processes_of(instance.folder) == []
     assert instance.files() == []
 
 
-def warm(instance: Instance) -> None:
-    """Every role has opened what it needs once, and its workers have left."""
+def warm_up(instance: Instance) -> None:
+    """Run one task, so that every role has opened its files, and wait until its worker has exited."""
     instance.result("true", parentSessionId="warm")
     instance.batches("warm", 1)
-    eventually(lambda: instance.status()["workers"] == [], TIMEOUT, "the worker to leave")
+    eventually(lambda: instance.status()["workers"] == [], TIMEOUT, "the worker to exit")
 
 
-def test_the_watchers_catch_a_limit_that_is_off_by_one(crowded, book: Path):
-    """The same eyes, the same jobs, on a supervisor that was told one more than they allow."""
+def test_checks_notice_a_limit_that_is_off_by_one(start, record: Path):
     raised = {key: limit + 1 for key, limit in LIMITS.items()}
-    instance = crowded(**raised)
-    with Watcher(str(book)) as watcher:
-        instance.queue.launch_many([job(book, "ses-0", key, LONG) for key in LIMITS for _ in range(8)])
+    instance = start(**raised)
+    with Watcher(str(record)) as watcher:
+        instance.queue.launch_many([job(record, "ses-0", key, LONG) for key in LIMITS for _ in range(8)])
         eventually(lambda: watcher.count.over(LIMITS) == raised, TIMEOUT, "the watcher to report")
-        eventually(lambda: counted(book).over(LIMITS) == raised, TIMEOUT, "the book to show it")
+        eventually(lambda: counted(record).over(LIMITS) == raised, TIMEOUT, "the record to show the same")
 
 
-def test_the_book_tells_one_too_many_from_as_many_as_allowed(tmp_path: Path):
-    book = tmp_path / "book"
-    book.write_text("+ opus\n+ opus\n- opus\n+ opus\n+ sonnet\n")
-    assert counted(book).over(LIMITS) == {}
-    book.write_text(book.read_text() + "+ opus\n")
-    assert counted(book).over(LIMITS) == {"opus": 3}
+def test_record_shows_a_limit_that_is_exceeded_by_one(tmp_path: Path):
+    record = tmp_path / "record"
+    record.write_text("+ opus\n+ opus\n- opus\n+ opus\n+ sonnet\n")
+    assert counted(record).over(LIMITS) == {}
+    record.write_text(record.read_text() + "+ opus\n")
+    assert counted(record).over(LIMITS) == {"opus": 3}

@@ -1,4 +1,4 @@
-"""Processes that are stopped while they keep everybody else out."""
+"""Processes that are stopped (SIGSTOP) while they hold the write gate, or while others wait for them."""
 
 from __future__ import annotations
 
@@ -22,48 +22,50 @@ from tests.acceptance.conftest import BRISK
 from tests.helpers.instance import TIMEOUT, Instance
 from tests.helpers.wait import eventually
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc tells who is stopped")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc shows which process is stopped")
 
 
 @contextmanager
 def locked(instance: Instance) -> Iterator[None]:
-    """A stranger has the database's own lock: who writes waits for it, inside the gate."""
-    with closing(sqlite3.connect(instance.home.database, timeout=TIMEOUT, isolation_level=None)) as stranger:
-        stranger.execute("BEGIN IMMEDIATE")
+    """Take SQLite's own lock, so that a writer waits for it while it holds the write gate."""
+    with closing(sqlite3.connect(instance.home.database, timeout=TIMEOUT, isolation_level=None)) as foreign:
+        foreign.execute("BEGIN IMMEDIATE")
         yield
 
 
-def with_a_task_to_settle(instance: Instance) -> int:
+def start_task(instance: Instance) -> int:
+    """Start a task, and return the pid that makes its worker write when it is killed."""
     return instance.pid(instance.launch_sleeper(concurrencyKey="dies"))
 
 
-def with_a_batch_to_form(instance: Instance) -> int:
+def end_task(instance: Instance) -> int:
+    """Have a batch to form, which the flusher writes by itself."""
     instance.result("true", parentSessionId="p")
     return 0
 
 
-def with_nothing(_stage: Instance) -> int:
+def no_preparation(_instance: Instance) -> int:
     return 0
 
 
-#: Per role: what gives it something to write, and what has it write that.
+#: For each role: the preparation, and the action that makes it write.
 WRITES: dict[str, tuple[Callable[[Instance], int], Callable[[Instance, int], None]]] = {
-    "supervisor": (with_nothing, lambda instance, _: os.kill(instance.pid_of("supervisor"), signal.SIGHUP)),
-    "worker": (with_a_task_to_settle, lambda _, task: os.kill(task, signal.SIGKILL)),
-    "flusher": (with_a_batch_to_form, lambda _stage, _: None),
+    "supervisor": (no_preparation, lambda instance, _: os.kill(instance.pid_of("supervisor"), signal.SIGHUP)),
+    "worker": (start_task, lambda _, task: os.kill(task, signal.SIGKILL)),
+    "flusher": (end_task, lambda _instance, _: None),
 }
 
 
 def stopped_inside(instance: Instance, role: str) -> bool:
-    """Stop a role while it waits inside the gate; whether it came there."""
-    prepare, stir = WRITES[role]
+    """Stop a role while it waits inside the gate. Return False if it had written before."""
+    prepare, make_it_write = WRITES[role]
     task = prepare(instance)
     pid = instance.status()["workers"][0]["pid"] if role == "worker" else instance.pid_of(role)
     with locked(instance):
-        stir(instance, task)
+        make_it_write(instance, task)
         try:
             eventually(lambda: holder(instance.home.lock("gate")) == pid, 1)
-        except AssertionError:  # too late: it had written before
+        except AssertionError:
             return False
         os.kill(pid, signal.SIGSTOP)
         eventually(lambda: is_stopped(pid), TIMEOUT)
@@ -71,7 +73,7 @@ def stopped_inside(instance: Instance, role: str) -> bool:
 
 
 @pytest.mark.parametrize("role", WRITES)
-def test_a_role_that_is_stopped_inside_the_gate_keeps_nobody_out_for_five_seconds(instance: Instance, role: str):
+def test_role_that_is_stopped_in_the_write_gate_blocks_others_under_five_seconds(instance: Instance, role: str):
     instance.up(**{**BRISK, "notification_batch_window_ms": 300}, worker_idle_s=60)
     eventually(lambda: stopped_inside(instance, role), TIMEOUT, f"the {role} to be caught inside the gate")
     began = clock.monotonic()
@@ -94,16 +96,14 @@ sys.exit(process.wait())
 
 @pytest.fixture
 def terminal() -> Iterator[int]:
-    """A terminal that controls no process yet."""
+    """Open a terminal that controls no process yet."""
     near, far = os.openpty()
     yield far
     os.close(near)
     os.close(far)
 
 
-def test_ctrl_z_in_the_middle_of_a_launch_stops_it_only_once_it_lets_the_others_in(
-    instance: Instance, tmp_path, terminal
-):
+def test_ctrl_z_stops_a_launch_only_after_it_has_left_the_write_gate(instance: Instance, tmp_path, terminal):
     tasks = tmp_path / "tasks.ndjson"
     tasks.write_text((json.dumps({"command": ["true"], "concurrencyKey": "held"}) + "\n") * 4000)
     instance.launch("true")
@@ -130,7 +130,7 @@ def stopped_flusher(instance: Instance) -> int:
     return pid
 
 
-def test_a_flusher_that_is_stopped_is_continued_and_tells_what_it_has_not_told(instance: Instance):
+def test_stopped_flusher_is_continued_and_delivers_pending_batches(instance: Instance):
     instance.up(**BRISK)
     pid = stopped_flusher(instance)
     id = instance.result("true", parentSessionId="p").id
@@ -138,7 +138,7 @@ def test_a_flusher_that_is_stopped_is_continued_and_tells_what_it_has_not_told(i
     assert (instance.pid_of("flusher"), is_stopped(pid)) == (pid, False)
 
 
-def test_a_flusher_that_is_stopped_keeps_neither_down_nor_up_nor_clear_from_returning(instance: Instance):
+def test_stopped_flusher_does_not_block_down_up_or_clear(instance: Instance):
     instance.up(**BRISK)
     stopped_flusher(instance)
     instance.down()

@@ -1,4 +1,4 @@
-"""What becomes of tasks and of those who run them, whoever goes down, is killed, or was never there."""
+"""Tasks and roles when any of the roles is shut down, killed, or was never started."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,15 +21,15 @@ from tests.helpers.journals import wait_for_numbers
 from tests.helpers.processes import are_gone, is_alive, kill, open_files
 from tests.helpers.wait import eventually
 
-#: Starts a child in the same session, one in a session of its own and a daemon; each writes its number down and stays.
-#: With `bare` the daemon has no environment by which it could be known.
+#: Starts a child in the same session, one in a separate session, and a daemon. Each records its pid and runs on.
+#: With `bare` the daemon has no environment by which it could be recognised.
 TREE = """
 import os, signal, sys
-def note():
+def record():
     with open(sys.argv[1], "a") as file:
         file.write(f"{os.getpid()}\\n")
 def stay():
-    note()
+    record()
     while True:
         signal.pause()
 if sys.argv[2] == "stay":
@@ -52,6 +51,7 @@ stay()
 
 
 def tree(path: Path, kind: str = "bare") -> tuple[str, ...]:
+    """Return a command that starts four processes and records their pids in a file."""
     return (sys.executable, "-S", "-c", TREE, str(path), kind)
 
 
@@ -59,17 +59,17 @@ def lines(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
 
 
-# who is there, and who is not
+# with and without a supervisor
 
 
-def test_a_task_launched_while_nothing_runs_is_run_at_the_next_up(instance: Instance):
+def test_task_launched_without_a_supervisor_runs_after_the_next_up(instance: Instance):
     id = instance.launch("echo", "hi")
     assert (instance.task(id).status, instance.task(id).waiting_for) == ("pending", "supervisor")
     instance.up()
     assert instance.until(id).result == "hi"
 
 
-def test_a_pending_task_is_cancelled_without_a_supervisor(instance: Instance):
+def test_pending_task_is_cancelled_without_a_supervisor(instance: Instance):
     id = instance.launch("true")
     instance.check("cancel", id)
     assert instance.task(id).status == "cancelled"
@@ -78,7 +78,7 @@ def test_a_pending_task_is_cancelled_without_a_supervisor(instance: Instance):
     assert (instance.task(id).status, len(instance.ends(id))) == ("cancelled", 1)
 
 
-def test_a_running_task_is_cancelled_by_its_worker_when_the_supervisor_was_killed(live: Instance, tmp_path: Path):
+def test_worker_cancels_its_task_after_the_supervisor_was_killed(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
     live.kill("supervisor")
@@ -87,7 +87,7 @@ def test_a_running_task_is_cancelled_by_its_worker_when_the_supervisor_was_kille
     assert (live.task(id).status, len(live.ends(id))) == ("cancelled", 1)
 
 
-def test_a_running_task_is_cancelled_by_the_caller_when_nobody_is_left(live: Instance, tmp_path: Path):
+def test_command_cancels_a_task_whose_worker_and_supervisor_were_killed(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
     worker = live.worker_of(id)
@@ -98,14 +98,14 @@ def test_a_running_task_is_cancelled_by_the_caller_when_nobody_is_left(live: Ins
     assert (live.task(id).status, len(live.ends(id))) == ("cancelled", 1)
 
 
-def test_a_second_up_is_refused(live: Instance):
+def test_second_up_is_refused(live: Instance):
     with pytest.raises(AlreadyRunning, match=str(live.pid_of("supervisor"))):
         live.up()
     assert live.run("up").returncode == 100
     assert live.result("true").status == "completed"
 
 
-def test_down_without_a_supervisor_says_so(instance: Instance):
+def test_down_without_a_supervisor_raises_no_supervisor(instance: Instance):
     with pytest.raises(NoSupervisor):
         instance.down()
 
@@ -135,7 +135,7 @@ def test_down_leaves_running_tasks_to_their_workers_and_the_next_up_adopts_them(
     assert [one["tasks"][0]["id"] for one in instance.batches("me", 1)] == [id]
 
 
-def test_a_task_that_ends_while_no_supervisor_runs_is_settled_and_told_once(instance: Instance, tmp_path: Path):
+def test_task_that_ends_without_a_supervisor_is_settled_and_reported_once(instance: Instance, tmp_path: Path):
     instance.up(shutdown_grace_s=0.1)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -149,7 +149,7 @@ def test_a_task_that_ends_while_no_supervisor_runs_is_settled_and_told_once(inst
     assert len(instance.ends(id)) == 1
 
 
-def test_down_waits_for_running_tasks_as_long_as_the_grace_lasts(instance: Instance, tmp_path: Path):
+def test_down_waits_for_running_tasks_within_the_grace(instance: Instance, tmp_path: Path):
     instance.up(shutdown_grace_s=20)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -167,7 +167,7 @@ def test_down_waits_for_running_tasks_as_long_as_the_grace_lasts(instance: Insta
     assert instance.task(late).status == "pending"
 
 
-def test_down_now_ends_the_trees_and_says_interrupted(live: Instance, tmp_path: Path):
+def test_down_now_ends_process_trees_with_error_interrupted(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
     live.down(now=True)
@@ -177,7 +177,7 @@ def test_down_now_ends_the_trees_and_says_interrupted(live: Instance, tmp_path: 
 
 
 @pytest.mark.parametrize("fields", [{"retries": 1}, {}], ids=["a retry is left", "requeued"])
-def test_down_now_puts_back_what_may_be_run_again(live: Instance, fields: dict[str, int]):
+def test_down_now_requeues_tasks_with_retries_or_requeue(live: Instance, fields: dict[str, int]):
     id = live.launch_sleeper(**fields)
     pid = live.pid(id)
     live.down(now=True, requeue=not fields)
@@ -185,13 +185,13 @@ def test_down_now_puts_back_what_may_be_run_again(live: Instance, fields: dict[s
     assert not is_alive(pid)
     live.up(**BRISK)
     again = live.until(id, "running")
-    assert again.attempt == 1  # an interruption uses none up
+    assert again.attempt == 1  # an interruption uses up no attempt
 
 
 # killed
 
 
-def test_a_killed_supervisor_is_followed_by_one_that_adopts_everything(live: Instance, tmp_path: Path):
+def test_supervisor_adopts_all_processes_of_a_killed_predecessor(live: Instance, tmp_path: Path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     id = live.launch("sh", "-c", f"cat {pipe}")
@@ -205,9 +205,7 @@ def test_a_killed_supervisor_is_followed_by_one_that_adopts_everything(live: Ins
     assert live.until(id).result == "done"
 
 
-def test_the_task_of_a_killed_worker_is_lost_within_a_second_with_its_tree_and_its_slot_is_free(
-    instance: Instance, tmp_path: Path
-):
+def test_task_of_a_killed_worker_is_lost_and_its_slot_is_free_within_a_second(instance: Instance, tmp_path: Path):
     instance.up(**BRISK, default_concurrency=1)
     id = instance.launch(*tree(tmp_path / "pids"), parentSessionId="me")
     pids = wait_for_numbers(tmp_path / "pids", 4)
@@ -225,7 +223,7 @@ def test_the_task_of_a_killed_worker_is_lost_within_a_second_with_its_tree_and_i
     assert instance.batches("me", 1)[0]["failedCount"] == 1
 
 
-def test_the_task_of_a_killed_worker_is_run_again_where_its_launcher_allowed_it(live: Instance, tmp_path: Path):
+def test_task_of_a_killed_worker_is_retried_if_it_has_retries(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"), retries=1, parentSessionId="me")
     first = wait_for_numbers(tmp_path / "pids", 4)
     kill(live.worker_of(id))
@@ -239,7 +237,7 @@ def test_the_task_of_a_killed_worker_is_run_again_where_its_launcher_allowed_it(
     assert [name.rpartition("_")[2] for name in types] == ["started", "retrying", "started", "completed"]
 
 
-def test_after_a_killed_supervisor_and_worker_the_next_up_buries_the_task(live: Instance, tmp_path: Path):
+def test_next_up_rescues_the_task_after_supervisor_and_worker_were_killed(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
     worker = live.worker_of(id)
@@ -252,7 +250,7 @@ def test_after_a_killed_supervisor_and_worker_the_next_up_buries_the_task(live: 
     assert len(live.ends(id)) == 1
 
 
-def test_everything_killed_at_once_leaves_nobody_and_loses_no_task(live: Instance, tmp_path: Path):
+def test_killing_all_roles_at_once_leaves_no_process_and_loses_no_task(live: Instance, tmp_path: Path):
     running = live.launch(*tree(tmp_path / "pids", "marked"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
     roles = [live.pid_of(role) for role in ("supervisor", "forkServer", "flusher")] + [live.worker_of(running)]
@@ -267,23 +265,23 @@ def test_everything_killed_at_once_leaves_nobody_and_loses_no_task(live: Instanc
 
 
 class Subscriber(threading.Thread):
-    """Hears a parent's events over whatever happens to the bus."""
+    """Receives the events of one parent, and reconnects when the bus is gone."""
 
     def __init__(self, instance: Instance, parent: str, ends: int) -> None:
         super().__init__(daemon=True)
-        self.heard: list[Event] = []
-        self._stage, self._parent, self._left = instance, parent, ends
+        self.received: list[Event] = []
+        self._instance, self._parent, self._left = instance, parent, ends
 
     def run(self) -> None:
-        with self._stage.client() as client:
+        with self._instance.client() as client:
             for event in client.events(self._parent, 0):
-                self.heard.append(event)
+                self.received.append(event)
                 self._left -= event.data.get("count", 0)
                 if self._left <= 0:
                     return
 
 
-def test_after_a_killed_flusher_subscribers_reconnect_and_see_each_event_once(live: Instance):
+def test_subscribers_receive_each_event_once_when_the_flusher_is_killed(live: Instance):
     subscriber = Subscriber(live, "me", 30)
     subscriber.start()
     for _ in range(3):
@@ -292,13 +290,13 @@ def test_after_a_killed_flusher_subscribers_reconnect_and_see_each_event_once(li
         live.kill("flusher")
     subscriber.join(TIMEOUT)
     assert not subscriber.is_alive()
-    seqs = [event.seq for event in subscriber.heard]
+    seqs = [event.seq for event in subscriber.received]
     assert seqs == [event["seq"] for event in live.events("me")]
-    ends = [event.data["taskId"] for event in subscriber.heard if event.type == "background_task_completed"]
+    ends = [event.data["taskId"] for event in subscriber.received if event.type == "background_task_completed"]
     assert len(ends) == len(set(ends)) == 30
 
 
-def test_a_killed_fork_server_takes_nobody_along_and_is_replaced(live: Instance, tmp_path: Path):
+def test_killed_fork_server_is_replaced_and_its_workers_live_on(live: Instance, tmp_path: Path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     id = live.launch("sh", "-c", f"cat {pipe}")
@@ -311,7 +309,7 @@ def test_a_killed_fork_server_takes_nobody_along_and_is_replaced(live: Instance,
     assert live.until(id).result == "done"
 
 
-def test_the_worker_of_a_killed_fork_server_is_still_buried_when_it_dies(live: Instance, tmp_path: Path):
+def test_worker_that_dies_after_its_fork_server_is_rescued(live: Instance, tmp_path: Path):
     id = live.launch(*tree(tmp_path / "pids", "marked"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
     worker = live.worker_of(id)
@@ -324,7 +322,7 @@ def test_the_worker_of_a_killed_fork_server_is_still_buried_when_it_dies(live: I
 # ending a tree
 
 
-def test_cancel_returns_when_daemons_and_sessions_of_their_own_are_gone_too(shared: Instance, tmp_path: Path):
+def test_cancel_returns_after_daemons_and_separate_sessions_are_gone(shared: Instance, tmp_path: Path):
     id = shared.launch(*tree(tmp_path / "pids"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
     shared.check("cancel", id)
@@ -347,7 +345,7 @@ def test_a_timeout_ends_the_whole_tree(shared: Instance, tmp_path: Path):
     assert are_gone(wait_for_numbers(tmp_path / "pids", 4))
 
 
-def test_what_ignores_sigterm_is_killed_after_the_grace(shared: Instance, tmp_path: Path):
+def test_process_that_ignores_sigterm_is_killed_after_the_grace(shared: Instance, tmp_path: Path):
     script = f"trap '' TERM; echo $$ > {tmp_path}/pids; while :; do sleep 600; done"
     id = shared.launch("sh", "-c", script)
     (pid,) = wait_for_numbers(tmp_path / "pids", 1)
@@ -362,14 +360,14 @@ def test_a_stopped_tree_is_cancelled_too(shared: Instance):
     assert shared.task(id).status == "cancelled"
 
 
-def test_what_a_command_leaves_behind_is_ended_and_counted_and_its_verdict_stands(shared: Instance, tmp_path: Path):
+def test_leftover_processes_are_ended_and_counted_and_the_outcome_stands(shared: Instance, tmp_path: Path):
     script = f"sleep 600 & echo $! >> {tmp_path}/pids; setsid sleep 600 & echo $! >> {tmp_path}/pids; echo well"
     task = shared.result("sh", "-c", script)
     assert (task.status, task.result, task.exit_code, task.leftovers) == ("completed", "well", 0, 2)
     assert are_gone(wait_for_numbers(tmp_path / "pids", 2))
 
 
-def test_children_that_are_meant_to_live_on_do(shared: Instance, tmp_path: Path):
+def test_children_outlive_a_task_with_leave_children(shared: Instance, tmp_path: Path):
     script = f"sleep 600 & echo $! >> {tmp_path}/pids"
     task = shared.result("sh", "-c", script, leaveChildren=True)
     (pid,) = wait_for_numbers(tmp_path / "pids", 1)
@@ -381,7 +379,7 @@ def test_children_that_are_meant_to_live_on_do(shared: Instance, tmp_path: Path)
         kill(pid)
 
 
-def test_a_task_inherits_no_descriptor_of_ours_and_reads_nothing(shared: Instance, tmp_path: Path):
+def test_task_inherits_only_standard_descriptors_and_an_empty_stdin(shared: Instance, tmp_path: Path):
     id = shared.launch_sleeper()
     found = open_files(shared.pid(id))
     assert sorted(found) == ["0", "1", "2"]
@@ -390,18 +388,18 @@ def test_a_task_inherits_no_descriptor_of_ours_and_reads_nothing(shared: Instanc
     assert shared.result("cat").result == ""
 
 
-# configuration, limits, order
+# configuration, limits and order
 
 
-def test_reload_applies_a_file_without_touching_running_tasks(live: Instance):
+def test_reload_applies_a_file_and_leaves_running_tasks_alone(live: Instance):
     ids = [live.launch(*FOREVER, model="opus") for _ in range(3)]
     eventually(lambda: live.key("opus").get("running") == 2)
-    held = [live.pid(id) for id in ids[:2]]
+    running = [live.pid(id) for id in ids[:2]]
     assert live.task(ids[2]).waiting_for == "slot"
     (live.folder / "config.toml").write_text("[model_concurrency]\nopus = 3\n")
     live.check("reload")
     live.pid(ids[2])
-    assert [live.pid(id) for id in ids[:2]] == held
+    assert [live.pid(id) for id in ids[:2]] == running
 
 
 def test_sighup_reloads(live: Instance):
@@ -411,7 +409,7 @@ def test_sighup_reloads(live: Instance):
     eventually(lambda: live.key("opus")["limit"] == 9)
 
 
-def test_patterns_pool_their_keys_after_a_reload(live: Instance):
+def test_keys_that_match_a_pattern_share_its_limit_after_a_reload(live: Instance):
     ids = [live.launch(*FOREVER, concurrencyKey=f"anthropic/{name}") for name in "abc"]
     for id in ids:
         live.pid(id)
@@ -420,12 +418,12 @@ def test_patterns_pool_their_keys_after_a_reload(live: Instance):
     eventually(lambda: live.key("anthropic/*").get("running") == 3)
     waiting = live.launch("true", concurrencyKey="anthropic/d")
     live.check("cancel", ids[0])
-    assert live.task(waiting).status == "pending"  # the surplus runs out first
+    assert live.task(waiting).status == "pending"  # two tasks run, which is the limit
     live.check("cancel", ids[1])
     assert live.until(waiting).status == "completed"
 
 
-def test_a_live_limit_counts_at_once_and_outlives_the_supervisor(live: Instance):
+def test_limit_command_takes_effect_at_once_and_outlives_the_supervisor(live: Instance):
     live.check("limit", "narrow", "1")
     first, second = live.launch_sleeper(concurrencyKey="narrow"), live.launch(*FOREVER, concurrencyKey="narrow")
     assert live.task(second).waiting_for == "slot"
@@ -442,7 +440,7 @@ def test_a_live_limit_counts_at_once_and_outlives_the_supervisor(live: Instance)
     assert live.until(third).status == "completed"
 
 
-def test_a_paused_key_starts_nothing_until_it_is_resumed(shared: Instance):
+def test_paused_key_starts_no_task_until_it_is_resumed(shared: Instance):
     shared.check("pause", "quiet")
     id = shared.launch("true", concurrencyKey="quiet")
     assert shared.result("true").status == "completed"
@@ -451,7 +449,7 @@ def test_a_paused_key_starts_nothing_until_it_is_resumed(shared: Instance):
     assert shared.until(id).status == "completed"
 
 
-def test_a_pause_outlives_the_supervisor(live: Instance):
+def test_pause_outlives_the_supervisor(live: Instance):
     live.check("pause", "quiet")
     live.kill("supervisor")
     live.up(**BRISK)
@@ -460,8 +458,8 @@ def test_a_pause_outlives_the_supervisor(live: Instance):
     assert live.task(id).waiting_for == "paused"
 
 
-def held_back(shared: Instance, key: str, *fields: dict[str, object]) -> list[str]:
-    """Tasks of a key with one slot, accepted while it was paused; ids in the order they started in."""
+def launched_while_paused(shared: Instance, key: str, *fields: dict[str, object]) -> tuple[list[str], list[str]]:
+    """Launch tasks of a paused key with one slot, resume it, and return the ids as they started and as launched."""
     Groups(shared.database, shared.queue.config).limit(key, 1)
     shared.check("pause", key)
     ids = [shared.launch("true", concurrencyKey=key, **more) for more in fields]
@@ -473,28 +471,28 @@ def held_back(shared: Instance, key: str, *fields: dict[str, object]) -> list[st
     return sorted(ids, key=order.index), ids
 
 
-def test_higher_priorities_go_first_then_the_oldest(shared: Instance):
-    order, ids = held_back(
+def test_highest_priority_starts_first_then_the_oldest(shared: Instance):
+    order, ids = launched_while_paused(
         shared, "ordered", {"priority": -1}, {}, {"priority": 5}, {}, {"priority": 1000}, {"priority": 5}
     )
     assert [ids.index(id) for id in order] == [4, 2, 5, 1, 3, 0]
 
 
-def test_a_delayed_task_waits_for_its_time(shared: Instance):
-    begun = clock.now()
+def test_delayed_task_waits_until_its_delay_is_over(shared: Instance):
+    launched_at = clock.now()
     id = shared.launch("true", delayMs=400)
     assert (shared.task(id).status, shared.task(id).waiting_for) == ("pending", "delay")
     task = shared.until(id)
     assert task.started_at is not None
     assert task.not_before is not None
-    assert 400 <= task.started_at.timestamp() * 1000 - begun < 1500
+    assert 400 <= task.started_at.timestamp() * 1000 - launched_at < 1500
     assert task.started_at >= task.not_before
 
 
-def test_retries_use_up_their_attempts_with_a_growing_random_delay(instance: Instance, tmp_path: Path):
+def test_failing_task_is_retried_until_its_attempts_are_used_up(instance: Instance, tmp_path: Path):
     instance.up(**{**BRISK, "retry_base_ms": 40, "retry_max_ms": 100})
     id = instance.launch(
-        "sh", "-c", f"echo $BACKBURNER_ATTEMPT >> {tmp_path}/tries; exit 3", retries=4, parentSessionId="me"
+        "sh", "-c", f"echo $BACKBURNER_ATTEMPT >> {tmp_path}/attempts; exit 3", retries=4, parentSessionId="me"
     )
     task = instance.until(id)
     assert (task.status, task.error_kind, task.exit_code) == ("error", "exit", 3)
@@ -505,12 +503,14 @@ def test_retries_use_up_their_attempts_with_a_growing_random_delay(instance: Ins
     assert len(instance.ends(id)) == 1
 
 
-def test_a_retry_that_goes_well_is_a_success(shared: Instance, tmp_path: Path):
-    task = shared.result("sh", "-c", f"echo x >> {tmp_path}/tries; test $(wc -l < {tmp_path}/tries) = 3", retries=5)
+def test_retry_that_succeeds_completes_the_task(shared: Instance, tmp_path: Path):
+    task = shared.result(
+        "sh", "-c", f"echo x >> {tmp_path}/attempts; test $(wc -l < {tmp_path}/attempts) = 3", retries=5
+    )
     assert (task.status, task.attempt, task.error, task.error_kind) == ("completed", 3, None, None)
 
 
-def test_a_retry_by_hand_counts_on(shared: Instance, tmp_path: Path):
+def test_retry_command_continues_the_count_of_attempts(shared: Instance, tmp_path: Path):
     id = shared.launch("sh", "-c", f"test -e {tmp_path}/there", retries=1, parentSessionId="by-hand")
     assert shared.until(id).attempt == 2
     with pytest.raises(MoveNotAllowed):
@@ -520,11 +520,11 @@ def test_a_retry_by_hand_counts_on(shared: Instance, tmp_path: Path):
     task = shared.until(id, "completed")
     assert (task.attempt, task.max_attempts) == (3, 4)
     assert [one["status"] for one in shared.ends(id)] == ["error", "completed"]
-    told = [task["status"] for batch in shared.batches("by-hand", 2) for task in batch["tasks"]]
-    assert told == ["error", "completed"]
+    reported = [task["status"] for batch in shared.batches("by-hand", 2) for task in batch["tasks"]]
+    assert reported == ["error", "completed"]
 
 
-def test_a_unique_name_is_held_while_its_task_is_not_ended(shared: Instance):
+def test_unique_name_is_held_until_its_task_has_ended(shared: Instance):
     first = shared.launch_sleeper(uniqueKey="one-of-a-kind")
     assert shared.launch("true", uniqueKey="one-of-a-kind") == first
     shared.check("cancel", first)
@@ -535,7 +535,7 @@ def test_a_unique_name_is_held_while_its_task_is_not_ended(shared: Instance):
     shared.check("cancel", second)
 
 
-def test_an_id_made_by_the_client_may_be_asked_for_again(shared: Instance, tmp_path: Path):
+def test_second_launch_with_the_same_client_id_runs_nothing_again(shared: Instance, tmp_path: Path):
     id = "bg-6f9619ff-8b86-4d01-b42d-00c04fc964ff"
     command = ("sh", "-c", f"echo x >> {tmp_path}/runs")
     assert shared.launch(*command, id=id) == id
@@ -545,7 +545,7 @@ def test_an_id_made_by_the_client_may_be_asked_for_again(shared: Instance, tmp_p
     assert lines(tmp_path / "runs") == ["x"]
 
 
-def test_dependencies_are_waited_for(shared: Instance, tmp_path: Path):
+def test_task_waits_for_its_dependencies(shared: Instance, tmp_path: Path):
     first = shared.launch_sleeper()
     after = shared.launch("true", after=[first])
     after_any = shared.launch("true", afterAny=[first])
@@ -558,7 +558,7 @@ def test_dependencies_are_waited_for(shared: Instance, tmp_path: Path):
     assert (late.status, late.error_kind) == ("error", "dependency")
 
 
-def test_a_chain_of_dependencies_runs_in_its_order(shared: Instance, tmp_path: Path):
+def test_chain_of_dependencies_runs_in_order(shared: Instance, tmp_path: Path):
     ids: list[str] = []
     for number in range(5):
         command = ("sh", "-c", f"echo {number} >> {tmp_path}/order")
@@ -567,7 +567,7 @@ def test_a_chain_of_dependencies_runs_in_its_order(shared: Instance, tmp_path: P
     assert lines(tmp_path / "order") == list("01234")
 
 
-def test_a_parent_may_have_only_so_many_unfinished_tasks(instance: Instance):
+def test_launch_beyond_max_tasks_per_parent_is_refused(instance: Instance):
     (instance.folder / "config.toml").write_text(as_toml({"max_tasks_per_parent": 2}))
     instance.up(**BRISK)
     ids = [instance.check("launch", "--parent", "greedy", "--", *FOREVER).strip() for _ in range(2)]
@@ -579,7 +579,7 @@ def test_a_parent_may_have_only_so_many_unfinished_tasks(instance: Instance):
     instance.check("launch", "--parent", "greedy", "--", "true")
 
 
-def test_no_more_workers_than_the_whole_home_may_have_and_nobody_starves(instance: Instance):
+def test_max_workers_holds_over_all_keys_and_the_oldest_task_starts_first(instance: Instance):
     (instance.folder / "config.toml").write_text(as_toml({**BRISK, "max_workers": 2, "default_concurrency": 0}))
     instance.up()
     held = [instance.launch_sleeper(concurrencyKey="wide") for _ in range(2)]
@@ -591,10 +591,10 @@ def test_no_more_workers_than_the_whole_home_may_have_and_nobody_starves(instanc
     for id in ids:
         assert instance.until(id).status == "completed"
     started = [one["taskId"] for one in instance.events() if one["type"] == "background_task_started"]
-    assert started[2:] == ids  # the oldest of all groups
+    assert started[2:] == ids  # the oldest task of all groups comes first
 
 
-def test_what_waits_too_long_expires(instance: Instance):
+def test_task_that_waits_too_long_expires(instance: Instance):
     (instance.folder / "config.toml").write_text("max_queue_wait_s = 0.3\n")
     instance.up(**BRISK)
     instance.check("pause", "stuck")
@@ -603,20 +603,20 @@ def test_what_waits_too_long_expires(instance: Instance):
     assert (task.status, task.error_kind) == ("error", "expired")
 
 
-# callables
+# Python functions
 
 
 @pytest.fixture
-def module(tmp_path: Path) -> Iterator[Path]:
-    """A module that tasks with this folder import, and that no test has yet written."""
-    return tmp_path / "errands.py"
+def module(tmp_path: Path) -> Path:
+    """Return the path of a module that tasks in this folder can import; the test writes it."""
+    return tmp_path / "jobs.py"
 
 
 def called(instance: Instance, module: Path, name: str, **fields: object):
-    return instance.result(call=f"errands:{name}", cwd=str(module.parent), **fields)
+    return instance.result(call=f"jobs:{name}", cwd=str(module.parent), **fields)
 
 
-def test_a_callables_value_is_its_result_as_json(shared: Instance, module: Path):
+def test_return_value_of_a_callable_is_its_result_as_json(shared: Instance, module: Path):
     module.write_text("def add(*numbers, **more): return {'sum': sum(numbers), **more}\n")
     task = called(shared, module, "add", args=[1, 2.5], kwargs={"ä": None})
     assert (task.status, task.agent, task.result) == ("completed", "python", '{"sum": 3.5, "ä": null}')
@@ -629,31 +629,31 @@ def test_a_callables_value_is_its_result_as_json(shared: Instance, module: Path)
         ("return {1, 2}", "TypeError: Object of type set is not JSON serializable"),
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
-        ("import nothing_of_that_name", "ModuleNotFoundError: No module named 'nothing_of_that_name'"),
+        ("import no_such_module", "ModuleNotFoundError: No module named 'no_such_module'"),
     ],
 )
-def test_a_callables_exception_is_its_error(shared: Instance, module: Path, body: str, error: str):
+def test_exception_of_a_callable_is_its_error(shared: Instance, module: Path, body: str, error: str):
     module.write_text(f"def fails(): {body}\n")
     task = called(shared, module, "fails")
     assert (task.status, task.error_kind, task.error) == ("error", "failed", error)
     assert "Traceback" in shared.check("output", "--stderr", task.id)
 
 
-def test_a_callable_that_is_not_there_is_an_error(shared: Instance, module: Path):
+def test_callable_that_does_not_exist_is_an_error(shared: Instance, module: Path):
     module.write_text("")
     task = called(shared, module, "missing")
     assert (task.status, task.error_kind) == ("error", "failed")
     assert "missing" in (task.error or "")
 
 
-def test_code_that_changed_on_disk_is_used_by_the_next_call(shared: Instance, module: Path):
+def test_changed_module_is_used_by_the_next_call(shared: Instance, module: Path):
     for answer in range(3):
         module.write_text(f"def answer(): return {answer}\n")
         os.utime(module, (answer, answer))
         assert called(shared, module, "answer", concurrencyKey="one").result == str(answer)
 
 
-def test_a_callable_that_ends_its_process_is_an_error_and_nobody_else_notices(shared: Instance, module: Path):
+def test_callable_that_ends_its_process_fails_and_the_next_one_runs(shared: Instance, module: Path):
     module.write_text(
         "import ctypes, os\ndef leave(): os._exit(7)\ndef crash(): ctypes.string_at(0)\ndef well(): return 'well'\n"
     )
@@ -663,23 +663,23 @@ def test_a_callable_that_ends_its_process_is_an_error_and_nobody_else_notices(sh
     assert called(shared, module, "well").result == '"well"'
 
 
-def test_a_callable_that_leaves_threads_is_followed_by_a_clean_process(shared: Instance, module: Path):
+def test_callable_that_leaves_threads_is_followed_by_a_new_process(shared: Instance, module: Path):
     module.write_text(
         "import os, threading\n"
         "def linger():\n"
         "    threading.Thread(target=threading.Event().wait, daemon=True).start()\n"
         "    return os.getpid()\n"
-        "def who(): return os.getpid(), threading.active_count()\n"
+        "def status(): return os.getpid(), threading.active_count()\n"
     )
     lingering = called(shared, module, "linger", concurrencyKey="one").result
-    after = called(shared, module, "who", concurrencyKey="one").result
+    after = called(shared, module, "status", concurrencyKey="one").result
     assert after is not None
     assert after.endswith(", 1]")
     assert lingering not in after
     assert not is_alive(int(lingering or 0))
 
 
-def test_a_callable_that_leaves_a_child_has_it_ended_and_counted(shared: Instance, module: Path):
+def test_child_that_a_callable_leaves_is_ended_and_counted(shared: Instance, module: Path):
     module.write_text("import subprocess\ndef spawn(): return subprocess.Popen(['sleep', '600']).pid\n")
     task = called(shared, module, "spawn")
     assert (task.status, task.leftovers) == ("completed", 1)
@@ -701,7 +701,7 @@ def test_call_of_a_changed_module_with_stdin_runs_in_a_new_process(shared: Insta
     assert called(shared, module, "answer", **fields).result == "1234"
 
 
-def test_a_callable_reads_its_stdin_and_prints_into_its_output(shared: Instance, module: Path):
+def test_callable_reads_its_stdin_and_prints_to_its_output(shared: Instance, module: Path):
     module.write_text(
         "import os, sys\n"
         "def talk():\n"
@@ -716,7 +716,7 @@ def test_a_callable_reads_its_stdin_and_prints_into_its_output(shared: Instance,
     assert shared.check("output", "--stderr", task.id) == "err\n"
 
 
-def test_two_calls_in_one_process_do_not_mix_their_output(shared: Instance, module: Path):
+def test_calls_in_one_process_do_not_mix_their_output(shared: Instance, module: Path):
     module.write_text(
         "import os, sys\n"
         "def say(word):\n"
@@ -731,14 +731,14 @@ def test_two_calls_in_one_process_do_not_mix_their_output(shared: Instance, modu
         assert shared.check("output", "--stderr", task.id) == word
 
 
-def test_a_callable_is_cancelled_and_timed_out_as_a_process_is(shared: Instance, module: Path, tmp_path: Path):
+def test_callable_can_be_cancelled_and_timed_out(shared: Instance, module: Path, tmp_path: Path):
     module.write_text(
         "import os, signal\n"
         "def stay(path):\n"
         "    with open(path, 'w') as file: print(os.getpid(), file=file)\n"
         "    signal.pause()\n"
     )
-    id = shared.launch(call="errands:stay", args=[str(tmp_path / "pid")], cwd=str(tmp_path))
+    id = shared.launch(call="jobs:stay", args=[str(tmp_path / "pid")], cwd=str(tmp_path))
     (pid,) = wait_for_numbers(tmp_path / "pid", 1)
     shared.check("cancel", id)
     assert (shared.task(id).status, is_alive(pid)) == ("cancelled", False)
@@ -746,12 +746,14 @@ def test_a_callable_is_cancelled_and_timed_out_as_a_process_is(shared: Instance,
     assert (task.status, task.error_kind) == ("error", "timeout")
 
 
-# work done outside
+# work that is done outside
 
 
-def test_work_done_outside_takes_a_slot_and_waits_for_its_verdict(shared: Instance):
-    Groups(shared.database, shared.queue.config).limit("outside", 1)
-    first, second = (shared.launch(agent="external", concurrencyKey="outside", parentSessionId="out") for _ in range(2))
+def test_external_task_holds_a_slot_until_its_verdict(shared: Instance):
+    Groups(shared.database, shared.queue.config).limit("external", 1)
+    first, second = (
+        shared.launch(agent="external", concurrencyKey="external", parentSessionId="out") for _ in range(2)
+    )
     shared.until(first, "running")
     assert (shared.task(first).pid, shared.task(second).status) == (None, "pending")
     shared.check("progress", first, "half")
@@ -765,16 +767,16 @@ def test_work_done_outside_takes_a_slot_and_waits_for_its_verdict(shared: Instan
     assert sum(batch["count"] for batch in shared.batches("out", 2)) == 2
 
 
-def test_work_done_outside_has_a_timeout_and_can_be_cancelled(shared: Instance):
-    task = shared.result(agent="external", concurrencyKey="outside-late", timeoutMs=200)
+def test_external_task_can_time_out_and_be_cancelled(shared: Instance):
+    task = shared.result(agent="external", concurrencyKey="external-late", timeoutMs=200)
     assert (task.status, task.error_kind) == ("error", "timeout")
-    id = shared.launch(agent="external", concurrencyKey="outside-late")
+    id = shared.launch(agent="external", concurrencyKey="external-late")
     shared.until(id, "running")
     shared.check("cancel", id)
     assert shared.task(id).status == "cancelled"
 
 
-def test_work_done_outside_stays_running_over_down_and_crash(live: Instance):
+def test_external_task_stays_running_over_down_and_crash(live: Instance):
     id = live.launch(agent="external")
     live.until(id, "running")
     live.down(now=True)
@@ -788,7 +790,7 @@ def test_work_done_outside_stays_running_over_down_and_crash(live: Instance):
     assert len(live.ends(id)) == 1
 
 
-def test_a_verdict_from_outside_ends_a_running_commands_tree(shared: Instance, tmp_path: Path):
+def test_complete_ends_the_process_tree_of_a_running_command(shared: Instance, tmp_path: Path):
     id = shared.launch(*tree(tmp_path / "pids"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
     shared.check("complete", id, "--result", "enough")
@@ -828,7 +830,7 @@ error = ["stderr~no .*"]
 
 @pytest.fixture(scope="module")
 def agents(shared: Instance) -> Instance:
-    """The shared instance, once its supervisor knows these agents."""
+    """Return the shared instance after its supervisor has loaded these agents."""
     (shared.folder / "config.toml").write_text(AGENTS)
     shared.check("reload")
     eventually(lambda: "configuration applied from" in shared.home.log.read_text())
@@ -839,20 +841,20 @@ def asked(instance: Instance, *words: str, stdin: str | None = None):
     return instance.until(instance.check("launch", *words, stdin=stdin).strip())
 
 
-def test_an_agents_template_is_filled_in_without_a_shell(agents: Instance):
+def test_agent_template_is_filled_in_without_a_shell(agents: Instance):
     prompt = "say $(id) {model} 'x' \"y\"\nand more"
     task = asked(agents, prompt)
     assert task.result == f"{prompt}\nsmall\n{prompt}\n{task.id}"
     assert (task.agent, task.model, task.concurrency_key) == ("echo", "small", "small")
 
 
-def test_an_agents_long_prompt_goes_by_file_or_stdin(agents: Instance):
+def test_long_prompt_reaches_an_agent_by_file_or_stdin(agents: Instance):
     prompt = "x" * 900_000 + "\nlast"
     assert asked(agents, "--agent", "file", "-", stdin=prompt).result == "last"
     assert asked(agents, "--agent", "stream", "-", stdin='{"result": 1}\n' + " " * 900_000).result == "1"
 
 
-def test_an_agents_answer_is_read_from_its_json(agents: Instance):
+def test_answer_and_session_of_an_agent_are_read_from_its_json(agents: Instance):
     task = asked(agents, "--agent", "judge", '{"answer": {"text": "42"}, "session_id": "s-1", "is_error": false}')
     assert (task.status, task.result, task.session_id) == ("completed", "42", "s-1")
     (end,) = agents.ends(task.id)
@@ -860,7 +862,7 @@ def test_an_agents_answer_is_read_from_its_json(agents: Instance):
 
 
 @pytest.mark.parametrize("prompt", ['{"is_error": true, "session_id": "s-2"}', "PANIC"])
-def test_an_exit_code_that_lies_is_found_out(agents: Instance, prompt: str):
+def test_failed_if_overrides_exit_code_0(agents: Instance, prompt: str):
     task = asked(agents, "--agent", "judge", prompt)
     assert (task.status, task.error_kind, task.exit_code) == ("error", "failed", 0)
 
@@ -868,16 +870,16 @@ def test_an_exit_code_that_lies_is_found_out(agents: Instance, prompt: str):
 @pytest.mark.parametrize(
     ("prompt", "why"), [("no key\nno answer\nagain", "; its last error: no answer"), ("again", ".")]
 )
-def test_an_agent_that_the_clock_ends_has_said_last_what_is_wrong(agents: Instance, prompt: str, why: str):
+def test_error_of_an_agent_that_timed_out_quotes_its_last_error_line(agents: Instance, prompt: str, why: str):
     task = asked(agents, "--agent", "stubborn", "--timeout", "3s", prompt)
     assert (task.error_kind, task.error) == ("timeout", f"It ran longer than 3000 ms{why}")
 
 
-def test_an_agent_that_streams_is_taken_at_its_last_word(agents: Instance):
+def test_result_of_a_streaming_agent_is_its_last_answer(agents: Instance):
     assert asked(agents, "--agent", "stream", '{"result": "a"}\n{"other": 1}\n{"result": "b"}\n').result == "b"
 
 
-def test_an_agent_that_is_no_longer_configured_is_an_error_that_says_so(live: Instance):
+def test_task_of_an_agent_that_was_removed_is_a_spawn_error(live: Instance):
     (live.folder / "config.toml").write_text('[agents.gone]\ncommand = ["true"]\n')
     live.check("pause", "gone")
     id = live.check("launch", "--agent", "gone", "hello").strip()
@@ -889,7 +891,7 @@ def test_an_agent_that_is_no_longer_configured_is_an_error_that_says_so(live: In
     assert "gone" in (task.error or "")
 
 
-def test_down_dismisses_what_a_killed_supervisor_left_behind(live: Instance):
+def test_down_ends_flusher_and_fork_server_of_a_killed_supervisor(live: Instance):
     left = [live.pid_of("flusher"), live.pid_of("forkServer")]
     live.kill("supervisor")
     with pytest.raises(NoSupervisor):
@@ -897,19 +899,19 @@ def test_down_dismisses_what_a_killed_supervisor_left_behind(live: Instance):
     eventually(lambda: are_gone(left), TIMEOUT, "flusher and fork server to be gone")
 
 
-def test_a_fork_server_that_was_stopped_is_continued_when_it_is_needed(live: Instance):
+def test_stopped_fork_server_is_continued_when_it_is_needed(live: Instance):
     os.kill(live.pid_of("forkServer"), signal.SIGSTOP)
-    assert live.result("echo", "thawed").result == "thawed"
+    assert live.result("echo", "continued").result == "continued"
 
 
-def test_a_stopped_fork_server_does_not_keep_down_from_returning(live: Instance):
+def test_down_returns_although_the_fork_server_is_stopped(live: Instance):
     live.launch_sleeper()
     os.kill(live.pid_of("forkServer"), signal.SIGSTOP)
     live.down(now=True)
-    eventually(lambda: live.status()["forkServer"] is None, TIMEOUT, "the fork server to leave")
+    eventually(lambda: live.status()["forkServer"] is None, TIMEOUT, "the fork server to exit")
 
 
-def test_half_a_character_from_a_callable_is_told_as_json(live: Instance, tmp_path: Path):
+def test_lone_surrogate_of_a_callable_is_stored_as_json(live: Instance, tmp_path: Path):
     (tmp_path / "odd.py").write_text(
         "def half():\n    return '\\ud800'\n\ndef fail():\n    raise ValueError('\\udc80')\n"
     )
@@ -919,14 +921,14 @@ def test_half_a_character_from_a_callable_is_told_as_json(live: Instance, tmp_pa
     assert (failed.status, failed.error_kind, failed.error) == ("error", "failed", "ValueError: ?")
 
 
-def test_an_agent_whose_answer_is_missing_has_failed(instance: Instance):
+def test_agent_without_an_answer_fails(instance: Instance):
     instance.up(**BRISK, agents={"mute": {"command": ["echo", "no json"], "result": "json:result"}})
     task = instance.until(instance.check("launch", "--agent", "mute", "hello").strip())
     assert (task.status, task.error_kind) == ("error", "failed")
     assert task.error == "It ended well, but without an answer: no json"
 
 
-def test_a_folder_over_the_socket_is_the_homes_and_must_exist(live: Instance):
+def test_folder_over_the_socket_is_relative_to_the_home_and_must_exist(live: Instance):
     (live.folder.parent / "sub").mkdir()
     with live.client() as client:
         assert client.call("launch", command=["true"], cwd="sub")["cwd"] == str(live.folder.parent / "sub")
@@ -935,11 +937,11 @@ def test_a_folder_over_the_socket_is_the_homes_and_must_exist(live: Instance):
         assert refusal.value.field == "cwd"
 
 
-def test_everybody_is_nobodys_name(live: Instance):
+def test_launch_refuses_the_wildcard_as_parent(live: Instance):
     assert live.run("launch", "--parent", "*", "--", "true").returncode == 2
 
 
-def test_groups_that_became_one_pool_are_shown_as_one(instance: Instance):
+def test_status_shows_keys_that_became_one_pool_as_one(instance: Instance):
     instance.up(**BRISK)
     for name in ("ant/1", "ant/2"):
         instance.result("true", concurrencyKey=name)
