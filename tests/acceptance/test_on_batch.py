@@ -29,7 +29,7 @@ cat >> "$1/batches"; echo >> "$1/batches"
 
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
-    """The folder to which the user's configured command writes."""
+    """Configure an `on_batch` command for the user, and return the folder to which it writes."""
     script = tmp_path / "batch-script"
     script.write_text(SCRIPT)
     script.chmod(0o755)
@@ -120,7 +120,7 @@ def test_hanging_command_does_not_block_other_clients(instance: Instance, output
     instance.down()
 
 
-def test_missing_command_does_no_harm(instance: Instance, tmp_path: Path):
+def test_missing_on_batch_command_is_logged_and_tasks_still_run(instance: Instance, tmp_path: Path):
     configure(["no-such-program-anywhere"])
     instance.up(notification_batch_window_ms=10)
     run(instance)
@@ -159,10 +159,10 @@ def test_command_in_a_file_of_the_checkout_is_refused(instance: Instance, output
 
 
 class Opencode(BaseHTTPRequestHandler):
-    """The part of opencode's server that is used."""
+    """The part of opencode's server that backburner uses."""
 
     requests: list[tuple[str, Any]]
-    down = False
+    fails = False
 
     def do_GET(self) -> None:
         sessions = [
@@ -176,7 +176,7 @@ class Opencode(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         document = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.requests.append((self.path, document))
-        self._answer(500 if self.down else 204, b"")
+        self._answer(500 if self.fails else 204, b"")
 
     def _answer(self, status: int, text: bytes) -> None:
         self.send_response(status)
@@ -213,10 +213,10 @@ def test_opencode_session_is_prompted_once(live: Instance, opencode, parent, ses
 def test_prompt_that_opencode_refuses_is_not_acknowledged(live: Instance, opencode):
     handler, url = opencode
     run(live, "ses_1")
-    handler.down = True
+    handler.fails = True
     batch = json.dumps({"parentSessionId": "ses_1", "message": "1 task", "tasks": []})
     assert live.run("wake", "opencode", "--url", url, stdin=batch).returncode == 111
-    handler.down = False
+    handler.fails = False
     live.check("wake", "opencode", "--url", url, stdin=batch)
     assert len(handler.requests) == 2
 
@@ -237,9 +237,8 @@ def test_desktop_is_notified_by_notify_send(instance: Instance, tmp_path: Path, 
     instance.check("wake", "desktop", stdin=json.dumps({"parentSessionId": "P", "message": "1 task", "tasks": [task]}))
     assert (tmp_path / "shown").read_text().splitlines()[-2:] == ["1 task", "count lines"]
     monkeypatch.setenv("PATH", "/nowhere")
-    assert (
-        instance.run("wake", "desktop", stdin='{"parentSessionId": "P", "message": "", "tasks": []}').returncode == 100
-    )
+    empty = json.dumps({"parentSessionId": "P", "message": "", "tasks": []})
+    assert instance.run("wake", "desktop", stdin=empty).returncode == 100
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no"])

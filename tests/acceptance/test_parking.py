@@ -1,4 +1,4 @@
-"""Workers that wait in their slots: a launch starts its task without the supervisor, whatever dies meanwhile."""
+"""Parked workers wait in their slots: a launch starts its task there without the supervisor."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ Queue(SqliteStore(Home(Path(sys.argv[1]))), BackgroundConfig()).launch(LaunchInp
 
 @pytest.fixture
 def parked(instance: Instance) -> Instance:
-    """A home whose only worker waits in the only slot of its group, for longer than a test takes."""
-    return wait_in_slot(instance.up(**BRISK, default_concurrency=1, max_workers=1, worker_idle_s=TIMEOUT))
+    """Start a supervisor whose only worker is parked in the only slot, for longer than a test takes."""
+    return park_workers(instance.up(**BRISK, default_concurrency=1, max_workers=1, worker_idle_s=TIMEOUT))
 
 
-def wait_in_slot(instance: Instance, *keys: str) -> Instance:
+def park_workers(instance: Instance, *keys: str) -> Instance:
     """Run a task of each key; return when their workers are parked."""
     for key in keys or ("command",):
         assert instance.result("true", concurrencyKey=key).status == "completed"
@@ -61,8 +61,8 @@ def worker(instance: Instance) -> int:
 
 
 @contextmanager
-def stopped(instance: Instance) -> Iterator[None]:
-    """Stop the supervisor meanwhile."""
+def supervisor_stopped(instance: Instance) -> Iterator[None]:
+    """Suspend the supervisor (SIGSTOP) within the block."""
     supervisor = instance.pid_of("supervisor")
     os.kill(supervisor, signal.SIGSTOP)
     try:
@@ -76,20 +76,20 @@ def attempts(instance: Instance, id: str) -> list[int]:
 
 
 def test_launch_starts_in_a_parked_slot_without_the_supervisor(parked: Instance):
-    with stopped(parked):
+    with supervisor_stopped(parked):
         assert [parked.result("echo", str(at)).result for at in range(3)] == ["0", "1", "2"]
         assert parked.result("cat", stdin="hello").result == "hello"
 
 
 def test_task_whose_message_could_not_be_sent_is_found(parked: Instance):
     (parked.folder / f"{pipe_of(worker(parked))}.wake").unlink()
-    with stopped(parked):
+    with supervisor_stopped(parked):
         assert parked.result("true").status == "completed"
 
 
 def test_task_whose_message_is_lost_is_found(parked: Instance, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parking, "send", lambda *_: True)
-    with stopped(parked):
+    with supervisor_stopped(parked):
         assert parked.result("true").status == "completed"
 
 
@@ -112,7 +112,7 @@ def test_killed_parked_worker_is_replaced(parked: Instance):
 
 def test_task_claimed_for_a_dead_worker_goes_back_to_the_queue_and_runs(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
-    with stopped(parked):
+    with supervisor_stopped(parked):
         os.kill(pid, signal.SIGKILL)
         id = parked.launch("true")
         assert parked.task(id).status == "running"
@@ -120,7 +120,7 @@ def test_task_claimed_for_a_dead_worker_goes_back_to_the_queue_and_runs(parked: 
     assert (task.status, task.attempt, len(parked.ends(id))) == ("completed", 1, 1)
 
 
-def test_task_claimed_for_a_worker_that_died_with_the_supervisor_runs_after_the_next_start(parked: Instance):
+def test_task_claimed_for_a_worker_that_died_with_its_supervisor_runs_after_up(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
     os.kill(pid, signal.SIGSTOP)
     parked.kill("supervisor")
@@ -132,9 +132,9 @@ def test_task_claimed_for_a_worker_that_died_with_the_supervisor_runs_after_the_
     assert (task.status, task.attempt, len(parked.ends(id))) == ("completed", 1, 1)
 
 
-def test_parked_worker_leaves_with_a_supervisor_that_is_killed(parked: Instance):
+def test_parked_worker_exits_when_its_supervisor_is_killed(parked: Instance):
     parked.kill("supervisor")
-    eventually(lambda: not parked.status()["workers"], TIMEOUT, "the worker to leave")
+    eventually(lambda: not parked.status()["workers"], TIMEOUT, "the worker to exit")
     assert slots(parked).parked() == {}
     id = parked.launch("true")
     assert parked.task(id).status == "pending"
@@ -142,7 +142,7 @@ def test_parked_worker_leaves_with_a_supervisor_that_is_killed(parked: Instance)
     assert parked.until(id).status == "completed"
 
 
-def test_worker_that_was_claimed_for_before_it_left_runs_the_task(parked: Instance):
+def test_worker_with_a_claimed_task_runs_it_after_its_supervisor_died(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
     os.kill(pid, signal.SIGSTOP)
     parked.kill("supervisor")
@@ -151,7 +151,7 @@ def test_worker_that_was_claimed_for_before_it_left_runs_the_task(parked: Instan
     assert parked.until(id).status == "completed"
 
 
-def test_cancel_of_a_task_claimed_for_a_stopped_worker_counts(parked: Instance):
+def test_task_claimed_for_a_stopped_worker_can_be_cancelled(parked: Instance):
     pid = parked.status()["workers"][0]["pid"]
     os.kill(pid, signal.SIGSTOP)
     id = parked.launch("sleep", "60")
@@ -209,15 +209,15 @@ def test_parked_worker_is_shown_idle(parked: Instance):
     assert (shown["concurrencyKey"], shown["slot"], shown["taskId"]) == (None, None, None)
 
 
-def test_parked_worker_leaves_when_its_time_is_over(instance: Instance):
+def test_parked_worker_exits_after_worker_idle_s(instance: Instance):
     instance.up(**BRISK, worker_idle_s=0.1)
     assert instance.result("true").status == "completed"
-    eventually(lambda: not instance.status()["workers"], TIMEOUT, "the worker to leave")
+    eventually(lambda: not instance.status()["workers"], TIMEOUT, "the worker to exit")
     assert slots(instance).parked() == {}
     assert instance.result("true").status == "completed"
 
 
-def test_reload_and_restart_find_a_parked_worker(parked: Instance):
+def test_parked_worker_runs_tasks_after_reload_and_restart(parked: Instance):
     parked.check("reload")
     assert parked.result("true").status == "completed"
     parked.check("restart")

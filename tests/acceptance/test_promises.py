@@ -1,4 +1,4 @@
-"""What broke elsewhere, as users met it: work outlives who asked for it, and nobody is rescued who is well."""
+"""Failures that users of other programs reported. docs/explanation/promises.md lists them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,23 @@ from tests.helpers.processes import is_alive, kill
 from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
 
-LAUNCH = "import subprocess, sys; subprocess.run(sys.argv[1:], check=True); import signal; signal.pause()"
+#: Runs a command, then waits, as a session does that has launched a task.
+SESSION = "import subprocess, sys; subprocess.run(sys.argv[1:], check=True); import signal; signal.pause()"
 
 
 def command(instance: Instance, *words: str) -> list[str]:
     return program("--home", str(instance.folder), *words)
 
 
-# work outlives who asked for it
+# tasks outlive their launchers
 
 
-def test_work_goes_on_when_the_session_that_launched_it_is_killed_with_all_its_processes(
-    live: Instance, tmp_path: Path
-):
+def test_task_outlives_the_session_that_launched_it(live: Instance, tmp_path: Path):
     go = tmp_path / "go"
     os.mkfifo(go)
     launch = command(live, "launch", "--parent", "p", "--", "sh", "-c", f"cat {go}")
     with subprocess.Popen(
-        [sys.executable, "-c", LAUNCH, *launch], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [sys.executable, "-c", SESSION, *launch], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as session:
         assert session.stdout is not None
         id = session.stdout.readline().strip()
@@ -50,7 +49,7 @@ def test_work_goes_on_when_the_session_that_launched_it_is_killed_with_all_its_p
     assert live.batches("p", 1)[0]["allComplete"] is True
 
 
-def test_what_a_task_launches_is_a_task_of_its_own_and_outlives_it(shared: Instance):
+def test_task_that_another_task_launched_outlives_it(shared: Instance):
     launch = command(shared, "launch", "--parent", "me", "--", *FOREVER)
     outer = shared.result(*launch)
     assert (outer.status, outer.leftovers) == ("completed", 0)
@@ -59,10 +58,10 @@ def test_what_a_task_launches_is_a_task_of_its_own_and_outlives_it(shared: Insta
     shared.check("cancel", inner)
 
 
-# a task that waits for the slot that it has itself
+# tasks that wait for their own slot
 
 
-def test_a_task_is_not_left_waiting_for_one_that_needs_its_own_slot(live: Instance):
+def test_task_that_would_wait_for_its_own_slot_is_refused(live: Instance):
     live.check("limit", "one", "1")
     inner = command(live, "run", "--key", "one", "--", "true")
     outer = live.result(*inner, concurrencyKey="one")
@@ -71,28 +70,28 @@ def test_a_task_is_not_left_waiting_for_one_that_needs_its_own_slot(live: Instan
     assert [task["status"] for task in json.loads(live.check("list", "--json"))] == ["cancelled", "error"]
 
 
-def test_a_task_that_waits_in_python_for_its_own_slot_is_told_so(live: Instance, tmp_path: Path):
+def test_callable_that_would_wait_for_its_own_slot_is_refused(live: Instance, tmp_path: Path):
     live.check("limit", "one", "1")
-    (tmp_path / "asks.py").write_text(
+    (tmp_path / "waits.py").write_text(
         "from backburner import BackgroundManager\n"
-        "def ask():\n"
+        "def wait():\n"
         "    with BackgroundManager() as manager:\n"
         "        manager.wait(manager.launch(command=['true'], concurrency_key='one').id)\n"
     )
-    task = live.result(call="asks:ask", concurrencyKey="one", cwd=str(tmp_path))
+    task = live.result(call="waits:wait", concurrencyKey="one", cwd=str(tmp_path))
     assert (task.status, "has" in (task.error or "")) == ("error", True)
     assert "MoveNotAllowed" in (task.error or "")
 
 
-def test_a_task_may_wait_for_one_that_has_another_slot(shared: Instance):
+def test_task_may_wait_for_a_task_with_another_key(shared: Instance):
     outer = shared.result(*command(shared, "run", "--key", "another", "--", "echo", "hi"), concurrencyKey="two")
     assert (outer.status, outer.result) == ("completed", "hi")
 
 
-# proof of death, never age
+# rescue needs proof of death
 
 
-def test_a_worker_that_is_stopped_for_long_keeps_its_task_over_a_new_supervisor(instance: Instance, tmp_path: Path):
+def test_stopped_worker_keeps_its_task_under_a_new_supervisor(instance: Instance, tmp_path: Path):
     instance.up(**BRISK, default_concurrency=1)
     go = tmp_path / "go"
     os.mkfifo(go)
@@ -112,18 +111,18 @@ def test_a_worker_that_is_stopped_for_long_keeps_its_task_over_a_new_supervisor(
     assert instance.until(after).status == "completed"
 
 
-def test_a_number_that_is_another_process_now_is_nobodys_worker_and_is_left_alone(home: Path, instance: Instance):
-    with QueueDatabase(home) as queue_db:  # its worker has the number of this very process, which started later
+def test_pid_of_a_worker_that_now_is_another_process_is_left_alone(home: Path, instance: Instance):
+    with QueueDatabase(home) as queue_db:  # its worker has the pid of this process, which started later
         id = queue_db.launch(parent_session_id="p")
         assert queue_db.claim() is not None
     instance.up(**BRISK)
     task = instance.until(id, "error", "completed")
-    assert task.status == "completed"  # it was never started: back to the queue, and run
+    assert task.status == "completed"  # it had not started, so it was requeued and run
     assert len(instance.ends(id)) == 1
     assert Identity.mine().alive()
 
 
-def test_the_dead_are_buried_before_anything_is_claimed(instance: Instance, tmp_path: Path):
+def test_tasks_of_dead_workers_are_rescued_before_the_first_claim(instance: Instance, tmp_path: Path):
     instance.up(**BRISK, default_concurrency=1)
     running = instance.launch(*FOREVER, concurrencyKey="one")
     pid, worker = instance.pid(running), instance.worker_of(running)
@@ -133,15 +132,15 @@ def test_the_dead_are_buried_before_anything_is_claimed(instance: Instance, tmp_
     kill(worker)
     instance.up(**BRISK, default_concurrency=1)
     assert instance.until(waiting).status == "completed"
-    told = [(event["type"].rpartition("_")[2], event.get("taskId")) for event in instance.events()]
-    assert told.index(("completed", running)) < told.index(("started", waiting))
+    events = [(event["type"].rpartition("_")[2], event.get("taskId")) for event in instance.events()]
+    assert events.index(("completed", running)) < events.index(("started", waiting))
     assert instance.until(other).result == "1"
 
 
-# lost hints
+# lost wake-ups
 
 
-def test_a_launch_whose_hint_is_lost_is_found_all_the_same(live: Instance, monkeypatch: pytest.MonkeyPatch):
+def test_task_is_started_although_its_wake_up_is_lost(live: Instance, monkeypatch: pytest.MonkeyPatch):
     live.result("true")
     with monkeypatch.context() as patch:
         patch.setattr(Home, "wake", lambda *_: False)
@@ -151,10 +150,10 @@ def test_a_launch_whose_hint_is_lost_is_found_all_the_same(live: Instance, monke
     assert sum(batch["count"] for batch in live.batches("p", 3)) == 3
 
 
-# verbs that are said twice, or at once
+# repeated and conflicting commands
 
 
-def test_to_stop_wins_over_to_start(instance: Instance):
+def test_sigterm_during_startup_stops_the_supervisor(instance: Instance):
     for _ in range(3):
         with subprocess.Popen(
             command(instance, "up"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
@@ -166,7 +165,7 @@ def test_to_stop_wins_over_to_start(instance: Instance):
         assert (instance.status()["supervisor"], instance.status()["flusher"]) == (None, None)
 
 
-def test_what_is_said_twice_is_done_once(live: Instance):
+def test_repeated_commands_take_effect_once(live: Instance):
     id = live.launch_sleeper(parentSessionId="p")
     assert live.run("cancel", id).returncode == 0
     assert live.run("cancel", id).returncode == 5
@@ -177,10 +176,10 @@ def test_what_is_said_twice_is_done_once(live: Instance):
     assert live.run("down").returncode == 4
 
 
-# one address for each task
+# tasks are found by their ids
 
 
-def test_a_task_is_reached_by_its_id_from_wherever_and_however_long_its_launcher_is_gone(
+def test_task_is_found_by_id_from_any_folder_after_its_session_has_gone(
     live: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     id = live.result("echo", "hi", parentSessionId="gone").id
@@ -190,10 +189,10 @@ def test_a_task_is_reached_by_its_id_from_wherever_and_however_long_its_launcher
     assert json.loads(live.check("show", "--json", id))["parentSessionId"] == "gone"
 
 
-# a crowd of writers
+# many writers
 
 
-def test_launchers_that_come_all_at_once_are_all_served(live: Instance):
+def test_six_launchers_at_once_all_succeed(live: Instance):
     launchers = [
         subprocess.Popen(
             command(live, "launch", "--from-file", "-"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -213,8 +212,8 @@ def test_launchers_that_come_all_at_once_are_all_served(live: Instance):
 # large tasks
 
 
-def test_of_tasks_with_much_to_tell_each_is_told_once(live: Instance):
-    much = {"x": "y" * 700_000}
-    ids = [live.launch("true", metadata=much, parentSessionId="large", concurrencyKey="large") for _ in range(5)]
-    told = [task["id"] for batch in live.batches("large", len(ids)) for task in batch["tasks"]]
-    assert sorted(told) == sorted(ids)
+def test_tasks_with_large_metadata_are_each_reported_once(live: Instance):
+    large = {"x": "y" * 700_000}
+    ids = [live.launch("true", metadata=large, parentSessionId="large", concurrencyKey="large") for _ in range(5)]
+    reported = [task["id"] for batch in live.batches("large", len(ids)) for task in batch["tasks"]]
+    assert sorted(reported) == sorted(ids)

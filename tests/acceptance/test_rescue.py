@@ -1,4 +1,4 @@
-"""Whoever is killed: what he looked after is rescued at once, and nobody else is disturbed."""
+"""When a role is killed, its tasks are rescued or adopted at once, and other tasks run on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TRIALS = 20
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Iterator[Path]:
-    """A pipe that stays open, so that whoever reads from it waits."""
+    """Create a pipe that stays open, so that a process that reads from it waits."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     descriptor = os.open(path, os.O_RDWR)
@@ -33,8 +33,8 @@ def pipe(tmp_path: Path) -> Iterator[Path]:
     os.close(descriptor)
 
 
-def held(instance: Instance, pipe: Path, count: int) -> list[str]:
-    """So many running tasks, each of which ends when it has read a byte from the pipe."""
+def start_readers(instance: Instance, pipe: Path, count: int) -> list[str]:
+    """Start tasks that end when they have read a byte from the pipe."""
     command = ("sh", "-c", f"head -c 1 {pipe}")
     ids = [instance.launch(*command, parentSessionId="p") for _ in range(count)]
     eventually(lambda: all(instance.task(id).pid for id in ids), TIMEOUT, f"{count} tasks to run")
@@ -42,7 +42,7 @@ def held(instance: Instance, pipe: Path, count: int) -> list[str]:
 
 
 def workers(instance: Instance) -> dict[str, tuple[int, int | None]]:
-    """Per task: its worker and its first process."""
+    """Return the pids of the worker and the first process of each task."""
     return {
         one["taskId"]: (one["pid"], instance.task(one["taskId"]).pid)
         for one in instance.status()["workers"]
@@ -50,17 +50,17 @@ def workers(instance: Instance) -> dict[str, tuple[int, int | None]]:
     }
 
 
-def ended_once(instance: Instance, ids: list[str]) -> None:
-    """All are completed, each told of once, in one batch, after one attempt."""
+def check_ended_once(instance: Instance, ids: list[str]) -> None:
+    """Check that each task completed in one attempt and was reported in one batch."""
     for id in ids:
         assert (instance.until(id).status, instance.task(id).attempt) == ("completed", 1)
-    told = Counter(task["id"] for batch in instance.batches("p", len(ids)) for task in batch["tasks"])
-    assert told == Counter(ids)
+    reported = Counter(task["id"] for batch in instance.batches("p", len(ids)) for task in batch["tasks"])
+    assert reported == Counter(ids)
     assert Counter(id for id in ids for _ in instance.ends(id)) == Counter(ids)
 
 
 @pytest.mark.timeout(120)
-def test_a_killed_workers_slot_is_in_use_again_within_a_quarter_of_a_second(instance: Instance, tmp_path: Path):
+def test_slot_of_a_killed_worker_is_in_use_again_within_250_ms(instance: Instance, tmp_path: Path):
     instance.up(**BRISK, default_concurrency=1)
     rescues = [rescue(instance, tmp_path / str(number)) for number in range(TRIALS)]
     assert [one for one in rescues if not one.is_in_order] == []
@@ -68,22 +68,22 @@ def test_a_killed_workers_slot_is_in_use_again_within_a_quarter_of_a_second(inst
     assert max(one.seconds for one in rescues) < 1, summary(rescues)
 
 
-def test_a_killed_supervisors_twenty_tasks_are_adopted_end_normally_and_are_told_once(instance: Instance, pipe: Path):
+def test_twenty_tasks_of_a_killed_supervisor_are_adopted_and_reported_once(instance: Instance, pipe: Path):
     settings = {**BRISK, "default_concurrency": 20, "max_workers": 20}
     instance.up(**settings)
-    ids = held(instance, pipe, 20)
+    ids = start_readers(instance, pipe, 20)
     before = workers(instance)
     instance.kill("supervisor")
     instance.up(**settings)
     assert workers(instance) == before
     assert [one["adopted"] for one in instance.status()["workers"]] == [True] * 20
     pipe.write_text("x" * 20)
-    ended_once(instance, ids)
+    check_ended_once(instance, ids)
 
 
-def test_a_killed_fork_servers_sixteen_tasks_are_not_disturbed(instance: Instance, pipe: Path):
+def test_sixteen_tasks_of_a_killed_fork_server_run_on(instance: Instance, pipe: Path):
     instance.up(**BRISK, default_concurrency=17, max_workers=17)
-    ids = held(instance, pipe, 16)
+    ids = start_readers(instance, pipe, 16)
     before = workers(instance)
     fork_server = instance.kill("forkServer")
     assert instance.result("true", concurrencyKey="other").status == "completed"  # by a worker of the next fork server
@@ -91,10 +91,10 @@ def test_a_killed_fork_servers_sixteen_tasks_are_not_disturbed(instance: Instanc
     assert workers(instance) == before
     assert all(is_alive(pid or 0) for pair in before.values() for pid in pair)
     pipe.write_text("x" * 16)
-    ended_once(instance, ids)
+    check_ended_once(instance, ids)
 
 
-#: Forks, and neither the call nor its fork ever returns.
+#: Forks, and runs until it is killed, like the fork.
 STAY = """
 import os, signal
 def stay(file):
@@ -106,30 +106,27 @@ def stay(file):
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the environment of a fork can be marked on Linux alone")
-@pytest.mark.parametrize("spared", [False, True])
-def test_of_a_call_that_lost_its_worker_and_the_fork_server_nothing_is_left(
-    instance: Instance, tmp_path: Path, spared: bool
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can mark the environment of a fork")
+@pytest.mark.parametrize("leave_children", [False, True])
+def test_call_that_lost_its_worker_and_fork_server_leaves_no_process(
+    instance: Instance, tmp_path: Path, leave_children: bool
 ):
     instance.up(**BRISK)
     (tmp_path / "stays.py").write_text(STAY)
     file = tmp_path / "pids"
-    id = instance.launch(call="stays:stay", args=[str(file)], cwd=str(tmp_path), leaveChildren=spared)
-    runner, fork = (
-        wait_for_numbers(file, 2)
-        if instance.pid(id) == wait_for_numbers(file, 2)[0]
-        else wait_for_numbers(file, 2)[::-1]
-    )
+    id = instance.launch(call="stays:stay", args=[str(file)], cwd=str(tmp_path), leaveChildren=leave_children)
+    runner = instance.pid(id)
+    (fork,) = set(wait_for_numbers(file, 2)) - {runner}
     instance.kill("forkServer")
     kill(instance.worker_of(id))
     assert instance.until(id).error_kind == "lost"
-    assert (is_alive(runner), is_alive(fork)) == (False, spared)
-    if spared:
+    assert (is_alive(runner), is_alive(fork)) == (False, leave_children)
+    if leave_children:
         kill(fork)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="a parent's death ends a process on Linux alone")
-def test_a_runner_that_was_stopped_goes_with_its_worker_though_the_fork_server_is_dead(instance: Instance):
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_stopped_runner_ends_with_its_worker_after_the_fork_server_died(instance: Instance):
     instance.up(**BRISK)
     instance.result(call="time:time")
     worker = instance.status()["workers"][0]["pid"]
@@ -137,4 +134,4 @@ def test_a_runner_that_was_stopped_goes_with_its_worker_though_the_fork_server_i
     os.kill(runner, signal.SIGSTOP)
     instance.kill("forkServer")
     kill(worker)
-    eventually(lambda: not is_alive(runner), TIMEOUT, "the end of the runner")
+    eventually(lambda: not is_alive(runner), TIMEOUT, "the runner to end")

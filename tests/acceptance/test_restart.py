@@ -1,4 +1,4 @@
-"""`restart`: another supervisor, the same tasks, and nobody misses a word."""
+"""`restart` replaces the supervisor. Tasks run on, and subscribers miss no event."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.helpers.places import IPC
 from tests.helpers.processes import are_gone, is_alive, kill
 from tests.helpers.wait import eventually
 
-#: Runs until a file appears, then ends with what is in it.
-UNTIL = """
+#: Waits for a file, prints its text, and exits.
+WAIT_FOR_FILE = """
 import os, sys, time
 while not (os.path.exists(sys.argv[1]) and os.path.getsize(sys.argv[1])):  # written whole
     time.sleep(0.02)
@@ -34,56 +34,56 @@ print(open(sys.argv[1]).read())
 """
 
 
-def until(path: Path) -> tuple[str, ...]:
-    return (sys.executable, "-S", "-c", UNTIL, str(path))
+def wait_for_file(path: Path) -> tuple[str, ...]:
+    return (sys.executable, "-S", "-c", WAIT_FOR_FILE, str(path))
 
 
-class Ear(threading.Thread):
-    """A subscriber that remembers what it heard."""
+class Subscriber(threading.Thread):
+    """Receives and keeps the events of one parent."""
 
     def __init__(self, instance: Instance, parent: str) -> None:
         super().__init__(daemon=True)
         self.client = Client(instance.home)
-        self.heard: list[tuple[int, str]] = []
+        self.received: list[tuple[int, str]] = []
         self._parent = parent
 
     def run(self) -> None:
         for event in self.client.events(self._parent, after=0):
-            self.heard.append((event.seq, event.type))
+            self.received.append((event.seq, event.type))
 
     def ends(self) -> int:
-        return sum(kind == "background_task_completed" for _, kind in self.heard)
+        return sum(kind == "background_task_completed" for _, kind in self.received)
 
 
-def test_there_is_nothing_to_restart_where_nothing_runs(instance: Instance):
+def test_restart_without_a_supervisor_exits_with_4(instance: Instance):
     with pytest.raises(NoSupervisor):
         control.restart(instance.home)
     assert instance.run("restart").returncode == 4
 
 
-def test_five_tasks_run_on_and_their_parent_misses_nothing(instance: Instance, tmp_path: Path):
+def test_tasks_and_subscriptions_survive_a_restart(instance: Instance, tmp_path: Path):
     instance.up(**BRISK, default_concurrency=8)
-    ids = [instance.launch(*until(tmp_path / "go"), parentSessionId="p") for _ in range(5)]
+    ids = [instance.launch(*wait_for_file(tmp_path / "go"), parentSessionId="p") for _ in range(5)]
     pids = [instance.pid(id) for id in ids]
-    ear = Ear(instance, "p")
-    ear.start()
-    eventually(lambda: len(ear.heard) >= 5, TIMEOUT)
+    subscriber = Subscriber(instance, "p")
+    subscriber.start()
+    eventually(lambda: len(subscriber.received) >= 5, TIMEOUT)
     instance.check("restart")
     assert all(map(is_alive, pids))
     assert {worker["adopted"] for worker in instance.status()["workers"] if worker["taskId"]} == {True}
-    (tmp_path / "go").write_text("went")
-    assert [instance.until(id).result for id in ids] == ["went"] * 5
+    (tmp_path / "go").write_text("done")
+    assert [instance.until(id).result for id in ids] == ["done"] * 5
     last = instance.launch("true", parentSessionId="p")
     instance.until(last)
-    eventually(lambda: ear.ends() == 6, TIMEOUT)
-    told = [(event["seq"], event["type"]) for event in instance.events("p")]
-    eventually(lambda: ear.heard[-1][0] >= told[-1][0], TIMEOUT)
-    assert ear.heard[: len(told)] == told
-    ear.client.close()
-    ear.join()
+    eventually(lambda: subscriber.ends() == 6, TIMEOUT)
+    expected = [(event["seq"], event["type"]) for event in instance.events("p")]
+    eventually(lambda: subscriber.received[-1][0] >= expected[-1][0], TIMEOUT)
+    assert subscriber.received[: len(expected)] == expected
+    subscriber.client.close()
+    subscriber.join()
 
 
-def test_the_process_stays_and_all_it_needs_is_new(live: Instance):
+def test_restart_keeps_the_supervisors_pid_and_replaces_fork_server_and_flusher(live: Instance):
     before = {role: live.pid_of(role) for role in ("supervisor", "forkServer", "flusher")}
     since = live.status()["supervisor"]["startedAt"]
     live.check("restart")
@@ -96,35 +96,35 @@ def test_the_process_stays_and_all_it_needs_is_new(live: Instance):
     assert live.result("echo", "hi").result == "hi"
 
 
-def test_what_flags_said_is_said_to_the_successor(instance: Instance):
+def test_settings_from_flags_survive_a_restart(instance: Instance):
     instance.up(**BRISK, default_concurrency=7)
     instance.check("restart")
     instance.result("true")
     assert instance.key("command")["limit"] == 7
 
 
-def test_launches_are_accepted_all_the_while(instance: Instance):
+def test_launches_are_accepted_during_a_restart(instance: Instance):
     instance.up(**BRISK, default_concurrency=8)
-    over, ids = threading.Event(), []
+    stopped, ids = threading.Event(), []
 
     def launch() -> None:
         with Instance(instance.folder) as other:
-            while not over.is_set():
+            while not stopped.is_set():
                 ids.append(other.launch("true"))
-                over.wait(0.02)
+                stopped.wait(0.02)
 
     launcher = threading.Thread(target=launch)
     launcher.start()
     try:
         instance.check("restart")
     finally:
-        over.set()
+        stopped.set()
         launcher.join()
     assert len(ids) > 5
     assert {instance.until(id).status for id in ids} == {"completed"}
 
 
-def test_an_adopted_task_is_cancelled_after_a_restart(live: Instance):
+def test_adopted_task_can_be_cancelled_after_a_restart(live: Instance):
     id = live.launch_sleeper()
     pid = live.pid(id)
     live.check("restart")
@@ -133,8 +133,8 @@ def test_an_adopted_task_is_cancelled_after_a_restart(live: Instance):
     assert live.task(id).status == "cancelled"
 
 
-def test_the_old_fork_server_leaves_when_its_last_worker_has(live: Instance, tmp_path: Path):
-    id = live.launch(*until(tmp_path / "go"))
+def test_old_fork_server_exits_after_its_last_worker(live: Instance, tmp_path: Path):
+    id = live.launch(*wait_for_file(tmp_path / "go"))
     live.pid(id)
     fork_server = live.pid_of("forkServer")
     live.check("restart")
@@ -145,7 +145,8 @@ def test_the_old_fork_server_leaves_when_its_last_worker_has(live: Instance, tmp
     assert list(live.folder.glob("forkserver-*")) == []
 
 
-BARE = """
+#: Starts a daemon without an environment, which records its pid.
+BARE_DAEMON = """
 import os, signal, sys
 if os.fork() == 0:
     os.setsid()
@@ -158,8 +159,8 @@ signal.pause()
 """
 
 
-def test_a_worker_that_dies_under_the_old_fork_server_leaves_no_stray(live: Instance, tmp_path: Path):
-    id = live.launch(sys.executable, "-S", "-c", BARE, str(tmp_path / "pid"))
+def test_worker_that_dies_under_the_old_fork_server_leaves_no_stray(live: Instance, tmp_path: Path):
+    id = live.launch(sys.executable, "-S", "-c", BARE_DAEMON, str(tmp_path / "pid"))
     (stray,) = wait_for_numbers(tmp_path / "pid", 1)
     worker = live.worker_of(id)
     live.check("restart")
@@ -169,7 +170,7 @@ def test_a_worker_that_dies_under_the_old_fork_server_leaves_no_stray(live: Inst
     eventually(lambda: are_gone([stray]), TIMEOUT)
 
 
-def test_a_restart_into_a_broken_configuration_is_refused_and_changes_nothing(live: Instance):
+def test_restart_with_an_invalid_configuration_is_refused(live: Instance):
     (live.folder / "config.toml").write_text("nonsense = 1\n")
     pid, flusher = live.pid_of("supervisor"), live.pid_of("flusher")
     assert live.run("restart").returncode == 100
@@ -177,7 +178,7 @@ def test_a_restart_into_a_broken_configuration_is_refused_and_changes_nothing(li
     assert live.result("true").status == "completed"
 
 
-def test_two_restarts_in_a_row_leave_nobody_behind(live: Instance):
+def test_two_restarts_leave_no_process_behind(live: Instance):
     id = live.launch(*FOREVER)
     live.pid(id)
     for _ in range(2):
@@ -191,8 +192,8 @@ def test_two_restarts_in_a_row_leave_nobody_behind(live: Instance):
 NEWER = '''
 
 @migrations()
-def schema_of_tomorrow(tables: Tables) -> None:
-    """Another column, another table."""
+def newer_schema(tables: Tables) -> None:
+    """Add a column and a table."""
     tables.execute("ALTER TABLE tasks ADD COLUMN invented TEXT DEFAULT 'tomorrow'")
     tables.execute("CREATE TABLE inventions (name TEXT PRIMARY KEY) STRICT")
 '''
@@ -200,7 +201,7 @@ def schema_of_tomorrow(tables: Tables) -> None:
 
 @pytest.fixture
 def newer(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs a command of a release of this program that has a newer schema."""
+    """Return a function that runs a command of a release with a newer schema."""
     root = tmp_path / "newer"
     shutil.copytree(IPC.parent, root / "backburner", ignore=shutil.ignore_patterns("__pycache__"))
     file = root / "backburner" / "ipc" / "store" / "sqlite" / "file"
@@ -224,11 +225,11 @@ def change(path: Path, was: str, becomes: str) -> None:
     path.write_text(text.replace(was, becomes))
 
 
-def test_a_release_with_a_newer_schema_takes_over_while_tasks_run_on(
+def test_release_with_a_newer_schema_takes_over_while_tasks_run(
     instance: Instance, tmp_path: Path, newer: Callable[..., subprocess.CompletedProcess[str]]
 ):
     instance.up(**BRISK, default_concurrency=2)
-    running = [instance.launch(*until(tmp_path / "go"), parentSessionId="p", retries=1) for _ in range(2)]
+    running = [instance.launch(*wait_for_file(tmp_path / "go"), parentSessionId="p", retries=1) for _ in range(2)]
     pids = [instance.pid(id) for id in running]
     waiting = instance.launch("echo", "next", parentSessionId="p")
     restarted = newer(instance.folder, "restart")
@@ -237,8 +238,8 @@ def test_a_release_with_a_newer_schema_takes_over_while_tasks_run_on(
     assert {worker["adopted"] for worker in instance.status()["workers"] if worker["taskId"]} == {True}
     old = instance.run("list")
     assert (old.returncode, "upgrade" in old.stderr) == (100, True)
-    (tmp_path / "go").write_text("went")
-    assert [instance.until(id).result for id in running] == ["went"] * 2
+    (tmp_path / "go").write_text("done")
+    assert [instance.until(id).result for id in running] == ["done"] * 2
     assert instance.until(waiting).result == "next"
     launched = newer(instance.folder, "run", "--", "echo", "hi")
     assert (launched.returncode, launched.stdout) == (0, "hi\n"), launched.stderr
