@@ -16,7 +16,7 @@ from pathlib import Path
 from .. import clock
 from ..backoff import Backoff
 from ..bus.client import Client
-from ..config.environment import of_nobody
+from ..config.environment import without_our_variables
 from ..errors import AlreadyRunning, BackburnerError, Disconnected, InvalidInput, NoSupervisor, Permanent, Temporary
 from ..failpoints import failpoint
 from ..home import Home
@@ -175,7 +175,7 @@ def _start_detached(home: Home, overrides: Mapping[str, object] | None) -> subpr
 def _environment(home: Home, overrides: Mapping[str, object] | None) -> dict[str, str]:
     """Return the caller's environment without the variables that would make the supervisor part of a task."""
     variables = {} if overrides is None else {OVERRIDES: json.dumps(overrides)}
-    return {**of_nobody(os.environ), "BACKBURNER_HOME": str(home.folder), **variables}
+    return {**without_our_variables(os.environ), "BACKBURNER_HOME": str(home.folder), **variables}
 
 
 def _read_number(helper: subprocess.Popen[bytes]) -> int:

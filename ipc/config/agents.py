@@ -1,4 +1,4 @@
-"""Agents: how each one is run, and what a configuration file may say of it."""
+"""Agents: their settings, and the shapes of these in a configuration file."""
 
 from __future__ import annotations
 
@@ -15,38 +15,31 @@ from .presets import preset, presets
 #: The agents that are always there.
 BUILT_IN = ("command", "python", "external")
 
-
-#: What a template may contain; the session's id only where there is one to go on in.
+#: The placeholders of all templates, and the one of templates that continue a session.
 PLACEHOLDERS = ("prompt", "prompt_file", "model", "description", "task_id", "parent_session_id", "uuid")
-
-
 SESSION_PLACEHOLDER = "session"
 
-
-#: What the command that is told of a batch may contain.
+#: The placeholders of the command that runs for each batch.
 BATCH_PLACEHOLDERS = ("parent_session_id", "message", "seq", "home")
 
-
-#: A placeholder in a template; `${name}` is the shell's.
+#: The pattern of a placeholder in a template. `${name}` belongs to the shell.
 PLACEHOLDER = r"(?<!\$)\{([a-z_]+)\}"
 
-
 SECONDS = Number(0, 315_360_000)
-
 
 NAME = Text(non_empty=True)
 
 
 class Template(Text):
-    """Text with placeholders, all of them known."""
+    """Text in which every placeholder is known."""
 
     def __init__(self, *more: str) -> None:
-        """Know `more` placeholders than the usual ones."""
+        """Accept the usual placeholders and `more`."""
         super().__init__()
         self._known = (*PLACEHOLDERS, *more)
 
     def mismatch(self, value: object) -> str | None:
-        """A placeholder nobody fills would reach the program as it stands."""
+        """Return what is expected instead. An unknown placeholder would reach the program unfilled."""
         if mismatch := super().mismatch(value):
             return mismatch
         unknown = set(re.findall(PLACEHOLDER, str(value))) - set(self._known)
@@ -55,7 +48,7 @@ class Template(Text):
 
 
 class BatchTemplate(Template):
-    """As a template, of what is known of a batch."""
+    """A template with the placeholders of a batch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -63,7 +56,7 @@ class BatchTemplate(Template):
 
 
 class Element(Shape[str | list[str]]):
-    """An element of a command, or a list of some that are left out together where one has nothing to fill in."""
+    """An element of a command, or a list of elements. A list is left out if one of its placeholders has no value."""
 
     expected = "text or a list of text"
 
@@ -75,21 +68,21 @@ class Element(Shape[str | list[str]]):
         return isinstance(value, str | list | tuple) and self._shape_of(value).fits(value)
 
     def iter_mistakes(self, value: object, field: str) -> Iterator[Mistake]:
-        """As its kind says."""
+        """Yield the mistakes of the text or the list."""
         if isinstance(value, str | list | tuple):
             return self._shape_of(value).iter_mistakes(value, field)
         return super().iter_mistakes(value, field)
 
     def mismatch(self, value: object) -> str | None:
-        """Neither of both."""
+        """Return what is expected if the value is neither text nor a list."""
         return None if isinstance(value, str | list | tuple) else self.expected
 
     def normal(self, value: object) -> str | list[str]:
-        """As its kind says."""
+        """Return the normal form of the text or the list."""
         return self._shape_of(value).normal(value)
 
     def schema(self) -> Schema:
-        """Either."""
+        """Return the schema, which accepts either."""
         return {"anyOf": [self._one.schema(), self._some.schema()]}
 
     def _shape_of(self, value: object) -> Template | ListOf[str]:
@@ -97,90 +90,84 @@ class Element(Shape[str | list[str]]):
 
 
 class Rule(Text):
-    """Where something is told in a program's output; see ipc/config/extract.py"""
+    """A rule that extracts a value from the output of an agent, as `ipc/config/extract.py` describes."""
 
     def __init__(self, *kinds: str) -> None:
-        """`json:PATH` and its like, or one of `kinds`: one that ends in `~` is followed by a regular expression."""
+        """Accept rules that point into JSON, and `kinds`. One that ends in `~` takes a regular expression."""
         patterns = [re.escape(kind) + (r"[\s\S]+" if kind.endswith("~") else "") for kind in kinds]
         words = [f"{kind}REGEX" if kind.endswith("~") else kind for kind in kinds]
         expected = " or ".join([", ".join([*filter(None, words), "json:PATH"]), "jsonl:PATH"])
         super().__init__(pattern="|".join([*patterns, POINTER]), expected=expected)
 
     def mismatch(self, value: object) -> str | None:
-        """The regular expression must be one."""
+        """Return what is expected instead, such as a valid regular expression."""
         mismatch = super().mismatch(value)
         if mismatch or not str(value).startswith(("stdout~", "stderr~")):
             return mismatch
-        return _regex_flaw(str(value))
+        return _regex_mismatch(str(value))
 
 
-#: The name of the session that we give an agent, where it can be given one.
-OWN_SESSION = "{uuid}"
-
+#: The rule for an agent that accepts the ID of its session from us.
+ASSIGNED_SESSION = "{uuid}"
 
 COMMAND = ListOf(Element(), non_empty=True)
 
-
 RESUME = ListOf(Element(SESSION_PLACEHOLDER))
-
 
 RESULT = Rule("stdout", "last-line", "stdout~")
 
+SESSION = Rule("", ASSIGNED_SESSION)
 
-SESSION = Rule("", OWN_SESSION)
-
-
-#: What is told of a task while it runs, from the lines of JSON that it writes.
+#: Rules for the progress of a running task, applied to the lines of JSON that it writes.
 PROGRESS = Record("ProgressConfig", {name: ListOf(Rule()) for name in ("tool", "message", "tokens", "cost")})
-
 
 ENVIRONMENT = MapOf(Text(), key=Text(pattern="[^=]+", expected="a name without ="))
 
 
 def setting(default: object, shape: Shape[Any]) -> Any:
-    """A field of a configuration: what it is when nobody says, and what may be said."""
+    """Declare a field of a configuration: its default and its shape."""
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata={"shape": shape})
     return field(default=default, metadata={"shape": shape})
 
 
-#: A command's elements; those in a tuple are left out together where a placeholder has nothing to fill in.
+#: The elements of a command. Those in a tuple are left out together if one of their placeholders has no value.
 Arguments = tuple[str | tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
 class AgentConfig:
-    """How an agent is run: `[agents.NAME]`."""
+    """The settings of an agent: `[agents.NAME]`."""
 
     command: tuple[str | tuple[str, ...], ...] = setting((), COMMAND)
-    #: The command of a task that goes on in the session of another; empty: this agent cannot.
+    #: The command of a task that continues the session of another one. Empty: the agent cannot do that.
     resume: tuple[str | tuple[str, ...], ...] = setting((), RESUME)
     stdin: str = setting("", Template())
     result: str = setting("stdout", RESULT)
     failed_if: tuple[str, ...] = setting((), ListOf(Rule("stdout~", "stderr~")))
-    #: Where the cause of a failure is told, the best place first.
+    #: Rules for the message of a failure. The first one that finds text is used.
     error: tuple[str, ...] = setting((), ListOf(Rule("stdout~", "stderr~")))
     session: str = setting("", SESSION)
     progress: Mapping[str, Any] = setting({}, PROGRESS)
     model: str = setting("", Text())
-    #: A task's timeout where its launch names none; 0: task_timeout_s.
+    #: The timeout of a task whose launch names none. 0: task_timeout_s.
     timeout_s: float = setting(0, SECONDS)
     completion: str = setting("exit", OneOf("exit", "stable"))
     leave_children: bool = setting(False, Flag())
     env: Mapping[str, str] = setting({}, ENVIRONMENT)
-    #: The version that these settings were tried with; empty: never tried.
+    #: The version of the agent that these settings were tried with. Empty: they were never tried.
     tried: str = setting("", Text())
-    #: The Python that runs callables; only for the agent `python`. Empty: the supervisor's.
+    #: The Python that runs functions. Only the agent `python` has this. Empty: the Python of the supervisor.
     interpreter: str = setting("", Text())
 
     def __post_init__(self) -> None:
-        """Make lists tuples, so that equal configurations are equal."""
+        """Turn lists into tuples, so that equal configurations are equal."""
         freeze(self)
 
     def to_json(self, base: AgentConfig | None = None) -> dict[str, Any]:
-        """What differs from the defaults, or from `base`, as it would stand in a file."""
-        said = ((name, value) for name, value in values_of(self) if value != getattr(base or BLANK, name))
-        return {name: thawed(value) for name, value in said}
+        """Return the settings that differ from the defaults or from `base`, as a file would have them."""
+        changed = ((name, value) for name, value in values_of(self) if value != getattr(base or BLANK, name))
+        return {name: plain(value) for name, value in changed}
 
 
 def shapes_of(configuration: type[Any]) -> dict[str, Shape[Any]]:
@@ -191,11 +178,9 @@ def shapes_of(configuration: type[Any]) -> dict[str, Shape[Any]]:
 #: All fields of an agent, and those of one that is not built in.
 AGENT_FIELDS = Record("AgentConfig", shapes_of(AgentConfig))
 
-
 AGENT = Record("AgentConfig", {name: one for name, one in AGENT_FIELDS.fields.items() if name != "interpreter"})
 
-
-#: What may be set of the agents that are built in: how they run is not for a file to say.
+#: The settings of the built-in agents. A file cannot change how they run.
 BUILT_IN_AGENTS = {
     "command": Record("CommandConfig", {"env": ENVIRONMENT}),
     "python": Record("PythonConfig", {"interpreter": AGENT_FIELDS.fields["interpreter"], "env": ENVIRONMENT}),
@@ -204,24 +189,24 @@ BUILT_IN_AGENTS = {
 
 
 class Agents(MapOf[dict[str, Any]]):
-    """The table `[agents]`: a built-in agent has fewer fields than others."""
+    """The table `[agents]`. A built-in agent has fewer fields than others."""
 
     def __init__(self) -> None:
         name = Text(pattern=r"\w[\w.-]*", expected="a name of letters, digits, _ . -")
         super().__init__(AGENT, key=name)
 
     def shape_of(self, key: object) -> Shape[dict[str, Any]]:
-        """The fields of one agent."""
+        """Return the shape of an agent's settings."""
         return BUILT_IN_AGENTS.get(str(key), AGENT)
 
     def schema(self) -> Schema:
-        """The built-in agents by name, all others alike."""
+        """Return the schema, which names the built-in agents."""
         built_in = {name: shape.schema() for name, shape in BUILT_IN_AGENTS.items()}
         return super().schema() | {"properties": built_in}
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, `over` winning key by key, tables within tables too."""
+    """Return `base` with the values of `over`, key by key, also in nested tables."""
     both = dict(base)
     for key, value in over.items():
         tables = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
@@ -235,7 +220,7 @@ def values_of(configuration: Any) -> Iterator[tuple[str, Any]]:
 
 
 def freeze(configuration: Any) -> None:
-    """Make lists tuples, so that equal configurations are equal, and tables our own."""
+    """Turn lists into tuples, so that equal configurations are equal, and copy tables."""
     for name, value in values_of(configuration):
         if isinstance(value, list | tuple):
             object.__setattr__(configuration, name, tuple(map(_frozen, value)))
@@ -247,36 +232,36 @@ def _frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def thawed(value: Any) -> Any:
-    """Plain JSON."""
+def plain(value: Any) -> Any:
+    """Return a value of a configuration as plain JSON."""
     if isinstance(value, Mapping):
-        return {key: thawed(item) for key, item in value.items()}
-    return list(map(thawed, value)) if isinstance(value, tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return list(map(plain, value)) if isinstance(value, tuple) else value
 
 
 def agent_over_preset(name: str, given: AgentConfig | Mapping[str, Any]) -> AgentConfig:
-    """What is said of an agent, over its preset."""
+    """Return an agent with the given settings over those of its preset."""
     if isinstance(given, AgentConfig):
         return given
     return AgentConfig(**AGENT_FIELDS.normal(merged(preset_of(name).to_json(), given)))
 
 
 def agents_over_presets(agents: object) -> Any:
-    """What is said of each agent over its preset; rubbish as it stands, to be refused."""
+    """Return the settings of each agent that differ from its preset. Invalid values are left for the validation."""
     if not isinstance(agents, Mapping):
-        return thawed(agents)
+        return plain(agents)
     return {
-        name: one.to_json(preset_of(name)) if isinstance(one, AgentConfig) else thawed(one)
+        name: one.to_json(preset_of(name)) if isinstance(one, AgentConfig) else plain(one)
         for name, one in agents.items()
     }
 
 
 def preset_of(name: str) -> AgentConfig:
-    """What an agent is of which the configuration says nothing."""
+    """Return the settings of an agent that the configuration does not mention."""
     return AgentConfig(**AGENT_FIELDS.normal(preset(name))) if name in presets() else BLANK
 
 
-def _regex_flaw(rule: str) -> str | None:
+def _regex_mismatch(rule: str) -> str | None:
     stream, _, pattern = rule.partition("~")
     try:
         re.compile(pattern)
@@ -285,5 +270,5 @@ def _regex_flaw(rule: str) -> str | None:
     return None
 
 
-#: What an agent is of which nothing is said.
+#: An agent with only the default settings.
 BLANK = AgentConfig()

@@ -1,11 +1,13 @@
-r"""Rules: where in its output a program says something. The small language that agents are described in.
+r"""Rules that extract a value from the output of an agent.
 
-`stdout`, `last-line`: as it stands. `stdout~REGEX`, `stderr~REGEX`: the last match, or its first group.
-`json:PATH`: in the output as one document. `jsonl:PATH`: in the last line of JSON that has it.
-`jsonl+:PATH`: in the last lines that have it one after the other, joined.
+- `stdout` is the whole output, and `last-line` is its last line.
+- `stdout~REGEX` and `stderr~REGEX` are the last match, or the first group of it.
+- `json:PATH` is a value of the output as one JSON document.
+- `jsonl:PATH` is a value of the last line of JSON that has one at this path.
+- `jsonl+:PATH` joins the values of the last lines that have one at this path without interruption.
 
-A path's steps are parted by dots: a name, a place in a list, or `*` for every place. Behind it may stand conditions
-on the same document: `jsonl:item.text[type=item.completed][item.type=agent_message]`.
+The steps of a path are separated by dots. A step is a name, an index of a list, or `*` for all indices. Conditions on
+the same document may follow: `jsonl:item.text[type=item.completed][item.type=agent_message]`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
-#: A rule that points into JSON.
+#: The pattern of a rule that points into JSON.
 POINTER = r"(?:json|jsonl|jsonl\+):[^\[\]]+(?:\[[^=\[\]]+=[^\[\]]*\])*"
 
 _PARTS = re.compile(r"(json|jsonl|jsonl\+):([^\[\]]+)(.*)", re.DOTALL)
@@ -23,33 +25,33 @@ _CONDITION = re.compile(r"\[([^=]+)=([^\]]*)\]")
 
 
 class Pointer(NamedTuple):
-    """Where something is told in a JSON document of a certain kind."""
+    """A path to values of a JSON document, and the conditions that the document must meet."""
 
     kind: str
     path: tuple[str, ...]
     conditions: tuple[tuple[tuple[str, ...], str], ...]
 
     def values(self, document: Any) -> Iterator[Any]:
-        """All that stands there, but null; nothing in a document that is of another kind."""
-        if all(want in map(text_of, _at(document, path)) for path, want in self.conditions):
+        """Yield the values at the path that are not null, if the document meets the conditions."""
+        if all(wanted in map(text_of, _at(document, path)) for path, wanted in self.conditions):
             yield from (value for value in _at(document, self.path) if value is not None)
 
     def last(self, document: Any) -> Any:
-        """The last value there, or None."""
+        """Return the last value at the path, or None."""
         return next(reversed(list(self.values(document))), None)
 
 
 @functools.cache
 def pointer(rule: str) -> Pointer:
-    """Read a rule that matches POINTER."""
+    """Parse a rule that matches POINTER."""
     parts = _PARTS.fullmatch(rule)
     assert parts is not None, "the configuration was checked"
-    conditions = ((tuple(path.split(".")), want) for path, want in _CONDITION.findall(parts[3]))
+    conditions = ((tuple(path.split(".")), wanted) for path, wanted in _CONDITION.findall(parts[3]))
     return Pointer(parts[1], tuple(parts[2].split(".")), tuple(conditions))
 
 
 def pick(rule: str, stdout: str) -> Any:
-    """The value that a pointer finds in an output, or None."""
+    """Return the value of a rule that points into JSON, or None."""
     found = pointer(rule)
     if found.kind == "jsonl+":
         return _joined(found, stdout)
@@ -58,7 +60,7 @@ def pick(rule: str, stdout: str) -> Any:
 
 
 def read(rule: str, stdout: str, stderr: str = "") -> str | None:
-    """What a rule of any kind finds, as text."""
+    """Return the value of any rule as text, or None."""
     if rule == "stdout":
         return stdout.removesuffix("\n")
     if rule == "last-line":
@@ -69,17 +71,17 @@ def read(rule: str, stdout: str, stderr: str = "") -> str | None:
 
 
 def text_of(value: Any) -> str | None:
-    """Text as it is, null as nothing, all else as JSON."""
+    """Return text unchanged, None for null, and any other value as JSON."""
     if value is None or isinstance(value, str):
         return value
-    import json  # who only checks rules needs none
+    import json  # not needed to check rules
 
     return json.dumps(value, ensure_ascii=False)
 
 
 def document_of(line: str) -> Any:
-    """A line's JSON; None where it is none."""
-    import json  # as in text_of
+    """Return the JSON document of a line, or None."""
+    import json  # not needed to check rules
 
     try:
         return json.loads(line)
@@ -92,7 +94,7 @@ def _documents(texts: Iterable[str]) -> Iterator[Any]:
 
 
 def _joined(found: Pointer, stdout: str) -> str | None:
-    """Lines that are no JSON are what other libraries print: they part nothing."""
+    # Lines that are not JSON come from other libraries, and do not interrupt the values.
     run: list[str] = []
     for document in _documents(reversed(stdout.splitlines())):
         text = text_of(found.last(document))
@@ -104,7 +106,7 @@ def _joined(found: Pointer, stdout: str) -> str | None:
 
 def _matched(pattern: str, text: str) -> str | None:
     last = None
-    for last in re.finditer(pattern, text):  # noqa: B007  # only the last one is wanted
+    for last in re.finditer(pattern, text):  # noqa: B007  # only the last one is needed
         pass
     return None if last is None else next(iter(last.groups()), None) or last[0]
 

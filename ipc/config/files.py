@@ -1,4 +1,4 @@
-"""The configuration files: where they are, which of them are trusted, and every mistake in them."""
+"""The configuration files: where they are, which ones are trusted, and the mistakes in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .agents import merged
 from .settings import (
     CONFIG,
     DEFAULT_BACKGROUND_CONFIG,
-    OWN,
+    USER_ONLY,
     BackgroundConfig,
     ConfigMistake,
     ConfigurationMistakes,
@@ -33,29 +33,29 @@ FILE_LIMIT = 1024 * 1024
 
 
 class Reading(NamedTuple):
-    """The configuration as far as it was usable (a file with mistakes does not count), and the mistakes."""
+    """The configuration from the files without mistakes, and the mistakes in the others."""
 
     config: BackgroundConfig
     mistakes: list[ConfigMistake]
 
 
 class Document(NamedTuple):
-    """One source of settings, as it stands: unchecked."""
+    """The settings of one source, before they are checked."""
 
     source: str
     values: Mapping[str, object]
 
     def mistakes(self) -> list[ConfigMistake]:
-        """What is wrong with it, taken by itself."""
+        """Return the mistakes that can be found without the other sources."""
         found = [located(mistake, self.source) for mistake in CONFIG.mistakes(self.values)]
-        # empty it says nothing: a whole configuration that is handed on has every key
-        return found + ([_misplaced(self)] if self.values.get(OWN) and not self._is_own() else [])
+        # An empty value is accepted: overrides may be a whole configuration, with every key.
+        return found + ([_misplaced(self)] if self.values.get(USER_ONLY) and not self._is_user_file() else [])
 
-    def _is_own(self) -> bool:
+    def _is_user_file(self) -> bool:
         return self.source in map(str, _user_file())
 
     def sets(self, path: Sequence[str]) -> bool:
-        """Whether it says anything at this path of keys."""
+        """Return True if the source has a value at this path of keys."""
         found: object = self.values
         for key in path:
             found = found.get(key) if isinstance(found, Mapping) else None
@@ -63,7 +63,11 @@ class Document(NamedTuple):
 
 
 def load(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None) -> BackgroundConfig:
-    """What is in force: defaults, files, then overrides. Raises BadConfiguration, naming all mistakes."""
+    """Return the configuration: the defaults, then the files, then the overrides.
+
+    Raises:
+        BadConfiguration: A source has mistakes. The message names all of them.
+    """
     config, mistakes = read(home, cwd, overrides)
     if mistakes:
         raise ConfigurationMistakes(mistakes)
@@ -71,31 +75,34 @@ def load(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | 
 
 
 def check(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None) -> list[ConfigMistake]:
-    """Every mistake in every file, and in the overrides."""
+    """Return all mistakes in all files and in the overrides."""
     return read(home, cwd, overrides).mistakes
 
 
 def read(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None) -> Reading:
-    """What can be used, and what is wrong with the rest: for commands that go on with a warning."""
+    """Return the usable configuration and all mistakes, for commands that continue with a warning."""
     readings = [read_file(path) for path in sources(home, cwd)]
     documents = [one for one in readings if isinstance(one, Document)]
     if overrides is not None:
         documents.append(Document("flags", overrides))
     unreadable = [one for one in readings if isinstance(one, ConfigMistake)]
     mistakes = [*unreadable, *chain.from_iterable(one.mistakes() for one in documents)]
-    if not unreadable:  # an agent that seems missing may stand in a file that could not be read
+    if not unreadable:  # otherwise an agent that seems to be missing may be in the unreadable file
         mistakes += _joint_mistakes(documents)
     return Reading(_usable([one for one in documents if not one.mistakes()]), mistakes)
 
 
 def sources(home: Home, cwd: Path | None = None) -> list[Path]:
-    """The files that count and are there, the weakest first; the project's is sought from `cwd` upward."""
+    """Return the existing configuration files. Later ones override earlier ones.
+
+    The project's file is the nearest one in `cwd` or a folder above it.
+    """
     candidates = [*_user_file(), *_project_file(cwd), home.config]
     return [path for path in candidates if os.path.lexists(path)]
 
 
 def read_file(path: Path) -> Document | ConfigMistake:
-    """A file's settings, or why there are none."""
+    """Return the settings of a file, or the mistake for which it cannot be read."""
     import tomllib
 
     text = _text(path)
@@ -103,44 +110,47 @@ def read_file(path: Path) -> Document | ConfigMistake:
         return text
     try:
         return Document(str(path), tomllib.loads(text))
-    except ValueError as error:  # of which TOML's own error is one
+    except ValueError as error:  # TOMLDecodeError is a ValueError, too
         return _syntax_mistake(path, text, str(error))
     except RecursionError:
         return ConfigMistake(str(path), "", "TOML that is not nested so deep")
 
 
 def on_batch() -> tuple[str, ...]:
-    """The command that the user wants told of every batch, read from the user's own file alone; empty: none."""
+    """Return the command that runs for every batch, from the user's own file. It is empty if there is none."""
     for path in _user_file():
         found = read_file(path) if path.exists() else None
         if isinstance(found, Document) and not found.mistakes():
-            return BackgroundConfig.of({OWN: found.values.get(OWN, [])}).on_batch
+            return BackgroundConfig.of({USER_ONLY: found.values.get(USER_ONLY, [])}).on_batch
     return ()
 
 
 def _joint_mistakes(documents: Sequence[Document]) -> Iterator[ConfigMistake]:
-    """What is wrong with all documents together, blamed on the last one that has to do with it."""
-    for found in inconsistencies(_together(documents)):
-        blamed = [one.source for one in documents if one.sets(found.path[:2])]
-        yield located(found.mistake, blamed[-1])
+    """Yield the mistakes in all documents together. Each is attributed to the last document that sets the key."""
+    for found in inconsistencies(_merge(documents)):
+        setters = [one.source for one in documents if one.sets(found.path[:2])]
+        yield located(found.mistake, setters[-1])
 
 
-def _together(documents: Sequence[Document]) -> dict[str, Any]:
+def _merge(documents: Sequence[Document]) -> dict[str, Any]:
     empty: dict[str, Any] = {}
     return reduce(merged, (one.values for one in documents), empty)
 
 
 def _usable(documents: Sequence[Document]) -> BackgroundConfig:
     try:
-        return BackgroundConfig.of(_together(documents))
+        return BackgroundConfig.of(_merge(documents))
     except BadConfiguration:
         return DEFAULT_BACKGROUND_CONFIG
 
 
 def _misplaced(document: Document) -> ConfigMistake:
-    own = " or ".join(map(str, _user_file()))
+    allowed = " or ".join(map(str, _user_file()))
     return ConfigMistake(
-        document.source, OWN, f"it in the user's own file alone ({own})", describe(document.values[OWN])
+        document.source,
+        USER_ONLY,
+        f"to be set only in the user's own file ({allowed})",
+        describe(document.values[USER_ONLY]),
     )
 
 
@@ -148,7 +158,7 @@ def _user_file() -> list[Path]:
     folder = Path(os.environ.get("XDG_CONFIG_HOME", ""))
     try:
         folder = folder if folder.is_absolute() else Path.home() / ".config"
-    except RuntimeError:  # nobody knows where this user is at home
+    except RuntimeError:  # the home folder of this user is unknown
         return []
     return [folder / "backburner" / "config.toml"]
 
@@ -173,19 +183,22 @@ def _text(path: Path) -> str | ConfigMistake:
 
 
 def _trusted_bytes(path: Path) -> bytes | ConfigMistake:
-    """What is in the file that was looked at, not in one that took its place; never waits for a pipe."""
+    """Return the content of a file that is trusted. The check and the reading use one descriptor.
+
+    O_NONBLOCK keeps a named pipe from blocking this process.
+    """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        if distrust := _distrust(os.fstat(handle)):
-            return ConfigMistake(str(path), "", *distrust)
+        if mismatch := _trust_mismatch(os.fstat(handle)):
+            return ConfigMistake(str(path), "", *mismatch)
         with open(handle, "rb", closefd=False) as file:
             return file.read()
     finally:
         os.close(handle)
 
 
-def _distrust(found: os.stat_result) -> tuple[str, str] | None:
-    """What a file should have been, to be believed, and is instead."""
+def _trust_mismatch(found: os.stat_result) -> tuple[str, str] | None:
+    """Return what a file that is not trusted should be, and what it is. Return None for a trusted file."""
     if not stat.S_ISREG(found.st_mode) or found.st_size > FILE_LIMIT:
         return f"a regular file of at most {FILE_LIMIT} bytes", "something else"
     if found.st_uid not in (os.geteuid(), 0):
@@ -196,6 +209,6 @@ def _distrust(found: os.stat_result) -> tuple[str, str] | None:
 
 
 def _syntax_mistake(path: Path, text: str, message: str) -> ConfigMistake:
-    place = re.search(r"at line (\d+)", message)
-    line = int(place[1]) if place else text.count("\n") + 1
+    found = re.search(r"at line (\d+)", message)
+    line = int(found[1]) if found else text.count("\n") + 1
     return ConfigMistake(str(path), "", f"valid TOML ({message})", line=line)

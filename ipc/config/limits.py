@@ -1,4 +1,4 @@
-"""Which keys share a limit, and what that limit is."""
+"""The limits of concurrency keys, and the groups of keys that share one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from functools import cached_property
 
 from .settings import BackgroundConfig
 
-#: A name with one of these is a pattern as well.
+#: A name with one of these characters is also a pattern.
 WILD = frozenset("*?[")
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How many tasks of each limit group may run at once; 0 is no limit. `live` ones were set by hand."""
+    """The limit of each limit group. 0 means no limit. Those in `live` were set by `backburner limit`."""
 
     default: int
     configured: Mapping[str, int] = field(default_factory=dict)
@@ -23,21 +23,21 @@ class Limits:
 
     @classmethod
     def of(cls, config: BackgroundConfig, live: Mapping[str, int] | None = None) -> Limits:
-        """The limits of a configuration, with those set by hand on top."""
+        """Return the limits of a configuration. Those in `live` take precedence."""
         return cls(config.default_concurrency, config.model_concurrency, live or {})
 
     def group(self, key: str) -> str:
-        """The limit group of a concurrency key: itself, unless only a pattern names it: the longest."""
+        """Return the limit group of a key: its longest pattern, or the key itself if it has its own limit or none."""
         if key in self.live or key in self.configured:
             return key
         return next((pattern for pattern in self._patterns if fnmatchcase(key, pattern)), key)
 
     def limit(self, group: str) -> int:
-        """How many tasks of a group may run at once; 0 is no limit."""
+        """Return how many tasks of a group may run at the same time. 0 means no limit."""
         return self.live.get(group, self.configured.get(group, self.default))
 
     @cached_property
     def _patterns(self) -> tuple[str, ...]:
-        """Longest first; of equals, always the same one first."""
+        # The longest pattern comes first. Patterns of equal length are sorted, so that the group is always the same.
         names = {name for name in (*self.live, *self.configured) if WILD & set(name)}
         return tuple(sorted(names, key=lambda name: (-len(name), name)))

@@ -1,4 +1,4 @@
-"""One declaration for each field of a record: its shape, its default, and the column that stores it."""
+"""Declarations of the fields of a record. Each has a shape, a default, and the column that stores it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
 class Codec(NamedTuple):
-    """How a value is stored: `dump` makes the value of a column, `load` reads it, `parse` reads it from JSON."""
+    """The conversions of a value: `dump` to its column, `load` from its column, and `parse` from JSON."""
 
     name: str
     dump: Callable[[Any], Any]
@@ -49,9 +49,9 @@ def _dump_variables(variables: tuple[tuple[str, str | None], ...]) -> str:
     return _json(dict(variables))
 
 
-#: Values that a column stores as they are.
+#: A value that a column stores unchanged.
 PLAIN = Codec("plain", _same, _same, _same)
-#: A tuple, as JSON text; an empty one is stored as null.
+#: A tuple, as JSON text. An empty one is stored as null.
 LIST = Codec(
     "list",
     lambda value: _json(value) if value else None,
@@ -60,18 +60,18 @@ LIST = Codec(
 )
 #: A mapping, as JSON text.
 OBJECT = Codec("object", lambda value: None if value is None else _json(dict(value)), _load_object, _same)
-#: Environment variables, as JSON text; a process launches most of its tasks with the same ones.
+#: Environment variables, as JSON text, which is cached: a process launches most of its tasks with the same ones.
 VARIABLES = OBJECT._replace(dump=lambda value: None if value is None else _dump_variables(tuple(value.items())))
 #: A time, as milliseconds since 1970.
 TIME = Codec("time", lambda value: None if value is None else round(value.timestamp() * 1000), _load_time, _parse_time)
 #: True or False, as 1 or 0.
 FLAG = Codec("flag", _same, bool, _same)
-#: Derived: True if the column is not null.
+#: True if the column is not null.
 PRESENT = Codec("present", _same, lambda value: value is not None, _same)
 
 
 class Spec(NamedTuple):
-    """What is known of a field. `table` is None for a value that is computed, not stored."""
+    """The declaration of a field. `table` is None for a value that is computed, not stored."""
 
     name: str
     json_name: str
@@ -82,12 +82,12 @@ class Spec(NamedTuple):
     codec: Codec
 
     def column_value(self, document: Mapping[str, Any]) -> Any:
-        """Return what the field's column stores of a JSON document: the default where the document lacks it."""
+        """Return the value of the field's column for a JSON document. Without the field, that is the default."""
         return self.codec.dump(self.codec.parse(document.get(self.json_name, self.default)))
 
 
 def declared(shape: Shape[Any], default: Any = MISSING, stored: str | None = None, codec: Codec = PLAIN) -> Any:
-    """Declare a field of a dataclass; `stored` names its table and column ("inputs.prompt"), unless it is computed."""
+    """Declare a field of a dataclass. `stored` names its table and column ("inputs.prompt"), unless it is computed."""
     metadata = {"shape": shape, "stored": stored, "codec": codec}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
@@ -95,7 +95,7 @@ def declared(shape: Shape[Any], default: Any = MISSING, stored: str | None = Non
 
 
 def specs_of(record: type[Any]) -> tuple[Spec, ...]:
-    """Return what a dataclass declares of its fields, in order."""
+    """Return the declarations of a dataclass's fields, in order."""
     return tuple(_spec(one) for one in fields(record))
 
 
@@ -115,6 +115,6 @@ def _spec(one: Any) -> Spec:
 
 
 def camel(name: str) -> str:
-    """Return a field's name in JSON: `parent_session_id` is `parentSessionId`."""
+    """Return the name of a field in JSON. That of `parent_session_id` is `parentSessionId`."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)

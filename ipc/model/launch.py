@@ -1,4 +1,4 @@
-"""What is to be launched: the fields of a launch, and the rules between them."""
+"""Launches: their fields, and the values that they inherit from the process that launches."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ LONGEST = 10**12
 
 _NAME = Text(max_bytes=1024, non_empty=True)
 
-#: `*` means all sessions, so no session has that name.
+#: `*` means all sessions, so no session may have this name.
 _PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name other than *")
 
 
 @dataclass(frozen=True, kw_only=True)
 class LaunchInput:
-    """A launch. None means the default of the configuration, or nothing."""
+    """The input of a launch. None means the default of the configuration, or no value."""
 
     id: str | None = declared(ID, None, "tasks.id")
     prompt: str | None = declared(Nullable(Text()), None, "inputs.prompt")
@@ -63,14 +63,14 @@ class LaunchInput:
 
     @classmethod
     def of_checked(cls, values: Mapping[str, Any]) -> LaunchInput:
-        """Return the launch with these valid values and the defaults of all others; see `Task.of_all`."""
+        """Return a launch with these valid values and the defaults of all other fields, as fast as `Task.of_all`."""
         launch = object.__new__(cls)
         vars(launch).update(_DEFAULTS, **values)
         return launch
 
     @classmethod
     def from_json(cls, document: object, where: str = "") -> LaunchInput:
-        """Return the launch that a JSON document describes. Raises InvalidInput, naming the field."""
+        """Return the launch that a JSON document describes. Raises InvalidInput, which names the field."""
         checked = LAUNCH.check(document, where)
         return cls.of_checked(
             {one.name: one.codec.parse(checked[one.json_name]) for one in LAUNCH_SPECS if one.json_name in checked}
@@ -95,12 +95,12 @@ _DEFAULTS = {one.name: one.default for one in LAUNCH_SPECS}
 LAUNCH_FIELDS: dict[str, Shape[Any]] = {one.json_name: one.shape for one in LAUNCH_SPECS}
 LAUNCH = Record("LaunchInput", LAUNCH_FIELDS)
 
-#: The same by the names of Python, so that an error names a field the way it was given.
+#: The same with the names of Python, so that an error names a field as the caller did.
 _LAUNCH_IN_PYTHON = Record("LaunchInput", {one.name: one.shape for one in LAUNCH_SPECS})
 
 
 class LaunchFields(TypedDict, total=False):
-    """The keyword arguments of `launch`; None is the same as absent. Durations are milliseconds."""
+    """The keyword arguments of `launch`. None is the same as absent. Durations are in milliseconds."""
 
     id: str
     prompt: str | None

@@ -33,7 +33,7 @@ class TaskStatus(StrEnum):
         return self in (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED)
 
 
-#: The moves that a task can make. The table `moves` of the database has the same and refuses all others.
+#: The allowed moves. The table `moves` of the database has the same ones, and refuses all others.
 MOVES: frozenset[tuple[TaskStatus, TaskStatus]] = frozenset(
     {
         (TaskStatus.PENDING, TaskStatus.RUNNING),
@@ -48,7 +48,7 @@ MOVES: frozenset[tuple[TaskStatus, TaskStatus]] = frozenset(
     }
 )
 
-#: Why a task ended in error.
+#: The reasons for which a task ends in error.
 ERROR_KINDS = (
     "failed",
     "exit",
@@ -62,14 +62,13 @@ ERROR_KINDS = (
     "spawn",
 )
 
-
-#: Why a pending task has not started.
+#: The reasons for which a pending task has not started.
 WAITING_FOR = ("slot", "delay", "dependency", "paused", "cap", "supervisor")
 
-#: Fields that lists and events leave out: they may be large.
+#: Fields that lists and events leave out, because they may be large.
 INPUTS = frozenset({"prompt", "args", "kwargs"})
 
-_WORDS = Nullable(Text())
+_OPTIONAL_TEXT = Nullable(Text())
 _NAME = Text(non_empty=True)
 _COUNT = Integer(0)
 _TIME = Text(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z")
@@ -82,7 +81,7 @@ _STATUS = Codec("status", str, TaskStatus, TaskStatus)
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A task as it was when it was read. Times are aware datetimes; the names of durations end in their unit."""
+    """A task as it was when it was read. Times are aware datetimes. The names of durations end in their unit."""
 
     id: str = declared(ID, stored="tasks.id")
     agent: str = declared(_NAME, stored="tasks.agent")
@@ -90,15 +89,15 @@ class Task:
     cwd: str = declared(_NAME, stored="inputs.cwd")
     status: TaskStatus = declared(OneOf(*TaskStatus), stored="tasks.status", codec=_STATUS)
     queued_at: datetime = declared(_TIME, stored="tasks.queued_at", codec=TIME)
-    parent_session_id: str | None = declared(_WORDS, None, "tasks.parent")
-    parent_message_id: str | None = declared(_WORDS, None, "tasks.message")
-    session_id: str | None = declared(_WORDS, None, "tasks.session")
-    description: str | None = declared(_WORDS, None, "tasks.description")
+    parent_session_id: str | None = declared(_OPTIONAL_TEXT, None, "tasks.parent")
+    parent_message_id: str | None = declared(_OPTIONAL_TEXT, None, "tasks.message")
+    session_id: str | None = declared(_OPTIONAL_TEXT, None, "tasks.session")
+    description: str | None = declared(_OPTIONAL_TEXT, None, "tasks.description")
     tags: tuple[str, ...] = declared(TAGS, (), "tasks.tags", LIST)
-    prompt: str | None = declared(_WORDS, None, "inputs.prompt")
-    model: str | None = declared(_WORDS, None, "tasks.model")
+    prompt: str | None = declared(_OPTIONAL_TEXT, None, "inputs.prompt")
+    model: str | None = declared(_OPTIONAL_TEXT, None, "tasks.model")
     command: tuple[str, ...] | None = declared(Nullable(ListOf(Text(), non_empty=True)), None, "inputs.command", LIST)
-    call: str | None = declared(_WORDS, None, "inputs.call")
+    call: str | None = declared(_OPTIONAL_TEXT, None, "inputs.call")
     args: tuple[Any, ...] | None = declared(Nullable(ListOf(Anything())), None, "inputs.args", LIST)
     kwargs: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.kwargs", OBJECT)
     stopping: bool = declared(Flag(), False, "tasks.verdict", PRESENT)
@@ -110,20 +109,20 @@ class Task:
     attempt: int = declared(_COUNT, 0, "tasks.attempt")
     max_attempts: int = declared(Integer(1), 1, "tasks.max_attempts")
     timeout_ms: int | None = declared(Nullable(_COUNT), None, "tasks.timeout_ms")
-    unique_key: str | None = declared(_WORDS, None, "tasks.unique_key")
+    unique_key: str | None = declared(_OPTIONAL_TEXT, None, "tasks.unique_key")
     after: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), (), "inputs.after", LIST)
-    result: str | None = declared(_WORDS, None, "tasks.result")
+    result: str | None = declared(_OPTIONAL_TEXT, None, "tasks.result")
     result_truncated: bool = declared(Flag(), False, "tasks.result_truncated", FLAG)
-    error: str | None = declared(_WORDS, None, "tasks.error")
+    error: str | None = declared(_OPTIONAL_TEXT, None, "tasks.error")
     error_kind: str | None = declared(Nullable(OneOf(*ERROR_KINDS)), None, "tasks.error_kind")
     exit_code: int | None = declared(Nullable(Integer()), None, "tasks.exit_code")
     signal: int | None = declared(Nullable(Integer(1)), None, "tasks.signal")
     pid: int | None = declared(Nullable(Integer(1)), None, "tasks.pid")
     slot: int | None = declared(Nullable(_COUNT), None, "tasks.slot")
     leftovers: int = declared(_COUNT, 0, "tasks.leftovers")
-    progress: str | None = declared(_WORDS, None, "tasks.progress")
-    #: The task whose session it continues.
-    resumes: str | None = declared(_WORDS, None, "inputs.resumes")
+    progress: str | None = declared(_OPTIONAL_TEXT, None, "tasks.progress")
+    #: The task whose session this one continues.
+    resumes: str | None = declared(_OPTIONAL_TEXT, None, "inputs.resumes")
     metadata: Mapping[str, Any] = declared(MapOf(Anything()), {}, "inputs.metadata", OBJECT)
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +130,7 @@ class Task:
         return {name: plain(getattr(self, attribute)) for attribute, name in _NAMES}
 
     def brief(self) -> dict[str, Any]:
-        """Return the shape of lists and events: without the large inputs, and with a result of at most 4 KiB."""
+        """Return the fields for lists and events: without large inputs, and with at most 4 KiB of the result."""
         document = {name: plain(getattr(self, attribute)) for attribute, name in _BRIEF_NAMES}
         document["result"] = cut(self.result, BRIEF_LIMIT)
         document["resultTruncated"] = self.result_truncated or document["result"] != self.result
@@ -139,14 +138,15 @@ class Task:
 
     @classmethod
     def of_all(cls, values: dict[str, Any]) -> Task:
-        """Return the task with these values of all its fields. A frozen dataclass sets its fields one by one: 8 us."""
+        """Return a task with these values of all its fields."""
+        # The constructor of a frozen dataclass sets its fields one by one, which takes 8 us.
         task = object.__new__(cls)
         vars(task).update(values)
         return task
 
     @classmethod
     def of_columns(cls, values: Mapping[str, Any], waiting_for: str | None) -> Task:
-        """Return the task whose columns have these values; the columns of `INPUTS` may be absent."""
+        """Return the task whose columns have these values. The columns of `INPUTS` may be absent."""
         found = dict(zip(_PLAIN, _plain_columns(values), strict=True))
         for name, column, load in _CODED:
             found[name] = load(values[column])
@@ -178,20 +178,20 @@ _OPTIONAL = tuple((one.name, one.column, one.codec.load) for one in TASK_SPECS i
 
 
 def cut(text: str | None, limit: int) -> str | None:
-    """Return at most `limit` bytes of a text, in whole characters; what cannot be encoded becomes `?`."""
+    """Return at most `limit` bytes of a text, in whole characters. Lone surrogates become `?`."""
     if text is None or (text.isascii() and len(text) <= limit):
         return text
     raw = text.encode(errors="replace")
     return raw[:limit].decode(errors="ignore")
 
 
-#: Types whose values are JSON as they are: most of a task, and so asked for first.
-_ATOMS = frozenset({type(None), str, int, bool, float, TaskStatus})
+#: Types whose values need no conversion to JSON. Most values of a task have one of them.
+_JSON_TYPES = frozenset({type(None), str, int, bool, float, TaskStatus})
 
 
 def plain(value: Any) -> Any:
-    """Return a field's value as JSON has it."""
-    if type(value) in _ATOMS:
+    """Return the value of a field as JSON."""
+    if type(value) in _JSON_TYPES:
         return value
     if isinstance(value, datetime):
         return clock.iso(round(value.timestamp() * 1000))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ..config.settings import DEFAULT_BACKGROUND_CONFIG, OWN, BackgroundConfig
+from ..config.settings import DEFAULT_BACKGROUND_CONFIG, USER_ONLY, BackgroundConfig
 from .interface import Store
 
 
@@ -20,7 +20,7 @@ class Reload(NamedTuple):
 
 def apply_configuration(store: Store, config: BackgroundConfig, sources: Sequence[Path]) -> None:
     """Make this the configuration in force."""
-    shared = {name: value for name, value in config.to_json().items() if name != OWN}
+    shared = {name: value for name, value in config.to_json().items() if name != USER_ONLY}
     store.maintenance.apply_settings(
         {
             "config": json.dumps(shared),

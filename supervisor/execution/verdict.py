@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ...ipc.config.agents import OWN_SESSION, AgentConfig
+from ...ipc.config.agents import ASSIGNED_SESSION, AgentConfig
 from ...ipc.config.extract import pick, read
 from ..system.children import signal_name
 from .outcome import Outcome
@@ -55,7 +55,7 @@ def outcome_of(status: int, output: Output, agent: AgentConfig | None) -> Outcom
 
 def session_of(output: Output, rules: AgentConfig) -> str | None:
     """Return the agent's own session, as far as it is known."""
-    if rules.session in ("", OWN_SESSION):
+    if rules.session in ("", ASSIGNED_SESSION):
         return output.session if rules.session else None
     return read(rules.session, output.stdout) or output.session
 

@@ -11,7 +11,7 @@ from selectors import EVENT_READ, BaseSelector
 from ...ipc import clock
 from ...ipc.backoff import Backoff
 from ...ipc.config.agents import BATCH_PLACEHOLDERS
-from ...ipc.config.environment import of_nobody
+from ...ipc.config.environment import without_our_variables
 from ...ipc.config.files import on_batch
 from ...ipc.model.event import ALL_SESSIONS, Line
 from ...ipc.store.events import BATCH
@@ -99,7 +99,7 @@ class BatchCommand:
         values = (line.parent or "", line.message, str(line.seq), str(home.folder))
         placeholders = {f"{{{name}}}": value for name, value in zip(BATCH_PLACEHOLDERS, values, strict=True)}
         command = [filled(element, placeholders) for element in self._command]
-        environment = {**of_nobody(os.environ), "BACKBURNER_HOME": str(home.folder)}
+        environment = {**without_our_variables(os.environ), "BACKBURNER_HOME": str(home.folder)}
         try:
             self._process = children.start_with_input(command, line.text.encode(), environment, str(home.folder.parent))
         except OSError as error:

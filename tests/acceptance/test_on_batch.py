@@ -154,7 +154,7 @@ def test_command_in_a_file_of_the_checkout_is_refused(instance: Instance, output
     os.chdir(instance.folder.parent)
     done = instance.run("config", "check")
     assert done.returncode == 100
-    assert done.stdout.startswith(f"{path}: on_batch: expected it in the user's own file alone")
+    assert done.stdout.startswith(f"{path}: on_batch: expected to be set only in the user's own file")
     assert instance.run("up", "--detach").returncode == 100
 
 

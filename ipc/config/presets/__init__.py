@@ -1,4 +1,4 @@
-"""The agents that are known without a configuration: one TOML file each, to be overridden key by key."""
+"""Presets: one TOML file for each agent that is known without a configuration."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _FOLDER = Path(__file__).parent
 
 @functools.cache
 def presets() -> tuple[str, ...]:
-    """Their names."""
+    """Return the names of the presets."""
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
 def text(name: str) -> str:
-    """A preset as it is written, to be copied and changed."""
+    """Return the text of a preset's file, which a user may copy and change."""
     return (_FOLDER / f"{name}.toml").read_text(encoding="utf-8")
 
 
 @functools.cache
 def preset(name: str) -> Mapping[str, Any]:
-    """What a preset says of its agent."""
-    import tomllib  # only who runs an agent pays for it
+    """Return the settings of a preset's agent."""
+    import tomllib  # needed only to run an agent
 
     found: Mapping[str, Any] = tomllib.loads(text(name))["agents"][name]
     return found

@@ -6,7 +6,7 @@ import pytest
 
 from backburner.ipc.config.environment import captured, inherited, is_foreign
 
-AROUND = {
+ENVIRONMENT = {
     "PATH": "/bin",
     "LANG": "C",
     "LC_ALL": "C.UTF-8",
@@ -23,21 +23,21 @@ AROUND = {
 }
 
 
-def test_what_is_stored_unasked_is_where_programs_are_and_how_they_talk():
-    assert captured(AROUND) == {"PATH": "/bin", "LANG": "C", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
+def test_only_program_paths_and_language_are_stored_by_default():
+    assert captured(ENVIRONMENT) == {"PATH": "/bin", "LANG": "C", "LC_ALL": "C.UTF-8", "TZ": "UTC"}
 
 
-def test_names_and_patterns_are_stored_besides():
-    found = captured(AROUND, ["HOME", "*_TOK?N"])
+def test_variables_that_match_pass_env_are_stored_too():
+    found = captured(ENVIRONMENT, ["HOME", "*_TOK?N"])
     assert {"HOME", "MY_TOKEN"} < found.keys()
 
 
-def test_nobody_elses_session_is_stored_even_by_a_pattern_for_all():
-    assert captured(AROUND, ["*"]) == inherited(AROUND)
-    assert set(inherited(AROUND)) == {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "MY_TOKEN", "AI_AGENTS"}
+def test_variables_of_another_session_are_never_stored():
+    assert captured(ENVIRONMENT, ["*"]) == inherited(ENVIRONMENT)
+    assert set(inherited(ENVIRONMENT)) == {"PATH", "LANG", "LC_ALL", "TZ", "HOME", "MY_TOKEN", "AI_AGENTS"}
 
 
-def test_what_is_foreign_is_told_by_its_name():
+def test_foreign_variables_are_recognised_by_name():
     assert is_foreign("QWEN_CODE_X")
     assert is_foreign("GEMINI_CLI")
     assert not is_foreign("GEMINI_CLI_X")
@@ -46,7 +46,7 @@ def test_what_is_foreign_is_told_by_its_name():
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """Change os.environ after it was captured once."""
+    """Return a monkeypatch to change os.environ, which was captured once."""
     monkeypatch.setenv("LC_TIME", "C")
     assert captured(os.environ)["LC_TIME"] == "C"
     return monkeypatch

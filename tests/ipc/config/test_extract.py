@@ -1,4 +1,4 @@
-"""Where in its output a program says something."""
+"""Rules that extract a value from the output of an agent."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ a library speaks
         ("json:x", None),
     ],
 )
-def test_text_is_found_as_it_stands_or_by_what_it_looks_like(rule: str, found: str | None):
+def test_text_rule_finds_the_output_or_a_match(rule: str, found: str | None):
     assert read(rule, "a\nb\n", "Ego Err!") == found
 
 
@@ -54,20 +54,20 @@ def test_text_is_found_as_it_stands_or_by_what_it_looks_like(rule: str, found: s
         ("jsonl:nothing", None),
     ],
 )
-def test_a_pointer_finds_the_last_line_of_its_kind_that_has_it(rule: str, found: object):
+def test_pointer_finds_the_last_line_that_has_a_value(rule: str, found: object):
     assert pick(rule, LINES) == found
 
 
-def test_an_answer_in_pieces_is_joined_from_its_last_unbroken_run():
+def test_answer_in_pieces_is_joined_from_the_last_unbroken_run():
     assert pick("jsonl+:text[role=model]", PIECES) == "pong"
     assert pick("jsonl+:text[role=nobody]", PIECES) is None
 
 
-def test_what_is_no_text_is_told_as_json():
+def test_value_that_is_not_text_is_read_as_json():
     assert read("jsonl:usage", LINES) == '{"in": 3}'
 
 
-def test_every_place_of_a_list_has_its_value():
+def test_star_finds_the_values_at_all_indices():
     document = {"parts": [{"name": "a"}, {"text": "t"}, {"name": "b"}, {"name": None}], "type": "end"}
     assert list(pointer("jsonl:parts.*.name[type=end]").values(document)) == ["a", "b"]
     assert list(pointer("jsonl:parts.*.name[type=start]").values(document)) == []

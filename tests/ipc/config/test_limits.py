@@ -12,27 +12,27 @@ NAMES = st.sampled_from(["opus", "anthropic/opus", "anthropic/*", "anthropic/o*"
 TABLES = st.dictionaries(NAMES, st.integers(0, 5))
 
 
-def test_a_key_without_an_entry_is_a_group_of_its_own_with_the_default_limit():
+def test_key_without_an_entry_is_its_own_group_with_the_default_limit():
     limits = Limits(3, {"opus": 2})
     assert limits.group("gpt") == "gpt"
     assert limits.limit("gpt") == 3
 
 
-def test_all_keys_that_match_a_pattern_share_its_limit():
+def test_keys_that_match_a_pattern_share_its_limit():
     limits = Limits(3, {"anthropic/*": 8})
     assert {limits.group("anthropic/opus"), limits.group("anthropic/haiku")} == {"anthropic/*"}
     assert limits.limit("anthropic/*") == 8
 
 
-def test_an_exact_entry_wins_over_a_pattern():
+def test_exact_entry_takes_precedence_over_a_pattern():
     assert Limits(3, {"anthropic/*": 8, "anthropic/opus": 1}).group("anthropic/opus") == "anthropic/opus"
 
 
-def test_the_longest_pattern_wins():
+def test_longest_pattern_takes_precedence():
     assert Limits(3, {"*": 1, "anthropic/*": 8, "anthropic/o*": 2}).group("anthropic/opus") == "anthropic/o*"
 
 
-def test_a_live_limit_wins_over_an_exact_entry_and_over_a_pattern():
+def test_live_limit_takes_precedence_over_configured_ones():
     configured = {"opus": 2, "anthropic/*": 8}
     limits = Limits(3, configured, {"opus": 7, "anthropic/opus": 1})
     assert limits.limit(limits.group("opus")) == 7
@@ -41,30 +41,30 @@ def test_a_live_limit_wins_over_an_exact_entry_and_over_a_pattern():
     assert limits.group("anthropic/haiku") == "anthropic/*"
 
 
-def test_a_live_limit_of_a_pattern_limits_the_pattern():
+def test_live_limit_of_a_pattern_replaces_the_configured_one():
     limits = Limits(3, {"anthropic/*": 8}, {"anthropic/*": 1})
     assert limits.limit(limits.group("anthropic/opus")) == 1
 
 
-def test_a_live_zero_means_unlimited_and_not_the_configured_limit():
+def test_live_limit_of_zero_means_unlimited():
     assert Limits(3, {"opus": 2}, {"opus": 0}).limit("opus") == 0
 
 
-def test_patterns_mind_the_case():
+def test_patterns_are_case_sensitive():
     assert Limits(3, {"GPT-*": 8}).group("gpt-5") == "gpt-5"
 
 
-def test_a_key_with_brackets_finds_its_own_entry():
+def test_key_with_brackets_finds_its_own_entry():
     assert Limits(3, {"sonnet[1m]": 1}).group("sonnet[1m]") == "sonnet[1m]"
 
 
-def test_the_limits_of_the_default_configuration_are_those_of_its_models():
+def test_default_configuration_limits_its_models():
     limits = Limits.of(BackgroundConfig())
     assert [limits.limit(key) for key in ("opus", "sonnet", "haiku", "other")] == [2, 3, 5, 3]
 
 
 @given(NAMES, TABLES, TABLES)
-def test_a_group_is_the_key_or_a_pattern_that_matches_it_and_is_its_own_group(key, configured, live):
+def test_group_is_the_key_or_a_matching_pattern_and_its_own_group(key, configured, live):
     limits = Limits(3, configured, live)
     group = limits.group(key)
     assert group == key or (WILD & set(group) and fnmatchcase(key, group))
@@ -72,6 +72,6 @@ def test_a_group_is_the_key_or_a_pattern_that_matches_it_and_is_its_own_group(ke
 
 
 @given(NAMES, TABLES, TABLES)
-def test_the_order_of_entries_changes_nothing(key, configured, live):
-    turned = Limits(3, dict(reversed(configured.items())), dict(reversed(live.items())))
-    assert turned.group(key) == Limits(3, configured, live).group(key)
+def test_order_of_entries_does_not_change_the_group(key, configured, live):
+    reversed_limits = Limits(3, dict(reversed(configured.items())), dict(reversed(live.items())))
+    assert reversed_limits.group(key) == Limits(3, configured, live).group(key)

@@ -34,14 +34,14 @@ CLAUDE = """
 """
 
 
-class Places:
-    """A user's, a project's and a home's configuration file, in a temporary folder."""
+class ConfigFiles:
+    """The configuration files of a user, a project and a home, in a temporary folder."""
 
     def __init__(self, folder: Path) -> None:
         self.project = folder / "project"
         self.deep = self.project / "a" / "b"
         self.home = Home(self.project / ".backburner")
-        self.files = {
+        self.paths = {
             "user": folder / "xdg" / "backburner" / "config.toml",
             "project": self.project / "backburner.toml",
             "home": self.home.config,
@@ -49,7 +49,7 @@ class Places:
         self.deep.mkdir(parents=True)
 
     def write(self, which: str, text: str) -> Path:
-        path = self.files[which]
+        path = self.paths[which]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(textwrap.dedent(text))
         path.chmod(0o600)
@@ -63,9 +63,9 @@ class Places:
 
 
 @pytest.fixture
-def places(tmp_path, monkeypatch):
+def files(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "xdg"))
-    return Places(tmp_path)
+    return ConfigFiles(tmp_path)
 
 
 def refused(values: object) -> BadConfiguration:
@@ -74,12 +74,12 @@ def refused(values: object) -> BadConfiguration:
     return caught.value
 
 
-def test_without_any_file_the_defaults_are_in_force(places):
-    assert places.load() == DEFAULT_BACKGROUND_CONFIG == BackgroundConfig()
-    assert sources(places.home, places.deep) == []
+def test_defaults_apply_without_any_file(files):
+    assert files.load() == DEFAULT_BACKGROUND_CONFIG == BackgroundConfig()
+    assert sources(files.home, files.deep) == []
 
 
-def test_the_defaults_are_those_that_are_documented():
+def test_defaults_are_those_documented():
     document = DEFAULT_BACKGROUND_CONFIG.to_json()
     assert document == {
         "default_agent": "",
@@ -112,11 +112,11 @@ def test_the_defaults_are_those_that_are_documented():
     }
 
 
-def test_later_files_win_key_by_key_and_overrides_win_over_all(places):
-    places.write("user", "max_workers = 1\nkill_grace_s = 1\nretention_days = 1\ntask_timeout_s = 1")
-    places.write("project", "max_workers = 2\nkill_grace_s = 2\nretention_days = 2")
-    places.write("home", "max_workers = 3\nkill_grace_s = 0.5")
-    config = places.load(max_workers=4)
+def test_later_files_override_earlier_ones_key_by_key_and_flags_override_all(files):
+    files.write("user", "max_workers = 1\nkill_grace_s = 1\nretention_days = 1\ntask_timeout_s = 1")
+    files.write("project", "max_workers = 2\nkill_grace_s = 2\nretention_days = 2")
+    files.write("home", "max_workers = 3\nkill_grace_s = 0.5")
+    config = files.load(max_workers=4)
     assert (config.max_workers, config.kill_grace_s, config.retention_days, config.task_timeout_s) == (
         4,
         0.5,
@@ -125,37 +125,37 @@ def test_later_files_win_key_by_key_and_overrides_win_over_all(places):
     )
 
 
-def test_the_nearest_project_file_upward_counts_and_no_farther_one(places):
-    places.write("project", "max_workers = 2\nretention_days = 2")
-    near = places.deep.parent / "backburner.toml"
+def test_only_the_nearest_project_file_counts(files):
+    files.write("project", "max_workers = 2\nretention_days = 2")
+    near = files.deep.parent / "backburner.toml"
     near.write_text("max_workers = 3")
     near.chmod(0o644)
-    assert (places.load().max_workers, places.load().retention_days) == (3, 30)
-    assert sources(places.home, places.deep) == [near]
+    assert (files.load().max_workers, files.load().retention_days) == (3, 30)
+    assert sources(files.home, files.deep) == [near]
 
 
-def test_the_user_file_is_below_config_in_the_users_folder_when_xdg_says_nothing(places, monkeypatch, tmp_path):
-    places.files["user"] = tmp_path / "me" / ".config" / "backburner" / "config.toml"
-    path = places.write("user", "max_workers = 9")
+def test_user_file_is_in_the_home_folder_without_xdg_config_home(files, monkeypatch, tmp_path):
+    files.paths["user"] = tmp_path / "me" / ".config" / "backburner" / "config.toml"
+    path = files.write("user", "max_workers = 9")
     monkeypatch.setenv("HOME", str(tmp_path / "me"))
     for unusable in ("", "relative"):
         monkeypatch.setenv("XDG_CONFIG_HOME", unusable)
-        assert sources(places.home, places.deep) == [path]
+        assert sources(files.home, files.deep) == [path]
 
 
-def test_models_and_agents_are_merged_key_by_key(places):
-    places.write("user", CLAUDE + '[model_concurrency]\nopus = 7\n"anthropic/*" = 8')
-    places.write("project", '[agents.claude]\nmodel = "opus"\nenv = { OTHER = "2" }\n[model_concurrency]\nopus = 1')
-    config = places.load()
+def test_models_and_agents_are_merged_key_by_key(files):
+    files.write("user", CLAUDE + '[model_concurrency]\nopus = 7\n"anthropic/*" = 8')
+    files.write("project", '[agents.claude]\nmodel = "opus"\nenv = { OTHER = "2" }\n[model_concurrency]\nopus = 1')
+    config = files.load()
     assert config.model_concurrency == {"opus": 1, "sonnet": 3, "haiku": 5, "anthropic/*": 8}
     claude = config.agent("claude")
     assert (claude.command[0], claude.model) == ("claude", "opus")
     assert claude.env.items() >= {"SOME_FLAG": "1", "OTHER": "2"}.items()
 
 
-def test_the_documented_agent_is_taken_whole(places):
-    places.write("home", CLAUDE)
-    config = places.load(default_agent="claude")
+def test_documented_agent_is_accepted(files):
+    files.write("home", CLAUDE)
+    config = files.load(default_agent="claude")
     assert config.agent("claude") == replace(
         DEFAULT_BACKGROUND_CONFIG.agent("claude"),
         command=("claude", "-p", "--model", "{model}", "--output-format", "json"),
@@ -171,22 +171,22 @@ def test_the_documented_agent_is_taken_whole(places):
     assert set(config.agent_names) == {*BUILT_IN, *presets()}
 
 
-def test_an_unknown_agent_is_refused_naming_those_there_are(places):
-    places.write("home", CLAUDE)
-    with pytest.raises(UnknownAgent, match=r"'nobody'.*command, python, external, claude"):
-        places.load().agent("nobody")
+def test_refusal_of_an_unknown_agent_names_the_existing_ones(files):
+    files.write("home", CLAUDE)
+    with pytest.raises(UnknownAgent, match=r"'unknown'.*command, python, external, claude"):
+        files.load().agent("unknown")
 
 
-def test_a_built_in_agent_needs_no_entry():
+def test_built_in_agent_needs_no_entry():
     assert [DEFAULT_BACKGROUND_CONFIG.agent(name) for name in BUILT_IN] == [AgentConfig()] * 3
 
 
-def test_all_mistakes_of_all_files_are_told_at_once_with_file_key_and_what_was_expected(places):
-    user = places.write("user", "max_workers = 0\n[model_concurrency]\nopus = -1")
-    project = places.write("project", 'colour = "red"\n[agents.x]\ncommand = ["run", "{nothing}"]')
-    home = places.write("home", 'durability = "some"\nkill_grace_s = "5"\ndefault_agent = "y"')
+def test_all_mistakes_of_all_files_are_reported(files):
+    user = files.write("user", "max_workers = 0\n[model_concurrency]\nopus = -1")
+    project = files.write("project", 'colour = "red"\n[agents.x]\ncommand = ["run", "{nothing}"]')
+    home = files.write("home", 'durability = "some"\nkill_grace_s = "5"\ndefault_agent = "y"')
     with pytest.raises(BadConfiguration) as caught:
-        places.load()
+        files.load()
     lines = str(caught.value).splitlines()
     assert lines[0] == "The configuration has 7 mistakes:"
     assert lines[1:3] == [
@@ -203,8 +203,8 @@ def test_all_mistakes_of_all_files_are_told_at_once_with_file_key_and_what_was_e
     assert caught.value.exit_code == 100
 
 
-def test_a_mistake_in_an_override_is_blamed_on_the_flags(places):
-    found = check(places.home, places.deep, {"max_workers": "many"})
+def test_mistake_in_an_override_is_attributed_to_the_flags(files):
+    found = check(files.home, files.deep, {"max_workers": "many"})
     assert [(one.file, one.key) for one in found] == [("flags", "max_workers")]
 
 
@@ -217,80 +217,80 @@ def test_a_mistake_in_an_override_is_blamed_on_the_flags(places):
         ("a = 1\nb = " + "9" * 10_000, 2),
     ],
 )
-def test_a_syntax_error_is_a_mistake_with_its_line(places, text, line):
-    path = places.write("project", text)
-    (found,) = check(places.home, places.deep)
+def test_syntax_error_is_a_mistake_with_its_line(files, text, line):
+    path = files.write("project", text)
+    (found,) = check(files.home, files.deep)
     assert (found.file, found.line) == (str(path), line)
     assert str(found).startswith(f"{path}:{line}: expected valid TOML (")
 
 
-def test_text_that_is_not_utf_8_is_a_mistake_with_its_line(places):
-    path = places.write("home", "")
+def test_text_that_is_not_utf8_is_a_mistake_with_its_line(files):
+    path = files.write("home", "")
     path.write_bytes(b"max_workers = 3\n# caf\xe9\n")
-    (found,) = check(places.home, places.deep)
+    (found,) = check(files.home, files.deep)
     assert (found.line, found.expected) == (2, "UTF-8")
 
 
-def test_a_file_nested_beyond_reason_is_a_mistake_and_no_crash(places):
-    places.write("home", "a = " + "[" * 200_000)
-    assert places.mistakes() == [(".backburner", "")]
+def test_deeply_nested_file_is_a_mistake(files):
+    files.write("home", "a = " + "[" * 200_000)
+    assert files.mistakes() == [(".backburner", "")]
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
-def test_a_file_that_others_may_write_is_refused(places, mode):
-    places.write("project", "max_workers = 2").chmod(mode)
+def test_file_that_others_may_write_is_refused(files, mode):
+    files.write("project", "max_workers = 2").chmod(mode)
     with pytest.raises(BadConfiguration, match=f"others may not write .*, got mode {mode:04o}"):
-        places.load()
+        files.load()
 
 
-def test_a_file_of_another_user_is_refused(places, monkeypatch):
-    path = places.write("project", "max_workers = 2")
+def test_file_of_another_user_is_refused(files, monkeypatch):
+    path = files.write("project", "max_workers = 2")
     if os.geteuid() == 0:
         os.chown(path, 12345, -1)
     else:
         monkeypatch.setattr(os, "geteuid", lambda: 12345)
     with pytest.raises(BadConfiguration, match="a file of yours or of root's, got one that belongs to uid"):
-        places.load()
+        files.load()
 
 
-def test_what_is_no_regular_file_is_refused_without_waiting_for_it(places):
-    places.files["home"].parent.mkdir()
-    os.mkfifo(places.files["home"], 0o600)
-    places.files["project"].mkdir()
-    assert places.mistakes() == [("project", ""), (".backburner", "")]
+def test_file_that_is_not_regular_is_refused_without_blocking(files):
+    files.paths["home"].parent.mkdir()
+    os.mkfifo(files.paths["home"], 0o600)
+    files.paths["project"].mkdir()
+    assert files.mistakes() == [("project", ""), (".backburner", "")]
 
 
-def test_a_huge_file_is_refused(places):
-    places.write("home", "#" * (FILE_LIMIT + 1))
-    assert places.mistakes() == [(".backburner", "")]
+def test_huge_file_is_refused(files):
+    files.write("home", "#" * (FILE_LIMIT + 1))
+    assert files.mistakes() == [(".backburner", "")]
 
 
-def test_a_link_that_leads_nowhere_is_a_mistake(places):
-    places.files["project"].symlink_to("nowhere")
-    (found,) = check(places.home, places.deep)
+def test_dangling_link_is_a_mistake(files):
+    files.paths["project"].symlink_to("nowhere")
+    (found,) = check(files.home, files.deep)
     assert (found.expected, found.got) == ("a file that can be read", "No such file or directory")
 
 
-def test_an_agent_needs_a_command_in_one_of_the_files(places):
-    places.write("user", '[agents.x]\nstdin = "{prompt}"')
-    places.write("home", '[agents.x]\nmodel = "opus"')
-    (found,) = check(places.home, places.deep)
-    assert (found.file, found.key) == (str(places.home.config), "agents.x.command")
-    places.write("project", '[agents.x]\ncommand = ["run"]')
-    assert check(places.home, places.deep) == []
+def test_agent_needs_a_command_in_one_of_the_files(files):
+    files.write("user", '[agents.x]\nstdin = "{prompt}"')
+    files.write("home", '[agents.x]\nmodel = "opus"')
+    (found,) = check(files.home, files.deep)
+    assert (found.file, found.key) == (str(files.home.config), "agents.x.command")
+    files.write("project", '[agents.x]\ncommand = ["run"]')
+    assert check(files.home, files.deep) == []
 
 
-def test_an_agent_that_may_stand_in_an_unreadable_file_is_not_called_missing(places):
-    places.write("user", "= broken")
-    places.write("home", 'default_agent = "claude"')
-    assert places.mistakes() == [("backburner", "")]
+def test_agent_is_not_reported_missing_if_a_file_is_unreadable(files):
+    files.write("user", "= broken")
+    files.write("home", 'default_agent = "claude"')
+    assert files.mistakes() == [("backburner", "")]
 
 
-def test_commands_that_need_nothing_of_a_broken_file_get_the_rest(places):
-    places.write("user", "max_workers = 5")
-    places.write("project", "= broken")
-    places.write("home", "retention_days = -1")
-    config, mistakes = read(places.home, places.deep)
+def test_settings_of_valid_files_are_read_despite_a_broken_one(files):
+    files.write("user", "max_workers = 5")
+    files.write("project", "= broken")
+    files.write("home", "retention_days = -1")
+    config, mistakes = read(files.home, files.deep)
     assert (config.max_workers, config.retention_days, len(mistakes)) == (5, 30, 2)
 
 
@@ -308,7 +308,7 @@ def test_commands_that_need_nothing_of_a_broken_file_get_the_rest(places):
         ({"pass_env": ["HOME", ""]}, "pass_env[1]"),
         ({"model_concurrency": {"anthropic/*": "many"}}, "model_concurrency.'anthropic/*'"),
         ({"model_concurrency": ["opus"]}, "model_concurrency"),
-        ({"default_agent": "nobody"}, "default_agent"),
+        ({"default_agent": "unknown"}, "default_agent"),
         ({"agents": {"a b": {"command": ["x"]}}}, "agents.'a b'"),
         ({"agents": {"x": {}}}, "agents.x.command"),
         ({"agents": {"x": {"command": []}}}, "agents.x.command"),
@@ -340,7 +340,7 @@ def test_commands_that_need_nothing_of_a_broken_file_get_the_rest(places):
         ({"agents": {"external": {"env": {}}}}, "agents.external.env"),
     ],
 )
-def test_a_wrong_setting_is_refused_by_its_key(values, key):
+def test_refusal_of_a_wrong_setting_names_its_key(values, key):
     assert refused(values).field == key
 
 
@@ -358,11 +358,11 @@ def test_a_wrong_setting_is_refused_by_its_key(values, key):
         {"command": ["a"], "completion": "stable", "leave_children": True, "session": ""},
     ],
 )
-def test_a_right_agent_is_taken(agent):
+def test_valid_agent_is_accepted(agent):
     assert BackgroundConfig.of({"agents": {"x": agent}}).to_json()["agents"]["x"].items() <= agent.items()
 
 
-def test_a_part_given_in_python_is_completed_by_the_defaults():
+def test_partial_configuration_is_completed_by_the_defaults():
     config = BackgroundConfig.of({"default_concurrency": 5, "model_concurrency": {"opus": 1}})
     assert config == BackgroundConfig(default_concurrency=5, model_concurrency={"opus": 1})
     assert config.model_concurrency == {"opus": 1, "sonnet": 3, "haiku": 5}
@@ -370,8 +370,8 @@ def test_a_part_given_in_python_is_completed_by_the_defaults():
     assert BackgroundConfig.of(None) == DEFAULT_BACKGROUND_CONFIG
 
 
-def test_what_is_wrong_in_python_is_named_whole():
-    message = str(refused({"max_workers": -1, "colour": "red", "default_agent": "nobody"}))
+def test_all_mistakes_of_a_configuration_in_python_are_reported():
+    message = str(refused({"max_workers": -1, "colour": "red", "default_agent": "unknown"}))
     assert [line.split(":")[0] for line in message.splitlines()[1:]] == [
         "max_workers",
         "colour",
@@ -379,9 +379,9 @@ def test_what_is_wrong_in_python_is_named_whole():
     ]
 
 
-@pytest.mark.parametrize("rubbish", [3, "max_workers", [], [("max_workers", 3)], {3: 4}])
-def test_rubbish_for_a_configuration_is_refused(rubbish):
-    assert refused(rubbish).exit_code == 100
+@pytest.mark.parametrize("value", [3, "max_workers", [], [("max_workers", 3)], {3: 4}])
+def test_value_that_is_not_a_configuration_is_refused(value):
+    assert refused(value).exit_code == 100
 
 
 @pytest.mark.parametrize(
@@ -395,13 +395,13 @@ def test_rubbish_for_a_configuration_is_refused(rubbish):
         ({"agents": {"python": AgentConfig(command=("python",))}}, "agents.python.command"),
     ],
 )
-def test_a_configuration_with_mistakes_cannot_be_built(values, key):
+def test_configuration_with_mistakes_cannot_be_created(values, key):
     with pytest.raises(BadConfiguration) as caught:
         BackgroundConfig(**values)
     assert caught.value.field == key
 
 
-def test_a_configuration_does_not_change_with_what_it_was_made_of():
+def test_configuration_copies_the_values_it_is_created_from():
     limits = {"opus": 1}
     config = BackgroundConfig(model_concurrency=limits)
     limits["opus"] = 9
@@ -409,28 +409,28 @@ def test_a_configuration_does_not_change_with_what_it_was_made_of():
     assert DEFAULT_BACKGROUND_CONFIG.model_concurrency["opus"] == 2
 
 
-def test_a_configuration_comes_back_from_json_as_it_was(places):
-    places.write("home", CLAUDE + '[model_concurrency]\n"anthropic/*" = 8')
-    config = places.load(pass_env=["AWS_*"], kill_grace_s=0.25, default_agent="claude")
+def test_configuration_is_unchanged_after_json(files):
+    files.write("home", CLAUDE + '[model_concurrency]\n"anthropic/*" = 8')
+    config = files.load(pass_env=["AWS_*"], kill_grace_s=0.25, default_agent="claude")
     assert BackgroundConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
 
 
-def test_the_schema_knows_every_setting():
+def test_schema_has_every_setting():
     schema = CONFIG.schema()
     assert list(schema["properties"]) == [one.name for one in fields(BackgroundConfig)]
     assert set(schema["properties"]["agents"]["properties"]) == set(BUILT_IN)
     assert "command" not in schema["properties"]["agents"]["properties"]["python"]["properties"]
 
 
-def test_a_project_file_is_not_sought_from_a_folder_that_is_gone(places, monkeypatch, tmp_path):
+def test_removed_working_directory_has_no_project_file(files, monkeypatch, tmp_path):
     gone = tmp_path / "gone"
     gone.mkdir()
     monkeypatch.chdir(gone)
     gone.rmdir()
-    assert sources(places.home) == []
+    assert sources(files.home) == []
 
 
-def test_importing_the_configuration_does_not_import_the_reader_of_files():
+def test_importing_the_settings_imports_no_parser():
     code = "import sys; import backburner.ipc.config.settings; print({'tomllib', 'difflib', 'json'} & set(sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code],

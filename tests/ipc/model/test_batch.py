@@ -1,4 +1,4 @@
-"""When a batch is formed, what is in it, and how it reads."""
+"""Batches: when one is formed, its content, and its message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from backburner.ipc.model.batch import (
 from backburner.ipc.model.event import EventBus
 from backburner.ipc.model.task import Task, TaskStatus
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 def a_task(name: str, status: TaskStatus = TaskStatus.COMPLETED, parent: str | None = "p") -> Task:
@@ -39,8 +39,8 @@ def a_task(name: str, status: TaskStatus = TaskStatus.COMPLETED, parent: str | N
     )
 
 
-class Told:
-    """Everything that a bus dispatched."""
+class Dispatched:
+    """All payloads that a bus dispatched."""
 
     def __init__(self, bus: EventBus) -> None:
         self.payloads: list = []
@@ -54,8 +54,8 @@ class Told:
         return [[task["id"] for task in batch["tasks"]] for batch in self.of("background_tasks_batch")]
 
 
-class Hand:
-    """A clock that is moved by hand."""
+class ManualClock:
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -66,7 +66,7 @@ class Hand:
 
 @pytest.fixture
 def clock():
-    return Hand()
+    return ManualClock()
 
 
 @pytest.fixture
@@ -80,13 +80,13 @@ def window(clock):
 
 
 @pytest.fixture
-def told(manager):
-    return Told(manager.get_event_bus())
+def dispatched(manager):
+    return Dispatched(manager.get_event_bus())
 
 
-def test_the_end_of_a_task_is_told_at_once(manager, told):
+def test_end_of_a_task_is_dispatched_at_once(manager, dispatched):
     manager.notify(a_task("1"))
-    assert told.payloads == [
+    assert dispatched.payloads == [
         {
             "type": "background_task_completed",
             "taskId": "bg-1",
@@ -100,54 +100,54 @@ def test_the_end_of_a_task_is_told_at_once(manager, told):
     ]
 
 
-def test_a_batch_is_formed_when_its_window_ends_and_not_before(manager, told, clock):
+def test_batch_is_formed_when_its_window_ends(manager, dispatched, clock):
     manager.notify(a_task("1"))
     clock.now += 0.75
     manager.notify(a_task("2"))
     assert manager.due() == 0.25
     manager.flush_due()
-    assert told.batches == []
+    assert dispatched.batches == []
     clock.now += 0.25
     assert manager.due() == 0
     manager.flush_due()
-    assert told.batches == [["bg-1", "bg-2"]]
+    assert dispatched.batches == [["bg-1", "bg-2"]]
     assert manager.due() is None
 
 
-def test_a_full_batch_is_formed_at_once_and_the_next_one_has_a_window_of_its_own(manager, told, clock):
+def test_full_batch_is_formed_at_once_and_the_next_one_gets_a_new_window(manager, dispatched, clock):
     for number in range(5):
         clock.now += 0.125
         manager.notify(a_task(str(number)))
-    assert told.batches == [["bg-0", "bg-1", "bg-2", "bg-3", "bg-4"]]
+    assert dispatched.batches == [["bg-0", "bg-1", "bg-2", "bg-3", "bg-4"]]
     assert manager.due() is None
     manager.notify(a_task("5"))
     assert manager.due() == 1.0
 
 
-def test_parents_do_not_share_batches(manager, told, clock):
+def test_parents_have_separate_batches(manager, dispatched, clock):
     for number in range(4):
         manager.notify(a_task(f"p{number}", parent="p"))
         manager.notify(a_task(f"q{number}", parent="q"))
     manager.flush_parent("q")
-    assert told.batches == [["bg-q0", "bg-q1", "bg-q2", "bg-q3"]]
+    assert dispatched.batches == [["bg-q0", "bg-q1", "bg-q2", "bg-q3"]]
     manager.flush_all()
-    assert told.batches[1:] == [["bg-p0", "bg-p1", "bg-p2", "bg-p3"]]
+    assert dispatched.batches[1:] == [["bg-p0", "bg-p1", "bg-p2", "bg-p3"]]
 
 
-def test_a_task_without_a_parent_is_told_but_never_in_a_batch(manager, told):
+def test_task_without_a_parent_is_dispatched_but_never_in_a_batch(manager, dispatched):
     for number in range(7):
         manager.notify(a_task(str(number), parent=None))
     assert manager.due() is None
     manager.flush_all()
-    assert len(told.of("background_task_completed")) == len(told.payloads) == 7
+    assert len(dispatched.of("background_task_completed")) == len(dispatched.payloads) == 7
 
 
-def test_what_a_batch_says(manager, told):
+def test_content_of_a_batch(manager, dispatched):
     manager.notify(a_task("1"))
     manager.notify(a_task("2", TaskStatus.ERROR))
     manager.notify(a_task("3", TaskStatus.CANCELLED))
     manager.flush_parent("p")
-    (batch,) = told.of("background_tasks_batch")
+    (batch,) = dispatched.of("background_tasks_batch")
     tasks = batch.pop("tasks")
     assert [task["id"] for task in tasks] == ["bg-1", "bg-2", "bg-3"]
     assert "prompt" not in tasks[0]
@@ -161,7 +161,7 @@ def test_what_a_batch_says(manager, told):
         "allComplete": True,
         "message": "3 background tasks finished: 1 completed, 1 failed, 1 cancelled.",
     }
-    assert told.payloads[-1] == {
+    assert dispatched.payloads[-1] == {
         "type": "background_tasks_notification",
         "parentSessionId": "p",
         "taskIds": ["bg-1", "bg-2", "bg-3"],
@@ -172,49 +172,49 @@ def test_what_a_batch_says(manager, told):
     }
 
 
-def test_all_complete_looks_at_the_parents_tasks_and_not_only_at_waiting_notices(manager, told):
+def test_all_complete_is_false_while_a_task_of_the_parent_is_unfinished(manager, dispatched):
     manager.notify(a_task("slow", TaskStatus.RUNNING))
     manager.notify(a_task("quick"))
     manager.flush_parent("p")
     manager.notify(a_task("slow"))
     manager.flush_parent("p")
-    assert [batch["allComplete"] for batch in told.of("background_tasks_batch")] == [False, True]
+    assert [batch["allComplete"] for batch in dispatched.of("background_tasks_batch")] == [False, True]
 
 
-def test_a_task_that_has_not_ended_is_not_told_as_completed(manager, told):
+def test_task_that_has_not_ended_is_not_dispatched(manager, dispatched):
     manager.notify(a_task("1", TaskStatus.PENDING))
     manager.flush_all()
-    assert told.payloads == []
+    assert dispatched.payloads == []
     assert manager.due() is None
 
 
-def test_clear_forgets_untold_what_waits(manager, told):
+def test_clear_forgets_waiting_tasks_without_a_batch(manager, dispatched):
     manager.notify(a_task("1"))
     manager.clear()
     manager.flush_all()
-    assert told.batches == []
+    assert dispatched.batches == []
     assert manager.due() is None
 
 
-def test_to_flush_where_nothing_waits_tells_nothing(manager, told):
-    manager.flush_parent("unheard-of")
+def test_flush_without_waiting_tasks_dispatches_nothing(manager, dispatched):
+    manager.flush_parent("unknown")
     manager.flush_all()
     manager.flush_due()
-    assert told.payloads == []
+    assert dispatched.payloads == []
 
 
-def test_a_handler_may_notify_flush_and_subscribe(manager, told):
+def test_handler_may_notify_the_manager(manager, dispatched):
     again = iter([a_task("2")])
     bus = manager.get_event_bus()
     bus.subscribe("background_tasks_batch", lambda batch: [manager.notify(task) for task in again])
     manager.notify(a_task("1"))
     manager.flush_all()
     manager.flush_all()
-    assert told.batches == [["bg-1"], ["bg-2"]]
+    assert dispatched.batches == [["bg-1"], ["bg-2"]]
 
 
-class Stubborn(NotificationManager):
-    """A manager that cannot announce at first."""
+class FailsOnce(NotificationManager):
+    """A manager that cannot announce its first batch."""
 
     failures = 1
 
@@ -225,9 +225,9 @@ class Stubborn(NotificationManager):
         super().announce(parent, tasks)
 
 
-def test_a_batch_that_cannot_be_announced_waits_for_another_window(clock):
-    manager = Stubborn(clock=clock)
-    told = Told(manager.get_event_bus())
+def test_batch_that_cannot_be_announced_waits_for_another_window(clock):
+    manager = FailsOnce(clock=clock)
+    dispatched = Dispatched(manager.get_event_bus())
     manager.notify(a_task("1"))
     clock.now += 1
     with pytest.raises(OSError, match="disk full"):
@@ -236,52 +236,52 @@ def test_a_batch_that_cannot_be_announced_waits_for_another_window(clock):
     assert manager.due() == 1.0
     clock.now += 1
     manager.flush_due()
-    assert told.batches == [["bg-1", "bg-2"]]
+    assert dispatched.batches == [["bg-1", "bg-2"]]
 
 
-def test_with_a_clock_given_there_is_no_thread(manager):
+def test_manager_with_a_clock_starts_no_thread(manager):
     before = threading.active_count()
     manager.notify(a_task("1"))
     assert threading.active_count() == before
 
 
-def test_without_a_clock_windows_close_by_themselves():
+def test_manager_without_a_clock_closes_its_windows():
     bus, batches = EventBus(), threading.Semaphore(0)
     bus.subscribe("background_tasks_batch", lambda batch: batches.release())
     manager = create_notification_manager(NotificationConfig(batch_window_ms=1), bus)
     for number in range(3):  # each after the thread of the one before may have left
         manager.notify(a_task(str(number)))
-        assert batches.acquire(timeout=PATIENCE)
+        assert batches.acquire(timeout=TIMEOUT)
 
 
-def test_the_timer_outlives_a_batch_that_cannot_be_announced(caplog):
-    manager = Stubborn(NotificationConfig(batch_window_ms=1))
+def test_timer_continues_after_a_batch_that_cannot_be_announced(caplog):
+    manager = FailsOnce(NotificationConfig(batch_window_ms=1))
     announced = threading.Event()
     manager.get_event_bus().subscribe("background_tasks_batch", lambda batch: announced.set())
     manager.notify(a_task("1"))
-    assert announced.wait(PATIENCE)
+    assert announced.wait(TIMEOUT)
     assert "disk full" in caplog.text
 
 
-def test_many_threads_lose_and_repeat_nothing():
+def test_tasks_of_many_threads_are_each_in_one_batch():
     manager = NotificationManager(NotificationConfig(batch_window_ms=1, max_batch_size=3))
-    told, over = Told(manager.get_event_bus()), threading.Barrier(5)
+    dispatched, barrier = Dispatched(manager.get_event_bus()), threading.Barrier(5)
 
     def notify(thread: int) -> None:
         for number in range(100):
             manager.notify(a_task(f"{thread}-{number}"))
-        over.wait(PATIENCE)
+        barrier.wait(TIMEOUT)
 
     for thread in range(4):
         threading.Thread(target=notify, args=(thread,), daemon=True).start()
-    over.wait(PATIENCE)
+    barrier.wait(TIMEOUT)
     manager.flush_all()
-    while sum(map(len, told.batches)) < 400:  # the timer's thread may be just telling one
+    while sum(map(len, dispatched.batches)) < 400:  # the timer's thread may be just forming one
         manager.flush_all()
-    assert sorted(id for batch in told.batches for id in batch) == sorted(
+    assert sorted(id for batch in dispatched.batches for id in batch) == sorted(
         f"bg-{thread}-{number}" for thread in range(4) for number in range(100)
     )
-    assert max(map(len, told.batches)) <= 3
+    assert max(map(len, dispatched.batches)) <= 3
 
 
 @pytest.mark.parametrize(
@@ -300,11 +300,11 @@ def test_many_threads_lose_and_repeat_nothing():
         ((0, 0, 0), "0 background tasks completed successfully."),
     ],
 )
-def test_how_a_batch_reads(counts, sentence):
+def test_message_of_a_batch(counts, sentence):
     assert format_batch_notification(*counts) == sentence
 
 
-def test_batch_payload_is_pure():
+def test_batch_payload_has_no_side_effects():
     tasks = [a_task("1"), a_task("2")]
     assert batch_payload("p", tasks, False) == batch_payload("p", tasks, False)
     assert batch_payload("p", tasks, False)["allComplete"] is False
@@ -324,7 +324,7 @@ def test_tasks_left_over_after_a_batch_wait_for_a_new_window(window, clock):
     assert (window.waiting(), window.due()) == ({}, None)
 
 
-def test_a_restarted_window_ends_after_the_others(window, clock):
+def test_restarted_window_ends_after_the_others(window, clock):
     window.add("p", 3)
     clock.now += 0.5
     window.add("q")
@@ -339,7 +339,7 @@ def test_a_restarted_window_ends_after_the_others(window, clock):
 
 @given(st.lists(st.tuples(st.sampled_from("pqr"), st.integers(0, 4), st.floats(0, 0.75))))
 def test_windows_end_one_length_after_they_started(steps):
-    clock = Hand()
+    clock = ManualClock()
     window, deadlines = BatchWindow(NotificationConfig(), clock), {}
     for parent, count, seconds in steps:
         clock.now += seconds
@@ -355,7 +355,7 @@ def test_windows_end_one_length_after_they_started(steps):
 
 
 @pytest.mark.parametrize("field", ["batch_window_ms", "max_batch_size"])
-def test_a_configuration_that_could_never_work_is_refused(field):
+def test_configuration_out_of_range_is_refused(field):
     with pytest.raises(InvalidInput) as refused:
         NotificationConfig(**{field: -1})
     assert refused.value.field == field
@@ -365,20 +365,20 @@ def test_a_configuration_that_could_never_work_is_refused(field):
     st.integers(1, 4),
     st.lists(st.one_of(st.sampled_from("pq"), st.floats(0, 1.5), st.sampled_from(["flush"]))),
 )
-def test_whatever_happens_every_end_is_in_one_batch_in_order_and_no_batch_is_too_large(most, happenings):
-    clock = Hand()
-    manager = NotificationManager(NotificationConfig(max_batch_size=most), clock=clock)
-    told, ends = Told(manager.get_event_bus()), {"p": [], "q": []}
-    for number, happening in enumerate(happenings):
-        if happening == "flush":
+def test_every_ended_task_is_in_one_batch_in_order(size, steps):
+    clock = ManualClock()
+    manager = NotificationManager(NotificationConfig(max_batch_size=size), clock=clock)
+    dispatched, ends = Dispatched(manager.get_event_bus()), {"p": [], "q": []}
+    for number, step in enumerate(steps):
+        if step == "flush":
             manager.flush_due()
-        elif isinstance(happening, float):
-            clock.now += happening
+        elif isinstance(step, float):
+            clock.now += step
         else:
-            ends[happening].append(f"bg-{number}")
-            manager.notify(a_task(str(number), parent=happening))
+            ends[step].append(f"bg-{number}")
+            manager.notify(a_task(str(number), parent=step))
     manager.flush_all()
-    assert all(len(batch) <= most for batch in told.batches)
+    assert all(len(batch) <= size for batch in dispatched.batches)
     for parent, expected in ends.items():
-        batches = [b for b in told.of("background_tasks_batch") if b["parentSessionId"] == parent]
+        batches = [b for b in dispatched.of("background_tasks_batch") if b["parentSessionId"] == parent]
         assert [task["id"] for batch in batches for task in batch["tasks"]] == expected

@@ -1,4 +1,4 @@
-"""Events, and the bus that hands them to listeners in this process."""
+"""Events, and the bus that passes them to handlers in this process."""
 
 from __future__ import annotations
 
@@ -9,85 +9,85 @@ from datetime import UTC, datetime
 from backburner.ipc.model.event import Event, EventBus
 
 
-def test_a_handler_hears_its_type_and_no_other():
-    bus, heard = EventBus(), []
-    bus.subscribe("a", heard.append)
+def test_handler_gets_events_of_its_type_only():
+    bus, received = EventBus(), []
+    bus.subscribe("a", received.append)
     bus.dispatch("a", {"n": 1})
     bus.dispatch("b", {"n": 2})
-    assert heard == [{"n": 1}]
+    assert received == [{"n": 1}]
 
 
-def test_a_star_hears_every_type_and_is_told_which():
-    bus, heard = EventBus(), []
-    bus.subscribe("*", heard.append)
+def test_handler_of_all_types_gets_the_type_in_the_payload():
+    bus, received = EventBus(), []
+    bus.subscribe("*", received.append)
     bus.dispatch("a", {"n": 1})
     bus.dispatch("b", {"type": "b", "n": 2})
-    assert heard == [{"type": "a", "n": 1}, {"type": "b", "n": 2}]
+    assert received == [{"type": "a", "n": 1}, {"type": "b", "n": 2}]
 
 
-def test_handlers_are_called_in_the_order_in_which_they_came():
-    bus, heard = EventBus(), []
+def test_handlers_are_called_in_the_order_of_their_subscription():
+    bus, received = EventBus(), []
     for name in "abc":
-        bus.subscribe("x", lambda payload, name=name: heard.append(name))
+        bus.subscribe("x", lambda payload, name=name: received.append(name))
     bus.dispatch("x", {})
-    assert heard == ["a", "b", "c"]
+    assert received == ["a", "b", "c"]
 
 
-def test_the_same_handler_may_listen_twice_and_leaves_once_at_a_time():
-    bus, heard = EventBus(), []
-    first = bus.subscribe("x", heard.append)
-    bus.subscribe("x", heard.append)
+def test_handler_that_subscribed_twice_unsubscribes_once_at_a_time():
+    bus, received = EventBus(), []
+    first = bus.subscribe("x", received.append)
+    bus.subscribe("x", received.append)
     first()
     first()
     bus.dispatch("x", {})
-    assert heard == [{}]
+    assert received == [{}]
 
 
-def test_a_handler_that_raises_is_logged_and_the_others_are_called(caplog):
-    bus, heard = EventBus(), []
+def test_exception_of_a_handler_is_logged_and_the_others_are_called(caplog):
+    bus, received = EventBus(), []
     bus.subscribe("x", lambda payload: 1 / 0)
-    bus.subscribe("x", heard.append)
+    bus.subscribe("x", received.append)
     with caplog.at_level(logging.ERROR, "backburner"):
         bus.dispatch("x", {})
-    assert heard == [{}]
+    assert received == [{}]
     assert "ZeroDivisionError" in caplog.text
 
 
-def test_a_handler_removed_by_one_before_it_is_not_called_any_more():
-    bus, heard = EventBus(), []
-    bus.subscribe("x", lambda payload: leave())
-    leave = bus.subscribe("x", heard.append)
+def test_handler_removed_by_an_earlier_one_is_not_called():
+    bus, received = EventBus(), []
+    bus.subscribe("x", lambda payload: unsubscribe())
+    unsubscribe = bus.subscribe("x", received.append)
     bus.dispatch("x", {})
-    assert heard == []
+    assert received == []
 
 
-def test_a_handler_added_while_dispatching_hears_the_next_event():
-    bus, heard = EventBus(), []
-    bus.subscribe("x", lambda payload: bus.subscribe("x", heard.append))
+def test_handler_added_during_a_dispatch_gets_the_next_event():
+    bus, received = EventBus(), []
+    bus.subscribe("x", lambda payload: bus.subscribe("x", received.append))
     bus.dispatch("x", {"n": 1})
-    assert heard == []
+    assert received == []
     bus.dispatch("x", {"n": 2})
-    assert heard == [{"n": 2}]
+    assert received == [{"n": 2}]
 
 
-def test_handlers_may_come_and_go_on_one_thread_while_another_dispatches():
-    bus, heard, over = EventBus(), [], threading.Event()
-    bus.subscribe("x", heard.append)
+def test_handlers_may_subscribe_on_one_thread_while_another_dispatches():
+    bus, received, stopped = EventBus(), [], threading.Event()
+    bus.subscribe("x", received.append)
 
-    def come_and_go():
-        while not over.is_set():
+    def subscribe_and_unsubscribe():
+        while not stopped.is_set():
             bus.subscribe("x", lambda payload: None)()
 
-    thread = threading.Thread(target=come_and_go)
+    thread = threading.Thread(target=subscribe_and_unsubscribe)
     thread.start()
     for number in range(2000):
         bus.dispatch("x", {"n": number})
-    over.set()
+    stopped.set()
     thread.join()
-    assert [payload["n"] for payload in heard] == list(range(2000))
+    assert [payload["n"] for payload in received] == list(range(2000))
 
 
-def test_an_event_survives_the_wire():
+def test_event_is_unchanged_after_json():
     document = {
         "seq": 7,
         "type": "t",
