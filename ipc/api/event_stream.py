@@ -1,4 +1,4 @@
-"""Following a home's events in order: from the bus where there is one, else from the log itself."""
+"""Follow the events of a state directory in order: from the bus if it answers, else from the log."""
 
 from __future__ import annotations
 
@@ -15,46 +15,45 @@ from ..errors import BackburnerError, Temporary
 from ..model.event import ALL_SESSIONS, Event, Line
 from ..store.interface import Store
 
-#: Events read from the log in one go.
+#: Events read from the log at a time.
 PAGE = 256
 
 
-class Stream:
-    """The events of a parent (`*`: all) after a number, for ever; to be read by one thread."""
+class EventStream:
+    """The events of a session (`*`: of all) after a number, without end. Only one thread may iterate."""
 
     def __init__(self, store: Store, parent: str, after: int) -> None:
-        """Begin after that number."""
         self._home = store.home
         self._log = store.events
         self._parent, self._after = parent, after
         self._wire: Wire | None = None
-        self._stirred = threading.Event()
+        self._woken = threading.Event()
         self._lock = threading.Lock()
-        self.closed = False
+        self.is_closed = False
 
     def __iter__(self) -> Iterator[Event]:
-        """Events as they come, until `close`; over breaks and restarts each comes once. Raises Permanent."""
+        """Yield each event once until `close`, also after the bus was restarted. Raises Permanent."""
         backoff = Backoff()
-        while not self.closed:
+        while not self.is_closed:
             with suppress(Temporary):
-                for event in self._heard() if self._connect() else self._read():
+                for event in self._subscribe() if self._connect() else self._read():
                     backoff.reset()
                     self._after = event.seq
                     yield event
-            self._stirred.wait(backoff.next_delay())
-            self._stirred.clear()
+            self._woken.wait(backoff.next_delay())
+            self._woken.clear()
 
-    def stir(self) -> None:
-        """Something was written by this very process: look at once."""
-        self._stirred.set()
+    def wake(self) -> None:
+        """Read at once: this process has written something."""
+        self._woken.set()
 
     def close(self) -> None:
-        """End the iteration, wherever it waits."""
+        """End the iteration, also while it waits."""
         with self._lock:
-            self.closed = True
+            self.is_closed = True
             if self._wire is not None:
                 self._wire.hang_up()
-        self._stirred.set()
+        self._woken.set()
 
     def _connect(self) -> bool:
         try:
@@ -63,14 +62,14 @@ class Stream:
             return False
         with self._lock:
             self._wire = wire
-            if self.closed:
+            if self.is_closed:
                 wire.hang_up()
         return True
 
-    def _heard(self) -> Iterator[Event]:
-        """What the bus tells, until it goes away. Raises Disconnected."""
+    def _subscribe(self) -> Iterator[Event]:
+        """Yield what the bus sends until it disconnects. Raises Disconnected."""
         wire = self._wire
-        assert wire is not None, "only who is connected listens"
+        assert wire is not None, "it was just connected"
         try:
             wire.call("subscribe", {"parentSessionId": self._parent, "after": self._after})
             while True:
@@ -81,17 +80,17 @@ class Stream:
             wire.close()
 
     def _read(self) -> Iterator[Event]:
-        """What the log has. Raises Temporary."""
+        """Yield what the log has now. Raises Temporary."""
         parent = None if self._parent == ALL_SESSIONS else self._parent
         while lines := self._log.read(parent, self._after, PAGE):
-            yield from self._gap(parent, lines[0])
+            yield from self._truncation(parent, lines[0])
             for line in lines:
-                if self.closed:
+                if self.is_closed:
                     return
                 yield Event.from_json(json.loads(line.text))
 
-    def _gap(self, parent: str | None, next_: Line) -> Iterator[Event]:
-        """What says, as the bus does, that some events are not kept any more."""
+    def _truncation(self, parent: str | None, next_: Line) -> Iterator[Event]:
+        """Report, as the bus does, that events before the next one were deleted."""
         first = self._log.truncated(parent, self._after)
         if first is not None and next_.seq >= first:
             yield Event(
@@ -104,90 +103,90 @@ class Stream:
 
 
 class Events(Iterator[Event]):
-    """The events of one stream for one reader: those of certain types (None: of all), and any gap in the log."""
+    """The events of one stream that have certain types, and `log_truncated`."""
 
-    def __init__(self, stream: Stream, types: Sequence[str] | None, acknowledge: Callable[[int], object]) -> None:
-        """Read that stream; `acknowledge` moves the reader's cursor."""
+    def __init__(self, stream: EventStream, types: Sequence[str] | None, acknowledge: Callable[[int], object]) -> None:
+        """Pass on events of `types` (None: of all types). `acknowledge` moves the reader's cursor."""
         self._stream = stream
         self._source = iter(stream)
         self._types = None if types is None else {*types, "log_truncated"}
         self._acknowledge = acknowledge
         self._last: Event | None = None
-        #: Whether each is acknowledged when the next one is asked for.
+        #: True if each event is acknowledged when the next one is requested.
         self.acknowledges = False
 
     def __next__(self) -> Event:
-        """Wait for the next one."""
+        """Wait for the next event."""
         if self.acknowledges and self._last is not None:
             self.acknowledge(self._last)
         self._last = next(event for event in self._source if self._types is None or event.type in self._types)
         return self._last
 
     def acknowledge(self, event: Event) -> None:
-        """Say that this one, and all before it, need not come again to this consumer."""
+        """Acknowledge an event and all before it: this consumer does not get them again."""
         self._acknowledge(event.seq)
 
     def close(self) -> None:
-        """End them; may be called from any thread."""
+        """End the iteration. Any thread may call this."""
         self._stream.close()
 
 
-class Follower:
-    """A thread that hands on all events of a home from now on, and knows how far it is."""
+class EventThread:
+    """A thread that dispatches all events of a store from now on."""
 
-    def __init__(self, store: Store, handle: Callable[[Event], object], handled: Callable[[Event], object]) -> None:
-        """Have `handle` called with each event, in order, and `handled` when `after` counts it; errors are logged."""
+    def __init__(self, store: Store, dispatch: Callable[[Event], object], done: Callable[[Event], object]) -> None:
+        """Call `dispatch` with each event in order, then `done`. What they raise is logged."""
         self._store = store
-        self._handle, self._handled = handle, handled
-        self._stream = Stream(store, ALL_SESSIONS, store.events.last_seq())
-        self._abandoned = False
-        #: The number of the last event that was handled.
-        self.after = self._stream._after
-        self._thread = threading.Thread(target=self._follow, name="backburner-events", daemon=True)
+        self._dispatch, self._done = dispatch, done
+        #: The number of the last event that was dispatched.
+        self.dispatched = store.events.last_seq()
+        self._stream = EventStream(store, ALL_SESSIONS, self.dispatched)
+        self._closes_store = False
+        self._thread = threading.Thread(target=self._run, name="backburner-events", daemon=True)
         self._thread.start()
 
     @property
-    def here(self) -> bool:
-        """Whether this is the follower's own thread."""
+    def is_current(self) -> bool:
+        """True on this thread itself."""
         return threading.current_thread() is self._thread
 
     def newest(self) -> int:
-        """The number of the last event that is in the log now; 0 if it is empty."""
+        """Return the number of the last event in the log, or 0 if it is empty."""
         return self._store.events.newest()
 
-    def stir(self) -> None:
-        """Something was written by this very process."""
-        self._stream.stir()
+    def wake(self) -> None:
+        """Read the log at once: this process has written something."""
+        self._stream.wake()
 
-    def join(self, patience: float) -> None:
-        """After `abandon`: return when the thread is gone, or has had so many seconds; at once on the thread itself."""
-        if not self.here:
-            self._thread.join(patience)
-
-    def abandon(self) -> None:
-        """Stop, whenever that is; then the database is closed."""
-        self._abandoned = True
+    def stop(self) -> None:
+        """Let the thread end after the current event, and then close the store."""
+        self._closes_store = True
         self._stream.close()
 
-    def _follow(self) -> None:
-        while not self._stream.closed:
+    def join(self, timeout: float) -> None:
+        """After `stop`: return when the thread has ended, or after `timeout` seconds. On the thread, return at once."""
+        if not self.is_current:
+            self._thread.join(timeout)
+
+    def _run(self) -> None:
+        while not self._stream.is_closed:
             try:
-                self._hand_on()
+                self._dispatch_all()
             except BackburnerError:
                 logging.getLogger("backburner").exception("the events cannot be followed")
                 clock.nap(LONGEST_DELAY)
-        if self._abandoned:
+        if self._closes_store:
             self._store.close()
 
-    def _hand_on(self) -> None:
+    def _dispatch_all(self) -> None:
         for event in self._stream:
-            _call(self._handle, event)
-            self.after = event.seq
-            _call(self._handled, event)
+            _call(self._dispatch, event)
+            self.dispatched = event.seq
+            _call(self._done, event)
 
 
-def _call(handle: Callable[[Event], object], event: Event) -> None:
+def _call(handler: Callable[[Event], object], event: Event) -> None:
     try:
-        handle(event)
-    except BaseException:  # that it wants to exit ends no thread of ours
+        handler(event)
+    except BaseException:  # even SystemExit must not end the thread
         logging.getLogger("backburner").exception("a handler of events failed")

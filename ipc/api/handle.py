@@ -1,141 +1,101 @@
-"""A home as one process has it open: its database, its event thread, who listens and who waits."""
+"""A state directory as one process has it open: its store, its event thread, its callbacks and waits."""
 
 from __future__ import annotations
 
 import os
 import threading
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
 
-from .. import clock
 from ..config.settings import BackgroundConfig
-from ..errors import BackburnerError
 from ..home import Home
-from ..model.event import ALL_SESSIONS
-from ..model.task import Task
+from ..model.event import ALL_SESSIONS, Event
+from ..model.wait import Wait
 from ..store import open_store
 from ..store.queue import Queue
-from .callbacks import Listeners, Waiting
-from .event_stream import Follower, Stream
+from .callbacks import Callbacks
+from .event_stream import EventStream, EventThread
+from .waiting import TaskWait
 
-#: Seconds that callbacks get to hear of what was cancelled before it is forgotten.
-FAREWELL = 5.0
+#: Seconds to wait for callbacks before their tasks are deleted or the manager is closed.
+CALLBACK_TIMEOUT = 5.0
 
 
 class Handle:
-    """A home as one process has it open, and who listens to it. Knows nothing of its manager, which may be dropped."""
+    """A state directory as one process has it open. It does not refer to its manager, which may be garbage."""
 
     def __init__(self, home: Home, config: BackgroundConfig) -> None:
-        """Open it."""
         self.pid = os.getpid()
         self.store = open_store(home, config, "library")
         self.queue = Queue(self.store, config)
-        self.listeners = Listeners(self.queue)
-        self._streams: weakref.WeakSet[Stream] = weakref.WeakSet()
-        self._follower: Follower | None = None
+        self.callbacks = Callbacks(self.queue)
+        self._streams: weakref.WeakSet[EventStream] = weakref.WeakSet()
+        self._waits: weakref.WeakSet[TaskWait] = weakref.WeakSet()
+        self._thread: EventThread | None = None
         self._lock = threading.Lock()
 
-    def following(self) -> Follower:
-        """The thread that follows the events, from now on."""
+    def start_thread(self) -> EventThread:
+        """Return the thread that follows the events. The first call starts it."""
         with self._lock:
-            if self._follower is None:
-                self._follower = Follower(self.store, self.listeners.handle, self.listeners.handled)
-            return self._follower
+            if self._thread is None:
+                self._thread = EventThread(self.store, self.callbacks.dispatch, self._record)
+            return self._thread
 
-    def stream(self, parent: str, after: int) -> Stream:
-        """Events for one reader; they end when this is closed."""
-        stream = Stream(self.store, parent, after)
+    def start_wait(self, wait: Wait, wake: Callable[[], object]) -> TaskWait:
+        """Return a wait that receives events as long as it is referenced."""
+        started = TaskWait(self.queue, wait, self.start_thread(), wake)
+        with self._lock:
+            self._waits.add(started)
+        return started
+
+    def stream(self, parent: str, after: int) -> EventStream:
+        """Return a stream of events that ends when this handle is closed."""
+        stream = EventStream(self.store, parent, after)
         self._streams.add(stream)
         return stream
 
     def start_of(self, parent: str, consumer: str) -> int:
-        """After which event one begins who does not say."""
+        """Return the number after which the events of a reader begin by default."""
         return self.store.events.last_seq() if parent == ALL_SESSIONS else self.store.events.cursor(parent, consumer)
 
-    def stir(self) -> None:
-        """This process has written something: without a bus nobody else says so."""
-        if self._follower is not None:
-            self._follower.stir()
+    def wake(self) -> None:
+        """Read the log at once. Without a bus, a write of this process is not reported otherwise."""
+        if self._thread is not None:
+            self._thread.wake()
         for stream in list(self._streams):
-            stream.stir()
+            stream.wake()
 
-    def catch_up(self) -> None:
-        """Return when all callbacks that are due have returned, or have had some seconds for it."""
-        if self._follower is None:
+    def wait_for_callbacks(self) -> None:
+        """Return when the callbacks that are due have returned, or after a timeout."""
+        if self._thread is None:
             return
-        stirred = threading.Event()
-        with suppress(TimeoutError), Expecting(self, Waiting(self.queue, (), False, stirred.set)) as expected:
-            expected.wait(stirred, FAREWELL)
+        woken = threading.Event()
+        with suppress(TimeoutError):
+            self.start_wait(Wait(()), woken.set).wait(woken, CALLBACK_TIMEOUT)
 
     def close(self) -> None:
-        """Let go of everything, as soon as the thread comes to it; in a forked child, of nothing."""
+        """Close the store once the event thread has ended. In a forked child, do nothing."""
         if self.pid != os.getpid():
             return
         for stream in list(self._streams):
             stream.close()
-        if self._follower is None:
+        if self._thread is None:
             self.store.close()
         else:
-            self._follower.abandon()
-        self.listeners.give_up()
+            self._thread.stop()
+        for wait in self._started_waits():
+            wait.close()
 
     def join(self) -> None:
-        """After `close`: return when the thread is gone, or a callback has had some seconds to return."""
-        if self._follower is not None and self.pid == os.getpid():
-            self._follower.join(FAREWELL)
+        """After `close`: return when the event thread has ended, or after a timeout."""
+        if self._thread is not None and self.pid == os.getpid():
+            self._thread.join(CALLBACK_TIMEOUT)
 
+    def _record(self, event: Event) -> None:
+        for wait in self._started_waits():
+            wait.record(event)
 
-class Expecting:
-    """Somebody who waits for tasks, while the `with` lasts."""
-
-    def __init__(self, handle: Handle, waiting: Waiting) -> None:
-        """Have `waiting` told of what happens."""
-        self._handle = handle
-        self._waiting = waiting
-        self._follower = handle.following()
-
-    @property
-    def within(self) -> bool:
-        """Whether a callback waits, which all others wait for."""
-        return self._waiting.within
-
-    @within.setter
-    def within(self, within: bool) -> None:
-        self._waiting.within = within
-
-    def __enter__(self) -> Expecting:
-        self._handle.listeners.add(self._waiting)
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._handle.listeners.remove(self._waiting)
-
-    def wait(self, stirred: threading.Event, timeout: float | None) -> list[Task]:
-        """Block until it is over; the tasks that have ended. Raises TimeoutError."""
-        until = deadline(timeout)
-        while not self.over():
-            stirred.wait(self.rest(until))
-            stirred.clear()
-        return self._waiting.tasks()
-
-    def over(self) -> bool:
-        """Whether the waiting is over. Raises BackburnerError if the manager was closed."""
-        if self._waiting.given_up:
-            raise BackburnerError("The manager was closed while somebody waited.")
-        return self._waiting.over(self._follower)
-
-    def rest(self, until: float) -> float:
-        """Seconds to rest before one asks again, unless stirred. Raises TimeoutError."""
-        left = until - clock.monotonic()
-        if left <= 0:
-            raise TimeoutError("The tasks have not ended in time.")
-        return min(left, self._waiting.rest(self._follower))
-
-    def tasks(self) -> list[Task]:
-        """Those that have ended."""
-        return self._waiting.tasks()
-
-
-def deadline(timeout: float | None) -> float:
-    """When a timeout in seconds is over, by `clock.monotonic`."""
-    return float("inf") if timeout is None else clock.monotonic() + timeout
+    def _started_waits(self) -> list[TaskWait]:
+        with self._lock:
+            return list(self._waits)

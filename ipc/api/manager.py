@@ -1,4 +1,4 @@
-"""BackgroundManager: tasks of a home, for Python programs."""
+"""`BackgroundManager`: the tasks of a state directory, for Python programs."""
 
 from __future__ import annotations
 
@@ -20,48 +20,49 @@ from ..machine.presence import Presence
 from ..model.event import ALL_SESSIONS, TYPES, EventBus
 from ..model.launch import LaunchFields, LaunchInput, launch_input
 from ..model.task import Task, TaskStatus
+from ..model.wait import Wait
 from ..store.sessions import adopt
 from ..store.tasks import Stream as OutputStream
 from ..store.values import Adopted, Filter
 from ..validation import ListOf, Nullable, OneOf, Text
 from . import control
-from .callbacks import Callback, Remove, Waiting
+from .callbacks import Callback, Remove
 from .event_stream import Events
-from .handle import Expecting, Handle
-from .waiting import wait_until_gone
+from .handle import Handle
+from .waiting import TaskWait, wait_until_gone
 
 #: Bytes of output read at a time.
-PIECE = 1024 * 1024
+CHUNK = 1024 * 1024
 
 Settings = BackgroundConfig | Mapping[str, object]
-
 
 _RESULT, _ERROR = Nullable(Text()), Text()
 _TYPES = Nullable(ListOf(OneOf(*TYPES)))
 
 
 class BackgroundManager:
-    """The tasks of one home: to launch, to follow, to end. Threads may share it; a fork opens it anew.
+    """The tasks of one state directory. Threads may share a manager, and a forked child may use it.
 
-    No supervisor is needed to launch; one must run for tasks to run. Callbacks are called on one thread of the
-    manager's, which exists from the first need of it on.
+    Tasks can be launched without a supervisor, but run only while there is one. Callbacks are called on a thread of
+    the manager, which starts when it is first needed.
     """
 
     def __init__(
         self, home: str | os.PathLike[str] | None = None, config: Settings | None = None, start: bool = False
     ) -> None:
-        """Open a home (a folder; None: this project's), making it where there is none.
+        """Open a state directory, and create it if it does not exist.
 
-        `config` are settings, named as in the files, that win over them: for launches of this manager and for a
-        supervisor that it starts. `start` starts one unless one runs. With `config={"autostart": True}` a launch
-        does; `autostart` in a file or in a BackgroundConfig is for the command line. Raises BadHome,
+        `home` is the folder; by default it is that of the current project. `config` are settings, named as in the
+        files, that override them. They apply to launches of this manager and to a supervisor that it starts. With
+        `start`, a supervisor is started unless one is running. With `config={"autostart": True}`, a launch does the
+        same; `autostart` in a file or in a BackgroundConfig applies only to the command line. Raises BadHome,
         BadConfiguration, Temporary.
         """
         self._home = Home.find(None if home is None else os.fspath(home))
         self._settings = config.to_json() if isinstance(config, BackgroundConfig) else config
         self._config = load(self._home, None, self._settings)
         self._autostart = isinstance(config, Mapping) and bool(config.get("autostart"))
-        self._closed = False
+        self._is_closed = False
         self._opening = threading.Lock()
         self._open()
         if start:
@@ -78,113 +79,105 @@ class BackgroundManager:
 
     @property
     def home(self) -> Path:
-        """The folder that holds the state."""
+        """The state directory."""
         return self._home.folder
 
     @property
     def config(self) -> BackgroundConfig:
-        """The settings as this manager read them."""
+        """The settings that this manager has read."""
         return self._config
 
-    # launching
-
     def launch(self, **given: Unpack[LaunchFields]) -> Task:
-        """Accept a task. The folder is the current one unless `cwd` says another, the usual variables are stored.
+        """Queue a task and return it.
 
-        Raises InvalidInput (its `field` names what is wrong), UnknownAgent, NotFound (`after`), OverCap, Temporary.
+        It runs in the current folder unless `cwd` names another, with the usual variables of this process. Raises
+        InvalidInput with the `field`, UnknownAgent, NotFound (`after`), OverCap, Temporary.
         """
         return self.launch_many([given])[0]
 
     def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> list[Task]:
-        """Accept tasks, all or none, in order. Raises as `launch`."""
-        places = [f"tasks[{place}]" for place in range(len(launches))] if len(launches) > 1 else [""]
-        kept = captured(os.environ, self._config.pass_env)
-        wanted = [launch_input(given, where, kept) for given, where in zip(launches, places, strict=True)]
+        """Queue tasks in order, all of them or none. Raises the same errors as `launch`."""
+        fields = [f"tasks[{index}]" for index in range(len(launches))] if len(launches) > 1 else [""]
+        env = captured(os.environ, self._config.pass_env)
+        inputs = [launch_input(given, field, env) for given, field in zip(launches, fields, strict=True)]
         handle = self._handle
-        orders = handle.queue.accept(wanted)
-        handle.stir()
+        accepted = handle.queue.accept(inputs)
+        handle.wake()
         if self._autostart and not Presence(self._home).is_held("supervisor"):
             self.start()
-        return handle.queue.launched_tasks(orders)  # not before: they would wait for a supervisor that runs now
-
-    # looking
+        return handle.queue.launched_tasks(accepted)  # read last: they no longer wait for a supervisor
 
     def get_task(self, task_id: str) -> Task | None:
-        """A task by its whole id, or None."""
-        try:
-            return self._handle.queue.get(task_id)
-        except NotFound:
-            return None
+        """Return a task by its full ID, or None."""
+        return next(iter(self._handle.queue.existing([task_id])), None)
 
     def get_all_tasks(self) -> list[Task]:
-        """Every task, oldest first."""
+        """Return all tasks, oldest first."""
         return self._handle.queue.whole(Filter(limit=None))
 
     def get_tasks_by_status(self, status: TaskStatus | str) -> list[Task]:
-        """The tasks in a status, oldest first. Raises ValueError for what is no status."""
+        """Return the tasks with a status, oldest first. Raises ValueError for an unknown status."""
         return self._handle.queue.whole(Filter(status=TaskStatus(status), limit=None))
 
     def get_tasks_for_parent(self, parent_session_id: str) -> list[Task]:
-        """A parent's tasks, oldest first."""
+        """Return the tasks of a session, oldest first."""
         return self._handle.queue.whole(Filter(parent=parent_session_id, limit=None))
 
     def output(self, task_id: str, stream: OutputStream = "stdout") -> str:
-        """What the last try of a task wrote so far; bytes that are no UTF-8 are replaced. Raises NotFound."""
+        """Return the output of a task's last attempt up to now. Invalid UTF-8 is replaced. Raises NotFound."""
         data = bytearray()
-        while (piece := self._handle.queue.output(task_id, stream, len(data), PIECE)).data:
-            data += piece.data
+        while (chunk := self._handle.queue.output(task_id, stream, len(data), CHUNK)).data:
+            data += chunk.data
         return data.decode(errors="replace")
 
-    # deciding
-
     def complete_task(self, task_id: str, result: str | None = None) -> bool:
-        """Say that a running task is done; False if it is unknown, not running, or already being ended.
+        """Record that a running task has completed, and end its remaining processes.
 
-        What is left of its processes is ended afterwards. Raises InvalidInput for a result that is no text.
+        Return False if the task is unknown, not running, or already being ended. Raises InvalidInput if `result` is
+        no text.
         """
         text = _RESULT.check(result, "result")
-        return self._decide(lambda: self._handle.queue.complete(task_id, text))
+        return self._record_verdict(lambda: self._handle.queue.complete(task_id, text))
 
     def fail_task(self, task_id: str, error: str) -> bool:
-        """Say that a running task has failed; else as `complete_task`."""
+        """Record that a running task has failed, and end its remaining processes. See `complete_task`."""
         text = _ERROR.check(error, "error")
-        return self._decide(lambda: self._handle.queue.fail(task_id, text))
+        return self._record_verdict(lambda: self._handle.queue.fail(task_id, text))
 
     def cancel_task(self, task_id: str) -> bool:
-        """Cancel a pending or running task, and return when its process tree is gone.
+        """Cancel a pending or running task. Return when all its processes have ended.
 
-        False if it is unknown, has ended, or is already being ended otherwise. Raises Temporary.
+        Return False if the task is unknown, has ended, or is already being ended for another reason. Raises
+        Temporary.
         """
-        cancelled = self._decide(lambda: self._handle.queue.cancel(task_id))
-        if cancelled:
+        is_cancelled = self._record_verdict(lambda: self._handle.queue.cancel(task_id))
+        if is_cancelled:
             wait_until_gone(self._handle.queue, [task_id])
-        return cancelled
+        return is_cancelled
 
     def retry_task(self, task_id: str) -> bool:
-        """Queue a failed or cancelled task again under its id; False if it is unknown or in another state."""
-        return self._decide(lambda: self._handle.queue.retry(task_id))
-
-    # being told
+        """Queue a failed or cancelled task again under its ID. Return False if it is unknown or in another state."""
+        return self._record_verdict(lambda: self._handle.queue.retry(task_id))
 
     def on_start(self, callback: Callback) -> Remove:
-        """Have `callback(task)` called for every task of this home that starts from now on.
+        """Call `callback(task)` for every task of this state directory that starts from now on.
 
-        Returns a function that ends this. What the callback raises is logged and changes nothing.
+        Return a function that removes the callback. An exception in the callback is logged and changes nothing.
         """
         handle = self._handle
-        handle.following()
-        return handle.listeners.on_start(callback, handle.store.events.last_seq())
+        handle.start_thread()
+        return handle.callbacks.on_start(callback, handle.store.events.last_seq())
 
     def on_complete(self, callback: Callback) -> Remove:
-        """Have `callback(task)` called for every task that ends from now on, whichever way; else as `on_start`."""
+        """Call `callback(task)` for every task that ends from now on, whatever its outcome. See `on_start`."""
         handle = self._handle
-        handle.following()
-        return handle.listeners.on_complete(callback, handle.store.events.last_seq())
+        handle.start_thread()
+        return handle.callbacks.on_complete(callback, handle.store.events.last_seq())
 
     def get_event_bus(self) -> EventBus:
-        """Where this home's events are dispatched from now on, on the thread of the callbacks."""
-        self._handle.following()
-        return self._handle.listeners.bus
+        """Return the bus that dispatches all events from now on, on the thread of the callbacks."""
+        self._handle.start_thread()
+        return self._handle.callbacks.bus
 
     def events(
         self,
@@ -194,11 +187,12 @@ class BackgroundManager:
         consumer: str = "default",
         ack: bool = False,
     ) -> Events:
-        """The events of a parent (`*`: of all), for ever, over restarts, until the manager or they are closed.
+        """Return the events of a session, or of all (`*`), until the manager or the iterator is closed.
 
-        Without `after` they begin where the consumer has acknowledged them, for `*` with what is new. With
-        `ack` each is acknowledged when the next one is asked for. Of whatever `types` (None: all) they are,
-        `log_truncated` comes where some are not kept any more. Raises InvalidInput.
+        They begin after the number `after`. By default they begin after the last event that the consumer has
+        acknowledged, and for `*` with new events. With `ack`, each event is acknowledged when the next one is
+        requested. `types` limits the events to some types (None: all). A `log_truncated` event always reports that
+        events were deleted. Raises InvalidInput.
         """
         _TYPES.check(types, "types")
         if parent == ALL_SESSIONS and ack:
@@ -212,46 +206,42 @@ class BackgroundManager:
     def wait(
         self, *task_ids: str, parent: str | None = None, any: bool = False, timeout: float | None = None
     ) -> list[Task]:
-        """Wait until all (or any) of some tasks have ended and their callbacks have returned; those that have ended.
+        """Wait until tasks have ended and their callbacks have returned. Return the tasks that have ended.
 
-        The tasks are those named and a parent's (with `any`: its unfinished ones); of neither, all that are unfinished.
-        Raises NotFound, MoveNotAllowed (in a task: it holds the slot that is waited for), and TimeoutError after
-        `timeout` seconds.
+        Waits for the named tasks and those of the session `parent`, by default for all unfinished tasks. With `any`,
+        it waits until one of the named tasks or of the session's unfinished ones has ended. Raises TimeoutError after
+        `timeout` seconds, NotFound, and MoveNotAllowed in a task that holds the only slot that another one waits for.
         """
-        stirred = threading.Event()
-        with self.expecting(task_ids, parent, any, stirred.set) as expected:
-            return expected.wait(stirred, timeout)
+        woken = threading.Event()
+        return self._start_wait(task_ids, parent, any, woken.set).wait(woken, timeout)
 
-    def expecting(
-        self, task_ids: Sequence[str], parent: str | None, any: bool, stir: Callable[[], object]
-    ) -> Expecting:
-        """What `wait` does, for those who cannot block: `stir` is called, on any thread, when one should look."""
-        handle = self._handle
-        queue = handle.queue
+    def _start_wait(
+        self, task_ids: Sequence[str], parent: str | None, any: bool, wake: Callable[[], object]
+    ) -> TaskWait:
+        """Start a wait that calls `wake()`, on any thread, when it may be over."""
+        queue = self._handle.queue
         named = [queue.get(id).id for id in task_ids]
         if parent is not None and not any:
             named += [task.id for task in reversed(queue.list(Filter(parent=parent, limit=None)).tasks)]
         elif parent is not None or not named:
             named += queue.unfinished(parent)
         queue.refuse_self_deadlock(named)
-        return Expecting(handle, Waiting(queue, named, any, stir))
+        return self._handle.start_wait(Wait(named, any=any), wake)
 
     def adopt(self, parent: str, successor: str) -> Adopted:
-        """Have the session `successor` be told of all that `parent` still waits for, and of what it was not told yet.
+        """Pass the unfinished tasks and unread notifications of session `parent` to the session `successor`.
 
         Raises InvalidInput, Temporary.
         """
         handle = self._handle
         adopted = adopt(handle.store, parent, successor)
-        handle.stir()
+        handle.wake()
         return adopted
 
-    # living
-
     def start(self) -> None:
-        """Have a supervisor run: return when its bus answers. It stays when this manager is closed.
+        """Start a supervisor unless one is running. Return when its bus answers.
 
-        One that runs already is left as it is. Raises BadHome, Permanent, Temporary.
+        The supervisor keeps running when this manager is closed. Raises BadHome, Permanent, Temporary.
         """
         try:
             control.start(self._home, self._settings)
@@ -260,29 +250,29 @@ class BackgroundManager:
                 client.call("ping")
 
     def stop(self, now: bool = False) -> None:
-        """Have the supervisor go down, with `now` without waiting for running tasks. Raises NoSupervisor, Temporary."""
+        """Shut the supervisor down; with `now`, end running tasks at once. Raises NoSupervisor, Temporary."""
         control.stop(self._home, now)
 
     def clear(self) -> None:
-        """Tell those connected what waits, cancel everything, forget all tasks, events and cursors.
+        """Send the waiting notifications, cancel all tasks, then delete all tasks, events and cursors.
 
-        Numbers go on from where they are; a supervisor stays. Raises Temporary.
+        Event numbers continue, and a supervisor keeps running. Raises Temporary.
         """
         from .maintenance import Maintenance
 
         handle = self._handle
-        Maintenance(handle.store, self._config).clear(handle.catch_up)
+        Maintenance(handle.store, self._config).clear(handle.wait_for_callbacks)
 
     def close(self) -> None:
-        """Let go of the home; tasks and supervisor go on. To close twice does nothing."""
-        self._closed = True
-        self._let_go()
+        """Close the state directory. Tasks and the supervisor keep running. Closing twice does nothing."""
+        self._is_closed = True
+        self._finalize()
         self._opened.join()
 
     @property
     def _handle(self) -> Handle:
-        """The home as this process has it open."""
-        if self._closed:
+        """Return the state directory as this process has it open. Raises BackburnerError if it was closed."""
+        if self._is_closed:
             raise BackburnerError(f"This manager of {self.home} was closed.")
         if self._opened.pid != os.getpid():
             with self._opening:
@@ -293,22 +283,22 @@ class BackgroundManager:
 
     def _open(self) -> None:
         self._opened = Handle(self._home.prepare(), self._config)
-        self._let_go = weakref.finalize(self, self._opened.close)
+        self._finalize = weakref.finalize(self, self._opened.close)
 
-    def _decide(self, verdict: Callable[[], Task]) -> bool:
+    def _record_verdict(self, record: Callable[[], Task]) -> bool:
         try:
             try:
-                verdict()
-            except HeldByWorker:  # it may be dead, and no supervisor alive
+                record()
+            except HeldByWorker:  # the worker may be dead, and no supervisor alive
                 control.rescue(self._home)
-                verdict()
+                record()
         except (NotFound, MoveNotAllowed):
             return False
-        self._handle.stir()
+        self._handle.wake()
         return True
 
 
-#: What forked children got from their parents, and must neither use nor close.
+#: Handles that a forked child inherited: it must neither use nor close them, nor let them be garbage.
 _inherited: list[Handle] = []
 
 _only: BackgroundManager | None = None
@@ -319,7 +309,7 @@ _only_lock = threading.Lock()
 def get_background_manager(
     home: str | os.PathLike[str] | None = None, config: Settings | None = None
 ) -> BackgroundManager:
-    """This process's one manager; the first call says which. Raises ValueError for other arguments later."""
+    """Return the manager of this process, created by the first call. Raises ValueError for other arguments later."""
     global _only, _only_for
     with _only_lock:
         if _only is None:
@@ -331,7 +321,7 @@ def get_background_manager(
 
 
 def reset_background_manager() -> None:
-    """Clear the home of this process's manager, and forget the manager. Without one, nothing happens."""
+    """Clear and close the manager of this process. Without one, do nothing."""
     global _only
     with _only_lock:
         manager, _only = _only, None

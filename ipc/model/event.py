@@ -23,10 +23,12 @@ ALL_TYPES = "*"
 #: The consumer that the hooks and the MCP server of a session share. Its cursor marks what the model has read.
 MODEL = "model"
 
+STARTED, ENDED = "background_task_started", "background_task_completed"
+
 #: The types of events that subscribers receive.
 TYPES = (
-    "background_task_started",
-    "background_task_completed",
+    STARTED,
+    ENDED,
     "background_task_retrying",
     "background_task_stale",
     "background_task_progress",

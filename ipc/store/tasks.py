@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
@@ -12,6 +12,7 @@ from ..config.settings import BackgroundConfig
 from ..errors import Ambiguous, MoveNotAllowed, NotFound
 from ..machine.presence import Presence
 from ..model.task import Task, TaskStatus
+from ..model.wait import Wait
 from .interface import Store
 from .values import Filter, TaskState
 
@@ -21,6 +22,8 @@ Stream = Literal["stdout", "stderr"]
 NEWEST = 2**62
 #: Tasks that one transaction reads at most: a reader keeps the write-ahead log from being reused.
 CHUNK = 1000
+#: Up to this many tasks are read one by one. For more, the unfinished ones are listed first.
+FEW = 16
 #: Seconds for which a supervisor that was found running is not looked up again.
 SUPERVISED_FOR = 0.05
 
@@ -64,6 +67,20 @@ class Tasks:
         if task is None:
             raise self._no_task(id)
         return self._seen([task])[0]
+
+    def existing(self, ids: Iterable[str]) -> Found:
+        """Return the tasks of these IDs, whole, without those that do not exist."""
+        found = map(self.store.tasks.get, ids)
+        return self._seen([task for task in found if task is not None])
+
+    def refresh(self, wait: Wait) -> Found:
+        """Record in a wait which of its tasks have ended or were deleted. Return those that have ended since."""
+        left = wait.unfinished if len(wait.unfinished) <= FEW else wait.unfinished - set(self.unfinished())
+        ids = [id for id in wait.ids if id in left]
+        tasks = self.existing(ids)
+        unfinished = {task.id for task in tasks if not task.status.ended}
+        wait.record_ends(id for id in ids if id not in unfinished)
+        return [task for task in tasks if task.status.ended]
 
     def list(self, which: Filter) -> Page:
         """Return tasks, newest first, without their inputs."""

@@ -42,7 +42,7 @@ def no_threads():
 
 def test_every_method_of_the_manager_is_there():
     names = {name for name in vars(BackgroundManager) if not name.startswith("_")}
-    assert names - {"expecting"} <= set(vars(AsyncBackgroundManager))
+    assert names <= set(vars(AsyncBackgroundManager))
 
 
 def test_events_begin_when_they_are_asked_for_not_when_they_are_read(home):
@@ -237,7 +237,7 @@ def test_a_loop_that_ends_without_closing_leaves_the_manager_alone(home):
 
 def test_a_callback_that_its_loop_never_comes_to_keeps_no_thread(monkeypatch):
     """The loop was closed between the event and the callback."""
-    monkeypatch.setattr(module, "LOOK", 0.01)
+    monkeypatch.setattr(module, "LOOP_CHECK_INTERVAL", 0.01)
 
     async def made() -> Callable[[Task], object]:
         return module._on_loop(lambda _task: None)
