@@ -21,12 +21,11 @@ from ..machine.distribution import version
 from ..model.event import Line
 from ..model.launch import LaunchInput
 from ..model.task import Task, TaskStatus
-from ..store.events import ROOM
 from ..store.publication import TIMEOUT
 from ..store.queue import Queue
 from ..store.sessions import adopt
 from ..store.tasks import Stream
-from ..store.values import Filter
+from ..store.values import PAGE_BYTES, Filter
 from .connection import Call
 from .protocol import PARAMETERS, PROTOCOL
 from .server import LATER, Method
@@ -262,7 +261,7 @@ class Methods:
                 model=params.get("model"),
                 limit=params.get("limit") or Filter().limit,
                 cursor=params.get("cursor"),
-                room=ROOM,
+                room=PAGE_BYTES,
                 tags=params.get("tags") or (),
             )
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..clock import monotonic
 from ..errors import InvalidInput
-from .event import EventBus
+from .event import BATCH, EventBus
 from .task import Task, TaskStatus
 
 SOURCE = "background-manager"
@@ -170,7 +170,7 @@ class NotificationManager:
     def announce(self, parent: str, tasks: Sequence[Task]) -> None:
         """Form and dispatch one batch. If this raises an exception, the tasks wait for another window."""
         batch = batch_payload(parent, tasks, self._all_complete(parent))
-        self._event_bus.dispatch("background_tasks_batch", batch)
+        self._event_bus.dispatch(BATCH, batch)
         self._event_bus.dispatch("background_tasks_notification", _notification_payload(batch))
 
     def _remember(self, parent: str, task: Task) -> bool:

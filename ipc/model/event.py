@@ -25,6 +25,9 @@ MODEL = "model"
 
 STARTED, ENDED = "background_task_started", "background_task_completed"
 
+#: The type of a batch.
+BATCH = "background_tasks_batch"
+
 #: The types of events that subscribers receive.
 TYPES = (
     STARTED,
@@ -32,7 +35,7 @@ TYPES = (
     "background_task_retrying",
     "background_task_stale",
     "background_task_progress",
-    "background_tasks_batch",
+    BATCH,
     "log_truncated",
 )
 

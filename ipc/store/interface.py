@@ -352,37 +352,15 @@ class Store(Protocol):
     #: "full": what is reported outlives a power loss; "normal": it outlives the death of any process.
     durability: str
 
-    @property
-    def home(self) -> Home:
-        """The state directory that it belongs to."""
-
-    @property
-    def queue(self) -> QueueStore:
-        """Every change of a task's status."""
-
-    @property
-    def tasks(self) -> TaskStore:
-        """Tasks, to read."""
-
-    @property
-    def events(self) -> EventStore:
-        """The event log."""
-
-    @property
-    def limits(self) -> LimitStore:
-        """Limit groups."""
-
-    @property
-    def hosts(self) -> HostStore:
-        """Processes."""
-
-    @property
-    def sessions(self) -> SessionStore:
-        """Sessions."""
-
-    @property
-    def maintenance(self) -> MaintenanceStore:
-        """Settings, retention, import and upkeep."""
+    #: The state directory that it belongs to.
+    home: Home
+    queue: QueueStore
+    tasks: TaskStore
+    events: EventStore
+    limits: LimitStore
+    hosts: HostStore
+    sessions: SessionStore
+    maintenance: MaintenanceStore
 
     def changed(self) -> int:
         """Return a number that differs when another process has committed since it was last asked for."""

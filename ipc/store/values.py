@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from ..model.claim import Slot, Taken
     from ..model.task import Task, TaskStatus
 
+#: Bytes after which a page of events, a list of tasks and a batch end.
+PAGE_BYTES = 1024 * 1024
+
 
 class Assignment(NamedTuple):
     """A task that a launch has claimed for a parked worker; `owner` is that worker's number."""

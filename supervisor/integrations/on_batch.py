@@ -13,8 +13,7 @@ from ...ipc.backoff import Backoff
 from ...ipc.config.agents import BATCH_PLACEHOLDERS
 from ...ipc.config.environment import without_our_variables
 from ...ipc.config.files import on_batch
-from ...ipc.model.event import ALL_SESSIONS, Line
-from ...ipc.store.events import BATCH
+from ...ipc.model.event import ALL_SESSIONS, BATCH, Line
 from ...ipc.store.interface import Store
 from ..log import log
 from ..system import children

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc import clock
-from backburner.ipc.store.sqlite.file.database import JUMP
+from backburner.ipc.store.sqlite.file.counters import JUMP
 from backburner.ipc.store.values import Filter
 from tests.acceptance.conftest import BRISK
 from tests.helpers.instance import FOREVER, TIMEOUT, Instance, as_toml

@@ -10,8 +10,7 @@ from ... import clock
 from ...errors import InvalidInput
 from ...model.batch import SOURCE, batch_totals
 from ...model.event import Line
-from ..events import ROOM
-from ..values import LaggingReader
+from ..values import PAGE_BYTES, LaggingReader
 from .file.database import Database
 from .file.transaction import ENDLESS, Transaction
 
@@ -39,7 +38,7 @@ class SqliteEvents:
     def read(self, parent: str | None, after: int, limit: int) -> list[Line]:
         return self.page(parent, after, limit, ENDLESS)[0]
 
-    def page(self, parent: str | None, after: int, limit: int, room: int = ROOM) -> tuple[list[Line], bool]:
+    def page(self, parent: str | None, after: int, limit: int, room: int = PAGE_BYTES) -> tuple[list[Line], bool]:
         name = "read_events" if parent is None else "read_events_of_parent"
         with self._database.read() as transaction:
             rows, fit = transaction.fetch_page(name, {"parent": parent, "after": after, "limit": limit}, room)
@@ -128,7 +127,7 @@ def acknowledge(transaction: Transaction, parent: str, consumer: str, seq: int) 
 
 def form_batch(transaction: Transaction, parent: str, limit: int) -> int:
     """Form a batch of at most `limit` ended tasks of a session (fewer large ones); return how many are in it."""
-    ends, _ = transaction.fetch_page("take_unbatched", {"parent": parent, "limit": limit}, ROOM)
+    ends, _ = transaction.fetch_page("take_unbatched", {"parent": parent, "limit": limit}, PAGE_BYTES)
     if not ends:
         return 0
     seqs, ids, statuses, briefs = zip(*ends, strict=True)

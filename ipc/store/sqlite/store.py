@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ...home import Home
 from .events import SqliteEvents
 from .file.database import Database
@@ -11,6 +13,9 @@ from .maintenance import SqliteMaintenance
 from .queue import SqliteQueue
 from .sessions import SqliteSessions
 from .tasks import SqliteTasks
+
+if TYPE_CHECKING:
+    from ..interface import EventStore, HostStore, LimitStore, MaintenanceStore, QueueStore, SessionStore, TaskStore
 
 
 class SqliteStore(Database):
@@ -22,10 +27,10 @@ class SqliteStore(Database):
         Raises NewerSchema, OlderProcesses, Permanent (not a database), Temporary (locked, full, unreadable now).
         """
         super().__init__(home, durability)
-        self.queue = SqliteQueue(self)
-        self.tasks = SqliteTasks(self)
-        self.events = SqliteEvents(self)
-        self.limits = SqliteLimits(self)
-        self.hosts = SqliteHosts(self)
-        self.sessions = SqliteSessions(self)
-        self.maintenance = SqliteMaintenance(self)
+        self.queue: QueueStore = SqliteQueue(self)
+        self.tasks: TaskStore = SqliteTasks(self)
+        self.events: EventStore = SqliteEvents(self)
+        self.limits: LimitStore = SqliteLimits(self)
+        self.hosts: HostStore = SqliteHosts(self)
+        self.sessions: SessionStore = SqliteSessions(self)
+        self.maintenance: MaintenanceStore = SqliteMaintenance(self)

@@ -17,9 +17,9 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import TaskStatus
-from backburner.ipc.store.events import ROOM
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.store import SqliteStore
+from backburner.ipc.store.values import PAGE_BYTES
 from tests.helpers.bus import Peer, serving
 
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
@@ -155,7 +155,7 @@ def test_list_pages_newest_first_and_brief(world, peer):
 
 
 def test_a_list_of_large_tasks_comes_in_pages_that_fit_into_memory(world, peer):
-    ids = [world.launch(metadata={"x": "y" * (ROOM // 2)}) for _ in range(5)]
+    ids = [world.launch(metadata={"x": "y" * (PAGE_BYTES // 2)}) for _ in range(5)]
     pages = [peer.call("list", limit=1000)]
     while pages[-1]["next"] is not None:
         pages.append(peer.call("list", limit=1000, cursor=pages[-1]["next"]))

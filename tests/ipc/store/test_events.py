@@ -11,8 +11,7 @@ import pytest
 from backburner.ipc import clock
 from backburner.ipc.errors import InvalidInput
 from backburner.ipc.model.task import TaskStatus
-from backburner.ipc.store.events import ROOM
-from backburner.ipc.store.values import Filter
+from backburner.ipc.store.values import PAGE_BYTES, Filter
 from tests.helpers.queue_db import QueueDatabase
 
 #: Text that an encoder or a search in the JSON could get wrong.
@@ -162,7 +161,7 @@ def test_a_batch_holds_at_most_so_many_ends_oldest_first(queue_db):
 
 
 def test_a_batch_of_large_tasks_ends_where_it_has_grown_long(queue_db):
-    ids = [queue_db.run(parent_session_id="ses-1", metadata={"x": "y" * (ROOM // 2)}) for _ in range(3)]
+    ids = [queue_db.run(parent_session_id="ses-1", metadata={"x": "y" * (PAGE_BYTES // 2)}) for _ in range(3)]
     assert [queue_db.log.form_batch("ses-1", 5) for _ in range(3)] == [2, 1, 0]
     assert [[task["id"] for task in batch["tasks"]] for batch in batches(queue_db)] == [ids[:2], ids[2:]]
     assert [batch["allComplete"] for batch in batches(queue_db)] == [False, True]
@@ -170,7 +169,7 @@ def test_a_batch_of_large_tasks_ends_where_it_has_grown_long(queue_db):
 
 def test_batches_of_many_sessions_are_formed_together(queue_db):
     ids = {parent: [queue_db.run(parent_session_id=parent) for _ in range(7)] for parent in ("ses-1", "ses-2")}
-    large = [queue_db.run(parent_session_id="ses-3", metadata={"x": "y" * (ROOM // 2)}) for _ in range(3)]
+    large = [queue_db.run(parent_session_id="ses-3", metadata={"x": "y" * (PAGE_BYTES // 2)}) for _ in range(3)]
     assert queue_db.log.form_batches({"ses-1": 5, "ses-2": 7, "ses-3": 3, "ses-4": 1}, 5) == 5
     formed = {
         n: [[task["id"] for task in batch["tasks"]] for batch in batches(queue_db, f"ses-{n}")] for n in (1, 2, 3, 4)
@@ -182,13 +181,13 @@ def test_batches_of_many_sessions_are_formed_together(queue_db):
 
 def test_a_page_of_large_events_ends_early_and_says_that_there_are_more(queue_db):
     for _ in range(3):
-        queue_db.run(parent_session_id="ses-1", metadata={"x": "y" * (ROOM * 2 // 3)})
+        queue_db.run(parent_session_id="ses-1", metadata={"x": "y" * (PAGE_BYTES * 2 // 3)})
         queue_db.log.form_batch("ses-1", 1)
     after, told = 0, 0
     is_all = False
     while not is_all:
         page, is_all = queue_db.log.page("ses-1", after, 100)
-        assert sum(len(line.text) for line in page) < 2 * ROOM
+        assert sum(len(line.text) for line in page) < 2 * PAGE_BYTES
         told += sum(line.type == "background_tasks_batch" for line in page)
         after = page[-1].seq
     assert told == 3

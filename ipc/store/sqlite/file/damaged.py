@@ -10,7 +10,7 @@ from typing import Any
 
 from .... import clock
 from ..store import SqliteStore
-from .database import JUMP
+from .counters import advance_counters_beyond
 from .errors import translated
 from .inspection import connect_reading, find_flaws
 
@@ -173,8 +173,7 @@ class RescueDatabase(SqliteStore):
         given = {row["name"]: row["seq"] for row in sequences}
         known = max(given.get("events") or 0, self._transaction.fetch_value("get_highest_seq"))
         claim = max(given.get("claims") or 0, self._transaction.fetch_value("get_highest_claim"))
-        self._transaction.run("advance_seq", {"by": known - self._transaction.fetch_value("get_last_seq") + JUMP})
-        self._transaction.run("advance_claims", {"by": claim - self._transaction.fetch_value("get_last_claim") + JUMP})
+        advance_counters_beyond(self._transaction, known, claim)
         if not given.get("events"):
             self._transaction.run("set_setting", {"name": "log", "value": log})
 

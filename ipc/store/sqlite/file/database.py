@@ -15,6 +15,7 @@ from ....failpoints import failpoint
 from ....home import Home
 from ....machine.boot import boot_id
 from . import wal
+from .counters import advance_counters_past, skip_counters_ahead
 from .errors import damage, raise_translated, translated
 from .group_commit import GroupCommit
 from .migration_lock import migration_lock
@@ -29,10 +30,6 @@ CHECKPOINT_AT = 8 * 1024 * 1024
 
 #: A writer looks at the log's length once in so many transactions.
 CHECKPOINT_LOOK = 64
-
-#: What `seq` and the claim counter jump ahead by when numbers may have been lost that somebody saw: at a
-#: new boot and after a restore. 2^21 such jumps stay below 2^53, the last whole number that JSON readers agree on.
-JUMP = 2**32
 
 
 class _Write:
@@ -311,7 +308,7 @@ class Database:
     def advance_counters_past(self, living: Database) -> None:
         """Never give a number here that another database has given. Raises GateBusy, Temporary."""
         with living.read() as known, self.write() as transaction:
-            _advance_past(transaction, known)
+            advance_counters_past(transaction, known)
 
     def replace_contents_with(self, other: Database) -> None:
         """Have all that another database has, in one transaction, with numbers that neither has given yet.
@@ -323,7 +320,7 @@ class Database:
             with self._gate:
                 self._first_of_this_boot()
                 with other.write() as transaction:
-                    _advance_past(transaction, self._transaction)
+                    advance_counters_past(transaction, self._transaction)
                 self._sync("FULL")
                 with failpoint("restore.become"):
                     other._connection.backup(self._connection)
@@ -348,23 +345,6 @@ class Database:
         with self._mutex:
             self.close()
             self._file = None
-
-
-def skip_counters_ahead(transaction: Transaction) -> None:
-    """Move `seq` and the claim counter to where they have never been."""
-    transaction.run("advance_seq", {"by": JUMP})
-    transaction.run("advance_claims", {"by": JUMP})
-
-
-def _advance_past(transaction: Transaction, living: Transaction) -> None:
-    """Move a database's numbers beyond those of another one, and beyond its own."""
-    for last, name in (("get_last_seq", "advance_seq"), ("get_last_claim", "advance_claims")):
-        ahead = max(0, living.fetch_value(last) - transaction.fetch_value(last))
-        transaction.run(name, {"by": ahead + JUMP})
-    if transaction.setting("log") != living.setting("log"):
-        import uuid  # most who open a home make none
-
-        transaction.run("set_setting", {"name": "log", "value": str(uuid.uuid4())})
 
 
 def _connect(home: Home) -> sqlite3.Connection:

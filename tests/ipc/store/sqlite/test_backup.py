@@ -23,8 +23,8 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Slot
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.sqlite.file.backup import back_up, restore
+from backburner.ipc.store.sqlite.file.counters import JUMP
 from backburner.ipc.store.sqlite.file.damaged import DamagedDatabase, flaws_of
-from backburner.ipc.store.sqlite.file.database import JUMP
 from backburner.ipc.store.sqlite.file.inspection import Inspection
 from backburner.ipc.store.sqlite.file.salvage import salvage
 from backburner.ipc.store.sqlite.store import SqliteStore

@@ -24,7 +24,8 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.task import MOVES, TaskStatus
 from backburner.ipc.store.retention import DAY
 from backburner.ipc.store.sqlite.file import database as module
-from backburner.ipc.store.sqlite.file.database import CHECKPOINT_AT, CHECKPOINT_LOOK, JUMP, SCHEMA
+from backburner.ipc.store.sqlite.file.counters import JUMP
+from backburner.ipc.store.sqlite.file.database import CHECKPOINT_AT, CHECKPOINT_LOOK, SCHEMA
 from backburner.ipc.store.sqlite.file.migrations import migrations
 from backburner.ipc.store.sqlite.file.write_gate import WriteGate
 from backburner.ipc.store.sqlite.sql import statement

@@ -1,0 +1,38 @@
+"""The counters of events and claims. A number is never given twice, even if the commit that gave it was lost."""
+
+from __future__ import annotations
+
+from .transaction import Transaction
+
+#: The distance by which both counters skip ahead when given numbers may have been lost: at a new boot and after a
+#: restore. 2^21 such jumps stay below 2^53, the largest integer that all JSON readers agree on.
+JUMP = 2**32
+
+
+def skip_counters_ahead(transaction: Transaction) -> None:
+    """Skip all numbers that a lost commit may have given."""
+    _advance(transaction, JUMP, JUMP)
+
+
+def advance_counters_past(transaction: Transaction, other: Transaction) -> None:
+    """Skip all numbers that this database or another one has given; unless both have one log, rename this one's."""
+    seq, claim = (other.fetch_value(name) for name in ("get_last_seq", "get_last_claim"))
+    advance_counters_beyond(transaction, seq, claim)
+    if transaction.setting("log") != other.setting("log"):
+        import uuid  # only a restore needs it
+
+        transaction.run("set_setting", {"name": "log", "value": str(uuid.uuid4())})
+
+
+def advance_counters_beyond(transaction: Transaction, seq: int, claim: int) -> None:
+    """Skip all numbers up to these and all that this database has given."""
+    _advance(transaction, _distance(transaction, "get_last_seq", seq), _distance(transaction, "get_last_claim", claim))
+
+
+def _distance(transaction: Transaction, last: str, known: int) -> int:
+    return max(0, known - int(transaction.fetch_value(last))) + JUMP
+
+
+def _advance(transaction: Transaction, seq: int, claim: int) -> None:
+    transaction.run("advance_seq", {"by": seq})
+    transaction.run("advance_claims", {"by": claim})
