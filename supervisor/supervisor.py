@@ -17,7 +17,7 @@ from ..ipc.home import Home
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock
 from ..ipc.store import open_store, refuse_older_processes
-from ..ipc.store.applied_config import apply_configuration, note_reload
+from ..ipc.store.applied_config import apply_configuration, record_reload
 from ..ipc.store.groups import Groups
 from ..ipc.store.processes import deregister_dead
 from ..ipc.store.queue import Queue
@@ -361,10 +361,10 @@ class Supervisor(Role):
             self._config, sources = self._source.read()
         except BadConfiguration as error:
             log("not_reloaded", why=error)
-            note_reload(self._database, str(error))
+            record_reload(self._database, str(error))
             return
         self._apply(sources)
-        note_reload(self._database, None)
+        record_reload(self._database, None)
         log("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
 
     def _restart(self, successor: list[str]) -> None:

@@ -52,7 +52,7 @@ EXCEPTIONS = {
     "supervisor.execution.journal Journal._append os.*": "its callers have the failpoints: journal.start, journal.end",
     "supervisor.execution.attempt CallAttempt.start send": "goes to Runner.send",
     "supervisor.execution.series CallSeries._send send": "goes to Runner.send",
-    "ipc.store.sqlite.file.group_commit GroupCommit._note os.pwrite": "saves a sync; each commit has a failpoint",
+    "ipc.store.sqlite.file.group_commit GroupCommit._set os.pwrite": "saves a sync; each commit has a failpoint",
 }
 
 

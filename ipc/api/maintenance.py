@@ -151,7 +151,7 @@ class Maintenance:
             "retries": columns["retries"],
             "afterAny": json.loads(columns["after_any"]),
         }
-        return export_format.whole(stored.task, inputs)
+        return export_format.document_of(stored.task, inputs)
 
     def _stdin_data(self, name: str | None) -> str | None:
         if name is None:

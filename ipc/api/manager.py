@@ -113,15 +113,15 @@ class BackgroundManager:
 
     def get_all_tasks(self) -> list[Task]:
         """Return all tasks, oldest first."""
-        return self._handle.queue.whole(Filter(limit=None))
+        return self._handle.queue.with_inputs(Filter(limit=None))
 
     def get_tasks_by_status(self, status: TaskStatus | str) -> list[Task]:
         """Return the tasks with a status, oldest first. Raises ValueError for an unknown status."""
-        return self._handle.queue.whole(Filter(status=TaskStatus(status), limit=None))
+        return self._handle.queue.with_inputs(Filter(status=TaskStatus(status), limit=None))
 
     def get_tasks_for_parent(self, parent_session_id: str) -> list[Task]:
         """Return the tasks of a session, oldest first."""
-        return self._handle.queue.whole(Filter(parent=parent_session_id, limit=None))
+        return self._handle.queue.with_inputs(Filter(parent=parent_session_id, limit=None))
 
     def output(self, task_id: str, stream: OutputStream = "stdout") -> str:
         """Return the output of a task's last attempt up to now. Invalid UTF-8 is replaced. Raises NotFound."""

@@ -1,4 +1,4 @@
-"""The store of tasks and events: what an engine must offer, the parts of no engine, and how a store is opened."""
+"""The store of tasks and events: the interface of an engine, what all engines share, and how a store is opened."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ if TYPE_CHECKING:
     from .interface import Store
     from .sqlite.file.salvage import Salvaged
 
-#: Seconds that a role waits for the write lock, if they are fewer than usual: an agent's client waits for its hook.
-PATIENCE = {"hook": 0.5}
+#: Seconds that a role waits for the write lock, if fewer than usual: a coding agent waits for its hooks.
+GATE_TIMEOUTS = {"hook": 0.5}
 
 
 def open_store(home: Home, config: BackgroundConfig | None, role: str) -> Store:
     """Open the store of a home for a process of a role ("command", "worker", ...), creating or migrating it if needed.
 
-    Without a configuration nothing outlives a power loss until `Store.durability` says so: for roles that read the
-    applied configuration from the store. Raises NewerSchema, OlderProcesses, Permanent, Temporary.
+    Roles that read the applied configuration from the store open it without one and set `Store.durability` later: until
+    then nothing survives a power loss. Raises NewerSchema, OlderProcesses, Permanent, Temporary.
     """
     from .sqlite.file.write_gate import WriteGate
     from .sqlite.store import SqliteStore
 
-    if role in PATIENCE:
-        WriteGate.of(home.lock("gate")).patience = PATIENCE[role]
+    if role in GATE_TIMEOUTS:
+        WriteGate.of(home.lock("gate")).timeout = GATE_TIMEOUTS[role]
     return SqliteStore(home, "normal" if config is None else config.durability)
 
 
@@ -39,11 +39,11 @@ def refuse_older_processes(home: Home) -> None:
 
 
 def back_up(store: Store, file: Path, replacing: bool) -> int:
-    """Copy the store, as it is now, into a file; return its bytes. See `sqlite.file.backup`."""
+    """Copy the store to a file; return its size in bytes. See `sqlite.file.backup`."""
     from .sqlite.file import backup
     from .sqlite.store import SqliteStore
 
-    assert isinstance(store, SqliteStore), "no other engine is backed up into a file"
+    assert isinstance(store, SqliteStore), "only SQLite is backed up to a file"
     return backup.back_up(store, file, replacing)
 
 
@@ -55,7 +55,7 @@ def restore(home: Home, file: Path, replacing: bool) -> int:
 
 
 def salvage(home: Home) -> Salvaged:
-    """Replace a damaged store with a fresh one that has all that can be read. See `sqlite.file.salvage`."""
+    """Replace a damaged store with a new one that has all readable rows. See `sqlite.file.salvage`."""
     from .sqlite.file import salvage
 
     return salvage.salvage(home)

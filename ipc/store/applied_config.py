@@ -1,4 +1,4 @@
-"""The configuration that a supervisor applied, for every process of the home to see."""
+"""The configuration that a supervisor has applied; all processes of the home read it."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .interface import Store
 
 
 class Reload(NamedTuple):
-    """A reading of the files, by its unique name, and why it changed nothing, if so."""
+    """A reload of the configuration files: its unique number, and the reason if it was not applied."""
 
     number: str | None
-    why_not: str | None
+    refusal: str | None
 
 
 def apply_configuration(store: Store, config: BackgroundConfig, sources: Sequence[Path]) -> None:
@@ -32,21 +32,21 @@ def apply_configuration(store: Store, config: BackgroundConfig, sources: Sequenc
 
 
 def applied_configuration(store: Store) -> BackgroundConfig:
-    """Return the configuration in force; the default if none was ever applied."""
+    """Return the configuration in force, or the default if none was ever applied."""
     text = store.maintenance.setting("config")
     return DEFAULT_BACKGROUND_CONFIG if text is None else BackgroundConfig.from_json(json.loads(text))
 
 
-def note_reload(store: Store, why_not: str | None) -> None:
-    """Record that the files were read again, and why they were not applied, for the process that asked for it."""
+def record_reload(store: Store, refusal: str | None) -> None:
+    """Record a reload, and the reason if it was not applied, for the process that requested it."""
     import uuid  # only a reload needs it
 
-    value = json.dumps({"number": str(uuid.uuid4()), "whyNot": why_not})
+    value = json.dumps({"number": str(uuid.uuid4()), "whyNot": refusal})
     store.maintenance.apply_settings({"reload": value}, durable=False)
 
 
 def last_reload(store: Store) -> Reload:
-    """Return the last time that the files were read again."""
+    """Return the last reload."""
     text = store.maintenance.setting("reload")
     found = {} if text is None else json.loads(text)
     return Reload(found.get("number"), found.get("whyNot"))

@@ -1,4 +1,4 @@
-"""Tasks in files: what `export` writes, what `import` reads, and the seed's background-manager.json."""
+"""Tasks in files: the format of `export` and `import`, and the seed's background-manager.json."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..validation import Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape,
 
 FORMAT, VERSION = "backburner", 1
 
-#: What is said of a task that ran when its state was written down.
+#: The error of a task that was running when it was exported.
 LOST = "It was running when its state was saved."
 
 
@@ -30,7 +30,7 @@ class Moment(Text):
         super().__init__(expected="a time in ISO 8601")
 
     def mismatch(self, value: object) -> str | None:
-        """As text, and readable."""
+        """Return what was expected if the value is not a readable time."""
         if mismatch := super().mismatch(value):
             return mismatch
         try:
@@ -47,7 +47,7 @@ class Base64(Text):
         super().__init__(expected="base64")
 
     def mismatch(self, value: object) -> str | None:
-        """As text, and decodable."""
+        """Return what was expected if the value cannot be decoded."""
         if mismatch := super().mismatch(value):
             return mismatch
         try:
@@ -57,13 +57,13 @@ class Base64(Text):
         return None
 
 
-#: Fields of a launch that a task does not show, or shows without their rules.
+#: The fields of a launch that a task does not have, or has with weaker rules.
 _LAUNCHED = (
     "model concurrencyKey description parentSessionId parentMessageId call cwd env stdin timeoutMs retries uniqueKey"
     " afterAny leaveChildren metadata"
 ).split()
 
-#: Fields whose values another program may have written in its own way.
+#: Fields with weaker rules, because another program may have written them.
 _LOOSE: dict[str, Shape[Any]] = {
     "id": Text(max_bytes=200, non_empty=True),
     "agent": Text(max_bytes=1024, non_empty=True),
@@ -81,10 +81,10 @@ _FIELDS: dict[str, Shape[Any]] = {
 }
 _REQUIRED = ("id", "agent", "status", "queuedAt")
 
-#: A task as it is saved: as it is shown, with all that it was launched with.
+#: A saved task: its fields, and those of its launch.
 SAVED_TASK = Record("SavedTask", _FIELDS, _REQUIRED)
 
-#: What the file says besides its tasks.
+#: The document: its head and its tasks.
 DOCUMENT = Record(
     "Export",
     {
@@ -100,26 +100,26 @@ DOCUMENT = Record(
 
 @dataclass(frozen=True)
 class Saved:
-    """One task to be written back: a row of tasks, its input, and what it comes after."""
+    """A saved task, checked: the columns of its two tables, and the tasks that it comes after."""
 
     row: dict[str, Any]
     input: dict[str, Any]
     stdin_data: bytes | None
     after: tuple[str, ...]
     after_any: tuple[str, ...]
-    #: What the task is called in messages about the document.
+    #: The path of the task in messages about the document.
     name: str
 
     @property
     def id(self) -> str:
-        """The task's id."""
+        """Return the task's ID."""
         return str(self.row["id"])
 
 
 def read(document: object, cwd: str) -> list[Saved]:
-    """The tasks of a document, ours or the seed's, oldest first.
+    """Return the tasks of an exported document, or of one of the seed, oldest first.
 
-    `cwd` is for tasks that do not say in which folder they run. Raises InvalidInput, naming what is wrong.
+    `cwd` is the folder of tasks that have none. Raises InvalidInput with the path of what is wrong.
     """
     tasks = document.get("tasks") if isinstance(document, Mapping) else None
     if isinstance(tasks, Mapping):
@@ -131,19 +131,19 @@ def read(document: object, cwd: str) -> list[Saved]:
 
 
 def saved(task: Task) -> Saved:
-    """A task that a program made, checked. Raises InvalidInput."""
+    """Check a task that a program made. Raises InvalidInput."""
     name = dotted("tasks", task.id)
     return _saved(SAVED_TASK.check(task.to_json(), name), name, task.cwd)
 
 
 def _saved(found: Mapping[str, Any], name: str, cwd: str) -> Saved:
     status = TaskStatus(found["status"])
-    _refuse_hollow(found, status, name)
-    given = {**found, "cwd": found.get("cwd") or cwd}
+    _refuse_without_work(found, status, name)
+    complete = {**found, "cwd": found.get("cwd") or cwd}
     data = found.get("stdinData")
     return Saved(
-        row=_row(given, status),
-        input=_input(given),
+        row=_row(complete, status),
+        input=_input(complete),
         stdin_data=None if data is None else base64.b64decode(data),
         after=tuple(found.get("after", ())),
         after_any=tuple(found.get("afterAny", ())),
@@ -151,13 +151,13 @@ def _saved(found: Mapping[str, Any], name: str, cwd: str) -> Saved:
     )
 
 
-def whole(task: Task, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A task as it is saved; `given` is what it was launched with and does not show."""
-    return {**task.to_json(), **given}
+def document_of(task: Task, more: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a task as it is saved; `more` has the fields of its launch that a task does not have."""
+    return {**task.to_json(), **more}
 
 
 def pieces(log: str, tasks: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Our document, in pieces, a task a line."""
+    """Yield the document in pieces, one line for each task."""
     head = {"format": FORMAT, "version": VERSION, "log": log, "exportedAt": clock.iso(clock.now())}
     yield json.dumps(head)[:-1] + ', "tasks": ['
     comma = "\n"
@@ -168,32 +168,31 @@ def pieces(log: str, tasks: Iterable[Mapping[str, Any]]) -> Iterator[str]:
 
 
 def seed_pieces(tasks: Iterable[Task]) -> Iterator[str]:
-    """The seed's document, in pieces: what is null is absent there."""
+    """Yield the document of the seed, which has no null values, in pieces."""
     active: dict[str, int] = {}
     comma = ""
     yield '{"tasks": {'
     for task in tasks:
         if task.status is TaskStatus.RUNNING:
             active[task.concurrency_key] = active.get(task.concurrency_key, 0) + 1
-        said = {name: value for name, value in task.to_json().items() if value is not None}
-        yield f"{comma}\n{json.dumps(task.id)}: {json.dumps(said, ensure_ascii=False)}"
+        present = {name: value for name, value in task.to_json().items() if value is not None}
+        yield f"{comma}\n{json.dumps(task.id)}: {json.dumps(present, ensure_ascii=False)}"
         comma = ","
     tail = {"activeCount": active, "lastUpdated": clock.iso(clock.now())}
     yield "\n}, " + json.dumps(tail)[1:]
 
 
 def _of_the_seed(task: object, key: object) -> object:
-    """What a task of the seed's says that is known here; its id is its key."""
+    """Return the known fields of a task of the seed, whose ID is its key."""
     if not isinstance(task, Mapping):
         return task
     known = {name: value for name, value in task.items() if name in _FIELDS}
-    if not isinstance(known.get("progress"), str | None):  # an object, in some of its relatives
+    if not isinstance(known.get("progress"), str | None):  # some programs of the same format have an object here
         known["progress"] = json.dumps(known["progress"], ensure_ascii=False, default=str)
     return {"id": key, **known}
 
 
-def _refuse_hollow(found: Mapping[str, Any], status: TaskStatus, name: str) -> None:
-    """What is to run must say what."""
+def _refuse_without_work(found: Mapping[str, Any], status: TaskStatus, name: str) -> None:
     needed = {"command": "command", "python": "call"}.get(found["agent"])
     if status is TaskStatus.PENDING and needed is not None and not found.get(needed):
         raise InvalidInput(f"{name}.{needed}: the agent {found['agent']} needs it.", field=f"{name}.{needed}")
@@ -246,12 +245,12 @@ def _kind(found: Mapping[str, Any], status: TaskStatus) -> str | None:
 
 
 def _input(found: Mapping[str, Any]) -> dict[str, Any]:
-    given = {name: value for name, value in found.items() if value not in ([], {})}
+    filled = {name: value for name, value in found.items() if value not in ([], {})}
     after = [*found.get("after", ()), *found.get("afterAny", ())]
     return {
-        **{one.column: one.column_value(given) for one in (*LAUNCH_SPECS, *TASK_SPECS) if one.table == "inputs"},
+        **{one.column: one.column_value(filled) for one in (*LAUNCH_SPECS, *TASK_SPECS) if one.table == "inputs"},
         "after": LIST.dump(list(dict.fromkeys(after))),
-        "metadata": OBJECT.dump(given.get("metadata")),
+        "metadata": OBJECT.dump(filled.get("metadata")),
         "digest": None,
         "stdin_file": None,
     }

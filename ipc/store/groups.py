@@ -1,4 +1,4 @@
-"""Limit groups: changing a limit, pausing a key, and waiting until workers hold no tasks of a group."""
+"""Change limits, pause keys, and wait until workers hold no tasks of a group."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class Groups:
         return self._store.limits.limits(self._config)
 
     def all(self) -> list[Group]:
-        """Return every group that has tasks, a limit of its own, or is paused."""
+        """Return every group that has tasks or its own limit, or is paused."""
         return self._store.limits.groups()
 
     def configure(self) -> set[int]:
-        """Apply the configured limits, and put every key's tasks into its group.
+        """Apply the configured limits and regroup all tasks.
 
-        While workers hold tasks nothing changes: return these workers, which were asked to publish them. Workers take
-        one task at a time until it is done, so the next tries come to an end.
+        If workers hold tasks, only request that they publish them, and return these workers: the caller tries again.
+        Workers take one task at a time until a try succeeds, so the tries come to an end.
         """
         holders = self._store.limits.configure(self._config)
         for owner in holders:
@@ -41,7 +41,7 @@ class Groups:
         return holders
 
     def limit(self, key: str, limit: int | None) -> str:
-        """Set a limit that outlives restarts (0: unlimited, None: as configured); return the group it is for.
+        """Set a limit that survives restarts (0: unlimited, None: as configured); return its group.
 
         Raises HeldByWorker.
         """
@@ -58,8 +58,8 @@ class Groups:
     def pause(self, key: str) -> str:
         """Stop starting tasks of a key's group; return the group.
 
-        When it returns, no task of the group starts any more. Raises HeldByWorker: the group is paused then, but a
-        task that a worker holds may still start.
+        After it has returned, no task of the group starts. If it raises HeldByWorker, the group is paused, but a task
+        that a worker holds may still start.
         """
         group, holders = self._store.limits.pause(key, True, self._config)
         self._store.home.wake("supervisor", "limits")
@@ -77,7 +77,7 @@ class Groups:
 def wait_until_published(store: Store, group: str | None) -> None:
     """Return when no worker holds a task of a group (None: of any). Raises HeldByWorker.
 
-    While tasks are ready and may be started, workers take others: pause the group first, or see `taking_one_at_a_time`.
+    Workers take further ready tasks meanwhile: pause the group first, or use `taking_one_at_a_time`.
     """
     publication = Publication(store)
     while holders := store.limits.request_held(group):
@@ -86,9 +86,9 @@ def wait_until_published(store: Store, group: str | None) -> None:
 
 @contextmanager
 def taking_one_at_a_time(store: Store) -> Iterator[None]:
-    """Keep workers from holding further tasks meanwhile.
+    """Let workers take one task at a time in the block, so that they hold no others.
 
-    If this process dies, workers take one task at a time until limits are applied again: that is only slower.
+    If this process dies, they do so until limits are applied again, which is only slower.
     """
     store.limits.set_single(True)
     try:
@@ -98,6 +98,6 @@ def taking_one_at_a_time(store: Store) -> Iterator[None]:
 
 
 def publish_all(store: Store) -> None:
-    """Return after a time at which no worker held a task. Raises HeldByWorker."""
+    """Wait until no worker holds a task; they may take others afterwards. Raises HeldByWorker."""
     with taking_one_at_a_time(store):
         wait_until_published(store, None)

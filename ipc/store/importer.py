@@ -1,4 +1,4 @@
-"""Importing saved tasks."""
+"""Import saved tasks."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from . import export_format
 from .export_format import Saved
 from .interface import Store
 
-#: Tasks that one transaction adds at most.
+#: The most tasks that one transaction adds.
 STEP = 200
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """How many tasks were added, and how many were there already."""
+    """The number of tasks that were added, and of those that existed already."""
 
     added: int
     skipped: int
 
 
 class Importer:
-    """Adds tasks that come from elsewhere than from a launch."""
+    """Adds tasks that were not launched here."""
 
     def __init__(self, store: Store, config: BackgroundConfig) -> None:
         """Write into this store."""
@@ -35,7 +35,7 @@ class Importer:
         self._config = config
 
     def load(self, document: object) -> Loaded:
-        """Add the tasks of a document whose IDs are unknown here. Raises InvalidInput."""
+        """Add the tasks of a document whose IDs are new. Raises InvalidInput."""
         tasks = export_format.read(document, str(self._home.folder.parent))
         rest = iter(tasks)
         added = 0
@@ -58,13 +58,13 @@ class Importer:
         return name
 
     def replace(self, tasks: Iterable[Task]) -> bool | None:
-        """Make these the tasks of the home. Return False while any runs, None while an end is in no batch yet.
+        """Replace all tasks of the home. Return False while one runs, None while an ended one is in no batch yet.
 
         Raises InvalidInput.
         """
-        given = {task.id: task for task in tasks}
-        saved = [export_format.saved(task) for task in given.values()]
-        done = self._store.maintenance.replace(given, saved, self._config)
+        by_id = {task.id: task for task in tasks}
+        saved = [export_format.saved(task) for task in by_id.values()]
+        done = self._store.maintenance.replace(by_id, saved, self._config)
         if done:
             self._home.wake("supervisor")
         return done

@@ -1,4 +1,4 @@
-"""What a launch means: the agent, the key, the defaults; checked before anything is written."""
+"""Check a launch, and complete it with its agent, its key and the defaults, before anything is written."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ _BEFORE_FIRST_ATTEMPT = {
 class NewTask:
     """A launch, checked and completed: the columns of its two tables, and the tasks that it comes after.
 
-    The store sets the rest when it accepts the launch: `number` is the new task's (0: there is none); `existing` is the
-    task that was there already; `blocked` says that it waits for others; `dependency_failed` that it can never run,
-    because one of those had ended badly; `group` has the state of its group.
+    The store sets the other fields when it accepts the launch. `number` is that of the new task, or 0 if an `existing`
+    one is returned. A task that waits for others is `blocked`. If one of these has already ended badly, the new task
+    cannot run: its `dependency_failed` is true. `group` is the state of its limit group.
     """
 
     row: dict[str, Any]
@@ -57,7 +57,7 @@ class NewTask:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """Return the columns of the task as it was accepted, and how its group was."""
+        """Return the columns of the accepted task, with the state of its group."""
         return {**_BEFORE_FIRST_ATTEMPT, **self.row, **self.input, **self.group, "blocked": self.blocked}
 
     @property
@@ -65,8 +65,8 @@ class NewTask:
         """Return True if the supervisor has to be notified of the task.
 
         A full group needs no notification: the worker that settles a task there claims the next one or reports that it
-        is idle, and the supervisor sees every worker that dies, every raised limit and every resumed key. Only the time
-        at which a task becomes due is not noticed by any of them.
+        is idle, and the supervisor notices dead workers, raised limits and resumed keys. Only a time at which the task
+        becomes due would go unnoticed.
         """
         return self.may_start or self.row["due_at"] is not None
 
@@ -81,17 +81,17 @@ class NewTask:
         if wanted.cwd is not None and not os.path.isdir(wanted.cwd):
             raise InvalidInput(f"{where}cwd: there is no folder {wanted.cwd}.", field="cwd")
         task = _task_row(wanted, agent_of(wanted, config, where), config)
-        given = _input_row(wanted, wanted.cwd or os.getcwd())
-        if _may_be_too_large(wanted, task, given):
+        input = _input_row(wanted, wanted.cwd or os.getcwd())
+        if _may_be_too_large(wanted, task, input):
             _refuse_too_large(wanted, where)
-        return cls(task, given, wanted.after, wanted.after_any)
+        return cls(task, input, wanted.after, wanted.after_any)
 
     def copy_stdin(self, home: Home) -> None:
-        """Copy the file for stdin into the home, as it is now. Raises InvalidInput, Temporary."""
+        """Copy the file for stdin into the home. Raises InvalidInput, Temporary."""
         source = self.input["stdin_file"]
         if source is None:
             return
-        import shutil  # only a launch with a file pays for it
+        import shutil  # only a launch with a file needs it
 
         self.input["stdin_file"] = os.urandom(16).hex()
         try:
@@ -103,7 +103,7 @@ class NewTask:
             raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
 
     def sync_stdin(self, home: Home) -> None:
-        """Have the copy outlive a power loss, as the task does that will read it. Raises Temporary."""
+        """Sync the copy, so that it is as durable as its task. Raises Temporary."""
         if self.input["stdin_file"] is None:
             return
         try:
@@ -113,17 +113,17 @@ class NewTask:
 
 
 def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: str = "") -> LaunchInput:
-    """A launch that goes on in the session of an ended task: what it does not say is as it was there.
+    """Return a launch that continues the session of an ended task, completed with fields of that task.
 
-    Raises InvalidInput, UnknownAgent, and MoveNotAllowed where that session cannot be gone on in.
+    Raises InvalidInput, UnknownAgent, and MoveNotAllowed if that session cannot be continued.
     """
     _refuse_other_work(wanted, task, where)
     if not task.status.ended:
         raise MoveNotAllowed(f"Task {task.id} has not ended ({task.status}): its session is in use.")
     if not config.agent(task.agent).resume:
-        raise MoveNotAllowed(f"The agent {task.agent} cannot go on in a session: it has no `resume` in its settings.")
+        raise MoveNotAllowed(f"The agent {task.agent} cannot continue a session: its settings have no `resume`.")
     if task.session_id is None:
-        raise MoveNotAllowed(f"Task {task.id} has no session to go on in: {task.agent} did not tell one.")
+        raise MoveNotAllowed(f"Task {task.id} has no session to continue: {task.agent} reported none.")
     same_key = wanted.concurrency_key is None and wanted.model is None
     return replace(
         wanted,
@@ -137,20 +137,20 @@ def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: 
 
 def _refuse_other_work(wanted: LaunchInput, task: Task, where: str) -> None:
     if wanted.prompt is None or wanted.command is not None or wanted.call is not None:
-        raise InvalidInput(f"{where}prompt: what goes on in a session is a prompt.", field="prompt")
+        raise InvalidInput(f"{where}prompt: a session is continued by a prompt.", field="prompt")
     if wanted.agent not in (None, task.agent):
-        raise InvalidInput(f"{where}agent: {wanted.agent} cannot go on in a session of {task.agent}.", field="agent")
+        raise InvalidInput(f"{where}agent: {wanted.agent} cannot continue a session of {task.agent}.", field="agent")
 
 
 def _no_room(copy: Path, error: OSError) -> Temporary:
-    """What to say of a copy that did not fit; what there is of it takes no room any more."""
+    """Delete an incomplete copy, to free its room, and return the error to raise."""
     with failpoint("launch.stdin.unlink"):
         copy.unlink(missing_ok=True)
     return Temporary(f"The copy of stdinFile does not fit into {copy.parent}: {error.strerror}.")
 
 
 def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> str:
-    """The agent that a launch means. Raises UnknownAgent, InvalidInput."""
+    """Return the agent of a launch. Raises UnknownAgent, InvalidInput."""
     _refuse_mixtures(wanted, where)
     if wanted.agent is None:
         return _implied_agent(wanted, config, where)
@@ -204,9 +204,9 @@ def _default_timeout(agent: str, config: BackgroundConfig) -> int:
     return round((config.agent(agent).timeout_s or config.task_timeout_s) * 1000)
 
 
-def _may_be_too_large(wanted: LaunchInput, task: dict[str, Any], given: dict[str, Any]) -> bool:
+def _may_be_too_large(wanted: LaunchInput, task: dict[str, Any], input: dict[str, Any]) -> bool:
     """Return False if the input is far below the limit: a character takes at most 6 bytes of JSON."""
-    texts = [value for value in (wanted.cwd, *task.values(), *given.values()) if isinstance(value, str)]
+    texts = [value for value in (wanted.cwd, *task.values(), *input.values()) if isinstance(value, str)]
     return sum(map(len, texts)) > INPUT_LIMIT // 8
 
 
@@ -253,9 +253,8 @@ def _times(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[st
     }
 
 
-def _earliest(*moments: float | None) -> int | None:
-    given = [round(moment) for moment in moments if moment is not None]
-    return min(given) if given else None
+def _earliest(*times: float | None) -> int | None:
+    return min((round(time) for time in times if time is not None), default=None)
 
 
 def _input_row(wanted: LaunchInput, cwd: str) -> dict[str, Any]:
@@ -267,9 +266,9 @@ def _input_row(wanted: LaunchInput, cwd: str) -> dict[str, Any]:
     }
 
 
-def _digest(said: dict[str, Any]) -> str:
-    """What was asked for, wherever it was asked: a shell's folder and variables are not part of the question."""
-    import hashlib  # only launches that choose their id pay for it
+def _digest(document: dict[str, Any]) -> str:
+    """Return the digest of an input without the caller's folder and environment, which may differ in a second try."""
+    import hashlib  # only a launch that chooses its ID needs it
 
-    asked = {name: value for name, value in said.items() if name not in ("cwd", "env")}
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    counted = {name: value for name, value in document.items() if name not in ("cwd", "env")}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()

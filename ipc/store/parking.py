@@ -1,8 +1,8 @@
 """Parked workers: each waits in its slot for a launch that claims a task for it, without the supervisor.
 
-A row of `parked` says that a worker waits. The transaction that deletes the row decides what comes next: a launch makes
-its task the running one of the slot, the supervisor or the worker takes the slot back. After its commit a launch sends
-the task to the worker; a worker that does not receive it finds its running task in the database.
+The store records each parked worker. The transaction that deletes the record may use the slot: that of a launch makes
+its task the running one of the slot, and that of the supervisor or the worker takes the slot back. After its commit a
+launch sends the task to the worker. A worker that does not receive it finds its running task in the store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..home import Home
 from ..model.claim import ReadyTask, Slot, Taken
 from .values import Assignment
 
-#: Bytes of a message beyond which the worker is only woken; half of what a pipe takes without blocking.
+#: A message of this many bytes or more only wakes the worker. A pipe takes twice as many without blocking.
 MESSAGE_LIMIT = 32 * 1024
 
 
@@ -24,7 +24,7 @@ def pipe_of(owner: int) -> str:
 
 
 def send(home: Home, assignment: Assignment) -> bool:
-    """Send a task to the worker that it was claimed for; return False if the worker does not listen."""
+    """Send a task to the worker for which it was claimed; return False if the worker has no open pipe."""
     taken = assignment.taken
     body = json.dumps([taken.claim, taken.slot.group, taken.slot.number, taken.started_at, taken.task])
     line = f"{crc32(body.encode())} {body}"
@@ -32,7 +32,7 @@ def send(home: Home, assignment: Assignment) -> bool:
 
 
 def received(line: bytes) -> Taken | None:
-    """Return the task of a message; None for one that is damaged, or that only wakes the worker."""
+    """Return the task in a message; None if the message is damaged or only wakes the worker."""
     checksum, _, body = line.partition(b" ")
     if not body or not checksum.isdigit() or int(checksum) != crc32(body):
         return None

@@ -1,4 +1,4 @@
-"""The processes of this program: waking one, and deleting the dead."""
+"""Wake a registered process, and deregister dead ones."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ ROLES = ("supervisor", "flusher", "worker")
 
 
 def wake_process(store: Store, number: int) -> bool:
-    """Have a registered process look at the store again (SIGUSR1); return True if it lives."""
+    """Send SIGUSR1 to a registered process, which then reads the store; return True if it is alive."""
     process = store.hosts.process(number)
     return process is not None and process.identity.signal(signal.SIGUSR1)
 
 
 def deregister_dead(store: Store) -> None:
-    """Delete the dead processes to which no running or held task refers any more."""
+    """Deregister the dead processes that own no running or held task."""
     owners = {running.owner.number for running in store.hosts.running() if running.owner}
     owners |= {holder.process.number for holder in store.hosts.holders()}
     for role in ROLES:

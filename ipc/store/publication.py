@@ -1,8 +1,8 @@
-"""Waiting until workers publish the tasks that they hold.
+"""Wait until workers publish the tasks that they hold.
 
-A held task belongs to its worker: another process that wants to change it marks it as requested, wakes the worker
-(SIGUSR1) and tries again. The worker publishes within a millisecond or so: what ran is settled, what runs is running in
-the database, the rest goes back to the queue. The supervisor kills a worker that does not answer.
+A held task belongs to its worker. Another process that wants to change it marks it as requested, wakes the worker
+(SIGUSR1) and tries again. The worker publishes within about a millisecond: it settles the tasks that have ended, starts
+the current one in the store, and returns the others to the queue. The supervisor kills a worker that does not respond.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from ..machine.presence import Presence
 from .interface import Store
 from .processes import wake_process
 
-#: Seconds between the first two tries, and the most between any two.
+#: Seconds between the first two tries, and at most between any two.
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
 
-#: Seconds after which the supervisor is woken: it has to see that a worker does not answer.
+#: Seconds after which the supervisor is woken to check the worker.
 ESCALATE_AFTER = 0.2
 
-#: Seconds after which a process gives up: more than the supervisor's patience with its default settings.
+#: Seconds after which a process gives up. With default settings the supervisor kills the worker before.
 TIMEOUT = 15.0
 
 
 class Publication:
-    """One process's wait until workers have published what they hold."""
+    """The wait of one process until workers have published their held tasks."""
 
     def __init__(self, store: Store, timeout: float = TIMEOUT) -> None:
         """Wait at most `timeout` seconds; with 0, only wake the workers."""
@@ -37,9 +37,10 @@ class Publication:
         self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
 
     def wait_for(self, owners: Collection[int]) -> None:
-        """Wake the workers, then wait a little before the next try.
+        """Wake the workers, then wait for the next try.
 
-        Raises HeldByWorker when the time is up, or when a worker is dead and no supervisor lives to rescue its tasks.
+        Raises HeldByWorker after the timeout, or if a worker is dead and no supervisor runs that would rescue its
+        tasks.
         """
         alive = [wake_process(self._store, owner) for owner in owners]
         waited = clock.monotonic() - self._began

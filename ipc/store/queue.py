@@ -1,4 +1,4 @@
-"""The task queue. Every public method that changes a task is one transaction of the store."""
+"""The task queue. Each change of a task is one transaction of the store."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:  # a launch needs none of them
     from ..model.claim import Advance, Claimed, Rescued, Settlement, Slot, Step, Taken
     from .values import Running
 
-#: Tasks that are cancelled in one transaction at most.
+#: The most tasks that one transaction cancels.
 CANCELS = 100
 
-#: Bytes of a hint: far below what a pipe takes in one piece.
+#: Bytes of a hint. A pipe takes far more at once.
 HINT_LIMIT = 400
 
 
 class Launched(NamedTuple):
-    """An accepted task, or the one that was there already."""
+    """An accepted task, or the existing one that is returned instead."""
 
     id: str
     existing: bool
@@ -44,7 +44,7 @@ class Queue(Tasks):
     def __init__(self, store: Store, config: BackgroundConfig) -> None:
         """Work on this store, with the defaults, agents and caps of `config`."""
         super().__init__(store, config)
-        #: Seconds to wait for a worker that holds a task; a process that serves others sets 0.
+        #: Seconds to wait for a worker that holds a task. A process that serves others sets 0.
         self.publication_timeout = TIMEOUT
 
     # launching
@@ -61,10 +61,10 @@ class Queue(Tasks):
         return [Launched(task.id, task.existing is not None) for task in self.accept(wanted)]
 
     def launched_tasks(self, accepted: Sequence[NewTask]) -> list[Task]:
-        """Return the tasks that `accept` has accepted; one that was there already is read again."""
+        """Return the tasks that `accept` has accepted. One that existed already is read again."""
         new = {task.id: task.columns for task in accepted if not (task.existing or task.dependency_failed)}
         found = [Task.of_columns(columns, waiting_for(columns)) for columns in new.values()]
-        tasks = {task.id: task for task in self._seen(found)}
+        tasks = {task.id: task for task in self._with_waiting_for(found)}
         return [tasks.get(task.id) or self.get(task.id) for task in accepted]
 
     def accept(self, wanted: Sequence[LaunchInput]) -> list[NewTask]:
@@ -93,7 +93,7 @@ class Queue(Tasks):
 
         try:
             alive = wake_process(self.store, assignment.owner)
-        except Temporary:  # the task is accepted whether or not its worker can be looked up now
+        except Temporary:  # the task is accepted even if its worker cannot be looked up now
             alive = False
         if not alive:
             self.home.wake("supervisor")
@@ -117,7 +117,7 @@ class Queue(Tasks):
         return new
 
     def _with_applied_agents(self) -> BackgroundConfig:
-        """Return this process's configuration with the agents that the supervisor has besides."""
+        """Return this process's configuration with the further agents of the supervisor."""
         applied = applied_configuration(self.store)
         default = self.config.default_agent or applied.default_agent
         return replace(self.config, agents={**applied.agents, **self.config.agents}, default_agent=default)
@@ -127,7 +127,7 @@ class Queue(Tasks):
     def claim(self, slot: Slot, owner: int | None) -> Claimed | None:
         """Claim the next task of the slot's group; return None if there is none, or the slot may not be used.
 
-        An owner of None claims external work, a worker all other.
+        An owner of None claims external tasks only, a worker all others.
         """
         taken = self.take(slot, owner, 1)
         return taken[0].claimed() if taken else None
@@ -140,7 +140,7 @@ class Queue(Tasks):
         return taken
 
     def advance(self, step: Step) -> Advance:
-        """Publish what a worker's tasks have come to, and take more, or park the worker; one transaction."""
+        """Publish the states of a worker's tasks, and take more, or park the worker."""
         advance = self.store.queue.advance(step)
         if step.ended or step.current or advance.taken:
             self.home.wake("flusher")
@@ -149,7 +149,7 @@ class Queue(Tasks):
         return advance
 
     def settle(self, settlement: Settlement) -> str | None:
-        """End an attempt; return its task's status, or None if its claim is no longer in force: nothing changed."""
+        """End an attempt; return the status of its task, or None if the claim is no longer in force."""
         status, frees_others = self.store.queue.settle(settlement)
         self.home.wake("flusher")
         if frees_others:
@@ -157,9 +157,9 @@ class Queue(Tasks):
         return status
 
     def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
-        """Settle what a dead worker had taken, in order, in one transaction; return the statuses.
+        """Settle the tasks of a dead worker, in order; return their statuses.
 
-        A task whose claim is no longer in force stays unchanged: its status is None.
+        A task whose claim is no longer in force is not changed; its status is None.
         """
         statuses = self.store.queue.rescue(attempts)
         self.home.wake("flusher")
@@ -182,33 +182,33 @@ class Queue(Tasks):
         return self._state(id).progress
 
     def record_stale(self, number: int, claim: int, idle_ms: int) -> None:
-        """Record, once per attempt, that it gave no sign of life for so long."""
+        """Record, once per attempt, that it has given no sign of life for `idle_ms` milliseconds."""
         self.store.queue.record_stale(number, claim, idle_ms)
         self.home.wake("flusher")
 
     def record_progress(self, number: int, claim: int, text: str) -> None:
-        """Record the progress of a running attempt, as its worker reads it from the output."""
+        """Record the progress of a running attempt that its worker has read from the output."""
         self.store.queue.record_progress(number, claim, text)
         self.home.wake("flusher")
 
     def interrupt(self, running: Running, requeue: bool) -> bool:
-        """Have a running attempt ended because the supervisor shuts down; requeue it if it may run again."""
+        """Record the verdict on a running attempt that the shutdown ends; requeue the task if it may run again."""
         again = requeue or running.attempt < running.max_attempts
         status = TaskStatus.PENDING if again else TaskStatus.ERROR
         verdict = Verdict(status, "It was interrupted: the supervisor went down.", "interrupted")
         return self.record_verdict(running.number, running.claim, verdict)
 
-    # verdicts from outside
+    # verdicts of users
 
     def cancel(self, id: str) -> Task:
-        """Cancel a task: at once if it is pending, else by a verdict that its worker carries out.
+        """Cancel a pending task at once, a running one by a verdict that its worker carries out.
 
         Raises NotFound, MoveNotAllowed if it has ended, HeldByWorker.
         """
         return self._change(id, lambda: self.store.queue.cancel(id))
 
     def cancel_all(self, ids: Sequence[str]) -> list[str]:
-        """Cancel those of some tasks that have not ended, many in one transaction; return their IDs.
+        """Cancel those of the tasks that have not ended, many in one transaction; return their IDs.
 
         Raises Temporary, HeldByWorker.
         """
@@ -245,7 +245,7 @@ class Queue(Tasks):
         return self.get(id)
 
     def _change(self, id: str, change: Callable[[], Change]) -> Task:
-        """Change a task once no worker holds it; return the task as it is now."""
+        """Change a task once no worker holds it; return the changed task."""
         owner = self._published(change).owner
         self._notify(set() if owner is None else {owner})
         return self.get(id)
@@ -276,13 +276,13 @@ class Queue(Tasks):
     # time and dependencies
 
     def promote(self, limit: int = 200) -> set[str]:
-        """Make ready what waits no longer, end what waited too long; return the groups that are concerned."""
+        """Make tasks ready whose wait is over, and end those that waited too long; return their groups."""
         groups = self.store.queue.promote(limit)
         self.home.wake("flusher")
         return groups
 
 
 def _hint(groups: set[str]) -> str:
-    """Return the groups in which something is new, if they fit in a short line; else "", which means all groups."""
+    """Return a line with the groups of new tasks; "", which means all groups, if the line is too long."""
     line = json.dumps(sorted(groups))
     return line if len(line) < HINT_LIMIT else ""

@@ -1,4 +1,4 @@
-"""Retention: deletes old events and tasks in small steps, so that no writer waits long for the write lock."""
+"""Delete old events and tasks in small steps, so that no writer waits long for the write lock."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..failpoints import failpoint
 from .interface import Store
 from .values import FileUser, OldEvent
 
-#: Rows that one transaction deletes at most.
+#: The most rows that one transaction deletes.
 STEP = 200
-#: Rows that are read in one go.
-LOOK = 2000
+#: The most rows that are read at once.
+READ_SIZE = 2000
 #: Unacknowledged events are kept this many times longer (at least a day).
 UNACKNOWLEDGED_FACTOR = 10
 #: Milliseconds in a day, and the age from which a file that belongs to no task is deleted.
@@ -29,7 +29,7 @@ STREAMS = ("stdout", "stderr")
 
 @dataclass
 class Pruned:
-    """How much was deleted."""
+    """The numbers of deleted tasks, events and files."""
 
     tasks: int = 0
     events: int = 0
@@ -40,29 +40,30 @@ class Pruned:
 class Walk:
     """A walk over the event log.
 
-    Of each session only the beginning is deleted, so that what is left of its events has no holes.
+    Only the first events of each session are deleted, so that the remaining ones have no gaps. `kept` are the sessions
+    with an event that may not be deleted.
     """
 
     after: int = 0
-    over: bool = False
-    held: set[str | None] = field(default_factory=set)
+    finished: bool = False
+    kept: set[str | None] = field(default_factory=set)
 
     def take(self, events: Sequence[OldEvent], before: int) -> list[OldEvent]:
         """Return those of the next events that may be deleted."""
         young = next((place for place, event in enumerate(events) if event.at >= before), None)
-        self.over = young is not None or len(events) < STEP
+        self.finished = young is not None or len(events) < STEP
         found = events[:young]
         self.after = found[-1].seq if found else self.after
-        return [event for event in found if self._may_go(event)]
+        return [event for event in found if self._is_deletable(event)]
 
-    def _may_go(self, event: OldEvent) -> bool:
+    def _is_deletable(self, event: OldEvent) -> bool:
         if not event.deletable:
-            self.held.add(event.parent)
-        return event.parent not in self.held
+            self.kept.add(event.parent)
+        return event.parent not in self.kept
 
 
 class Retention:
-    """One round over everything that grows: events, tasks, what belongs to them, and files."""
+    """One round of deletions: events, tasks with their rows, names that are not used, and files."""
 
     def __init__(self, store: Store, config: BackgroundConfig, now: int) -> None:
         """Delete what `retention_days` of `config` does not cover at `now` (milliseconds since 1970)."""
@@ -75,14 +76,14 @@ class Retention:
         self._ancient = round(now - max(DAY, UNACKNOWLEDGED_FACTOR * kept))
 
     def steps(self) -> Iterator[None]:
-        """Do the round, a small step for each item. It may be left at any time: the next round continues."""
+        """Do the round, one small step per item. A round may be abandoned: the next one continues."""
         for part in (self._events, self._tasks, self._names, self._parents, self._orphans):
             yield from part()
 
     def _events(self) -> Iterator[None]:
-        """Delete events that are old enough, and with each batch the tasks that it reports."""
+        """Delete events that are old enough, and with each batch its tasks."""
         walk = Walk()
-        while not walk.over:
+        while not walk.finished:
             events = self._store.old_events(walk.after, self._ancient, STEP)
             for part in _portions(walk.take(events, self._before)):
                 self._delete_events(part)
@@ -105,7 +106,7 @@ class Retention:
             yield
 
     def _clean_up(self, tasks: Sequence[FileUser]) -> None:
-        """Count deleted tasks and unlink their files; `_orphans` finds what a crash leaves behind."""
+        """Count deleted tasks and unlink their files; `_orphans` finds those that a crash leaves behind."""
         self.done.tasks += len(tasks)
         for task in tasks:
             self._unlink(self._files(task))
@@ -122,7 +123,7 @@ class Retention:
         yield from _repeat(self._store.delete_idle_keys)
 
     def _parents(self) -> Iterator[None]:
-        """Delete the cursors of sessions of which nothing else is left, and clients of long ago."""
+        """Delete the cursors of sessions that have nothing else, and old clients."""
         after = ""
         while parents := self._store.idle_parents(after, STEP):
             after = parents[-1]
@@ -132,10 +133,10 @@ class Retention:
         yield
 
     def _orphans(self) -> Iterator[None]:
-        """Unlink files that belong to no task: of attempts before the last, of launches cut short."""
+        """Unlink files of earlier attempts and of interrupted launches, which belong to no task."""
         orphans = Orphans(self._home.folder, self._now - ORPHAN_AGE)
         before = 2**62
-        while orphans and (tasks := self._store.file_users(before, LOOK)):
+        while orphans and (tasks := self._store.file_users(before, READ_SIZE)):
             before = tasks[-1].number
             orphans.spare(tasks)
             yield
@@ -146,16 +147,16 @@ class Retention:
             try:
                 with failpoint("prune.unlink"):
                     path.unlink()
-            except FileNotFoundError:  # its output is in the database, or there was none
+            except FileNotFoundError:  # the output is in the database, or there was none
                 continue
             self.done.files += 1
 
 
 class Orphans:
-    """Old files in the home that belong to no task, as far as it was looked."""
+    """Old files in the home that belong to none of the tasks that were read so far."""
 
     def __init__(self, folder: Path, before: int) -> None:
-        """List the outputs and the copied inputs that were last changed before a time."""
+        """List the files of outputs and inputs that were last changed before a time."""
         self._files = dict(_old_files(folder, before))
 
     def __bool__(self) -> bool:
@@ -176,7 +177,7 @@ def _repeat(delete: Callable[[int], int]) -> Iterator[None]:
 
 
 def _portions(events: Sequence[OldEvent]) -> Iterator[list[OldEvent]]:
-    """Split events so that each part, and the tasks that its batches report, are `STEP` rows or one event."""
+    """Split events so that each part, with the tasks of its batches, has up to `STEP` rows, or one event."""
     part: list[OldEvent] = []
     room = STEP
     for event in events:
@@ -198,7 +199,7 @@ def _old_files(folder: Path, before: int) -> Iterator[tuple[Path, str]]:
 
 
 def _changed(path: Path) -> float:
-    """Return when a file was last changed, in milliseconds since 1970; a file that is gone was changed just now."""
+    """Return when a file was last changed, in milliseconds since 1970; infinity if it does not exist."""
     try:
         return path.stat().st_mtime * 1000
     except FileNotFoundError:  # its task has just been settled

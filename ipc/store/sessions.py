@@ -1,8 +1,8 @@
-"""A session takes over what another one waits for: its tasks, and the batches that it has not read.
+"""Adopt sessions: a session takes over the tasks and the unread batches of another one.
 
-A client may continue under another ID: `/clear` makes a new one, and a conversation that is resumed or forked has
-another ID than the one its servers were started with. So each process of a client is recorded with the session it was
-last seen with. When it is seen with another one, that one adopts the former.
+A client may continue under another session ID: `/clear` creates a new one, and a conversation that is resumed or forked
+has another ID than the one its servers were started with. So the last session of each client's process is recorded.
+When the process is seen in another session, that one adopts the last.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from .interface import Store
     from .values import Adopted
 
-#: Follows the name of a client's process where its server is meant: only a hook can correct what the server assumes.
+#: The end of the name under which the server of a client's process is recorded. Only a hook knows its true session.
 SERVER = " server"
 
 _NAME = Text(max_bytes=1024, non_empty=True)
 
 
 def adopt(store: Store, parent: str, successor: str) -> Adopted:
-    """Give `successor` all notifications that `parent` has not received, and those of its tasks still to come.
+    """Make `successor` receive the unread notifications of `parent`, and those of its unfinished tasks.
 
-    Batches that a consumer of `parent` has not acknowledged are delivered to `successor` under new numbers, so that no
-    reader has passed them. What a consumer had acknowledged for `parent` is acknowledged for `successor`, unless
-    something else is unread there. Later launches for `parent` belong to `successor`, until `parent` adopts.
-    Raises InvalidInput, Temporary.
+    Batches that a consumer of `parent` has not acknowledged are delivered to `successor` under new numbers, which no
+    reader has passed yet. A batch that the consumer had acknowledged for `parent` is acknowledged for `successor` too,
+    if the consumer has no other unread event there. Later launches for `parent` belong to `successor` until `parent`
+    adopts a session. Raises InvalidInput, Temporary.
     """
     _validate(parent, successor)
     adopted = store.sessions.adopt(parent, successor, applied_configuration(store).notification_max_batch)
@@ -40,9 +40,9 @@ def adopt(store: Store, parent: str, successor: str) -> Adopted:
 
 
 def session_switched(store: Store, process: Identity, session: str, successor: str) -> None:
-    """Record that a client's process continues in a session, which adopts those that the process was in before.
+    """Record that a client's process continues in a session, which adopts the former sessions of the process.
 
-    A session that another living process is in is not adopted. Raises InvalidInput, Temporary.
+    A session in which another living process was last seen is not adopted. Raises InvalidInput, Temporary.
     """
     for former in {one for one in store.sessions.of_process(process) if one not in (None, session)}:
         assert former is not None, "None was left out"
@@ -52,10 +52,9 @@ def session_switched(store: Store, process: Identity, session: str, successor: s
 
 
 def session_seen(store: Store, process: Identity, session: str, successor: str) -> None:
-    """Record that a client's process is in a session, which succeeds itself from now on.
+    """Record that a client's process is in a session, and clear the session's successor.
 
-    A session that had adopted it (`successor`) is adopted, unless another living process is in that one. Raises
-    InvalidInput, Temporary.
+    A successor is adopted, unless another living process was last seen in it. Raises InvalidInput, Temporary.
     """
     if successor != session and not _is_held(store, successor, process):
         adopt(store, successor, session)
@@ -63,7 +62,7 @@ def session_seen(store: Store, process: Identity, session: str, successor: str) 
 
 
 def _is_held(store: Store, session: str, process: Identity) -> bool:
-    """Return True if another living process than this one was last seen with a session."""
+    """Return True if another living process was last seen in a session."""
     from ..machine.identity import Identity
 
     names = store.sessions.clients_of(session)

@@ -15,12 +15,12 @@ from .values import Group, Process, Running
 
 Document = dict[str, Any]
 
-#: The processes of a home of which there is one each: their names in the document, and their locks.
+#: The roles with one process each: their names in the document, and their locks.
 ROLES = {"supervisor": "supervisor", "flusher": "flusher", "forkServer": "forkserver"}
 
 
 def status(store: Store) -> Document:
-    """Return the status of a home, in the shape of `status --json`."""
+    """Return the status of a home, as `status --json` prints it."""
     events = store.events
     return blank(store.home) | {
         **_roles(store),

@@ -1,4 +1,4 @@
-"""Tasks, to read: with what they wait for, and with their output."""
+"""Read tasks, what they wait for, and their output."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Stream = Literal["stdout", "stderr"]
 
 #: More than any task number.
 NEWEST = 2**62
-#: Tasks that one transaction reads at most: a reader keeps the write-ahead log from being reused.
+#: The most tasks that one transaction reads: a long read keeps the write-ahead log from being reused.
 CHUNK = 1000
 #: Up to this many tasks are read one by one. For more, the unfinished ones are listed first.
 FEW = 16
-#: Seconds for which a supervisor that was found running is not looked up again.
+#: Seconds during which a running supervisor is not looked up again.
 SUPERVISED_FOR = 0.05
 
-#: What a pending task may wait for that counts only while a supervisor is running.
+#: The values of `waiting_for` that become "supervisor" if none is running.
 _OF_SUPERVISOR = (None, "slot", "cap")
 
 
@@ -39,7 +39,7 @@ class Page(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A piece of a task's output; `offset` is where the next piece starts, `eof` whether no more can come."""
+    """A piece of a task's output; `offset` is where the next piece starts, `eof` that there is no more."""
 
     data: bytes
     offset: int
@@ -51,7 +51,7 @@ Found = list[Task]
 
 
 class Tasks:
-    """The tasks of a home, to read."""
+    """The tasks of a home, for reading."""
 
     def __init__(self, store: Store, config: BackgroundConfig) -> None:
         """Read from this store."""
@@ -62,11 +62,11 @@ class Tasks:
         self._supervised_until = 0.0
 
     def get(self, id: str) -> Task:
-        """Return a task, whole. Raises NotFound."""
+        """Return a task with all its fields. Raises NotFound."""
         task = self.store.tasks.get(id)
         if task is None:
             raise self._no_task(id)
-        return self._seen([task])[0]
+        return self._with_waiting_for([task])[0]
 
     def existing(self, ids: Iterable[str]) -> Found:
         """Return the tasks of these IDs, whole, without those that do not exist."""
@@ -90,21 +90,21 @@ class Tasks:
         while True:
             limit = min(left, CHUNK)
             found, before, is_cut = self.store.tasks.page(which, before, limit)
-            tasks += self._seen(found)
+            tasks += self._with_waiting_for(found)
             left -= len(found)
             if len(found) < limit and not is_cut:
                 return Page(tasks, None)
             if left <= 0 or is_cut:
                 return Page(tasks, str(before))
 
-    def whole(self, which: Filter) -> Found:
+    def with_inputs(self, which: Filter) -> Found:
         """Return the tasks of a list, oldest first, with their inputs."""
         tasks = self.list(which).tasks[::-1]
         chunks = (tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK))
         return [task for chunk in chunks for task in self.store.tasks.with_inputs(chunk)]
 
     def find(self, prefix: str) -> str:
-        """Return the ID that a prefix (with or without `bg-`) means; `-` means the task that was launched last.
+        """Return the ID of the only task with a prefix (with or without `bg-`); `-` means the last task.
 
         Raises NotFound, Ambiguous.
         """
@@ -118,23 +118,23 @@ class Tasks:
     def output(self, id: str, stream: Stream, offset: int, limit: int, claim: int | None = None) -> Output:
         """Return at most `limit` bytes of one stream of a task's last attempt, from byte `offset`. Raises NotFound.
 
-        With a claim, the output of the attempt of that claim.
+        With a claim, read the output of that attempt.
         """
         state = self._state(id)
         wanted = claim or state.claim
         if wanted is None:
             return Output(b"", offset, state.status.ended)
-        over = state.status is not TaskStatus.RUNNING or state.claim != wanted
+        ended = state.status is not TaskStatus.RUNNING or state.claim != wanted
         found = self._piece(wanted, stream, offset, limit) or self._piece(wanted, stream, offset, limit)
         data, end, size = found or (b"", offset, 0)
-        return Output(data, end, over and end >= size)
+        return Output(data, end, ended and end >= size)
 
     def claim_of(self, id: str) -> int | None:
-        """Return the claim of a task's last attempt, by which its output is known; None before it. Raises NotFound."""
+        """Return the claim of a task's last attempt, or None before the first. Raises NotFound."""
         return self._state(id).claim
 
     def _piece(self, claim: int, stream: Stream, offset: int, limit: int) -> tuple[bytes, int, int] | None:
-        """Return a piece of an output, its end and the whole size; None if the output has just moved to the store."""
+        """Return a piece of an output, its end and the total size; None if the output has just moved to the store."""
         found = self.store.tasks.output(claim, stream, offset, limit)
         if found is not None:
             data, size = found
@@ -145,9 +145,9 @@ class Tasks:
             return None
 
     def refuse_self_deadlock(self, ids: Ids) -> None:
-        """Refuse to wait, from within a task, for one that waits for the only slot of its group: that task has it.
+        """Raise MoveNotAllowed if the task that runs this process would wait for tasks that need its only slot.
 
-        Raises MoveNotAllowed. Longer rings are not found.
+        Deadlocks of more than two tasks are not detected.
         """
         mine = os.environ.get("BACKBURNER_TASK_ID")
         if mine is None:
@@ -159,7 +159,7 @@ class Tasks:
             )
 
     def still_unfinished(self, ids: Sequence[str]) -> Ids:
-        """Return those of some tasks that have not ended. Raises NotFound."""
+        """Return those of the tasks that have not ended. Raises NotFound."""
         return self.store.tasks.unfinished_of(ids)
 
     def unfinished(self, parent: str | None = None) -> Ids:
@@ -175,15 +175,15 @@ class Tasks:
     def _no_task(self, id: str) -> NotFound:
         return NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
 
-    def _seen(self, tasks: Sequence[Task]) -> Found:
-        """Return tasks with what they wait for: without a supervisor, ready ones wait for it."""
+    def _with_waiting_for(self, tasks: Sequence[Task]) -> Found:
+        """Return tasks with `waiting_for`: without a supervisor, ready ones wait for it."""
         waits = any(_waits_for_supervisor(task) for task in tasks)
         if not waits or self._is_supervised():
             return [*tasks]
         return [replace(task, waiting_for="supervisor") if _waits_for_supervisor(task) else task for task in tasks]
 
     def _is_supervised(self) -> bool:
-        """Return True if a supervisor is running, or was within `SUPERVISED_FOR`. One that starts is seen at once."""
+        """Return True if a supervisor is running, or was during the last `SUPERVISED_FOR` seconds."""
         now = clock.monotonic()
         if now >= self._supervised_until and self._presence.is_held("supervisor"):
             self._supervised_until = now + SUPERVISED_FOR
@@ -191,7 +191,7 @@ class Tasks:
 
 
 def waiting_for(columns: Mapping[str, Any]) -> str | None:
-    """Return what a pending task waits for, as if a supervisor were running."""
+    """Return what a pending task waits for if a supervisor is running."""
     if columns["status"] != TaskStatus.PENDING:
         return None
     if not columns["ready"]:
@@ -209,15 +209,15 @@ def _waits_for_supervisor(task: Task) -> bool:
 
 
 def _read_at(path: os.PathLike[str], offset: int, limit: int) -> tuple[bytes, int, int]:
-    """A piece of a file, where the next one starts, and how long the file is; a hole is told in words."""
+    """Return a piece of a file, the start of the next one and the size of the file; a hole is a line of text."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if offset >= size:
             return b"", offset, size
         start = _seek(file.fileno(), offset, os.SEEK_DATA, size)
         if start > offset:
-            words = f"\n[{start - offset} bytes are missing here: more than output_limit_mb]\n"
-            return words.encode(), start, size
+            note = f"\n[{start - offset} bytes are missing here: more than output_limit_mb]\n"
+            return note.encode(), start, size
         stop = _seek(file.fileno(), offset, os.SEEK_HOLE, size)
         file.seek(offset)
         data = file.read(min(limit, stop - offset))
@@ -225,7 +225,7 @@ def _read_at(path: os.PathLike[str], offset: int, limit: int) -> tuple[bytes, in
 
 
 def _seek(descriptor: int, offset: int, whence: int, size: int) -> int:
-    """Where the next data or hole begins; the file's end where there is none."""
+    """Return the start of the next data or hole, or the end of the file."""
     try:
         return os.lseek(descriptor, offset, whence)
     except OSError:

@@ -1,4 +1,4 @@
-"""What goes into the store and comes out of it, besides the values of `model`."""
+"""The arguments and results of the store, besides the values of `model`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Assignment(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """How a running task is to end: its text is the result or the error, `kind` the kind of the error."""
+    """How a running task will end. `text` is the result or the error, `kind` the kind of the error."""
 
     status: TaskStatus
     text: str | None = None
@@ -31,14 +31,14 @@ class Verdict(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What a change of a task has found. Nothing was changed if its worker holds the task: it was asked for it."""
+    """The worker of a changed task. If it holds the task, the change was not made and the task is requested."""
 
     owner: int | None
     held: bool
 
 
 class Cancelled(NamedTuple):
-    """The tasks that are cancelled or will be, their workers, and the workers that hold others."""
+    """The tasks that are cancelled or will be, their workers, and the workers that hold others of the tasks."""
 
     ids: list[str]
     owners: set[int]
@@ -46,14 +46,17 @@ class Cancelled(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The status of a settled task (None: its claim is no longer in force), and whether others may be ready now."""
+    """The status of a settled task, or None if its claim is no longer in force.
+
+    `frees_others` is true if other tasks may be ready now.
+    """
 
     status: str | None
     frees_others: bool
 
 
 class TaskState(NamedTuple):
-    """Where a task is: what decisions about it need."""
+    """The fields of a task that decisions need."""
 
     number: int
     status: TaskStatus
@@ -63,9 +66,9 @@ class TaskState(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """Which tasks a list shows: those with all of the `tags`.
+    """The tasks of a list. They have all of the `tags`.
 
-    `cursor` is a page's `next`; a limit of None means all; `room` is in bytes.
+    `cursor` is a page's `next`. A limit of None means all tasks. A page ends after `room` bytes.
     """
 
     status: TaskStatus | None = None
@@ -78,7 +81,7 @@ class Filter(NamedTuple):
 
 
 class TaskRows(NamedTuple):
-    """Tasks of a list, newest first; the number of the last one; whether the limit of bytes ended the page."""
+    """Tasks of a list, newest first, and the number of the last one. `is_cut`: the page ended after `room` bytes."""
 
     tasks: list[Task]
     last: int
@@ -86,14 +89,14 @@ class TaskRows(NamedTuple):
 
 
 class StoredTask(NamedTuple):
-    """A task with all that it was launched with: its columns by name."""
+    """A task, and its columns by name, those of its input included."""
 
     task: Task
     columns: Mapping[str, Any]
 
 
 class Group(NamedTuple):
-    """A limit group as it is now. A limit of 0 means that it has none of its own."""
+    """A limit group. A limit of 0 means that it has none."""
 
     name: str
     limit: int
@@ -103,7 +106,7 @@ class Group(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The first ready task of a group, and how many are ready, itself included.
+    """The first ready task of a group, and the number of ready ones, including the first.
 
     `queued_at` is when it was launched, in milliseconds since 1970.
     """
@@ -123,7 +126,7 @@ class Process(NamedTuple):
 
 
 class Running(NamedTuple):
-    """A running task, as the supervisor sees it: its owner, and the verdict that was recorded."""
+    """A running task with its worker and the recorded verdict."""
 
     number: int
     id: str
@@ -139,7 +142,7 @@ class Running(NamedTuple):
     owner: Process | None
 
     def is_orphaned(self, presence: Presence) -> bool:
-        """Return True if its worker is proved dead. External work has none and is never orphaned."""
+        """Return True if its worker is proved dead. An external task has none and is never orphaned."""
         if self.agent == "external":
             return False
         return self.owner is None or presence.is_dead(self.owner.identity)
@@ -148,7 +151,7 @@ class Running(NamedTuple):
 class Holder(NamedTuple):
     """A worker that holds tasks.
 
-    `requested` is since when another process waits for it to publish them, in milliseconds since 1970, or None.
+    `requested` is the time since which another process waits for them, in milliseconds since 1970, or None.
     """
 
     process: Process
@@ -156,21 +159,21 @@ class Holder(NamedTuple):
 
 
 class Adopted(NamedTuple):
-    """How many tasks changed their session, and how many batches were delivered again."""
+    """The number of tasks that changed their session, and of batches that were delivered again."""
 
     tasks: int
     notices: int
 
 
 class LaggingReader(NamedTuple):
-    """A consumer that has not acknowledged a session's events for long."""
+    """A consumer that has not acknowledged an old event of a session."""
 
     parent: str
     consumer: str
 
 
 class OldEvent(NamedTuple):
-    """An event that a prune looks at. `at` is in milliseconds since 1970; `tasks` counts those its batch reports."""
+    """An event that may be old enough to delete. `at` is in milliseconds since 1970; a batch has `tasks` tasks."""
 
     seq: int
     at: int
@@ -180,7 +183,7 @@ class OldEvent(NamedTuple):
 
 
 class FileUser(NamedTuple):
-    """A task and the files it uses: the output of its last claim, and its copied input."""
+    """A task and its files: the output of its last claim, and the copied input."""
 
     number: int
     claim: int | None
@@ -189,14 +192,14 @@ class FileUser(NamedTuple):
 
 
 class PrunedRows(NamedTuple):
-    """The tasks that were deleted, and how many events."""
+    """The tasks that were deleted, and the number of events."""
 
     tasks: list[FileUser]
     events: int
 
 
 class ClearedRows(NamedTuple):
-    """What a clear has deleted: counts, the names of copied inputs, and the last claim that was given."""
+    """The counts of deleted rows, the names of copied inputs, and the last claim."""
 
     tasks: int
     events: int
@@ -205,7 +208,7 @@ class ClearedRows(NamedTuple):
 
 
 class Upkeep(NamedTuple):
-    """What is left of the engine's upkeep: bytes, and whether it is worth another try soon."""
+    """The bytes that are left to maintain. `is_behind`: another try is due soon."""
 
     backlog: int
     is_behind: bool

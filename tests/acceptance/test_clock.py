@@ -170,7 +170,7 @@ def reboot(instance: Instance) -> None:
     """Kill everything at once, and have the database say that all of it belongs to an earlier boot."""
     pids = [instance.pid_of(role) for role in ("supervisor", "forkServer", "flusher")]
     pids += [one["pid"] for one in instance.status()["workers"]]
-    pids += [task.pid for task in instance.queue.whole(Filter(limit=None)) if task.pid]
+    pids += [task.pid for task in instance.queue.with_inputs(Filter(limit=None)) if task.pid]
     for pid in pids:
         kill(pid)
     instance.close_database()

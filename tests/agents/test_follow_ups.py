@@ -111,7 +111,7 @@ def test_a_follow_up_that_cannot_be_is_refused_with_its_reason(instance: Instanc
     running = instance.check("launch", "--agent", "named", "1000").strip()
     instance.pid(running)
     for words, code, why in [
-        ((forgetful.id, "x"), 5, "forgetful cannot go on in a session"),
+        ((forgetful.id, "x"), 5, "forgetful cannot continue a session"),
         ((running, "x"), 5, "has not ended (running)"),
         (("bg-unknown", "x"), 3, "bg-unknown"),
         ((forgetful.id, "--", "true"), 2, "is a prompt"),
@@ -124,11 +124,11 @@ def test_a_follow_up_that_cannot_be_is_refused_with_its_reason(instance: Instanc
 def test_a_task_that_told_no_session_cannot_be_gone_on_in(home: Path):
     with QueueDatabase(home, agents=AGENTS) as queue_db:
         first = queue_db.run(prompt="x", agent="parrot")
-        with pytest.raises(MoveNotAllowed, match="did not tell one"):
+        with pytest.raises(MoveNotAllowed, match="reported none"):
             queue_db.launch(prompt="y", resume=first)
         with pytest.raises(NotFound):
             queue_db.launch(prompt="y", resume="bg-nothing")
-        with pytest.raises(InvalidInput, match="cannot go on in a session of parrot"):
+        with pytest.raises(InvalidInput, match="cannot continue a session of parrot"):
             queue_db.launch(prompt="y", resume=first, agent="named")
 
 

@@ -1,4 +1,4 @@
-"""Claiming tasks, settling attempts and parking workers in SQLite: the steps of one transaction."""
+"""Claim tasks, settle attempts and park workers in SQLite: the steps of one transaction."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ HELD = 2
 def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) -> list[Taken]:
     """Start the next task of the slot's group, and hold up to `count` - 1 of those that come after it.
 
-    Return them in order; nothing if no task is ready or the slot may not be used now. An owner of None starts work
-    that is done outside, a worker everything else. All tasks of a series have one agent.
+    Return them in order, or an empty list if no task is ready or the slot may not be used now. An owner of None starts
+    external tasks only, a worker all others. All tasks of a series have one agent.
     """
     allowed = transaction.fetch_one("check_slot", {"limit_group": slot.group, "slot": slot.number})
     if allowed is None:
@@ -43,7 +43,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
 
 
 def next_claim(transaction: Transaction, count: int = 1) -> int:
-    """Take `count` claim numbers that were never given before; return the first of them."""
+    """Take `count` claim numbers that were never given before; return the first."""
     last: int = transaction.fetch_value("take_claims", {"count": count})
     return last - count + 1
 
@@ -57,7 +57,7 @@ def _fair_share(transaction: Transaction, group: str, count: int, limit: int) ->
 
 
 def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyTask]:
-    """Return the next task, and those right behind it that may run in a series with it."""
+    """Return the next task, and those behind it that may run in a series with it."""
     with closing(transaction.iterate("list_ready", {"limit_group": group, "limit": count})) as rows:
         tasks = map(ReadyTask._make, rows)
         first = next(tasks, None)
@@ -67,7 +67,7 @@ def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyT
 
 
 def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
-    """Make a taken task the running one of its slot; the caller marks it as such after the commit."""
+    """Make a taken task the running one of its slot; the caller sets `taken.current` after the commit."""
     values = {
         "number": taken.number,
         "claim": taken.claim,
@@ -80,7 +80,7 @@ def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
 
 
 def end(transaction: Transaction, ended: Sequence[Ended], owner: int | None) -> list[str | None]:
-    """Settle attempts in their order; return the statuses that their tasks have now."""
+    """Settle attempts in order; return the new statuses of their tasks."""
     statuses: list[str | None] = []
     rest = iter(ended)
     completed: list[Ended] = []
@@ -128,7 +128,7 @@ def _end_values(one: Ended) -> dict[str, object]:
 
 
 def settle(transaction: Transaction, settlement: Settlement) -> str | None:
-    """End a running attempt; return its task's status, or None if its claim is no longer the one in force."""
+    """End a running attempt; return the status of its task, or None if the claim is no longer in force."""
     kept = cut(settlement.result, RESULT_LIMIT)
     row = transaction.fetch_one(
         "settle_task",
@@ -174,12 +174,12 @@ def find_free_slot(transaction: Transaction, group: str) -> int:
 
 
 def return_held(transaction: Transaction, held: Iterable[tuple[int, int]]) -> int:
-    """Return held tasks, as (number, claim), to the queue; return how many were still held under that claim."""
+    """Return held tasks, as (number, claim), to the queue; return how many were held under their claim."""
     return transaction.run_many("return_held_task", [{"number": number, "claim": claim} for number, claim in held])
 
 
 def brief(result: str | None) -> str | None:
-    """Return the result as events show it, where that is shorter; else None."""
+    """Return the shortened result that events show, or None if the result is short."""
     short = cut(result, BRIEF_LIMIT)
     return None if short == result else short
 
@@ -191,7 +191,7 @@ def _keep_outputs(transaction: Transaction, settlement: Settlement) -> None:
 
 
 def require(changed: int, expected: int) -> None:
-    """Raise AssertionError if a held task was changed by another process: the schema promises that it is not."""
+    """Raise AssertionError if another process has changed a held task, which the schema forbids."""
     if changed != expected:
         raise AssertionError(f"{expected} held tasks were expected, {changed} found")
 

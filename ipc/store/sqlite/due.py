@@ -1,4 +1,4 @@
-"""Time and dependencies in SQLite: what makes pending tasks ready, and what ends those that cannot run."""
+"""Times and dependencies in SQLite: make pending tasks ready, and end those that cannot run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def has_finished_dependency(transaction: Transaction) -> bool:
 
 
 def next_due(transaction: Transaction) -> int | None:
-    """Return when `promote` has something to do, in milliseconds since 1970; 0 for now, None for never."""
+    """Return when `promote` is next needed, in milliseconds since 1970; 0 for now, None for never."""
     if has_finished_dependency(transaction):
         return 0
     due = transaction.fetch_value("get_next_due")
@@ -24,15 +24,15 @@ def next_due(transaction: Transaction) -> int | None:
 
 
 def promote(transaction: Transaction, limit: int) -> set[str]:
-    """Make ready what waits no longer, and end what waited too long; return the groups that are concerned."""
+    """Make tasks ready whose wait is over, and end those that waited too long; return their groups."""
     now = clock.now()
-    late = transaction.fetch_all("list_due", {"now": now, "limit": limit})
-    for row in late:
+    overdue = transaction.fetch_all("list_due", {"now": now, "limit": limit})
+    for row in overdue:
         _promote(transaction, row, now)
     finished = transaction.fetch_all("list_finished_dependencies", {"limit": limit})
     for row in finished:
         _resolve(transaction, row, now)
-    return {row["limit_group"] for row in [*late, *finished]}
+    return {row["limit_group"] for row in [*overdue, *finished]}
 
 
 def end_pending(transaction: Transaction, number: int, kind: str, error: str) -> None:
@@ -41,7 +41,7 @@ def end_pending(transaction: Transaction, number: int, kind: str, error: str) ->
 
 
 def settle_external(transaction: Transaction, number: int, claim: int, verdict: Verdict) -> None:
-    """Settle external work: the recorded verdict decides."""
+    """Settle an external task by its recorded verdict."""
     settle(transaction, Settlement(number=number, claim=claim, status=verdict.status))
 
 
@@ -55,7 +55,7 @@ def _promote(transaction: Transaction, row: Row, now: int) -> None:
 
 
 def _time_out(transaction: Transaction, row: Row) -> None:
-    """End external work that took too long: it has no worker that watches its time."""
+    """End an external task that took too long. It has no worker that enforces its timeout."""
     status = TaskStatus.PENDING if row["attempt"] < row["max_attempts"] else TaskStatus.ERROR
     error = f"No verdict within {row['timeout_ms']} ms."
     attempt = {"number": row["number"], "claim": row["claim"]}

@@ -1,4 +1,4 @@
-"""The event log in SQLite. Events are written by triggers alone."""
+"""The event log in SQLite. Only triggers write events."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...model.batch import SOURCE, batch_totals
 from ...model.event import Line
 from ..values import PAGE_BYTES, LaggingReader
 from .file.database import Database
-from .file.transaction import ENDLESS, Transaction
+from .file.transaction import UNLIMITED, Transaction
 
 _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -36,7 +36,7 @@ class SqliteEvents:
             return transaction.fetch_value("get_newest_event") or 0
 
     def read(self, parent: str | None, after: int, limit: int) -> list[Line]:
-        return self.page(parent, after, limit, ENDLESS)[0]
+        return self.page(parent, after, limit, UNLIMITED)[0]
 
     def page(self, parent: str | None, after: int, limit: int, room: int = PAGE_BYTES) -> tuple[list[Line], bool]:
         name = "read_events" if parent is None else "read_events_of_parent"
@@ -111,7 +111,7 @@ class SqliteEvents:
 
 
 def last_seq(transaction: Transaction) -> int:
-    """Return the last number that was given."""
+    """Return the number of the last event."""
     return int(transaction.fetch_value("get_last_seq"))
 
 
@@ -121,19 +121,19 @@ def cursors(transaction: Transaction, parent: str) -> dict[str, int]:
 
 
 def acknowledge(transaction: Transaction, parent: str, consumer: str, seq: int) -> int:
-    """Move a cursor forward; return where it is now."""
+    """Move a cursor forward; return its new position."""
     return int(transaction.fetch_value("set_cursor", {"parent": parent, "consumer": consumer, "seq": seq}))
 
 
 def form_batch(transaction: Transaction, parent: str, limit: int) -> int:
-    """Form a batch of at most `limit` ended tasks of a session (fewer large ones); return how many are in it."""
+    """Form a batch of up to `limit` ended tasks of a session, fewer if they are large; return how many."""
     ends, _ = transaction.fetch_page("take_unbatched", {"parent": parent, "limit": limit}, PAGE_BYTES)
     if not ends:
         return 0
     seqs, ids, statuses, briefs = zip(*ends, strict=True)
-    noted = {"taskIds": ids, "source": SOURCE}
+    head = {"taskIds": ids, "source": SOURCE}
     totals = batch_totals(statuses, all_complete=not more_to_come(transaction, parent, seqs[-1]))
-    body = f'{_json(noted)[:-1]},"tasks":[{",".join(briefs)}],{_json(totals)[1:]}'
+    body = f'{_json(head)[:-1]},"tasks":[{",".join(briefs)}],{_json(totals)[1:]}'
     append_batch(transaction, parent, body, seqs[-1])
     return len(ends)
 
@@ -147,10 +147,10 @@ def _form_until(transaction: Transaction, parent: str, count: int, limit: int) -
 
 
 def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:
-    """Return True if a session has unfinished tasks, or ends after a number that are in no batch."""
+    """Return True if a session has unfinished tasks, or unbatched ends after the event `seq`."""
     return bool(transaction.fetch_value("has_more_unbatched", {"parent": parent, "seq": seq}))
 
 
 def append_batch(transaction: Transaction, parent: str, body: str, seq: int) -> None:
-    """Append a batch, a compact JSON object, to a session's log; it reports the session's ends up to `seq`."""
+    """Append a batch, a compact JSON object with the session's ends up to `seq`, to the log."""
     transaction.run("form_batch", {"seq": seq, "parent": parent, "at": clock.now(), "body": body})

@@ -1,4 +1,4 @@
-"""The table of processes in SQLite."""
+"""The process table in SQLite."""
 
 from __future__ import annotations
 

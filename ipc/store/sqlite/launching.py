@@ -1,4 +1,4 @@
-"""Accepting launches in SQLite: the steps of one transaction."""
+"""Accept launches in SQLite: the steps of one transaction."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class Launching:
             return columns_of(row)
         group = assign_group(self._transaction, self._limits(), key)
         state = self._transaction.fetch_one("get_group_state", {"limit_group": group})
-        assert state is not None, "its group is made before anything waits in it"
+        assert state is not None, "a group is created before its first task"
         return {"parent": successor_of(self._transaction, parent), "limit_group": group, **columns_of(state)}
 
     def accept(self, task: NewTask) -> None:
-        """Insert a task, unless it is there already or an unfinished one holds its unique name."""
+        """Insert a task, unless its ID exists already or an unfinished task holds its unique name."""
         task.existing = self._existing(task)
         if task.existing is not None:
             return
@@ -63,7 +63,7 @@ class Launching:
             end_pending(self._transaction, number, "dependency", "A task that it comes after had already ended badly.")
 
     def assign(self, task: NewTask) -> Assignment | None:
-        """Claim a task that was just accepted for a parked worker, if there is one for it."""
+        """Claim an accepted task for a parked worker of its group, if there is one."""
         if not (task.number and task.may_start):
             return None
         return claims.assign(self._transaction, task.number, {**task.row, **task.input})
@@ -95,9 +95,9 @@ def find_unique_holder(transaction: Transaction, name: str | None) -> str | None
     return holder
 
 
-def insert_input(transaction: Transaction, number: int, given: Mapping[str, Any]) -> None:
-    """Insert what a task was launched with."""
-    transaction.insert("insert_input", {**given, "task": number})
+def insert_input(transaction: Transaction, number: int, columns: Mapping[str, Any]) -> None:
+    """Insert the input of a task."""
+    transaction.insert("insert_input", {**columns, "task": number})
 
 
 def insert_dependencies(transaction: Transaction, number: int, blockers: Sequence[Mapping[str, Any]]) -> None:
@@ -107,7 +107,7 @@ def insert_dependencies(transaction: Transaction, number: int, blockers: Sequenc
 
 
 def blockers_of(transaction: Transaction, after: Sequence[str], after_any: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the tasks that one waits for, without those whose end is already good enough. Raises NotFound."""
+    """Return the tasks to wait for, without those that have already ended as required. Raises NotFound."""
     pairs = [(id, False) for id in after] + [(id, True) for id in after_any]
     found = [_blocker(transaction, id, any_end) for id, any_end in dict.fromkeys(pairs)]
     return [blocker for blocker in found if not (blocker["finished"] and (blocker["succeeded"] or blocker["any_end"]))]

@@ -95,7 +95,7 @@ def load_limits(transaction: Transaction, config: BackgroundConfig) -> Limits:
 
 
 def assign_group(transaction: Transaction, limits: Limits, key: str) -> str:
-    """Return the group of a key, which follows from now on when limits change."""
+    """Return the group of a key, and record the key, so that it is regrouped when limits change."""
     group = _ensure_group(transaction, limits, key)
     transaction.run("ensure_key", {"key": key, "limit_group": group})
     return group
@@ -113,7 +113,7 @@ def _request_held(transaction: Transaction, group: str | None) -> set[int]:
 
 
 def _regroup(transaction: Transaction, config: BackgroundConfig) -> None:
-    """Move every key, with its unfinished tasks, to the group that the limits say; record the limits."""
+    """Move every key, with its unfinished tasks, to its group by the limits in force; record these limits."""
     limits = load_limits(transaction, config)
     for row in transaction.fetch_all("list_keys"):
         group = limits.group(row["name"])

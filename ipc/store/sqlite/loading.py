@@ -1,4 +1,4 @@
-"""Writing saved tasks back into SQLite: the steps of one transaction."""
+"""Write saved tasks into SQLite: the steps of one transaction."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Loading:
         self._limits = load_limits(transaction, config)
 
     def add(self, tasks: Sequence[Saved]) -> int:
-        """Insert the tasks whose IDs are unknown; return how many."""
+        """Insert the tasks whose IDs are new; return how many."""
         new = [task for task in tasks if find_state(self._transaction, task.id) is None]
         for task in new:
             self._insert(task)
         return len(new)
 
     def replace(self, tasks: Mapping[str, Task], saved: Iterable[Saved]) -> None:
-        """Make these the only tasks; those that stay unchanged are not touched."""
+        """Make these the only tasks; keep the rows of those that have not changed."""
         wanted = {one.id: one for one in saved}
         known = {one.task.id: one for one in stored_tasks(self._transaction, 0, None)}
-        same = {id for id, one in known.items() if id in tasks and _lasting(one.task) == _lasting(tasks[id])}
+        same = {id for id, one in known.items() if id in tasks and _stored(one.task) == _stored(tasks[id])}
         gone = [one for id, one in known.items() if id not in same]
         outputs = {one.task.id: self._outputs(one) for one in gone if one.task.id in wanted}
         for one in gone:
@@ -76,28 +76,28 @@ class Loading:
             raise InvalidInput(f"{field}: {task.row['unique_key']} is held by {holder}.", field=field)
 
     def _blockers(self, task: Saved) -> list[dict[str, Any]]:
-        """Return the blockers that are still here; one that was pruned had ended well enough."""
+        """Return the blockers that still exist. One that was pruned had ended as required."""
         here = {id for id in (*task.after, *task.after_any) if find_state(self._transaction, id) is not None}
         any_end = [id for id in task.after_any if id in here]
         return blockers_of(self._transaction, [id for id in task.after if id in here and id not in any_end], any_end)
 
 
 def _place(known: StoredTask | None) -> float:
-    """Return a key that sorts tasks by their launch: what another one waits for comes before it."""
+    """Return a sort key by the time of launch: a task follows those that it waits for."""
     return float("inf") if known is None else float(known.columns["number"])
 
 
-def _lasting(task: Task) -> Task:
-    """Return the task without what is only true now."""
+def _stored(task: Task) -> Task:
+    """Return the task without the fields that are not stored, or that only a running task has."""
     return replace(task, waiting_for=None, stopping=False, pid=None, slot=None)
 
 
 def _with_kept_columns(task: Saved, known: StoredTask | None) -> Saved:
-    """Return the task with what its predecessor has and a Task does not show."""
+    """Return the task with the columns of its former row that a Task does not have."""
     if known is None:
         return task
     columns: Values = known.columns
     row = {name: columns[name] for name in ("number", "claim", "retries")}
-    given = {name: columns[name] for name in ("env", "stdin", "stdin_file", "leave_children")}
+    input = {name: columns[name] for name in ("env", "stdin", "stdin_file", "leave_children")}
     after_any = tuple(json.loads(columns["after_any"]))
-    return replace(task, row={**task.row, **row}, input={**task.input, **given}, after_any=after_any)
+    return replace(task, row={**task.row, **row}, input={**task.input, **input}, after_any=after_any)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
     from ..export_format import Saved
 
-#: Bytes of write-ahead log from which on it is truncated. Below that, writers restart it in place, which costs less
-#: than growing the file again.
+#: Bytes of write-ahead log from which it is truncated. A shorter log is restarted in place, which costs less than
+#: growing a file again.
 TRUNCATE_AT = 2 * CHECKPOINT_AT
 
 

@@ -1,4 +1,4 @@
-"""The queue in SQLite: every change of a task's status is one transaction."""
+"""The queue in SQLite: each change of a task's status is one transaction."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class SqliteQueue:
         with self._database.write(durable=False) as transaction:
             transaction.run("record_progress", {"number": number, "claim": claim, "text": cut(text, BRIEF_LIMIT)})
 
-    # changes from outside
+    # changes by users
 
     def set_progress(self, id: str, text: str) -> Change:
 
@@ -208,7 +208,7 @@ class SqliteQueue:
 
 
 def _request_if_held(transaction: Transaction, state: Row) -> bool:
-    """Return True for a task that its worker holds, after asking for it."""
+    """Return True for a held task, and request that its worker publishes it."""
     if state["ready"] != HELD:
         return False
     return transaction.run("request_held", {"number": state["number"], "now": clock.now()}) == 1
@@ -225,7 +225,7 @@ def _cancel(transaction: Transaction, state: Row) -> bool:
 
 
 def _record_verdict_or_refuse(transaction: Transaction, state: Row, verdict: Verdict) -> None:
-    """Record a verdict. External work has no process tree to end, so it is settled at once."""
+    """Record a verdict. An external task has no process tree to end, so it is settled at once."""
     if not _write_verdict(transaction, {"number": state["number"], "claim": state["claim"]}, verdict):
         raise MoveNotAllowed(f"The task is already being ended ({state['verdict']}).")
     if state["agent"] == "external":

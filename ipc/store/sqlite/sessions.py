@@ -33,11 +33,11 @@ class SqliteSessions:
             while form_batch(transaction, parent, batch_size):
                 pass
             tasks = transaction.run("adopt_tasks", {"parent": parent, "successor": successor})
-            notices = _deliver_again(transaction, parent, successor)
+            batches = _deliver_again(transaction, parent, successor)
             transaction.run("clear_successor", {"parent": successor})
             transaction.run("move_successors", {"parent": parent, "successor": successor})
             transaction.run("set_successor", {"parent": parent, "successor": successor})
-        return Adopted(tasks, notices)
+        return Adopted(tasks, batches)
 
     def of_process(self, process: Identity) -> tuple[str | None, str | None]:
         with self._database.read() as transaction:
@@ -62,20 +62,20 @@ class SqliteSessions:
 
 
 def successor_of(transaction: Transaction, parent: str | None) -> str | None:
-    """Return the session that a session's launches and notifications go to."""
+    """Return the session that receives a session's launches and notifications."""
     return transaction.fetch_value("get_successor", {"parent": parent}) or parent
 
 
 def _deliver_again(transaction: Transaction, parent: str, successor: str) -> int:
-    """Append a session's unread batches to its successor's log, and leave none unread; return how many."""
-    read = {MODEL: 0} | cursors(transaction, parent)
-    caught_up = [consumer for consumer in read if _has_caught_up(transaction, successor, consumer)]
-    old = transaction.fetch_all("list_batches", {"parent": parent, "after": min(read.values())})
+    """Append a session's unread batches to its successor's log and acknowledge them; return how many."""
+    acknowledged = {MODEL: 0} | cursors(transaction, parent)
+    caught_up = [consumer for consumer in acknowledged if _has_caught_up(transaction, successor, consumer)]
+    old = transaction.fetch_all("list_batches", {"parent": parent, "after": min(acknowledged.values())})
     new = _append(transaction, successor, old)
     for consumer in caught_up:
-        passed = sum(row["seq"] <= read[consumer] for row in old)
+        passed = sum(row["seq"] <= acknowledged[consumer] for row in old)
         acknowledge(transaction, successor, consumer, new[passed - 1] if passed else 0)
-    for consumer in read:
+    for consumer in acknowledged:
         acknowledge(transaction, parent, consumer, last_seq(transaction))
     return len(new)
 
@@ -86,11 +86,11 @@ def _has_caught_up(transaction: Transaction, parent: str, consumer: str) -> bool
 
 
 def _append(transaction: Transaction, parent: str, batches: Sequence[Row]) -> list[int]:
-    """Append batches to a session's log, unchanged but for `allComplete`; return their numbers."""
+    """Append batches, with a new `allComplete`, to a session's log; return their numbers."""
     numbers = []
     for row in batches:
         complete = row is batches[-1] and not more_to_come(transaction, parent, 0)
-        again = json.loads(row["body"]) | {"allComplete": complete}
-        append_batch(transaction, parent, json.dumps(again, ensure_ascii=False, separators=(",", ":")), 0)
+        body = json.loads(row["body"]) | {"allComplete": complete}
+        append_batch(transaction, parent, json.dumps(body, ensure_ascii=False, separators=(",", ":")), 0)
         numbers.append(last_seq(transaction))
     return numbers

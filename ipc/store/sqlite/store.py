@@ -1,4 +1,4 @@
-"""The store in SQLite: one file, opened once by each process."""
+"""The store in SQLite: one file, with one connection per process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reading tasks in SQLite."""
+"""Read tasks from SQLite."""
 
 from __future__ import annotations
 
@@ -90,12 +90,12 @@ def stored_tasks(transaction: Transaction, after: int, limit: int | None) -> lis
 
 
 def find_state(transaction: Transaction, id: str) -> Row | None:
-    """Return where a task is, or None."""
+    """Return the row of a task's state, or None."""
     return transaction.fetch_one("get_state", {"id": id})
 
 
 def state_of(transaction: Transaction, id: str, database: Database) -> Row:
-    """Return where a task is. Raises NotFound."""
+    """Return the row of a task's state. Raises NotFound."""
     row = find_state(transaction, id)
     if row is None:
         raise NotFound(f"There is no task {id} in {database.home.folder}.", field="id")
@@ -103,14 +103,14 @@ def state_of(transaction: Transaction, id: str, database: Database) -> Row:
 
 
 def known_task(transaction: Transaction, id: str) -> Task:
-    """Return a task that is known to be there."""
+    """Return a task that is known to exist."""
     row = transaction.fetch_one("get_task", {"id": id})
-    assert row is not None, "a task stays until its end was delivered"
+    assert row is not None, "the transaction has read its state"
     return task_of(row)
 
 
 def columns_of(row: Row) -> Values:
-    """Return a row's values by name: the row itself would search its columns for each."""
+    """Return a row's values by name. A lookup in the row itself searches its columns."""
     return dict(zip(row.keys(), row, strict=True))
 
 

@@ -36,7 +36,7 @@ def command(context: Context) -> None:
             f"the supervisor of {context.home.folder} has not read the files after {TIMEOUT:g} s;"
             f" see {context.home.log}"
         )
-    if mistakes := last_reload(context.database).why_not:
+    if mistakes := last_reload(context.database).refusal:
         raise BadConfiguration(mistakes)
 
 

@@ -208,7 +208,7 @@ def test_a_batch_tells_of_each_task_what_lists_show(queue_db):
     queue_db.launch(parent_session_id="ses-1", delay_ms=60_000)
     queue_db.queue.cancel(queue_db.queue.unfinished("ses-1")[0])
     bad = queue_db.run(TaskStatus.ERROR, parent_session_id="ses-1")
-    shown = [task.brief() for task in queue_db.queue.whole(Filter(parent="ses-1"))]
+    shown = [task.brief() for task in queue_db.queue.with_inputs(Filter(parent="ses-1"))]
     queue_db.queue.retry(bad)
     queue_db.log.form_batch("ses-1", 5)
     told = batches(queue_db)[0]["tasks"]

@@ -1,4 +1,4 @@
-"""Backups: a home's database as one file that can be put away and restored."""
+"""Back up a home's database to one file, and restore it."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from ...values import Filter
 from ..store import SqliteStore
 from .damaged import DamagedDatabase, flaws_of
 
-#: The beginning of the names of folders in which a database is put together.
-SCRATCH = "mending-"
+#: The beginning of the names of temporary folders in which a database is prepared.
+SCRATCH = "scratch-"
 
 
 def back_up(store: SqliteStore, file: Path, replacing: bool) -> int:
-    """Copy a home's database, as it is now, into a file, which is checked before it gets its name; return its bytes.
+    """Copy a home's database to a file; return its size in bytes.
 
-    Writers do not wait meanwhile. Raises InvalidInput if the file exists and may not be replaced, Permanent, and
-    Temporary.
+    The copy is checked before it gets the name of the file. Writers do not wait. Raises InvalidInput if the file exists
+    and may not be replaced, Permanent, Temporary.
     """
     _refuse_own(store.home, file)
     if os.path.lexists(file) and not replacing:
         raise InvalidInput(f"{file} exists; to replace it: backburner backup --force {file}", field="FILE")
     with _draft_of(file) as draft:
         with taking_one_at_a_time(store):
-            with suppress(HeldByWorker):  # held tasks are copied as they are then, and a restore finds them lost
+            with suppress(HeldByWorker):  # a restore settles the held tasks of the copy as lost
                 wait_until_published(store, None)
             store.copy_to(draft)
         refuse_damaged(draft, Permanent)
@@ -58,7 +58,7 @@ def _refuse_own(home: Home, file: Path) -> None:
 
 @contextmanager
 def _draft_of(file: Path) -> Iterator[Path]:
-    """Yield an empty private file in the same folder; it is deleted afterwards if it was not renamed."""
+    """Yield an empty private file in the same folder; delete it afterwards unless it was renamed."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{file.name}.", dir=file.parent)
     except OSError as error:
@@ -73,7 +73,7 @@ def _draft_of(file: Path) -> Iterator[Path]:
 
 
 def refuse_damaged(file: Path, kind: type[Permanent]) -> None:
-    """Raise an error of that kind if SQLite finds something wrong with a database file."""
+    """Raise an error of that kind if a database file is damaged."""
     flaws = flaws_of(file)
     if flaws:
         raise kind(f"{file} is damaged ({flaws[0]}).")
@@ -107,9 +107,13 @@ def _failed(file: Path, error: OSError) -> Permanent | Temporary:
 def restore(home: Home, file: Path, replacing: bool) -> int:
     """Replace a home's database with a backup; return how many tasks were running in it: they are `error` (`lost`).
 
-    No number of an event or a claim is given again that the backup or the home ever gave. All or nothing. Raises
-    InvalidInput for a file that is no backup, AlreadyRunning and MoveNotAllowed while anything of the home runs, or
-    while it has tasks that may not be replaced, Temporary.
+    New events and claims get numbers that neither the backup nor the home has given. A failure changes nothing.
+
+    Raises:
+        InvalidInput: The file is no backup, or is damaged.
+        AlreadyRunning: A process of the home runs.
+        MoveNotAllowed: A task runs, or the home has tasks that may not be replaced.
+        Temporary: The database cannot be used now.
     """
     if not file.is_file():
         raise InvalidInput(f"{file} is not there, or is no file.", field="FILE")
@@ -121,7 +125,7 @@ def restore(home: Home, file: Path, replacing: bool) -> int:
         store = SqliteStore(home)
         closing.callback(store.close)
         _refuse_used(store, replacing)
-        copy.advance_counters_past(store)  # the events of lost tasks must not get numbers that the home has given since
+        copy.advance_counters_past(store)  # the events of lost tasks need numbers that the home has not given
         lost = settle_lost(copy, "It was running when this backup was made.")
         store.replace_contents_with(copy)
         store.checkpoint()
@@ -129,14 +133,14 @@ def restore(home: Home, file: Path, replacing: bool) -> int:
 
 
 class _Copy(SqliteStore):
-    """A copy of a database: no process uses it, whichever are registered in it."""
+    """A copy of a database. No process uses it, even if the copied process table lists some."""
 
     def _registered(self) -> Sequence[Mapping[str, Any]]:
         return []
 
 
 def _refuse_other(file: Path) -> None:
-    """Raise InvalidInput for a file that is not a sound database of a home."""
+    """Raise InvalidInput for a file that is not an undamaged database of a home."""
     damaged = DamagedDatabase(file)
     try:
         flaws = damaged.flaws()
@@ -184,7 +188,7 @@ def without_supervisor(home: Home) -> Iterator[None]:
 
 @contextmanager
 def scratch_home(home: Home) -> Iterator[Home]:
-    """Yield a home for one database, in which nothing ever runs; delete those that killed processes have left."""
+    """Yield a temporary home for one database; delete those that killed processes have left."""
     for left in home.folder.glob(f"{SCRATCH}*"):
         with failpoint("scratch.remove"):
             shutil.rmtree(left)

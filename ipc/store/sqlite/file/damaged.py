@@ -1,4 +1,4 @@
-"""Reading a damaged database as far as it can be read, and importing that into a new one."""
+"""Read what can be read of a damaged database, and import it into a new one."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from .inspection import connect_reading, find_flaws
 
 
 class DamagedDatabase:
-    """A database that may be damaged, to be read as far as it can be."""
+    """A database file that may be damaged, opened read-only."""
 
     def __init__(self, path: Path) -> None:
-        """Open that file. Nothing in it is believed."""
+        """Open the file. Raises Damaged, Temporary."""
         self.path = path
         with translated(path):
             self._connection = connect_reading(path)
 
     def flaws(self) -> list[str]:
-        """What SQLite finds wrong with it, at most ten sentences; what it cannot open is wrong, too."""
+        """Return up to ten problems that SQLite finds in the file."""
         try:
             return find_flaws(self._connection, "PRAGMA integrity_check(10)")
         except sqlite3.DatabaseError as error:
             return [str(error)]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """What can be read of a table: from its start and from its end to the damage, and what lies between."""
+        """Return the readable rows of a table: those before and after the damage, and those between damaged pages."""
         from sqlite_utils import Database as Tables
 
         try:
@@ -43,22 +43,22 @@ class DamagedDatabase:
         return read.by_number() if table in NUMBERED else read.once()
 
     def has_tables(self) -> bool:
-        """Whether it can be read which tables there are."""
+        """Return True if the list of tables is readable."""
         try:
             return bool(self._connection.execute("PRAGMA table_list").fetchall()[2:])
         except sqlite3.DatabaseError:
             return False
 
     def close(self) -> None:
-        """Let go."""
+        """Close the file."""
         self._connection.close()
 
 
 class _Reading:
-    """Rows of one table, each of which may be unreadable."""
+    """Reads the rows of one table, each of which may be unreadable."""
 
-    #: Reads that may fail before what is left is given up: damage is local, or everywhere.
-    PATIENCE = 5000
+    #: The number of failed reads after which the rest of the table is given up: damage is local or everywhere.
+    MAX_FAILURES = 5000
 
     def __init__(self, ask: Callable[[str | None, str | None], Iterator[dict[str, Any]]]) -> None:
         self._ask = ask
@@ -81,8 +81,8 @@ class _Reading:
         return [*forward, *self._rows, *backward]
 
     def _between(self, first: int, last: int) -> None:
-        """Halve what cannot be read, until the damage is all that is left."""
-        if first > last or self._failures > self.PATIENCE:
+        """Read a range of rows; halve it at each failure until it contains unreadable rows only."""
+        if first > last or self._failures > self.MAX_FAILURES:
             return
         before = len(self._rows)
         if self._take(f"rowid BETWEEN {first} AND {last}", "rowid"):
@@ -96,7 +96,7 @@ class _Reading:
             self._between(middle + 1, last)
 
     def _take(self, where: str | None, order: str | None) -> bool:
-        """Read until it ends, or fails; which of the two."""
+        """Read rows; return False if reading failed before their end."""
         try:
             for row in self._ask(where, order):
                 self._rows.append(row)
@@ -109,16 +109,16 @@ def _number(row: dict[str, Any]) -> int:
     return int(next(iter(row.values())))
 
 
-#: What is salvaged, in this order; and the tables whose first column is their rows' number.
+#: The tables that are salvaged, in this order, and those of them whose first column is the row number.
 TABLES = (
     "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys successors"
 ).split()
 NUMBERED = ("tasks", "inputs", "events")
 
-#: No row has a higher number.
+#: The highest number that a row may have.
 HIGHEST = 2**53
 
-#: What makes salvaged rows whole again: statements, in this order.
+#: The statements that make salvaged rows consistent again, in this order.
 REPAIRS = (
     "delete_orphaned_outputs",
     "delete_orphaned_dependencies",
@@ -131,30 +131,30 @@ REPAIRS = (
 
 
 def _copy_table(damaged: DamagedDatabase, table: str, connection: sqlite3.Connection) -> int:
-    """Copy a table's rows, as many as can be read and fit; how many did."""
+    """Copy the readable rows of a table, except those that violate the schema; return their number."""
     from sqlite_utils import Database as Tables
 
     fresh = Tables(connection, execute_plugins=False).table(table)
     names = {column.name for column in fresh.columns}
     rows = [{name: value for name, value in row.items() if name in names} for row in damaged.rows(table)]
-    newer = table in ("settings", "counters")  # a fresh database has some of these
+    exists = table in ("settings", "counters")  # a new database has some of these rows
     try:
-        fresh.insert_all(rows, replace=newer, ignore=not newer)
-    except sqlite3.IntegrityError:  # one is of a type that cannot be: the others stand for themselves
+        fresh.insert_all(rows, replace=exists, ignore=not exists)
+    except sqlite3.IntegrityError:  # a row violates the schema: insert the others one by one
         for row in rows:
             with suppress(sqlite3.IntegrityError):
-                fresh.insert(row, replace=newer, ignore=not newer)
+                fresh.insert(row, replace=exists, ignore=not exists)
     return int(fresh.count)
 
 
 class RescueDatabase(SqliteStore):
-    """A new database that takes in what can be read of a damaged one."""
+    """A new database for the rows of a damaged one."""
 
     def import_damaged(self, damaged: DamagedDatabase) -> dict[str, int]:
-        """Copy what can be read of a damaged database into this one, which is new.
+        """Copy the readable rows of a damaged database into this one; return their number by table.
 
-        How many rows of each table there are; `given_up` are the tasks that ended because their input was lost. What
-        belongs to nothing is left out. Raises Temporary.
+        Rows whose task is lost are omitted. `given_up` counts the tasks that were failed because their input is lost.
+        Raises Temporary.
         """
         with self._mutex, translated(self.home), self._gate:
             self._connection.execute("PRAGMA foreign_keys = OFF")
@@ -164,22 +164,22 @@ class RescueDatabase(SqliteStore):
                 for name in REPAIRS:
                     self._transaction.run(name)
                 counts["given_up"] = self._transaction.run("fail_tasks_without_input", {"now": clock.now()})
-                self._go_on_from(damaged.rows("sqlite_sequence"), log)
+                self._advance_counters(damaged.rows("sqlite_sequence"), log)
             self._connection.execute("PRAGMA foreign_keys = ON")
         return counts
 
-    def _go_on_from(self, sequences: list[dict[str, Any]], log: str) -> None:
-        """Move the numbers beyond those that were given; where they cannot be known, this is another log."""
-        given = {row["name"]: row["seq"] for row in sequences}
-        known = max(given.get("events") or 0, self._transaction.fetch_value("get_highest_seq"))
-        claim = max(given.get("claims") or 0, self._transaction.fetch_value("get_highest_claim"))
-        advance_counters_beyond(self._transaction, known, claim)
-        if not given.get("events"):
+    def _advance_counters(self, sequences: list[dict[str, Any]], log: str) -> None:
+        """Skip the numbers that were given. If the last one is unknown, keep this database's log ID."""
+        last = {row["name"]: row["seq"] for row in sequences}
+        seq = max(last.get("events") or 0, self._transaction.fetch_value("get_highest_seq"))
+        claim = max(last.get("claims") or 0, self._transaction.fetch_value("get_highest_claim"))
+        advance_counters_beyond(self._transaction, seq, claim)
+        if not last.get("events"):
             self._transaction.run("set_setting", {"name": "log", "value": log})
 
 
 def flaws_of(path: Path) -> list[str]:
-    """What SQLite finds wrong with a database file that nobody has open; at most ten sentences."""
+    """Return up to ten problems of a database file that no process has open."""
     damaged = DamagedDatabase(path)
     try:
         return damaged.flaws()

@@ -1,4 +1,4 @@
-"""The only module that opens SQLite: one connection per process, one way to read, one way to write."""
+"""The connection to the database: one per process, with one way to read and one way to write."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from .migration_lock import migration_lock
 from .transaction import Transaction
 from .write_gate import WriteGate
 
-#: The schema this program writes; `PRAGMA user_version` of a home.
+#: The version of the schema that this program writes, in `PRAGMA user_version`.
 SCHEMA = 6
 
-#: Bytes of write-ahead log after which a writer, still holding the gate, copies it into the database.
+#: Bytes of write-ahead log beyond which a writer copies it into the database before it releases the gate.
 CHECKPOINT_AT = 8 * 1024 * 1024
 
-#: A writer looks at the log's length once in so many transactions.
+#: A writer checks the length of the log once in this many transactions.
 CHECKPOINT_LOOK = 64
 
 
 class _Write:
-    """The context manager of one write transaction. A stack of generators would take a tenth of a launch."""
+    """The context manager of one write transaction. Generators would take a tenth of the time of a launch."""
 
     __slots__ = ("_database", "_durable", "_number")
 
     def __init__(self, database: Database, durable: bool) -> None:
         self._database = database
         self._durable = durable
-        self._number = 0  # in the group commit; 0 while it is not counted there
+        self._number = 0  # of the transaction in the group commit; 0 before and after
 
     def __enter__(self) -> Transaction:
         database = self._database
@@ -72,7 +72,7 @@ class _Write:
         try:
             database._first_of_this_boot()
             if database.durability == "full":
-                self._number = database._commits.begin()
+                self._number = database._commits.start()
             database._begin("NORMAL")
         except BaseException:
             self._leave_gate()
@@ -99,7 +99,7 @@ class _Write:
     def _end(self) -> None:
         if self._number:
             number, self._number = self._number, 0
-            self._database._commits.end(number)
+            self._database._commits.finish(number)
 
 
 class Database:
@@ -155,9 +155,9 @@ class Database:
         self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _reopen_if_replaced(self) -> None:
-        """Where the home was made anew, go on in the file that is there now: nobody else sees the one that is open.
+        """Open the database again if its file was replaced: no other process writes to the old one.
 
-        SQLite leaves alone, on closing, what lies beside a file that was moved or deleted.
+        On closing, SQLite does not touch the files beside a database that was moved or deleted.
         """
         found = _file_id(self._path)
         if found is None:
@@ -170,7 +170,7 @@ class Database:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
 
     def _migrate(self) -> None:
-        from sqlite_utils import Database as Tables  # 150 ms, paid once in the life of a home, outside the gate
+        from sqlite_utils import Database as Tables  # takes 150 ms, so it is imported before the gate is taken
 
         from .migrations import migrations
 
@@ -189,7 +189,7 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """One consistent view, which may be told. Keep it short: the log cannot shrink below a reader."""
+        """Open a read transaction: one snapshot, durable when the block ends. Keep it short: a reader pins the WAL."""
         with self._mutex, translated(self.home):
             if self._in_write:
                 yield self._transaction
@@ -203,17 +203,17 @@ class Database:
         self.sync()
 
     def write(self, durable: bool = True) -> AbstractContextManager[Transaction]:
-        """One transaction of one writer: all of it, or, if anything is raised, nothing.
+        """Open a write transaction; an exception in the block rolls it back.
 
-        `durable` says that the caller tells of it: where the durability is "full" it outlives a power loss then. It
-        outlives the death of any process in any case. Raises GateBusy, Unsynced, Temporary, MoveNotAllowed.
+        With `durable` and the durability "full" it survives a power loss once the block has ended. It survives the
+        death of any process in either case. Raises GateBusy, Unsynced, Temporary, MoveNotAllowed.
         """
         return _Write(self, durable)
 
     def sync(self) -> None:
-        """Have all that can be read now outlive a power loss, where the durability is "full".
+        """Make all that can be read now survive a power loss, if the durability is "full".
 
-        Raises Unsynced, GateBusy: then nobody knows whether it would.
+        Raises Unsynced, GateBusy: the data may be durable or not.
         """
         if self.durability == "full" and not self._in_write:
             with translated(self.home):
@@ -221,7 +221,7 @@ class Database:
 
     @contextmanager
     def _synced_transaction(self) -> Iterator[None]:
-        """Write something rare under the gate, synced at its commit."""
+        """Open a write transaction that is synced at its commit. The caller holds the gate."""
         self._begin("FULL")
         try:
             yield
@@ -255,7 +255,7 @@ class Database:
             self._synchronous = synchronous
 
     def _first_of_this_boot(self) -> None:
-        """Numbers given before a power loss may be lost with the tail of the log: never give them again."""
+        """Skip the numbers whose commits a power loss before this boot may have undone."""
         if self._boot_seen:
             return
         boot = boot_id()
@@ -268,20 +268,20 @@ class Database:
         self._boot_seen = True
 
     def _note_commit(self) -> None:
-        """Look at the length of the log once in `CHECKPOINT_LOOK` commits."""
+        """Checkpoint once in `CHECKPOINT_LOOK` commits, if the log has grown long."""
         self._written += 1
         if self._written % CHECKPOINT_LOOK == 0 and wal.exceeds(self._path, CHECKPOINT_AT):
             self._checkpoint("PASSIVE")
 
     def wal_bytes(self) -> int:
-        """The size of the write-ahead log, in bytes."""
+        """Return the size of the write-ahead log in bytes."""
         try:
             return os.stat(f"{self.home.database}-wal").st_size
         except FileNotFoundError:
             return 0
 
     def checkpoint(self) -> None:
-        """Copy the write-ahead log into the database and, where nobody reads it any more, make it short."""
+        """Copy the write-ahead log into the database; truncate it if no process reads from it."""
         with self._mutex, translated(self.home), self._gate:
             busy, frames, copied = self._checkpoint("PASSIVE")
             if not busy and frames == copied:
@@ -296,24 +296,25 @@ class Database:
             self._connection.execute("PRAGMA busy_timeout = 2000")
 
     def copy_to(self, path: Path) -> None:
-        """Write all of it, as it is at one moment, into an empty file; nobody has to wait meanwhile.
+        """Copy a snapshot of the database into an empty file. Readers and writers do not wait.
 
         Raises Temporary, Permanent.
         """
         with translated(self.home), closing(_connect(self.home)) as source, translated(path), _create(path) as copy:
             with failpoint("backup.copy"):
                 source.backup(copy)
-            copy.execute("PRAGMA journal_mode = DELETE")  # one file, that can be read where nothing may be written
+            copy.execute("PRAGMA journal_mode = DELETE")  # without a log the copy can be read on a read-only medium
 
-    def advance_counters_past(self, living: Database) -> None:
-        """Never give a number here that another database has given. Raises GateBusy, Temporary."""
-        with living.read() as known, self.write() as transaction:
+    def advance_counters_past(self, other: Database) -> None:
+        """Skip the numbers that another database has given. Raises GateBusy, Temporary."""
+        with other.read() as known, self.write() as transaction:
             advance_counters_past(transaction, known)
 
     def replace_contents_with(self, other: Database) -> None:
-        """Have all that another database has, in one transaction, with numbers that neither has given yet.
+        """Replace all contents with those of another database, in one transaction.
 
-        The log keeps its name only where it is this one's. `other` is of no use afterwards. Raises GateBusy, Temporary.
+        The next numbers are ones that neither database has given. The log keeps its ID only if both have the same.
+        Discard `other` afterwards. Raises GateBusy, Temporary.
         """
         with self._mutex, translated(self.home):
             self._reopen_if_replaced()
@@ -327,21 +328,21 @@ class Database:
                 self._boot_seen = False
 
     def changed(self) -> int:
-        """A number that differs when another process has committed since it was last asked for."""
+        """Return a number that differs from the last one if another process has committed in between."""
         with self._mutex, translated(self.home):
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Let go. The last one to close checkpoints, which only a holder of the gate may do. Raises GateBusy."""
+        """Close the connection. The last one checkpoints, so the gate must be held. Raises GateBusy."""
         with self._mutex:
             try:
                 with self._gate:
                     self._shut()
-            except OSError:  # the home is gone, or closed to us, and the gate with it: nobody is kept out, nor need be
+            except OSError:  # the home is gone or inaccessible, so no other process can use its database either
                 self._shut()
 
     def release(self) -> None:
-        """Close the connection, as a fork may not carry it. The next transaction opens it again. Raises GateBusy."""
+        """Close the connection before a fork. The next transaction opens it again. Raises GateBusy."""
         with self._mutex:
             self.close()
             self._file = None
@@ -362,9 +363,9 @@ def _create(path: Path) -> closing[sqlite3.Connection]:
 
 
 def _refuse_wal_without_database(path: Path) -> None:
-    """An empty file is a new database, and SQLite deletes what lies beside it: not where that is what was written."""
-    beside = f"{path}-wal"
-    if os.stat(path).st_size == 0 and os.path.exists(beside) and os.stat(beside).st_size > 0:
+    """Raise Damaged for an empty file with a log: SQLite would take it for a new database and delete the log."""
+    log = f"{path}-wal"
+    if os.stat(path).st_size == 0 and os.path.exists(log) and os.stat(log).st_size > 0:
         raise Damaged(damage(path, "it is empty, but its write-ahead log is not"))
 
 
@@ -377,7 +378,7 @@ def _file_id(path: str) -> tuple[int, int] | None:
 
 
 def _create_private(path: Path) -> None:
-    """Make the file 0600, once. Never touched again: closing a descriptor of it would drop SQLite's own locks."""
+    """Create the file with mode 0600. Never open it again: closing a descriptor would drop SQLite's own locks."""
     try:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     except FileExistsError:
@@ -385,5 +386,5 @@ def _create_private(path: Path) -> None:
 
 
 def sqlite_version() -> str:
-    """The version of SQLite in use."""
+    """Return the version of SQLite."""
     return sqlite3.sqlite_version

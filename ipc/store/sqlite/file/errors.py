@@ -1,4 +1,4 @@
-"""The errors of SQLite and of the system, as errors of this program."""
+"""Translate the errors of SQLite and of the system into those of this program."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pathlib import Path
 from ....errors import Damaged, MoveNotAllowed, Temporary
 from ....home import Home
 
-#: What the names of SQLite's errors mean; the first that fits counts.
+#: The meaning of SQLite's errors by the beginning of their names; the first that matches counts.
 _MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
     ("SQLITE_NOTADB", Damaged),
     ("SQLITE_CORRUPT", Damaged),
     ("SQLITE_CONSTRAINT_TRIGGER", MoveNotAllowed),
-    ("SQLITE_CONSTRAINT", AssertionError),  # our own statements broke a promise of the schema
+    ("SQLITE_CONSTRAINT", AssertionError),  # a statement of this program violates the schema
     ("SQLITE_", Temporary),
 )
 
@@ -41,7 +41,7 @@ def raise_translated(place: Home | Path, error: BaseException) -> None:
 
 
 def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exception | None:
-    """Return what an error means; None where the error itself says more."""
+    """Return the error of this program, or None if the original one is clearer."""
     path, what = (place, str(place)) if isinstance(place, Path) else (place.database, f"The database in {place.folder}")
     if isinstance(error, OSError):
         folder = path.parent if isinstance(place, Path) else f"The home {place.folder}"

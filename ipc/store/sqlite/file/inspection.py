@@ -1,4 +1,4 @@
-"""Looking at a database without writing anything."""
+"""Read a database without writing anything."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .transaction import Transaction
 
 
 class Inspection(SqliteStore):
-    """A home's database, opened read-only: nothing is written, created or migrated, not even beside it."""
+    """A home's database, opened read-only. No file is written or created, and nothing is migrated."""
 
     def _connect(self) -> sqlite3.Connection:
         return connect_reading(self.home.database)
@@ -30,23 +30,23 @@ class Inspection(SqliteStore):
             return self._version()
 
     def refuse_older_processes(self) -> None:
-        """Raise OlderProcesses if processes live here that a restart with this program could not take over."""
+        """Raise OlderProcesses if processes run here that a restart with this program could not take over."""
         with translated(self.home):
             version = self._version()
             if 0 < version < FIRST_LIVE:
                 refuse_living(self.home, version, self._registered())
 
     def flaws(self) -> list[str]:
-        """Return what SQLite finds wrong with the file, at most ten sentences. Raises Damaged, Temporary."""
+        """Return up to ten problems that SQLite finds in the file. Raises Damaged, Temporary."""
         with self._mutex, translated(self.home):
             return find_flaws(self._connection, "PRAGMA quick_check(10)")
 
     def write(self, durable: bool = True) -> AbstractContextManager[Transaction]:
-        """Always raises."""
+        """Raise AssertionError: an inspection is read-only."""
         raise AssertionError("an inspection writes nothing")
 
     def sync(self) -> None:
-        """Do nothing: an inspection promises nothing about durability."""
+        """Do nothing: reports of an inspection need not be durable."""
 
     def close(self) -> None:
         """Close the connection."""
@@ -54,14 +54,14 @@ class Inspection(SqliteStore):
 
 
 def refuse_older_processes(home: Home) -> None:
-    """Raise OlderProcesses if processes of an older release live in a home that has a database."""
+    """Raise OlderProcesses if processes of an older release run in a home with a database."""
     if home.database.exists():
         with closing(Inspection(home)) as found:
             found.refuse_older_processes()
 
 
 def connect_reading(path: Path) -> sqlite3.Connection:
-    """Return a connection that writes nothing, not even the files beside a database that no process has open."""
+    """Return a read-only connection; it does not create a log beside a database that no process has open."""
     how = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
     connection = sqlite3.connect(
         f"file:{quote(str(path))}?{how}", uri=True, timeout=2.0, isolation_level=None, check_same_thread=False
@@ -71,6 +71,6 @@ def connect_reading(path: Path) -> sqlite3.Connection:
 
 
 def find_flaws(connection: sqlite3.Connection, check: str) -> list[str]:
-    """Return what a check of SQLite finds wrong, in sentences."""
+    """Return the problems that a check of SQLite finds."""
     found = [str(row[0]) for row in connection.execute(check)]
     return [] if found == ["ok"] else found

@@ -18,8 +18,7 @@ FIRST_LIVE = 6
 #: Returns the rows of the process table, as `list_registered` has them.
 Registered = Callable[[], Sequence[Mapping[str, Any]]]
 
-
-#: The locks of fork servers, replaced ones included. Release 0.1 called a fork server a nursery.
+#: The locks of fork servers, replaced ones included. Release 0.1 named them `nursery`.
 _FORK_SERVERS = ("forkserver*.lock", "nursery*.lock")
 
 
@@ -35,10 +34,11 @@ class Found(NamedTuple):
 
 @contextmanager
 def migration_lock(home: Home, version: int, registered: Registered) -> Iterator[None]:
-    """Hold the supervisor lock of a home whose database, of this schema, is to be migrated.
+    """Hold the supervisor lock of a home while its database, of this schema, is migrated.
 
-    The process that already holds it may migrate beside others from schema 5 on. Any other migrates only a home in
-    which no process of ours lives. Raises OlderProcesses, and Temporary while a supervisor is starting.
+    A process that already holds the lock may migrate a database of schema `FIRST_LIVE` or later while others run.
+    Without it, all processes of the home must have ended. Raises OlderProcesses, and Temporary while a supervisor is
+    starting.
     """
     lock = Lock(home.lock("supervisor"))
     is_supervisor = holder(lock.path) == os.getpid()

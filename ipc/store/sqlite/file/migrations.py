@@ -1,4 +1,4 @@
-"""How a database of an older release, or an empty one, becomes one of this release."""
+"""The migrations that turn an empty database, or one of an older release, into one of this release."""
 
 from __future__ import annotations
 
@@ -14,42 +14,42 @@ migrations = Migrations("backburner")
 
 @migrations()
 def first_schema(tables: Tables) -> None:
-    """Tasks, event log, processes."""
+    """Create tasks, the event log and the process table."""
     _run_all(tables, "schema_1")
     tables.execute(statement("set_setting"), {"name": "log", "value": str(uuid.uuid4())})
 
 
 @migrations()
 def second_schema(tables: Tables) -> None:
-    """Sessions that change their id."""
+    """Add successors of sessions, and clients."""
     _run_all(tables, "schema_2")
 
 
 @migrations()
 def third_schema(tables: Tables) -> None:
-    """Tasks that go on in the session of another."""
+    """Add the task whose session a task continues."""
     _run_all(tables, "schema_3")
 
 
 @migrations()
 def fourth_schema(tables: Tables) -> None:
-    """Progress as events."""
+    """Add events of progress."""
     _run_all(tables, "schema_4")
 
 
 @migrations()
 def fifth_schema(tables: Tables) -> None:
-    """Add held tasks; drop the column that names a task's batch."""
+    """Add held tasks and parked workers; drop the column with a task's batch."""
     _run_all(tables, "schema_5")
 
 
 @migrations()
 def sixth_schema(tables: Tables) -> None:
-    """Rename tables and columns."""
+    """Rename tables and columns; add tags."""
     _run_all(tables, "schema_6")
 
 
 def _run_all(tables: Tables, name: str) -> None:
-    """Run a file of statements set apart by blank lines; `executescript` would commit the transaction first."""
+    """Run the statements of a file, which blank lines separate. `executescript` would commit the transaction."""
     for text in statement(name).split("\n\n"):
         tables.execute(text)

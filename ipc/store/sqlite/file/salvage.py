@@ -1,4 +1,4 @@
-"""Salvage: replaces a damaged database with a fresh one that has all that can be read."""
+"""Salvage: replace a damaged database with a new one that has all readable rows."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from .write_gate import WriteGate
 
 @dataclass(frozen=True)
 class Salvaged:
-    """What was saved of a damaged database, and where the damaged one is now."""
+    """The result of a salvage: counts of rows, and the path of the damaged database."""
 
     tasks: int
     events: int
     lost: int
     aside: Path
-    #: True if not even the list of its tables could be read: SQLite's own `.recover` may find more.
+    #: True if the list of tables was unreadable: `.recover` of the sqlite3 command may find more.
     unreadable: bool
 
 
 def salvage(home: Home) -> Salvaged:
-    """Set a damaged database aside and put a fresh one, with all that can be read, in its place.
+    """Set a damaged database aside and put a new one, with all readable rows, in its place.
 
-    Raises MoveNotAllowed if it is sound or a process has it open, AlreadyRunning, Temporary.
+    Raises MoveNotAllowed if it is undamaged or a process has it open, AlreadyRunning, Temporary.
     """
     with without_supervisor(home), WriteGate.of(home.lock("gate")), scratch_home(home) as scratch:
         _refuse_open(home)
@@ -51,7 +51,7 @@ def _refuse_open(home: Home) -> None:
 
 
 def _take_back(home: Home) -> None:
-    """Undo what a killed salvage had set aside: nothing is in its place yet."""
+    """Undo a salvage that was killed after it had set the database aside."""
     for aside in home.folder.glob("damaged-*.db"):
         if aside.samefile(home.database):
             for path in files_beside(home):
@@ -92,7 +92,7 @@ def _has_tables(home: Home) -> bool:
 
 
 def _set_aside(home: Home) -> Path:
-    """Give the damaged file and its log another name too, then remove the log: a fresh file must not find it."""
+    """Link the damaged file to another name and rename its log, which must not lie beside the new file."""
     aside = home.folder / f"damaged-{clock.now()}.db"
     with failpoint("salvage.link"):
         os.link(home.database, aside)

@@ -9,8 +9,8 @@ from typing import Any
 
 from ..sql import statement, statement_for
 
-#: More bytes than any answer has.
-ENDLESS = 2**62
+#: More bytes than any result has.
+UNLIMITED = 2**62
 
 Row = sqlite3.Row
 Values = Mapping[str, Any]
@@ -27,7 +27,7 @@ class Transaction:
         return self._connection.execute(statement(name), values or {}).rowcount
 
     def fetch_one(self, name: str, values: Values | None = None) -> Row | None:
-        """Return the first row of a statement, or None. A change with RETURNING is carried out whole."""
+        """Return the first row of a statement, or None. A statement with RETURNING changes all of its rows."""
         rows = self._connection.execute(statement(name), values or {}).fetchall()
         return rows[0] if rows else None
 
@@ -36,7 +36,7 @@ class Transaction:
         return self._connection.execute(statement(name), values or {}).fetchall()
 
     def fetch_some(self, name: str, values: Values, room: int) -> tuple[list[Row], bool]:
-        """Return the first rows of a statement that fill so many bytes, at least one; and True if that is all."""
+        """Return the first rows that fill `room` bytes, at least one, and True if there are no more."""
         rows: list[Row] = []
         with closing(self._connection.execute(statement(name), values)) as cursor:
             for row in cursor:
@@ -70,18 +70,18 @@ class Transaction:
     def insert(self, name: str, row: Values) -> int:
         """Insert a row with a statement that lists its columns; return its number.
 
-        A column whose value is None is left out and gets its default: the sqlite3 module takes ten times as long to
-        bind None as to bind a number.
+        A column whose value is None is omitted and gets its default: the sqlite3 module takes ten times as long to bind
+        None as to bind a number.
         """
-        given = {column: value for column, value in row.items() if value is not None}
-        return self._connection.execute(statement_for(name, tuple(given)), tuple(given.values())).lastrowid or 0
+        values = {column: value for column, value in row.items() if value is not None}
+        return self._connection.execute(statement_for(name, tuple(values)), tuple(values.values())).lastrowid or 0
 
     def run_many(self, name: str, values: Iterator[Values] | list[dict[str, Any]]) -> int:
         """Run a statement once per set of values; return how many rows it changed."""
         return self._connection.executemany(statement(name), values).rowcount
 
     def iterate(self, name: str, values: Values) -> Generator[tuple[Any, ...]]:
-        """Yield the rows of a statement as plain tuples, read as they are asked for."""
+        """Yield the rows of a statement as plain tuples, each read when it is needed."""
         cursor = self._connection.execute(statement(name), values)
         cursor.row_factory = None
         with closing(cursor):

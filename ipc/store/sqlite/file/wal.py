@@ -1,4 +1,4 @@
-"""Who has a file open, and who keeps a database's log from being shortened."""
+"""The write-ahead log: its length, and the processes that keep it from being truncated."""
 
 from __future__ import annotations
 
@@ -10,27 +10,26 @@ from pathlib import Path
 from .... import clock
 from ....machine import proc
 
-#: The bytes of a `-shm` file that a connection locks while it reads (sqlite.org/walformat.html, "WAL locks").
+#: The bytes of the `-shm` file that a connection locks while it reads (sqlite.org/walformat.html, "WAL locks").
 READING = range(123, 128)
 
-#: Further looks at who reads, and the seconds between them.
+#: How many more times the readers are listed, and the seconds in between.
 LOOKS, LOOK = 5, 0.02
-
 
 #: Heads of a write-ahead log (page size, salts) and of each frame in it (salts): sqlite.org/fileformat2.html, 4.1.
 LOG_HEAD, FRAME_HEAD = struct.Struct(">8xI4x8s8x"), struct.Struct(">8x8s8x")
 
 
 def openers(paths: Iterable[Path]) -> list[int]:
-    """The processes, other than this one, that have one of these files open, as far as they may be seen."""
+    """Return the other processes that have one of these files open, if this user may see them."""
     files = {found for path in paths if (found := proc.file_id(path)) is not None}
     return sorted(set(proc.pids_with_open(files)) - {os.getpid()})
 
 
 def readers(database: Path) -> list[int]:
-    """The processes that read a database and do not come to an end: its log cannot be shortened below what they see.
+    """Return the processes that keep the log of a database from being truncated by a long read. Linux only.
 
-    Linux only. Who reads for a moment, as all of ours do, is not at it at each of some looks.
+    A process that is a reader each time it is looked up reads for long. A short read ends between two looks.
     """
     shared = proc.file_id(f"{database}-shm")
     if shared is None or not proc.LINUX:
@@ -49,8 +48,8 @@ def _reading(inode: int) -> set[int]:
 def exceeds(database: str, length: int) -> bool:
     """Return True if the write-ahead log has grown beyond `length` bytes since SQLite restarted it.
 
-    SQLite restarts the log in the same file, so the size of the file does not tell. The frame at that length belongs to
-    the present log if it has its salts.
+    SQLite restarts the log in the same file, so the size of the file is no answer. The frame at that length belongs to
+    the present log if both have the same salts.
     """
     try:
         with open(f"{database}-wal", "rb", buffering=0) as log:
@@ -58,5 +57,5 @@ def exceeds(database: str, length: int) -> bool:
             frame = page_size + FRAME_HEAD.size
             log.seek(LOG_HEAD.size + length // frame * frame)
             return bool(FRAME_HEAD.unpack(log.read(FRAME_HEAD.size)) == (salts,))
-    except (FileNotFoundError, struct.error):  # shorter than that, or absent
+    except (FileNotFoundError, struct.error):  # the log is shorter or absent
         return False

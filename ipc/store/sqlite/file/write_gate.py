@@ -1,8 +1,8 @@
 """The write gate: one writer at a time, in all processes of a home.
 
 SQLite up to 3.51.2 can corrupt a WAL database when a commit that resets the WAL meets a second checkpoint
-(sqlite.org/wal.html, "the WAL-reset bug"), and under contention it makes writers sleep and starve. Each
-writing transaction and each checkpoint therefore happens under this lock.
+(sqlite.org/wal.html, "the WAL-reset bug"). Under contention it also makes writers sleep and starve. Each write
+transaction and each checkpoint therefore holds this lock.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ....errors import GateBusy
 from ....machine.lock import holder_of, try_lock
 from ....machine.watchdog import Watchdog
 
-#: Seconds a writer waits for the gate: longer than any transaction of ours, shorter than a person's patience.
-PATIENCE = 5.0
+#: Seconds that a writer waits for the gate: longer than any transaction takes, and short enough for a command.
+TIMEOUT = 5.0
 
-#: Seconds between the first two tries, about as long as a short transaction, and the most between any two: sixteen
-#: writers that wait still try often enough. The jitter keeps them from trying at the same moment.
+#: Seconds between the first two tries, about as long as a short transaction, and at most between any two, so that
+#: sixteen waiting writers still try often enough. The jitter keeps them from trying at the same moment.
 FIRST_DELAY, LONGEST_DELAY, JITTER = 0.0001, 0.003, (0.5, 1.5)
 
-#: Seconds after which a writer looks at who holds the gate: longer than a queue of many takes.
-LONG = 0.1
+#: Seconds after which a waiting writer checks the process that holds the gate: longer than many writers take in turn.
+CHECK_AFTER = 0.1
 
-#: What a terminal stops a process with.
+#: The signals by which a terminal stops a process.
 JOB_CONTROL = (signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
 
 _gates: dict[Path, WriteGate] = {}
@@ -41,24 +41,24 @@ _gates_lock = threading.Lock()
 
 
 class WriteGate:
-    """The gate of one home; `WriteGate.of(path)` gives a process its only one."""
+    """The gate of one home."""
 
     def __init__(self, path: Path) -> None:
-        """Name the gate's file. Use `WriteGate.of`."""
+        """Use `WriteGate.of` instead."""
         self.path = path
-        self.patience = PATIENCE
+        self.timeout = TIMEOUT
         self._unmasked: set[int | signal.Signals] | None = None
         self._mutex = threading.Lock()
         self._descriptor = -1
 
     @classmethod
     def of(cls, path: Path) -> WriteGate:
-        """This process's gate for that file: with two descriptors, closing one would open the gate."""
+        """Return this process's only gate for a file: closing a second descriptor would release the lock."""
         with _gates_lock:
             return _gates.setdefault(path, cls(path))
 
     def __enter__(self) -> Self:
-        """Acquire the gate. Raises as `acquire`."""
+        """Acquire the gate. Raises GateBusy."""
         self.acquire()
         return self
 
@@ -69,12 +69,12 @@ class WriteGate:
         self.release()
 
     def acquire(self) -> None:
-        """Wait for the gate. Raises GateBusy, naming the holder, after `patience` seconds."""
-        deadline = clock.monotonic() + self.patience
-        if not self._mutex.acquire(timeout=self.patience):
+        """Wait for the gate. Raises GateBusy, with the holder's process ID, after `timeout` seconds."""
+        deadline = clock.monotonic() + self.timeout
+        if not self._mutex.acquire(timeout=self.timeout):
             raise GateBusy(f"Another thread holds the write gate {self.path}.")
         try:
-            if _has_terminal():  # Ctrl-Z inside the gate would block every other writer until `fg`
+            if _has_terminal():  # Ctrl-Z while the gate is held would block every other writer until `fg`
                 self._unmasked = signal.pthread_sigmask(signal.SIG_BLOCK, JOB_CONTROL)
             if not self._try():
                 self._wait(deadline)
@@ -83,7 +83,7 @@ class WriteGate:
             raise
 
     def release(self) -> None:
-        """Open the gate for the next writer."""
+        """Release the gate."""
         fcntl.lockf(self._descriptor, fcntl.LOCK_UN)
         self._leave()
 
@@ -95,13 +95,13 @@ class WriteGate:
 
     def _wait(self, deadline: float) -> None:
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, 3.0, JITTER)
-        watchdog = Watchdog()  # a new one: the process that held the gate at the last wait has released it since
+        watchdog = Watchdog()  # not reused: the process that held the gate during the last wait has released it since
         began = clock.monotonic()
         while not self._try():
             now = clock.monotonic()
             if now >= deadline:
                 raise GateBusy(f"Process {holder_of(self._descriptor)} holds the write gate {self.path}.")
-            if now - began >= LONG:
+            if now - began >= CHECK_AFTER:
                 watchdog.check(holder_of(self._descriptor))
             clock.nap(backoff.next_delay())
 
@@ -112,7 +112,7 @@ class WriteGate:
             return False
         if self._is_the_file():
             return True
-        os.close(self._descriptor)  # the home was deleted and made anew: that lock keeps nobody out
+        os.close(self._descriptor)  # the home was recreated, and other processes lock the new file
         self._descriptor = -1
         return False
 
@@ -123,7 +123,7 @@ class WriteGate:
             return False
 
     def forget(self) -> None:
-        """Start anew in a forked child, which shares the descriptor but not the lock."""
+        """Reset the gate in a forked child, which shares the descriptor but not the lock."""
         self._mutex = threading.Lock()
         if self._descriptor >= 0:
             os.close(self._descriptor)
@@ -134,7 +134,8 @@ class WriteGate:
 def _has_terminal() -> bool:
     """Return True if this process has a controlling terminal, which could stop it.
 
-    A process that acquires one later is not noticed. If it is stopped inside the gate, the next writer continues it.
+    The answer is cached. If a process acquires a terminal later and is stopped while it holds the gate, the next writer
+    continues it.
     """
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC))
@@ -144,7 +145,7 @@ def _has_terminal() -> bool:
 
 
 def _forget_all() -> None:
-    _has_terminal.cache_clear()  # the child may move to another session
+    _has_terminal.cache_clear()  # the child may start a session without a terminal
     for gate in _gates.values():
         gate.forget()
 

@@ -1,4 +1,4 @@
-"""The statements, one a file: named by what it does, described by its first line."""
+"""The statements: one per file, named by its purpose, with a comment in the first line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from ....model.fields import Spec
 from ....model.task import INPUTS, TASK_SPECS
 
-#: Fields of a task whose value in a list or an event differs from their column's. A task in a batch has ended.
+#: Fields of a task whose values in an event differ from their columns'. A task in a batch has ended.
 _COMPUTED = {
     "stopping": "json('false')",
     "waiting_for": "NULL",
@@ -16,7 +16,7 @@ _COMPUTED = {
     "result_truncated": "json(iif(t.result_truncated OR t.brief IS NOT NULL, 'true', 'false'))",
 }
 
-#: How SQLite makes JSON of a column, by the field's codec; `absent` is the JSON of an empty one.
+#: The SQL that turns a column into JSON, by the field's codec; `absent` is the JSON of an empty column.
 _AS_JSON = {
     "plain": "{column}",
     "status": "{column}",
@@ -28,7 +28,7 @@ _AS_JSON = {
 
 @functools.cache
 def statement(name: str) -> str:
-    """Return the text of `<name>.sql`; `{brief}` in it stands for a task as events show it, see `Task.brief`."""
+    """Return the text of `<name>.sql`, with `{brief}` replaced by the SQL of `Task.brief`."""
     text = (Path(__file__).parent / f"{name}.sql").read_text()
     return text.replace("{brief}", _brief()) if "{brief}" in text else text
 
@@ -40,7 +40,7 @@ def statement_for(name: str, columns: tuple[str, ...]) -> str:
 
 
 def _brief() -> str:
-    """Return the arguments of json_object() that make the brief of the task `t` with the input `i`."""
+    """Return the arguments of json_object() for the brief of the task `t` with the input `i`."""
     return ", ".join(f"'{one.json_name}', {_json_of(one)}" for one in TASK_SPECS if one.name not in INPUTS)
 
 

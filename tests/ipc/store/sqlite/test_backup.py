@@ -169,9 +169,9 @@ def test_what_a_restore_tells_of_the_lost_has_a_number_that_was_never_given(queu
 
 def test_a_restore_clears_away_what_a_killed_one_left(queue_db: QueueDatabase, file: Path):
     back_up(queue_db.database, file, replacing=False)
-    (queue_db.home.folder / "mending-x" / "output").mkdir(parents=True)
+    (queue_db.home.folder / "scratch-x" / "output").mkdir(parents=True)
     restore(queue_db.home, file, replacing=False)
-    assert list(queue_db.home.folder.glob("mending-*")) == []
+    assert list(queue_db.home.folder.glob("scratch-*")) == []
 
 
 def test_a_log_that_goes_on_keeps_its_name_and_a_copy_gets_another(queue_db: QueueDatabase, file: Path, tmp_path: Path):

@@ -227,16 +227,16 @@ def holder(opened: SqliteStore, home: Path) -> Iterator[subprocess.Popen[bytes]]
 
 def test_the_gate_lets_one_writer_in_and_names_it(opened, holder, home):
     gate = WriteGate.of(Home(home).lock("gate"))
-    gate.patience = 0.1
+    gate.timeout = 0.1
     with pytest.raises(GateBusy, match=str(holder.pid)), opened.write():
         pass
 
 
 def test_refused_writer_blocks_no_other_thread(opened, holder, home):
-    WriteGate.of(Home(home).lock("gate")).patience = 0.1
+    WriteGate.of(Home(home).lock("gate")).timeout = 0.1
     with pytest.raises(GateBusy), opened.write():
         pass
-    WriteGate.of(Home(home).lock("gate")).patience = 10
+    WriteGate.of(Home(home).lock("gate")).timeout = 10
     holder.kill()
     other = threading.Thread(target=_write_setting, args=(opened,), daemon=True)
     other.start()
@@ -320,7 +320,7 @@ def test_nobody_shortens_the_log_outside_the_gate(opened):
     command = [sys.executable, "-c", HOLD, str(opened.home.lock("gate"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout.readline() == b"in\n"
-        opened._gate.patience = 0.1
+        opened._gate.timeout = 0.1
         for letting_go in (opened.checkpoint, opened.close):
             with pytest.raises(GateBusy, match=str(other.pid)):
                 letting_go()
@@ -464,7 +464,7 @@ def test_gates_of_forked_children_are_their_own(opened):
         pid = os.fork()
         if pid == 0:
             gate = WriteGate.of(opened.home.lock("gate"))
-            gate.patience = 0.05
+            gate.timeout = 0.05
             try:
                 with gate:
                     os._exit(1)

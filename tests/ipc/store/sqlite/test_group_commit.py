@@ -96,7 +96,7 @@ def test_a_sync_does_not_vouch_for_what_was_committed_while_it_ran(opened, syncs
 
 def test_a_commit_that_is_seen_before_it_is_counted_is_synced_all_the_same(opened, syncs):
     """Its writer was killed between the commit and the count."""
-    opened._commits.begin()
+    opened._commits.start()
     tell(opened)
     assert len(syncs) == 1
     write(opened)

@@ -72,7 +72,7 @@ def test_a_holder_of_ours_that_stops_again_is_ended(path: Path):
 
 def test_a_stranger_that_stops_again_is_named_and_left_alone(path: Path):
     gate = WriteGate(path)
-    gate.patience = CONTINUE_AFTER + KILL_AFTER + 0.5
+    gate.timeout = CONTINUE_AFTER + KILL_AFTER + 0.5
     with holder(path, "stubborn") as process:
         with pytest.raises(GateBusy, match=str(process.pid)), gate:
             pass
@@ -94,7 +94,7 @@ def test_a_forked_child_does_not_hold_its_parents_gate(path: Path):
         child = os.fork()
         if child == 0:
             gate = WriteGate.of(path)
-            gate.patience = 0.1
+            gate.timeout = 0.1
             try:
                 with gate:
                     os._exit(1)
@@ -155,7 +155,7 @@ def test_process_without_a_terminal_keeps_its_signal_mask(path: Path, terminal: 
 
 def test_refused_thread_leaves_the_gate_usable(path: Path):
     gate = WriteGate(path)
-    gate.patience = 0.05
+    gate.timeout = 0.05
     with holder(path), pytest.raises(GateBusy), gate:
         pass
     with gate:
