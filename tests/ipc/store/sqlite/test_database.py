@@ -18,7 +18,7 @@ import pytest
 from sqlite_utils import Database as Tables
 
 from backburner.ipc import clock
-from backburner.ipc.api.maintenance import Archive
+from backburner.ipc.api.maintenance import Maintenance
 from backburner.ipc.errors import GateBusy, MoveNotAllowed, NewerSchema, Permanent, Temporary
 from backburner.ipc.home import Home
 from backburner.ipc.model.task import MOVES, TaskStatus
@@ -167,9 +167,9 @@ def test_a_migrated_home_reports_and_prunes_old_and_new_ends(home):
         batches = [json.loads(line.text) for line in lines if line.type == "background_tasks_batch"]
         assert [[task["id"] for task in batch["tasks"]] for batch in batches] == [["bg-1"], ["bg-2"]]
         queue_db.log.acknowledge("ses-1", "default", batches[0]["seq"])
-        archive = Archive(queue_db.database, queue_db.config)
-        assert archive.prune().tasks == 1
-        assert [task.id for task in archive.tasks()] == ["bg-2", "bg-3"]
+        maintenance = Maintenance(queue_db.database, queue_db.config)
+        assert maintenance.prune().tasks == 1
+        assert [task.id for task in maintenance.tasks()] == ["bg-2", "bg-3"]
 
 
 def test_a_newer_schema_is_refused(opened, raw, home):
