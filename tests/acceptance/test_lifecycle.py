@@ -497,7 +497,7 @@ def test_failing_task_is_retried_until_its_attempts_are_used_up(instance: Instan
     task = instance.until(id)
     assert (task.status, task.error_kind, task.exit_code) == ("error", "exit", 3)
     assert (task.attempt, task.max_attempts) == (5, 5)
-    assert lines(tmp_path / "tries") == list("12345")
+    assert lines(tmp_path / "attempts") == list("12345")
     retrying = [one for one in instance.events("me") if one["type"] == "background_task_retrying"]
     assert [(one["attempt"], one["errorKind"]) for one in retrying] == [(n, "exit") for n in (1, 2, 3, 4)]
     assert len(instance.ends(id)) == 1

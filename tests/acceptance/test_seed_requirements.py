@@ -1,4 +1,4 @@
-"""What the seed promised, kept: each promise one test, through the manager and real processes where there are any."""
+"""One test for each promise of the seed design, through the manager and with real processes."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from tests.helpers.instance import FOREVER, TIMEOUT, Instance
 from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.wait import eventually
 
-#: Windows as the seed has them; one slot for what is to wait.
+#: The seed's own times of batches; one slot for a task that must wait.
 SEED = {"model_concurrency": {"opus": 1}, "kill_grace_s": 1}
 
 
 @pytest.fixture
 def manager(instance: Instance) -> Iterator[BackgroundManager]:
-    """A manager of a home with a supervisor."""
+    """Start a supervisor, and yield a manager of its home."""
     with BackgroundManager(instance.folder, SEED, start=True) as manager:
         yield manager
 
@@ -60,7 +60,7 @@ def running(manager: BackgroundManager, **fields) -> Task:
 # the life of a task
 
 
-def test_a_launch_is_pending_and_then_running_when_a_slot_is_acquired(instance: Instance):
+def test_task_is_pending_until_it_gets_a_slot(instance: Instance):
     with BackgroundManager(instance.folder, SEED) as manager:
         task = manager.launch(command=FOREVER, model="opus")
         assert (task.status, task.id[:3], task.slot) == (TaskStatus.PENDING, "bg-", None)
@@ -74,7 +74,7 @@ def test_a_launch_is_pending_and_then_running_when_a_slot_is_acquired(instance: 
         assert found.started_at >= found.queued_at
 
 
-def test_at_the_limit_the_next_one_waits(manager: BackgroundManager):
+def test_task_beyond_the_limit_waits_for_a_slot(manager: BackgroundManager):
     first = running(manager, model="opus")
     second, other = manager.launch(agent="external", model="opus"), running(manager, model="sonnet")
     found = manager.get_task(second.id)
@@ -86,7 +86,7 @@ def test_at_the_limit_the_next_one_waits(manager: BackgroundManager):
 
 
 @pytest.mark.parametrize("verb", ["complete", "fail", "cancel"])
-def test_complete_fail_and_cancel_release_the_slot_before_the_parent_is_told(manager: BackgroundManager, verb: str):
+def test_verdict_releases_the_slot_before_callbacks_run(manager: BackgroundManager, verb: str):
     first = running(manager, model="opus", parent_session_id="me")
     second = manager.launch(agent="external", model="opus", parent_session_id="me")
     end: dict[str, Callable[[], bool]] = {
@@ -96,18 +96,18 @@ def test_complete_fail_and_cancel_release_the_slot_before_the_parent_is_told(man
     }
     slots: list[object] = []
 
-    def told(task: Task) -> None:
-        seen = manager.get_task(task.id)
-        slots.append(seen and (seen.slot, seen.status))
+    def record(task: Task) -> None:
+        stored = manager.get_task(task.id)
+        slots.append(stored and (stored.slot, stored.status))
 
-    manager.on_complete(told)
+    manager.on_complete(record)
     assert end[verb]() is True
     eventually(lambda: slots)
     assert slots == [(None, {"complete": "completed", "fail": "error", "cancel": "cancelled"}[verb])]
     eventually(lambda: status(manager, second.id) == "running")
 
 
-def test_a_verdict_says_when_and_with_what_a_task_ended(manager: BackgroundManager):
+def test_verdict_stores_the_result_or_error_and_the_time(manager: BackgroundManager):
     done, failed = running(manager), running(manager)
     assert manager.complete_task(done.id, "the result")
     assert manager.fail_task(failed.id, "the error")
@@ -121,7 +121,7 @@ def test_a_verdict_says_when_and_with_what_a_task_ended(manager: BackgroundManag
     assert first.completed_at >= first.started_at
 
 
-def test_complete_and_fail_answer_false_for_a_task_that_is_not_running(manager: BackgroundManager):
+def test_complete_and_fail_return_false_unless_the_task_is_running(manager: BackgroundManager):
     pending = manager.launch(agent="external", delay_ms=600_000)
     ended = running(manager)
     assert manager.complete_task(ended.id, "first")
@@ -180,7 +180,7 @@ def test_tasks_are_found_by_id_status_and_parent(manager: BackgroundManager):
     assert [task.id for task in manager.get_all_tasks()] == [*mine, other, alone]
 
 
-def test_the_state_functions_load_save_and_clear(instance: Instance):
+def test_state_functions_load_save_and_clear(instance: Instance):
     home = instance.folder
     assert load_background_state(home) is None
     assert (dict(create_empty_state().tasks), dict(create_empty_state().active_count)) == ({}, {})
@@ -195,10 +195,10 @@ def test_the_state_functions_load_save_and_clear(instance: Instance):
         assert status(manager, id) == "pending"
 
 
-# being told
+# notifications
 
 
-def test_on_start_and_on_complete_are_called_for_every_task_whichever_way_it_ends(manager: BackgroundManager):
+def test_callbacks_run_for_every_task_and_outcome(manager: BackgroundManager):
     started, ended = [], []
     remove = manager.on_start(lambda task: started.append((task.id, task.status.value)))
     manager.on_complete(lambda task: ended.append((task.id, task.status.value)))
@@ -213,7 +213,7 @@ def test_on_start_and_on_complete_are_called_for_every_task_whichever_way_it_end
     assert (len(started), len(ended)) == (3, 4)
 
 
-def test_there_is_one_manager_per_process_until_it_is_reset(instance: Instance):
+def test_process_has_one_default_manager_until_it_is_reset(instance: Instance):
     first = get_background_manager(instance.folder)
     assert get_background_manager() is first
     assert get_background_manager(instance.folder) is first
@@ -227,15 +227,15 @@ def test_there_is_one_manager_per_process_until_it_is_reset(instance: Instance):
     reset_background_manager()
 
 
-class Told:
-    """What a parent's subscription hears."""
+class Subscription:
+    """Receives the events of one parent."""
 
     def __init__(self, home: Path, parent: str) -> None:
         self.events: list[tuple[float, dict]] = []
         self._client, self._parent = Client(Home(home), patience=TIMEOUT), parent
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
-    def __enter__(self) -> Told:
+    def __enter__(self) -> Subscription:
         self._thread.start()
         return self
 
@@ -257,104 +257,104 @@ class Told:
 BATCH, END = "background_tasks_batch", "background_task_completed"
 
 
-def test_notices_are_gathered_for_a_second(manager: BackgroundManager):
+def test_ends_within_one_second_are_batched(manager: BackgroundManager):
     ids = [running(manager, parent_session_id="me").id for _ in range(3)]
-    with Told(manager.home, "me") as told:
+    with Subscription(manager.home, "me") as received:
         for id in ids:
             manager.complete_task(id)
-        eventually(lambda: told.of(BATCH))
-    assert [batch["count"] for batch in told.of(BATCH)] == [3]
-    waited = told.at(BATCH)[0] - told.at(END)[0]
+        eventually(lambda: received.of(BATCH))
+    assert [batch["count"] for batch in received.of(BATCH)] == [3]
+    waited = received.at(BATCH)[0] - received.at(END)[0]
     assert 0.9 <= waited < 2.5
 
 
-def test_five_notices_are_told_at_once(manager: BackgroundManager):
+def test_five_ends_are_batched_at_once(manager: BackgroundManager):
     ids = [running(manager, parent_session_id="me", concurrency_key=f"k{number}").id for number in range(5)]
-    with Told(manager.home, "me") as told:
-        eventually(lambda: told.of("background_task_started"))
+    with Subscription(manager.home, "me") as received:
+        eventually(lambda: received.of("background_task_started"))
         for id in ids:
             manager.complete_task(id)
-        eventually(lambda: told.of(BATCH))
-    assert [batch["count"] for batch in told.of(BATCH)] == [5]
-    assert told.at(BATCH)[0] - told.at(END)[-1] < 0.5
+        eventually(lambda: received.of(BATCH))
+    assert [batch["count"] for batch in received.of(BATCH)] == [5]
+    assert received.at(BATCH)[0] - received.at(END)[-1] < 0.5
 
 
-def test_a_parent_is_told_of_its_own_tasks_alone(manager: BackgroundManager):
+def test_parent_receives_only_events_of_its_own_tasks(manager: BackgroundManager):
     names = ("one", "two")
     ids = {
         name: [running(manager, parent_session_id=name, concurrency_key=f"{name}{n}").id for n in range(2)]
         for name in names
     }
-    with Told(manager.home, "one") as one, Told(manager.home, "two") as two:
+    with Subscription(manager.home, "one") as one, Subscription(manager.home, "two") as two:
         for pair in zip(*ids.values(), strict=True):
             for id in pair:
                 manager.complete_task(id)
         eventually(lambda: one.of(BATCH) and two.of(BATCH))
-    for name, told in (("one", one), ("two", two)):
-        assert {event["parentSessionId"] for _, event in told.events} == {name}
-        (batch,) = told.of(BATCH)
+    for name, received in (("one", one), ("two", two)):
+        assert {event["parentSessionId"] for _, event in received.events} == {name}
+        (batch,) = received.of(BATCH)
         assert [task["id"] for task in batch["tasks"]] == ids[name]
 
 
-def test_every_end_is_told_by_itself_besides_its_batch(manager: BackgroundManager):
+def test_every_end_is_reported_both_alone_and_in_a_batch(manager: BackgroundManager):
     ids = [running(manager, parent_session_id="me", concurrency_key=f"k{number}").id for number in range(3)]
-    with Told(manager.home, "me") as told:
+    with Subscription(manager.home, "me") as received:
         manager.complete_task(ids[0], "done")
         manager.fail_task(ids[1], "no")
         manager.cancel_task(ids[2])
-        eventually(lambda: told.of(BATCH))
-    ends = [(end["taskId"], end["status"], end["result"], end["error"]) for end in told.of(END)]
-    wanted = [(ids[0], "completed", "done", None), (ids[1], "error", None, "no"), (ids[2], "cancelled", None, None)]
-    assert ends == wanted
-    batch = told.of(BATCH)[0]
+        eventually(lambda: received.of(BATCH))
+    ends = [(end["taskId"], end["status"], end["result"], end["error"]) for end in received.of(END)]
+    expected = [(ids[0], "completed", "done", None), (ids[1], "error", None, "no"), (ids[2], "cancelled", None, None)]
+    assert ends == expected
+    batch = received.of(BATCH)[0]
     counts = [batch[name] for name in ("count", "completedCount", "failedCount", "cancelledCount")]
     assert (counts, batch["allComplete"]) == ([3, 1, 1, 1], True)
     assert batch["message"] == "3 background tasks finished: 1 completed, 1 failed, 1 cancelled."
 
 
-def test_events_are_persisted_and_told_again_as_they_were(manager: BackgroundManager, instance: Instance):
+def test_events_are_replayed_unchanged_after_a_restart(manager: BackgroundManager, instance: Instance):
     id = running(manager, parent_session_id="me").id
-    with Told(manager.home, "me") as told:
+    with Subscription(manager.home, "me") as received:
         manager.complete_task(id)
-        eventually(lambda: told.of(BATCH))
+        eventually(lambda: received.of(BATCH))
     manager.stop()
     manager.start()
-    with Told(manager.home, "me") as again:
+    with Subscription(manager.home, "me") as again:
         eventually(lambda: again.of(BATCH))
-    assert [event for _, event in again.events] == [event for _, event in told.events]
-    assert instance.events("me") == [event for _, event in told.events]
+    assert [event for _, event in again.events] == [event for _, event in received.events]
+    assert instance.events("me") == [event for _, event in received.events]
 
 
-def test_clear_delivers_what_waits_and_then_wipes(instance: Instance):
+def test_clear_delivers_pending_batches_and_deletes_everything(instance: Instance):
     with BackgroundManager(instance.folder, {**SEED, "notification_batch_window_ms": 600_000}, start=True) as manager:
         pending = manager.launch(command=("true",), delay_ms=600_000, parent_session_id="me").id
         done, tree = running(manager, parent_session_id="me"), manager.launch(command=FOREVER, parent_session_id="me")
         eventually(lambda: (found := manager.get_task(tree.id)) and found.pid)
-        with Told(manager.home, "me") as told:
+        with Subscription(manager.home, "me") as received:
             manager.complete_task(done.id)
-            eventually(lambda: told.of(END))
-            assert told.of(BATCH) == []
+            eventually(lambda: received.of(END))
+            assert received.of(BATCH) == []
             manager.clear()
-            eventually(lambda: sum(batch["count"] for batch in told.of(BATCH)) == 3)
-        assert sorted(task["id"] for batch in told.of(BATCH) for task in batch["tasks"]) == sorted(
+            eventually(lambda: sum(batch["count"] for batch in received.of(BATCH)) == 3)
+        assert sorted(task["id"] for batch in received.of(BATCH) for task in batch["tasks"]) == sorted(
             [pending, done.id, tree.id]
         )
         assert manager.get_all_tasks() == []
         assert instance.events() == []
-        manager.wait(manager.launch(command=("true",)).id, timeout=TIMEOUT)  # the supervisor stays
+        manager.wait(manager.launch(command=("true",)).id, timeout=TIMEOUT)  # the supervisor still runs
 
 
-def test_the_managers_event_bus_dispatches_what_is_told(manager: BackgroundManager):
-    heard: list[tuple[str, object]] = []
-    unsubscribe = manager.get_event_bus().subscribe(END, lambda payload: heard.append((END, payload["status"])))
-    manager.get_event_bus().subscribe(BATCH, lambda payload: heard.append((BATCH, payload["count"])))
+def test_event_bus_of_the_manager_dispatches_received_events(manager: BackgroundManager):
+    received: list[tuple[str, object]] = []
+    unsubscribe = manager.get_event_bus().subscribe(END, lambda payload: received.append((END, payload["status"])))
+    manager.get_event_bus().subscribe(BATCH, lambda payload: received.append((BATCH, payload["count"])))
     manager.launch(command=("true",), parent_session_id="me")
-    eventually(lambda: len(heard) == 2)
-    assert heard == [(END, "completed"), (BATCH, 1)]
+    eventually(lambda: len(received) == 2)
+    assert received == [(END, "completed"), (BATCH, 1)]
     unsubscribe()
 
 
-# by themselves, as in the seed
+# without a supervisor, as in the seed
 
 
 def task(number: int, parent: str | None = "me", status: TaskStatus = TaskStatus.COMPLETED) -> Task:
@@ -370,8 +370,8 @@ def task(number: int, parent: str | None = "me", status: TaskStatus = TaskStatus
     )
 
 
-class Heard:
-    """What a bus of one's own dispatches."""
+class Dispatched:
+    """Collects what an event bus dispatches."""
 
     def __init__(self, bus: EventBus) -> None:
         self.batches: list[dict] = []
@@ -382,60 +382,60 @@ class Heard:
         bus.subscribe("background_tasks_notification", lambda payload: self.notices.append(dict(payload)))
 
 
-def test_a_notification_manager_works_by_itself_with_a_timer_of_its_own():
+def test_notification_manager_batches_with_its_own_timer():
     manager = create_notification_manager(NotificationConfig(batch_window_ms=50))
-    heard = Heard(manager.get_event_bus())
+    dispatched = Dispatched(manager.get_event_bus())
     for number in range(3):
         manager.notify(task(number))
-    assert (heard.ends, heard.batches) == (["bg-0", "bg-1", "bg-2"], [])
-    eventually(lambda: heard.batches)
-    assert [batch["count"] for batch in heard.batches] == [3]
-    (notice,) = heard.notices
+    assert (dispatched.ends, dispatched.batches) == (["bg-0", "bg-1", "bg-2"], [])
+    eventually(lambda: dispatched.batches)
+    assert [batch["count"] for batch in dispatched.batches] == [3]
+    (notice,) = dispatched.notices
     assert (notice["taskIds"], notice["source"]) == (["bg-0", "bg-1", "bg-2"], "background-manager")
 
 
-def test_a_notification_manager_flushes_at_its_maximum_per_parent_and_on_demand():
+def test_notification_manager_flushes_full_batches_and_on_demand():
     now = [0.0]
     bus = EventBus()
     manager = NotificationManager(event_bus=bus, clock=lambda: now[0])
     assert manager.get_event_bus() is bus
-    heard = Heard(bus)
+    dispatched = Dispatched(bus)
     for number in range(9):
         manager.notify(task(number, parent=("me", "other")[number % 2]))
-    assert [(batch["parentSessionId"], batch["count"]) for batch in heard.batches] == [("me", 5)]
+    assert [(batch["parentSessionId"], batch["count"]) for batch in dispatched.batches] == [("me", 5)]
     assert manager.due() == 1.0
     now[0] = 0.4
     assert manager.due() == pytest.approx(0.6)
     manager.flush_parent("other")
-    assert [(batch["parentSessionId"], batch["count"]) for batch in heard.batches][1:] == [("other", 4)]
+    assert [(batch["parentSessionId"], batch["count"]) for batch in dispatched.batches][1:] == [("other", 4)]
     assert manager.due() is None
     manager.notify(task(10, parent="a"))
     manager.notify(task(11, parent="b"))
     manager.flush_all()
-    assert [batch["parentSessionId"] for batch in heard.batches][2:] == ["a", "b"]
+    assert [batch["parentSessionId"] for batch in dispatched.batches][2:] == ["a", "b"]
     manager.notify(task(12, parent="a"))
     manager.clear()
     manager.flush_all()
-    assert len(heard.batches) == 4
+    assert len(dispatched.batches) == 4
 
 
-def test_a_task_without_a_parent_is_in_no_batch():
+def test_task_without_a_parent_is_in_no_batch():
     manager = NotificationManager(clock=lambda: 0.0)
-    heard = Heard(manager.get_event_bus())
+    dispatched = Dispatched(manager.get_event_bus())
     manager.notify(task(1, parent=None))
     manager.flush_all()
-    assert (heard.batches, manager.due()) == ([], None)
+    assert (dispatched.batches, manager.due()) == ([], None)
 
 
-def test_an_event_bus_works_by_itself():
-    bus, heard = EventBus(), []
-    unsubscribe = bus.subscribe("a", lambda payload: heard.append(("a", dict(payload))))
-    bus.subscribe("*", lambda payload: heard.append(("*", payload["type"])))
+def test_event_bus_dispatches_to_subscribers_until_they_unsubscribe():
+    bus, dispatched = EventBus(), []
+    unsubscribe = bus.subscribe("a", lambda payload: dispatched.append(("a", dict(payload))))
+    bus.subscribe("*", lambda payload: dispatched.append(("*", payload["type"])))
     bus.dispatch("a", {"x": 1})
     bus.dispatch("b", {})
     unsubscribe()
     bus.dispatch("a", {"x": 2})
-    assert heard == [("a", {"x": 1}), ("*", "a"), ("*", "b"), ("*", "a")]
+    assert dispatched == [("a", {"x": 1}), ("*", "a"), ("*", "b"), ("*", "a")]
 
 
 @pytest.mark.parametrize(
@@ -453,12 +453,12 @@ def test_an_event_bus_works_by_itself():
         ((6, 1, 2), "6 background tasks finished: 1 completed, 2 failed, 3 cancelled."),
     ],
 )
-def test_the_message_reads_well_in_every_wording(counts: tuple[int, int, int], message: str):
+def test_batch_message_names_each_outcome_with_its_count(counts: tuple[int, int, int], message: str):
     assert format_batch_notification(*counts) == message
 
 
-def test_every_wording_reaches_a_parent_as_it_is_formatted(manager: BackgroundManager):
-    with Told(manager.home, "me") as told:
+def test_batches_carry_the_message_of_their_outcomes(manager: BackgroundManager):
+    with Subscription(manager.home, "me") as received:
         for verb in ("complete", "fail", "cancel"):
             id = running(manager, parent_session_id="me").id
             {
@@ -466,11 +466,11 @@ def test_every_wording_reaches_a_parent_as_it_is_formatted(manager: BackgroundMa
                 "fail": lambda id: manager.fail_task(id, "no"),
                 "cancel": manager.cancel_task,
             }[verb](id)
-            count = len(told.of(BATCH))
+            count = len(received.of(BATCH))
             with Client(Home(manager.home)) as client:
                 client.call("flush", parentSessionId="me")
-            eventually(lambda count=count: len(told.of(BATCH)) > count)
-    assert [batch["message"] for batch in told.of(BATCH)] == [
+            eventually(lambda count=count: len(received.of(BATCH)) > count)
+    assert [batch["message"] for batch in received.of(BATCH)] == [
         "1 background task completed successfully.",
         "1 background task failed.",
         "1 background task cancelled.",
