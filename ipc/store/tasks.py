@@ -71,7 +71,7 @@ class Tasks:
     def existing(self, ids: Iterable[str]) -> Found:
         """Return the tasks of these IDs, whole, without those that do not exist."""
         found = map(self.store.tasks.get, ids)
-        return self._seen([task for task in found if task is not None])
+        return self._with_waiting_for([task for task in found if task is not None])
 
     def refresh(self, wait: Wait) -> Found:
         """Record in a wait which of its tasks have ended or were deleted. Return those that have ended since."""
