@@ -1,4 +1,4 @@
-"""AsyncBackgroundManager: the same for asyncio."""
+"""`AsyncBackgroundManager` with and without a supervisor."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import holder
 from tests.helpers.wait import eventually
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
 
 Story = Callable[[AsyncBackgroundManager], Awaitable[None]]
 
 
-def played(story: Story, **how) -> None:
+def run_story(story: Story, **arguments) -> None:
     async def whole() -> None:
-        async with asyncio.timeout(PATIENCE), AsyncBackgroundManager(**how) as manager:
+        async with asyncio.timeout(TIMEOUT), AsyncBackgroundManager(**arguments) as manager:
             await story(manager)
 
     asyncio.run(whole())
 
 
-def ours() -> set[threading.Thread]:
+def manager_threads() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name.startswith("backburner")}
 
 
 @pytest.fixture(autouse=True)
 def no_threads():
-    before = ours()  # a test of another file may have left one that is still on its way out
+    before = manager_threads()  # one of a previous test may still be about to end
     yield
-    eventually(lambda: ours() <= before, message="the threads of this test to be gone")
+    eventually(lambda: manager_threads() <= before, message="the threads of this test to be gone")
 
 
-def test_every_method_of_the_manager_is_there():
+def test_async_manager_has_every_method_of_the_manager():
     names = {name for name in vars(BackgroundManager) if not name.startswith("_")}
     assert names <= set(vars(AsyncBackgroundManager))
 
 
-def test_events_begin_when_they_are_asked_for_not_when_they_are_read(home):
+def test_events_begin_at_the_call_and_not_at_the_first_read(home):
     async def story(manager):
         events = manager.events()
         task = await manager.launch(command=["true"])
@@ -53,10 +53,10 @@ def test_events_begin_when_they_are_asked_for_not_when_they_are_read(home):
         async with aclosing(events):
             assert (await anext(events)).data["taskId"] == task.id
 
-    played(story)
+    run_story(story)
 
 
-def test_tasks_are_launched_found_and_decided(home):
+def test_async_manager_launches_finds_and_ends_tasks(home):
     async def story(manager):
         task = await manager.launch(command=["true"], parent_session_id="ses-1")
         two = await manager.launch_many([{"command": ["true"]}] * 2)
@@ -76,58 +76,58 @@ def test_tasks_are_launched_found_and_decided(home):
         assert await manager.get_all_tasks() == []
         assert manager.home == home
 
-    played(story)
+    run_story(story)
 
 
-def test_a_wrong_launch_is_refused_by_its_field(home):
+def test_launch_names_the_invalid_field(home):
     async def story(manager):
         with pytest.raises(InvalidInput) as refusal:
             await manager.launch(command=["true"], retries=-1)
         assert refusal.value.field == "retries"
 
-    played(story)
+    run_story(story)
 
 
-def test_callbacks_and_coroutines_are_called_on_the_loop(home):
-    heard = []
+def test_callbacks_and_coroutines_run_on_the_loop(home):
+    seen = []
 
     async def slow(task):
         await asyncio.sleep(0)
-        heard.append(("slow", task.status, threading.current_thread()))
+        seen.append(("slow", task.status, threading.current_thread()))
 
     async def story(manager):
         manager.on_complete(slow)
-        remove = manager.on_complete(lambda task: heard.append(("quick", task.status, threading.current_thread())))
+        remove = manager.on_complete(lambda task: seen.append(("quick", task.status, threading.current_thread())))
         task = await manager.launch(command=["true"])
         await manager.cancel_task(task.id)
         await manager.wait(task.id)
         remove()
         me = threading.current_thread()
-        assert heard == [("slow", "cancelled", me), ("quick", "cancelled", me)]
+        assert seen == [("slow", "cancelled", me), ("quick", "cancelled", me)]
 
-    played(story)
+    run_story(story)
 
 
-def test_a_callback_may_wait_for_what_it_launches(home):
+def test_async_callback_may_wait_for_a_task_that_it_launches(home):
     waited = []
 
-    async def more(task, manager):
+    async def launch_and_wait(task, manager):
         if not waited:
             waited.append(following := await manager.launch(command=["true"]))
             await manager.cancel_task(following.id)
-            waited.extend(await manager.wait(following.id, timeout=PATIENCE))
+            waited.extend(await manager.wait(following.id, timeout=TIMEOUT))
 
     async def story(manager):
-        manager.on_complete(lambda task: more(task, manager))
+        manager.on_complete(lambda task: launch_and_wait(task, manager))
         task = await manager.launch(command=["true"])
         await manager.cancel_task(task.id)
         await manager.wait(task.id)
         assert waited[1].id == waited[0].id
 
-    played(story)
+    run_story(story)
 
 
-def test_hundreds_may_wait_at_once(home):
+def test_hundreds_of_waits_need_no_threads(home):
     async def story(manager):
         tasks = await manager.launch_many([{"command": ["true"]}] * 200)
         waits = [asyncio.create_task(manager.wait(task.id)) for task in tasks]
@@ -138,10 +138,10 @@ def test_hundreds_may_wait_at_once(home):
         assert [one[0].id for one in ended] == [task.id for task in tasks]
         assert before < 50
 
-    played(story)
+    run_story(story)
 
 
-def test_waiting_times_out_and_can_be_cancelled(home):
+def test_async_wait_times_out_and_can_be_cancelled(home):
     async def story(manager):
         task = await manager.launch(command=["true"], parent_session_id="ses-1")
         with pytest.raises(TimeoutError):
@@ -155,10 +155,10 @@ def test_waiting_times_out_and_can_be_cancelled(home):
         assert (await manager.wait(parent="ses-1", any=True)) == []
         assert [one.id for one in await manager.wait(parent="ses-1")] == [task.id]
 
-    played(story)
+    run_story(story)
 
 
-def test_events_are_iterated_and_left_without_a_trace(home):
+def test_iteration_of_events_may_end_early(home):
     async def story(manager):
         events = manager.events(parent="ses-1")
         for _ in range(2):
@@ -175,10 +175,10 @@ def test_events_are_iterated_and_left_without_a_trace(home):
         with pytest.raises(asyncio.CancelledError):
             await listening
 
-    played(story)
+    run_story(story)
 
 
-def test_an_event_is_acknowledged_when_the_next_one_is_asked_for_and_not_before(home):
+def test_async_event_is_acknowledged_when_the_next_one_is_requested(home):
     async def story(manager):
         for _ in range(3):
             task = await manager.launch(command=["true"], parent_session_id="ses-1")
@@ -192,36 +192,36 @@ def test_an_event_is_acknowledged_when_the_next_one_is_asked_for_and_not_before(
         async with aclosing(manager.events(parent="ses-1")) as again:
             assert (await anext(again)).seq == seen[1]
 
-    played(story)
+    run_story(story)
 
 
-def test_a_slow_reader_loses_nothing(home):
+def test_slow_reader_gets_every_event(home):
     async def story(manager):
         tasks = await manager.launch_many([{"command": ["true"], "parent_session_id": "ses-1"}] * 300)
         async with aclosing(manager.events(parent="ses-1")) as events:
             for task in tasks:
                 await manager.cancel_task(task.id)
-            heard = [(await anext(events)).data["taskId"] for _ in tasks]
-        assert heard == [task.id for task in tasks]
+            seen = [(await anext(events)).data["taskId"] for _ in tasks]
+        assert seen == [task.id for task in tasks]
 
-    played(story)
+    run_story(story)
 
 
-def test_events_end_when_the_manager_is_closed(home):
+def test_async_events_end_when_the_manager_is_closed(home):
     async def story(manager):
         listening = asyncio.create_task(_all(manager))
         await asyncio.sleep(0.01)
         await manager.close()
         assert await listening == []
 
-    played(story)
+    run_story(story)
 
 
 async def _all(manager: AsyncBackgroundManager) -> list[object]:
     return [event async for event in manager.events()]
 
 
-def test_a_loop_that_ends_without_closing_leaves_the_manager_alone(home):
+def test_manager_can_be_closed_after_its_loop_has_ended(home):
     managers = []
 
     async def story() -> None:
@@ -235,8 +235,7 @@ def test_a_loop_that_ends_without_closing_leaves_the_manager_alone(home):
     asyncio.run(managers[0].close())
 
 
-def test_a_callback_that_its_loop_never_comes_to_keeps_no_thread(monkeypatch):
-    """The loop was closed between the event and the callback."""
+def test_callback_for_a_closed_loop_does_not_block_its_thread(monkeypatch):
     monkeypatch.setattr(module, "LOOP_CHECK_INTERVAL", 0.01)
 
     async def made() -> Callable[[Task], object]:
@@ -248,12 +247,12 @@ def test_a_callback_that_its_loop_never_comes_to_keeps_no_thread(monkeypatch):
     caller.start()
     eventually(lambda: loop._ready, message="the callback to be given to the loop")
     loop.close()
-    caller.join(PATIENCE)
+    caller.join(TIMEOUT)
     assert not caller.is_alive()
     call(None)
 
 
-def test_tasks_run_and_batches_come(home, no_strays):
+def test_async_manager_runs_tasks_and_gets_batches(home, no_strays):
     async def story(manager):
         events = manager.events(parent="ses-1", types=["background_tasks_batch"])
         tasks = await manager.launch_many([{"command": ["echo", "hi"], "parent_session_id": "ses-1"}] * 5)
@@ -266,10 +265,10 @@ def test_tasks_run_and_batches_come(home, no_strays):
         await manager.stop()
         assert holder(Home(home).lock("supervisor")) is None
 
-    played(story, start=True)
+    run_story(story, start=True)
 
 
-def test_cancelling_a_running_task_blocks_nobody(home, no_strays):
+def test_cancelling_a_running_task_does_not_block_the_loop(home, no_strays):
     async def story(manager):
         task = await manager.launch(command=["sh", "-c", "trap '' TERM; sleep 1000 & wait; sleep 1000"])
         while (await manager.get_task(task.id)).status is not TaskStatus.RUNNING:
@@ -279,4 +278,4 @@ def test_cancelling_a_running_task_blocks_nobody(home, no_strays):
         assert await cancelling
         await manager.stop(now=True)
 
-    played(story, config={"kill_grace_s": 0.2}, start=True)
+    run_story(story, config={"kill_grace_s": 0.2}, start=True)

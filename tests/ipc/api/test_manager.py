@@ -1,4 +1,4 @@
-"""BackgroundManager as programs use it, with and without a supervisor."""
+"""`BackgroundManager` with and without a supervisor, and the package itself."""
 
 from __future__ import annotations
 
@@ -39,36 +39,33 @@ from tests.helpers.places import IMPORT_ROOT, IPC
 from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
 
-PATIENCE = 30.0
+TIMEOUT = 30.0
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
 FOREVER = ["sleep", "1000"]
 
 
 @pytest.fixture
 def manager(home: Path) -> Iterator[BackgroundManager]:
-    """A manager of a home without a supervisor."""
+    """Return a manager of a state directory without a supervisor."""
     with BackgroundManager() as found:
         yield found
 
 
 @pytest.fixture
 def served(supervised: Path) -> Iterator[BackgroundManager]:
-    """A manager of a home with a supervisor."""
+    """Return a manager of a state directory with a supervisor."""
     with BackgroundManager() as found:
         yield found
 
 
 def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a program that uses the packages."""
+    """Run a Python program that can import the package."""
     environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}
     command = [sys.executable, "-c", code, *arguments]
     return subprocess.run(command, capture_output=True, text=True, timeout=40, check=False, env=environment)
 
 
-# without a supervisor
-
-
-def test_a_launch_is_pending_and_outlives_its_manager(home):
+def test_launched_task_is_pending_and_outlives_its_manager(home):
     with BackgroundManager() as manager:
         task = manager.launch(
             prompt="Refactor the parser",
@@ -85,12 +82,12 @@ def test_a_launch_is_pending_and_outlives_its_manager(home):
     assert (found.prompt, found.parent_message_id, found.description) == ("Refactor the parser", "msg-1", "parser")
 
 
-def test_a_launch_answers_with_the_task_as_it_is_shown_then(manager, home):
+def test_launch_returns_the_same_task_as_get_task(manager, home):
     with QueueDatabase(home) as queue_db:
         queue_db.groups.pause("stopped")
         ended = queue_db.run(TaskStatus.ERROR)
     first = manager.launch(command=["true"])
-    words = {
+    texts = {
         "description": "ünïcödé",
         "metadata": {"deep": [1.5, None]},
         "parent_session_id": "ses-1",
@@ -106,7 +103,7 @@ def test_a_launch_answers_with_the_task_as_it_is_shown_then(manager, home):
     }
     launched = manager.launch_many(
         [
-            {**call, **words, "parent_message_id": "m"},
+            {**call, **texts, "parent_message_id": "m"},
             {"command": ["true"], "unique_key": "one"},
             {"agent": "external", "prompt": "by hand", "model": "big", "delay_ms": 60_000},
             {"command": ["true"], "after": [first.id], "delay_ms": 60_000},
@@ -120,7 +117,7 @@ def test_a_launch_answers_with_the_task_as_it_is_shown_then(manager, home):
     assert [task.waiting_for for task in launched] == waiting
 
 
-def test_a_launch_stores_its_folder_and_the_usual_variables(manager, home, monkeypatch, tmp_path):
+def test_launch_stores_the_folder_and_the_usual_variables(manager, home, monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     monkeypatch.setenv("SECRET", "hidden")
     monkeypatch.setenv("CLAUDECODE", "1")
@@ -133,7 +130,7 @@ def test_a_launch_stores_its_folder_and_the_usual_variables(manager, home, monke
     assert not {"SECRET", "CLAUDECODE", "BACKBURNER_HOME"} & claimed.env.keys()
 
 
-def test_pass_env_stores_more(home, monkeypatch):
+def test_launch_stores_the_variables_of_pass_env(home, monkeypatch):
     monkeypatch.setenv("API_KEY", "k")
     with BackgroundManager(config={"pass_env": ["API_*"]}) as manager:
         manager.launch(command=["true"])
@@ -142,7 +139,7 @@ def test_pass_env_stores_more(home, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("fields", "field"),
     [
         ({"prompt": 1}, "prompt"),
         ({"command": "true"}, "command"),
@@ -156,19 +153,19 @@ def test_pass_env_stores_more(home, monkeypatch):
         ({}, "prompt"),
     ],
 )
-def test_a_wrong_launch_is_refused_by_its_field(manager, said, field):
+def test_launch_names_the_invalid_field(manager, fields, field):
     with pytest.raises(InvalidInput) as refusal:
-        manager.launch(**said)
+        manager.launch(**fields)
     assert (refusal.value.field or "").startswith(field)
     assert manager.get_all_tasks() == []
 
 
-def test_an_unknown_agent_is_refused_naming_those_there_are(manager):
+def test_unknown_agent_is_refused_with_the_known_ones(manager):
     with pytest.raises(UnknownAgent, match="external"):
         manager.launch(prompt="p", agent="nobody")
 
 
-def test_many_are_launched_all_or_none(manager):
+def test_launch_many_queues_all_tasks_or_none(manager):
     with pytest.raises(InvalidInput) as refusal:
         manager.launch_many([{"command": ["true"]}, {"command": []}])
     assert refusal.value.field == "tasks[1].command"
@@ -177,7 +174,7 @@ def test_many_are_launched_all_or_none(manager):
     assert [task.agent for task in tasks] == ["command", "python"]
 
 
-def test_tasks_are_found_by_id_status_and_parent(manager):
+def test_tasks_are_found_by_id_status_and_session(manager):
     one = manager.launch(prompt="a", agent="external", parent_session_id="ses-1")
     two = manager.launch(call="m:f", args=[1], parent_session_id="ses-1")
     three = manager.launch(prompt="c", agent="external", parent_session_id="ses-2")
@@ -196,7 +193,7 @@ def test_tasks_are_found_by_id_status_and_parent(manager):
         manager.get_tasks_by_status("asleep")
 
 
-def test_verdicts_on_what_is_not_running_answer_false(manager):
+def test_verdict_on_a_task_that_is_not_running_returns_false(manager):
     task = manager.launch(command=["true"])
     assert not manager.complete_task(task.id)
     assert not manager.fail_task(task.id, "no")
@@ -208,80 +205,80 @@ def test_verdicts_on_what_is_not_running_answer_false(manager):
     assert not manager.retry_task(task.id)
 
 
-def test_a_result_that_is_no_text_is_refused(manager):
+def test_verdict_refuses_a_result_that_is_not_text(manager):
     for verdict in (lambda: manager.complete_task(UNKNOWN, 7), lambda: manager.fail_task(UNKNOWN, None)):
         with pytest.raises(InvalidInput):
             verdict()
 
 
-def test_callbacks_hear_of_every_end_in_order_on_one_thread(manager):
+def test_callbacks_get_every_end_in_order_on_one_thread(manager):
     before = manager.launch(command=["true"])
     manager.cancel_task(before.id)
-    heard: list[tuple[str, str]] = []
+    seen: list[tuple[str, str]] = []
     threads = set()
 
     def listen(task: Task) -> None:
-        heard.append((task.id, task.status))
+        seen.append((task.id, task.status))
         threads.add(threading.current_thread())
 
     manager.on_complete(listen)
     tasks = [manager.launch(command=["true"]) for _ in range(20)]
     for task in tasks:
         manager.cancel_task(task.id)
-    manager.wait(*(task.id for task in tasks), timeout=PATIENCE)
-    assert heard == [(task.id, "cancelled") for task in tasks]
+    manager.wait(*(task.id for task in tasks), timeout=TIMEOUT)
+    assert seen == [(task.id, "cancelled") for task in tasks]
     assert len(threads) == 1
     assert threading.current_thread() not in threads
 
 
-def test_a_callback_that_raises_is_logged_and_changes_nothing(manager, caplog):
-    heard = []
+def test_exception_in_a_callback_is_logged_and_changes_nothing(manager, caplog):
+    seen = []
     manager.on_complete(lambda _task: [][1])
     manager.on_complete(lambda _task: sys.exit("no"))
-    manager.on_complete(lambda task: heard.append(task.id))
+    manager.on_complete(lambda task: seen.append(task.id))
     for _ in range(2):
         task = manager.launch(command=["true"])
         manager.cancel_task(task.id)
-        assert manager.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.CANCELLED
-        assert heard[-1] == task.id
+        assert manager.wait(task.id, timeout=TIMEOUT)[0].status is TaskStatus.CANCELLED
+        assert seen[-1] == task.id
     assert "IndexError" in caplog.text
 
 
-def test_a_callback_that_was_removed_hears_no_more(manager):
-    heard = []
-    remove = manager.on_complete(lambda task: heard.append(task.id))
+def test_removed_callback_is_not_called(manager):
+    seen = []
+    remove = manager.on_complete(lambda task: seen.append(task.id))
     _end(manager)
     remove()
     remove()
     _end(manager)
-    assert len(heard) == 1
+    assert len(seen) == 1
 
 
 def _end(manager: BackgroundManager) -> Task:
     task = manager.launch(command=["true"])
     manager.cancel_task(task.id)
-    return manager.wait(task.id, timeout=PATIENCE)[0]
+    return manager.wait(task.id, timeout=TIMEOUT)[0]
 
 
-def test_a_callback_sees_the_task_as_it_ended_though_it_was_retried_since(manager):
-    heard = []
+def test_callback_gets_the_ended_task_although_it_was_retried_since(manager):
+    seen = []
     gate = threading.Event()
-    manager.on_complete(lambda _task: gate.wait(PATIENCE))
-    manager.on_complete(heard.append)
+    manager.on_complete(lambda _task: gate.wait(TIMEOUT))
+    manager.on_complete(seen.append)
     task = manager.launch(command=["true"])
     manager.cancel_task(task.id)
     manager.retry_task(task.id)
     gate.set()
-    eventually(lambda: heard)
-    assert heard[0].status is TaskStatus.CANCELLED
-    assert heard[0].completed_at is not None
+    eventually(lambda: seen)
+    assert seen[0].status is TaskStatus.CANCELLED
+    assert seen[0].completed_at is not None
 
 
-def test_waiting_ends_after_the_callbacks_have_returned(manager):
+def test_wait_returns_after_the_callbacks(manager):
     returned = threading.Event()
 
     def slow(_task: Task) -> None:
-        released.wait(PATIENCE)
+        released.wait(TIMEOUT)
         returned.set()
 
     released = threading.Event()
@@ -291,11 +288,11 @@ def test_waiting_ends_after_the_callbacks_have_returned(manager):
     with pytest.raises(TimeoutError):
         manager.wait(task.id, timeout=0.05)
     released.set()
-    manager.wait(task.id, timeout=PATIENCE)
+    manager.wait(task.id, timeout=TIMEOUT)
     assert returned.is_set()
 
 
-def test_waiting_for_all_for_any_for_a_parent_and_for_everything(manager):
+def test_wait_for_all_any_a_session_and_every_task(manager):
     one, two, three = (manager.launch(command=["true"], parent_session_id="ses-1") for _ in range(3))
     other = manager.launch(command=["true"])
     manager.cancel_task(two.id)
@@ -303,45 +300,45 @@ def test_waiting_for_all_for_any_for_a_parent_and_for_everything(manager):
     def ids(tasks: list[Task]) -> list[str]:
         return [task.id for task in tasks]
 
-    assert ids(manager.wait(one.id, two.id, any=True, timeout=PATIENCE)) == [two.id]
+    assert ids(manager.wait(one.id, two.id, any=True, timeout=TIMEOUT)) == [two.id]
     for waiting in ({"parent": "ses-1"}, {"parent": "ses-1", "any": True}, {}):
         with pytest.raises(TimeoutError):
             manager.wait(**waiting, timeout=0.02)
     for task in (one, three):
         manager.cancel_task(task.id)
-    assert ids(manager.wait(parent="ses-1", timeout=PATIENCE)) == [one.id, two.id, three.id]
+    assert ids(manager.wait(parent="ses-1", timeout=TIMEOUT)) == [one.id, two.id, three.id]
     manager.cancel_task(other.id)
-    assert manager.wait(timeout=PATIENCE) == []
+    assert manager.wait(timeout=TIMEOUT) == []
     with pytest.raises(NotFound):
         manager.wait(UNKNOWN)
 
 
-def test_waiting_ends_when_another_process_decides(manager, home):
+def test_wait_returns_when_another_process_cancels_the_task(manager, home):
     task = manager.launch(command=["true"])
     result = []
-    waiter = threading.Thread(target=lambda: result.extend(manager.wait(task.id, timeout=PATIENCE)))
+    waiter = threading.Thread(target=lambda: result.extend(manager.wait(task.id, timeout=TIMEOUT)))
     waiter.start()
     assert backburner(home, "cancel", task.id).returncode == 0
-    waiter.join(PATIENCE)
+    waiter.join(TIMEOUT)
     assert [task.status for task in result] == ["cancelled"]
 
 
-def test_a_callback_may_wait_and_launch(manager):
-    heard = []
+def test_callback_may_launch_and_wait(manager):
+    seen = []
 
-    def more(task: Task) -> None:
-        if not heard:
+    def launch_and_wait(task: Task) -> None:
+        if not seen:
             following = manager.launch(command=["true"])
-            heard.append(following.id)
+            seen.append(following.id)
             manager.cancel_task(following.id)
-            heard.extend(manager.wait(following.id, timeout=PATIENCE))
+            seen.extend(manager.wait(following.id, timeout=TIMEOUT))
 
-    manager.on_complete(more)
+    manager.on_complete(launch_and_wait)
     _end(manager)
-    assert heard[1].id == heard[0]
+    assert seen[1].id == seen[0]
 
 
-def test_events_come_without_a_bus_too(manager):
+def test_events_are_read_without_a_bus(manager):
     events = manager.events(parent="ses-1", types=["background_task_completed"])
     task = manager.launch(command=["true"], parent_session_id="ses-1")
     manager.cancel_task(task.id)
@@ -350,7 +347,7 @@ def test_events_come_without_a_bus_too(manager):
     assert event.data["taskId"] == task.id
 
 
-def test_events_are_acknowledged_when_the_next_one_is_asked_for(manager):
+def test_event_is_acknowledged_when_the_next_one_is_requested(manager):
     for _ in range(2):
         manager.cancel_task(manager.launch(command=["true"], parent_session_id="ses-1").id)
     events = manager.events(parent="ses-1", ack=True)
@@ -361,33 +358,33 @@ def test_events_are_acknowledged_when_the_next_one_is_asked_for(manager):
     assert next(manager.events(parent="ses-1", consumer="model")).seq == first.seq
 
 
-def test_events_of_a_wrong_type_and_acknowledging_everyones_are_refused(manager):
+def test_events_refuses_unknown_types_and_ack_for_all_sessions(manager):
     with pytest.raises(InvalidInput):
         manager.events(types=["surprise"])
     with pytest.raises(InvalidInput):
         manager.events(ack=True)
 
 
-def test_the_event_bus_dispatches_what_happens(manager):
-    heard = []
-    manager.get_event_bus().subscribe("background_task_completed", heard.append)
+def test_event_bus_dispatches_events(manager):
+    seen = []
+    manager.get_event_bus().subscribe("background_task_completed", seen.append)
     task = _end(manager)
-    assert [payload["taskId"] for payload in heard] == [task.id]
+    assert [payload["taskId"] for payload in seen] == [task.id]
     assert manager.get_event_bus() is manager.get_event_bus()
 
 
-def test_clear_cancels_tells_and_forgets(manager):
-    heard = []
-    manager.on_complete(lambda task: heard.append((task.id, task.status, task.agent)))
+def test_clear_cancels_tasks_and_runs_callbacks_before_it_deletes(manager):
+    seen = []
+    manager.on_complete(lambda task: seen.append((task.id, task.status, task.agent)))
     task = manager.launch(command=["true"], parent_session_id="ses-1")
     manager.clear()
-    assert heard == [(task.id, "cancelled", "command")]
+    assert seen == [(task.id, "cancelled", "command")]
     assert manager.get_all_tasks() == []
     again = _end(manager)
-    assert heard[-1][0] == again.id
+    assert seen[-1][0] == again.id
 
 
-def test_closing_twice_does_nothing_and_using_it_then_says_so(home):
+def test_closed_manager_may_be_closed_again_but_not_used(home):
     manager = BackgroundManager()
     manager.on_complete(print)
     waiting = threading.Thread(target=_refused_waiting, args=(manager, refused := []))
@@ -396,7 +393,7 @@ def test_closing_twice_does_nothing_and_using_it_then_says_so(home):
     eventually(lambda: threading.active_count() > 2)
     manager.close()
     manager.close()
-    waiting.join(PATIENCE)
+    waiting.join(TIMEOUT)
     assert "closed" in str(refused[0])
     with pytest.raises(BackburnerError, match="closed"):
         manager.get_all_tasks()
@@ -405,21 +402,21 @@ def test_closing_twice_does_nothing_and_using_it_then_says_so(home):
 
 def _refused_waiting(manager: BackgroundManager, refused: list[Exception]) -> None:
     try:
-        manager.wait(timeout=PATIENCE)
+        manager.wait(timeout=TIMEOUT)
     except BackburnerError as error:
         refused.append(error)
 
 
-def test_closing_ends_the_events(home):
+def test_close_ends_the_events(home):
     with BackgroundManager() as manager:
         events = manager.events()
         reader = threading.Thread(target=lambda: list(events))
         reader.start()
-    reader.join(PATIENCE)
+    reader.join(TIMEOUT)
     assert not reader.is_alive()
 
 
-def test_a_manager_that_was_dropped_lets_the_interpreter_go(home):
+def test_interpreter_exits_although_a_manager_was_not_closed(home):
     code = (
         "from backburner import BackgroundManager\n"
         "m = BackgroundManager(); m.on_complete(print); e = m.events(); print('bye')"
@@ -428,18 +425,18 @@ def test_a_manager_that_was_dropped_lets_the_interpreter_go(home):
     assert (done.returncode, done.stdout, done.stderr) == (0, "bye\n", "")
 
 
-def test_a_dropped_manager_leaves_no_thread(home):
+def test_thread_of_a_garbage_collected_manager_ends(home):
     BackgroundManager().get_event_bus()
     eventually(lambda: "backburner-events" not in [thread.name for thread in threading.enumerate()])
 
 
-def test_a_forked_child_opens_the_home_anew(home):
+def test_forked_child_opens_the_state_directory_again(home):
     code = """
 import os, warnings
 warnings.simplefilter("ignore")
 from backburner import BackgroundManager
 manager = BackgroundManager()
-manager.on_complete(lambda task: print("parent heard", task.id, flush=True))
+manager.on_complete(lambda task: print("parent got", task.id, flush=True))
 first = manager.launch(command=["true"])
 pid = os.fork()
 task = manager.launch(command=["true"])
@@ -455,10 +452,10 @@ manager.close()
 """
     done = python(code)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.count("parent heard") == 3
+    assert done.stdout.count("parent got") == 3
 
 
-def test_there_is_one_manager_per_process(home):
+def test_get_background_manager_returns_one_manager_per_process(home):
     try:
         manager = get_background_manager(home, {"max_workers": 3})
         assert get_background_manager() is manager
@@ -477,7 +474,7 @@ def test_there_is_one_manager_per_process(home):
     reset_background_manager()
 
 
-def test_settings_win_over_files_and_mistakes_are_named(home):
+def test_settings_override_files_and_invalid_ones_are_named(home):
     (home / "config.toml").write_text("max_workers = 5\n")
     with BackgroundManager() as manager:
         assert manager.config.max_workers == 5
@@ -489,27 +486,24 @@ def test_settings_win_over_files_and_mistakes_are_named(home):
         BackgroundManager(config={"max_workers": 0})
 
 
-# with a supervisor
-
-
-def test_a_task_runs_and_is_told(served):
-    told = []
-    served.on_start(lambda task: told.append(("start", task.id, task.status)))
-    served.on_complete(lambda task: told.append(("end", task.id, task.status)))
+def test_task_runs_and_its_callbacks_are_called(served):
+    calls = []
+    served.on_start(lambda task: calls.append(("start", task.id, task.status)))
+    served.on_complete(lambda task: calls.append(("end", task.id, task.status)))
     task = served.launch(command=["sh", "-c", "echo out; echo err >&2"], parent_session_id="ses-1")
-    ended = served.wait(task.id, timeout=PATIENCE)[0]
+    ended = served.wait(task.id, timeout=TIMEOUT)[0]
     assert (ended.status, ended.result, ended.exit_code) == ("completed", "out", 0)
-    assert told == [("start", task.id, "running"), ("end", task.id, "completed")]
+    assert calls == [("start", task.id, "running"), ("end", task.id, "completed")]
     assert (served.output(task.id), served.output(task.id, "stderr")) == ("out\n", "err\n")
 
 
-def test_at_the_limit_the_next_one_waits_for_a_slot(served):
+def test_task_beyond_the_limit_waits_for_a_slot(served):
     tasks = [served.launch(command=FOREVER, model="opus") for _ in range(3)]
-    eventually(lambda: len(served.get_tasks_by_status("running")) == 2, PATIENCE)
+    eventually(lambda: len(served.get_tasks_by_status("running")) == 2, TIMEOUT)
     waiting = served.get_tasks_by_status("pending")
     assert [(task.id, task.waiting_for) for task in waiting] == [(tasks[2].id, "slot")]
     assert served.cancel_task(tasks[0].id)
-    eventually(lambda: served.get_task(tasks[2].id).status is TaskStatus.RUNNING, PATIENCE)
+    eventually(lambda: served.get_task(tasks[2].id).status is TaskStatus.RUNNING, TIMEOUT)
 
 
 @pytest.mark.parametrize(
@@ -520,65 +514,65 @@ def test_at_the_limit_the_next_one_waits_for_a_slot(served):
         (lambda manager, id: manager.cancel_task(id), "cancelled"),
     ],
 )
-def test_a_verdict_frees_the_slot_before_the_parent_is_told(served, verdict, status):
+def test_verdict_frees_the_slot_before_callbacks_are_called(served, verdict, status):
     free = []
     task = served.launch(prompt="by hand", agent="external", model="opus", parent_session_id="ses-1")
     served.on_complete(lambda task: free.append((task.status, len(served.get_tasks_by_status("running")))))
-    eventually(lambda: served.get_task(task.id).status is TaskStatus.RUNNING, PATIENCE)
+    eventually(lambda: served.get_task(task.id).status is TaskStatus.RUNNING, TIMEOUT)
     assert verdict(served, task.id)
     assert not verdict(served, task.id)
-    served.wait(task.id, timeout=PATIENCE)
+    served.wait(task.id, timeout=TIMEOUT)
     assert free == [(status, 0)]
 
 
-def test_cancelling_returns_when_the_tree_is_gone(served):
+def test_cancel_returns_when_the_process_tree_has_ended(served):
     task = served.launch(command=["sh", "-c", "sleep 1000 & sleep 1000"])
-    tree = eventually(lambda: _tree(served, task.id), PATIENCE)
+    tree = eventually(lambda: _tree(served, task.id), TIMEOUT)
     assert served.cancel_task(task.id)
     assert served.get_task(task.id).status is TaskStatus.CANCELLED
-    assert [process for process in tree if _lives(process)] == []
+    assert [process for process in tree if _is_alive(process)] == []
 
 
 def _tree(manager: BackgroundManager, id: str) -> list[psutil.Process]:
-    """A shell and two sleepers, once they are all there."""
+    """Return the processes of a shell and two sleepers, or nothing until all are running."""
     pid = manager.get_task(id).pid
     tree = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)] if pid else []
     return tree if len(tree) == 3 else []
 
 
-def _lives(process: psutil.Process) -> bool:
+def _is_alive(process: psutil.Process) -> bool:
     return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
-def test_a_tree_whose_supervisor_and_worker_were_killed_is_ended_by_the_caller(served, supervised):
+def test_cancel_ends_the_tree_of_a_killed_supervisor_and_worker(served, supervised):
     task = served.launch(command=["sh", "-c", "sleep 1000 & sleep 1000"])
-    tree = eventually(lambda: _tree(served, task.id), PATIENCE)
+    tree = eventually(lambda: _tree(served, task.id), TIMEOUT)
     status = json.loads(backburner(supervised, "status", "--json").stdout)
     for pid in (status["supervisor"]["pid"], status["forkServer"]["pid"], *(one["pid"] for one in status["workers"])):
         os.kill(pid, signal.SIGKILL)
-    eventually(lambda: holder(Home(supervised).lock("supervisor")) is None, PATIENCE)
+    eventually(lambda: holder(Home(supervised).lock("supervisor")) is None, TIMEOUT)
     assert served.cancel_task(task.id)
     assert served.get_task(task.id).status is TaskStatus.CANCELLED
-    eventually(lambda: not any(map(_lives, tree)), PATIENCE)
+    eventually(lambda: not any(map(_is_alive, tree)), TIMEOUT)
     served.start()
 
 
-def test_callbacks_go_on_over_a_restart_of_the_supervisor(served):
-    heard = []
-    served.on_complete(lambda task: heard.append(task.id))
+def test_callbacks_continue_after_a_restart_of_the_supervisor(served):
+    seen = []
+    served.on_complete(lambda task: seen.append(task.id))
     first = served.launch(command=["true"])
-    served.wait(first.id, timeout=PATIENCE)
+    served.wait(first.id, timeout=TIMEOUT)
     served.stop()
     second = served.launch(command=["true"])
     cancelled = served.launch(command=["true"])
     served.cancel_task(cancelled.id)
-    served.wait(cancelled.id, timeout=PATIENCE)
+    served.wait(cancelled.id, timeout=TIMEOUT)
     served.start()
-    served.wait(second.id, timeout=PATIENCE)
-    assert heard == [first.id, cancelled.id, second.id]
+    served.wait(second.id, timeout=TIMEOUT)
+    assert seen == [first.id, cancelled.id, second.id]
 
 
-def test_batches_come_to_those_who_listen(served):
+def test_batches_are_sent_to_subscribers(served):
     events = served.events(parent="ses-1", types=["background_tasks_batch"])
     tasks = served.launch_many([{"command": ["true"], "parent_session_id": "ses-1"}] * 5)
     batch = next(events).data
@@ -587,7 +581,7 @@ def test_batches_come_to_those_who_listen(served):
     assert batch["message"] == "5 background tasks completed successfully."
 
 
-def test_clear_tells_those_connected_and_then_wipes(served):
+def test_clear_sends_the_last_events_before_it_deletes(served):
     events = served.events(parent="ses-1")
     served.launch(command=FOREVER, parent_session_id="ses-1")
     assert next(events).type == "background_task_started"
@@ -596,18 +590,15 @@ def test_clear_tells_those_connected_and_then_wipes(served):
     assert next(events).data["cancelledCount"] == 1
     assert served.get_all_tasks() == []
     task = served.launch(command=["true"])
-    assert served.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.COMPLETED
+    assert served.wait(task.id, timeout=TIMEOUT)[0].status is TaskStatus.COMPLETED
 
 
-# starting and stopping
-
-
-def test_a_manager_starts_a_supervisor_that_stays(home, no_strays, tmp_path):
+def test_manager_starts_a_supervisor_that_outlives_it(home, no_strays, tmp_path):
     with (tmp_path / "mine").open("w") as mine:
         os.set_inheritable(mine.fileno(), True)
         with BackgroundManager(config={"max_workers": 7, "worker_idle_s": 0}, start=True) as manager:
             task = manager.launch(command=["true"])
-            assert manager.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.COMPLETED
+            assert manager.wait(task.id, timeout=TIMEOUT)[0].status is TaskStatus.COMPLETED
             manager.start()
         pid = holder(Home(home).lock("supervisor"))
         assert os.getsid(pid) != os.getsid(0)
@@ -624,7 +615,7 @@ def test_a_manager_starts_a_supervisor_that_stays(home, no_strays, tmp_path):
             again.stop()
 
 
-def test_a_supervisor_that_cannot_come_up_says_why(home, no_strays):
+def test_start_raises_the_error_of_the_supervisor(home, no_strays):
     with BackgroundManager() as manager:
         (home / "config.toml").write_text("max_workers = 0\n")
         with pytest.raises(Permanent, match="max_workers"):
@@ -632,11 +623,11 @@ def test_a_supervisor_that_cannot_come_up_says_why(home, no_strays):
         assert holder(Home(home).lock("supervisor")) is None
 
 
-def test_autostart_starts_a_supervisor_with_the_first_launch(home, no_strays):
+def test_first_launch_starts_a_supervisor_with_autostart(home, no_strays):
     with BackgroundManager(config={"autostart": True}) as manager:
         task = manager.launch(command=["true"])
         assert (task.status, task.waiting_for) == (TaskStatus.PENDING, None)
-        assert manager.wait(task.id, timeout=PATIENCE)[0].status is TaskStatus.COMPLETED
+        assert manager.wait(task.id, timeout=TIMEOUT)[0].status is TaskStatus.COMPLETED
         manager.stop(now=True)
 
 
@@ -648,10 +639,7 @@ def test_launch_in_python_ignores_autostart_of_files_and_defaults(home, no_stray
     assert holder(Home(home).lock("supervisor")) is None
 
 
-# the front door
-
-
-def test_every_promised_name_is_there_and_sorted_as_ruff_does():
+def test_package_has_every_name_of_all():
     assert all(hasattr(package, name) for name in package.__all__)
     assert len(set(package.__all__)) == len(package.__all__)
     assert package.BackgroundTask is Task
@@ -660,14 +648,14 @@ def test_every_promised_name_is_there_and_sorted_as_ruff_does():
         _ = package.surprise
 
 
-def test_what_mypy_sees_is_what_there_is():
+def test_type_checkers_see_the_names_of_all():
     tree = ast.parse((IPC.parent / "__init__.py").read_text())
     block = next(node for node in tree.body if isinstance(node, ast.If))
     names = {alias.asname or alias.name for node in block.body for alias in node.names}
     assert names == set(package.__all__)
 
 
-def test_importing_costs_little():
+def test_import_of_the_package_loads_no_heavy_modules():
     done = python(
         "import sys, backburner; print([m for m in sys.modules if m in ('sqlite3', 'asyncio', 'socket', 'json')])"
     )
