@@ -1,1 +1,1 @@
-"""The processes of this machine: their identity, their locks, what /proc knows of them."""
+"""The processes of this machine: their identities, their locks, and facts about them from /proc."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 
-#: The name under which the package registry has this program; the import name and the command are `backburner`.
+#: The name of the distribution in a package registry. The import name and the command are `backburner`.
 DISTRIBUTION = "backburner-supervisor"
 
-#: What installs the program with everything that agents' clients need. Nothing is published yet: run it in a checkout.
+#: The command that installs the program with everything that agents' clients need. It runs in a checkout, because
+#: nothing is published yet.
 INSTALL_COMMAND = "pipx install '.[mcp]'"
 
 

@@ -1,22 +1,24 @@
-"""The identity of a process: its PID alone may be reused."""
+"""The identity of a process. Its PID is not enough, because the system may give it to another process later."""
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 
+from ..errors import Permanent
 from ..failpoints import failpoint
-from .boot import boot_id
 from .proc import pid_namespace, start_ticks
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A process, identified so that no other one ever has the same identity.
+    """A unique identity of a process.
 
-    `ticks` is its start in the kernel's clock ticks since the boot (macOS: microseconds since 1970). `boot` and `pidns`
-    are the run of the kernel and the namespace in which the PID counts.
+    `ticks` is the start of the process in the kernel's clock ticks since the boot (macOS: microseconds since 1970).
+    `boot` and `pidns` are the run of the kernel and the namespace in which the PID is valid.
     """
 
     pid: int
@@ -26,7 +28,7 @@ class Identity:
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
-        """Return the process that has this PID now, or None."""
+        """Return the identity of the process that has this PID now, or None."""
         ticks = start_ticks(pid)
         return None if ticks is None else cls(pid, ticks, boot_id(), pid_namespace())
 
@@ -39,7 +41,7 @@ class Identity:
 
     @classmethod
     def named(cls, name: str) -> Identity:
-        """Return the process with that `name`."""
+        """Return the identity with that `name`."""
         pid, ticks, boot, pidns = name.split(" ", 3)
         return cls(int(pid), int(ticks), boot, pidns)
 
@@ -49,7 +51,7 @@ class Identity:
         return f"{self.pid} {self.ticks} {self.boot} {self.pidns}"
 
     def alive(self) -> bool | None:
-        """Return True if the process is alive, or None if that cannot be known: in another PID namespace."""
+        """Return True if the process is alive, or None if it cannot be known, in another PID namespace."""
         if self.boot != boot_id():
             return False
         if self.pidns != pid_namespace():
@@ -57,7 +59,7 @@ class Identity:
         return start_ticks(self.pid) == self.ticks
 
     def open(self) -> int | None:
-        """Return a pidfd of exactly this process, or None if it is dead or the system has no pidfds."""
+        """Return a pidfd of this process, or None if it is dead or the system has no pidfds."""
         if not hasattr(os, "pidfd_open"):
             return None
         try:
@@ -70,7 +72,7 @@ class Identity:
         return None
 
     def signal(self, number: int = signal.SIGUSR1) -> bool:
-        """Send a signal to exactly this process. Return False if it is dead or may not be signalled."""
+        """Send a signal to this process only. Return False if it is dead or may not be signalled."""
         descriptor = self.open()
         try:
             if descriptor is not None:
@@ -87,3 +89,23 @@ class Identity:
             if descriptor is not None:
                 os.close(descriptor)
         return True
+
+
+@functools.cache
+def boot_id() -> str:
+    """Return the identifier of this run of the kernel. It differs after every boot."""
+    linux = Path("/proc/sys/kernel/random/boot_id")
+    if linux.exists():
+        return linux.read_text().strip()
+    return _macos_boot_id()
+
+
+def _macos_boot_id() -> str:
+    import ctypes
+
+    buffer = ctypes.create_string_buffer(64)
+    size = ctypes.c_size_t(len(buffer))
+    library = ctypes.CDLL(None)
+    if library.sysctlbyname(b"kern.bootsessionuuid", buffer, ctypes.byref(size), None, 0) != 0:
+        raise Permanent("This system does not report its boot ID.")
+    return buffer.value.decode()

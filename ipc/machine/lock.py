@@ -1,8 +1,8 @@
-"""Locks that the kernel holds for a process, and releases when it dies.
+"""Locks that the kernel releases when the process that holds them dies.
 
-POSIX record locks (`fcntl`), for three reasons: the kernel names the holder, a forked child does not share
-them, and they work alike on Linux and macOS. Their trap, that closing *any* descriptor of the file drops them,
-is met by keeping one descriptor per process and file.
+These are POSIX record locks (`fcntl`), for three reasons. The kernel names the holder, a forked child does not share
+them, and they work the same on Linux and macOS. Closing *any* descriptor of the file drops them, so a process keeps
+exactly one descriptor per file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import clock
 
-#: Seconds that a dying process may take to release its locks.
+#: The time in seconds that a dying process may take to release its locks.
 DYING = 1.0
 
 # struct flock: Linux has type, whence, start, length, pid; macOS has start, length, pid, type, whence.
@@ -26,15 +26,15 @@ _held: dict[Path, Lock] = {}
 
 
 class Lock:
-    """A lock on a file. The process holds it, not the object."""
+    """A lock on a file. It belongs to the process, not to the object."""
 
     def __init__(self, path: Path) -> None:
-        """Nothing is opened yet."""
+        """Describe the lock. The file is not opened yet."""
         self.path = path
         self._descriptor = -1
 
     def acquire(self) -> bool:
-        """Take the lock without waiting. Return False if it is taken. Raises OSError."""
+        """Take the lock without waiting. Return False if it is already taken. Raises OSError."""
         if self.path in _held:
             return False
         descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -47,13 +47,13 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """Return True if this object took the lock, and the file has not been replaced since."""
+        """Return True if this object took the lock and the file has not been replaced since then."""
         return _held.get(self.path) is self and not self._is_displaced()
 
     def _is_displaced(self) -> bool:
         try:
             return os.stat(self.path).st_ino != os.fstat(self._descriptor).st_ino
-        except (FileNotFoundError, PermissionError):  # the home may have been moved, or closed to us, and come back
+        except (FileNotFoundError, PermissionError):  # the home may only be moved or unreadable for a while
             return False
 
     def release(self) -> None:
@@ -63,9 +63,9 @@ class Lock:
 
 
 def holder(path: Path) -> int | None:
-    """Return the PID of the process that holds the lock, or None. The kernel answers, so this is proof.
+    """Return the PID of the process that holds the lock, or None. 0 is a process in another PID namespace.
 
-    0 stands for a process in another PID namespace.
+    The answer comes from the kernel, so it proves that the process lives.
     """
     if path in _held:
         return os.getpid()
@@ -80,10 +80,10 @@ def holder(path: Path) -> int | None:
 
 
 def holder_of(descriptor: int) -> int | None:
-    """Do the same for an open file.
+    """Return the PID of the process that holds the lock of an open file, as `holder` does.
 
-    A process that is just dying has no PID any more, and releases the lock in a moment. If the answer stays 0, the
-    process is in another PID namespace.
+    The kernel also answers 0 for a dying process that has not released the lock yet. If the answer stays 0, the process
+    is in another PID namespace.
     """
     until = clock.monotonic() + DYING
     while (found := _ask_kernel(descriptor)) == 0 and clock.monotonic() < until:
@@ -110,7 +110,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def _forget() -> None:
-    """Forget all locks in a forked child: it does not hold them."""
+    """Forget all locks in a forked child, which does not hold them."""
     for lock in _held.values():
         os.close(lock._descriptor)
     _held.clear()

@@ -24,7 +24,7 @@ _HIDDEN = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM)
 # Positions behind the name in /proc/PID/stat (proc_pid_stat(5)).
 _STATE, _PARENT, _CPU, _START = 0, 1, slice(11, 15), 19
 
-#: Bytes of one read. The kernel produces most files of /proc up to a page at a time.
+#: The size of one read, in bytes. The kernel returns at most a page of most files in /proc.
 _PAGE = 4096
 
 
@@ -38,9 +38,9 @@ def all_pids() -> Iterator[int]:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return when a process started, or None if it has ended; a zombie has.
+    """Return the start of a process, or None if it has ended. A zombie has ended.
 
-    The unit is the kernel's clock tick since the boot, elsewhere than on Linux the microsecond since 1970.
+    The unit is the kernel's clock tick since the boot, or on other systems than Linux the microsecond since 1970.
     """
     if not LINUX:
         return _start_by_psutil(pid)
@@ -67,7 +67,7 @@ def has_ended(pid: int) -> bool:
 
 
 def is_stopped(pid: int) -> bool:
-    """Return True if a signal or a debugger has stopped a process; false if that cannot be read."""
+    """Return True if a signal or a debugger has stopped a process, or False if that cannot be read."""
     if not LINUX:
         return _status_by_psutil(pid) == "stopped"
     try:
@@ -155,7 +155,7 @@ def _name_by_psutil(pid: int) -> str | None:
 
 
 def command_line(pid: int) -> list[str]:
-    """Return the arguments of a process; empty if they cannot be read."""
+    """Return the arguments of a process, or none if they cannot be read."""
     if not LINUX:
         return _command_line_by_psutil(pid)
     try:
@@ -174,7 +174,7 @@ def _command_line_by_psutil(pid: int) -> list[str]:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Return the environment with which a process was started; empty if it may not be read."""
+    """Return the environment with which a process was started, or none if it may not be read."""
     if not LINUX:
         return _environment_by_psutil(pid)
     try:
@@ -216,14 +216,14 @@ def _children_by_psutil(pid: int) -> set[int]:
 
 
 def own_children() -> set[int]:
-    """Return the children of this process, including zombies. The process has one thread."""
+    """Return the children of this process, including zombies. The process must have only one thread."""
     if not LINUX:
         return _children_by_psutil(os.getpid())
     return set(map(int, _read(f"/proc/self/task/{os.getpid()}/children").split()))
 
 
 def watch_own_children() -> Callable[[], bytes]:
-    """Return a function that returns what `own_children` does, as text, by one system call."""
+    """Return a function that lists the same children as `own_children`, as text, with one system call."""
     if not LINUX:
         return lambda: b" ".join(b"%d" % pid for pid in sorted(own_children()))
     descriptor = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
@@ -231,7 +231,7 @@ def watch_own_children() -> Callable[[], bytes]:
 
 
 def pids_with_open(files: Collection[FileId]) -> Iterator[int]:
-    """Yield the processes that have one of these files open, as far as their files may be seen."""
+    """Yield the processes that have one of these files open. Processes of other users may be hidden."""
     if not LINUX:
         yield from _pids_with_open_by_psutil(files)
         return
@@ -272,14 +272,14 @@ def file_id(path: str | os.PathLike[str]) -> FileId | None:
 def read_locks(inode: int) -> Iterator[tuple[int, int]]:
     """Yield process ID and first byte of each read lock that is held on an inode (Linux only)."""
     for line in _read("/proc/locks").decode().splitlines():
-        # 1: POSIX  ADVISORY  READ 4711 08:01:131 124 124; a lock that is waited for has an arrow in it
+        # 1: POSIX  ADVISORY  READ 4711 08:01:131 124 124; the line of a waiting process has an arrow
         words = line.split()
         if len(words) == 8 and words[3] == "READ" and words[5].endswith(f":{inode}"):
             yield int(words[4]), int(words[6])
 
 
 def pid_namespace() -> str:
-    """Return what identifies the namespace of the process IDs that this process sees."""
+    """Return the identifier of the PID namespace of this process."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -287,7 +287,7 @@ def pid_namespace() -> str:
 
 
 def _read(path: str) -> bytes:
-    """Return the content of a file of /proc: without a file object, as some are read after every task."""
+    """Return the content of a file in /proc. This uses no file object, because some are read after every task."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = b""

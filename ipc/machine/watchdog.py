@@ -1,4 +1,4 @@
-"""A watchdog over a process that others wait for: if it stays stopped it is continued, and in the end killed."""
+"""A watchdog for a process that others wait for. If it stays stopped, it is continued, and finally killed."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .. import clock
 from ..failpoints import failpoint
 from .proc import command_line, is_stopped, name
 
-#: Seconds for which others must have waited for the same process before it is continued.
+#: The time in seconds that others must have waited for the same process before it is continued.
 CONTINUE_AFTER = 1.0
 
-#: Seconds after that until it is killed, if it is one of ours and still stopped.
+#: The time in seconds from then until the process is killed, if it is one of ours and still stopped.
 KILL_AFTER = 2.0
 
 
 class Watchdog:
-    """Remembers, from one check to the next, which process others wait for."""
+    """Remembers from one check to the next which process others wait for."""
 
     def __init__(self) -> None:
         self._pid: int | None = None
@@ -26,11 +26,11 @@ class Watchdog:
 
     @property
     def is_watching(self) -> bool:
-        """Return True if the last check was of a process."""
+        """Return True if others waited for a process at the last check."""
         return self._pid is not None
 
     def check(self, pid: int | None) -> None:
-        """Continue or kill the process that others wait for, if it has been stopped for too long. None: no process."""
+        """Continue or kill the process that others wait for, if it was stopped for too long. None means no process."""
         now = clock.monotonic()
         if pid != self._pid:
             self._pid, self._since, self._continued_at = pid, now, 0.0
@@ -44,7 +44,7 @@ class Watchdog:
 
 
 def is_ours(pid: int) -> bool:
-    """Return True for a role or a command of this program. Another program that uses the library is only continued."""
+    """Return True for a role or a command of this program. Other programs that use the library are never killed."""
     words = command_line(pid)
     is_command = any(os.path.basename(word) == "backburner" or "backburner.supervisor.cli" in word for word in words)
     return is_command or (name(pid) or "").startswith("bb-")

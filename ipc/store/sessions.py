@@ -64,10 +64,12 @@ def session_seen(store: Store, process: Identity, session: str, successor: str) 
 def _is_held(store: Store, session: str, process: Identity) -> bool:
     """Return True if another living process was last seen in a session."""
     from ..machine.identity import Identity
+    from ..machine.presence import Presence
 
+    presence = Presence(store.home)
     names = store.sessions.clients_of(session)
     others = (name for name in names if name != process.name and not name.endswith(SERVER))
-    return any(Identity.named(name).alive() is not False for name in others)
+    return not all(presence.is_dead(Identity.named(name)) for name in others)
 
 
 def _validate(parent: str, successor: str) -> None:

@@ -62,7 +62,8 @@ def _started_at(store: Store, pid: int) -> str | None:
 def _workers(store: Store) -> list[Document]:
     """Return the living workers, those with a task first."""
     busy = {one.owner.number: one for one in store.hosts.running() if one.owner is not None}
-    living = [one for one in store.hosts.processes("worker") if one.identity.alive() is not False]
+    presence = Presence(store.home)
+    living = [one for one in store.hosts.processes("worker") if not presence.is_dead(one.identity)]
     since = _supervised_since(store)
     return sorted((_worker(one, busy, store, since) for one in living), key=_place)
 

@@ -10,15 +10,12 @@ from ...ipc.bus.client import Client
 from ...ipc.errors import BackburnerError
 from ...ipc.home import Home
 from ...ipc.machine.distribution import version
-from ...ipc.machine.lock import holder
-from ...ipc.machine.presence import Presence
+from ...ipc.machine.presence import ROLES, Presence
 from ...ipc.machine.proc import is_stopped, start_ticks
 from ...ipc.store.values import Running
 from ..execution.process_tree import marked_processes
 from .finding import Finding
 from .storage import Contents
-
-ROLES = ("supervisor", "flusher", "forkserver")
 
 #: Seconds in which the supervisor replaces or rescues what has died, and in which the bus answers.
 TIMEOUT = 2.0
@@ -26,7 +23,7 @@ TIMEOUT = 2.0
 
 def check_gate(home: Home) -> Iterator[Finding]:
     """Report a stopped process that holds the write gate."""
-    pid = holder(home.lock("gate"))
+    pid = Presence(home).holder("gate")
     if pid is not None and is_stopped(pid):
         what, why = f"Process {pid} is stopped while it holds the write gate.", "No process can write until it ends."
         yield Finding("gate", what, why, f"kill -CONT {pid}")

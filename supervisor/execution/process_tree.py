@@ -19,7 +19,7 @@ from ...ipc import clock
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine import proc
-from ...ipc.machine.presence import Presence
+from ...ipc.machine.presence import ROLES, Presence
 from ..system.children import watch
 
 #: In the environment of every process of a task: its attempt and state directory, and whether it may outlive the task.
@@ -27,11 +27,8 @@ CLAIM_MARK = "BACKBURNER_CLAIM"
 HOME_MARK = "BACKBURNER_HOME"
 SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
 
-#: Process names of the fork server and its roles. A new child has the name of the fork server until it sets its own.
-ROLES = ("bb-forkserver", "bb-worker", "bb-flusher")
-
-#: The locks of the roles that a supervisor started by a task brings with it.
-ROLE_LOCKS = ("supervisor", "flusher", "forkserver")
+#: The process names of the fork server and the roles it forks. A child has its parent's name until it sets its own.
+FORKED_NAMES = ("bb-forkserver", "bb-worker", "bb-flusher")
 
 #: Seconds between two rounds of SIGKILL.
 KILL_INTERVAL = 0.02
@@ -112,7 +109,7 @@ def has_role(pid: int) -> bool:
         return False
     presence = Presence(Home(Path(environment[HOME_MARK])))
     try:
-        return any(presence.holder(role) == pid for role in ROLE_LOCKS)
+        return any(presence.holder(role) == pid for role in ROLES)
     except OSError:  # a folder that cannot be read is not the home of our processes
         return False
 
@@ -123,7 +120,7 @@ def is_role(pid: int) -> bool:
     On macOS, where orphans do not become children of the fork server, all of its children are roles.
     """
     name = proc.name(pid) if proc.LINUX else None
-    return name is None or name in ROLES
+    return name is None or name in FORKED_NAMES
 
 
 def cpu_seconds(pids: set[int]) -> float:

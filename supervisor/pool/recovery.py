@@ -11,9 +11,8 @@ from ...ipc import clock
 from ...ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
-from ...ipc.machine.boot import boot_id
+from ...ipc.machine.identity import boot_id
 from ...ipc.machine.lock import Lock
-from ...ipc.machine.lock import holder as lock_holder
 from ...ipc.machine.presence import Presence
 from ...ipc.model.claim import Held, Rescued, Settlement
 from ...ipc.store import open_store
@@ -184,7 +183,8 @@ def _leftovers(claims: set[int], leader: int | None, home: Home) -> set[int]:
 
     The first process of the running task is among them even if its children are meant to live on.
     """
-    strays = [_strays_of(lock_holder(path)) for path in home.folder.glob("forkserver-*.lock")]
+    presence = Presence(home)
+    strays = [_strays_of(presence.holder(path.stem)) for path in home.folder.glob("forkserver-*.lock")]
     leaders = {leader} if leader is not None and is_marked(leader, claims, home.folder) else set[int]()
     return marked(claims, home.folder).union(leaders, *strays)
 

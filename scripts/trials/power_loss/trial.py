@@ -46,7 +46,7 @@ from tests.helpers.journals import journal_lines
 from tests.helpers.wait import WaitTimeout, eventually
 
 #: The path that every snapshot replaces by its own file.
-BOOT_ID = ("ipc/machine/boot.py", "/proc/sys/kernel/random/boot_id")
+BOOT_ID = ("ipc/machine/identity.py", "/proc/sys/kernel/random/boot_id")
 
 #: Bugs that are injected to show that they are found: the file, the fragment that it has once, and its replacement.
 BUGS = {

@@ -16,12 +16,12 @@ from ....errors import AlreadyRunning, HeldByWorker, InvalidInput, MoveNotAllowe
 from ....failpoints import failpoint
 from ....home import Home
 from ....machine.lock import Lock
-from ....machine.presence import Presence
+from ....machine.presence import ROLES, Presence
 from ....model.claim import Attempted, Rescued, Settlement
 from ....model.task import TaskStatus
 from ...groups import taking_one_at_a_time, wait_until_published
 from ...interface import Store
-from ...processes import ROLES
+from ...processes import REGISTERED_ROLES
 from ...queue import Queue
 from ...values import Filter
 from ..store import SqliteStore
@@ -173,7 +173,7 @@ def _refuse_used(store: Store, replacing: bool) -> None:
 def without_supervisor(home: Home) -> Iterator[None]:
     """Keep supervisors out of a home in which none runs. Raises AlreadyRunning."""
     home.prepare()
-    for role in ("supervisor", "flusher", "forkserver"):
+    for role in ROLES:
         pid = Presence(home).holder(role)
         if pid is not None:
             raise AlreadyRunning(f"The {role} of {home.folder} (pid {pid}) runs; first: backburner down")
@@ -201,7 +201,7 @@ def settle_lost(store: Store, why: str) -> int:
     running, held = store.hosts.running(), store.queue.all_held()
     attempts = [_lost(one, why, None) for one in running] + [_lost(one, why, one.group) for one in held]
     Queue(store, DEFAULT_BACKGROUND_CONFIG).rescue(attempts)
-    for process in [process for role in ROLES for process in store.hosts.processes(role)]:
+    for process in [process for role in REGISTERED_ROLES for process in store.hosts.processes(role)]:
         store.hosts.deregister(process.number)
     return len(attempts)
 

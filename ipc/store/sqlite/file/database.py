@@ -13,7 +13,7 @@ from typing import Any
 from ....errors import Damaged, NewerSchema, Temporary
 from ....failpoints import failpoint
 from ....home import Home
-from ....machine.boot import boot_id
+from ....machine.identity import boot_id
 from . import wal
 from .counters import advance_counters_past, skip_counters_ahead
 from .errors import damage, raise_translated, translated

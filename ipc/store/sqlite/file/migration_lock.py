@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from ....errors import OlderProcesses, Temporary
 from ....home import Home
 from ....machine.identity import Identity
-from ....machine.lock import Lock, holder
+from ....machine.lock import Lock
+from ....machine.presence import Presence
 
 #: The first schema whose processes may keep running while a newer supervisor migrates the database.
 FIRST_LIVE = 6
@@ -41,7 +42,7 @@ def migration_lock(home: Home, version: int, registered: Registered) -> Iterator
     starting.
     """
     lock = Lock(home.lock("supervisor"))
-    is_supervisor = holder(lock.path) == os.getpid()
+    is_supervisor = Presence(home).holder("supervisor") == os.getpid()
     is_taken = not is_supervisor and lock.acquire()
     try:
         if not (is_supervisor and version >= FIRST_LIVE):
@@ -70,9 +71,10 @@ def refuse_living(home: Home, version: int, registered: Sequence[Mapping[str, An
 
 
 def _lock_holders(home: Home) -> list[Found]:
-    locks = [(role, home.lock(role)) for role in ("supervisor", "flusher")]
-    locks += [("fork server", path) for name in _FORK_SERVERS for path in sorted(home.folder.glob(name))]
-    return [Found(role, pid) for role, path in locks if (pid := holder(path)) is not None]
+    presence = Presence(home)
+    locks = [("supervisor", "supervisor"), ("flusher", "flusher")]
+    locks += [("fork server", path.stem) for name in _FORK_SERVERS for path in sorted(home.folder.glob(name))]
+    return [Found(role, pid) for role, lock in locks if (pid := presence.holder(lock)) is not None]
 
 
 def _identity(row: Mapping[str, Any]) -> Identity:
