@@ -304,7 +304,7 @@ class MaintenanceStore(Protocol):
         """Set several settings."""
 
     def newest_time(self) -> int | None:
-        """Return the latest time of any event or task, in milliseconds since 1970."""
+        """Return when the newest event happened, in milliseconds since 1970, or None."""
 
     def old_events(self, after: int, ancient: int, limit: int) -> list[OldEvent]:
         """Return the next events, and which of them may be deleted."""

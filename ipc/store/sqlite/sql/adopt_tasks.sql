@@ -1,2 +1,2 @@
--- Have all tasks of a parent be another one's: their later ends are told there.
+-- Give all tasks of a session to another one, which will receive their later ends.
 UPDATE tasks SET parent = :successor WHERE parent = :parent

@@ -1,2 +1,2 @@
--- Move the event log's numbers ahead; events that are there keep theirs.
+-- Move the counter of the event log ahead; existing events keep their numbers.
 UPDATE sqlite_sequence SET seq = seq + :by WHERE name = 'events'

@@ -1,2 +1,2 @@
--- Forget the limits of an earlier configuration.
+-- Clear the limits of the previous configuration.
 UPDATE groups SET configured = NULL WHERE configured IS NOT NULL

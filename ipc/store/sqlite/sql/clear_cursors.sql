@@ -1,2 +1,2 @@
--- Forget how far anybody read.
+-- Delete all cursors.
 DELETE FROM cursors

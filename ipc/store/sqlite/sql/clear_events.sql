@@ -1,2 +1,2 @@
--- Forget all events.
+-- Delete all events.
 DELETE FROM events

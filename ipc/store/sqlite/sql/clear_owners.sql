@@ -1,2 +1,2 @@
--- Forget the owners of the running tasks: no process of before is known any more. Held tasks are settled as lost after this.
+-- Clear the owners of running tasks, because no process is known. Held tasks are settled as lost afterwards.
 UPDATE tasks SET owner = NULL WHERE owner IS NOT NULL AND ready <> 2

@@ -1,2 +1,2 @@
--- A session stands for itself again.
+-- Make a session receive its own notifications and launches again.
 DELETE FROM successors WHERE parent = :parent

@@ -1,2 +1,2 @@
--- Forget all tasks, with all that belongs to them; their numbers are not given again.
+-- Delete all tasks and their rows in other tables. Their numbers are not given again.
 DELETE FROM tasks

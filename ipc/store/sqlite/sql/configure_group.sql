@@ -1,2 +1,2 @@
--- A group that the configuration names.
+-- Set the configured limit of a group.
 INSERT INTO groups (name, slot_limit, configured) VALUES (:name, :slot_limit, :slot_limit) ON CONFLICT (name) DO UPDATE SET configured = :slot_limit

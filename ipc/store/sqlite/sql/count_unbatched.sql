@@ -1,2 +1,2 @@
--- How many ends are in no batch yet.
+-- Return how many ends are in no batch yet.
 SELECT count(*) FROM outbox

@@ -1,2 +1,2 @@
--- Forget processes that were seen first too long ago to be alive.
+-- Delete the clients that were last seen before a time.
 DELETE FROM clients WHERE at < :before

@@ -1,2 +1,2 @@
--- Forget how far one consumer of a parent's events has read.
+-- Delete the cursor of one consumer of a session's events.
 DELETE FROM cursors WHERE parent = :parent AND consumer = :consumer

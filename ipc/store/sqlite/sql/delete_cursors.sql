@@ -1,2 +1,2 @@
--- Forget how far these parents read.
+-- Delete the cursors of sessions.
 DELETE FROM cursors WHERE parent IN (SELECT value FROM json_each(:parents))

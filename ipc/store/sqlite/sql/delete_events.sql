@@ -1,2 +1,2 @@
--- Forget these events.
+-- Delete events.
 DELETE FROM events WHERE seq IN (SELECT value FROM json_each(:seqs))

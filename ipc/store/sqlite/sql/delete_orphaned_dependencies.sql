@@ -1,3 +1,3 @@
--- Forget dependencies of and on tasks that were lost, unless the one waited for is over.
+-- Delete dependencies of lost tasks, and unfinished ones on lost tasks.
 DELETE FROM dependencies
 WHERE task NOT IN (SELECT number FROM tasks) OR (finished = 0 AND blocker NOT IN (SELECT number FROM tasks))

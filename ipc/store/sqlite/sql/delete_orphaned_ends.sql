@@ -1,2 +1,2 @@
--- Forget ends that wait for a batch and whose task was lost.
+-- Delete ends that are in no batch yet and whose task is lost.
 DELETE FROM outbox WHERE task NOT IN (SELECT number FROM tasks)

@@ -1,2 +1,2 @@
--- Forget inputs whose task was lost.
+-- Delete inputs whose task is lost.
 DELETE FROM inputs WHERE task NOT IN (SELECT number FROM tasks)

@@ -1,2 +1,2 @@
--- Forget outputs whose task was lost.
+-- Delete outputs whose task is lost.
 DELETE FROM outputs WHERE task NOT IN (SELECT number FROM tasks)

@@ -1,2 +1,2 @@
--- Strike a process out.
+-- Delete a process.
 DELETE FROM processes WHERE number = :number

@@ -1,2 +1,2 @@
--- Forget a task, with all that belongs to it.
+-- Delete a task and its rows in other tables.
 DELETE FROM tasks WHERE number = :number

@@ -1,2 +1,2 @@
--- Forget those of these tasks that have still ended before a time, with all that belongs to them.
+-- Delete those of the tasks that ended before a time, with their rows in other tables.
 DELETE FROM tasks WHERE number IN (SELECT value FROM json_each(:numbers)) AND completed_at < :before RETURNING number

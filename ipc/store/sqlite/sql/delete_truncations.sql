@@ -1,2 +1,2 @@
--- Forget up to where the events of these parents are gone.
+-- Delete the records of truncation of sessions.
 DELETE FROM truncations WHERE parent IN (SELECT value FROM json_each(:parents))

@@ -1,2 +1,2 @@
--- Tell a parent of ended tasks: the notice goes into the log, the ends leave the outbox.
+-- Append a batch to the log, and remove its ends from the outbox.
 INSERT INTO batches (seq, parent, at, body) VALUES (:seq, :parent, :at, :body)

@@ -1,2 +1,2 @@
--- Up to where a consumer of a parent's events has acknowledged them.
+-- Return the last event of a session that a consumer has acknowledged.
 SELECT seq FROM cursors WHERE parent = :parent AND consumer = :consumer

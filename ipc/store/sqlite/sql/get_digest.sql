@@ -1,2 +1,2 @@
--- The input under which an id was launched, as a digest.
+-- Return the digest of the input with which an ID was launched.
 SELECT i.digest FROM tasks t JOIN inputs i ON i.task = t.number WHERE t.id = :id

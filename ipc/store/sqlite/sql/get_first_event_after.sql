@@ -1,2 +1,2 @@
--- The first event that is kept after a number.
+-- Return the first remaining event after a number.
 SELECT min(seq) FROM events WHERE seq > :after AND (:parent = '*' OR parent = :parent)

@@ -1,4 +1,4 @@
--- What pending tasks of a group wait for, besides their own delays and dependencies.
+-- Return the state of a group that pending tasks wait for.
 SELECT paused, slot_limit > 0 AND (SELECT count(*) FROM tasks WHERE status = 'running' AND limit_group = :limit_group) >= slot_limit AS full,
   (SELECT count(*) FROM tasks WHERE status = 'running' AND agent <> 'external') AS busy,
   (SELECT CAST(value AS INTEGER) FROM settings WHERE name = 'max_workers') AS workers

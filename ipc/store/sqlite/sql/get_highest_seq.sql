@@ -1,2 +1,2 @@
--- The highest number of any event that is there.
+-- Return the highest number of any event.
 SELECT coalesce(max(seq), 0) FROM events

@@ -1,2 +1,2 @@
--- The last claim number that was given.
+-- Return the last claim that was given.
 SELECT seq FROM sqlite_sequence WHERE name = 'claims'

@@ -1,2 +1,2 @@
--- The task that was launched last.
+-- Return the task that was launched last.
 SELECT id FROM tasks ORDER BY number DESC LIMIT 1

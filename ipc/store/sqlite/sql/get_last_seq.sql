@@ -1,2 +1,2 @@
--- The last number the event log gave.
+-- Return the last number that was given to an event.
 SELECT seq FROM sqlite_sequence WHERE name = 'events'

@@ -1,2 +1,2 @@
--- A number that changes whenever limits or groups of keys change.
+-- Return a number that changes whenever limits or groups of keys change.
 SELECT value FROM counters WHERE name = 'limits'

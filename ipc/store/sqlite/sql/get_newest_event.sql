@@ -1,2 +1,2 @@
--- The number of the newest event that is there.
+-- Return the number of the newest event.
 SELECT max(seq) FROM events

@@ -1,2 +1,2 @@
--- When the newest event happened.
+-- Return when the newest event happened.
 SELECT at FROM events ORDER BY seq DESC LIMIT 1

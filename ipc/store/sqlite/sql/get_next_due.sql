@@ -1,2 +1,2 @@
--- When the next delay, expiry or timeout is due.
+-- Return when the next delay, expiry or timeout is due.
 SELECT min(due_at) FROM tasks WHERE due_at IS NOT NULL

@@ -1,2 +1,2 @@
--- When a process entered itself.
+-- Return when a process was registered.
 SELECT since FROM processes WHERE role = :role AND pid = :pid ORDER BY number DESC LIMIT 1

@@ -1,2 +1,2 @@
--- The session that a client's process was last seen with.
+-- Return the session in which a client's process was last seen.
 SELECT session FROM clients WHERE process = :process

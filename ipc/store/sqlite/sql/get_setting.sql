@@ -1,2 +1,2 @@
--- One setting of the home.
+-- Return a setting.
 SELECT value FROM settings WHERE name = :name

@@ -1,2 +1,2 @@
--- Where one task is.
+-- Return the state of a task.
 SELECT number, status, ready, agent, claim, owner, verdict, attempt, max_attempts, progress FROM tasks WHERE id = :id

@@ -1,2 +1,2 @@
--- To which session another one's notices and launches go, if they do.
+-- Return the session that receives another one's notifications and launches, if it has a successor.
 SELECT successor FROM successors WHERE parent = :parent

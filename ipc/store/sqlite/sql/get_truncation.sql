@@ -1,2 +1,2 @@
--- Up to where a parent's events ('*': anybody's) were pruned.
+-- Return the last event of a session ('*': of any) that was deleted.
 SELECT seq FROM truncations WHERE parent = :parent

@@ -1,2 +1,2 @@
--- Whether a task runs.
+-- Return a row if a task is running.
 SELECT EXISTS (SELECT 1 FROM tasks WHERE status = 'running' AND limit_group >= '')

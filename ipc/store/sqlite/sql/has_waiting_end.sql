@@ -1,2 +1,2 @@
--- Whether ends of a parent's tasks are in no batch yet.
+-- Return a row if an end of a session's tasks is in no batch yet.
 SELECT EXISTS (SELECT 1 FROM outbox WHERE parent = :parent)

@@ -1,3 +1,3 @@
--- A task that waits for another to end.
+-- Make a task wait for the end of another.
 INSERT INTO dependencies (blocker, task, any_end, finished, succeeded) VALUES (:blocker, :task, :any_end, :finished, :succeeded)
 ON CONFLICT (blocker, task) DO UPDATE SET any_end = min(any_end, :any_end)

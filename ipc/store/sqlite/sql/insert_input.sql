@@ -1,2 +1,2 @@
--- Keep what a task was launched with. Columns and values follow.
+-- Insert the input of a task. Columns and values follow.
 INSERT INTO inputs 

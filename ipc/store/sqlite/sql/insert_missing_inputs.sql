@@ -1,2 +1,2 @@
--- Give tasks whose input was lost an empty one: they cannot run, but they are seen.
+-- Insert an empty input for tasks whose input was lost, so that they can be listed.
 INSERT INTO inputs (task, cwd) SELECT number, '' FROM tasks WHERE number NOT IN (SELECT task FROM inputs)

@@ -1,2 +1,2 @@
--- Keep what a try wrote to one stream.
+-- Insert one stream of an attempt's output.
 INSERT INTO outputs (claim, stream, task, data) VALUES (:claim, :stream, :task, :data) ON CONFLICT DO NOTHING

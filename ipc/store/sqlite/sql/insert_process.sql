@@ -1,2 +1,2 @@
--- Enter a process of ours. Columns and values follow.
+-- Register a process. Columns and values follow.
 INSERT INTO processes 

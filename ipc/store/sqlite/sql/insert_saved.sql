@@ -1,2 +1,2 @@
--- Write a task back as it was saved: it is no move, so no event is written. Columns and values follow.
+-- Insert a saved task. It makes no move, so no event is written. Columns and values follow.
 INSERT INTO tasks 

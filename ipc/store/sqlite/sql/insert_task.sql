@@ -1,2 +1,2 @@
--- Accept a task: it exists from the commit on. Columns and values follow.
+-- Accept a task. Columns and values follow.
 INSERT INTO tasks 

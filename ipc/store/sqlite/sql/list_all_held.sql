@@ -1,2 +1,2 @@
--- What all workers hold, in the order in which it was taken.
+-- Return all held tasks in the order in which they were taken.
 SELECT number, id, held AS claim, attempt + 1 AS attempt, max_attempts, interruptions, limit_group, agent FROM tasks WHERE ready = 2 AND owner >= 0 ORDER BY held

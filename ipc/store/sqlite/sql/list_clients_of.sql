@@ -1,2 +1,2 @@
--- The processes that were last seen with a session.
+-- Return the client processes that were last seen in a session.
 SELECT process FROM clients WHERE session = :session

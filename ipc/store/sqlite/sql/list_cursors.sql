@@ -1,2 +1,2 @@
--- How far each consumer of a parent's events has read.
+-- Return the cursor of each consumer of a session's events.
 SELECT consumer, seq FROM cursors WHERE parent = :parent

@@ -1,4 +1,4 @@
--- Failed or cancelled tasks, newest first, found among those alone.
+-- Return failed or cancelled tasks, newest first, by an index of these.
 SELECT * FROM task_rows
 WHERE number IN (SELECT number FROM tasks WHERE status IN ('error', 'cancelled') AND status = :status
     AND number < :before AND (:model IS NULL OR model = :model)

@@ -1,2 +1,2 @@
--- What a worker holds behind the task that runs in its slot, in order.
+-- Return the tasks that a worker holds behind the one that runs in its slot, in order.
 SELECT number, id, held AS claim, attempt + 1 AS attempt, max_attempts, interruptions, limit_group, agent FROM tasks WHERE ready = 2 AND owner = :owner ORDER BY held

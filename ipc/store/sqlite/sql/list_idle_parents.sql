@@ -1,4 +1,4 @@
--- Parents of whom nothing is left but how far they read, and they had read everything.
+-- Return sessions of which only cursors are left, and whose consumers had all read every event.
 SELECT t.parent FROM truncations t
 WHERE t.parent > :after AND t.parent <> '*'
   AND t.seq <= (SELECT min(c.seq) FROM cursors c WHERE c.parent = t.parent)

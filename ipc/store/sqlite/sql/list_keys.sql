@@ -1,2 +1,2 @@
--- Every key that was ever seen, with its group.
+-- Return every known key with its group.
 SELECT name, limit_group FROM keys

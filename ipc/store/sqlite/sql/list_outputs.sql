@@ -1,2 +1,2 @@
--- What a task wrote, where that is kept in the database.
+-- Return the outputs of a task that are in the database.
 SELECT claim, stream, data FROM outputs WHERE task = :task

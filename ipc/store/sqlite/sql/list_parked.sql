@@ -1,2 +1,2 @@
--- Every parked worker, with its slot.
+-- Return every parked worker with its slot.
 SELECT owner, limit_group, slot FROM parked

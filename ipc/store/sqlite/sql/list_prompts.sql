@@ -1,3 +1,3 @@
--- What tasks were launched with and lists leave out.
+-- Return the inputs of tasks, which lists omit.
 SELECT t.id, i.prompt, i.args, i.kwargs FROM tasks t JOIN inputs i ON i.task = t.number
 WHERE t.id IN (SELECT value FROM json_each(:ids))

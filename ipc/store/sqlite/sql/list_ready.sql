@@ -1,4 +1,4 @@
--- The next ready tasks of a group, with what they were launched with.
+-- Return the next ready tasks of a group with their inputs.
 SELECT t.number, t.id, t.parent, t.session, t.description, t.agent, t.model, t.attempt + 1, t.max_attempts, t.interruptions, t.timeout_ms,
   i.cwd, i.call, i.command, i.env, i.args, i.kwargs, i.stdin, i.stdin_file, i.prompt, i.leave_children, i.resumes
 FROM tasks t JOIN inputs i ON i.task = t.number

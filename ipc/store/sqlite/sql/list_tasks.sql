@@ -1,4 +1,4 @@
--- Tasks, newest first.
+-- Return tasks, newest first.
 SELECT * FROM task_rows
 WHERE number < :before AND (:status IS NULL OR status = :status) AND (:model IS NULL OR model = :model)
   AND (:tags IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted

@@ -1,4 +1,4 @@
--- One parent's tasks, newest first.
+-- Return the tasks of a session, newest first.
 SELECT * FROM task_rows
 WHERE parent = :parent AND number < :before AND (:status IS NULL OR status = :status) AND (:model IS NULL OR model = :model)
   AND (:tags IS NULL OR NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted

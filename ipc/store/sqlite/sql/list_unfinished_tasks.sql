@@ -1,4 +1,4 @@
--- Pending or running tasks, newest first, found among the unfinished ones alone.
+-- Return pending or running tasks, newest first, by an index of these.
 SELECT * FROM task_rows
 WHERE number IN (SELECT number FROM tasks WHERE status IN ('pending', 'running') AND status = :status
     AND number < :before AND (:model IS NULL OR model = :model)

@@ -1,4 +1,4 @@
--- The oldest of the first waiting tasks, a group a row.
+-- Return the first ready task of each group, oldest first.
 WITH RECURSIVE waiting (limit_group) AS (
   SELECT (SELECT min(limit_group) FROM tasks WHERE status = 'pending' AND ready = 1)
   UNION ALL

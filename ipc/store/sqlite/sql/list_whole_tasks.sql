@@ -1,4 +1,4 @@
--- Tasks with all that they were launched with, oldest first.
+-- Return tasks with their inputs, oldest first.
 SELECT r.*, i.prompt, i.args, i.kwargs, i.env, i.stdin, i.stdin_file, i.leave_children,
   (SELECT json_group_array(b.id) FROM dependencies d JOIN tasks b ON b.number = d.blocker
     WHERE d.task = r.number AND d.any_end) AS after_any

@@ -1,2 +1,2 @@
--- Put a key into another group.
+-- Move a key to another group.
 UPDATE keys SET limit_group = :limit_group WHERE name = :key

@@ -1,2 +1,2 @@
--- Put a running task into another group, in a slot that is free there.
+-- Move a running task to a free slot of another group.
 UPDATE tasks SET limit_group = :limit_group, slot = :slot WHERE number = :number AND status = 'running'

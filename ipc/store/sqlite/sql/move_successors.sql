@@ -1,2 +1,2 @@
--- Those who had an successor have this one's successor instead.
+-- Make the successor of a session also that of all sessions that it succeeded.
 UPDATE successors SET successor = :successor WHERE successor = :parent AND parent <> :successor

@@ -1,2 +1,2 @@
--- Stop or go on with giving out a group's slots.
+-- Pause or resume a group.
 UPDATE groups SET paused = :paused WHERE name = :name

@@ -1,2 +1,2 @@
--- Note how far a running try is, as its output tells it.
+-- Record the progress of a running attempt.
 UPDATE tasks SET progress = :text WHERE number = :number AND status = 'running' AND claim = :claim

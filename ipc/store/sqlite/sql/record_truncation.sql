@@ -1,2 +1,2 @@
--- Remember up to where a parent's events ('*': anybody's) are gone.
+-- Record the last deleted event of a session ('*': of any).
 INSERT INTO truncations (parent, seq) VALUES (:parent, :seq) ON CONFLICT (parent) DO UPDATE SET seq = max(seq, :seq)

@@ -1,4 +1,4 @@
--- Have what tasks wait for be over where it has ended, or is gone, without a move.
+-- Finish the dependencies on tasks that ended without a move or were deleted.
 UPDATE dependencies SET finished = 1,
   succeeded = coalesce((SELECT t.status = 'completed' FROM tasks t WHERE t.number = dependencies.blocker), 1)
 WHERE finished = 0

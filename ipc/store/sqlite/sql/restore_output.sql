@@ -1,2 +1,2 @@
--- Put back what a task wrote.
+-- Insert a saved output.
 INSERT INTO outputs (claim, stream, task, data) VALUES (:claim, :stream, :task, :data)

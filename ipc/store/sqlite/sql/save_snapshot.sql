@@ -1,2 +1,2 @@
--- Keep a task as it ended, for the batch that will tell of it, before its row moves on.
+-- Keep the brief of an ended task for its batch, before a retry changes the row.
 UPDATE outbox SET snapshot = :snapshot WHERE parent = :parent AND task = :task AND snapshot IS NULL

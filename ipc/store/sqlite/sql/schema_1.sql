@@ -1,4 +1,4 @@
--- The first schema: tasks and the moves they may make, the event log that only triggers write, and who is alive.
+-- The first schema: tasks and their moves, the event log that only triggers write, and the process table.
 
 CREATE TABLE settings (
   name TEXT PRIMARY KEY,
@@ -23,8 +23,8 @@ INSERT INTO moves VALUES
   ('running', 'completed'), ('running', 'error'), ('running', 'cancelled'), ('running', 'pending'),
   ('error', 'pending'), ('cancelled', 'pending');
 
--- A limit group. `most` is the limit in force (0: none); `configured` and `live` say where it comes from.
--- `pending` is only shown, never decided on: what runs is counted in `tasks`, in the claim.
+-- A limit group. `most` is the limit in force (0: none); it comes from `live`, else from `configured`.
+-- `pending` is only displayed. No decision uses it: a claim counts the running tasks in `tasks`.
 CREATE TABLE groups (
   name TEXT PRIMARY KEY,
   most INTEGER NOT NULL CHECK (most >= 0),
@@ -34,7 +34,7 @@ CREATE TABLE groups (
   pending INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 
--- Each concurrency key that was ever seen, and its group now.
+-- Each key of a task, and its group now.
 CREATE TABLE keys (
   name TEXT PRIMARY KEY,
   grp TEXT NOT NULL
@@ -63,16 +63,16 @@ CREATE TABLE tasks (
   grp TEXT NOT NULL,
   uniq TEXT,
   status TEXT NOT NULL DEFAULT 'pending'
-    -- for an IN of more than two values, SQLite would fill a table at each change of a row
+    -- for an IN with more than two values, SQLite would fill a temporary table at each change of a row
     CHECK (status = 'pending' OR status = 'running' OR status = 'completed' OR status = 'error' OR status = 'cancelled'),
-  ready INTEGER NOT NULL,                 -- 1: neither a delay nor a dependency is in the way
+  ready INTEGER NOT NULL,                 -- 1: the task waits for neither a delay nor a dependency
   priority INTEGER NOT NULL DEFAULT 0,
-  queued_at INTEGER NOT NULL,             -- all times: milliseconds since 1970
+  queued_at INTEGER NOT NULL,             -- all times are in milliseconds since 1970
   started_at INTEGER,
   completed_at INTEGER,
   not_before INTEGER,
   expires_at INTEGER,
-  due_at INTEGER,                         -- when the supervisor must look at it, if nothing happens before
+  due_at INTEGER,                         -- when the supervisor must check the task, unless its state changes before
   attempt INTEGER NOT NULL DEFAULT 0,
   retries INTEGER NOT NULL,
   max_attempts INTEGER NOT NULL,
@@ -80,7 +80,7 @@ CREATE TABLE tasks (
   timeout_ms INTEGER,
   result TEXT,
   result_truncated INTEGER NOT NULL DEFAULT 0,
-  brief TEXT,                             -- the result as events tell it, where that is shorter
+  brief TEXT,                             -- the shortened result in events, if the result is long
   error TEXT,
   error_kind TEXT,
   exit_code INTEGER,
@@ -91,11 +91,11 @@ CREATE TABLE tasks (
   owner INTEGER,
   leftovers INTEGER NOT NULL DEFAULT 0,
   progress TEXT,
-  idle_ms INTEGER,                        -- set once per attempt, when it gave no sign of life for long
+  idle_ms INTEGER,                        -- set once per attempt, when it has given no sign of life for long
   verdict TEXT CHECK (verdict = 'completed' OR verdict = 'error' OR verdict = 'cancelled' OR verdict = 'pending'),
   verdict_text TEXT,
   verdict_kind TEXT,
-  told INTEGER,                           -- the number of the batch that told of its last end
+  told INTEGER,                           -- the number of the batch with its last end
   CHECK ((status = 'running') = (slot IS NOT NULL)),
   CHECK (status <> 'running' OR claim IS NOT NULL),
   CHECK ((status = 'completed' OR status = 'error' OR status = 'cancelled') = (completed_at IS NOT NULL)),
@@ -121,10 +121,10 @@ CREATE INDEX tasks_ended ON tasks (completed_at) WHERE completed_at IS NOT NULL;
 
 CREATE INDEX tasks_unwell ON tasks (status, number) WHERE status IN ('error', 'cancelled');
 
--- What a task was launched with. The long columns come last: a page that is not asked for is not read.
+-- The input of a task. The long columns are last, so that their pages are read only if they are selected.
 CREATE TABLE inputs (
   task INTEGER PRIMARY KEY REFERENCES tasks (number) ON DELETE CASCADE,
-  digest TEXT,                            -- of the launch's input, where the client chose the id
+  digest TEXT,                            -- of the input, if the client chose the ID
   cwd TEXT NOT NULL,
   leave_children INTEGER,
   command TEXT,
@@ -139,7 +139,7 @@ CREATE TABLE inputs (
   prompt TEXT
 ) STRICT;
 
--- What a task of one attempt wrote, where it is small; else it is a file.
+-- The small outputs of attempts; large ones are files.
 CREATE TABLE outputs (
   claim INTEGER NOT NULL,
   stream TEXT NOT NULL,
@@ -150,11 +150,11 @@ CREATE TABLE outputs (
 
 CREATE INDEX outputs_of_task ON outputs (task);
 
--- A pending task that waits for another; `over` once that one has ended.
+-- A pending task that waits for another; `over` is 1 once that one has ended, `well` if it completed.
 CREATE TABLE dependencies (
   blocker INTEGER NOT NULL,
   task INTEGER NOT NULL REFERENCES tasks (number) ON DELETE CASCADE,
-  any_end INTEGER NOT NULL,               -- 1: however it ends
+  any_end INTEGER NOT NULL,               -- 1: the task waits for any end
   over INTEGER NOT NULL DEFAULT 0,
   well INTEGER,
   PRIMARY KEY (blocker, task)
@@ -164,7 +164,7 @@ CREATE INDEX dependencies_of_task ON dependencies (task);
 
 CREATE INDEX dependencies_over ON dependencies (task) WHERE over = 1;
 
--- The event log. Nothing writes it but the triggers below.
+-- The event log. Only the triggers below write it.
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
   type TEXT NOT NULL,
@@ -181,7 +181,7 @@ CREATE TABLE outbox (
   seq INTEGER NOT NULL,
   task INTEGER NOT NULL,
   at INTEGER NOT NULL,
-  snapshot TEXT,                          -- the task as it ended, where its row has moved on since
+  snapshot TEXT,                          -- the brief of the ended task, if its row has changed since
   PRIMARY KEY (parent, seq)
 ) STRICT, WITHOUT ROWID;
 
@@ -192,17 +192,17 @@ CREATE TABLE cursors (
   PRIMARY KEY (parent, consumer)
 ) STRICT, WITHOUT ROWID;
 
--- Up to where the events of a parent (or '*': of all) were pruned.
+-- The last deleted event of a session ('*': of all).
 CREATE TABLE truncations (
   parent TEXT PRIMARY KEY,
   seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- Rows of their own, made now, so that moving the numbers ahead is one update. The claim counter lives beside that of
--- the events: a claim writes both, and this is one page instead of two.
+-- The counters of events and claims. The rows exist from the start, so that moving a counter is always an update. Both
+-- are in one table because a claim changes both, and so writes one page instead of two.
 INSERT INTO sqlite_sequence (name, seq) VALUES ('events', 0), ('claims', 0);
 
--- What lists show; `blocked`, `paused`, `full` and `busy` say what a pending task waits for.
+-- The tasks of lists; `blocked`, `paused`, `full` and `busy` decide what a pending task waits for.
 CREATE VIEW task_rows AS
   SELECT t.*, i.cwd, i.command, i.call, i.metadata, i.after,
     t.status = 'pending' AND EXISTS (SELECT 1 FROM dependencies d WHERE d.task = t.number) AS blocked,

@@ -1,6 +1,6 @@
--- The second schema: sessions that change their id.
+-- The second schema: sessions that change their ID.
 
--- Whose notices and launches go to another session now. An heir has no heir itself: chains are shortened when made.
+-- Sessions whose notifications and launches go to another session, `heir`. That one never has a row itself.
 CREATE TABLE heirs (
   parent TEXT PRIMARY KEY,
   heir TEXT NOT NULL,
@@ -9,7 +9,7 @@ CREATE TABLE heirs (
 
 CREATE INDEX heirs_of ON heirs (heir);
 
--- Which session a client's process was last seen with.
+-- The session in which each client's process was last seen.
 CREATE TABLE clients (
   process TEXT PRIMARY KEY,
   session TEXT NOT NULL,

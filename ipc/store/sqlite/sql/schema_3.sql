@@ -1,10 +1,10 @@
--- The third schema: tasks that go on in the session of another.
+-- The third schema: tasks that continue the session of another one.
 
 ALTER TABLE inputs ADD COLUMN resumes TEXT;
 
 DROP VIEW task_rows;
 
--- What lists show; `blocked`, `paused`, `full` and `busy` say what a pending task waits for.
+-- The tasks of lists; `blocked`, `paused`, `full` and `busy` decide what a pending task waits for.
 CREATE VIEW task_rows AS
   SELECT t.*, i.cwd, i.command, i.call, i.metadata, i.after, i.resumes,
     t.status = 'pending' AND EXISTS (SELECT 1 FROM dependencies d WHERE d.task = t.number) AS blocked,

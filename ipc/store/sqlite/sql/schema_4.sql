@@ -1,4 +1,4 @@
--- The fourth schema: how far tasks are is told, at most once a second each.
+-- The fourth schema: events of progress, at most one per second and task.
 
 ALTER TABLE tasks ADD COLUMN progress_at INTEGER;
 

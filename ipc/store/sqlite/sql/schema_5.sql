@@ -1,4 +1,4 @@
--- The fifth schema: tasks that a worker holds behind the one that runs in its slot; a task no longer names its batch.
+-- The fifth schema: tasks that a worker holds behind the one that runs in its slot. The column with a task's batch goes.
 
 DROP TRIGGER batch_formed;
 
@@ -10,11 +10,11 @@ BEGIN
   DELETE FROM outbox WHERE parent = NEW.parent AND seq <= NEW.seq;
 END;
 
--- The claim under which a worker will run the task; the task is still pending, `ready` is 2 and `owner` is that worker.
+-- The claim under which a worker holds the task, which is still pending: `ready` is 2 and `owner` is that worker.
 ALTER TABLE tasks ADD COLUMN held INTEGER CHECK ((held IS NOT NULL) = (ready = 2))
   CHECK (held IS NULL OR (status = 'pending' AND owner IS NOT NULL));
 
--- Since when another process waits for the worker to publish what it holds.
+-- The time since which another process waits for the worker to publish the task.
 ALTER TABLE tasks ADD COLUMN requested INTEGER CHECK (requested IS NULL OR held IS NOT NULL);
 
 -- 1 while a process waits until no task is held: workers take one task at a time.
@@ -30,8 +30,8 @@ BEGIN
   SELECT RAISE(ABORT, 'illegal move');
 END;
 
--- A held task belongs to its worker: only a statement that also ends the holding may change what is decided on. It starts
--- the task, returns it or completes it; a task that fails or is cancelled is running or returned before.
+-- A held task belongs to its worker: these columns change only when the task is started, returned or completed, and so is
+-- no longer held. A task that fails or is cancelled was started or returned before.
 CREATE TRIGGER held_refused BEFORE UPDATE OF status, ready, owner, grp, held ON tasks
 WHEN OLD.ready = 2 AND (NEW.held IS NOT NULL OR NEW.status IN ('error', 'cancelled'))
 BEGIN
@@ -56,7 +56,7 @@ BEGIN
   UPDATE dependencies SET over = 1, well = (NEW.status = 'completed') WHERE blocker = NEW.number;
 END;
 
--- A held task that ran and completed makes both of its moves in one update.
+-- A held task that has run and completed makes both of its moves in one update.
 CREATE TRIGGER task_ran AFTER UPDATE OF status ON tasks WHEN OLD.ready = 2 AND NEW.completed_at IS NOT NULL
 BEGIN
   INSERT INTO events (type, at, parent, body) VALUES
@@ -70,8 +70,8 @@ BEGIN
   UPDATE dependencies SET over = 1, well = 1 WHERE blocker = NEW.number;
 END;
 
--- Workers that wait in their slot, although no task of the group is ready: a launch may claim for one of them.
--- The process that deletes the row may use the slot.
+-- Workers that wait in their slot while no task of the group is ready: a launch may claim its task for one of them.
+-- The process that deletes a row may use the slot.
 CREATE TABLE parked (
   owner INTEGER PRIMARY KEY,
   grp TEXT NOT NULL,

@@ -1,3 +1,3 @@
--- Acknowledge events: only forward.
+-- Acknowledge events. A cursor only moves forward.
 INSERT INTO cursors (parent, consumer, seq) VALUES (:parent, :consumer, :seq)
 ON CONFLICT (parent, consumer) DO UPDATE SET seq = max(seq, :seq) RETURNING seq

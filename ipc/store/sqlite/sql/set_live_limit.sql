@@ -1,2 +1,2 @@
--- A limit that was set while running, or none.
+-- Set or clear the live limit of a group.
 INSERT INTO groups (name, slot_limit, live) VALUES (:name, :default, :live) ON CONFLICT (name) DO UPDATE SET live = :live

@@ -1,2 +1,2 @@
--- Tell who the first process of a running try is.
+-- Set the first process of a running attempt.
 UPDATE tasks SET pid = :pid WHERE number = :number AND status = 'running' AND claim = :claim

@@ -1,2 +1,2 @@
--- Note how far a running task is.
+-- Set the progress of a running task.
 UPDATE tasks SET progress = :text WHERE id = :id AND status = 'running'

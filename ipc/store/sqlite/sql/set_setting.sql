@@ -1,2 +1,2 @@
--- Keep one setting of the home.
+-- Set a setting.
 INSERT INTO settings (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = :value

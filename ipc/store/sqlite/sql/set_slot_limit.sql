@@ -1,2 +1,2 @@
--- Note the limit in force.
+-- Set the limit of a group that is in force.
 UPDATE groups SET slot_limit = :slot_limit WHERE name = :name AND slot_limit <> :slot_limit

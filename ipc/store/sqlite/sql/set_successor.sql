@@ -1,2 +1,2 @@
--- Have a session's notices and launches go to another one.
+-- Make a session's notifications and launches go to another one.
 INSERT INTO successors (parent, successor) VALUES (:parent, :successor) ON CONFLICT (parent) DO UPDATE SET successor = excluded.successor

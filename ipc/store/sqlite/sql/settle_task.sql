@@ -1,4 +1,4 @@
--- End a try, by its claim alone. A verdict that was written before counts instead of what is given.
+-- End an attempt by its claim. A verdict that was recorded before overrides the given outcome.
 UPDATE tasks SET status = coalesce(verdict, :status),
   completed_at = CASE WHEN coalesce(verdict, :status) <> 'pending' THEN :ended_at END,
   result = CASE WHEN verdict IS NULL THEN :result WHEN verdict = 'completed' THEN verdict_text END,

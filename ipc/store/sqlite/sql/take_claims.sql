@@ -1,2 +1,2 @@
--- Take `count` claim numbers that were never given before; the last of them.
+-- Take `count` claims that were never given before; return the last.
 UPDATE sqlite_sequence SET seq = seq + :count WHERE name = 'claims' RETURNING seq

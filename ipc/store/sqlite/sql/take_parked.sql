@@ -1,4 +1,4 @@
--- Take the slot of a parked worker for a task, if the slot may be used now and no other task of the group is ready.
+-- Take the slot of a parked worker for a task, if the slot may be used and no other task of the group is ready.
 DELETE FROM parked WHERE owner = (
   SELECT p.owner FROM parked p JOIN groups g ON g.name = p.limit_group
   WHERE p.limit_group = :limit_group AND NOT g.paused AND (g.slot_limit = 0 OR (p.slot < g.slot_limit
