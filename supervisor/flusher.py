@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 
 from ..ipc import clock
-from ..ipc.bus.handlers import Methods, Surroundings
+from ..ipc.bus.handlers import Handlers, ServerHooks
 from ..ipc.bus.server import Bus
 from ..ipc.errors import Temporary
 from ..ipc.home import Home
@@ -57,9 +57,9 @@ class Flusher(Role):
         self._number = self._table.register("flusher")
         self._seq = self._log.last_seq()
         self._form_batches(None)
-        around = Surroundings(poke=self._hint, flush=self._flush, status=self._status)
-        self._methods = Methods(self._queue, self.home, around, clock.monotonic)
-        self._bus = Bus(self.selector, self.home, self._log, self._methods.table())
+        hooks = ServerHooks(wake=self._hint, flush=self._flush, status=self._status)
+        self._handlers = Handlers(self._queue, self.home, hooks, clock.monotonic)
+        self._bus = Bus(self.selector, self.home, self._log, self._handlers.methods())
         self.listen_for_hints("flusher", self._receive_hints)
         self._bus.open()
         self._on_batch = BatchCommand(self.selector, self._database)
@@ -78,8 +78,8 @@ class Flusher(Role):
         if ended := self._window.ended():
             self._form(dict(islice(ended.items(), PAGE)))
             self._publish()
-        self._methods.expire()
-        rests = (self._window.due(), self._methods.due(), self._on_batch.turn(), self.file_watch.rest())
+        self._handlers.answer_due()
+        rests = (self._window.due(), self._handlers.due(), self._on_batch.turn(), self.file_watch.rest())
         return min(rest for rest in rests if rest is not None)
 
     def shutdown(self) -> None:
@@ -125,7 +125,7 @@ class Flusher(Role):
         self._seq = lines[-1].seq
         full = self._count(_ends(lines))
         self._bus.publish(lines)
-        self._methods.observe(lines)
+        self._handlers.observe(lines)
         self._on_batch.log_changed()
         return self._form(full) > 0 or not is_all
 

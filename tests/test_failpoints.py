@@ -39,7 +39,7 @@ ENDS = ("COMMIT",)
 #: Places without a failpoint, by module and function, and why that is right.
 EXCEPTIONS = {
     "ipc.store.importer Importer._copy write_bytes": "a file with a new name, that only the commit makes known",
-    "ipc.bus.connection Call._finish send": "goes to Connection.send, whose bytes leave in _push",
+    "ipc.bus.connection Call._finish send": "goes to Connection.send, whose bytes leave in _write",
     "ipc.store.sqlite.file.database Database.read COMMIT": "ends a reading: nothing is written",
     "ipc.failpoints Watch.reached os.kill": "the killing itself",
     "ipc.failpoints _append os.write": "the watch's own notes",

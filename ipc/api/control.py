@@ -206,7 +206,7 @@ def _wait_for_bus(home: Home, pid: int, descriptor: int | None) -> bool:
 
 def _bus_process(home: Home) -> int | None:
     """Return the PID of the process that answers on the bus, or None."""
-    with Client(home, silence=PING_TIMEOUT) as client:
+    with Client(home, read_timeout=PING_TIMEOUT) as client:
         try:
             return int(client.call("ping")["pid"])
         except (NoSupervisor, Disconnected):

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from .. import clock
 from ..backoff import LONGEST_DELAY, Backoff
-from ..bus.client import Wire
+from ..bus.client import BlockingConnection
 from ..errors import BackburnerError, Temporary
 from ..model.event import ALL_SESSIONS, Event, Line
 from ..store.interface import Store
@@ -26,7 +26,7 @@ class EventStream:
         self._home = store.home
         self._log = store.events
         self._parent, self._after = parent, after
-        self._wire: Wire | None = None
+        self._connection: BlockingConnection | None = None
         self._woken = threading.Event()
         self._lock = threading.Lock()
         self.is_closed = False
@@ -51,33 +51,33 @@ class EventStream:
         """End the iteration, also while it waits."""
         with self._lock:
             self.is_closed = True
-            if self._wire is not None:
-                self._wire.hang_up()
+            if self._connection is not None:
+                self._connection.shutdown()
         self._woken.set()
 
     def _connect(self) -> bool:
         try:
-            wire = Wire(self._home.bus)
+            connection = BlockingConnection(self._home.bus)
         except OSError:
             return False
         with self._lock:
-            self._wire = wire
+            self._connection = connection
             if self.is_closed:
-                wire.hang_up()
+                connection.shutdown()
         return True
 
     def _subscribe(self) -> Iterator[Event]:
         """Yield what the bus sends until it disconnects. Raises Disconnected."""
-        wire = self._wire
-        assert wire is not None, "it was just connected"
+        connection = self._connection
+        assert connection is not None, "it was just connected"
         try:
-            wire.call("subscribe", {"parentSessionId": self._parent, "after": self._after})
+            connection.call("subscribe", {"parentSessionId": self._parent, "after": self._after})
             while True:
-                yield Event.from_json(wire.next().params)
+                yield Event.from_json(connection.next_notification().params)
         finally:
             with self._lock:
-                self._wire = None
-            wire.close()
+                self._connection = None
+            connection.close()
 
     def _read(self) -> Iterator[Event]:
         """Yield what the log has now. Raises Temporary."""

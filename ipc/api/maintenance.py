@@ -75,7 +75,7 @@ class Maintenance:
 
     def _flush(self) -> None:
         """Form all batches, and send them to the connected clients."""
-        with Client(self.home, silence=FLUSH_TIMEOUT) as client:
+        with Client(self.home, read_timeout=FLUSH_TIMEOUT) as client:
             try:
                 client.call("flush")
             except (NoSupervisor, Disconnected):

@@ -246,7 +246,7 @@ class BackgroundManager:
         try:
             control.start(self._home, self._settings)
         except AlreadyRunning:
-            with Client(self._home, patience=control.START_TIMEOUT) as client:
+            with Client(self._home, connect_timeout=control.START_TIMEOUT) as client:
                 client.call("ping")
 
     def stop(self, now: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""The client's end of the bus."""
+"""The client: calls over a blocking connection, and events that survive a reconnect."""
 
 from __future__ import annotations
 
@@ -31,46 +31,47 @@ from . import jsonrpc
 from .jsonrpc import Id, Notification, Response, RpcError
 
 #: The longest line that a server may send: a page of a thousand tasks, each with its longest result.
-MAX_ANSWER = 256 * 1024 * 1024
-#: What is read from a socket at a time, in bytes.
+MAX_RESPONSE = 256 * 1024 * 1024
+
+#: The most that is read from a socket at a time, in bytes.
 CHUNK = 64 * 1024
-#: Connections that are kept for the next call.
-KEPT = 4
+
+#: The most connections that are kept open for the next calls.
+MAX_IDLE = 4
 
 _ERRORS: Mapping[int, type[BackburnerError]] = {
     error.rpc_code: error for error in (InvalidInput, NotFound, MoveNotAllowed, OverCap, Temporary)
 }
 
 
-def error_of(refusal: RpcError) -> BackburnerError:
-    """The error that the server raised, as far as the wire tells."""
-    kind = _ERRORS.get(refusal.rpc_code)
-    return refusal if kind is None else kind(str(refusal), field=refusal.field)
-
-
-class Dialogue:
-    """One connection's messages, without its socket: numbers the questions and sorts what comes."""
+class RpcConnection:
+    """The messages of one connection, without I/O: numbers the calls, and sorts what the server sends."""
 
     def __init__(self) -> None:
-        """Start with nothing asked."""
         self._numbers = count(1)
-        self._reader = LineReader(MAX_ANSWER)
-        self._answers: dict[Id, Response] = {}
+        self._reader = LineReader(MAX_RESPONSE)
+        self._responses: dict[Id, Response] = {}
         self._notifications: deque[Notification] = deque()
 
-    def ask(self, method: str, params: Mapping[str, Any]) -> tuple[int, bytes]:
-        """A request's number, and what to send. Raises InvalidInput for what is no JSON, or too long."""
+    def encode_call(self, method: str, params: Mapping[str, Any]) -> tuple[int, bytes]:
+        """Return the number of a new call, and the line to send.
+
+        Raises InvalidInput: The parameters are not JSON, or the line is too long.
+        """
         number = next(self._numbers)
         try:
-            frame = jsonrpc.encode_request(number, method, params)
+            line = jsonrpc.encode_request(number, method, params)
         except (TypeError, ValueError, RecursionError) as error:
-            raise InvalidInput(f"That cannot be sent: {error}.") from None
-        if len(frame) > MAX_LINE + 1:
+            raise InvalidInput(f"The parameters cannot be sent: {error}.") from None
+        if len(line) > MAX_LINE + 1:
             raise InvalidInput(f"A request has at most {MAX_LINE} bytes.")
-        return number, frame
+        return number, line
 
-    def hear(self, data: bytes) -> None:
-        """Take what came; nothing is the end. Raises Disconnected, also where the server talks nonsense."""
+    def receive(self, data: bytes) -> None:
+        """Take bytes that the server has sent; none at all are the end of the stream.
+
+        Raises Disconnected: The stream has ended, or the bytes are not a message.
+        """
         if not data:
             raise Disconnected
         self._reader.feed(data)
@@ -78,95 +79,98 @@ class Dialogue:
             for message in map(jsonrpc.decode_message, self._reader.lines()):
                 self._sort(message)
         except (RpcError, LineTooLong) as error:
-            raise Disconnected(f"The bus sent what is no message: {error}") from None
+            raise Disconnected(f"The server sent an invalid message: {error}") from None
 
-    def answered(self, number: int) -> bool:
-        """Whether the answer has come."""
-        return number in self._answers
+    def has_response(self, number: int) -> bool:
+        """Return True if the response to a call has arrived."""
+        return number in self._responses
 
-    def answer(self, number: int) -> Any:
-        """The result. Raises what the server raised."""
-        response = self._answers.pop(number)
+    def result(self, number: int) -> Any:
+        """Remove the response to a call and return its result. Raises the error that the server raised."""
+        response = self._responses.pop(number)
         if response.error is not None:
-            raise error_of(response.error)
+            raise _raised_by_server(response.error)
         return response.result
 
-    def notification(self) -> Notification | None:
-        """What was told next, if anything was."""
+    def next_notification(self) -> Notification | None:
+        """Remove and return the next notification, or return None."""
         return self._notifications.popleft() if self._notifications else None
 
     def _sort(self, message: Response | Notification) -> None:
         if isinstance(message, Notification):
             self._notifications.append(message)
-        elif message.id is None and message.error is not None:  # it concerns the connection, which ends now
+        elif message.id is None and message.error is not None:  # the server refuses the whole connection
             raise Disconnected(str(message.error))
         else:
-            self._answers[message.id] = message
+            self._responses[message.id] = message
 
 
-class Listener:
-    """What a subscriber remembers, so that it can go on after a break without a gap or a repetition."""
+class SubscriptionCursor:
+    """The place of a subscriber in the log. After a reconnect it continues there: nothing is lost or repeated."""
 
     def __init__(self, parent: str, after: int | None, types: Sequence[str] | None, consumer: str | None) -> None:
-        """Begin after a number, or where the consumer's cursor is."""
+        """Start after that event, or (None) at the cursor that the consumer has acknowledged."""
         self._parent, self._after, self._consumer = parent, after, consumer
         self._types = None if types is None else list(types)
         self._log: str | None = None
-        self._owed: int | None = None
+        self._unacknowledged: int | None = None
         self.backoff = Backoff()
 
     @property
     def subscription(self) -> dict[str, Any]:
-        """The parameters of `subscribe`, now."""
-        said = {"after": self._after, "types": self._types, "consumer": self._consumer}
-        known = {name: value for name, value in said.items() if value is not None}
-        return {"parentSessionId": self._parent, **known}
+        """Return the parameters of the next `subscribe`."""
+        given = {"after": self._after, "types": self._types, "consumer": self._consumer}
+        return {"parentSessionId": self._parent} | {name: value for name, value in given.items() if value is not None}
 
     @property
-    def owed(self) -> dict[str, Any] | None:
-        """The parameters of `ack` for the last event, as long as nobody has said that the bus took it."""
+    def pending_ack(self) -> dict[str, Any] | None:
+        """Return the parameters of the `ack` for the last event, or None if the server has confirmed it."""
         named = {} if self._consumer is None else {"consumer": self._consumer}
-        return None if self._owed is None else {"parentSessionId": self._parent, "seq": self._owed, **named}
+        if self._unacknowledged is None:
+            return None
+        return {"parentSessionId": self._parent, "seq": self._unacknowledged, **named}
 
     def acknowledged(self) -> None:
-        """The bus took it."""
-        self._owed = None
+        """Note that the server has confirmed the `ack`."""
+        self._unacknowledged = None
 
-    def began(self, answer: Mapping[str, Any]) -> None:
-        """Take the answer to `subscribe`. Raises Disconnected where it is about another log than before.
+    def subscribed(self, result: Mapping[str, Any]) -> None:
+        """Take the result of `subscribe`.
 
-        The numbers remembered mean nothing there: the next subscription is to all of it.
+        Raises Disconnected: The server has another log than before, in which the cursor means nothing. The next
+        subscription starts at the beginning of that log.
         """
-        known, self._log = self._log, answer["log"]
+        known, self._log = self._log, result["log"]
         if known not in (None, self._log):
-            self._after, self._owed = 0, None
-            raise Disconnected("The home has another event log than before.")
+            self._after, self._unacknowledged = 0, None
+            raise Disconnected("The event log is not the one of the last connection.")
         if self._after is None and self._parent == ALL_SESSIONS:
-            self._after = answer["seq"]
+            self._after = result["seq"]
         self.backoff.reset()
 
-    def heard(self, notification: Notification) -> Event:
-        """The event, which need not come again. Raises Disconnected where it is none."""
+    def received(self, notification: Notification) -> Event:
+        """Return the event in a notification, and move the cursor to it. Raises Disconnected if it is not valid."""
         try:
             event = Event.from_json(notification.params)
         except (KeyError, TypeError, ValueError) as error:
-            raise Disconnected(f"The bus sent what is no event: {error!r}") from None
-        self._after = self._owed = event.seq
+            raise Disconnected(f"The server sent an invalid event: {error!r}") from None
+        self._after = self._unacknowledged = event.seq
         return event
 
 
 class Client:
-    """Speaks to the bus of a home, and blocks meanwhile. May be shared by threads."""
+    """A blocking client of the socket. Threads may share it."""
 
-    def __init__(self, home: Home, patience: float | None = 0.0, silence: float | None = None) -> None:
-        """Connect when needed; `call` waits up to `patience` seconds for a bus, None: for ever.
+    def __init__(self, home: Home, connect_timeout: float | None = 0.0, read_timeout: float | None = None) -> None:
+        """Connect with the first call.
 
-        A bus that says nothing for `silence` seconds is one that is gone (None: it may take its time).
+        `connect_timeout` is how many seconds a call waits for a server to listen, None: without end.
+        `read_timeout` is how many seconds a server may be silent before it counts as disconnected, None: any number.
         """
-        self._home, self._patience, self._silence = home, patience, silence
+        self._home, self._connect_timeout, self._read_timeout = home, connect_timeout, read_timeout
         self._closed = threading.Event()
-        self._idle: list[Wire] = []
-        self._wires: set[Wire] = set()
+        self._idle: list[BlockingConnection] = []
+        self._connections: set[BlockingConnection] = set()
 
     def __enter__(self) -> Client:
         return self
@@ -175,16 +179,17 @@ class Client:
         self.close()
 
     def call(self, method: str, **params: Any) -> Any:
-        """Ask, and wait for the result.
+        """Call a method of the server and return its result.
 
-        Raises what the server raised, NoSupervisor when there is no bus, Disconnected when it goes away
-        before it has answered: whether the request was carried out is not known then.
+        Raises NoSupervisor: No server is listening.
+        Raises Disconnected: The connection has ended before the response. The method may have been carried out.
+        Raises BackburnerError: The server has refused the call.
         """
-        wire = self._take()
+        connection = self._acquire()
         try:
-            return wire.call(method, params)
+            return connection.call(method, params)
         finally:
-            self._give(wire)
+            self._release(connection)
 
     def events(
         self,
@@ -194,143 +199,144 @@ class Client:
         consumer: str | None = None,
         ack: bool = False,
     ) -> Iterator[Event]:
-        """The events of a parent (`*`: all) for ever, over breaks and restarts, until `close`.
+        """Yield the events of a parent session (`*`: of all) until `close`, across reconnects and restarts.
 
-        Without `after` they begin where the consumer's cursor is, for `*` with what is new. With `ack` each
-        is acknowledged when the next one is asked for. Raises InvalidInput.
+        Without `after` they start at the cursor of the consumer; those of `*` start with the next new event. With
+        `ack` an event is acknowledged when the next one is asked for. Raises InvalidInput.
         """
-        listener = Listener(parent, after, types, consumer)
+        cursor = SubscriptionCursor(parent, after, types, consumer)
         while not self._closed.is_set():
             with suppress(Temporary):
-                wire = self._connect(None, listener.backoff)
+                connection = self._connect(None, cursor.backoff)
                 try:
-                    yield from _listen(wire, listener, ack)
+                    yield from _events(connection, cursor, ack)
                 finally:
-                    self._drop(wire)
-            self._closed.wait(listener.backoff.next_delay())
+                    self._discard(connection)
+            self._closed.wait(cursor.backoff.next_delay())
 
     def close(self) -> None:
-        """Hang up; whoever waits in `call` gets Disconnected, and `events` end."""
+        """Disconnect. Calls in other threads raise Disconnected, and their iterations over `events` end."""
         self._closed.set()
-        for wire in list(self._wires):
-            wire.hang_up()
+        for connection in list(self._connections):
+            connection.shutdown()
         while self._idle:
-            self._drop(self._idle.pop())
+            self._discard(self._idle.pop())
 
-    def _take(self) -> Wire:
+    def _acquire(self) -> BlockingConnection:
         while self._idle:
             with suppress(IndexError):  # another thread was faster
-                wire = self._idle.pop()
-                if not wire.stale:
-                    return wire
-                self._drop(wire)
-        return self._connect(self._patience, Backoff())
+                connection = self._idle.pop()
+                if not connection.is_stale:
+                    return connection
+                self._discard(connection)
+        return self._connect(self._connect_timeout, Backoff())
 
-    def _give(self, wire: Wire) -> None:
-        if wire.busy or self._closed.is_set() or len(self._idle) >= KEPT:
-            self._drop(wire)
+    def _release(self, connection: BlockingConnection) -> None:
+        if connection.busy or self._closed.is_set() or len(self._idle) >= MAX_IDLE:
+            self._discard(connection)
         else:
-            self._idle.append(wire)
+            self._idle.append(connection)
 
-    def _connect(self, patience: float | None, backoff: Backoff) -> Wire:
-        """A new connection, as soon as there is a bus. Raises NoSupervisor, and Disconnected once closed."""
-        until = None if patience is None else clock.monotonic() + patience
-        while (wire := self._try()) is None:
+    def _connect(self, timeout: float | None, backoff: Backoff) -> BlockingConnection:
+        """Connect as soon as a server listens. Raises NoSupervisor after the timeout, and Disconnected once closed."""
+        until = None if timeout is None else clock.monotonic() + timeout
+        while (connection := self._try_to_connect()) is None:
             if until is not None and clock.monotonic() >= until:
-                raise no_supervisor(self._home)
+                raise NoSupervisor(f"No supervisor is running for {self._home.folder}.")
             self._closed.wait(backoff.next_delay())
-        return wire
+        return connection
 
-    def _try(self) -> Wire | None:
+    def _try_to_connect(self) -> BlockingConnection | None:
         if self._closed.is_set():
-            raise Disconnected("The client was closed.")
+            raise Disconnected("The client is closed.")
         try:
-            wire = Wire(self._home.bus, self._silence)
+            connection = BlockingConnection(self._home.bus, self._read_timeout)
         except OSError:
             return None
-        self._wires.add(wire)
-        if self._closed.is_set():  # by another thread, which may not have seen this wire
-            wire.hang_up()
-        return wire
+        self._connections.add(connection)
+        if self._closed.is_set():  # by another thread, which may have missed this connection
+            connection.shutdown()
+        return connection
 
-    def _drop(self, wire: Wire) -> None:
-        self._wires.discard(wire)
-        wire.close()
+    def _discard(self, connection: BlockingConnection) -> None:
+        self._connections.discard(connection)
+        connection.close()
 
 
-class Wire:
-    """One blocking connection."""
+class BlockingConnection:
+    """One blocking connection to the server."""
 
-    def __init__(self, path: str, silence: float | None = None) -> None:
-        """Connect; who says nothing for `silence` seconds is gone. Raises OSError."""
+    def __init__(self, path: str, read_timeout: float | None = None) -> None:
+        """Connect. A server that is silent for `read_timeout` seconds counts as disconnected. Raises OSError."""
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(silence)
+        self._socket.settimeout(read_timeout)
         try:
             self._socket.connect(path)
         except OSError:
             self._socket.close()
             raise
-        self._dialogue = Dialogue()
-        #: Whether a question was asked and its answer has not been heard.
+        self._rpc = RpcConnection()
+        #: True while a call has no response yet.
         self.busy = False
 
     @property
-    def stale(self) -> bool:
-        """Whether the server hung up; what would be asked now would certainly not be carried out."""
-        return _readable(self._socket)
+    def is_stale(self) -> bool:
+        """Return True if the server has disconnected: it would certainly not carry out another call."""
+        return _is_readable(self._socket)
 
     def call(self, method: str, params: Mapping[str, Any]) -> Any:
-        """Ask, and wait for the result. Raises Disconnected, and what the server raised."""
-        number, frame = self._dialogue.ask(method, params)
+        """Call a method and return its result. Raises Disconnected, and the error that the server raised."""
+        number, line = self._rpc.encode_call(method, params)
         self.busy = True
         try:
             with failpoint("client.send"):
-                self._socket.sendall(frame)
+                self._socket.sendall(line)
         except OSError as error:
             raise Disconnected from error
-        while not self._dialogue.answered(number):
-            self._hear()
+        while not self._rpc.has_response(number):
+            self._receive()
         self.busy = False
-        return self._dialogue.answer(number)
+        return self._rpc.result(number)
 
-    def next(self) -> Notification:
-        """Wait for what is told next. Raises Disconnected."""
-        while (notification := self._dialogue.notification()) is None:
-            self._hear()
+    def next_notification(self) -> Notification:
+        """Wait for the next notification and return it. Raises Disconnected."""
+        while (notification := self._rpc.next_notification()) is None:
+            self._receive()
         return notification
 
-    def hang_up(self) -> None:
-        """Wake whoever waits in another thread."""
+    def shutdown(self) -> None:
+        """Disconnect, so that a call in another thread raises Disconnected at once."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Let go of the socket."""
+        """Close the socket."""
         self._socket.close()
 
-    def _hear(self) -> None:
+    def _receive(self) -> None:
         try:
             data = self._socket.recv(CHUNK)
         except OSError as error:
             raise Disconnected from error
-        self._dialogue.hear(data)
+        self._rpc.receive(data)
 
 
-def no_supervisor(home: Home) -> NoSupervisor:
-    """The error of one who found no bus."""
-    return NoSupervisor(f"No supervisor is running for {home.folder}.")
-
-
-def _listen(wire: Wire, listener: Listener, ack: bool) -> Iterator[Event]:
-    listener.began(wire.call("subscribe", listener.subscription))
+def _events(connection: BlockingConnection, cursor: SubscriptionCursor, ack: bool) -> Iterator[Event]:
+    cursor.subscribed(connection.call("subscribe", cursor.subscription))
     while True:
-        if ack and listener.owed is not None:
-            wire.call("ack", listener.owed)
-            listener.acknowledged()
-        yield listener.heard(wire.next())
+        if ack and cursor.pending_ack is not None:
+            connection.call("ack", cursor.pending_ack)
+            cursor.acknowledged()
+        yield cursor.received(connection.next_notification())
 
 
-def _readable(connection: socket.socket) -> bool:
+def _raised_by_server(refusal: RpcError) -> BackburnerError:
+    """Return the error that the server has raised, as the class that has its code."""
+    kind = _ERRORS.get(refusal.rpc_code)
+    return refusal if kind is None else kind(str(refusal), field=refusal.field)
+
+
+def _is_readable(connection: socket.socket) -> bool:
     poll = select.poll()
     poll.register(connection, select.POLLIN)
     return bool(poll.poll(0))

@@ -1,4 +1,4 @@
-"""One client of the bus: its requests, its calls and its subscriptions, within bounds."""
+"""One client of the server: its requests, its calls and its subscriptions, in bounded memory."""
 
 from __future__ import annotations
 
@@ -18,27 +18,30 @@ from . import jsonrpc
 from .jsonrpc import Request
 
 #: With more than this waiting to be sent to a client, no more of its requests are read, in bytes.
-FULL = 64 * 1024
-#: With less than this, more is read from the log: half of `FULL`, so that a page is seldom read twice.
-LOW = FULL // 2
-#: What is read from a socket at a time, in bytes.
+HIGH_WATER = 64 * 1024
+#: With less than this waiting, more of the log is read: half of it, so that a page is seldom read twice.
+LOW_WATER = HIGH_WATER // 2
+
+#: The most that is read from a socket at a time, in bytes.
 CHUNK = 64 * 1024
-#: The requests of one client that are served before the others have their turn.
-REQUESTS = 16
-#: How much of a refused client's flood is swallowed, so that it can still read why, in bytes.
-SWALLOWED = 16 * 1024 * 1024
+
+#: Requests of one client that are answered before the others have their turn.
+REQUESTS_PER_TURN = 16
+
+#: What is read and discarded of a refused client, in bytes. It could not read the reason if it were cut off at once.
+MAX_DISCARDED = 16 * 1024 * 1024
 
 
 class Call:
-    """One request that is being answered."""
+    """One request that has not been answered yet."""
 
     def __init__(self, connection: Connection, request: Request) -> None:
-        """Tie a request to the client that waits for its answer."""
+        """Add the call to those of its client."""
         self.id = request.id
         self.connection = connection
-        #: Whether it was answered, or its client is gone.
+        #: True once it has been answered or its client has disconnected.
         self.closed = False
-        self._silent = request.silent
+        self._is_notification = request.is_notification
         self._when_closed: Callable[[], object] | None = None
         connection.calls.add(self)
 
@@ -51,11 +54,11 @@ class Call:
         self._finish(jsonrpc.encode_error(self.id, error))
 
     def when_closed(self, callback: Callable[[], object]) -> None:
-        """Have `callback()` called as soon as the call is answered or its client is gone."""
+        """Call `callback()` as soon as the call is answered or its client disconnects."""
         self._when_closed = callback
 
     def close(self) -> None:
-        """Expect no answer any more."""
+        """Close the call: nothing is sent any more."""
         self.closed = True
         self.connection.calls.discard(self)
         if callback := self._when_closed:
@@ -66,65 +69,66 @@ class Call:
         if self.closed:
             return
         self.close()
-        if not self._silent:
+        if not self._is_notification:
             self.connection.send(frame)
 
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """A cursor on the log. While it lags it is read from there; when it has caught up, from what is told."""
+    """A cursor on the log. While it lags, its events are read from the log; otherwise they are delivered when new."""
 
     connection: Connection
     parent: str
     consumer: str
     types: frozenset[str] | None
+    #: The number of the last event that was delivered.
     cursor: int
-    #: Whether the client's number is none of this log: it is told so, and then everything.
-    lost: bool = False
+    #: True if the client named a number that the log has not reached. It gets `log_truncated`, then all events.
+    is_cursor_unknown: bool = False
     lagging: bool = False
 
     @property
-    def concerned(self) -> str | None:
-        """The parent as the log names it: None is everyone."""
+    def log_parent(self) -> str | None:
+        """Return the parent as the log names it; None stands for all."""
         return None if self.parent == ALL_SESSIONS else self.parent
 
-    def lag(self) -> None:
-        """Go on from the log, when there is room."""
+    def fall_behind(self) -> None:
+        """Read the next events from the log, when there is room."""
         self.lagging = True
         self.connection.lagging.append(self)
 
     def deliver(self, line: Line) -> None:
-        """Move the cursor to an event, and queue its frame if the type was subscribed to."""
+        """Move the cursor to an event, and queue its frame if the client subscribed to its type."""
         self.cursor = line.seq
         if self.types is None or line.type in self.types:
             self.connection.queue(line.frame)
 
 
 class Server(Protocol):
-    """What a connection asks of the bus."""
+    """What a connection needs of the server."""
 
     def answer(self, connection: Connection, line: bytes) -> None:
-        """Serve one request."""
+        """Answer one request."""
 
-    def stream(self, connection: Connection) -> None:
-        """Give the subscriptions that lag something to send."""
+    def catch_up(self, connection: Connection) -> None:
+        """Send a client some of the events that it is behind with."""
 
-    def leave(self, connection: Connection) -> None:
-        """End a client's subscriptions and calls."""
+    def release(self, connection: Connection) -> None:
+        """End the subscriptions and calls of a client."""
 
-    def gone(self, connection: Connection) -> None:
-        """Forget a client."""
+    def forget(self, connection: Connection) -> None:
+        """Forget a client that has been disconnected."""
 
 
 class Connection:
-    """One client: bytes in and out, both within bounds.
+    """One client: bytes in and out, both bounded.
 
-    It is watched for reading while its answers drain, and for writing while something is left to do; so a
-    client that does not read stops being served, and costs nothing.
+    The socket is watched for reading while the client takes its responses, and for writing while something is left
+    to send. A client that does not read is no longer served, and costs nothing.
     """
 
     def __init__(self, client: socket.socket, selector: BaseSelector, server: Server) -> None:
-        """Take over a non-blocking socket; `settle` starts it."""
+        """Take over a non-blocking socket, to be served after the first `flush`."""
         self.subscriptions: list[Subscription] = []
         self.lagging: deque[Subscription] = deque()
         self.calls: set[Call] = set()
@@ -133,73 +137,76 @@ class Connection:
         self._reader = LineReader()
         self._out = bytearray()
         self._watched = 0
-        self._within_turn = False
-        self._unread = False
-        self._ended = False
-        self._swallow: int | None = None
+        self._in_turn = False
+        #: True if the reader may hold another whole request.
+        self._has_requests = False
+        #: True once the client has sent everything.
+        self._at_end = False
+        #: How many more bytes of a refused client are discarded; None for all others.
+        self._discards: int | None = None
 
     @property
-    def full(self) -> bool:
-        """Whether the client must read before it gets more."""
-        return len(self._out) >= FULL
+    def is_full(self) -> bool:
+        """Return True if the client must read before it is sent more."""
+        return len(self._out) >= HIGH_WATER
 
     @property
-    def low(self) -> bool:
-        """Whether there is room for a good part of a page."""
-        return len(self._out) < LOW
+    def has_room(self) -> bool:
+        """Return True if there is room for a good part of a page of the log."""
+        return len(self._out) < LOW_WATER
 
     @property
     def hung_up(self) -> bool:
-        """Whether the client is gone, and has not only finished speaking."""
-        if not self._ended:
+        """Return True if the client has closed its socket, and not only finished sending."""
+        if not self._at_end:
             return False
         poll = select.poll()
         poll.register(self._client, 0)
         return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
     def turn(self, ready: int) -> None:
-        """Do a bounded amount of what there is to do."""
+        """Receive, answer and send a bounded amount."""
         if self.closed:
             return
-        self._within_turn = True
+        self._in_turn = True
         try:
             if ready & EVENT_READ:
                 self._receive()
             self._serve()
-            self._server.stream(self)
+            self._server.catch_up(self)
         finally:
-            self._within_turn = False
-        self.settle()
+            self._in_turn = False
+        self.flush()
 
     def queue(self, frame: bytes) -> None:
-        """Have a frame sent at the end of this turn, or with the next `settle`."""
+        """Send a frame at the end of this turn, or with the next `flush`."""
         if not self.closed:
             self._out += frame
 
     def send(self, frame: bytes) -> None:
-        """Send a frame, as far as the client reads."""
+        """Send a frame as soon as the client takes it."""
         self.queue(frame)
-        self.settle()
+        self.flush()
 
-    def settle(self) -> None:
-        """Send what the client takes, then watch for what comes next."""
-        if self._within_turn or self.closed:
+    def flush(self) -> None:
+        """Send what the client takes, then watch for the next event."""
+        if self._in_turn or self.closed:
             return
-        self._push()
-        if self._finished():
+        self._write()
+        if self._is_finished():
             self.close()
         elif not self.closed:
             self._watch()
 
     def refuse(self, error: BackburnerError) -> None:
-        """Say why, and hang up."""
-        self._server.leave(self)
+        """Send an error, and disconnect."""
+        self._server.release(self)
         self.queue(jsonrpc.encode_error(None, error))
-        self._unread = False
-        self._swallow = SWALLOWED
+        self._has_requests = False
+        self._discards = MAX_DISCARDED
 
     def close(self) -> None:
-        """Let go of the client, whatever was still to be said."""
+        """Disconnect at once. What has not been sent is dropped."""
         if self.closed:
             return
         self.closed = True
@@ -207,8 +214,8 @@ class Connection:
             self._selector.unregister(self._client)
         self._client.close()
         self._out.clear()
-        self._server.leave(self)
-        self._server.gone(self)
+        self._server.release(self)
+        self._server.forget(self)
 
     def _receive(self) -> None:
         try:
@@ -218,30 +225,30 @@ class Connection:
         except OSError:
             self.close()
             return
-        self._ended = not data
-        if self._swallow is None:
+        self._at_end = not data
+        if self._discards is None:
             self._reader.feed(data)
         else:
             self._discard(len(data))
 
     def _discard(self, size: int) -> None:
-        assert self._swallow is not None
-        self._swallow -= size
-        if self._swallow < 0:
+        assert self._discards is not None
+        self._discards -= size
+        if self._discards < 0:
             self.close()
 
     def _serve(self) -> None:
-        """Answer some of the requests that have come; half a line at the end of all is dropped."""
+        """Answer some of the requests. An incomplete line at the end of the stream is dropped."""
         lines = self._reader.lines()
-        for _ in range(REQUESTS):
-            if self.closed or self._swallow is not None:
+        for _ in range(REQUESTS_PER_TURN):
+            if self.closed or self._discards is not None:
                 return
-            self._unread = self.full or self._serve_next(lines)
-            if self.full or not self._unread:
+            self._has_requests = self.is_full or self._serve_next(lines)
+            if self.is_full or not self._has_requests:
                 return
 
     def _serve_next(self, lines: Iterator[bytes]) -> bool:
-        """Whether there was a request."""
+        """Answer the next request. Return False if there is none."""
         try:
             line = next(lines, None)
         except LineTooLong as error:
@@ -251,22 +258,22 @@ class Connection:
             self._server.answer(self, line)
         return line is not None
 
-    def _push(self) -> None:
+    def _write(self) -> None:
         try:
             while self._out:
                 with failpoint("bus.send"):
                     sent = self._client.send(self._out)
                 del self._out[:sent]
-            if self._swallow is not None:
+            if self._discards is not None:
                 self._client.shutdown(socket.SHUT_WR)
         except (BlockingIOError, InterruptedError):
             return
         except OSError:
             self.close()
 
-    def _finished(self) -> bool:
-        """Whether nothing can come of this client any more. One that only stopped speaking still listens."""
-        if not self._ended or self._out or self._unread:
+    def _is_finished(self) -> bool:
+        """Return True if nothing is left to do. A client that has only finished sending still gets its events."""
+        if not self._at_end or self._out or self._has_requests:
             return False
         return not (self.subscriptions or self.calls) or self.hung_up
 
@@ -283,7 +290,8 @@ class Connection:
         self._watched = wanted
 
     def _wanted(self) -> int:
-        drained = self._swallow is not None or not (self._unread or self.full)
-        listens = drained and not self._ended
-        speaks = self._out or self._unread or self.lagging
-        return (EVENT_READ if listens else 0) | (EVENT_WRITE if speaks else 0)
+        """Return the events of the selector that there is something to do for."""
+        may_read = self._discards is not None or not (self._has_requests or self.is_full)
+        reads = may_read and not self._at_end
+        writes = self._out or self._has_requests or self.lagging
+        return (EVENT_READ if reads else 0) | (EVENT_WRITE if writes else 0)

@@ -1,4 +1,4 @@
-"""Bytes to messages and back: JSON-RPC 2.0, one message a line. No I/O, no more memory than a line takes."""
+"""Encode and decode messages: JSON-RPC 2.0, one message a line. There is no I/O here."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import BackburnerError
 
-#: How deep a message may be nested; the inputs of a task stay well below it.
+#: The deepest nesting of a message. The inputs of a task may not come near it.
 MAX_DEPTH = 128
 
 PARSE_ERROR = -32700
@@ -21,16 +21,14 @@ INTERNAL_ERROR = -32603
 
 Id = str | int | float | None
 
-#: What encloses the params of a notification; a method's name cannot contain the first.
-
 _text = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
 class RpcError(BackburnerError):
-    """The message was refused."""
+    """A request was refused, or a message is invalid."""
 
     def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None, id: Id = None) -> None:
-        """Hold what goes over the wire; `id` is the request's, where it could be read."""
+        """Keep the parts of the error object; `id` is that of the request, if it could be read."""
         super().__init__(message, field=(data or {}).get("field"))
         self.rpc_code = code
         self.data = data
@@ -39,17 +37,17 @@ class RpcError(BackburnerError):
 
 @dataclass(frozen=True)
 class Request:
-    """What a client asks. When `silent` it gave no id and wants no answer."""
+    """A call of a client. One without an id is a notification, and gets no response."""
 
     id: Id
     method: str
     params: dict[str, Any]
-    silent: bool = False
+    is_notification: bool = False
 
 
 @dataclass(frozen=True)
 class Response:
-    """What a server answers: a result, or an error."""
+    """The response of a server: a result or an error."""
 
     id: Id
     result: Any = None
@@ -58,14 +56,14 @@ class Response:
 
 @dataclass(frozen=True)
 class Notification:
-    """What a server tells unasked."""
+    """A message of a server that is not a response."""
 
     method: str
     params: dict[str, Any]
 
 
 def decode_request(line: bytes) -> Request:
-    """Read what a client sent. Raises RpcError."""
+    """Return the request in a line of a client. Raises RpcError."""
     document = _object(line)
     id = document.get("id")
     if not _is_id(id):
@@ -74,42 +72,42 @@ def decode_request(line: bytes) -> Request:
     params = document.get("params", {})
     if not isinstance(params, dict):
         raise RpcError(INVALID_PARAMS, "params is an object or absent.", {"field": "params"}, id)
-    return Request(id, method, params, silent="id" not in document)
+    return Request(id, method, params, is_notification="id" not in document)
 
 
 def decode_message(line: bytes) -> Response | Notification:
-    """Read what a server sent. Raises RpcError."""
+    """Return the message in a line of a server. Raises RpcError."""
     document = _object(line)
     if "method" in document:
         params = document.get("params")
         return Notification(_method(document, None), params if isinstance(params, dict) else {})
     id = document.get("id")
     if not _is_id(id) or ("result" in document) == ("error" in document):
-        raise RpcError(INVALID_REQUEST, "That is neither an answer nor a notification.")
+        raise RpcError(INVALID_REQUEST, "The message is neither a response nor a notification.")
     if "result" in document:
         return Response(id, document["result"])
     return Response(id, error=_error(document["error"], id))
 
 
 def encode_request(id: Id, method: str, params: Mapping[str, Any]) -> bytes:
-    """Ask."""
+    """Return a request as a line. Raises TypeError, ValueError or RecursionError for values that JSON cannot hold."""
     return _line({"id": id, "method": method, "params": params})
 
 
 def encode_result(id: Id, result: object) -> bytes:
-    """Answer. Raises TypeError, ValueError for what is not JSON."""
+    """Return a response with a result as a line. Raises like `encode_request`."""
     return _line({"id": id, "result": result})
 
 
 def encode_error(id: Id, error: BackburnerError) -> bytes:
-    """Refuse."""
+    """Return a response with an error as a line."""
     document: dict[str, Any] = {"code": error.rpc_code, "message": str(error)}
     data = error.data if isinstance(error, RpcError) else {"field": error.field} if error.field else None
     return _line({"id": id, "error": document if data is None else document | {"data": data}})
 
 
 def encode_notification(method: str, params_text: str) -> bytes:
-    """Tell; `params_text` is one JSON object, without a newline, and goes as it is."""
+    """Return a notification as a line. `params_text` is a JSON object without newlines, and is sent unchanged."""
     return f'{{"jsonrpc":"2.0","method":{_text(method)},"params":{params_text}}}\n'.encode()
 
 
@@ -119,7 +117,7 @@ def _object(line: bytes) -> dict[str, Any]:
         raise RpcError(INVALID_REQUEST, "Batches of requests are not served; send one message a line.")
     if not isinstance(document, dict):
         raise RpcError(INVALID_REQUEST, "A message is a JSON object.")
-    if _deeper(document, MAX_DEPTH):
+    if _is_deeper(document, MAX_DEPTH):
         raise RpcError(INVALID_REQUEST, f"A message is nested at most {MAX_DEPTH} deep.")
     return document
 
@@ -129,7 +127,7 @@ def _parse(line: bytes) -> Any:
         return json.loads(line.decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except RecursionError:
         raise RpcError(PARSE_ERROR, "The message is nested too deeply.") from None
-    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
+    except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
         raise RpcError(PARSE_ERROR, f"That is not JSON: {error}") from None
 
 
@@ -144,7 +142,7 @@ def _finite(text: str) -> float:
     return number
 
 
-def _deeper(document: object, levels: int) -> bool:
+def _is_deeper(document: object, levels: int) -> bool:
     inner = [document]
     for _ in range(levels):
         inner = [child for outer in inner for child in _children(outer) if isinstance(child, (dict, list))]
@@ -167,7 +165,7 @@ def _is_id(id: object) -> bool:
 def _method(document: Mapping[str, Any], id: Id) -> str:
     method = document.get("method")
     if document.get("jsonrpc") != "2.0":
-        raise RpcError(INVALID_REQUEST, 'A message says "jsonrpc": "2.0".', {"field": "jsonrpc"}, id)
+        raise RpcError(INVALID_REQUEST, 'A message has "jsonrpc": "2.0".', {"field": "jsonrpc"}, id)
     if not isinstance(method, str):
         raise RpcError(INVALID_REQUEST, "A method is a string.", {"field": "method"}, id)
     return method
@@ -178,12 +176,12 @@ def _error(error: object, id: Id) -> RpcError:
     code, message, data = found.get("code"), found.get("message"), found.get("data")
     return RpcError(
         code if isinstance(code, int) else INTERNAL_ERROR,
-        message if isinstance(message, str) else "The server refused, and did not say why.",
+        message if isinstance(message, str) else "The server sent an error without a message.",
         data if isinstance(data, dict) else None,
         id,
     )
 
 
 def _line(document: dict[str, Any]) -> bytes:
-    # A lone surrogate, as in a file name that is no UTF-8, leaves as the JSON escape that stands for it.
+    # A lone surrogate, as in a file name that is not UTF-8, is sent as its JSON escape.
     return (_text({"jsonrpc": "2.0", **document}) + "\n").encode("utf-8", "backslashreplace")

@@ -1,4 +1,4 @@
-"""All shapes as one JSON Schema document: those that validate, and those of what is only sent."""
+"""The methods and shapes of the socket: parameters, results and events, also as one JSON Schema document."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..model.launch import LAUNCH, LONGEST
 from ..model.task import BRIEF_LIMIT, ERROR_KINDS, ID, INPUTS, TAGS, TASK_SPECS, TaskStatus
 from ..validation import DIALECT, Flag, Integer, ListOf, Nullable, OneOf, Record, Shape, Text
 
-#: The version of the protocol, as `ping` returns it.
+#: The version of the protocol that `ping` returns.
 PROTOCOL = 1
 
-#: The most bytes of output that one answer brings.
-MOST_OUTPUT = 1024 * 1024
+#: The most bytes of output that one call returns.
+MAX_OUTPUT = 1024 * 1024
 
 _ID = Text(max_bytes=1024, non_empty=True)
 _NAME = Text(max_bytes=1024, non_empty=True)
 
 
-def _one(title: str, **more: Text) -> Record:
-    """The parameters of a method that is about one task."""
+def _task_params(title: str, **more: Text) -> Record:
+    """Return the parameters of a method that is about one task."""
     return Record(title, {"id": _ID, **more}, required=("id", *more))
 
 
@@ -30,7 +30,7 @@ def _one(title: str, **more: Text) -> Record:
 PARAMETERS: Mapping[str, Record] = {
     "launch": LAUNCH,
     "launchMany": Record("launchMany", {"tasks": ListOf(LAUNCH)}, required=("tasks",)),
-    "get": _one("get"),
+    "get": _task_params("get"),
     "list": Record(
         "list",
         {
@@ -51,18 +51,18 @@ PARAMETERS: Mapping[str, Record] = {
             "timeoutMs": Nullable(Integer(0, LONGEST)),
         },
     ),
-    "cancel": _one("cancel"),
-    "retry": _one("retry"),
+    "cancel": _task_params("cancel"),
+    "retry": _task_params("retry"),
     "complete": Record("complete", {"id": _ID, "result": Nullable(Text())}, required=("id",)),
-    "fail": _one("fail", error=Text()),
-    "progress": _one("progress", text=Text()),
+    "fail": _task_params("fail", error=Text()),
+    "progress": _task_params("progress", text=Text()),
     "output": Record(
         "output",
         {
             "id": _ID,
             "stream": Nullable(OneOf("stdout", "stderr")),
             "offset": Nullable(Integer(0)),
-            "limit": Nullable(Integer(1, MOST_OUTPUT)),
+            "limit": Nullable(Integer(1, MAX_OUTPUT)),
             "encoding": Nullable(OneOf("utf-8", "base64")),
         },
         required=("id",),
@@ -93,44 +93,48 @@ PARAMETERS: Mapping[str, Record] = {
 
 SEQ = Integer(0)
 COUNT = Integer(0)
-ENDED = OneOf(*(status for status in TaskStatus if status.ended))
-WORDS = Nullable(Text())
-KIND = Nullable(OneOf(*ERROR_KINDS))
+ENDED_STATUS = OneOf(*(status for status in TaskStatus if status.ended))
+OPTIONAL_TEXT = Nullable(Text())
+ERROR_KIND = Nullable(OneOf(*ERROR_KINDS))
 
 TASK_FIELDS: dict[str, Shape[Any]] = {one.json_name: one.shape for one in TASK_SPECS}
 TIME = TASK_FIELDS["queuedAt"]
 BRIEF_FIELDS = {name: shape for name, shape in TASK_FIELDS.items() if name not in INPUTS} | {
     "result": Nullable(Text(max_bytes=BRIEF_LIMIT))
 }
-#: A task, whole; and as lists and events show it.
+#: A task with all its fields.
 TASK = Record("Task", TASK_FIELDS, required=TASK_FIELDS)
+#: A task as lists and events show it.
 BRIEF_TASK = Record("BriefTask", BRIEF_FIELDS, required=BRIEF_FIELDS)
-#: What `launch` answers: `existing` says that the task was there already.
+#: The result of `launch`. `existing` is true if the task was there before.
 LAUNCHED = Record("LaunchedTask", {**TASK_FIELDS, "existing": Flag()}, required=(*TASK_FIELDS, "existing"))
 
 
 def _event(type: str, fields: Mapping[str, Shape[Any]]) -> Record:
-    head: dict[str, Shape[Any]] = {"seq": SEQ, "type": OneOf(type), "at": TIME, "parentSessionId": WORDS}
+    head: dict[str, Shape[Any]] = {"seq": SEQ, "type": OneOf(type), "at": TIME, "parentSessionId": OPTIONAL_TEXT}
     return Record(type, {**head, **fields}, required=(*head, *fields))
 
 
-#: Every event that subscribers hear, by its type.
+#: The events that subscribers receive, by type.
 EVENTS: Mapping[str, Record] = {
     record.title: record
     for record in (
-        _event("background_task_started", {"taskId": ID, "sessionId": WORDS, "attempt": COUNT}),
+        _event("background_task_started", {"taskId": ID, "sessionId": OPTIONAL_TEXT, "attempt": COUNT}),
         _event(
             "background_task_completed",
             {
                 "taskId": ID,
-                "sessionId": WORDS,
-                "status": ENDED,
+                "sessionId": OPTIONAL_TEXT,
+                "status": ENDED_STATUS,
                 "result": BRIEF_FIELDS["result"],
-                "error": WORDS,
-                "errorKind": KIND,
+                "error": OPTIONAL_TEXT,
+                "errorKind": ERROR_KIND,
             },
         ),
-        _event("background_task_retrying", {"taskId": ID, "attempt": COUNT, "error": WORDS, "errorKind": KIND}),
+        _event(
+            "background_task_retrying",
+            {"taskId": ID, "attempt": COUNT, "error": OPTIONAL_TEXT, "errorKind": ERROR_KIND},
+        ),
         _event("background_task_stale", {"taskId": ID, "idleMs": COUNT}),
         _event("background_task_progress", {"taskId": ID, "progress": Text(max_bytes=BRIEF_LIMIT)}),
         _event(
@@ -150,55 +154,56 @@ EVENTS: Mapping[str, Record] = {
 }
 
 
-def _answer(title: str, **fields: Shape[Any]) -> Record:
+def _record(title: str, **fields: Shape[Any]) -> Record:
+    """Return a record whose fields are all required."""
     return Record(title, fields, required=fields)
 
 
-_PROCESS = Nullable(_answer("Process", pid=Integer(1)))
+_PROCESS = Nullable(_record("Process", pid=Integer(1)))
 
-#: What `status` tells.
-STATUS_DOCUMENT = _answer(
+#: The result of `status`.
+STATUS_DOCUMENT = _record(
     "Status",
-    supervisor=Nullable(_answer("Supervisor", pid=Integer(1), startedAt=Nullable(TIME))),
+    supervisor=Nullable(_record("Supervisor", pid=Integer(1), startedAt=Nullable(TIME))),
     flusher=_PROCESS,
     forkServer=_PROCESS,
     workers=ListOf(
-        _answer(
+        _record(
             "Worker",
             pid=Integer(1),
-            concurrencyKey=WORDS,
+            concurrencyKey=OPTIONAL_TEXT,
             slot=Nullable(COUNT),
             taskId=Nullable(ID),
             adopted=Flag(),
         )
     ),
-    keys=ListOf(_answer("Key", key=Text(), limit=COUNT, running=COUNT, pending=COUNT, paused=Flag())),
-    log=_answer("Log", id=WORDS, lastSeq=SEQ, unbatched=COUNT),
+    keys=ListOf(_record("Key", key=Text(), limit=COUNT, running=COUNT, pending=COUNT, paused=Flag())),
+    log=_record("Log", id=OPTIONAL_TEXT, lastSeq=SEQ, unbatched=COUNT),
     home=Text(),
     socket=Text(),
     version=Text(),
     sqlite=Text(),
 )
 
-#: What every method answers.
+#: The results of the methods.
 RESULTS: Mapping[str, Record] = {
     "launch": LAUNCHED,
-    "launchMany": _answer("launchMany", ids=ListOf(ID)),
-    "list": _answer("list", tasks=ListOf(BRIEF_TASK), next=WORDS),
-    "wait": _answer("wait", tasks=ListOf(BRIEF_TASK), timedOut=Flag()),
+    "launchMany": _record("launchMany", ids=ListOf(ID)),
+    "list": _record("list", tasks=ListOf(BRIEF_TASK), next=OPTIONAL_TEXT),
+    "wait": _record("wait", tasks=ListOf(BRIEF_TASK), timedOut=Flag()),
     **{name: TASK for name in ("get", "cancel", "retry", "complete", "fail", "progress")},
-    "output": _answer("output", data=Text(), offset=COUNT, eof=Flag()),
-    "ack": _answer("ack", seq=SEQ),
-    "adopt": _answer("adopt", tasks=COUNT, notices=COUNT),
-    "flush": _answer("flush"),
-    "subscribe": _answer("subscribe", seq=SEQ, log=Text()),
-    "ping": _answer("ping", version=Text(), protocol=Integer(PROTOCOL, PROTOCOL), home=Text(), pid=Integer(1)),
+    "output": _record("output", data=Text(), offset=COUNT, eof=Flag()),
+    "ack": _record("ack", seq=SEQ),
+    "adopt": _record("adopt", tasks=COUNT, notices=COUNT),
+    "flush": _record("flush"),
+    "subscribe": _record("subscribe", seq=SEQ, log=Text()),
+    "ping": _record("ping", version=Text(), protocol=Integer(PROTOCOL, PROTOCOL), home=Text(), pid=Integer(1)),
     "status": STATUS_DOCUMENT,
 }
 
 
 def document() -> dict[str, Any]:
-    """The JSON Schema document of `backburner schema`: shapes under `$defs`, methods by name."""
+    """Return the JSON Schema document of `backburner schema`: shapes under `$defs`, methods by name."""
     named = (TASK, BRIEF_TASK, LAUNCH, CONFIG, STATUS_DOCUMENT)
     shapes = {record.title: record.schema() for record in named} | _events()
     return {

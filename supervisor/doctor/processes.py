@@ -74,7 +74,7 @@ def _check_bus(home: Home) -> Iterator[Finding]:
 
 
 def _ping(home: Home) -> dict[str, Any] | None:
-    with Client(home, silence=TIMEOUT) as client:
+    with Client(home, read_timeout=TIMEOUT) as client:
         try:
             answer: dict[str, Any] = client.call("ping")
         except BackburnerError:

@@ -232,7 +232,7 @@ class Subscription:
 
     def __init__(self, home: Path, parent: str) -> None:
         self.events: list[tuple[float, dict]] = []
-        self._client, self._parent = Client(Home(home), patience=TIMEOUT), parent
+        self._client, self._parent = Client(Home(home), connect_timeout=TIMEOUT), parent
         self._thread = threading.Thread(target=self._listen, daemon=True)
 
     def __enter__(self) -> Subscription:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 from backburner.ipc.bus.jsonrpc import encode_notification
-from backburner.ipc.bus.server import Bus, Method
+from backburner.ipc.bus.methods import Method
+from backburner.ipc.bus.server import Bus
 from backburner.ipc.errors import InvalidInput
 from backburner.ipc.home import Home
 from backburner.ipc.model.event import Line

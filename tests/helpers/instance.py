@@ -168,7 +168,7 @@ class Instance:
     @contextmanager
     def client(self) -> Iterator[Client]:
         """Connect to the socket."""
-        with Client(self.home, patience=self.timeout) as client:
+        with Client(self.home, connect_timeout=self.timeout) as client:
             yield client
 
     def listen(self, parent: str, last: Callable[[Event], bool], after: int = 0) -> list[Event]:

@@ -46,7 +46,7 @@ def _start(context: Context) -> None:
     except AlreadyRunning:
         from ....ipc.bus.client import Client
 
-        with Client(context.home, patience=TIMEOUT) as client:
+        with Client(context.home, connect_timeout=TIMEOUT) as client:
             client.call("ping")
         pid = Presence(context.home).holder("supervisor")
         note(f"already up: a supervisor is running for {context.home.folder} (pid {pid})")

@@ -10,7 +10,7 @@ import pytest
 from backburner.ipc.bus import client as client_module
 from backburner.ipc.bus.client import Client
 from backburner.ipc.bus.jsonrpc import RpcError
-from backburner.ipc.bus.server import LATER, Method
+from backburner.ipc.bus.methods import DEFERRED, Method
 from backburner.ipc.errors import Disconnected, InvalidInput, MoveNotAllowed, NoSupervisor, NotFound, OverCap, Temporary
 from backburner.ipc.home import Home
 from backburner.ipc.validation import Anything, Record
@@ -43,7 +43,7 @@ def held():
 def methods(held):
     def hold(params, call):
         held.append(call)
-        return LATER
+        return DEFERRED
 
     return {
         "echo": Method(FREE, lambda params, call: params.get("value")),
@@ -116,7 +116,7 @@ def test_without_a_bus_a_call_says_so(client):
 
 def test_a_patient_client_waits_for_the_bus(place, log, methods):
     served = Served(place, log, methods)
-    with Client(place, patience=TIMEOUT) as client:
+    with Client(place, connect_timeout=TIMEOUT) as client:
         threading.Timer(0.05, served.start).start()
         assert client.call("echo", value=1) == 1
     served.stop()
@@ -179,11 +179,11 @@ def test_close_wakes_those_who_wait(served, place, held):
 
 def test_close_wakes_one_who_waits_for_a_bus(place):
     client, begun = Client(place), threading.Event()
-    client._try = lambda: begun.set()  # type: ignore[method-assign]
+    client._try_to_connect = lambda: begun.set()  # type: ignore[method-assign]
     thread = threading.Thread(target=lambda: list(client.events("p")))
     thread.start()
     assert begun.wait(TIMEOUT)
-    del client._try
+    del client._try_to_connect
     client.close()
     thread.join(TIMEOUT)
     assert not thread.is_alive()
@@ -300,11 +300,11 @@ def test_a_wrong_subscription_is_an_error_and_no_endless_trying(served, client):
 
 
 def test_a_server_that_talks_nonsense_is_one_that_is_gone():
-    dialogue = client_module.Dialogue()
+    dialogue = client_module.RpcConnection()
     for data in (
         b"nonsense\n",
         b'{"jsonrpc":"2.0","id":null,"error":{"code":-32004,"message":"full"}}\n',
         b"",
     ):
         with pytest.raises(Disconnected):
-            dialogue.hear(data)
+            dialogue.receive(data)

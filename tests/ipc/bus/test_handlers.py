@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from backburner.ipc.bus import handlers
-from backburner.ipc.bus.handlers import Methods, Surroundings, _decoded
+from backburner.ipc.bus import waiters
+from backburner.ipc.bus.handlers import Handlers, ServerHooks, _decode
 from backburner.ipc.bus.protocol import PARAMETERS
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
@@ -34,15 +34,15 @@ class World:
         self.queue = Queue(self.database, DEFAULT_BACKGROUND_CONFIG)
         self.log = self.database.events
         self.now = 0.0
-        self.poked = 0
+        self.wakes = 0
         self.flushed: list = []
-        around = Surroundings(self.poke, self.flushed.append, lambda: {"home": str(home.folder)})
-        self.methods = Methods(self.queue, home, around, clock=lambda: self.now)
+        hooks = ServerHooks(self.wake, self.flushed.append, lambda: {"home": str(home.folder)})
+        self.handlers = Handlers(self.queue, home, hooks, clock=lambda: self.now)
         self.owner = self.database.hosts.register("worker")
         self._told = 0
 
-    def poke(self) -> None:
-        self.poked += 1
+    def wake(self) -> None:
+        self.wakes += 1
 
     def launch(self, **fields) -> str:
         return self.queue.launch(LaunchInput(command=("true",), cwd="/", **fields)).id
@@ -60,7 +60,7 @@ class World:
         """What the flusher does when it is poked."""
         lines = self.log.read(None, self._told, 1000)
         self.served.bus.publish(lines)
-        self.methods.observe(lines)
+        self.handlers.observe(lines)
         self._told = lines[-1].seq if lines else self._told
 
 
@@ -68,7 +68,7 @@ class World:
 def world(home):
     before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # what wakes a worker, which this process plays
     world = World(Home(home).prepare())
-    with serving(world.home, world.log, world.methods.table()) as served:
+    with serving(world.home, world.log, world.handlers.methods()) as served:
         world.served = served
         yield world
     world.database.close()
@@ -86,7 +86,7 @@ def test_launch_gives_the_task_in_the_folder_that_holds_the_home(world, peer):
     task = peer.call("launch", command=["true"], parentSessionId="p")
     assert (task["status"], task["command"], task["existing"]) == ("pending", ["true"], False)
     assert task["cwd"] == str(world.home.folder.parent)
-    assert world.poked == 1
+    assert world.wakes == 1
     assert peer.call("get", id=task["id"])["id"] == task["id"]
     assert peer.call("launch", command=["true"], cwd="/")["cwd"] == "/"
 
@@ -164,7 +164,7 @@ def test_a_list_of_large_tasks_comes_in_pages_that_fit_into_memory(world, peer):
 
 
 def test_calls_do_not_wait_for_more_tasks_than_there_is_room_for(world, peer, monkeypatch):
-    monkeypatch.setattr(handlers, "MOST_WAITED", 5)
+    monkeypatch.setattr(waiters, "MAX_WAITED", 5)
     for _ in range(3):
         world.launch(parent_session_id="p")
     peer.send("wait", parentSessionId="p")
@@ -253,18 +253,18 @@ def test_wait_gives_up_in_time(world, peer):
     peer.send("wait", ids=ids, timeoutMs=5000)
     peer.send("wait", ids=ids, timeoutMs=2500)
     peer.call("ping")
-    assert world.served.run(world.methods.due) == 2.5
+    assert world.served.run(world.handlers.due) == 2.5
     world.end(world.run(ids[0]))
     world.served.run(world.tell)
     world.now = 2.5
-    world.served.run(world.methods.expire)
+    world.served.run(world.handlers.answer_due)
     answer = peer.receive()["result"]
     assert ([task["id"] for task in answer["tasks"]], answer["timedOut"]) == ([ids[0]], True)
-    assert world.served.run(world.methods.due) == 2.5
+    assert world.served.run(world.handlers.due) == 2.5
     world.end(world.run(ids[1]))
     world.served.run(world.tell)
     assert peer.receive()["result"]["timedOut"] is False
-    assert world.served.run(world.methods.due) is None
+    assert world.served.run(world.handlers.due) is None
 
 
 def test_clients_that_come_wait_and_go_leave_nothing_behind(world):
@@ -275,9 +275,9 @@ def test_clients_that_come_wait_and_go_leave_nothing_behind(world):
         peer.call("ping")
         peer.close()
     world.served.until(lambda: world.served.bus.connections == 0)
-    waiters = world.methods._waiters
-    assert (waiters._by_task, waiters._timed) == ({}, 0)
-    assert len(waiters._deadlines) <= 64
+    waiting = world.handlers._waiters
+    assert (waiting._by_task, waiting._with_deadline) == ({}, 0)
+    assert len(waiting._deadlines) <= 64
 
 
 def test_wait_for_an_unknown_task_is_an_error(world, peer):
@@ -311,7 +311,7 @@ def test_output_comes_in_pieces_that_are_text(world, peer):
     ],
 )
 def test_half_a_character_waits_for_its_other_half(data, final, expected):
-    assert _decoded(data, final) == expected
+    assert _decode(data, final) == expected
 
 
 def test_the_rest(world, peer):
@@ -333,4 +333,4 @@ def test_every_method_says_what_it_takes(world):
 def test_adopt_tells_another_session_what_one_waits_for(world, peer):
     world.end(world.run(world.launch(parent_session_id="P")))
     assert peer.call("adopt", **{"from": "P", "to": "Q"}) == {"tasks": 1, "notices": 1}
-    assert world.poked == 1
+    assert world.wakes == 1

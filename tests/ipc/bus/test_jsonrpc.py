@@ -41,8 +41,8 @@ def test_params_may_be_absent():
 
 
 def test_a_request_without_an_id_wants_no_answer_and_one_with_null_does():
-    assert jsonrpc.decode_request(b'{"jsonrpc":"2.0","method":"ping"}').silent
-    assert not jsonrpc.decode_request(request(id=None)).silent
+    assert jsonrpc.decode_request(b'{"jsonrpc":"2.0","method":"ping"}').is_notification
+    assert not jsonrpc.decode_request(request(id=None)).is_notification
 
 
 @pytest.mark.parametrize("id", ["a", "", 0, -1, 1.5, None, 10**40])

@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc import lines
-from backburner.ipc.bus import server as bus_module
-from backburner.ipc.bus.connection import FULL, REQUESTS
-from backburner.ipc.bus.server import LATER, SUBSCRIPTIONS, Bus, Method
+from backburner.ipc.bus import server, subscriptions
+from backburner.ipc.bus.connection import HIGH_WATER, REQUESTS_PER_TURN
+from backburner.ipc.bus.methods import DEFERRED, Method
+from backburner.ipc.bus.server import MAX_CALLS, Bus
 from backburner.ipc.errors import NotFound
 from backburner.ipc.home import Home
 from backburner.ipc.validation import Anything, Integer, Record
@@ -56,7 +57,7 @@ class Desk:
     def _later(self, params, call):
         self.waiting.append(call)
         call.when_closed(lambda: self.abandoned.append(call))
-        return LATER
+        return DEFERRED
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def test_a_call_is_closed_when_its_client_leaves(connect, served, desk):
 
 
 def test_one_connection_may_not_hold_calls_without_bound(peer, served, desk):
-    for _ in range(bus_module.CALLS):
+    for _ in range(MAX_CALLS):
         peer.send("later")
     assert peer.call("echo", value=1)["code"] == -32004
     served.run(lambda: desk.waiting[0].answer(1))
@@ -413,10 +414,9 @@ def test_subscriptions_that_are_not_concerned_cost_nothing(peer, served, log):
 
 
 def test_one_connection_may_not_hold_subscriptions_without_bound(peer, served, monkeypatch):
-    monkeypatch.setattr(bus_module, "SUBSCRIPTIONS", 3)
+    monkeypatch.setattr(subscriptions, "MAX_SUBSCRIPTIONS", 3)
     answers = [peer.call("subscribe", parentSessionId="p") for _ in range(4)]
     assert [answer.get("code") for answer in answers] == [None, None, None, -32003]
-    assert SUBSCRIPTIONS >= 10_000
 
 
 def test_a_subscriber_whose_cursor_is_too_old_is_told_what_it_missed(peer, served, log):
@@ -486,7 +486,7 @@ def test_a_slow_reader_costs_little_memory_and_loses_nothing(connect, served):
     for number in range(400):
         served.publish("p", result="x" * 8192)
         assert quick.receive()["params"]["seq"] == number + 1
-    assert served.run(lambda: max(len(known._out) for known in served.bus._connections)) < FULL + 16 * 1024
+    assert served.run(lambda: max(len(known._out) for known in served.bus._connections)) < HIGH_WATER + 16 * 1024
     assert slow.seqs(400) == list(range(1, 401))
 
 
@@ -505,7 +505,7 @@ def test_one_who_does_not_read_its_answers_is_not_served_further(connect, served
     for _ in range(40):
         greedy.send("big", size=64 * 1024)
     assert other.call("echo", value=1) == 1
-    assert served.run(lambda: max(len(known._out) for known in served.bus._connections)) < FULL + 128 * 1024
+    assert served.run(lambda: max(len(known._out) for known in served.bus._connections)) < HIGH_WATER + 128 * 1024
     assert [len(greedy.receive()["result"]) for _ in range(40)] == [64 * 1024] * 40
 
 
@@ -526,7 +526,7 @@ def test_a_flood_of_requests_does_not_starve_the_others(connect, served, desk):
 
     served.run(both_at_once)
     assert other.receive()["result"] == "other"
-    assert desk.echoed.index("other") <= REQUESTS
+    assert desk.echoed.index("other") <= REQUESTS_PER_TURN
     served.until(lambda: len(desk.echoed) == 1001)
 
 
@@ -537,7 +537,7 @@ def test_an_idle_bus_does_not_turn(connect, served):
     half = connect()
     half.call("subscribe", parentSessionId="p")
     half.socket.shutdown(socket.SHUT_WR)
-    served.until(lambda: any(known._ended for known in served.bus._connections))
+    served.until(lambda: any(known._at_end for known in served.bus._connections))
     before = served.run(lambda: served.turns)
     assert served.run(lambda: served.turns) == before + 1
 
@@ -575,7 +575,7 @@ def no_descriptors():
 def test_out_of_descriptors_new_clients_are_refused_and_old_ones_served(connect, served, no_descriptors, monkeypatch):
     peer = connect()
     peer.call("echo", value=1)
-    monkeypatch.setattr(bus_module, "_most_clients", lambda: 10_000)
+    monkeypatch.setattr(server, "_max_clients", lambda: 10_000)
     strangers = [socket.socket(socket.AF_UNIX) for _ in range(5)]
     no_descriptors()
     for stranger in strangers:
@@ -600,7 +600,7 @@ def test_it_listens_again_when_a_descriptor_is_free(connect, served):
 
 
 def test_there_is_room_for_the_server_beside_its_clients(connect, served, monkeypatch):
-    monkeypatch.setattr(bus_module, "_most_clients", lambda: 3)
+    monkeypatch.setattr(server, "_max_clients", lambda: 3)
     peers = [connect() for _ in range(3)]
     for peer in peers:
         peer.call("echo", value=1)
@@ -611,25 +611,25 @@ def test_there_is_room_for_the_server_beside_its_clients(connect, served, monkey
 
 
 def test_those_who_left_unnoticed_make_room(connect, served, monkeypatch):
-    monkeypatch.setattr(bus_module, "_most_clients", lambda: 1)
+    monkeypatch.setattr(server, "_max_clients", lambda: 1)
     peer = connect()
     peer.call("subscribe", parentSessionId="p")
     peer.socket.shutdown(socket.SHUT_WR)
-    served.until(lambda: all(known._ended for known in served.bus._connections))
+    served.until(lambda: all(known._at_end for known in served.bus._connections))
     peer.close()
     assert connect().call("echo", value=1) == 1
 
 
 def test_another_user_is_refused(connect, monkeypatch):
     assert connect().call("echo", value=1) == 1
-    monkeypatch.setattr(bus_module, "peer_uid", lambda client: os.geteuid() + 1)
+    monkeypatch.setattr(server, "peer_uid", lambda client: os.geteuid() + 1)
     assert connect().receive() == {}
 
 
 def test_the_peer_is_this_user():
     one, other = socket.socketpair()
     with one, other:
-        assert bus_module.peer_uid(one) == os.geteuid()
+        assert server.peer_uid(one) == os.geteuid()
 
 
 def test_the_socket_is_for_its_owner_alone(served):

@@ -1,0 +1,22 @@
+"""A method of the socket: its parameters, and the handler that answers its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, NamedTuple
+
+from ..validation import Record
+from .connection import Call
+
+#: What a handler returns if it answers the call itself, later.
+DEFERRED: Final = object()
+
+#: Gets the checked parameters and the call. Returns the result or DEFERRED; raises BackburnerError.
+Handler = Callable[[dict[str, Any], Call], object]
+
+
+class Method(NamedTuple):
+    """One method that clients can call."""
+
+    params: Record
+    handler: Handler

@@ -1,0 +1,176 @@
+"""The subscriptions of all clients: cursors on the event log, and the methods that begin and end them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .. import clock
+from ..errors import InvalidInput, OverCap, Temporary
+from ..model.event import ALL_SESSIONS, Line
+from ..store.interface import EventStore
+from . import jsonrpc
+from .connection import LOW_WATER, Call, Connection, Subscription
+from .methods import Method
+from .protocol import PARAMETERS
+
+#: Events read from the log at a time, and the pages read for one client before the others have their turn.
+PAGE = 64
+PAGES_PER_TURN = 4
+
+#: The most subscriptions of one connection.
+MAX_SUBSCRIPTIONS = 16 * 1024
+
+
+class Subscriptions:
+    """Sends each event to its subscribers in order, however far behind they are."""
+
+    def __init__(self, log: EventStore) -> None:
+        """Serve the events of this log."""
+        self._log = log
+        self._by_parent: dict[str, dict[Subscription, None]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_parent.values()))
+
+    def methods(self) -> dict[str, Method]:
+        """Return the methods of the socket that are about subscriptions and cursors."""
+        handlers = {"subscribe": self._subscribe, "unsubscribe": self._unsubscribe, "ack": self._acknowledge}
+        return {name: Method(PARAMETERS[name], handler) for name, handler in handlers.items()}
+
+    def publish(self, lines: Iterable[Line]) -> None:
+        """Send new events of the log to their subscribers."""
+        receivers: dict[Connection, None] = {}
+        for line in lines if self._by_parent else ():
+            for subscription in self._subscribers(line):
+                self._deliver(subscription, line)
+                receivers[subscription.connection] = None
+        for connection in receivers:
+            connection.flush()
+
+    def catch_up(self, connection: Connection) -> None:
+        """Send a client some of the events that it is behind with. Its subscriptions take turns."""
+        for _ in range(PAGES_PER_TURN):
+            if not (connection.lagging and connection.has_room):
+                return
+            subscription = connection.lagging.popleft()
+            try:
+                subscription.lagging = self._send_page(subscription)
+            except Exception:
+                logging.getLogger("backburner").exception("the event log cannot be read")
+                connection.refuse(Temporary("The event log cannot be read; try again later."))
+                return
+            if subscription.lagging:
+                connection.lagging.append(subscription)
+
+    def drop_all(self, connection: Connection) -> None:
+        """End all subscriptions of a client."""
+        for subscription in connection.subscriptions:
+            self._drop_subscription(subscription)
+        connection.subscriptions.clear()
+        connection.lagging.clear()
+
+    def _subscribe(self, params: dict[str, Any], call: Call) -> object:
+        connection = call.connection
+        if len(connection.subscriptions) >= MAX_SUBSCRIPTIONS:
+            raise OverCap(f"One connection holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
+        result: dict[str, Any] = {"seq": self._log.last_seq(), "log": self._log.id()}
+        types = params.get("types")
+        start = self._start(params, result["seq"])
+        subscription = Subscription(
+            connection,
+            params["parentSessionId"],
+            _consumer(params),
+            None if types is None else frozenset(types),
+            0 if start is None else start,
+            is_cursor_unknown=start is None,
+        )
+        connection.subscriptions.append(subscription)
+        self._by_parent.setdefault(subscription.parent, {})[subscription] = None
+        subscription.fall_behind()
+        return result
+
+    def _start(self, params: dict[str, Any], last: int) -> int | None:
+        """Return the number after which a subscription begins, or None if `after` is not a number of this log."""
+        parent, after = params["parentSessionId"], params.get("after")
+        if after is not None:
+            return int(after) if after <= last else None
+        return last if parent == ALL_SESSIONS else self._log.cursor(parent, _consumer(params))
+
+    def _unsubscribe(self, params: dict[str, Any], call: Call) -> object:
+        """End the newest subscription of that parent and consumer, if there is one."""
+        wanted = (params["parentSessionId"], _consumer(params))
+        for subscription in reversed(call.connection.subscriptions):
+            if (subscription.parent, subscription.consumer) == wanted:
+                self._drop_subscription(subscription)
+                call.connection.subscriptions.remove(subscription)
+                if subscription.lagging:
+                    call.connection.lagging.remove(subscription)
+                return {"ended": True}
+        return {"ended": False}
+
+    def _acknowledge(self, params: dict[str, Any], call: Call) -> object:
+        """Move a cursor forward, at most to the end of the log, and return where it is."""
+        parent = params["parentSessionId"]
+        if parent == ALL_SESSIONS:
+            raise InvalidInput("Only the events of one session can be acknowledged.", field="parentSessionId")
+        return {"seq": self._log.acknowledge(parent, _consumer(params), params["seq"])}
+
+    def _subscribers(self, line: Line) -> Iterator[Subscription]:
+        yield from self._by_parent.get(ALL_SESSIONS, ())
+        if line.parent is not None and line.parent != ALL_SESSIONS:
+            yield from self._by_parent.get(line.parent, ())
+
+    def _deliver(self, subscription: Subscription, line: Line) -> None:
+        if subscription.lagging or line.seq <= subscription.cursor:
+            return
+        if subscription.connection.is_full:
+            subscription.fall_behind()
+        else:
+            subscription.deliver(line)
+
+    def _send_page(self, subscription: Subscription) -> bool:
+        """Send as much of the next page of the log as there is room for. Return True if there may be more."""
+        page, is_all = self._log.page(subscription.log_parent, subscription.cursor, PAGE, LOW_WATER)
+        self._report_truncation(subscription, page)
+        for line in page:
+            if subscription.connection.is_full:
+                return True
+            subscription.deliver(line)
+        return not is_all
+
+    def _report_truncation(self, subscription: Subscription, page: Sequence[Line]) -> None:
+        """Send `log_truncated` if events between the cursor and the page have been pruned."""
+        # Asked after the page was read: events pruned in between would be missed otherwise.
+        first = self._log.truncated(subscription.log_parent, subscription.cursor)
+        if subscription.is_cursor_unknown and first is None:
+            first = 1
+        subscription.is_cursor_unknown = False
+        if first is None or (page and page[0].seq < first):
+            return
+        subscription.cursor = max(subscription.cursor, first - 1)
+        subscription.connection.queue(_log_truncated(subscription, first))
+
+    def _drop_subscription(self, subscription: Subscription) -> None:
+        subscriptions = self._by_parent[subscription.parent]
+        del subscriptions[subscription]
+        if not subscriptions:
+            del self._by_parent[subscription.parent]
+
+
+def _consumer(params: Mapping[str, Any]) -> str:
+    return params.get("consumer") or "default"
+
+
+def _log_truncated(subscription: Subscription, first: int) -> bytes:
+    """Return the event for pruned events. A reader that continues after its `seq` gets all that is kept."""
+    event = {
+        "seq": first - 1,
+        "type": "log_truncated",
+        "at": clock.iso(clock.now()),
+        "parentSessionId": subscription.log_parent,
+        "firstSeq": first,
+    }
+    return jsonrpc.encode_notification("log_truncated", json.dumps(event))
