@@ -100,8 +100,8 @@ class Handlers:
         return {"ids": [task.id for task in launched]}
 
     def _input(self, params: dict[str, Any]) -> LaunchInput:
-        """Return the launch. Its working directory is relative to the folder that holds the home, the project's."""
-        wanted = LaunchInput.from_json(params)
+        """Return a launch from checked parameters. Its `cwd` is relative to the folder that holds the home."""
+        wanted = LaunchInput.from_checked_json(params)
         if wanted.resume is not None and wanted.cwd is None:
             return wanted
         return replace(wanted, cwd=str(self._home.folder.parent / (wanted.cwd or "")))

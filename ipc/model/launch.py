@@ -71,7 +71,11 @@ class LaunchInput:
     @classmethod
     def from_json(cls, document: object, where: str = "") -> LaunchInput:
         """Return the launch that a JSON document describes. Raises InvalidInput, which names the field."""
-        checked = LAUNCH.check(document, where)
+        return cls.from_checked_json(LAUNCH.check(document, where))
+
+    @classmethod
+    def from_checked_json(cls, checked: Mapping[str, Any]) -> LaunchInput:
+        """Return the launch that a document describes which `LAUNCH` has checked and brought to its normal form."""
         return cls.of_checked(
             {one.name: one.codec.parse(checked[one.json_name]) for one in LAUNCH_SPECS if one.json_name in checked}
         )

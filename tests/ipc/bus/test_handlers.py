@@ -15,7 +15,7 @@ from backburner.ipc.bus.protocol import PARAMETERS
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
-from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.launch import LAUNCH, LaunchInput
 from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.store import SqliteStore
@@ -106,6 +106,39 @@ def test_launch_many_is_all_or_none(world, peer):
     assert peer.call("launchMany", tasks=[{"command": ["x"]}, {"agent": "nobody", "prompt": "x"}])["code"] == -32602
     assert world.queue.unfinished() == ids
     assert peer.call("launchMany", tasks=[]) == {"ids": []}
+
+
+@pytest.fixture
+def checked_priorities(monkeypatch):
+    """Return the values of `priority` that are validated from now on."""
+    shape, values = LAUNCH.fields["priority"], []
+
+    def mismatch(value):
+        values.append(value)
+        return type(shape).mismatch(shape, value)
+
+    monkeypatch.setattr(shape, "mismatch", mismatch)
+    return values
+
+
+def test_launch_validates_each_field_once(peer, checked_priorities):
+    peer.call("launch", command=["true"], priority=7)
+    assert checked_priorities == [7]
+
+
+def test_launch_many_validates_each_field_of_each_task_once(peer, checked_priorities):
+    peer.call("launchMany", tasks=[{"command": ["true"], "priority": number} for number in range(100)])
+    assert checked_priorities == list(range(100))
+
+
+def test_all_mistakes_of_a_launch_are_reported_at_once(peer):
+    error = peer.call("launchMany", tasks=[{"command": "x", "priority": True}, {"prompt": "x", "nonesuch": 1}])
+    assert error["data"] == {"field": "tasks[0].command"}
+    assert error["message"].split("; ") == [
+        "tasks[0].command: expected a non-empty list, got 'x'",
+        "tasks[0].priority: expected a whole number from -1000 to 1000, got true",
+        f"tasks[1].nonesuch: expected a known name: {', '.join(LAUNCH.fields)}",
+    ]
 
 
 @pytest.mark.parametrize(
