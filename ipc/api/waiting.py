@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from .. import clock
 from ..backoff import Backoff
 from ..bus.client import Client
-from ..errors import BackburnerError, Disconnected, NoSupervisor
+from ..errors import BackburnerError, NoSupervisor, NotFound, Temporary
 from ..home import Home
 from ..machine.presence import Presence
 from ..model.event import ENDED, Event
@@ -121,7 +121,7 @@ def _wait_for_any(client: Client, left: Collection[Running], backoff: Backoff) -
     """Return when one of these tasks has ended, or after the check interval. Without a bus, return sooner."""
     try:
         client.call("wait", ids=[one.id for one in left], any=True, timeoutMs=CHECK_INTERVAL_MS)
-    except (NoSupervisor, Disconnected):
+    except (NoSupervisor, NotFound, Temporary):  # NotFound: one of them was deleted
         clock.nap(backoff.next_delay())
 
 

@@ -14,7 +14,7 @@ class Wait:
         self.ids = tuple(dict.fromkeys(ids))
         #: The tasks that have not ended as far as the caller has recorded.
         self.unfinished = set(self.ids if unfinished is None else unfinished)
-        self._any = any
+        self.any = any
 
     @property
     def ended(self) -> list[str]:
@@ -24,7 +24,7 @@ class Wait:
     @property
     def is_over(self) -> bool:
         """True if the tasks have ended. A wait for no task is over at once."""
-        return not self.unfinished or (self._any and len(self.unfinished) < len(self.ids))
+        return not self.unfinished or (self.any and len(self.unfinished) < len(self.ids))
 
     def record_ends(self, ids: Iterable[str]) -> bool:
         """Record that tasks have ended or were deleted. Return True if the wait was for one of them."""

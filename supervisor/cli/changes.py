@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Self
 
@@ -17,6 +18,8 @@ from .context import Context
 #: Seconds between two looks at the database: the first, and the longest without and with a bus.
 FIRST_DELAY, LONGEST_DELAY, LONGEST_WITH_BUS = 0.01, 0.2, 2.0
 GROWTH = 1.5
+#: The most seconds between two checks of a condition: the death of a process changes nothing in the database.
+CHECK_INTERVAL = 1.0
 
 
 class ChangeWatch:
@@ -64,3 +67,18 @@ class ChangeWatch:
         with suppress(BackburnerError):
             for _event in self._client.events(ALL_SESSIONS, after=after):
                 self._notified.set()
+
+
+def wait_until(context: Context, condition: Callable[[], bool], timeout: float | None = None) -> bool:
+    """Wait until `condition()` is true; return False after `timeout` seconds.
+
+    It is called whenever something may have changed, and at least once a second.
+    """
+    end = float("inf") if timeout is None else clock.monotonic() + timeout
+    with ChangeWatch(context) as watch:
+        while not condition():
+            left = end - clock.monotonic()
+            if left <= 0:
+                return False
+            watch.wait(min(left, CHECK_INTERVAL))
+    return True

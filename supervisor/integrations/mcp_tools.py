@@ -26,6 +26,7 @@ from ...ipc.machine.presence import Presence
 from ...ipc.model.event import ALL_SESSIONS
 from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, launch_input
 from ...ipc.model.task import Task, TaskStatus
+from ...ipc.model.wait import Wait
 from ...ipc.store import open_store
 from ...ipc.store.interface import Store
 from ...ipc.store.queue import Launched, Queue
@@ -256,17 +257,10 @@ class ToolService:
         client.call("wait", **wanted, timeoutMs=round(left * 1000))
 
     def _wait_result(self, ids: Sequence[str], any: bool) -> Answer:
-        found = [task for id in ids if (task := self._get(id)) is not None]
-        ended = [task for task in found if task.status.ended]
-        is_done = len(ended) == len(found) or (any and bool(ended))
-        note = {} if is_done or not self._is_down() else {"note": DOWN.format(home=self.home.folder)}
-        return {"tasks": [_summary(task) for task in ended], "timedOut": not is_done, **note}
-
-    def _get(self, id: str) -> Task | None:
-        try:
-            return self._queue().get(id)
-        except NotFound:  # deleted meanwhile
-            return None
+        wait = Wait(ids, any=any)
+        ended = self._queue().refresh(wait) if ids else []
+        note = {} if wait.is_over or not self._is_down() else {"note": DOWN.format(home=self.home.folder)}
+        return {"tasks": [_summary(task) for task in ended], "timedOut": not wait.is_over, **note}
 
     async def _cancel(self, params: dict[str, Any], _session: str) -> Answer:
         id = await asyncio.to_thread(lambda: self._queue().find(params["id"]))

@@ -12,7 +12,6 @@ from ....ipc.model.task import Task
 from ..context import Context
 from ..options import PerTask, example, ids_argument, json_option, require_ids
 from ..printing import print_statuses
-from ..waiting import AwaitedTasks, wait_until
 
 
 @click.command("cancel", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1"))
@@ -48,15 +47,11 @@ def wait_until_ended(context: Context, ids: Sequence[str]) -> list[Task]:
     """Return these cancelled tasks when their processes are gone, ended by worker, supervisor or this process."""
     if not ids:
         return []
-    tasks = AwaitedTasks(context.queue, ids)
+    from ....ipc.api.waiting import wait_until_gone
+    from ...pool.recovery import rescue_all
 
-    def ended() -> bool:
-        tasks.refresh()
-        return not tasks.unfinished
-
-    if not ended():
-        wait_until(context, ended, check=lambda: settle_orphans(context, tasks.unfinished))
-    return tasks.ended
+    wait_until_gone(context.queue, ids, rescue_all)
+    return context.queue.existing(dict.fromkeys(ids))
 
 
 def settle_verdict(context: Context, task: Task) -> Task:

@@ -7,9 +7,9 @@ import click
 from ....ipc.errors import BadConfiguration, NoSupervisor, Temporary
 from ....ipc.machine.presence import Presence
 from ....ipc.store.applied_config import last_reload
+from ..changes import wait_until
 from ..context import Context
 from ..options import example
-from ..waiting import wait_until
 
 #: Seconds that a supervisor may take to read its files.
 TIMEOUT = 30.0
@@ -28,10 +28,11 @@ def command(context: Context) -> None:
     before = last_reload(context.database)
     context.home.wake("supervisor", "reload")
 
-    def reloaded() -> bool:
+    def is_reloaded() -> bool:
+        _require_supervisor(context)
         return last_reload(context.database) != before
 
-    if not wait_until(context, reloaded, TIMEOUT, check=lambda: _require_supervisor(context)):
+    if not wait_until(context, is_reloaded, TIMEOUT):
         raise Temporary(
             f"the supervisor of {context.home.folder} has not read the files after {TIMEOUT:g} s;"
             f" see {context.home.log}"

@@ -11,11 +11,12 @@ import click
 
 from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task, TaskStatus
+from ....ipc.model.wait import Wait
+from ..changes import wait_until
 from ..context import Context
 from ..options import DURATION, example, ids_argument, json_option
 from ..printing import note, print_json
 from ..text import count_of, format_duration, no_supervisor, short_id
-from ..waiting import AwaitedTasks, wait_until
 
 TIMED_OUT = 124
 
@@ -49,16 +50,17 @@ def command(
     """
     if not context.has_database and not ids:
         return _report([], False, as_json)
-    tasks = AwaitedTasks(context.queue, _selected(context, ids, parent))
-    tasks.refresh()
-    context.tasks.refuse_self_deadlock(list(tasks.unfinished))
-    if tasks.unfinished and not Presence(context.home).is_held("supervisor"):
+    wait = Wait(_selected(context, ids, parent), any=any_one)
+    ended = context.queue.refresh(wait)
+    context.tasks.refuse_self_deadlock(list(wait.unfinished))
+    if wait.unfinished and not Presence(context.home).is_held("supervisor"):
         note(f"waiting: {no_supervisor(context)}")
-    ended = _wait(context, tasks, any_one, timeout)
-    if not ended:
-        left, total = len(tasks.unfinished), len(tasks.unfinished) + len(tasks.ended)
-        note(f"timed out after {format_duration(timeout or 0)}: {left} of {count_of(total, 'task')} unfinished")
-    return _report(tasks.ended, not ended, as_json)
+    ended += _wait_for_ends(context, wait, ended, timeout)
+    if not wait.is_over:
+        left, total = len(wait.unfinished), count_of(len(wait.ids), "task")
+        note(f"timed out after {format_duration(timeout or 0)}: {left} of {total} unfinished")
+    tasks = {task.id: task for task in ended}
+    return _report([tasks[id] for id in wait.ended if id in tasks], not wait.is_over, as_json)
 
 
 def _selected(context: Context, ids: Sequence[str], parent: str | None) -> list[str]:
@@ -66,16 +68,19 @@ def _selected(context: Context, ids: Sequence[str], parent: str | None) -> list[
     return found if ids and parent is None else [*found, *context.queue.unfinished(parent)]
 
 
-def _wait(context: Context, tasks: AwaitedTasks, any_one: bool, timeout: int | None) -> bool:
-    total = len(tasks.unfinished) + len(tasks.ended)
-    with _progress_bar(0 if any_one else total) as advance:
-        advance(tasks.ended)
+def _wait_for_ends(context: Context, wait: Wait, ended: Sequence[Task], timeout: int | None) -> list[Task]:
+    """Return the tasks that have ended during the wait."""
+    new: list[Task] = []
+    with _progress_bar(0 if wait.any else len(wait.ids)) as advance:
+        advance(ended)
 
-        def done() -> bool:
-            advance(tasks.refresh())
-            return not tasks.unfinished or (any_one and bool(tasks.ended))
+        def is_over() -> bool:
+            advance(found := context.queue.refresh(wait))
+            new.extend(found)
+            return wait.is_over
 
-        return wait_until(context, done, None if timeout is None else timeout / 1000)
+        wait_until(context, is_over, None if timeout is None else timeout / 1000)
+    return new
 
 
 def _progress_bar(total: int) -> AbstractContextManager[Callable[[Sequence[Task]], object]]:
