@@ -122,11 +122,11 @@ class Flusher(Role):
         lines, is_all = self._log.page(None, self._seq, PAGE)
         if not lines:
             return False
-        self._seq = lines[-1].seq
+        after, self._seq = self._seq, lines[-1].seq
         full = self._count(_ends(lines))
         self._bus.publish(lines)
         self._handlers.observe(lines)
-        self._on_batch.log_changed()
+        self._on_batch.observe(lines, after)
         return self._form(full) > 0 or not is_all
 
     def _count(self, ends: Mapping[str, int]) -> dict[str, int]:

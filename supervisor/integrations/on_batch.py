@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from collections import deque
+from collections.abc import Sequence
 from selectors import EVENT_READ, BaseSelector
 
 from ...ipc import clock
@@ -20,20 +21,22 @@ from ..system import children
 
 #: The name of the command's cursor. The cursor is one for all sessions.
 CONSUMER = "on_batch"
-#: Events read at a time.
+#: The most events that are read from the log at a time, and the most batches that wait in memory.
 PAGE = 256
-#: Seconds after which the command is killed.
+#: The time in seconds after which the command is killed.
 TIMEOUT = 60.0
-#: Seconds between two tries, doubled from the first to the last.
+#: Seconds between two tries for a batch: the first and the longest delay.
 FIRST_DELAY, LAST_DELAY = 1.0, 300.0
-#: Logged failures of one batch. Later ones are not logged until the batch is delivered.
+#: The most failures of one batch that are logged. Later ones are not logged until the batch is delivered.
 MAX_LOGGED = 10
 
 
 class BatchCommand:
     """Runs the command as a part of the flusher, which never waits for it.
 
-    A batch that was not delivered when the flusher died is delivered by the next flusher.
+    The batches in memory are always the next ones after the cursor, which moves when a batch is delivered. So the next
+    flusher delivers what a dead one has not. If the flusher dies after the command has ended and before the cursor has
+    moved, the next flusher delivers that batch again.
     """
 
     def __init__(self, selector: BaseSelector, store: Store) -> None:
@@ -42,12 +45,14 @@ class BatchCommand:
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: children.Watch | None = None
         self._waiting: deque[Line] = deque()
+        #: The batch that the process is for: the first one that waits, or None if its command was removed.
+        self._current: Line | None = None
         self._failures = 0
         self._due = 0.0
         self.configure()
 
     def configure(self) -> None:
-        """Read the user's file. A new command gets the batches from now on; one that failed is tried at once."""
+        """Read the user's file. A new command gets the batches from now on. One that failed is tried at once."""
         self._command = on_batch()
         has_cursor = bool(self._command) and CONSUMER in self._log.cursors(ALL_SESSIONS)
         if not self._command:
@@ -56,14 +61,24 @@ class BatchCommand:
             self._log.acknowledge(ALL_SESSIONS, CONSUMER, self._log.last_seq())
         if self._process is None:
             self._failures, self._due = 0, 0.0
-        if self._process is None or not has_cursor:  # the outcome of a command that was removed does not matter
+        if self._process is None or not has_cursor:
             self._waiting.clear()
+            self._current = None
             self._read_up_to = self._log.cursor(ALL_SESSIONS, CONSUMER)
         self._has_more = bool(self._command)
 
-    def log_changed(self) -> None:
-        """Look for new batches in the next turn."""
-        self._has_more = bool(self._command)
+    def observe(self, lines: Sequence[Line], after: int) -> None:
+        """Take the batches from the page of the log that follows number `after`, or leave them to be read later.
+
+        They are left if many batches wait, and if an earlier page is missing here.
+        """
+        if not self._command:
+            return
+        batches = sum(line.type == BATCH for line in lines)
+        if self._has_more or after > self._read_up_to or len(self._waiting) + batches > PAGE:
+            self._has_more = True
+        else:
+            self._take(lines)
 
     def turn(self) -> float | None:
         """Do what is due. Return the seconds until the next turn, or None to wait for an event."""
@@ -90,8 +105,12 @@ class BatchCommand:
     def _read(self) -> None:
         lines, is_all = self._log.page(None, self._read_up_to, PAGE)
         self._has_more = not is_all
-        self._read_up_to = lines[-1].seq if lines else self._read_up_to
-        self._waiting.extend(line for line in lines if line.type == BATCH)
+        self._take(lines)
+
+    def _take(self, lines: Sequence[Line]) -> None:
+        """Queue the batches of a page that were not read before."""
+        self._waiting.extend(line for line in lines if line.type == BATCH and line.seq > self._read_up_to)
+        self._read_up_to = max(self._read_up_to, lines[-1].seq) if lines else self._read_up_to
 
     def _start(self, line: Line) -> None:
         home = self._home
@@ -104,6 +123,7 @@ class BatchCommand:
         except OSError as error:
             self._failed(line, error.strerror or str(error))
             return
+        self._current = line
         self._due = clock.monotonic() + TIMEOUT
         self._watch = children.watch(self._process.pid)
         if self._watch is not None:
@@ -124,12 +144,13 @@ class BatchCommand:
         return 0.0
 
     def _ended(self, code: int) -> None:
-        if not self._waiting:
+        line, self._current = self._current, None
+        if line is None:
             self._failures, self._due = 0, 0.0
         elif code:
-            self._failed(self._waiting[0], f"exit code {code}" if code > 0 else children.signal_name(-code))
+            self._failed(line, f"exit code {code}" if code > 0 else children.signal_name(-code))
         else:
-            self._succeeded(self._waiting[0])
+            self._succeeded(line)
 
     def _failed(self, line: Line, reason: str) -> None:
         self._failures += 1

@@ -56,9 +56,16 @@ def batch(queue_db: QueueDatabase) -> None:
     queue_db.log.form_batch("P", 5)
 
 
+def publish(queue_db: QueueDatabase, command: BatchCommand, after: int = 0) -> None:
+    """Show the command all events after a number, as the flusher does."""
+    while lines := queue_db.log.page(None, after, 256)[0]:
+        command.observe(lines, after)
+        after = lines[-1].seq
+
+
 def deliver_all(queue_db: QueueDatabase, command: BatchCommand) -> None:
     """Take turns until all batches are delivered."""
-    command.log_changed()
+    publish(queue_db, command)
 
     def delivered() -> bool:
         command.turn()
@@ -85,7 +92,7 @@ def test_next_flusher_retries_a_batch_that_has_failed_often(queue_db, folder, mo
     fail(folder, 15)
     command = BatchCommand(DefaultSelector(), queue_db.database)
     batch(queue_db)
-    command.log_changed()
+    publish(queue_db, command)
     eventually(lambda: (command.turn(), calls(folder) >= 12)[1], 50)
     command.stop()
     deliver_all(queue_db, BatchCommand(DefaultSelector(), queue_db.database))
@@ -98,11 +105,50 @@ def test_reconfigured_command_is_tried_at_once(queue_db, folder, monkeypatch):
     fail(folder, 1)
     command = BatchCommand(DefaultSelector(), queue_db.database)
     batch(queue_db)
-    command.log_changed()
+    publish(queue_db, command)
     eventually(lambda: (command.turn() or 0.0) > on_batch.TIMEOUT, 50, "a pause after the failure")
     command.configure()
     deliver_all(queue_db, command)
     assert calls(folder) == 2
+
+
+def test_published_batches_are_delivered_without_reading_the_log(queue_db, folder, monkeypatch):
+    fail(folder, 0)
+    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command.turn()
+    batch(queue_db)
+    lines, _ = queue_db.log.page(None, 0, 256)
+    with monkeypatch.context() as patched:
+        patched.setattr(type(queue_db.log), "page", lambda *_arguments: pytest.fail("the log was read"))
+        command.observe(lines, 0)
+        eventually(lambda: (command.turn(), calls(folder) == 1)[1], 50)
+    deliver_all(queue_db, command)
+    assert calls(folder) == 1
+
+
+def test_batches_of_a_missing_page_are_read_from_the_log(queue_db, folder):
+    fail(folder, 0)
+    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command.turn()
+    batch(queue_db)
+    missed = queue_db.log.last_seq()
+    batch(queue_db)
+    publish(queue_db, command, missed)
+    deliver_all(queue_db, command)
+    assert calls(folder) == 2
+
+
+def test_batches_beyond_the_limit_are_read_from_the_log(queue_db, folder, monkeypatch):
+    monkeypatch.setattr(on_batch, "PAGE", 8)
+    fail(folder, 0)
+    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command.turn()
+    for _ in range(10):
+        batch(queue_db)
+    publish(queue_db, command)
+    assert len(command._waiting) <= 8
+    deliver_all(queue_db, command)
+    assert calls(folder) == 10
 
 
 @pytest.mark.parametrize("how", ["when it has ended", "while it runs"])
@@ -113,7 +159,7 @@ def test_command_removed_and_added_again_gets_no_old_batches(queue_db, folder, h
     command = BatchCommand(DefaultSelector(), queue_db.database)
     batch(queue_db)
     batch(queue_db)
-    command.log_changed()
+    publish(queue_db, command)
     eventually(lambda: (command.turn(), calls(folder) == 1)[1], 50)
     configure(None)
     command.configure()
@@ -124,8 +170,9 @@ def test_command_removed_and_added_again_gets_no_old_batches(queue_db, folder, h
     batch(queue_db)
     configure(folder)
     command.configure()
-    (folder / "hold").unlink(missing_ok=True)
     batch(queue_db)
+    publish(queue_db, command)
+    (folder / "hold").unlink(missing_ok=True)
     deliver_all(queue_db, command)
     assert calls(folder) == 2
 
