@@ -25,12 +25,12 @@ from tests.helpers.wait import eventually
 #: Clients that run at the same time.
 CLIENTS = 20
 #: The command of a task that ends when the test creates the file.
-UNTIL = ("sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; echo done')
+WAIT_FOR_FILE = ("sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; echo done')
 
 
 @pytest.fixture(scope="module")
 def tools(shared: Instance) -> Iterator[Client]:
-    """A client that all tests of this file share; each call names its session."""
+    """Start an MCP client that all tests of this file share; each call names its session."""
     with client(str(shared.folder), str(shared.folder.parent)) as found:
         found.initialize()
         yield found
@@ -38,7 +38,7 @@ def tools(shared: Instance) -> Iterator[Client]:
 
 @pytest.fixture
 def me() -> str:
-    """A session that only this test uses."""
+    """Return the name of a session that only this test uses."""
     return f"ses-{uuid.uuid4()}"
 
 
@@ -70,7 +70,7 @@ def test_server_uses_the_protocol_version_of_the_client(shared, version):
 
 
 def test_next_answer_ends_with_an_unread_notification_once(tools, shared, me, tmp_path):
-    id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
+    id = launch(tools, me, *WAIT_FOR_FILE, str(tmp_path / "go"))
     (tmp_path / "go").touch()
     shared.until(id)
     assert f"- {id}" in tools.call("list", parentSessionId=me).notifications
@@ -78,7 +78,7 @@ def test_next_answer_ends_with_an_unread_notification_once(tools, shared, me, tm
 
 
 def test_wait_returns_ended_tasks_and_their_notifications(tools, me, tmp_path):
-    ids = [launch(tools, me, *UNTIL, str(tmp_path / name)) for name in ("one", "two")]
+    ids = [launch(tools, me, *WAIT_FOR_FILE, str(tmp_path / name)) for name in ("one", "two")]
     (tmp_path / "one").touch()
     found = tools.call("wait", ids=ids, any=True, parentSessionId=me)
     assert [task["id"] for task in found.answer["tasks"]] == ids[:1]
@@ -91,15 +91,15 @@ def test_wait_returns_ended_tasks_and_their_notifications(tools, me, tmp_path):
     assert "You have no unfinished tasks." in found.notifications
 
 
-def test_wait_that_times_out_returns_what_has_ended(tools, me, tmp_path):
-    id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
+def test_wait_that_times_out_returns_the_ended_tasks(tools, me, tmp_path):
+    id = launch(tools, me, *WAIT_FOR_FILE, str(tmp_path / "go"))
     assert tools.call("wait", timeoutMs=10, parentSessionId=me).answer == {"tasks": [], "timedOut": True}
     (tmp_path / "go").touch()
     assert tools.call("wait", ids=[id[:12]], timeoutMs=10**9, parentSessionId=me).answer["timedOut"] is False
 
 
 def test_cancelled_call_ends_the_wait_but_not_the_task(tools, shared, me, tmp_path):
-    id = launch(tools, me, *UNTIL, str(tmp_path / "go"))
+    id = launch(tools, me, *WAIT_FOR_FILE, str(tmp_path / "go"))
     call = tools.begin_call("wait", parentSessionId=me)
     tools.send({"method": "notifications/cancelled", "params": {"requestId": call, "reason": "enough"}})
     assert tools.call("list", parentSessionId=me).answer["tasks"][0]["status"] in ("pending", "running")
@@ -111,7 +111,7 @@ def test_cancelled_call_ends_the_wait_but_not_the_task(tools, shared, me, tmp_pa
 def test_other_tools_answer_while_many_waits_are_open(live: Instance, me, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.initialize()
-        launch(tools, me, *UNTIL, str(tmp_path / "go"))
+        launch(tools, me, *WAIT_FOR_FILE, str(tmp_path / "go"))
         calls = [tools.begin_call("wait", parentSessionId=me) for _ in range(MAX_WAITING + 8)]
         assert len(tools.call("list", parentSessionId=me).answer["tasks"]) == 1
         for call in calls:
@@ -147,8 +147,8 @@ def test_output_is_read_in_pieces(tools, me):
 def test_list_shows_other_sessions_only_on_request(tools, me):
     mine, other = launch(tools, me, "true"), launch(tools, f"{me}-other", "true")
     assert [task["id"] for task in tools.call("list", parentSessionId=me).answer["tasks"]] == [mine]
-    everybodys = [task["id"] for task in tools.call("list", parentSessionId="*", limit=100).answer["tasks"]]
-    assert {mine, other} <= set(everybodys)
+    every_session = [task["id"] for task in tools.call("list", parentSessionId="*", limit=100).answer["tasks"]]
+    assert {mine, other} <= set(every_session)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_model_gets_the_reason_of_a_refused_call(tools, name, arguments, words):
 
 
 def test_session_is_taken_from_the_metadata_of_the_call(tools, me):
-    """Codex does this."""
+    # Codex passes the session this way.
     found = tools.call("launch", {"sessionId": me, "threadId": "t"}, command=["true"])
     assert found.answer["parentSessionId"] == me
     assert tools.call("launch", {"threadId": me}, command=["true"]).answer["parentSessionId"] == me
@@ -215,7 +215,7 @@ def test_unnamed_sessions_of_a_folder_share_an_inbox(shared, tmp_path):
     with client(home, str(tmp_path)) as one, client(home, str(tmp_path)) as other:
         assert "share one inbox" in one.initialize()["instructions"]
         other.initialize()
-        argv, own = [*UNTIL, str(tmp_path / "go")], f"mine in {tmp_path}"
+        argv, own = [*WAIT_FOR_FILE, str(tmp_path / "go")], f"mine in {tmp_path}"
         id = one.call("launch", command=argv).answer["id"]
         mine = one.call("launch", command=argv, parentSessionId=own).answer["id"]
         (tmp_path / "go").touch()
@@ -229,7 +229,7 @@ def test_unnamed_sessions_of_a_folder_share_an_inbox(shared, tmp_path):
 
 
 def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Instance, tmp_path):
-    """Claude Code does this: only its hook knows whether the session has called or a subagent of it."""
+    # Only a hook of Claude Code can tell a call of the session from one of its subagent.
     meta = {"claudecode/toolUseId": "toolu_1"}
 
     def hook(**more: str) -> str:
@@ -238,7 +238,7 @@ def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Instance, tm
 
     with client(str(live.folder), str(tmp_path), CLAUDE_CODE_SESSION_ID="me") as tools:
         tools.initialize()
-        first = tools.call("launch", meta, command=[*UNTIL, str(tmp_path / "go")]).answer["id"]
+        first = tools.call("launch", meta, command=[*WAIT_FOR_FILE, str(tmp_path / "go")]).answer["id"]
         (tmp_path / "go").touch()
         live.until(first)
         assert f"- {first}" in tools.call("inbox", meta).notifications  # no hook has run yet
@@ -253,7 +253,7 @@ def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Instance, tm
 
 
 @pytest.mark.parametrize("place", ["backburner.toml", ".backburner/config.toml"])
-def test_broken_configuration_refuses_only_launches(instance: Instance, place):
+def test_invalid_configuration_refuses_only_launches(instance: Instance, place):
     folder = instance.folder.parent
     instance.up()
     with client(str(instance.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
@@ -293,7 +293,7 @@ def test_first_launch_creates_the_state_directory_and_supervisor(instance: Insta
 def test_wait_survives_a_restart_of_the_supervisor(live: Instance, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.initialize()
-        id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
+        id = launch(tools, "me", *WAIT_FOR_FILE, str(tmp_path / "go"))
         live.until(id, "running")
         call = tools.begin_call("wait", parentSessionId="me")
         assert tools.call("list", parentSessionId="other").answer["tasks"] == []  # the wait has begun by now
@@ -308,7 +308,7 @@ def test_wait_survives_a_restart_of_the_supervisor(live: Instance, tmp_path):
 def test_wait_finds_a_supervisor_started_after_one_was_killed(live: Instance, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.initialize()
-        id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
+        id = launch(tools, "me", *WAIT_FOR_FILE, str(tmp_path / "go"))
         live.until(id, "running")
         call = tools.begin_call("wait", parentSessionId="me")
         live.kill("supervisor")
@@ -318,7 +318,7 @@ def test_wait_finds_a_supervisor_started_after_one_was_killed(live: Instance, tm
         found = [
             tools.result(call),
             tools.call("wait", ids=[id], parentSessionId="me"),
-        ]  # the first may have been too soon
+        ]  # the first may have returned before the new supervisor started
         assert [task["id"] for task in found[-1].answer["tasks"]] == [id]
         assert "".join(one.notifications for one in found).count(f"- {id}") == 1
 
@@ -327,7 +327,7 @@ def test_wait_reports_that_the_supervisor_is_down_and_starts_none(instance: Inst
     instance.up(shutdown_grace_s=0, max_workers=1)
     with client(str(instance.folder), str(tmp_path)) as tools:
         tools.initialize()
-        running = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
+        running = launch(tools, "me", *WAIT_FOR_FILE, str(tmp_path / "go"))
         instance.until(running, "running")
         waiting = launch(tools, "me", "true", after=[running])
         call = tools.begin_call("wait", parentSessionId="me")
@@ -361,10 +361,10 @@ def test_running_task_can_be_cancelled_without_a_supervisor(instance: Instance, 
     assert instance.status()["supervisor"] is None
 
 
-def test_next_server_delivers_what_a_killed_one_did_not(live: Instance, tmp_path):
+def test_next_server_delivers_the_notifications_of_a_killed_one(live: Instance, tmp_path):
     with client(str(live.folder), str(tmp_path)) as tools:
         tools.initialize()
-        id = launch(tools, "me", *UNTIL, str(tmp_path / "go"))
+        id = launch(tools, "me", *WAIT_FOR_FILE, str(tmp_path / "go"))
         tools.begin_call("wait", parentSessionId="me")
         tools.process.kill()
         tools.process.wait()
@@ -378,7 +378,7 @@ def test_next_server_delivers_what_a_killed_one_did_not(live: Instance, tmp_path
 
 
 def test_simultaneous_answers_deliver_a_notification_once(tools, shared, me, tmp_path):
-    ids = [launch(tools, me, *UNTIL, str(tmp_path / "go")) for _ in range(3)]
+    ids = [launch(tools, me, *WAIT_FOR_FILE, str(tmp_path / "go")) for _ in range(3)]
     (tmp_path / "go").touch()
     for id in ids:
         shared.until(id)
@@ -389,7 +389,7 @@ def test_simultaneous_answers_deliver_a_notification_once(tools, shared, me, tmp
 
 
 @asynccontextmanager
-async def official(shared: Instance, me: str) -> AsyncIterator[ClientSession]:
+async def sdk_session(shared: Instance, me: str) -> AsyncIterator[ClientSession]:
     """Connect the SDK's own client for that session."""
     command, *words = program("--home", str(shared.folder), "mcp")
     server = StdioServerParameters(command=command, args=words, env={**os.environ, "CLAUDE_CODE_SESSION_ID": me})
@@ -405,8 +405,8 @@ def notifications(result: CallToolResult) -> str:
 
 
 def test_tools_serve_the_client_of_the_sdk(shared: Instance, me: str):
-    async def talk() -> None:
-        async with official(shared, me) as session:
+    async def use_tools() -> None:
+        async with sdk_session(shared, me) as session:
             assert len((await session.list_tools()).tools) == 6
             launched = await session.call_tool("launch", {"command": ["echo", "hello"]})
             id, found = json.loads(launched.content[0].text)["id"], notifications(launched)
@@ -415,13 +415,13 @@ def test_tools_serve_the_client_of_the_sdk(shared: Instance, me: str):
             assert found.count(f"- {id}") == 1
             assert (await session.call_tool("cancel", {"id": id})).is_error
 
-    asyncio.run(talk())
+    asyncio.run(use_tools())
 
 
 @pytest.mark.timeout(300)
 def test_twenty_clients_of_the_sdk_get_their_own_notifications_once(shared: Instance, me: str):
-    async def talk(number: int) -> str:
-        async with official(shared, f"{me}-{number}") as session:
+    async def launch_and_wait(number: int) -> str:
+        async with sdk_session(shared, f"{me}-{number}") as session:
             task = {"command": ["echo", str(number)], "concurrencyKey": f"{me}-{number}"}
             launched = await asyncio.gather(*(session.call_tool("launch", task) for _ in "ab"))
             ids = [json.loads(result.content[0].text)["id"] for result in launched]
@@ -434,13 +434,13 @@ def test_twenty_clients_of_the_sdk_get_their_own_notifications_once(shared: Inst
             assert found.count("- bg-") == 2
             return ids[0]
 
-    async def crowd() -> list[str]:
-        return await asyncio.gather(*map(talk, range(CLIENTS)))
+    async def all_clients() -> list[str]:
+        return await asyncio.gather(*map(launch_and_wait, range(CLIENTS)))
 
-    assert len(set(asyncio.run(crowd()))) == CLIENTS
+    assert len(set(asyncio.run(all_clients()))) == CLIENTS
 
 
-def test_server_without_its_library_tells_how_to_install_it(instance: Instance, tmp_path, monkeypatch):
+def test_server_without_its_library_names_the_install_command(instance: Instance, tmp_path, monkeypatch):
     (tmp_path / "mcp.py").write_text("raise ModuleNotFoundError(\"No module named 'mcp'\", name='mcp')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     done = instance.run("mcp")

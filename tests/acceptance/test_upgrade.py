@@ -43,7 +43,7 @@ def test_command_names_the_processes_to_stop_and_changes_nothing(older: Instance
     assert schema_of(older.home) == OLD_SCHEMA
 
 
-def test_up_names_what_a_supervisor_left(older: Instance):
+def test_up_names_processes_that_an_older_supervisor_left(older: Instance):
     with process(older.home, "flusher") as flusher, process(older.home) as worker:
         register(older.home, "worker", worker)
         refused = older.run("up")

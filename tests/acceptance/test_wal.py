@@ -1,4 +1,4 @@
-"""The write-ahead log is bounded, whoever reads."""
+"""The write-ahead log (WAL) is bounded, even while a process reads the database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.helpers.instance import TIMEOUT, Instance
 from tests.helpers.places import ROOT
 from tests.helpers.wait import eventually
 
-STRANGER = """
+#: A foreign program in the middle of a read transaction.
+FOREIGN_READER = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1] + "/backburner.db", isolation_level=None)
 connection.execute("BEGIN")
@@ -28,7 +29,8 @@ print("reads", flush=True)
 sys.stdin.read()
 """
 
-OURS = """
+#: A process of backburner in the middle of a read transaction.
+OWN_READER = """
 import sys
 from pathlib import Path
 from backburner.ipc.store.sqlite.store import SqliteStore
@@ -42,7 +44,7 @@ with SqliteStore(Home(Path(sys.argv[1])), "normal").read() as transaction:
 
 @contextmanager
 def reading(instance: Instance, program: str) -> Iterator[int]:
-    """Somebody who has begun to read and does not come to an end; who it is."""
+    """Run a reader that does not end its transaction, and yield its pid."""
     with subprocess.Popen(
         [sys.executable, "-c", program, str(instance.folder)],
         stdin=subprocess.PIPE,
@@ -56,17 +58,15 @@ def reading(instance: Instance, program: str) -> Iterator[int]:
 
 
 def write(instance: Instance, size: int) -> None:
-    """Have the write-ahead log grow beyond that, if nobody shortens it."""
+    """Write more than `size` bytes to the write-ahead log."""
     task = LaunchInput(command=("true",), stdin="x" * 900_000, delay_ms=3_600_000)
     for _ in range(size // 900_000 + 2):
         instance.queue.launch(task)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="/proc/locks tells who reads")
-@pytest.mark.parametrize("program", [STRANGER, OURS], ids=["a stranger", "one of ours"])
-def test_a_reader_that_pins_the_log_is_named_and_the_log_is_short_soon_after_it_leaves(
-    instance: Instance, program: str
-):
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc/locks shows which process reads")
+@pytest.mark.parametrize("program", [FOREIGN_READER, OWN_READER], ids=["foreign reader", "own reader"])
+def test_reader_that_pins_the_wal_is_named_and_the_wal_shrinks_after_it_exits(instance: Instance, program: str):
     instance.up(**BRISK, durability="normal")
     instance.result("true")
     with reading(instance, program) as pid:
@@ -79,7 +79,7 @@ def test_a_reader_that_pins_the_log_is_named_and_the_log_is_short_soon_after_it_
     assert instance.home.log.read_text().count("write-ahead log has") == 1
 
 
-def test_without_a_reader_in_its_way_the_log_stays_short_however_much_is_written(instance: Instance):
+def test_wal_stays_short_under_many_writes(instance: Instance):
     instance.up(**BRISK, durability="normal")
     longest = 0
     for _ in range(12):
@@ -89,7 +89,7 @@ def test_without_a_reader_in_its_way_the_log_stays_short_however_much_is_written
     assert longest < LONG_BACKLOG / 2
 
 
-def test_without_a_supervisor_the_writers_themselves_keep_the_log_short(instance: Instance):
+def test_writers_keep_the_wal_short_without_a_supervisor(instance: Instance):
     for _ in range(300):
         instance.queue.launch(LaunchInput(command=("true",), stdin="x" * 100_000, delay_ms=3_600_000))
     assert instance.database.wal_bytes() < 3 * CHECKPOINT_AT

@@ -1,4 +1,4 @@
-"""The runs that the documents show, made again with the real agents: they print what stands there, but for ids."""
+"""The runs that the documents show print the same again with the real agents, apart from ids."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from tests.helpers.instance import Instance
 from tests.helpers.model import Model, Say
 from tests.helpers.places import ROOT
 
-#: Those on Node.js take half a minute to start on a machine with something else to do.
-PATIENCE = 240.0
+#: Seconds. Agents on Node.js take half a minute to start on a busy machine.
+TIMEOUT = 240.0
 pytestmark = pytest.mark.timeout(600)
 
 DOCUMENTS = ("docs/reference/agents.md",)
 SHOWN = re.compile(r"```console\n(\$ backburner launch --agent (\S+) .*?)```", re.DOTALL)
-#: Tasks' and agents' own: they are new each time.
+#: Ids of tasks and of agents' sessions, which differ in each run.
 IDS = re.compile(r"(bg-)?\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b|\bses_\w+|\b01[0-9a-z]{24}\b")
 
 
 def runs() -> dict[str, list[str]]:
-    """What the documents show of each agent."""
+    """Return the runs of each agent that the documents show."""
     found: dict[str, list[str]] = {}
     for document in DOCUMENTS:
         for run, name in SHOWN.findall((ROOT / document).read_text()):
@@ -40,14 +40,14 @@ AGENTS = [pytest.param(name, marks=[needs(name), pytest.mark.xdist_group(name)],
 
 
 @pytest.fixture
-def project(supervisor_of_a_user: Instance) -> Path:
-    """Where a user stands who types what is shown."""
-    return supervisor_of_a_user.folder.parent
+def project(users_instance: Instance) -> Path:
+    """Return the folder in which the user types the commands."""
+    return users_instance.folder.parent
 
 
 @pytest.fixture
-def supervisor_of_a_user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
-    """A supervisor in the environment of a user whose agents talk to a model that says pong."""
+def users_instance(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
+    """Start a supervisor in the environment of a user whose agents use a model that answers pong."""
     with Model(Say("pong")) as model, Instance(home) as instance:
         environment = write_settings(tmp_path / "person", model.url)
         ours = str(Path(sys.executable).parent)
@@ -58,18 +58,18 @@ def supervisor_of_a_user(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def typed(run: str, project: Path) -> str:
-    """What a terminal shows when the commands of a run are typed."""
+    """Return what a terminal shows when the commands of a run are typed."""
     commands = re.findall(r"^\$ (.*)", run, re.MULTILINE)
     return "".join(f"$ {command}\n{printed(command, project)}" for command in commands)
 
 
 def printed(command: str, project: Path) -> str:
-    """What a command prints, on either stream."""
+    """Return the output of a command, on either stream."""
     both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return str(subprocess.run(["bash", "-c", command], cwd=project, timeout=PATIENCE, check=True, **both).stdout)
+    return str(subprocess.run(["bash", "-c", command], cwd=project, timeout=TIMEOUT, check=True, **both).stdout)
 
 
 @pytest.mark.parametrize("name", AGENTS)
-def test_what_is_shown_of_an_agent_is_what_it_prints(name: str, project: Path):
+def test_documented_runs_of_an_agent_print_what_is_shown(name: str, project: Path):
     for run in RUNS[name]:
         assert IDS.sub("ID", typed(run, project)) == IDS.sub("ID", run)

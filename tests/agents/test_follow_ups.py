@@ -1,4 +1,4 @@
-"""Tasks that go on in the session of an ended one."""
+"""Follow-ups: tasks that continue the session of an ended task."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from backburner.ipc.api.manager import BackgroundManager
 from backburner.ipc.bus.client import Client
 from backburner.ipc.errors import InvalidInput, MoveNotAllowed, NotFound
 from backburner.ipc.model.task import Task
+from backburner.supervisor.cli.commands.config import toml_lines
 from tests.helpers.instance import Instance
 from tests.helpers.queue_db import QueueDatabase
 
-#: An agent that tells its session and its words; one that cannot go on; one that is given its session.
+#: An agent that reports its session and its prompt; one that cannot continue; one that is given its session.
 AGENTS = {
     "parrot": {
         "command": [
             "sh",
             "-c",
-            'printf \'{"session": "s-%s", "said": "%s"}\' "$0" "$1"',
+            'printf \'{"session": "s-%s", "text": "%s"}\' "$0" "$1"',
             "{uuid}",
             "{prompt} ({model})",
         ],
-        "resume": ["printf", '{"said": "%s"}', "{session}: {prompt} ({model})"],
-        "result": "json:said",
+        "resume": ["printf", '{"text": "%s"}', "{session}: {prompt} ({model})"],
+        "result": "json:text",
         "session": "json:session",
         "model": "small",
     },
@@ -44,20 +45,18 @@ def instance(supervised: Path) -> Iterator[Instance]:
 
 
 def _toml() -> str:
-    from backburner.supervisor.cli.commands.config import toml_lines
-
     return "\n".join(toml_lines({"kill_grace_s": 1, "agents": AGENTS}))
 
 
-def asked(instance: Instance, *words: str) -> Task:
+def ended(instance: Instance, *words: str) -> Task:
     return instance.until(instance.check("launch", *words).strip())
 
 
-def test_a_follow_up_has_agent_model_folder_parent_and_session_of_its_task(instance: Instance, tmp_path: Path):
-    first = asked(instance, "--agent", "parrot", "--model", "big", "--parent", "ses-1", "--cwd", str(tmp_path), "hello")
+def test_follow_up_takes_agent_model_folder_parent_and_session_of_its_task(instance: Instance, tmp_path: Path):
+    first = ended(instance, "--agent", "parrot", "--model", "big", "--parent", "ses-1", "--cwd", str(tmp_path), "hello")
     assert (first.result, first.resumes) == ("hello (big)", None)
     assert first.session_id and first.session_id.startswith("s-")
-    task = asked(instance, "--resume", first.id[3:11], "and now?")
+    task = ended(instance, "--resume", first.id[3:11], "and now?")
     assert task.result == f"{first.session_id}: and now? (big)"
     assert (task.resumes, task.session_id) == (first.id, first.session_id)
     same = ("agent", "model", "concurrency_key", "cwd", "parent_session_id")
@@ -65,49 +64,49 @@ def test_a_follow_up_has_agent_model_folder_parent_and_session_of_its_task(insta
     assert f"resumes          {first.id}" in instance.check("show", task.id)
 
 
-def test_what_a_follow_up_says_of_itself_counts(instance: Instance, tmp_path: Path):
-    first = asked(instance, "--agent", "parrot", "--key", "mine", "--parent", "ses-1", "hello")
-    task = asked(instance, "--resume", first.id, "--model", "big", "--parent", "ses-2", "--cwd", str(tmp_path), "now")
+def test_options_of_a_follow_up_override_those_of_its_task(instance: Instance, tmp_path: Path):
+    first = ended(instance, "--agent", "parrot", "--key", "mine", "--parent", "ses-1", "hello")
+    task = ended(instance, "--resume", first.id, "--model", "big", "--parent", "ses-2", "--cwd", str(tmp_path), "now")
     assert (task.model, task.concurrency_key, task.parent_session_id, task.cwd) == (
         "big",
         "big",
         "ses-2",
         str(tmp_path),
     )
-    again = asked(instance, "--resume", task.id, "again")
+    again = ended(instance, "--resume", task.id, "again")
     assert again.result == f"{first.session_id}: again (big)"
 
 
-def test_python_and_the_socket_launch_follow_ups_too(instance: Instance):
+def test_follow_up_can_be_launched_from_python_and_over_the_socket(instance: Instance):
     with BackgroundManager(instance.folder) as manager:
         first = manager.launch(prompt="hello", agent="parrot", cwd="/")
-        (ended,) = manager.wait(first.id, timeout=50)
+        (done,) = manager.wait(first.id, timeout=50)
         task = manager.launch(prompt="now", resume=first.id)
-        assert (task.cwd, task.resumes, task.session_id) == ("/", first.id, ended.session_id)
+        assert (task.cwd, task.resumes, task.session_id) == ("/", first.id, done.session_id)
     with Client(instance.home) as client:
-        told = client.call("launch", prompt="now", resume=first.id)
-    assert (told["cwd"], told["resumes"], told["sessionId"]) == ("/", first.id, ended.session_id)
+        document = client.call("launch", prompt="now", resume=first.id)
+    assert (document["cwd"], document["resumes"], document["sessionId"]) == ("/", first.id, done.session_id)
 
 
-def test_a_line_of_a_file_may_be_a_follow_up(instance: Instance, tmp_path: Path):
-    first = asked(instance, "--agent", "parrot", "--cwd", "/", "hello")
+def test_line_of_a_task_file_can_be_a_follow_up(instance: Instance, tmp_path: Path):
+    first = ended(instance, "--agent", "parrot", "--cwd", "/", "hello")
     (tmp_path / "tasks").write_text(json.dumps({"prompt": "now", "resume": first.id}))
-    task = asked(instance, "--from-file", str(tmp_path / "tasks"))
+    task = ended(instance, "--from-file", str(tmp_path / "tasks"))
     assert (task.cwd, task.result) == ("/", f"{first.session_id}: now (small)")
 
 
-def test_a_task_that_was_cancelled_or_ran_too_long_can_be_gone_on_in(instance: Instance):
+def test_session_of_a_cancelled_or_timed_out_task_can_be_continued(instance: Instance):
     id = instance.check("launch", "--agent", "named", "1000").strip()
     instance.pid(id)
     instance.check("cancel", id)
-    late = asked(instance, "--agent", "named", "--timeout", "100ms", "1000")
-    for ended in (instance.task(id), late):
-        assert ended.session_id
-        assert asked(instance, "--resume", ended.id, "x").result == ended.session_id
+    late = ended(instance, "--agent", "named", "--timeout", "100ms", "1000")
+    for task in (instance.task(id), late):
+        assert task.session_id
+        assert ended(instance, "--resume", task.id, "x").result == task.session_id
 
 
-def test_a_follow_up_that_cannot_be_is_refused_with_its_reason(instance: Instance):
-    forgetful = asked(instance, "--agent", "forgetful", "x")
+def test_impossible_follow_up_is_refused_with_the_reason(instance: Instance):
+    forgetful = ended(instance, "--agent", "forgetful", "x")
     running = instance.check("launch", "--agent", "named", "1000").strip()
     instance.pid(running)
     for words, code, why in [
@@ -121,7 +120,7 @@ def test_a_follow_up_that_cannot_be_is_refused_with_its_reason(instance: Instanc
         assert (done.returncode, why in done.stderr) == (code, True), done.stderr
 
 
-def test_a_task_that_told_no_session_cannot_be_gone_on_in(home: Path):
+def test_task_that_reported_no_session_cannot_be_continued(home: Path):
     with QueueDatabase(home, agents=AGENTS) as queue_db:
         first = queue_db.run(prompt="x", agent="parrot")
         with pytest.raises(MoveNotAllowed, match="reported none"):
@@ -132,7 +131,7 @@ def test_a_task_that_told_no_session_cannot_be_gone_on_in(home: Path):
             queue_db.launch(prompt="y", resume=first, agent="named")
 
 
-def test_a_follow_up_that_is_tried_again_is_one_still(home: Path):
+def test_retry_of_a_follow_up_continues_the_session(home: Path):
     with QueueDatabase(home, agents=AGENTS) as queue_db:
         id = queue_db.launch(prompt="x", agent="parrot")
         queue_db.settle(queue_db.start(id, "small"), session="s-1")
@@ -143,9 +142,9 @@ def test_a_follow_up_that_is_tried_again_is_one_still(home: Path):
         assert queue_db.get(plain).resumes is None
 
 
-def test_a_follow_up_is_exported_and_imported_with_its_link(instance: Instance, tmp_path: Path):
-    first = asked(instance, "--agent", "parrot", "hello")
-    task = asked(instance, "--resume", first.id, "now")
+def test_export_and_import_keep_the_link_of_a_follow_up(instance: Instance, tmp_path: Path):
+    first = ended(instance, "--agent", "parrot", "hello")
+    task = ended(instance, "--resume", first.id, "now")
     document = instance.check("export")
     with QueueDatabase(tmp_path / "other") as queue_db:
         (tmp_path / "export.json").write_text(document)

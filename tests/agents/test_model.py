@@ -1,4 +1,4 @@
-"""The model that the agents are tested against: four protocols, one script."""
+"""The scripted model that the agents are tested against, in four protocols."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from tests.helpers.model import Call, Fail, Hang, Model, Say, Slow
 from tests.helpers.wait import eventually
 
-#: A question in each protocol, its path, and what names a stream in it.
+#: The path and body of a request in each protocol, and its tools.
 CHAT = {"model": "m", "messages": [{"role": "system", "content": "be brief"}, {"role": "user", "content": "ping"}]}
 ANTHROPIC = {"model": "m", "system": "be brief", "messages": [{"role": "user", "content": "ping"}]}
 RESPONSES = {"model": "m", "instructions": "be brief", "input": [{"role": "user", "content": "ping"}]}
@@ -26,11 +26,11 @@ QUESTIONS = {
     "gemini": ("/v1beta/models/m:generateContent", GEMINI, {"tools": [{"functionDeclarations": [{"name": "t"}]}]}),
 }
 every_protocol = pytest.mark.parametrize("protocol", QUESTIONS)
-in_pieces_and_whole = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+whole_and_streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 
 
 def ask(model: Model, protocol: str, stream: bool = False) -> list[Any]:
-    """The documents of an answer: one, or those of a stream."""
+    """Return the documents of an answer: one, or those of a stream."""
     path, body, tools = QUESTIONS[protocol]
     if stream and protocol == "gemini":
         path = path.replace("generateContent", "streamGenerateContent") + "?alt=sse"
@@ -43,7 +43,7 @@ def ask(model: Model, protocol: str, stream: bool = False) -> list[Any]:
 
 
 def values(document: object, name: str) -> list[Any]:
-    """All values of a name, anywhere in a document, in order."""
+    """Return all values of a name, anywhere in a document, in order."""
     if isinstance(document, list):
         return [value for item in document for value in values(item, name)]
     if not isinstance(document, dict):
@@ -54,17 +54,17 @@ def values(document: object, name: str) -> list[Any]:
 
 
 @every_protocol
-@in_pieces_and_whole
-def test_an_answer_says_what_the_script_says(protocol: str, stream: bool):
+@whole_and_streamed
+def test_answers_follow_the_script(protocol: str, stream: bool):
     with Model(Say("first"), Say("then")) as model:
-        told = [json.dumps(ask(model, protocol, stream)) for _ in range(3)]
-    assert ["first" in one for one in told] == [True, False, False]
-    assert ["then" in one for one in told] == [False, True, True]
+        answers = [json.dumps(ask(model, protocol, stream)) for _ in range(3)]
+    assert ["first" in one for one in answers] == [True, False, False]
+    assert ["then" in one for one in answers] == [False, True, True]
 
 
 @every_protocol
-@in_pieces_and_whole
-def test_a_tool_is_called_once_and_then_there_is_an_answer(protocol: str, stream: bool):
+@whole_and_streamed
+def test_tool_is_called_once_before_the_answer(protocol: str, stream: bool):
     with Model(Call("t", {"x": 1})) as model:
         call, after = ask(model, protocol, stream), ask(model, protocol, stream)
     assert "t" in values(call, "name")
@@ -75,7 +75,7 @@ def test_a_tool_is_called_once_and_then_there_is_an_answer(protocol: str, stream
 
 @every_protocol
 @pytest.mark.parametrize("status", [401, 429, 500])
-def test_a_refusal_has_its_status_and_its_reason(protocol: str, status: int):
+def test_scripted_failure_has_its_status_and_reason(protocol: str, status: int):
     with Model(Fail(status)) as model, pytest.raises(urllib.error.HTTPError) as refused:
         ask(model, protocol)
     assert refused.value.code == status
@@ -83,14 +83,14 @@ def test_a_refusal_has_its_status_and_its_reason(protocol: str, status: int):
 
 
 @every_protocol
-def test_a_slow_answer_comes_in_pieces(protocol: str):
+def test_slow_answer_comes_in_pieces(protocol: str):
     with Model(Slow("one two three", pause=0.001)) as model:
         pieces = ask(model, protocol, stream=True)
     assert sum(any(word in json.dumps(piece) for word in ("one", "two", "three")) for piece in pieces) >= 3
 
 
 @every_protocol
-def test_what_reached_the_model_can_be_read_afterwards(protocol: str, tmp_path: Path):
+def test_requests_to_the_model_are_recorded(protocol: str, tmp_path: Path):
     with Model(log=tmp_path / "log") as model:
         ask(model, protocol)
     (request,) = model.requests
@@ -100,7 +100,7 @@ def test_what_reached_the_model_can_be_read_afterwards(protocol: str, tmp_path: 
     assert json.loads((tmp_path / "log").read_text()) == json.loads(json.dumps(request.to_json()))
 
 
-def test_what_hangs_is_let_go_when_the_model_closes():
+def test_hanging_request_ends_when_the_model_closes():
     refused = threading.Event()
 
     def hang() -> None:

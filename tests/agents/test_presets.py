@@ -1,4 +1,4 @@
-"""The presets' rules against what their agents really wrote: tests/data/transcripts, from the versions in `tried`."""
+"""The presets' rules against recorded output of their agents (tests/data/transcripts, of the versions in `tried`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from backburner.supervisor.execution.verdict import Output, cause_of, indicates_
 
 TRANSCRIPTS = Path(__file__).parents[1] / "data" / "transcripts"
 BAD = ("401", "429", "500")
-#: What an agent says that has done its work: with a tool, in words that look like its failures, but for a detail.
+#: Answers of successful runs. Some resemble the agent's failures except for a detail.
 GOOD = {
     "ok": "pong from mock",
     "tool": "pong from mock",
@@ -25,59 +25,59 @@ GOOD = {
 RECORDED = sorted((path.parent.name, path.stem) for path in TRANSCRIPTS.glob("*/*.stdout"))
 TRIED = [name for name in presets() if preset(name).get("tried")]
 
-#: What a person must be told of each refusal, in any of the agents' words.
+#: A message about each failure contains one of these texts.
 CAUSES = {
     "401": ("401", "invalid api key"),
     "429": ("429", "rate limit reached"),
     "500": ("500", "internal server error", "high demand"),
 }
-#: What is for those who write rules, not for those who read a cause.
+#: Syntax of rules and JSON, which must not appear in a cause.
 RAW = re.compile(r"[{}\\]|jsonl?\+?:|std(?:out|err)~")
 
 
-def said(name: str, mode: str) -> Output:
-    """What an agent wrote; `given` is the session that it was given."""
+def recorded(name: str, mode: str) -> Output:
+    """Return the recorded output of an agent that was given the session `given`."""
     texts = [TRANSCRIPTS / name / f"{mode}.{stream}" for stream in ("stdout", "stderr")]
     return Output(*(path.read_text() if path.exists() else "" for path in texts), session="given")
 
 
 @pytest.mark.parametrize("name", presets())
-def test_a_preset_is_a_configuration_without_mistakes(name: str):
+def test_preset_is_a_valid_configuration(name: str):
     config = BackgroundConfig.of({"agents": {name: preset(name)}, "default_agent": name})
     assert config.agent(name) == DEFAULT_BACKGROUND_CONFIG.agent(name)
     assert config.agent(name).command
 
 
-def test_an_agent_that_was_tried_has_a_transcript_of_an_end_and_of_each_failure():
-    wanted = {(name, mode) for name in TRIED for mode in ("ok", *BAD)}
-    assert wanted <= set(RECORDED)
+def test_each_tested_agent_has_transcripts_of_a_success_and_of_each_failure():
+    expected = {(name, mode) for name in TRIED for mode in ("ok", *BAD)}
+    assert expected <= set(RECORDED)
     assert {name for name, _ in RECORDED} == set(TRIED)
 
 
 @pytest.mark.parametrize(("name", "mode"), [one for one in RECORDED if one[1] in GOOD])
-def test_an_end_is_taken_for_one_with_its_result_and_its_session(name: str, mode: str):
-    outcome = outcome_of(0, said(name, mode), DEFAULT_BACKGROUND_CONFIG.agent(name))
+def test_successful_run_has_a_result_and_a_session(name: str, mode: str):
+    outcome = outcome_of(0, recorded(name, mode), DEFAULT_BACKGROUND_CONFIG.agent(name))
     assert (outcome.error, outcome.error_kind) == (None, None)
     assert GOOD[mode] in (outcome.result or "")
     assert outcome.session is not None
-    assert outcome.session == "given" or outcome.session in said(name, mode).stdout
+    assert outcome.session == "given" or outcome.session in recorded(name, mode).stdout
 
 
 @pytest.mark.parametrize(("name", "mode"), [one for one in RECORDED if one[1] in BAD])
 @pytest.mark.parametrize("code", [0, 1])
-def test_a_failure_is_none_whatever_the_exit_code_says_and_has_a_cause(name: str, mode: str, code: int):
+def test_failed_run_has_an_error_with_a_cause_for_each_exit_code(name: str, mode: str, code: int):
     agent = DEFAULT_BACKGROUND_CONFIG.agent(name)
     if code == 0 and not agent.failed_if:
-        pytest.skip(f"{name} tells failures by its exit code")
-    outcome = outcome_of(code << 8, said(name, mode), agent)
+        pytest.skip(f"{name} reports failures by its exit code")
+    outcome = outcome_of(code << 8, recorded(name, mode), agent)
     assert outcome.error_kind == ("exit" if code else "failed")
     assert any(word in (outcome.error or "") for word in CAUSES[mode]), outcome.error
     assert not RAW.search(outcome.error or ""), outcome.error
 
 
-def test_an_agent_that_tries_again_until_the_clock_ends_it_has_said_why():
+def test_cause_is_found_for_an_agent_that_retried_until_its_timeout():
     agent = DEFAULT_BACKGROUND_CONFIG.agent("opencode")
-    assert cause_of(said("opencode", "retrying"), agent) == ": AI_APICallError: mock: rate limit reached"
+    assert cause_of(recorded("opencode", "retrying"), agent) == ": AI_APICallError: mock: rate limit reached"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_an_agent_that_tries_again_until_the_clock_ends_it_has_said_why():
         ("", "It ended well, but without an answer."),
     ],
 )
-def test_a_failure_behind_exit_code_0_is_told_in_the_agents_words_and_not_in_rules(stdout: str, error: str):
+def test_error_of_a_failure_with_exit_code_0_quotes_the_agent(stdout: str, error: str):
     agent = AgentConfig(result="json:answer", failed_if=("json:bad", "stdout~(?s)PANIC.*"))
     assert outcome_of(0, Output(stdout, ""), agent).error == error
 
@@ -97,12 +97,12 @@ def test_a_failure_behind_exit_code_0_is_told_in_the_agents_words_and_not_in_rul
 @pytest.mark.parametrize(
     ("name", "rule"), [(name, rule) for name in TRIED for rule in DEFAULT_BACKGROUND_CONFIG.agent(name).failed_if]
 )
-def test_each_rule_of_failure_is_proved_by_a_transcript(name: str, rule: str):
-    proofs = [mode for agent, mode in RECORDED if agent == name and indicates_failure(rule, said(name, mode))]
+def test_each_failed_if_rule_matches_only_transcripts_of_failures(name: str, rule: str):
+    proofs = [mode for agent, mode in RECORDED if agent == name and indicates_failure(rule, recorded(name, mode))]
     assert proofs and set(proofs) <= set(BAD)
 
 
-def test_an_agent_of_the_configuration_overrides_its_preset_key_by_key():
+def test_configured_agent_overrides_its_preset_key_by_key():
     plain = DEFAULT_BACKGROUND_CONFIG.agent("claude")
     config = BackgroundConfig.of({"agents": {"claude": {"model": "opus", "env": {"A": "b"}, "failed_if": []}}})
     changed = config.agent("claude")
@@ -113,5 +113,5 @@ def test_an_agent_of_the_configuration_overrides_its_preset_key_by_key():
     assert BackgroundConfig.from_json(config.to_json()) == config
 
 
-def test_what_is_built_in_has_no_preset():
+def test_built_in_agents_have_no_preset():
     assert not set(BUILT_IN) & set(presets())

@@ -1,4 +1,4 @@
-"""How far agents are, while they run."""
+"""The progress of agents while they run."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ def instance(supervised: Path) -> Iterator[Instance]:
         yield instance
 
 
-def test_what_an_agent_says_is_told_while_it_runs_and_at_its_end(instance: Instance, tmp_path: Path):
+def test_progress_of_an_agent_is_reported_while_it_runs_and_at_its_end(instance: Instance, tmp_path: Path):
     id = instance.check("launch", "--agent", "chatty", "--parent", "p", "--cwd", str(tmp_path), "x").strip()
     eventually(lambda: instance.task(id).progress == "first", instance.timeout)
     assert "first" in instance.check("list")
     assert "first" in instance.check("show", id)
     (tmp_path / "go").touch()
     assert instance.until(id).progress == "last"
-    told = [event for event in instance.events("p") if event["type"] == "background_task_progress"]
-    assert [(event["taskId"], event["progress"]) for event in told][:1] == [(id, "first")]
+    events = [event for event in instance.events("p") if event["type"] == "background_task_progress"]
+    assert [(event["taskId"], event["progress"]) for event in events][:1] == [(id, "first")]
 
 
-def test_events_of_progress_are_no_flood(home: Path):
+def test_number_of_progress_events_is_limited(home: Path):
     with QueueDatabase(home) as queue_db:
         id = queue_db.launch(parent_session_id="p")
         claimed = queue_db.start(id)
@@ -52,9 +52,9 @@ def test_events_of_progress_are_no_flood(home: Path):
         assert 1 <= queue_db.event_types("p").count("background_task_progress") < 25
 
 
-def test_a_try_that_is_over_tells_nothing_of_the_next(home: Path):
+def test_progress_of_an_earlier_attempt_is_ignored(home: Path):
     with QueueDatabase(home) as queue_db:
         id = queue_db.launch(parent_session_id="p")
         claimed = queue_db.start(id)
-        queue_db.queue.record_progress(claimed.number, claimed.claim - 1, "of another try")
+        queue_db.queue.record_progress(claimed.number, claimed.claim - 1, "of another attempt")
         assert (queue_db.get(id).progress, queue_db.event_types("p")) == (None, ["background_task_started"])

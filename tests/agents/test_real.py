@@ -1,4 +1,4 @@
-"""Real agents, as they are on the registries, against a model on loopback."""
+"""Real agents from their registries, with a model on loopback."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tests.helpers.model import Call, Fail, Hang, Model, Say, Slow
 from tests.helpers.processes import kill_processes_of, processes_of
 from tests.helpers.wait import eventually
 
-#: Those on Node.js take half a minute to start on a machine with something else to do.
-PATIENCE = 240.0
+#: Seconds. Agents on Node.js take half a minute to start on a busy machine.
+TIMEOUT = 240.0
 pytestmark = pytest.mark.timeout(600)
 
 
-class Habit(NamedTuple):
-    """What is special to an agent."""
+class Traits(NamedTuple):
+    """The differences between agents."""
 
-    #: The model it is asked to use; none: its own.
+    #: The model that the task names; None for the agent's default.
     model: str | None
-    #: How it is made to write a file `a.txt` in its folder.
+    #: The tool that writes a file `a.txt` in its folder, and its arguments.
     write: Any = None
 
 
@@ -35,19 +35,19 @@ def _path(name: str, **more: str) -> Any:
     return lambda folder: {name: f"{folder}/a.txt", **more}
 
 
-HABITS = {
-    "claude": Habit(None, ("Write", _path("file_path", content="hello"))),
-    "codex": Habit("gpt-5", ("exec_command", lambda _folder: {"cmd": "printf hello > a.txt"})),
-    "opencode": Habit("mock/m", ("write", _path("filePath", content="hello"))),
-    "gemini": Habit("gemini-2.5-flash", ("write_file", _path("file_path", content="hello"))),
-    "qwen": Habit("m", ("write_file", _path("file_path", content="hello"))),
-    "aider": Habit("openai/gpt-4o"),
-    "llm": Habit("gpt-4o-mini"),
+TRAITS = {
+    "claude": Traits(None, ("Write", _path("file_path", content="hello"))),
+    "codex": Traits("gpt-5", ("exec_command", lambda _folder: {"cmd": "printf hello > a.txt"})),
+    "opencode": Traits("mock/m", ("write", _path("filePath", content="hello"))),
+    "gemini": Traits("gemini-2.5-flash", ("write_file", _path("file_path", content="hello"))),
+    "qwen": Traits("m", ("write_file", _path("file_path", content="hello"))),
+    "aider": Traits("openai/gpt-4o"),
+    "llm": Traits("gpt-4o-mini"),
 }
-AGENTS = [pytest.param(name, marks=[needs(name), pytest.mark.xdist_group(name)], id=name) for name in HABITS]
-every_agent = pytest.mark.parametrize("room", AGENTS, indirect=True)
+AGENTS = [pytest.param(name, marks=[needs(name), pytest.mark.xdist_group(name)], id=name) for name in TRAITS]
+every_agent = pytest.mark.parametrize("setup", AGENTS, indirect=True)
 
-#: What a person must be told of each refusal, in any of the agents' words.
+#: A message about each failure contains one of these texts.
 CAUSES = {
     401: ("invalid api key",),
     429: ("rate limit reached", "429"),
@@ -55,20 +55,20 @@ CAUSES = {
 }
 
 
-class Room:
-    """One agent, its home, its folder, and the model that it talks to."""
+class AgentSetup:
+    """One agent with its home, its folder and the model that it uses."""
 
     def __init__(self, name: str, instance: Instance, folder: Path, model: Model) -> None:
         self.name, self.instance, self.model = name, instance, model
-        self.habit = HABITS[name]
+        self.traits = TRAITS[name]
         self.folder = folder / "work"
         self.folder.mkdir()
         self.env = write_settings(folder / "home", model.url)
 
     def launch(self, prompt: str, **fields: Any) -> str:
-        """Launch a prompt for this agent; the id."""
-        said = {"prompt": prompt, "agent": self.name, "env": self.env, "cwd": str(self.folder), **fields}
-        return self.instance.launch(**said | ({"model": self.habit.model} if self.habit.model else {}))
+        """Launch a prompt for this agent, and return the task's id."""
+        launch = {"prompt": prompt, "agent": self.name, "env": self.env, "cwd": str(self.folder), **fields}
+        return self.instance.launch(**launch | ({"model": self.traits.model} if self.traits.model else {}))
 
     def ask(self, prompt: str, **fields: Any) -> Task:
         """Launch, and wait for the end."""
@@ -76,14 +76,14 @@ class Room:
 
 
 @pytest.fixture(scope="module")
-def crowd() -> Iterator[Instance]:
-    """A supervisor for all agents of this file."""
+def shared_instance() -> Iterator[Instance]:
+    """Start a supervisor for all agents of this file."""
     project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
     (project / ".backburner").mkdir(0o700)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CONFIG_HOME", str(project / "xdg-config"))
         with Instance(project / ".backburner") as instance:
-            instance.timeout = PATIENCE
+            instance.timeout = TIMEOUT
             yield instance.up(kill_grace_s=5, polling_interval_ms=500)
             instance.down(now=True)
             try:
@@ -94,72 +94,72 @@ def crowd() -> Iterator[Instance]:
 
 
 @pytest.fixture(scope="module")
-def rooms(crowd: Instance) -> Iterator[dict[str, Room]]:
-    """The rooms that were entered: an agent's first start in a home is its slowest."""
-    found: dict[str, Room] = {}
+def setups(shared_instance: Instance) -> Iterator[dict[str, AgentSetup]]:
+    """Keep the setups that were used, because the first start of an agent in a home is the slowest."""
+    found: dict[str, AgentSetup] = {}
     yield found
-    for room in found.values():
-        room.model.close()
+    for setup in found.values():
+        setup.model.close()
 
 
 @pytest.fixture
-def room(request: pytest.FixtureRequest, crowd: Instance, rooms: dict[str, Room]) -> Room:
-    """The room of one agent."""
+def setup(request: pytest.FixtureRequest, shared_instance: Instance, setups: dict[str, AgentSetup]) -> AgentSetup:
+    """Return the setup of one agent."""
     name = request.param
-    if name not in rooms:
-        folder = crowd.folder.parent / name
+    if name not in setups:
+        folder = shared_instance.folder.parent / name
         folder.mkdir()
-        rooms[name] = Room(name, crowd, folder, Model())
-    return rooms[name]
+        setups[name] = AgentSetup(name, shared_instance, folder, Model())
+    return setups[name]
 
 
 @every_agent
-def test_an_agent_answers_with_its_result_and_its_session(room: Room):
-    room.model.now(Say("pong from mock"))
-    task = room.ask("ping for you")
+def test_agent_returns_a_result_and_a_session(setup: AgentSetup):
+    setup.model.now(Say("pong from mock"))
+    task = setup.ask("ping for you")
     assert (task.status, task.error, task.result) == ("completed", None, "pong from mock")
     assert task.session_id
-    assert any(request.count("ping for you") for request in room.model.requests)
+    assert any(request.count("ping for you") for request in setup.model.requests)
 
 
 @every_agent
-def test_a_follow_up_goes_on_in_the_session_of_its_task(room: Room):
-    room.model.now(Say("pong from mock"))
-    first = room.ask("the word is abracadabra")
-    room.model.now(Say("it was abracadabra"))
-    task = room.instance.until(
-        room.instance.launch(prompt="what was it?", resume=first.id, env=room.env, cwd=str(room.folder))
+def test_follow_up_continues_the_session_of_its_task(setup: AgentSetup):
+    setup.model.now(Say("pong from mock"))
+    first = setup.ask("the word is abracadabra")
+    setup.model.now(Say("it was abracadabra"))
+    task = setup.instance.until(
+        setup.instance.launch(prompt="what was it?", resume=first.id, env=setup.env, cwd=str(setup.folder))
     )
     assert (task.status, task.error, task.result) == ("completed", None, "it was abracadabra")
     assert (task.session_id, task.resumes) == (first.session_id, first.id)
-    heard = [request for request in room.model.requests if request.count("what was it?")]
-    assert any(request.count("the word is abracadabra") for request in heard)
+    received = [request for request in setup.model.requests if request.count("what was it?")]
+    assert any(request.count("the word is abracadabra") for request in received)
 
 
 @every_agent
-def test_an_answer_that_comes_slowly_is_waited_for(room: Room):
-    room.model.now(Slow("one two three four", pause=0.2))
-    task = room.ask("count")
+def test_slow_answer_is_waited_for(setup: AgentSetup):
+    setup.model.now(Slow("one two three four", pause=0.2))
+    task = setup.ask("count")
     assert (task.status, (task.result or "").split()) == ("completed", ["one", "two", "three", "four"])
 
 
 @every_agent
-def test_an_agent_may_change_files_in_its_folder_unasked(room: Room):
-    if room.habit.write is None:
-        pytest.skip(f"{room.name} calls no tools")
-    name, arguments = room.habit.write
-    room.model.now(Call(name, arguments(room.folder)), Say("written"))
-    task = room.ask("write a file")
+def test_agent_changes_files_in_its_folder_without_permission_prompts(setup: AgentSetup):
+    if setup.traits.write is None:
+        pytest.skip(f"{setup.name} calls no tools")
+    name, arguments = setup.traits.write
+    setup.model.now(Call(name, arguments(setup.folder)), Say("written"))
+    task = setup.ask("write a file")
     assert (task.status, task.result) == ("completed", "written")
-    assert (room.folder / "a.txt").read_text().strip() == "hello"
-    (room.folder / "a.txt").unlink()
+    assert (setup.folder / "a.txt").read_text().strip() == "hello"
+    (setup.folder / "a.txt").unlink()
 
 
 @every_agent
 @pytest.mark.parametrize("status", CAUSES)
-def test_a_refusal_by_the_provider_is_an_error_with_a_cause(room: Room, status: int):
-    room.model.now(Fail(status))
-    task = room.ask("ping")
+def test_refusal_by_the_provider_is_an_error_with_a_cause(setup: AgentSetup, status: int):
+    setup.model.now(Fail(status))
+    task = setup.ask("ping")
     assert (task.status, task.result) == ("error", None)
     assert task.error_kind in ("exit", "failed")
     assert any(cause in (task.error or "") for cause in CAUSES[status]), task.error
@@ -167,19 +167,19 @@ def test_a_refusal_by_the_provider_is_an_error_with_a_cause(room: Room, status: 
 
 @needs("opencode")
 @pytest.mark.xdist_group("opencode")
-@pytest.mark.parametrize("room", ["opencode"], indirect=True)
-def test_an_agent_that_is_to_come_again_much_later_is_ended_by_the_clock_with_a_cause(room: Room):
-    room.model.now(Fail(429, retry_after=3600))
-    task = room.ask("ping", timeoutMs=60_000)
+@pytest.mark.parametrize("setup", ["opencode"], indirect=True)
+def test_agent_that_waits_for_a_retry_times_out_with_the_cause(setup: AgentSetup):
+    setup.model.now(Fail(429, retry_after=3600))
+    task = setup.ask("ping", timeoutMs=60_000)
     assert (task.status, task.error_kind) == ("error", "timeout")
     assert "rate limit reached" in (task.error or "")
 
 
 @every_agent
-def test_an_agent_that_waits_for_its_model_is_cancelled_without_a_trace(room: Room):
-    room.model.now(Hang())
-    id = room.launch("ping")
-    eventually(lambda: room.model.requests, PATIENCE)
-    room.instance.check("cancel", id)
-    assert room.instance.task(id).status == "cancelled"
-    assert [one for one in processes_of(room.instance.folder) if one.marks.get("BACKBURNER_TASK_ID") == id] == []
+def test_cancel_of_an_agent_that_waits_for_its_model_leaves_no_process(setup: AgentSetup):
+    setup.model.now(Hang())
+    id = setup.launch("ping")
+    eventually(lambda: setup.model.requests, TIMEOUT)
+    setup.instance.check("cancel", id)
+    assert setup.instance.task(id).status == "cancelled"
+    assert [one for one in processes_of(setup.instance.folder) if one.marks.get("BACKBURNER_TASK_ID") == id] == []

@@ -1,4 +1,4 @@
-"""Another client of our tools: the Inspector's command line."""
+"""The command line of the MCP Inspector as a client of the tools."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def instance(home: Path):
 
 
 def inspect(instance: Instance, method: str, *words: str) -> Any:
-    """What the Inspector's command line says that a server of ours answers."""
+    """Return the answer of our server as the Inspector's command line prints it."""
     assert clis.FOLDER is not None, "without it the test is skipped"
-    command = [str(clis.FOLDER / "mcp-inspector"), "--cli", *_unmistakable(instance), "--method", method, *words]
+    command = [str(clis.FOLDER / "mcp-inspector"), "--cli", *_server_command(instance), "--method", method, *words]
     done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def _unmistakable(instance: Instance) -> list[str]:
-    """Our server as one program without options, which the Inspector would take for its own."""
+def _server_command(instance: Instance) -> list[str]:
+    """Write a script that starts our server without options, because the Inspector would take them for its own."""
     script = instance.folder.parent / "server"
     script.write_text(f"#!/bin/sh\nexec {shlex.join(program('--home', str(instance.folder), 'mcp'))}\n")
     script.chmod(0o755)
@@ -46,15 +46,15 @@ def _unmistakable(instance: Instance) -> list[str]:
 
 def use(instance: Instance, name: str, **arguments: Any) -> Any:
     """Call a tool."""
-    said = [
+    words = [
         word
         for key, value in arguments.items()
         for word in ("--tool-arg", f"{key}={value if isinstance(value, str) else json.dumps(value)}")
     ]
-    return inspect(instance, "tools/call", "--tool-name", name, *said)
+    return inspect(instance, "tools/call", "--tool-name", name, *words)
 
 
-def test_the_inspector_can_use_every_tool_and_sees_errors(instance: Instance):
+def test_inspector_can_use_every_tool_and_receives_errors(instance: Instance):
     tools = inspect(instance, "tools/list")["tools"]
     assert sorted(tool["name"] for tool in tools) == ["cancel", "inbox", "launch", "list", "output", "wait"]
     launched = use(instance, "launch", command=["sleep", "600"], parentSessionId="ses-1")

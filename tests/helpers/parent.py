@@ -18,7 +18,7 @@ from tests.helpers.model import Model, Turn
 from tests.helpers.model.turns import Request
 from tests.helpers.processes import kill
 
-KEY = "sk-ant-a-key-that-nobody-looks-at"
+KEY = "sk-ant-a-key-that-is-never-checked"
 #: The answers to the questions of the first start.
 ONBOARDED = {"hasCompletedOnboarding": True, "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
 ALLOWED = {"permissions": {"allow": ["mcp__backburner", "Bash"]}}
@@ -43,11 +43,11 @@ class ClaudeProject:
 
     def __init__(self, folder: Path, model: Model) -> None:
         """Set it up in an empty folder."""
-        self.person, self.project = folder / "person", folder / "project"
+        self.user_home, self.project = folder / "person", folder / "project"
         self.model = model
         self.project.mkdir(parents=True)
-        self.environ = {**os.environ, "PATH": path(), **set_up_claude(self.person, model.url)}
-        os.environ["HOME"] = str(self.person)
+        self.environ = {**os.environ, "PATH": path(), **set_up_claude(self.user_home, model.url)}
+        os.environ["HOME"] = str(self.user_home)
         done = backburner(Path("unused"), "install", "claude", "--yes")
         assert done.returncode == 0, done.stderr
 
