@@ -82,7 +82,7 @@ def _save(home: Home, scratch: Home) -> tuple[dict[str, int], int]:
 def _open_damaged(home: Home) -> DamagedDatabase:
     damaged = DamagedDatabase(home.database)
     if not damaged.flaws():
-        raise MoveNotAllowed(f"{home.database} is sound; there is nothing to salvage.")
+        raise MoveNotAllowed(f"{home.database} is not damaged; there is nothing to salvage.")
     return damaged
 
 

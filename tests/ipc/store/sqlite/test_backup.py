@@ -1,4 +1,4 @@
-"""A backup is whole, a restore repeats no number, and of a damaged database all is saved that can be read."""
+"""Backups are complete, a restore repeats no number, and a salvage keeps all readable rows."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ def page_of(home: Path, table: str) -> int:
 
 
 def overwrite(path: Path, *pages: int) -> None:
-    """Put rubbish in the place of some pages of a database that nobody has open."""
-    rubbish = random.Random(7)
+    """Overwrite pages of a database, which no process has open, with random bytes."""
+    noise = random.Random(7)
     with open(path, "r+b") as file:
         for page in pages:
             file.seek((page - 1) * PAGE)
-            file.write(rubbish.randbytes(PAGE))
+            file.write(noise.randbytes(PAGE))
 
 
 # backup
 
 
-def test_a_backup_is_private_sound_and_one_file(queue_db: QueueDatabase, file: Path):
+def test_backup_is_one_private_undamaged_file(queue_db: QueueDatabase, file: Path):
     queue_db.run()
     size = back_up(queue_db.database, file, replacing=False)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -72,7 +72,7 @@ def test_a_backup_is_private_sound_and_one_file(queue_db: QueueDatabase, file: P
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_backup_replaces_nothing_unasked(queue_db: QueueDatabase, file: Path):
+def test_backup_replaces_a_file_only_with_force(queue_db: QueueDatabase, file: Path):
     file.write_text("mine")
     with pytest.raises(InvalidInput, match="--force"):
         back_up(queue_db.database, file, replacing=False)
@@ -81,25 +81,25 @@ def test_a_backup_replaces_nothing_unasked(queue_db: QueueDatabase, file: Path):
     assert flaws_of(file) == []
 
 
-def test_a_backup_never_replaces_the_database_itself(queue_db: QueueDatabase):
+def test_backup_never_replaces_the_database_itself(queue_db: QueueDatabase):
     with pytest.raises(InvalidInput, match="the database itself"):
         back_up(queue_db.database, queue_db.home.database, replacing=True)
 
 
-def test_a_backup_that_cannot_be_written_says_so_and_leaves_nothing(queue_db: QueueDatabase, tmp_path: Path):
-    with pytest.raises(Permanent, match="nowhere"):
-        back_up(queue_db.database, tmp_path / "nowhere" / "file", replacing=False)
+def test_backup_that_cannot_be_written_is_refused_and_leaves_no_file(queue_db: QueueDatabase, tmp_path: Path):
+    with pytest.raises(Permanent, match="absent"):
+        back_up(queue_db.database, tmp_path / "absent" / "file", replacing=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_backup_is_of_one_moment_while_others_write(queue_db: QueueDatabase, file: Path):
-    """Each task is launched with its successor: a copy that is torn has an odd number."""
-    over = threading.Event()
+def test_backup_is_a_snapshot_while_other_processes_write(queue_db: QueueDatabase, file: Path):
+    """Tasks are launched in pairs, so a copy that is not a snapshot may have an odd number."""
+    stop = threading.Event()
 
     def launch() -> None:
         with QueueDatabase(queue_db.home.folder) as other:
             wanted = [LaunchInput(command=("true",)) for _ in range(2)]
-            while not over.is_set():
+            while not stop.is_set():
                 other.queue.launch_many(wanted)
 
     writer = threading.Thread(target=launch)
@@ -110,22 +110,19 @@ def test_a_backup_is_of_one_moment_while_others_write(queue_db: QueueDatabase, f
             assert flaws_of(file) == []
             assert _count(file) % 2 == 0
     finally:
-        over.set()
+        stop.set()
         writer.join()
 
 
 def _count(file: Path) -> int:
-    wreck = DamagedDatabase(file)
-    try:
-        return len(wreck.rows("tasks"))
-    finally:
-        wreck.close()
+    with closing(DamagedDatabase(file)) as database:
+        return len(database.rows("tasks"))
 
 
 # restore
 
 
-def test_a_restored_home_has_what_it_had_and_nothing_runs(queue_db: QueueDatabase, file: Path, tmp_path: Path):
+def test_restored_home_has_its_tasks_and_running_ones_are_lost(queue_db: QueueDatabase, file: Path, tmp_path: Path):
     ended, waiting, running = (
         queue_db.run(),
         queue_db.launch(parent_session_id="p"),
@@ -141,7 +138,7 @@ def test_a_restored_home_has_what_it_had_and_nothing_runs(queue_db: QueueDatabas
         assert other.groups.all()[0].running == 0
 
 
-def test_a_restore_repeats_no_number_however_often(queue_db: QueueDatabase, file: Path):
+def test_repeated_restores_repeat_no_number(queue_db: QueueDatabase, file: Path):
     id = queue_db.launch()
     queue_db.launch()
     claimed = queue_db.start(id)
@@ -158,7 +155,7 @@ def test_a_restore_repeats_no_number_however_often(queue_db: QueueDatabase, file
         seq, number = queue_db.log.last_seq(), again.claim
 
 
-def test_what_a_restore_tells_of_the_lost_has_a_number_that_was_never_given(queue_db: QueueDatabase, file: Path):
+def test_events_of_lost_tasks_get_new_numbers_in_a_restore(queue_db: QueueDatabase, file: Path):
     running = queue_db.start(queue_db.launch())
     back_up(queue_db.database, file, replacing=False)
     queue_db.settle(running)
@@ -167,14 +164,16 @@ def test_what_a_restore_tells_of_the_lost_has_a_number_that_was_never_given(queu
     assert [line.type for line in queue_db.log.read(None, seq + JUMP, 10)] == ["background_task_completed"]
 
 
-def test_a_restore_clears_away_what_a_killed_one_left(queue_db: QueueDatabase, file: Path):
+def test_restore_deletes_the_folder_of_a_killed_restore(queue_db: QueueDatabase, file: Path):
     back_up(queue_db.database, file, replacing=False)
     (queue_db.home.folder / "scratch-x" / "output").mkdir(parents=True)
     restore(queue_db.home, file, replacing=False)
     assert list(queue_db.home.folder.glob("scratch-*")) == []
 
 
-def test_a_log_that_goes_on_keeps_its_name_and_a_copy_gets_another(queue_db: QueueDatabase, file: Path, tmp_path: Path):
+def test_restore_keeps_the_log_id_of_the_same_home_and_changes_that_of_a_copy(
+    queue_db: QueueDatabase, file: Path, tmp_path: Path
+):
     queue_db.run()
     name = queue_db.log.id()
     back_up(queue_db.database, file, replacing=False)
@@ -185,7 +184,7 @@ def test_a_log_that_goes_on_keeps_its_name_and_a_copy_gets_another(queue_db: Que
         assert other.log.id() != name
 
 
-def test_a_connection_that_was_open_sees_what_was_restored(queue_db: QueueDatabase, file: Path):
+def test_open_connection_reads_restored_tasks(queue_db: QueueDatabase, file: Path):
     before = queue_db.run()
     back_up(queue_db.database, file, replacing=False)
     queue_db.run()
@@ -194,7 +193,7 @@ def test_a_connection_that_was_open_sees_what_was_restored(queue_db: QueueDataba
     queue_db.run()
 
 
-def test_tasks_are_not_replaced_unasked(queue_db: QueueDatabase, file: Path):
+def test_restore_replaces_tasks_only_with_yes(queue_db: QueueDatabase, file: Path):
     id = queue_db.run()
     back_up(queue_db.database, file, replacing=False)
     with pytest.raises(MoveNotAllowed, match="--yes"):
@@ -203,7 +202,9 @@ def test_tasks_are_not_replaced_unasked(queue_db: QueueDatabase, file: Path):
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1000, None])
-def test_what_is_no_backup_is_refused_and_changes_nothing(queue_db: QueueDatabase, file: Path, content: bytes | None):
+def test_restore_of_an_invalid_file_is_refused_and_changes_nothing(
+    queue_db: QueueDatabase, file: Path, content: bytes | None
+):
     id = queue_db.run()
     if content is not None:
         file.write_bytes(content)
@@ -212,14 +213,14 @@ def test_what_is_no_backup_is_refused_and_changes_nothing(queue_db: QueueDatabas
     assert queue_db.get(id).status == "completed"
 
 
-def test_another_programs_database_is_no_backup(queue_db: QueueDatabase, file: Path):
+def test_restore_refuses_the_database_of_another_program(queue_db: QueueDatabase, file: Path):
     with closing(sqlite3.connect(file)) as other:
         other.execute("CREATE TABLE settings (name TEXT, value TEXT)")
     with pytest.raises(InvalidInput, match="no event log"):
         restore(queue_db.home, file, replacing=True)
 
 
-def test_nothing_is_restored_under_a_task_that_runs(queue_db: QueueDatabase, file: Path):
+def test_restore_is_refused_while_a_task_runs(queue_db: QueueDatabase, file: Path):
     back_up(queue_db.database, file, replacing=False)
     queue_db.start(queue_db.launch())
     with pytest.raises(MoveNotAllowed, match="1 tasks run"):
@@ -237,7 +238,7 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize("role", ["supervisor", "flusher", "forkserver"])
-def test_neither_restore_nor_salvage_works_under_a_living_role(queue_db: QueueDatabase, file: Path, role: str):
+def test_restore_and_salvage_are_refused_while_a_role_runs(queue_db: QueueDatabase, file: Path, role: str):
     back_up(queue_db.database, file, replacing=False)
     command = [sys.executable, "-c", HOLD, str(queue_db.home.lock(role))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
@@ -255,7 +256,7 @@ def test_neither_restore_nor_salvage_works_under_a_living_role(queue_db: QueueDa
 
 @pytest.fixture
 def full(home: Path) -> Home:
-    """A closed home of many pages."""
+    """Create a home whose database has many pages, and close it."""
     with QueueDatabase(home) as queue_db:
         for _ in range(300):
             queue_db.run(parent_session_id="p", description="x" * 300)
@@ -265,7 +266,7 @@ def full(home: Path) -> Home:
     return Home(home)
 
 
-def test_damage_is_recognised_and_the_file_left_alone(full: Home):
+def test_damaged_database_is_refused_and_not_changed(full: Home):
     overwrite(full.database, 1)
     before = full.database.read_bytes()
     with pytest.raises(Damaged, match=rf"{full.database} is damaged .*backburner salvage"):
@@ -273,7 +274,7 @@ def test_damage_is_recognised_and_the_file_left_alone(full: Home):
     assert full.database.read_bytes() == before
 
 
-def test_an_emptied_file_beside_its_log_is_no_new_database(home: Path):
+def test_empty_database_with_a_log_is_refused_as_damaged(home: Path):
     with QueueDatabase(home) as queue_db:
         queue_db.run()
         log = Path(f"{queue_db.home.database}-wal").read_bytes()
@@ -284,25 +285,25 @@ def test_an_emptied_file_beside_its_log_is_no_new_database(home: Path):
     assert (home / "backburner.db-wal").read_bytes() == log
 
 
-def test_a_sound_database_is_not_salvaged(full: Home):
-    with pytest.raises(MoveNotAllowed, match="sound"):
+def test_undamaged_database_is_not_salvaged(full: Home):
+    with pytest.raises(MoveNotAllowed, match="not damaged"):
         salvage(full)
 
 
-def test_nearly_all_is_saved_of_a_database_with_a_bad_page(full: Home):
+def test_salvage_keeps_nearly_all_rows_of_a_database_with_a_damaged_page(full: Home):
     pages = full.database.stat().st_size // PAGE
     overwrite(full.database, pages // 2)
-    saved = salvage(full)
-    assert saved.tasks + saved.events > 700
-    assert saved.aside.exists()
+    salvaged = salvage(full)
+    assert salvaged.tasks + salvaged.events > 700
+    assert salvaged.aside.exists()
     assert flaws_of(full.database) == []
 
 
-def test_salvage_keeps_a_database_whose_header_is_lost(full: Home):
+def test_salvage_sets_a_database_without_a_header_aside(full: Home):
     overwrite(full.database, 1)
     before = full.database.read_bytes()
-    saved = salvage(full)
-    assert (saved.tasks, saved.unreadable, saved.aside.read_bytes()) == (0, True, before)
+    salvaged = salvage(full)
+    assert (salvaged.tasks, salvaged.unreadable, salvaged.aside.read_bytes()) == (0, True, before)
 
 
 def test_salvage_counts_held_tasks_as_lost(home: Path):
@@ -317,12 +318,12 @@ def test_salvage_counts_held_tasks_as_lost(home: Path):
         assert [queue_db.get(id).error_kind for id in ids] == ["lost", "lost", "lost", None]
 
 
-#: Of a task whose row was not copied from the log into the database yet.
+#: The ID of a task whose row is only in the write-ahead log.
 ID = "bg-00000000-0000-4000-8000-000000000001"
 
 
-def damaged_beside_its_log(home: Home) -> tuple[bytes, bytes]:
-    """A home whose processes died before the log was copied; both files."""
+def damage_with_log(home: Home) -> tuple[bytes, bytes]:
+    """Damage the database of a home, with a log that was not checkpointed; return the contents of both files."""
     path = Path(f"{home.database}-wal")
     with QueueDatabase(home.folder) as queue_db:
         queue_db.launch(id=ID, description="only in the log")
@@ -333,8 +334,8 @@ def damaged_beside_its_log(home: Home) -> tuple[bytes, bytes]:
     return home.database.read_bytes(), log
 
 
-def salvage_and_die(home: Home, watch: Path, where: str) -> int:
-    """`salvage` by a process that kills itself there; its exit code."""
+def kill_salvage(home: Home, watch: Path, where: str) -> int:
+    """Run `salvage` in a process that kills itself at a failpoint; return its exit code."""
     watch.mkdir()
     (watch / "order").write_text(json.dumps({"token": "t", "kill": f"command {where}", "nth": 1}))
     command = [sys.executable, "-m", "backburner", "--home", str(home.folder), "salvage"]
@@ -351,9 +352,9 @@ def salvage_and_die(home: Home, watch: Path, where: str) -> int:
         "backup.rename@salvage after",
     ],
 )
-def test_a_salvage_that_is_killed_loses_nothing_and_can_be_repeated(full: Home, tmp_path: Path, where: str):
-    damaged, log = damaged_beside_its_log(full)
-    assert salvage_and_die(full, tmp_path / "watch", where) == -signal.SIGKILL
+def test_killed_salvage_loses_nothing_and_can_be_repeated(full: Home, tmp_path: Path, where: str):
+    damaged, log = damage_with_log(full)
+    assert kill_salvage(full, tmp_path / "watch", where) == -signal.SIGKILL
     assert damaged in [path.read_bytes() for path in full.folder.glob("*.db")]
     assert log in [path.read_bytes() for path in full.folder.glob("*.db-wal")]
     if full.database.read_bytes() == damaged:
@@ -362,7 +363,7 @@ def test_a_salvage_that_is_killed_loses_nothing_and_can_be_repeated(full: Home, 
         assert queue_db.queue.get(ID).description == "only in the log"
 
 
-def test_a_salvaged_home_works_and_repeats_no_number(full: Home):
+def test_salvaged_home_works_and_repeats_no_number(full: Home):
     with QueueDatabase(full.folder) as queue_db:
         last = queue_db.log.last_seq()
     overwrite(full.database, page_of(full.folder, "outbox"))
@@ -375,14 +376,14 @@ def test_a_salvaged_home_works_and_repeats_no_number(full: Home):
 
 def test_salvage_replaces_a_file_that_is_no_database(home: Path):
     Home(home).prepare()
-    (home / "backburner.db").write_bytes(b"rubbish" * 4000)
-    saved = salvage(Home(home))
-    assert (saved.tasks, saved.aside.read_bytes()[:7]) == (0, b"rubbish")
+    (home / "backburner.db").write_bytes(b"garbage" * 4000)
+    salvaged = salvage(Home(home))
+    assert (salvaged.tasks, salvaged.aside.read_bytes()[:7]) == (0, b"garbage")
     with QueueDatabase(home) as queue_db:
         queue_db.run()
 
 
-def test_a_damaged_database_that_somebody_has_open_is_left_alone(full: Home):
+def test_salvage_is_refused_while_a_process_has_the_database_open(full: Home):
     with open(full.database, "rb") as file:
         child = subprocess.Popen(["sleep", "60"], stdin=file)
     overwrite(full.database, 1)
@@ -394,27 +395,27 @@ def test_a_damaged_database_that_somebody_has_open_is_left_alone(full: Home):
         child.wait()
 
 
-# looking
+# inspection
 
 
-def looks(folder: Path) -> set[tuple[str, int, int, int]]:
+def file_stats(folder: Path) -> set[tuple[str, int, int, int]]:
     found = [(path.name, path.stat()) for path in folder.rglob("*")]
     return {(name, stat.st_ino, stat.st_size, stat.st_mtime_ns) for name, stat in found}
 
 
-def test_looking_writes_nothing(full: Home):
-    before = looks(full.folder)
+def test_inspection_writes_nothing(full: Home):
+    before = file_stats(full.folder)
     database = Inspection(full)
     assert database.flaws() == []
     assert database.events.last_seq() > 0
     database.close()
-    assert looks(full.folder) == before
+    assert file_stats(full.folder) == before
 
 
-# a home that was made anew
+# a recreated home
 
 
-def test_a_connection_follows_a_home_that_was_made_anew(home: Path):
+def test_connection_opens_the_database_of_a_recreated_home(home: Path):
     with QueueDatabase(home) as old:
         old.run()
         shutil.rmtree(home)

@@ -39,8 +39,8 @@ STATEMENTS = sorted(
     path for path in (IPC / "store" / "sqlite" / "sql").glob("*.sql") if not path.stem.startswith("schema_")
 )
 
-#: What never grows with the number of tasks or events, and is in every transaction or every turn of somebody's loop.
-HOT = """
+#: Statements of every transaction or every turn of a loop. Their cost does not grow with the number of tasks or events.
+FREQUENT = """
     has_finished_dependency has_running_task has_unbatched_end has_unsettled_task cancel_pending count_ready
     count_ready_up_to count_unfinished end_held end_pending find_ids get_first_event_after
     delete_finished_dependencies find_free_slot get_assigned get_digest get_output get_task return_held_task
@@ -53,8 +53,8 @@ HOT = """
     take_unbatched get_truncation unpark_worker find_slot_deadlock write_verdict
 """.split()
 
-#: A walk over a whole table or index that stops early, or that goes over live rows alone, by its partial index.
-SHORT_WALK = re.compile(
+#: A scan of a table or an index that stops early, or that reads a partial index of unfinished rows.
+SHORT_SCAN = re.compile(
     r"SCAN \w+( USING (COVERING )?INDEX "
     r"(tasks_(ready|unready|held|running|due|unfinished|failed)|dependencies_finished))?"
 )
@@ -68,12 +68,12 @@ def opened(home: Path) -> Iterator[SqliteStore]:
 
 @pytest.fixture
 def raw(opened: SqliteStore, home: Path) -> Iterator[sqlite3.Connection]:
-    """A look into the file past all of our code."""
+    """Open a second connection to the file, which none of the code under test uses."""
     with closing(sqlite3.connect(home / "backburner.db", isolation_level=None)) as connection:
         yield connection
 
 
-#: Tasks of a home of schema 4: one that a batch reports, one that ended since, and a pending one.
+#: Tasks of a home of schema 4: one that a batch reports, one that ended later, and a pending one.
 SCHEMA_4_TASKS = (
     """INSERT INTO tasks (number, id, parent, agent, key, grp, ready, queued_at, retries, max_attempts)
     SELECT value, 'bg-' || value, 'ses-1', 'command', 'k', 'k', 1, :at, 0, 1 FROM json_each('[1, 2, 3]')""",
@@ -86,7 +86,7 @@ SCHEMA_4_TASKS = (
 
 
 def home_of_schema_4(home: Home) -> None:
-    """Create the database of a home as an earlier version left it 40 days ago."""
+    """Create the database of a home that an earlier release used 40 days ago."""
     at = clock.now() - 40 * DAY
     body = {"taskIds": ["bg-1"], "source": "x", "tasks": [{"id": "bg-1", "completedAt": clock.iso(at)}], "count": 1}
     values = {"at": at, "body": json.dumps(body)}
@@ -99,12 +99,12 @@ def home_of_schema_4(home: Home) -> None:
 
 
 def plan(raw: sqlite3.Connection, text: str) -> list[str]:
-    """Return the steps by which SQLite would carry a statement out."""
+    """Return the steps by which SQLite would execute a statement."""
     values = dict.fromkeys(re.findall(r":(\w+)", text))
     return [row[3] for row in raw.execute(f"EXPLAIN QUERY PLAN {text}", values)]
 
 
-def test_the_moves_of_the_schema_are_the_moves_of_the_code(raw):
+def test_moves_of_the_schema_are_those_of_the_code(raw):
     assert {(TaskStatus(was), TaskStatus(becomes)) for was, becomes in raw.execute("SELECT * FROM moves")} == MOVES
 
 
@@ -114,23 +114,23 @@ def test_every_statement_fits_the_schema(raw, path):
     plan(raw, f"{text} DEFAULT VALUES" if text.endswith(" ") else text)
 
 
-@pytest.mark.parametrize("name", HOT)
-def test_a_hot_statement_walks_over_no_history(raw, name):
+@pytest.mark.parametrize("name", FREQUENT)
+def test_frequent_statement_scans_no_history(raw, name):
     text = statement(name)
     steps = [step for step in plan(raw, text) if step.startswith("SCAN")]
     assert [step for step in steps if not _is_short(step, text)] == []
 
 
 def _is_short(step: str, text: str) -> bool:
-    """Partial indexes hold live rows only; a walk along a key with LIMIT, min or max stops at its first rows."""
+    """Return True for a scan of a partial index of unfinished rows, or one that stops at its first rows."""
     if re.fullmatch(r"SCAN (\w+ )?(CONSTANT ROW|json_each.*)|SCAN \(.*\)", step):
         return True
     if "tasks_" in step or "dependencies_finished" in step:
-        return bool(SHORT_WALK.fullmatch(step))
+        return bool(SHORT_SCAN.fullmatch(step))
     return bool(re.search(r"LIMIT|max\(|min\(|EXISTS", text)) or "counters" in step or "sqlite_sequence" in step
 
 
-def test_a_home_opened_by_eight_processes_at_once_is_made_once(home):
+def test_eight_processes_that_open_a_new_home_create_one_database(home):
     code = (
         "import sys; from pathlib import Path\n"
         "from backburner.ipc.store.sqlite.store import SqliteStore\n"
@@ -142,16 +142,16 @@ def test_a_home_opened_by_eight_processes_at_once_is_made_once(home):
     command = [sys.executable, "-c", code, str(home)]
     environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}
     pipe = subprocess.PIPE
-    racers = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) for _ in range(8)]
-    for racer in racers:
-        racer.stdin.write(b"\n")
-        racer.stdin.flush()
-    said = [racer.communicate(timeout=50) for racer in racers]
-    assert [error for _, error in said if error] == []
-    assert len({out for out, _ in said}) == 1
+    processes = [subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) for _ in range(8)]
+    for process in processes:
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    outputs = [process.communicate(timeout=50) for process in processes]
+    assert [error for _, error in outputs if error] == []
+    assert len({out for out, _ in outputs}) == 1
 
 
-def test_the_files_are_their_owners_alone(opened, home):
+def test_database_files_are_private(opened, home):
     with opened.write():
         pass
     modes = {path.name: path.stat().st_mode & 0o777 for path in home.iterdir() if path.name.startswith("backburner.db")}
@@ -159,7 +159,7 @@ def test_the_files_are_their_owners_alone(opened, home):
     assert home.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_migrated_home_reports_and_prunes_old_and_new_ends(home):
+def test_migrated_home_reports_and_prunes_old_and_new_ends(home):
     home_of_schema_4(Home(home).prepare())
     with QueueDatabase(home) as queue_db:
         assert queue_db.log.form_batch("ses-1", 5) == 1
@@ -172,13 +172,13 @@ def test_a_migrated_home_reports_and_prunes_old_and_new_ends(home):
         assert [task.id for task in maintenance.tasks()] == ["bg-2", "bg-3"]
 
 
-def test_a_newer_schema_is_refused(opened, raw, home):
+def test_newer_schema_is_refused(opened, raw, home):
     raw.execute(f"PRAGMA user_version = {SCHEMA + 1}")
     with pytest.raises(NewerSchema, match="upgrade"):
         SqliteStore(Home(home))
 
 
-def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home):
+def test_file_that_is_no_database_is_refused_and_not_changed(home):
     Home(home).prepare()
     (home / "backburner.db").write_bytes(b"not a database, but somebody's notes" * 100)
     with pytest.raises(Permanent, match=str(home)):
@@ -186,7 +186,7 @@ def test_a_file_that_is_no_database_is_refused_and_left_as_it_is(home):
     assert (home / "backburner.db").read_bytes().startswith(b"not a database")
 
 
-def test_an_exception_undoes_the_whole_transaction(opened):
+def test_exception_rolls_the_transaction_back(opened):
     with pytest.raises(ZeroDivisionError), opened.write() as transaction:
         transaction.run("set_setting", {"name": "x", "value": "1"})
         raise ZeroDivisionError
@@ -216,7 +216,7 @@ with SqliteStore(Home(Path(sys.argv[1]))).write() as transaction:
 
 @pytest.fixture
 def holder(opened: SqliteStore, home: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Another process in the middle of a writing transaction."""
+    """Start another process, which holds a write transaction open."""
     command = [sys.executable, "-c", HOLDER, str(home)]
     environment = {**os.environ, "PYTHONPATH": str(IMPORT_ROOT)}
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as process:
@@ -225,7 +225,7 @@ def holder(opened: SqliteStore, home: Path) -> Iterator[subprocess.Popen[bytes]]
         process.kill()
 
 
-def test_the_gate_lets_one_writer_in_and_names_it(opened, holder, home):
+def test_waiting_writer_is_refused_with_the_process_id_of_the_holder(opened, holder, home):
     gate = WriteGate.of(Home(home).lock("gate"))
     gate.timeout = 0.1
     with pytest.raises(GateBusy, match=str(holder.pid)), opened.write():
@@ -250,7 +250,7 @@ def _write_setting(database: SqliteStore) -> None:
         transaction.run("set_setting", {"name": "x", "value": "thread"})
 
 
-def test_write_inside_a_database_that_was_replaced_goes_to_the_new_one(opened, home):
+def test_write_after_a_replacement_goes_to_the_new_database(opened, home):
     with opened.write() as transaction:
         transaction.run("set_setting", {"name": "x", "value": "old"})
     shutil.rmtree(home)
@@ -258,18 +258,18 @@ def test_write_inside_a_database_that_was_replaced_goes_to_the_new_one(opened, h
         assert transaction.setting("x") is None
 
 
-def test_readers_do_not_wait_at_the_gate(opened, holder):
+def test_readers_do_not_wait_for_the_gate(opened, holder):
     with opened.read() as transaction:
         assert transaction.setting("x") is None
 
 
-def test_a_writer_that_is_killed_opens_the_gate_and_leaves_nothing(opened, holder):
+def test_killed_writer_releases_the_gate_and_leaves_nothing(opened, holder):
     holder.kill()
     with opened.write() as transaction:
         assert transaction.setting("x") is None
 
 
-def test_a_gate_that_was_deleted_with_its_home_is_found_anew(opened, home):
+def test_deleted_gate_is_recreated(opened, home):
     with opened.write():
         pass
     Home(home).lock("gate").unlink()
@@ -278,7 +278,7 @@ def test_a_gate_that_was_deleted_with_its_home_is_found_anew(opened, home):
     assert Home(home).lock("gate").exists()
 
 
-def test_another_process_sees_that_something_changed(opened, home):
+def test_commit_of_another_process_is_detected(opened, home):
     with closing(SqliteStore(Home(home))) as other:
         before = other.changed()
         assert other.changed() == before
@@ -287,7 +287,7 @@ def test_another_process_sees_that_something_changed(opened, home):
         assert other.changed() != before
 
 
-def test_a_new_boot_moves_the_numbers_ahead_once(home, monkeypatch):
+def test_new_boot_skips_numbers_once(home, monkeypatch):
     with QueueDatabase(home) as queue_db:
         queue_db.run(parent_session_id="ses-1")
         seq, claim = queue_db.log.last_seq(), queue_db.start(queue_db.launch()).claim
@@ -303,7 +303,7 @@ def test_a_new_boot_moves_the_numbers_ahead_once(home, monkeypatch):
         assert queue_db.log.read(None, last, 9)[0].seq == last + 1
 
 
-def test_the_log_is_copied_into_the_file_and_made_short(opened):
+def test_checkpoint_copies_the_log_and_truncates_it(opened):
     for number in range(50):
         with opened.write() as transaction:
             transaction.run("set_setting", {"name": f"x{number}", "value": "v" * 1000})
@@ -312,7 +312,7 @@ def test_the_log_is_copied_into_the_file_and_made_short(opened):
     assert opened.wal_bytes() == 0
 
 
-def test_nobody_shortens_the_log_outside_the_gate(opened):
+def test_checkpoint_and_close_wait_for_the_gate(opened):
     assert opened._connection.execute("PRAGMA wal_autocheckpoint").fetchone()[0] == 0
     with opened.write() as transaction:
         transaction.run("set_setting", {"name": "x", "value": "v" * 100_000})
@@ -321,9 +321,9 @@ def test_nobody_shortens_the_log_outside_the_gate(opened):
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout.readline() == b"in\n"
         opened._gate.timeout = 0.1
-        for letting_go in (opened.checkpoint, opened.close):
+        for call in (opened.checkpoint, opened.close):
             with pytest.raises(GateBusy, match=str(other.pid)):
-                letting_go()
+                call()
         assert opened.wal_bytes() == size > 0
         other.communicate(b"")
 
@@ -338,12 +338,14 @@ with WriteGate.of(Path(sys.argv[1])):
 """
 
 
-def test_a_log_that_was_begun_anew_is_long_when_it_has_grown_again_not_when_its_file_is(opened):
+def test_wal_length_counts_frames_since_restart_not_file_size(opened):
     def write(times: int, size: int) -> bytes:
         for _ in range(times):
             with opened.write() as transaction:
                 transaction.run("set_setting", {"name": "x", "value": os.urandom(size).hex()})
-        return Path(f"{opened.home.database}-wal").read_bytes()[16:24]  # its salts differ when it is begun anew
+        return Path(f"{opened.home.database}-wal").read_bytes()[
+            16:24
+        ]  # the salts of its header, which a restart changes
 
     opened.durability = "normal"
     first = write(CHECKPOINT_LOOK * 2 - opened._written % CHECKPOINT_LOOK, 50_000)
@@ -354,7 +356,7 @@ def test_a_log_that_was_begun_anew_is_long_when_it_has_grown_again_not_when_its_
 
 
 @pytest.mark.parametrize("gone", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("away"))])
-def test_a_database_whose_home_is_gone_is_closed_without_a_word(opened, gone):
+def test_close_succeeds_after_the_home_was_deleted(opened, gone):
     with opened.write() as transaction:
         transaction.run("set_setting", {"name": "x", "value": "v"})
     gone(opened.home.folder)
@@ -365,7 +367,7 @@ def test_a_database_whose_home_is_gone_is_closed_without_a_word(opened, gone):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="open files are read from /proc")
-def test_released_database_has_no_file_open_and_goes_on_with_the_next_transaction(opened):
+def test_released_database_has_no_open_file_and_reopens_for_a_transaction(opened):
     with opened.write() as transaction:
         transaction.run("set_setting", {"name": "kept", "value": "1"})
     assert str(opened.home.database) in open_files(os.getpid()).values()
@@ -375,7 +377,7 @@ def test_released_database_has_no_file_open_and_goes_on_with_the_next_transactio
         assert transaction.setting("kept") == "1"
 
 
-def test_database_that_could_not_be_opened_again_is_opened_by_the_next_transaction(opened):
+def test_failed_reopening_is_repeated_by_the_next_transaction(opened):
     opened.release()
     with closing(sqlite3.connect(opened.home.database)) as other:
         other.execute(f"PRAGMA user_version = {SCHEMA + 1}")
@@ -386,7 +388,7 @@ def test_database_that_could_not_be_opened_again_is_opened_by_the_next_transacti
         assert transaction.fetch_value("get_last_seq") == 0
 
 
-def test_a_closed_database_says_so(opened):
+def test_closed_database_is_refused(opened):
     other = SqliteStore(opened.home)
     other.close()
     with pytest.raises(Temporary, match="closed"), other.read():
@@ -397,7 +399,7 @@ ILLEGAL = sorted({(was, becomes) for was in TaskStatus for becomes in TaskStatus
 
 
 @pytest.mark.parametrize(("was", "becomes"), ILLEGAL)
-def test_the_schema_refuses_every_move_that_is_not_in_the_table(home, was, becomes):
+def test_schema_refuses_moves_that_are_not_in_the_table(home, was, becomes):
     with QueueDatabase(home) as queue_db:
         id = _task_in(queue_db, was)
         with closing(sqlite3.connect(home / "backburner.db")) as raw, pytest.raises(sqlite3.IntegrityError):
@@ -415,7 +417,7 @@ def _task_in(queue_db: QueueDatabase, status: TaskStatus) -> str:
 
 
 def _force(raw: sqlite3.Connection, id: str, status: TaskStatus) -> None:
-    """Set a status with all that the CHECKs want, so that only the moves can object."""
+    """Set a status and all columns that the CHECKs require, so that only the moves can refuse it."""
     slot = 5 if status is TaskStatus.RUNNING else None
     kind = "failed" if status is TaskStatus.ERROR else None
     raw.execute(
@@ -425,7 +427,7 @@ def _force(raw: sqlite3.Connection, id: str, status: TaskStatus) -> None:
     )
 
 
-def test_an_illegal_move_is_told_as_such(home):
+def test_illegal_move_raises_move_not_allowed(home):
     with QueueDatabase(home) as queue_db:
         id = queue_db.run()
         number = queue_db.queue._state(id).number
@@ -434,7 +436,7 @@ def test_an_illegal_move_is_told_as_such(home):
             queue_db.database._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
 
 
-def test_no_two_running_tasks_have_one_slot(home):
+def test_schema_refuses_two_running_tasks_in_one_slot(home):
     with QueueDatabase(home) as queue_db:
         queue_db.launch()
         queue_db.start(queue_db.get(queue_db.queue.unfinished()[0]).id)
@@ -446,7 +448,7 @@ def test_no_two_running_tasks_have_one_slot(home):
             )
 
 
-def test_a_change_of_state_and_its_event_are_one(home):
+def test_status_and_its_event_are_one_transaction(home):
     with QueueDatabase(home) as queue_db:
         id = queue_db.launch(parent_session_id="ses-1")
         with pytest.raises(ZeroDivisionError), queue_db.database.write() as transaction:
@@ -459,7 +461,7 @@ def test_a_change_of_state_and_its_event_are_one(home):
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_gates_of_forked_children_are_their_own(opened):
+def test_forked_child_waits_for_the_gate_of_its_parent(opened):
     with opened.write():
         pid = os.fork()
         if pid == 0:
@@ -473,7 +475,7 @@ def test_gates_of_forked_children_are_their_own(opened):
         assert eventually(lambda: os.waitpid(pid, os.WNOHANG)[0] == pid)
 
 
-def test_what_is_written_is_json_and_never_a_pickle(home):
+def test_structured_values_are_stored_as_json(home):
     with QueueDatabase(home) as queue_db:
         queue_db.launch(call="m:f", args=(1, "a"), kwargs={"b": None}, metadata={"c": [1]})
         with closing(sqlite3.connect(home / "backburner.db")) as raw:

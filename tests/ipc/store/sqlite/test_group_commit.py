@@ -1,4 +1,4 @@
-"""GroupCommit under `full`: synced before they are told, and once for many."""
+"""With the durability `full`, commits are synced before they are reported, many by one sync."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def opened(home: Path):
 
 @pytest.fixture
 def syncs(monkeypatch) -> list[int]:
-    """The sizes of the files that were synced since."""
+    """Return a list of the sizes of the synced files."""
     found: list[int] = []
     sync = module.sync_data
 
@@ -47,25 +47,25 @@ def write(database: SqliteStore, durable: bool = False) -> None:
         transaction.run("set_setting", {"name": "x", "value": os.urandom(8).hex()})
 
 
-def tell(database: SqliteStore) -> None:
+def read(database: SqliteStore) -> None:
     with database.read() as transaction:
         transaction.setting("x")
 
 
-def test_who_tells_syncs_once_for_all_that_was_committed_before(opened, syncs):
+def test_one_reader_syncs_for_all_earlier_commits(opened, syncs):
     other = SqliteStore(opened.home, "full")
     for database in (opened, other, opened):
         write(database)
     assert syncs == []
-    tell(other)
+    read(other)
     assert syncs == [opened.wal_bytes()]
-    tell(opened)
-    tell(other)
+    read(opened)
+    read(other)
     assert len(syncs) == 1
     other.close()
 
 
-def test_what_is_answered_is_synced_first(opened, syncs):
+def test_durable_write_is_synced(opened, syncs):
     write(opened, durable=True)
     assert len(syncs) == 1
 
@@ -73,11 +73,11 @@ def test_what_is_answered_is_synced_first(opened, syncs):
 def test_normal_durability_never_syncs(opened, syncs):
     opened.durability = "normal"
     write(opened, durable=True)
-    tell(opened)
+    read(opened)
     assert syncs == []
 
 
-def test_a_sync_does_not_vouch_for_what_was_committed_while_it_ran(opened, syncs, monkeypatch):
+def test_commit_during_a_sync_needs_another_sync(opened, syncs, monkeypatch):
     meanwhile: list[Callable[[], None]] = [lambda: write(opened)]
     sync = module.sync_data
 
@@ -88,32 +88,32 @@ def test_a_sync_does_not_vouch_for_what_was_committed_while_it_ran(opened, syncs
 
     monkeypatch.setattr(module, "sync_data", slow)
     write(opened)
-    tell(opened)
+    read(opened)
     assert len(syncs) == 1
-    tell(opened)
+    read(opened)
     assert len(syncs) == 2
 
 
-def test_a_commit_that_is_seen_before_it_is_counted_is_synced_all_the_same(opened, syncs):
-    """Its writer was killed between the commit and the count."""
+def test_transaction_without_a_recorded_end_is_synced(opened, syncs):
+    """The writer was killed between the commit and the record of its end."""
     opened._commits.start()
-    tell(opened)
+    read(opened)
     assert len(syncs) == 1
     write(opened)
-    tell(opened)
-    tell(opened)
+    read(opened)
+    read(opened)
     assert len(syncs) == 2
 
 
-def test_what_was_rolled_back_is_synced_once_and_no_more(opened, syncs):
+def test_rolled_back_transaction_is_synced_at_most_once(opened, syncs):
     with pytest.raises(ZeroDivisionError), opened.write():
         _ = 1 / 0
-    tell(opened)
-    tell(opened)
+    read(opened)
+    read(opened)
     assert len(syncs) == 1
 
 
-def test_transaction_that_cannot_begin_is_counted_as_over(opened, syncs):
+def test_transaction_that_cannot_begin_is_counted_as_finished(opened, syncs):
     opened._connection.execute("PRAGMA busy_timeout = 0")
     with closing(sqlite3.connect(opened.home.database, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
@@ -121,12 +121,12 @@ def test_transaction_that_cannot_begin_is_counted_as_over(opened, syncs):
             write(opened)
         stranger.execute("ROLLBACK")
     for _ in range(3):
-        tell(opened)
+        read(opened)
     assert len(syncs) == 1
     write(opened)
 
 
-def test_a_failed_sync_is_said_to_leave_the_state_unknown_and_is_tried_again(opened, monkeypatch):
+def test_failed_sync_raises_unsynced_and_is_repeated(opened, monkeypatch):
     def fail(_descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
@@ -135,36 +135,36 @@ def test_a_failed_sync_is_said_to_leave_the_state_unknown_and_is_tried_again(ope
         with pytest.raises(Unsynced, match="may not outlive a power loss"):
             write(opened, durable=True)
         with pytest.raises(Unsynced):
-            tell(opened)
-    tell(opened)
+            read(opened)
+    read(opened)
 
 
-def test_numbers_that_are_lost_cost_a_sync_and_nothing_else(tmp_path, syncs):
+def test_lost_counters_cost_one_sync(tmp_path, syncs):
     log = tmp_path / "log"
     log.write_bytes(b"x" * 5)
     counted = GroupCommit(tmp_path / "commits", str(log), WriteGate.of(tmp_path / "sync.lock"))
-    counted.end(counted.begin())
+    counted.finish(counted.start())
     os.truncate(tmp_path / "commits", 0)
     counted.sync()
     assert syncs == [5]
     for _ in range(3):
         counted.sync()
     assert syncs == [5]
-    counted.end(counted.begin())
+    counted.finish(counted.start())
     counted.sync()
     counted.sync()
     assert syncs == [5, 5]
     counted.close()
 
 
-def test_the_numbers_are_for_their_owner_alone(opened):
+def test_counters_file_is_private(opened):
     assert stat.S_IMODE((opened.home.folder / "commits").stat().st_mode) == 0o600
 
 
-def test_where_nothing_can_be_counted_nothing_is_promised(home):
+def test_transaction_is_refused_if_it_cannot_be_counted(home):
     prepared = Home(home).prepare()
     (home / "commits").mkdir()
     with closing(SqliteStore(prepared, "full")) as database:
-        for promise in (write, tell):
+        for call in (write, read):
             with pytest.raises(Temporary, match=str(home)):
-                promise(database)
+                call(database)

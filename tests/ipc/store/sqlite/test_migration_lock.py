@@ -1,4 +1,4 @@
-"""A home of an older release is migrated whole, and never under its processes."""
+"""A home of an older release is migrated completely, and only once its processes have ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.helpers.older import OLD_SCHEMA, contents, create_older_home, process
 
 @pytest.fixture
 def older(home: Path) -> Home:
-    """A home of release 0.1 in which nothing runs."""
+    """Create a home of release 0.1 in which no process runs."""
     found = Home(home)
     create_older_home(found)
     return found
@@ -66,7 +66,7 @@ def kept(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> Counter[st
     return Counter(repr({name: value for name, value in row.items() if name in names}) for row in rows)
 
 
-LIVING: dict[str, tuple[tuple[str, ...], str | None]] = {
+RUNNING: dict[str, tuple[tuple[str, ...], str | None]] = {
     "supervisor": (("supervisor",), "supervisor"),
     "flusher": (("flusher",), None),
     "fork server": (("nursery",), None),
@@ -76,9 +76,9 @@ LIVING: dict[str, tuple[tuple[str, ...], str | None]] = {
 }
 
 
-@pytest.mark.parametrize("name", LIVING)
-def test_nothing_is_migrated_while_an_older_process_lives(older: Home, name: str):
-    locks, role = LIVING[name]
+@pytest.mark.parametrize("name", RUNNING)
+def test_migration_is_refused_while_an_older_process_runs(older: Home, name: str):
+    locks, role = RUNNING[name]
     before = contents(older)
     with process(older, *locks) as pid:
         if role is not None:
@@ -99,27 +99,27 @@ def test_refusal_says_how_to_stop_a_supervisor(older: Home):
         migrate(older)
 
 
-def test_refusal_says_how_to_stop_what_a_supervisor_left(older: Home):
+def test_refusal_names_the_processes_that_a_supervisor_left(older: Home):
     with process(older, "nursery") as fork_server, process(older) as worker:
         register(older, "worker", worker)
         with pytest.raises(OlderProcesses, match=rf"First: kill {fork_server} {worker} "):
             migrate(older)
 
 
-def test_supervisor_that_is_starting_is_no_older_process(older: Home):
+def test_starting_supervisor_delays_the_migration(older: Home):
     with process(older, "supervisor"), pytest.raises(Temporary, match="starting"):
         migrate(older)
     assert schema_of(older) == OLD_SCHEMA
 
 
 @pytest.mark.parametrize("changes", [{"boot": "another"}, {"ticks": 1}, {"pidns": "another"}])
-def test_registered_process_that_cannot_live_is_ignored(older: Home, changes: dict[str, object]):
+def test_registered_process_that_is_dead_is_ignored(older: Home, changes: dict[str, object]):
     register(older, "worker", os.getppid(), **changes)
     migrate(older)
     assert schema_of(older) == SCHEMA
 
 
-def test_no_supervisor_starts_during_a_migration(older: Home):
+def test_supervisor_cannot_start_during_a_migration(older: Home):
     with migration_lock(older, OLD_SCHEMA, list), pytest.raises(AssertionError), process(older, "supervisor"):
         pass
     with process(older, "supervisor"):
@@ -128,19 +128,19 @@ def test_no_supervisor_starts_during_a_migration(older: Home):
 
 @pytest.fixture
 def supervising(older: Home) -> Iterator[Home]:
-    """An old home whose supervisor lock this process holds."""
+    """Hold the supervisor lock of an old home in this process."""
     lock = Lock(older.lock("supervisor"))
     assert lock.acquire()
     yield older
     lock.release()
 
 
-def test_supervisor_migrates_beside_processes_of_schema_five(supervising: Home):
+def test_supervisor_migrates_beside_processes_of_schema_six(supervising: Home):
     with process(supervising, "forkserver"), migration_lock(supervising, FIRST_LIVE, list):
         pass
 
 
-def test_supervisor_migrates_beside_no_process_of_an_earlier_schema(supervising: Home):
+def test_supervisor_does_not_migrate_beside_processes_before_schema_six(supervising: Home):
     with process(supervising, "forkserver") as pid, pytest.raises(OlderProcesses, match=f"fork server {pid}"):
         migrate(supervising)
     migrate(supervising)

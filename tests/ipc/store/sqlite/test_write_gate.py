@@ -1,4 +1,4 @@
-"""The write gate: one at a time, bounded waits, no frozen holder."""
+"""The write gate admits one writer at a time, waits for a limited time and continues a stopped holder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backburner.ipc.machine.watchdog import CONTINUE_AFTER, KILL_AFTER
 from backburner.ipc.store.sqlite.file.write_gate import WriteGate
 from tests.helpers.places import ROOT
 
-#: Takes the gate and stops inside it; with `stubborn` it stops again whenever it is continued.
+#: Takes the gate and stops itself; with `stubborn` it stops again whenever it is continued.
 HOLDER = """
 import os, signal, sys
 sys.path.append(sys.argv[1])
@@ -50,7 +50,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "gate.lock"
 
 
-def test_a_killed_holder_frees_the_gate_at_once(path: Path):
+def test_killed_holder_releases_the_gate_at_once(path: Path):
     with holder(path) as process:
         process.kill()
         started = clock.monotonic()
@@ -58,19 +58,19 @@ def test_a_killed_holder_frees_the_gate_at_once(path: Path):
             assert clock.monotonic() - started < CONTINUE_AFTER
 
 
-def test_a_stopped_holder_is_continued(path: Path):
+def test_stopped_holder_is_continued(path: Path):
     with holder(path) as process, WriteGate.of(path):
         assert process.wait(10) == 0
 
 
-def test_a_holder_of_ours_that_stops_again_is_ended(path: Path):
+def test_holder_of_this_program_that_stops_again_is_killed(path: Path):
     started = clock.monotonic()
     with holder(path, "stubborn", "backburner") as process, WriteGate.of(path):
         assert process.wait(10) == -signal.SIGKILL
         assert clock.monotonic() - started < CONTINUE_AFTER + KILL_AFTER + 2
 
 
-def test_a_stranger_that_stops_again_is_named_and_left_alone(path: Path):
+def test_other_program_that_stops_again_is_reported_and_not_killed(path: Path):
     gate = WriteGate(path)
     gate.timeout = CONTINUE_AFTER + KILL_AFTER + 0.5
     with holder(path, "stubborn") as process:
@@ -79,7 +79,7 @@ def test_a_stranger_that_stops_again_is_named_and_left_alone(path: Path):
         assert process.poll() is None
 
 
-def test_the_gate_of_a_home_that_was_made_anew_keeps_others_out(path: Path):
+def test_gate_of_a_recreated_home_keeps_other_writers_out(path: Path):
     with WriteGate.of(path):
         pass
     path.unlink()
@@ -89,7 +89,7 @@ def test_the_gate_of_a_home_that_was_made_anew_keeps_others_out(path: Path):
     del other
 
 
-def test_a_forked_child_does_not_hold_its_parents_gate(path: Path):
+def test_forked_child_does_not_hold_the_gate_of_its_parent(path: Path):
     with WriteGate.of(path):
         child = os.fork()
         if child == 0:
@@ -104,8 +104,9 @@ def test_a_forked_child_does_not_hold_its_parents_gate(path: Path):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-#: Prints whether a stop by the terminal is blocked inside the gate and after it. With `terminal` the process acquires
-#: the terminal on its standard input; with `child` a forked child does so, after its parent used the gate without one.
+#: Prints whether a stop by the terminal is blocked while the gate is held, and afterwards. With `terminal` the process
+#: acquires the terminal on its standard input. With `child` a forked child does so, after its parent has used the gate
+#: without one.
 MASKED = """
 import fcntl, os, signal, sys, termios
 sys.path.append(sys.argv[1])
@@ -130,7 +131,7 @@ print(inside, masked(), flush=True)
 
 @pytest.fixture
 def terminal() -> Iterator[int]:
-    """A terminal that controls no process yet."""
+    """Open a terminal that controls no process yet."""
     near, far = os.openpty()
     yield far
     os.close(near)
@@ -145,7 +146,7 @@ def masked(path: Path, terminal: int, how: str) -> str:
 
 
 @pytest.mark.parametrize("how", ["terminal", "child"])
-def test_stop_by_the_terminal_waits_until_the_gate_is_open(path: Path, terminal: int, how: str):
+def test_stop_by_the_terminal_waits_until_the_gate_is_released(path: Path, terminal: int, how: str):
     assert masked(path, terminal, how) == "True False\n"
 
 
