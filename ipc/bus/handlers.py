@@ -6,18 +6,19 @@ import base64
 import codecs
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple, cast
 
 from ..clock import monotonic
-from ..errors import NotFound, Temporary
+from ..errors import Temporary
 from ..home import Home
 from ..machine.distribution import version
 from ..model.event import Line
 from ..model.launch import LaunchInput
 from ..model.task import Task, TaskStatus
+from ..model.wait import Wait
 from ..store.queue import Queue
 from ..store.sessions import adopt
 from ..store.tasks import Stream
@@ -25,7 +26,7 @@ from ..store.values import PAGE_BYTES, Filter
 from .connection import Call
 from .methods import DEFERRED, Handler, Method
 from .protocol import PARAMETERS, PROTOCOL
-from .waiters import ENDED, STOPPED, HeldCalls, Waiter, Waiters
+from .waiters import END_TYPES, STOP_TYPES, HeldCalls, Waiter, Waiters
 
 #: The bytes of output that one answer brings, unless the request has a limit.
 DEFAULT_OUTPUT = 64 * 1024
@@ -125,36 +126,26 @@ class Handlers:
         return {"tasks": [task.brief() for task in page.tasks], "next": page.next}
 
     def _wait(self, params: dict[str, Any], call: Call) -> object:
-        ids, unfinished = self._tasks_to_wait_for(params)
-        waiter = Waiter(call, ENDED, ids, unfinished, self._wait_result, bool(params.get("any")))
-        timeout = params.get("timeoutMs")
-        if waiter.done or timeout == 0:
-            return waiter.result(not waiter.done)
-        if not self._waiters.has_room_for(len(ids)):
+        wait, timeout = self._start_wait(params), params.get("timeoutMs")
+        if wait.is_over or timeout == 0:
+            return self._wait_result(wait)
+        if not self._waiters.has_room_for(len(wait.ids)):
             raise Temporary("Too many calls wait for too many tasks; wait for fewer tasks, or subscribe to the events.")
+        waiter = Waiter(call, END_TYPES, wait, partial(self._wait_result, wait))
         self._waiters.add(waiter, None if timeout is None else timeout / 1000)
         return DEFERRED
 
-    def _tasks_to_wait_for(self, params: dict[str, Any]) -> tuple[Sequence[str], set[str]]:
-        """Return the named tasks and the unfinished ones of the parent, and which of all these are unfinished.
+    def _start_wait(self, params: dict[str, Any]) -> Wait:
+        """Return a wait for the named tasks and the unfinished ones of the parent; by default, for all unfinished."""
+        named, parent = params.get("ids") or [], params.get("parentSessionId")
+        others = [] if parent is None and params.get("ids") is not None else self._queue.unfinished(parent)
+        unfinished = [*self._queue.still_unfinished(named), *others]
+        # Interned, because many calls may wait for the same tasks.
+        return Wait(map(sys.intern, [*named, *others]), map(sys.intern, unfinished), bool(params.get("any")))
 
-        If the call names neither tasks nor a parent, these are all unfinished tasks.
-        """
-        named, parent = params.get("ids"), params.get("parentSessionId")
-        others = [] if parent is None and named is not None else self._queue.unfinished(parent)
-        unfinished = {*others, *self._queue.still_unfinished(named or ())}
-        ids = tuple(map(sys.intern, dict.fromkeys([*(named or ()), *others])))  # many calls may wait for the same
-        return ids, {id for id in ids if id in unfinished}
-
-    def _wait_result(self, ids: list[str], timed_out: bool) -> dict[str, Any]:
-        found = [self._get_or_none(id) for id in ids]
-        return {"tasks": [task.brief() for task in found if task is not None], "timedOut": timed_out}
-
-    def _get_or_none(self, id: str) -> Task | None:
-        try:
-            return self._queue.get(id)
-        except NotFound:  # deleted by `clear` since
-            return None
+    def _wait_result(self, wait: Wait) -> dict[str, Any]:
+        tasks = self._queue.existing(wait.ended)
+        return {"tasks": [task.brief() for task in tasks], "timedOut": not wait.is_over}
 
     def _cancel(self, params: dict[str, Any], call: Call) -> object:
         """Answer when the process tree has ended: then the log has the event."""
@@ -165,11 +156,8 @@ class Handlers:
         self._hooks.wake()
         if task.status is not TaskStatus.RUNNING:
             return task.to_json()
-        self._waiters.add(Waiter(call, STOPPED, (id,), {id}, partial(self._cancel_result, id)), None)
+        self._waiters.add(Waiter(call, STOP_TYPES, Wait([id]), lambda: self._queue.get(id).to_json()), None)
         return DEFERRED
-
-    def _cancel_result(self, id: str, _ids: list[str], _timed_out: bool) -> object:
-        return self._queue.get(id).to_json()
 
     def _retry(self, params: dict[str, Any], call: Call) -> object:
         return self._wake_and_return(self._queue.retry(params["id"]))

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from heapq import heapify, heappop, heappush
 from itertools import count
 
 from ..errors import BackburnerError, HeldByWorker
-from ..model.event import Line
+from ..model.event import ENDED, Line
+from ..model.wait import Wait
 from ..store.publication import TIMEOUT
 from .connection import Call
 from .methods import DEFERRED
@@ -22,37 +23,24 @@ MAX_WAITED = 100_000
 RETRY_AFTER = 0.005
 
 #: The types of the events after which a task has ended, and after which it no longer runs.
-ENDED = frozenset({"background_task_completed"})
-STOPPED = ENDED | {"background_task_retrying"}
+END_TYPES = frozenset({ENDED})
+STOP_TYPES = END_TYPES | {"background_task_retrying"}
 
 
 @dataclass(eq=False)
 class Waiter:
-    """A call that is answered when all its tasks (or any of them) have had an event of certain types."""
+    """A call that is answered when its wait is over. An event of one of `types` ends the wait for a task."""
 
     call: Call
     types: frozenset[str]
-    #: All its tasks, in the order of the request.
-    ids: Sequence[str]
-    #: The tasks that have not had such an event yet.
-    remaining: set[str]
-    #: Makes the result from the other tasks; its second argument is True if the time is up.
-    make_result: Callable[[list[str], bool], object]
-    any: bool = False
+    wait: Wait
+    #: Returns the result of the call.
+    make_result: Callable[[], object]
 
-    @property
-    def done(self) -> bool:
-        """Return True if it need not wait any longer."""
-        return not self.remaining or (self.any and len(self.remaining) < len(self.ids))
-
-    def result(self, timed_out: bool) -> object:
-        """Return the result that the call gets now."""
-        return self.make_result([id for id in self.ids if id not in self.remaining], timed_out)
-
-    def answer(self, timed_out: bool) -> None:
+    def answer(self) -> None:
         """Answer the call."""
         try:
-            self.call.answer(self.result(timed_out))
+            self.call.answer(self.make_result())
         except BackburnerError as error:
             self.call.fail(error)
 
@@ -80,8 +68,8 @@ class Waiters:
 
     def add(self, waiter: Waiter, timeout: float | None) -> None:
         """Answer the call when it is done, or after `timeout` seconds."""
-        self._waited += len(waiter.ids)
-        for id in waiter.remaining:
+        self._waited += len(waiter.wait.ids)
+        for id in waiter.wait.unfinished:
             self._by_task.setdefault(id, set()).add(waiter)
         waiter.call.when_closed(partial(self._remove, waiter, timeout is not None))
         if timeout is not None:
@@ -90,14 +78,14 @@ class Waiters:
 
     def observe(self, line: Line) -> None:
         """Answer the calls that are done after this event."""
-        if line.type not in STOPPED:
+        if line.type not in STOP_TYPES:
             return
         id = json.loads(line.text)["taskId"]
         for waiter in list(self._by_task.get(id, ())):
             if line.type in waiter.types:
-                waiter.remaining.discard(id)
-                if waiter.done:
-                    waiter.answer(False)
+                waiter.wait.record_ends([id])
+                if waiter.wait.is_over:
+                    waiter.answer()
 
     def due(self) -> float | None:
         """Return the seconds until the first timeout, 0 if it is over, or None if no call has a timeout."""
@@ -108,11 +96,11 @@ class Waiters:
     def expire(self) -> None:
         """Answer the calls whose timeout is over."""
         while self.due() == 0:
-            heappop(self._deadlines)[2].answer(True)
+            heappop(self._deadlines)[2].answer()
 
     def _remove(self, waiter: Waiter, has_deadline: bool) -> None:
-        self._waited -= len(waiter.ids)
-        for id in waiter.ids:
+        self._waited -= len(waiter.wait.ids)
+        for id in waiter.wait.ids:
             waiters = self._by_task.get(id, set())
             waiters.discard(waiter)
             if not waiters:
