@@ -12,6 +12,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .context import Context
 
+#: The exit codes that a shell reports for a program that Ctrl-C has interrupted, and for one that wrote to a pipe
+#: without a reader.
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -28,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _hook(words[1:], arguments is None)
         return _exit(_run_process(words)) if arguments is None else _run(words)
     except KeyboardInterrupt:
-        return 130
+        return INTERRUPTED
 
 
 def _fork_server(folder: str) -> int:
@@ -84,7 +88,7 @@ def _run(words: list[str]) -> int:
             return code
     except BrokenPipeError:  # the reader of the output has exited
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return BROKEN_PIPE
     except Exception as error:
         return report_error(error, context)
 

@@ -9,10 +9,8 @@ from typing import Any
 
 import click
 
+from . import BROKEN_PIPE
 from .context import Context
-
-#: The exit code that a shell reports for a program that wrote to a pipe without a reader.
-BROKEN_PIPE = 141
 
 #: The commands, in the order of the help. Each is the object `command` of the module of its name.
 SECTIONS = {

@@ -18,10 +18,8 @@ from ...ipc.errors import (
     NotFound,
     Temporary,
 )
+from . import INTERRUPTED
 from .context import Context
-
-#: The exit code of a command that was interrupted by Ctrl-C, as a shell reports it.
-INTERRUPTED = 130
 
 #: The next step for an error whose message names none. The first class that matches counts.
 _NEXT_STEPS: tuple[tuple[type[BackburnerError], str], ...] = (

@@ -11,9 +11,9 @@ import click
 from ....ipc.errors import MoveNotAllowed
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
+from .. import INTERRUPTED
 from ..autostart import ensure_supervisor
 from ..context import Context
-from ..errors import INTERRUPTED
 from ..launch_options import LaunchCommand, launch_options
 from ..options import example
 from ..printing import note, print_json
