@@ -51,7 +51,7 @@ COMMANDS = (
     "backburner wait -",
     "claude -p --continue 'And?'",
     "# What the model received:",
-    r"""grep -o '[A-Za-z]* hook additional context[^"]*' ../model.log | sed 's/\\n/\n/g'""",
+    r"""grep -o '[A-Za-z]* hook [^"]*</background-tasks>' ../model.log | sed 's/\\n/\n/g'""",
 )
 
 
