@@ -78,7 +78,7 @@ class MemoryLog:
         return gone + 1 if gone > after else None
 
 
-class Served:
+class ServedBus:
     """A bus on a selector loop in its own thread."""
 
     def __init__(self, home: Home, log: MemoryLog, methods: Mapping[str, Method]) -> None:
@@ -181,9 +181,9 @@ class Peer(RpcClient):
 
 
 @contextmanager
-def serving(home: Home, log: MemoryLog, methods: Mapping[str, Method]) -> Iterator[Served]:
+def serving(home: Home, log: MemoryLog, methods: Mapping[str, Method]) -> Iterator[ServedBus]:
     """Serve a bus."""
-    served = Served(home, log, methods)
+    served = ServedBus(home, log, methods)
     served.start()
     try:
         yield served

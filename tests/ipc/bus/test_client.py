@@ -1,4 +1,4 @@
-"""The clients, against a bus that comes and goes."""
+"""The client, against a bus that disconnects, dies and restarts."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from backburner.ipc.bus.methods import DEFERRED, Method
 from backburner.ipc.errors import Disconnected, InvalidInput, MoveNotAllowed, NoSupervisor, NotFound, OverCap, Temporary
 from backburner.ipc.home import Home
 from backburner.ipc.validation import Anything, Record
-from tests.helpers.bus import TIMEOUT, MemoryLog, Served, serving
+from tests.helpers.bus import TIMEOUT, MemoryLog, ServedBus, serving
 
-FREE = Record("free", {"value": Anything()})
+ANY_PARAMS = Record("params", {"value": Anything()})
 
 REFUSALS = {
     "invalid": InvalidInput("wrong", field="after"),
     "missing": NotFound("gone", field="id"),
     "illegal": MoveNotAllowed("not now"),
-    "over": OverCap("full"),
+    "ended": OverCap("full"),
     "later": Temporary("locked"),
 }
 
@@ -35,25 +35,25 @@ def refuse(name):
 
 
 @pytest.fixture
-def held():
+def deferred():
     return []
 
 
 @pytest.fixture
-def methods(held):
+def methods(deferred):
     def hold(params, call):
-        held.append(call)
+        deferred.append(call)
         return DEFERRED
 
     return {
-        "echo": Method(FREE, lambda params, call: params.get("value")),
-        "hold": Method(FREE, hold),
-        **{name: Method(FREE, refuse(name)) for name in REFUSALS},
+        "echo": Method(ANY_PARAMS, lambda params, call: params.get("value")),
+        "hold": Method(ANY_PARAMS, hold),
+        **{name: Method(ANY_PARAMS, refuse(name)) for name in REFUSALS},
     }
 
 
 @pytest.fixture
-def place(home):
+def bus_home(home):
     return Home(home)
 
 
@@ -63,75 +63,75 @@ def log():
 
 
 @pytest.fixture
-def served(place, log, methods):
-    with serving(place, log, methods) as served:
+def served(bus_home, log, methods):
+    with serving(bus_home, log, methods) as served:
         yield served
 
 
 @pytest.fixture
-def client(place):
-    with Client(place) as client:
+def client(bus_home):
+    with Client(bus_home) as client:
         yield client
 
 
-def hang_up(served: Served) -> None:
-    """End all connections, as a bus that is killed does."""
+def disconnect_all(served: ServedBus) -> None:
+    """Close all connections, as the death of the bus does."""
     served.run(lambda: [connection.close() for connection in list(served.bus._connections)])
 
 
-# blocking
+# calls
 
 
-def test_a_call_brings_the_result(served, client):
+def test_call_returns_the_result(served, client):
     assert client.call("echo", value={"a": [1]}) == {"a": [1]}
     assert [client.call("echo", value=number) for number in range(100)] == list(range(100))
     assert served.run(lambda: served.bus.connections) == 1
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_what_the_server_raised_is_raised_here(served, client, name):
+def test_call_raises_the_error_of_the_server(served, client, name):
     with pytest.raises(type(REFUSALS[name])) as refused:
         client.call(name)
     assert (str(refused.value), refused.value.field) == (str(REFUSALS[name]), REFUSALS[name].field)
     assert client.call("echo", value=1) == 1
 
 
-def test_an_unknown_method_is_an_error_with_its_code(served, client):
+def test_unknown_method_raises_rpc_error(served, client):
     with pytest.raises(RpcError) as refused:
-        client.call("nonesuch")
+        client.call("unknown")
     assert refused.value.rpc_code == -32601
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), "x" * 1024 * 1024])
-def test_what_cannot_be_sent_is_refused_before_it_is_sent(served, client, value):
+def test_invalid_parameters_are_refused_before_sending(served, client, value):
     with pytest.raises(InvalidInput):
         client.call("echo", value=value)
     assert client.call("echo", value=1) == 1
 
 
-def test_without_a_bus_a_call_says_so(client):
+def test_call_without_a_bus_raises_no_supervisor(client):
     with pytest.raises(NoSupervisor):
         client.call("echo")
 
 
-def test_a_patient_client_waits_for_the_bus(place, log, methods):
-    served = Served(place, log, methods)
-    with Client(place, connect_timeout=TIMEOUT) as client:
+def test_call_waits_for_the_bus_until_connect_timeout(bus_home, log, methods):
+    served = ServedBus(bus_home, log, methods)
+    with Client(bus_home, connect_timeout=TIMEOUT) as client:
         threading.Timer(0.05, served.start).start()
         assert client.call("echo", value=1) == 1
     served.stop()
 
 
-def test_a_bus_that_was_replaced_between_two_calls_is_not_noticed(place, log, methods, client):
+def test_call_succeeds_after_the_bus_was_replaced(bus_home, log, methods, client):
     for number in range(3):
-        with serving(place, log, methods):
+        with serving(bus_home, log, methods):
             assert client.call("echo", value=number) == number
 
 
-def test_a_bus_that_dies_before_it_answers_leaves_the_caller_in_no_doubt(served, client, held):
+def test_call_raises_disconnected_if_the_bus_dies_before_it_answers(served, client, deferred):
     def die():
-        served.until(lambda: held)
-        hang_up(served)
+        served.until(lambda: deferred)
+        disconnect_all(served)
 
     thread = threading.Thread(target=die)
     thread.start()
@@ -141,19 +141,19 @@ def test_a_bus_that_dies_before_it_answers_leaves_the_caller_in_no_doubt(served,
     assert client.call("echo", value=1) == 1
 
 
-def test_calls_of_several_threads_do_not_wait_for_each_other(served, client, held):
+def test_calls_of_several_threads_do_not_block_each_other(served, client, deferred):
     answers = []
     thread = threading.Thread(target=lambda: answers.append(client.call("hold")))
     thread.start()
-    served.until(lambda: held)
+    served.until(lambda: deferred)
     assert client.call("echo", value=1) == 1
-    served.run(lambda: held[0].answer("at last"))
+    served.run(lambda: deferred[0].answer("at last"))
     thread.join(TIMEOUT)
     assert answers == ["at last"]
 
 
-def test_close_wakes_those_who_wait(served, place, held):
-    client, outcomes = Client(place), []
+def test_close_wakes_calls_and_subscribers(served, bus_home, deferred):
+    client, outcomes = Client(bus_home), []
 
     def wait():
         try:
@@ -161,14 +161,14 @@ def test_close_wakes_those_who_wait(served, place, held):
         except Disconnected as error:
             outcomes.append(error)
 
-    def listen():
+    def iterate():
         outcomes.extend(client.events("p"))
-        outcomes.append("over")
+        outcomes.append("ended")
 
-    threads = [threading.Thread(target=wait), threading.Thread(target=listen)]
+    threads = [threading.Thread(target=wait), threading.Thread(target=iterate)]
     for thread in threads:
         thread.start()
-    served.until(lambda: held and served.bus.subscriptions)
+    served.until(lambda: deferred and served.bus.subscriptions)
     client.close()
     for thread in threads:
         thread.join(TIMEOUT)
@@ -177,19 +177,19 @@ def test_close_wakes_those_who_wait(served, place, held):
         client.call("echo")
 
 
-def test_close_wakes_one_who_waits_for_a_bus(place):
-    client, begun = Client(place), threading.Event()
-    client._try_to_connect = lambda: begun.set()  # type: ignore[method-assign]
+def test_close_wakes_a_subscriber_that_waits_for_a_bus(bus_home):
+    client, tried = Client(bus_home), threading.Event()
+    client._try_to_connect = lambda: tried.set()  # type: ignore[method-assign]
     thread = threading.Thread(target=lambda: list(client.events("p")))
     thread.start()
-    assert begun.wait(TIMEOUT)
+    assert tried.wait(TIMEOUT)
     del client._try_to_connect
     client.close()
     thread.join(TIMEOUT)
     assert not thread.is_alive()
 
 
-def test_events_come_as_they_are_told(served, client):
+def test_events_arrive_when_published(served, client):
     for _ in range(3):
         served.publish("p", taskId="bg-1")
     events = client.events("p", after=1)
@@ -202,64 +202,63 @@ def test_events_come_as_they_are_told(served, client):
 
 
 @pytest.mark.parametrize("parent", ["p", "*"])
-def test_events_survive_breaks_without_a_gap_or_a_repetition(served, client, parent):
+def test_events_survive_reconnects_without_gap_or_repetition(served, client, parent):
     seqs, events = [], client.events(parent, after=0)
     for round_ in range(5):
         for _ in range(4):
             served.publish("p")
         seqs += [event.seq for event in islice(events, 4 if round_ % 2 else 2)]
-        hang_up(served)
+        disconnect_all(served)
     seqs += [event.seq for event in islice(events, 20 - len(seqs))]
     assert seqs == list(range(1, 21))
     events.close()
 
 
-def test_everything_from_now_stays_from_then_over_a_break(served, client):
+def test_events_of_all_are_kept_over_a_break_before_the_first_one(served, client):
     served.publish("p")
-    heard, seqs = threading.Event(), []
+    received, seqs = threading.Event(), []
 
-    def listen():
+    def iterate():
         seqs.append(next(client.events("*")).seq)
-        heard.set()
+        received.set()
 
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=iterate, daemon=True).start()
     served.until(lambda: served.bus.subscriptions == 1)
 
-    def break_and_tell():
-        hang_up_now = list(served.bus._connections)
-        for connection in hang_up_now:
+    def disconnect_and_append():
+        for connection in list(served.bus._connections):
             connection.close()
         return served.log.append("p").seq
 
-    seq = served.run(break_and_tell)
-    assert heard.wait(TIMEOUT)
+    seq = served.run(disconnect_and_append)
+    assert received.wait(TIMEOUT)
     assert seqs == [seq]
 
 
-def test_events_wait_for_a_bus_and_go_on_over_its_restart(place, log, methods, client):
+def test_events_continue_after_a_restart_of_the_bus(bus_home, log, methods, client):
     seqs, events = [], client.events("p", after=0)
     for _ in range(3):
-        with serving(place, log, methods) as served:
+        with serving(bus_home, log, methods) as served:
             served.publish("p")
             seqs.append(next(events).seq)
     assert seqs == [1, 2, 3]
     events.close()
 
 
-def test_another_log_is_heard_from_its_start(place, methods, client):
+def test_events_of_another_log_start_at_its_beginning(bus_home, methods, client):
     first, second = MemoryLog("first"), MemoryLog("second")
     for log in (first, second):
         for _ in range(3):
             log.append("p")
     events = client.events("p")
-    with serving(place, first, methods):
+    with serving(bus_home, first, methods):
         assert [event.seq for event in islice(events, 3)] == [1, 2, 3]
-    with serving(place, second, methods):
+    with serving(bus_home, second, methods):
         assert [event.seq for event in islice(events, 3)] == [1, 2, 3]
     events.close()
 
 
-def test_an_event_is_acknowledged_when_the_next_one_is_asked_for(served, client, log):
+def test_event_is_acknowledged_when_the_next_one_is_requested(served, client, log):
     for _ in range(3):
         served.publish("p")
     events = client.events("p", consumer="model", ack=True)
@@ -270,18 +269,18 @@ def test_an_event_is_acknowledged_when_the_next_one_is_asked_for(served, client,
     events.close()
 
 
-def test_an_acknowledgement_that_was_lost_is_said_again_before_the_next_event(served, client, log):
+def test_lost_acknowledgement_is_repeated_before_the_next_event(served, client, log):
     served.publish("p")
     events = client.events("p", ack=True)
     assert next(events).seq == 1
-    hang_up(served)
+    disconnect_all(served)
     served.publish("p")
     assert next(events).seq == 2
     assert log.cursors == {("p", "default"): 1}
     events.close()
 
 
-def test_events_are_not_acknowledged_unasked(served, client, log):
+def test_events_are_not_acknowledged_by_default(served, client, log):
     for _ in range(3):
         served.publish("p")
     events = client.events("p")
@@ -290,21 +289,21 @@ def test_events_are_not_acknowledged_unasked(served, client, log):
     assert log.cursors == {}
 
 
-def test_a_wrong_subscription_is_an_error_and_no_endless_trying(served, client):
+def test_invalid_subscription_raises_instead_of_retrying(served, client):
     with pytest.raises(InvalidInput) as refused:
-        next(client.events("p", types=["nonesuch"]))
+        next(client.events("p", types=["unknown"]))
     assert refused.value.field == "types[0]"
     with pytest.raises(InvalidInput):
         served.publish("p")
         list(islice(client.events("*", after=0, ack=True), 2))
 
 
-def test_a_server_that_talks_nonsense_is_one_that_is_gone():
-    dialogue = client_module.RpcConnection()
+def test_invalid_message_of_the_server_counts_as_disconnect():
+    connection = client_module.RpcConnection()
     for data in (
-        b"nonsense\n",
+        b"invalid\n",
         b'{"jsonrpc":"2.0","id":null,"error":{"code":-32004,"message":"full"}}\n',
         b"",
     ):
         with pytest.raises(Disconnected):
-            dialogue.receive(data)
+            connection.receive(data)

@@ -1,4 +1,4 @@
-"""What the bus can be asked for, over a real socket and a real database."""
+"""The methods of the socket, over a real socket and a real database."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from tests.helpers.bus import Peer, serving
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
 
 
-class World:
-    """A home whose tasks are run by hand."""
+class QueueServer:
+    """A queue that is served on the socket. Its tasks are run by hand."""
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -39,7 +39,7 @@ class World:
         hooks = ServerHooks(self.wake, self.flushed.append, lambda: {"home": str(home.folder)})
         self.handlers = Handlers(self.queue, home, hooks, clock=lambda: self.now)
         self.owner = self.database.hosts.register("worker")
-        self._told = 0
+        self._published = 0
 
     def wake(self) -> None:
         self.wakes += 1
@@ -56,55 +56,58 @@ class World:
     def end(self, running, status=TaskStatus.COMPLETED, **fields) -> None:
         self.queue.settle(Settlement(number=running.number, claim=running.claim, status=status, **fields))
 
-    def tell(self) -> None:
-        """What the flusher does when it is poked."""
-        lines = self.log.read(None, self._told, 1000)
+    def publish(self) -> None:
+        """Publish new events, as the flusher does when it is woken."""
+        self.served.run(self._publish)
+
+    def _publish(self) -> None:
+        lines = self.log.read(None, self._published, 1000)
         self.served.bus.publish(lines)
         self.handlers.observe(lines)
-        self._told = lines[-1].seq if lines else self._told
+        self._published = lines[-1].seq if lines else self._published
 
 
 @pytest.fixture
-def world(home):
-    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # what wakes a worker, which this process plays
-    world = World(Home(home).prepare())
-    with serving(world.home, world.log, world.handlers.methods()) as served:
-        world.served = served
-        yield world
-    world.database.close()
+def server(home):
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # would wake the worker
+    server = QueueServer(Home(home).prepare())
+    with serving(server.home, server.log, server.handlers.methods()) as served:
+        server.served = served
+        yield server
+    server.database.close()
     signal.signal(signal.SIGUSR1, before)
 
 
 @pytest.fixture
-def peer(world):
-    peer = Peer(world.home.bus)
+def peer(server):
+    peer = Peer(server.home.bus)
     yield peer
     peer.close()
 
 
-def test_launch_gives_the_task_in_the_folder_that_holds_the_home(world, peer):
+def test_launch_runs_in_the_folder_that_holds_the_home(server, peer):
     task = peer.call("launch", command=["true"], parentSessionId="p")
     assert (task["status"], task["command"], task["existing"]) == ("pending", ["true"], False)
-    assert task["cwd"] == str(world.home.folder.parent)
-    assert world.wakes == 1
+    assert task["cwd"] == str(server.home.folder.parent)
+    assert server.wakes == 1
     assert peer.call("get", id=task["id"])["id"] == task["id"]
     assert peer.call("launch", command=["true"], cwd="/")["cwd"] == "/"
 
 
-def test_the_same_launch_again_gives_the_task_there_is(peer):
+def test_repeated_launch_returns_the_existing_task(peer):
     launch = {"command": ["true"], "id": UNKNOWN}
     first, again = peer.call("launch", **launch), peer.call("launch", **launch)
     assert (first["existing"], again["existing"]) == (False, True)
     assert first["id"] == again["id"] == UNKNOWN
 
 
-def test_launch_many_is_all_or_none(world, peer):
+def test_launch_many_is_all_or_none(server, peer):
     ids = peer.call("launchMany", tasks=[{"command": ["true"]}] * 3)["ids"]
-    assert world.queue.unfinished() == ids
+    assert server.queue.unfinished() == ids
     error = peer.call("launchMany", tasks=[{"command": ["true"]}, {"command": ["true"], "priority": 5000}])
     assert (error["code"], error["data"]["field"]) == (-32602, "tasks[1].priority")
-    assert peer.call("launchMany", tasks=[{"command": ["x"]}, {"agent": "nobody", "prompt": "x"}])["code"] == -32602
-    assert world.queue.unfinished() == ids
+    assert peer.call("launchMany", tasks=[{"command": ["x"]}, {"agent": "unknown", "prompt": "x"}])["code"] == -32602
+    assert server.queue.unfinished() == ids
     assert peer.call("launchMany", tasks=[]) == {"ids": []}
 
 
@@ -132,12 +135,12 @@ def test_launch_many_validates_each_field_of_each_task_once(peer, checked_priori
 
 
 def test_all_mistakes_of_a_launch_are_reported_at_once(peer):
-    error = peer.call("launchMany", tasks=[{"command": "x", "priority": True}, {"prompt": "x", "nonesuch": 1}])
+    error = peer.call("launchMany", tasks=[{"command": "x", "priority": True}, {"prompt": "x", "unknown": 1}])
     assert error["data"] == {"field": "tasks[0].command"}
     assert error["message"].split("; ") == [
         "tasks[0].command: expected a non-empty list, got 'x'",
         "tasks[0].priority: expected a whole number from -1000 to 1000, got true",
-        f"tasks[1].nonesuch: expected a known name: {', '.join(LAUNCH.fields)}",
+        f"tasks[1].unknown: expected a known name: {', '.join(LAUNCH.fields)}",
     ]
 
 
@@ -146,7 +149,7 @@ def test_all_mistakes_of_a_launch_are_reported_at_once(peer):
     [
         ("launch", {"command": "true"}, "command"),
         ("launch", {"command": ["true"], "priority": True}, "priority"),
-        ("launch", {"command": ["true"], "nonesuch": 1}, "nonesuch"),
+        ("launch", {"command": ["true"], "unknown": 1}, "unknown"),
         ("launch", {"command": ["a\0b"]}, "command[0]"),
         ("launchMany", {}, "tasks"),
         ("get", {}, "id"),
@@ -166,18 +169,18 @@ def test_all_mistakes_of_a_launch_are_reported_at_once(peer):
         ("ping", {"x": 1}, "x"),
     ],
 )
-def test_a_wrong_parameter_is_named(peer, method, params, field):
+def test_error_names_the_wrong_parameter(peer, method, params, field):
     error = peer.call(method, **params)
     assert (error["code"], error["data"]["field"]) == (-32602, field)
 
 
 @pytest.mark.parametrize("method", ["get", "cancel", "retry", "complete", "output"])
-def test_an_unknown_task_is_not_found(peer, method):
+def test_unknown_task_is_not_found(peer, method):
     assert peer.call(method, id=UNKNOWN)["code"] == -32001
 
 
-def test_list_pages_newest_first_and_brief(world, peer):
-    ids = [world.launch(parent_session_id="p") for _ in range(5)]
+def test_list_returns_pages_newest_first(server, peer):
+    ids = [server.launch(parent_session_id="p") for _ in range(5)]
     first = peer.call("list", limit=3)
     second = peer.call("list", limit=3, cursor=first["next"])
     assert [task["id"] for task in first["tasks"] + second["tasks"]] == ids[::-1]
@@ -187,8 +190,8 @@ def test_list_pages_newest_first_and_brief(world, peer):
     assert len(peer.call("list", status=None, limit=None)["tasks"]) == 5
 
 
-def test_a_list_of_large_tasks_comes_in_pages_that_fit_into_memory(world, peer):
-    ids = [world.launch(metadata={"x": "y" * (PAGE_BYTES // 2)}) for _ in range(5)]
+def test_list_limits_the_size_of_a_page(server, peer):
+    ids = [server.launch(metadata={"x": "y" * (PAGE_BYTES // 2)}) for _ in range(5)]
     pages = [peer.call("list", limit=1000)]
     while pages[-1]["next"] is not None:
         pages.append(peer.call("list", limit=1000, cursor=pages[-1]["next"]))
@@ -196,53 +199,53 @@ def test_a_list_of_large_tasks_comes_in_pages_that_fit_into_memory(world, peer):
     assert [len(page["tasks"]) for page in pages] == [2, 2, 1]
 
 
-def test_calls_do_not_wait_for_more_tasks_than_there_is_room_for(world, peer, monkeypatch):
+def test_tasks_that_calls_wait_for_are_limited(server, peer, monkeypatch):
     monkeypatch.setattr(waiters, "MAX_WAITED", 5)
     for _ in range(3):
-        world.launch(parent_session_id="p")
+        server.launch(parent_session_id="p")
     peer.send("wait", parentSessionId="p")
     assert peer.call("wait", parentSessionId="p")["code"] == -32004
     assert peer.call("wait", parentSessionId="p", timeoutMs=0)["timedOut"]
 
 
-def test_a_pending_task_is_cancelled_at_once(world, peer):
-    assert peer.call("cancel", id=world.launch())["status"] == "cancelled"
+def test_cancel_of_a_pending_task_answers_at_once(server, peer):
+    assert peer.call("cancel", id=server.launch())["status"] == "cancelled"
 
 
-def test_cancel_answers_when_the_task_does_not_run_any_more(world, peer):
-    id = world.launch()
-    running = world.run(id)
+def test_cancel_answers_when_the_task_no_longer_runs(server, peer):
+    id = server.launch()
+    running = server.run(id)
     number = peer.send("cancel", id=id)
     assert peer.call("get", id=id)["stopping"] is True
-    world.end(running, TaskStatus.CANCELLED)
-    world.served.run(world.tell)
+    server.end(running, TaskStatus.CANCELLED)
+    server.publish()
     answer = peer.receive()
     assert (answer["id"], answer["result"]["status"]) == (number, "cancelled")
     assert peer.call("cancel", id=id)["code"] == -32002
 
 
-def test_a_verdict_from_outside_is_answered_at_once(world, peer):
-    id = world.launch()
-    running = world.run(id)
+def test_verdict_from_outside_is_answered_at_once(server, peer):
+    id = server.launch()
+    running = server.run(id)
     assert peer.call("progress", id=id, text="half")["progress"] == "half"
     assert peer.call("complete", id=id, result="well")["stopping"] is True
     assert peer.call("fail", id=id, error="no")["code"] == -32002
-    world.end(running)
+    server.end(running)
     assert peer.call("get", id=id)["status"] == "completed"
     assert peer.call("retry", id=id)["code"] == -32002
-    other = world.launch()
+    other = server.launch()
     peer.call("cancel", id=other)
     assert peer.call("retry", id=other)["status"] == "pending"
 
 
-def test_wait_answers_when_all_have_ended(world, peer):
-    ids = [world.launch() for _ in range(2)]
+def test_wait_answers_when_all_tasks_have_ended(server, peer):
+    ids = [server.launch() for _ in range(2)]
     number = peer.send("wait", ids=ids)
-    world.end(world.run(ids[0]))
-    world.served.run(world.tell)
+    server.end(server.run(ids[0]))
+    server.publish()
     peer.call("ping")
-    world.end(world.run(ids[1]), TaskStatus.ERROR, error="no", error_kind="failed")
-    world.served.run(world.tell)
+    server.end(server.run(ids[1]), TaskStatus.ERROR, error="no", error_kind="failed")
+    server.publish()
     answer = peer.receive()
     assert answer["id"] == number
     assert [task["status"] for task in answer["result"]["tasks"]] == ["completed", "error"]
@@ -250,77 +253,77 @@ def test_wait_answers_when_all_have_ended(world, peer):
     assert peer.call("wait", ids=ids) == answer["result"]
 
 
-def test_wait_for_any_answers_with_the_first(world, peer):
-    ids = [world.launch() for _ in range(2)]
+def test_wait_for_any_answers_with_the_first_ended_task(server, peer):
+    ids = [server.launch() for _ in range(2)]
     peer.send("wait", ids=ids, any=True)
-    world.end(world.run(ids[0]))
-    world.served.run(world.tell)
+    server.end(server.run(ids[0]))
+    server.publish()
     assert [task["id"] for task in peer.receive()["result"]["tasks"]] == [ids[0]]
 
 
-def test_wait_for_a_parent_is_for_its_tasks_of_that_moment(world, peer):
-    mine, _other = world.launch(parent_session_id="p"), world.launch(parent_session_id="q")
+def test_wait_for_a_parent_ignores_later_tasks(server, peer):
+    mine, _other = server.launch(parent_session_id="p"), server.launch(parent_session_id="q")
     peer.send("wait", parentSessionId="p")
     peer.call("ping")
-    world.launch(parent_session_id="p")
-    world.end(world.run(mine))
-    world.served.run(world.tell)
+    server.launch(parent_session_id="p")
+    server.end(server.run(mine))
+    server.publish()
     assert [task["id"] for task in peer.receive()["result"]["tasks"]] == [mine]
-    assert peer.call("wait", parentSessionId="nobody") == {"tasks": [], "timedOut": False}
+    assert peer.call("wait", parentSessionId="unknown") == {"tasks": [], "timedOut": False}
 
 
-def test_wait_for_nothing_named_is_for_all_that_is_unfinished(world, peer):
-    ids = [world.launch(), world.launch(parent_session_id="q")]
+def test_wait_without_parameters_is_for_all_unfinished_tasks(server, peer):
+    ids = [server.launch(), server.launch(parent_session_id="q")]
     peer.send("wait")
     peer.call("ping")
     for id in ids:
-        world.end(world.run(id))
-    world.served.run(world.tell)
+        server.end(server.run(id))
+    server.publish()
     assert [task["id"] for task in peer.receive()["result"]["tasks"]] == ids
     assert peer.call("wait", ids=[]) == {"tasks": [], "timedOut": False}
 
 
-def test_wait_gives_up_in_time(world, peer):
-    ids = [world.launch() for _ in range(2)]
+def test_wait_answers_after_its_timeout(server, peer):
+    ids = [server.launch() for _ in range(2)]
     assert peer.call("wait", ids=ids, timeoutMs=0) == {"tasks": [], "timedOut": True}
     peer.send("wait", ids=ids, timeoutMs=5000)
     peer.send("wait", ids=ids, timeoutMs=2500)
     peer.call("ping")
-    assert world.served.run(world.handlers.due) == 2.5
-    world.end(world.run(ids[0]))
-    world.served.run(world.tell)
-    world.now = 2.5
-    world.served.run(world.handlers.answer_due)
+    assert server.served.run(server.handlers.due) == 2.5
+    server.end(server.run(ids[0]))
+    server.publish()
+    server.now = 2.5
+    server.served.run(server.handlers.answer_due)
     answer = peer.receive()["result"]
     assert ([task["id"] for task in answer["tasks"]], answer["timedOut"]) == ([ids[0]], True)
-    assert world.served.run(world.handlers.due) == 2.5
-    world.end(world.run(ids[1]))
-    world.served.run(world.tell)
+    assert server.served.run(server.handlers.due) == 2.5
+    server.end(server.run(ids[1]))
+    server.publish()
     assert peer.receive()["result"]["timedOut"] is False
-    assert world.served.run(world.handlers.due) is None
+    assert server.served.run(server.handlers.due) is None
 
 
-def test_clients_that_come_wait_and_go_leave_nothing_behind(world):
-    id = world.launch()
+def test_waiting_calls_of_disconnected_clients_are_forgotten(server):
+    id = server.launch()
     for _ in range(200):
-        peer = Peer(world.home.bus)
+        peer = Peer(server.home.bus)
         peer.send("wait", ids=[id], timeoutMs=10**12)
         peer.call("ping")
         peer.close()
-    world.served.until(lambda: world.served.bus.connections == 0)
-    waiting = world.handlers._waiters
+    server.served.until(lambda: server.served.bus.connections == 0)
+    waiting = server.handlers._waiters
     assert (waiting._by_task, waiting._with_deadline) == ({}, 0)
     assert len(waiting._deadlines) <= 64
 
 
-def test_wait_for_an_unknown_task_is_an_error(world, peer):
-    assert peer.call("wait", ids=[world.launch(), UNKNOWN])["code"] == -32001
+def test_wait_for_an_unknown_task_is_an_error(server, peer):
+    assert peer.call("wait", ids=[server.launch(), UNKNOWN])["code"] == -32001
 
 
-def test_output_comes_in_pieces_that_are_text(world, peer):
-    id = world.launch()
+def test_output_is_never_cut_within_a_character(server, peer):
+    id = server.launch()
     text = "äöü€😀" * 3
-    world.end(world.run(id), outputs=(("stdout", text.encode() + b"\xff"),))
+    server.end(server.run(id), outputs=(("stdout", text.encode() + b"\xff"),))
     got, offset, eof = "", 0, False
     while not eof:
         piece = peer.call("output", id=id, stream="stdout", offset=offset, limit=1)
@@ -343,27 +346,27 @@ def test_output_comes_in_pieces_that_are_text(world, peer):
         (b"", False, ("", 0)),
     ],
 )
-def test_half_a_character_waits_for_its_other_half(data, final, expected):
+def test_incomplete_character_is_left_for_the_next_piece(data, final, expected):
     assert _decode(data, final) == expected
 
 
-def test_the_rest(world, peer):
+def test_flush_status_and_ping(server, peer):
     assert peer.call("flush") == {}
     assert peer.call("flush", parentSessionId="p") == {}
-    assert world.flushed == [None, "p"]
-    assert peer.call("status") == {"home": str(world.home.folder)}
+    assert server.flushed == [None, "p"]
+    assert peer.call("status") == {"home": str(server.home.folder)}
     pong = peer.call("ping")
-    assert (pong["protocol"], pong["home"], pong["pid"]) == (1, str(world.home.folder), os.getpid())
+    assert (pong["protocol"], pong["home"], pong["pid"]) == (1, str(server.home.folder), os.getpid())
     assert pong["version"]
 
 
-def test_every_method_says_what_it_takes(world):
-    assert set(PARAMETERS) == set(world.served.bus.methods)
+def test_every_method_has_published_parameters(server):
+    assert set(PARAMETERS) == set(server.served.bus.methods)
     assert all(record.schema()["type"] == "object" for record in PARAMETERS.values())
-    assert all(world.served.bus.methods[name].params is record for name, record in PARAMETERS.items())
+    assert all(server.served.bus.methods[name].params is record for name, record in PARAMETERS.items())
 
 
-def test_adopt_tells_another_session_what_one_waits_for(world, peer):
-    world.end(world.run(world.launch(parent_session_id="P")))
+def test_adopt_moves_tasks_and_notifications(server, peer):
+    server.end(server.run(server.launch(parent_session_id="P")))
     assert peer.call("adopt", **{"from": "P", "to": "Q"}) == {"tasks": 1, "notices": 1}
-    assert world.wakes == 1
+    assert server.wakes == 1

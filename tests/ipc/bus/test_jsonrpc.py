@@ -1,4 +1,4 @@
-"""Bytes to messages and back, whatever the bytes are."""
+"""Encoding and decoding of messages, also of arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def refusal(line: bytes) -> RpcError:
     return refused.value
 
 
-def test_a_request():
+def test_request_is_decoded():
     assert jsonrpc.decode_request(request(params={"a": 1})) == Request(1, "ping", {"a": 1})
 
 
@@ -40,24 +40,24 @@ def test_params_may_be_absent():
     assert jsonrpc.decode_request(request()).params == {}
 
 
-def test_a_request_without_an_id_wants_no_answer_and_one_with_null_does():
+def test_request_without_id_is_a_notification_but_null_is_an_id():
     assert jsonrpc.decode_request(b'{"jsonrpc":"2.0","method":"ping"}').is_notification
     assert not jsonrpc.decode_request(request(id=None)).is_notification
 
 
 @pytest.mark.parametrize("id", ["a", "", 0, -1, 1.5, None, 10**40])
-def test_an_id_comes_back_as_it_was(id):
+def test_id_is_returned_unchanged(id):
     assert json.loads(jsonrpc.encode_result(jsonrpc.decode_request(request(id=id)).id, True))["id"] == id
 
 
 @pytest.mark.parametrize("id", [True, [], {}, [1]])
-def test_an_id_is_a_string_a_number_or_null(id):
+def test_id_must_be_a_string_number_or_null(id):
     error = refusal(request(id=id))
     assert (error.rpc_code, error.field, error.id) == (jsonrpc.INVALID_REQUEST, "id", None)
 
 
 @pytest.mark.parametrize("line", [b"1", b'"x"', b"null", b"[]", b'[{"jsonrpc":"2.0"}]', b"{}", b'{"method":"ping"}'])
-def test_what_is_json_and_no_request_is_an_invalid_request(line):
+def test_other_json_is_an_invalid_request(line):
     assert refusal(line).rpc_code == jsonrpc.INVALID_REQUEST
 
 
@@ -66,7 +66,7 @@ def test_what_is_json_and_no_request_is_an_invalid_request(line):
     [
         b"",
         b"{",
-        b"nonsense",
+        b"invalid",
         b"\xff\xfe",
         b'{"id": "\xff"}',
         b"\xef\xbb\xbf{}",
@@ -81,29 +81,29 @@ def test_what_is_json_and_no_request_is_an_invalid_request(line):
         b"[" * 500_000 + b"]" * 500_000,
     ],
 )
-def test_what_is_no_json_is_a_parse_error(line):
+def test_line_that_is_not_json_is_a_parse_error(line):
     assert refusal(line).rpc_code == jsonrpc.PARSE_ERROR
 
 
-def test_depth_is_bounded_before_anything_recurses_into_it():
+def test_nesting_is_limited():
     deep = request(params={"x": json.loads("[" * 200 + "]" * 200)})
     assert refusal(deep).rpc_code == jsonrpc.INVALID_REQUEST
     jsonrpc.decode_request(request(params={"x": json.loads("[" * 100 + "]" * 100)}))
 
 
 @pytest.mark.parametrize("method", [None, 1, [], {}])
-def test_a_method_is_a_string(method):
+def test_method_must_be_a_string(method):
     error = refusal(request(method=method))
     assert (error.rpc_code, error.id) == (jsonrpc.INVALID_REQUEST, 1)
 
 
 @pytest.mark.parametrize("params", [None, 1, "x", [], [1], False])
-def test_params_are_an_object(params):
+def test_params_must_be_an_object(params):
     error = refusal(request(params=params))
     assert (error.rpc_code, error.field, error.id) == (jsonrpc.INVALID_PARAMS, "params", 1)
 
 
-def test_an_error_goes_over_the_wire_with_its_code_and_field():
+def test_error_keeps_its_code_message_and_field():
     response = jsonrpc.decode_message(jsonrpc.encode_error(7, InvalidInput("no", field="after")))
     assert isinstance(response, Response)
     assert response.id == 7
@@ -111,17 +111,17 @@ def test_an_error_goes_over_the_wire_with_its_code_and_field():
     assert (response.error.rpc_code, str(response.error), response.error.field) == (-32602, "no", "after")
 
 
-def test_an_error_without_a_field_has_no_data():
+def test_error_without_a_field_has_no_data():
     assert "data" not in json.loads(jsonrpc.encode_error(None, NotFound()))["error"]
 
 
-def test_a_notification_carries_its_text_as_it_is():
+def test_notification_sends_its_text_unchanged():
     line = jsonrpc.encode_notification("x", '{"seq": 1, "a": "ü"}')
     assert line == '{"jsonrpc":"2.0","method":"x","params":{"seq": 1, "a": "ü"}}\n'.encode()
     assert jsonrpc.decode_message(line) == Notification("x", {"seq": 1, "a": "ü"})
 
 
-def test_a_file_name_that_is_no_utf8_does_not_break_the_wire():
+def test_file_name_that_is_not_utf8_can_be_sent():
     assert json.loads(jsonrpc.encode_result(1, "/tmp/\udcff")) == {
         "jsonrpc": "2.0",
         "id": 1,
@@ -130,14 +130,14 @@ def test_a_file_name_that_is_no_utf8_does_not_break_the_wire():
 
 
 @pytest.mark.parametrize("result", [float("nan"), float("inf"), object(), {1, 2}])
-def test_what_is_not_json_is_never_sent(result):
+def test_values_that_json_cannot_hold_are_refused(result):
     with pytest.raises((TypeError, ValueError)):
         jsonrpc.encode_result(1, result)
 
 
 @given(st.binary() | JSON.map(lambda document: json.dumps(document).encode()))
 @example(b'{"jsonrpc":"2.0","method":"\\ud800","id":"\\udfff"}')
-def test_any_line_is_a_request_or_an_error_with_a_code(line):
+def test_any_line_is_a_request_or_an_rpc_error(line):
     try:
         found = jsonrpc.decode_request(line)
     except RpcError as error:
@@ -150,18 +150,18 @@ def test_any_line_is_a_request_or_an_error_with_a_code(line):
 @given(st.binary() | JSON.map(lambda document: json.dumps(document).encode()))
 @example(b'{"id": 1, "error": null}')
 @example(b'{"jsonrpc": "2.0", "method": "x", "params": []}')
-def test_any_line_from_a_server_is_a_message_or_an_error(line):
+def test_any_line_of_a_server_is_a_message_or_an_rpc_error(line):
     with suppress(RpcError):
         assert isinstance(jsonrpc.decode_message(line), (Response, Notification))
 
 
 @given(IDS, TEXT, st.dictionaries(TEXT, JSON, max_size=4))
-def test_a_request_survives_the_wire(id, method, params):
+def test_request_is_decoded_as_it_was_encoded(id, method, params):
     line = jsonrpc.encode_request(id, method, params)
     assert line.count(b"\n") == 1
     assert jsonrpc.decode_request(line) == Request(id, method, params)
 
 
 @given(IDS, JSON)
-def test_a_result_survives_the_wire(id, result):
+def test_result_is_decoded_as_it_was_encoded(id, result):
     assert jsonrpc.decode_message(jsonrpc.encode_result(id, result)) == Response(id, result)

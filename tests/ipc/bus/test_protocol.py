@@ -1,7 +1,10 @@
+"""The published shapes describe what is really sent."""
+
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +31,7 @@ from backburner.ipc.model.task import ERROR_KINDS, Task, TaskStatus
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.status import blank, status
+from backburner.ipc.store.values import Filter
 from backburner.ipc.validation import DIALECT
 
 
@@ -38,8 +42,8 @@ def queue(home: Path) -> Iterator[Queue]:
     database.close()
 
 
-def busy(queue: Queue) -> Task:
-    """A home in which everything has happened once; its last task, which runs."""
+def fill(queue: Queue) -> Task:
+    """Cause each type of event once. Return a running task."""
     everything: dict[str, Any] = {
         "prompt": "p",
         "call": "json:dumps",
@@ -52,7 +56,7 @@ def busy(queue: Queue) -> Task:
         "retries": 1,
     }
     for status_ in (TaskStatus.PENDING, TaskStatus.ERROR, TaskStatus.COMPLETED):
-        queue.launch(LaunchInput(**everything) if status_ is TaskStatus.ERROR else _outside("me"))
+        queue.launch(LaunchInput(**everything) if status_ is TaskStatus.ERROR else _external("me"))
         claimed = queue.claim(Slot("k", 0), None) or queue.claim(Slot("external", 0), None)
         if claimed is None:
             continue
@@ -61,35 +65,31 @@ def busy(queue: Queue) -> Task:
         error = {"error": "no", "error_kind": "failed"} if status_ is not TaskStatus.COMPLETED else {}
         queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status_, **error))
     queue.store.events.form_batch("me", 5)
-    queue.launch(_outside(None, delay_ms=60_000))
-    queue.launch(_outside(None))
+    queue.launch(_external(None, delay_ms=60_000))
+    queue.launch(_external(None))
     claimed = queue.claim(Slot("external", 0), None)
     assert claimed is not None
     return queue.get(claimed.id)
 
 
-def _outside(parent: str | None, **fields: Any) -> LaunchInput:
+def _external(parent: str | None, **fields: Any) -> LaunchInput:
     return LaunchInput(agent="external", prompt="p", parent_session_id=parent, **fields)
 
 
-def test_every_task_has_the_shape_that_is_promised(queue: Queue):
-    busy(queue)
-    from backburner.ipc.store.values import Filter
-
+def test_tasks_match_their_published_shape(queue: Queue):
+    fill(queue)
     for task in queue.list(Filter()).tasks:
         assert BRIEF_TASK.mistakes(task.brief()) == []
         assert TASK.mistakes(queue.get(task.id).to_json()) == []
         assert LAUNCHED.mistakes(task.to_json() | {"existing": False}) == []
 
 
-def test_the_shape_of_a_task_names_every_field_of_it():
-    from dataclasses import fields
-
+def test_published_task_has_every_field():
     assert set(TASK.fields) == {camel(one.name) for one in fields(Task)}
 
 
-def test_every_event_has_the_shape_that_is_promised(queue: Queue):
-    busy(queue)
+def test_events_match_their_published_shape(queue: Queue):
+    fill(queue)
     seen = set()
     for line in queue.store.events.read(None, 0, 1000):
         event = json.loads(line.text)
@@ -98,17 +98,17 @@ def test_every_event_has_the_shape_that_is_promised(queue: Queue):
     assert seen == set(TYPES) - {"log_truncated"}
 
 
-def test_every_type_of_event_is_described():
+def test_every_event_type_is_published():
     assert set(EVENTS) == set(TYPES)
 
 
-def test_the_status_has_the_shape_that_is_promised(queue: Queue):
-    busy(queue)
+def test_status_matches_its_published_shape(queue: Queue):
+    fill(queue)
     assert STATUS_DOCUMENT.mistakes(status(queue.store)) == []
     assert STATUS_DOCUMENT.mistakes(blank(queue.home)) == []
 
 
-def test_the_document_describes_every_method_and_can_be_followed():
+def test_document_describes_every_method_and_its_references_resolve():
     found = document()
     assert found["$schema"] == DIALECT
     assert set(found["methods"]) == set(PARAMETERS)
@@ -121,6 +121,6 @@ def test_the_document_describes_every_method_and_can_be_followed():
     assert set(found["$defs"]["Task"]["properties"]["errorKind"]["anyOf"][0]["enum"]) == set(ERROR_KINDS)
 
 
-def test_times_are_told_as_the_schema_says(queue: Queue):
-    task = busy(queue)
+def test_times_match_their_published_pattern(queue: Queue):
+    task = fill(queue)
     assert TASK.fields["queuedAt"].mistakes(clock.iso(round(task.queued_at.timestamp() * 1000))) == []
