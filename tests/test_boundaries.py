@@ -170,5 +170,5 @@ def test_use_is_found_under_any_import(code: str, target: str):
 
 
 @pytest.mark.parametrize("code", ["socket = 1\nsocket += 1", "home.socket.name", "time.nap()"])
-def test_name_that_only_looks_alike_is_allowed(code: str):
+def test_similar_name_is_allowed(code: str):
     assert not any(_uses(used_names(ast.parse(code)), target) for target in ALLOWED)

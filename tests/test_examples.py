@@ -31,27 +31,27 @@ def events(home: Path, parent: str, *words: str) -> list[dict]:
 
 @with_node
 def test_node_client_receives_each_event_once_when_the_flusher_is_killed(supervised: Path):
-    """It receives the first end, loses its connection, and continues after the last event that it has received."""
+    # The client receives the first end, loses its connection, and continues after the last event that it received.
     gate = supervised.parent / "gate"
     os.mkfifo(gate)
     commands = json.dumps([["echo", "first"], ["cat", str(gate)]])
     client = [str(NODE), str(ROOT / "examples" / "client.mjs"), str(supervised / "bus.sock"), commands]
     with subprocess.Popen(client, stdout=subprocess.PIPE, text=True) as node:
         assert node.stdout is not None
-        told = [node.stdout.readline()]
-        while "background_tasks_batch" not in told[-1]:
-            told.append(node.stdout.readline())
-            assert told[-1], "it ended too early"
+        lines = [node.stdout.readline()]
+        while "background_tasks_batch" not in lines[-1]:
+            lines.append(node.stdout.readline())
+            assert lines[-1], "it ended too early"
         flusher = holder(Home(supervised).lock("flusher"))
         assert flusher is not None
         os.kill(flusher, signal.SIGKILL)
-        gate.write_text("go on\n")
-        told += node.stdout.readlines()
+        gate.write_text("done\n")
+        lines += node.stdout.readlines()
         assert node.wait() == 0
     task = json.loads(backburner(supervised, "list", "--json", "--limit", "1").stdout)[0]
     parent = task["parentSessionId"]
-    heard = [int(line.split()[0]) for line in told]
-    assert heard == [event["seq"] for event in events(supervised, parent, "--after", "0")]
+    received = [int(line.split()[0]) for line in lines]
+    assert received == [event["seq"] for event in events(supervised, parent, "--after", "0")]
     assert [event["count"] for event in events(supervised, parent, "--after", "0") if "count" in event] == [1, 1]
     assert events(supervised, parent) == [], "all of it was acknowledged"
 
@@ -80,7 +80,7 @@ def test_events_example_prints_the_events_of_its_task(home: Path, no_strays: Non
 
 
 @checkout_only
-def test_the_demonstration_keeps_its_promises():
+def test_demonstration_succeeds():
     demo = [sys.executable, str(ROOT / "scripts" / "docs" / "demo.py")]
     done = subprocess.run(demo, capture_output=True, text=True, timeout=50, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""Every place where a process does what others see has a name, at which it can be killed; no new one is forgotten."""
+"""Every call whose effect other processes can see has a failpoint, at which the process can be killed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FUNCTIONS = frozenset(
     " shutil.rmtree".split()
 )
 
-#: The same as methods, of whatever object.
+#: The same for methods of any object.
 METHODS = frozenset(
     "send sendall sendto sendmsg unlink rename rmdir symlink_to hardlink_to write_text write_bytes"
     " backup send_signal terminate kill".split()
@@ -36,15 +36,15 @@ METHODS = frozenset(
 #: The statements that end a transaction.
 ENDS = ("COMMIT",)
 
-#: Places without a failpoint, by module and function, and why that is right.
+#: Calls without a failpoint, by module and function, and the reason.
 EXCEPTIONS = {
     "ipc.store.importer Importer._copy write_bytes": "a file with a new name, that only the commit makes known",
     "ipc.bus.connection Call._finish send": "goes to Connection.send, whose bytes leave in _write",
     "ipc.store.sqlite.file.database Database.read COMMIT": "ends a reading: nothing is written",
-    "ipc.failpoints Watch.reached os.kill": "the killing itself",
-    "ipc.failpoints _append os.write": "the watch's own notes",
+    "ipc.failpoints Watch.reached os.kill": "the kill of a failpoint",
+    "ipc.failpoints _append os.write": "the records of the watch",
     "supervisor.system.children _ask subprocess.Popen": "its caller has the failpoint: agents.ask",
-    "supervisor.system.children _first_line kill": "a program of somebody else's that was asked for its version",
+    "supervisor.system.children _first_line kill": "a foreign program that was asked for its version",
     "supervisor.pool.fork_server_client ForkServerClient._send send": "goes to ControlLine.send",
     "supervisor.fork_server ForkServer._report send": "goes to ControlLine.send",
     "supervisor.execution.runner.wire send_hello socket.send_fds": "its caller has the failpoint: runner.hello",
@@ -56,8 +56,8 @@ EXCEPTIONS = {
 }
 
 
-class Place(NamedTuple):
-    """A call that others see: where it stands, and the failpoint around it alone."""
+class Site(NamedTuple):
+    """A call that other processes can see, with its location and the failpoint around it."""
 
     where: str
     verb: str
@@ -84,17 +84,17 @@ def _verb(call: ast.Call) -> str | None:
 
 
 def _named(node: ast.With | ast.AsyncWith) -> str | None:
-    """The failpoint that a `with` is about, as the innermost of its contexts."""
+    """Return the failpoint that is the innermost context of a `with`, or None."""
     call = node.items[-1].context_expr
     if not (isinstance(call, ast.Call) and _dotted(call.func) == "failpoint"):
         return None
     (name,) = call.args
-    assert isinstance(name, ast.Constant), "a failpoint's name is written out"
+    assert isinstance(name, ast.Constant), "a failpoint's name is a literal"
     return str(name.value)
 
 
-def places(tree: ast.AST, module: str, function: str = "", around: str | None = None) -> Iterator[Place]:
-    """The places in a piece of source, with what stands around them."""
+def sites(tree: ast.AST, module: str, function: str = "", around: str | None = None) -> Iterator[Site]:
+    """Yield the calls in a piece of source that other processes can see."""
     for node in ast.iter_child_nodes(tree):
         inner, name = function, around
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
@@ -102,8 +102,8 @@ def places(tree: ast.AST, module: str, function: str = "", around: str | None = 
         elif isinstance(node, ast.With | ast.AsyncWith):
             name = _named(node) or around
         elif isinstance(node, ast.Call) and (verb := _verb(node)) is not None:
-            yield Place(f"{module} {inner}", verb, node.lineno, around)
-        yield from places(node, module, inner, name)
+            yield Site(f"{module} {inner}", verb, node.lineno, around)
+        yield from sites(node, module, inner, name)
 
 
 def _source() -> Iterator[tuple[str, ast.Module]]:
@@ -114,24 +114,24 @@ def _source() -> Iterator[tuple[str, ast.Module]]:
 
 
 SOURCE = dict(_source())
-PLACES = [place for module, tree in SOURCE.items() for place in places(tree, module)]
+SITES = [site for module, tree in SOURCE.items() for site in sites(tree, module)]
 
 
-def _excuse(place: Place) -> str | None:
-    """The exception that a place is."""
-    return next((name for name in EXCEPTIONS if fnmatchcase(f"{place.where} {place.verb}", name)), None)
+def _exception(site: Site) -> str | None:
+    """Return the exception that matches a call, or None."""
+    return next((name for name in EXCEPTIONS if fnmatchcase(f"{site.where} {site.verb}", name)), None)
 
 
-def test_every_place_that_others_see_has_a_moment():
-    bare = [f"{place.where}:{place.line} {place.verb}" for place in PLACES if not (place.failpoint or _excuse(place))]
+def test_every_call_that_other_processes_can_see_has_a_failpoint():
+    bare = [f"{site.where}:{site.line} {site.verb}" for site in SITES if not (site.failpoint or _exception(site))]
     assert bare == []
 
 
-def test_every_exception_is_about_a_place_that_is_there():
-    assert {_excuse(place) for place in PLACES if not place.failpoint} >= EXCEPTIONS.keys()
+def test_every_exception_matches_a_call_without_a_failpoint():
+    assert {_exception(site) for site in SITES if not site.failpoint} >= EXCEPTIONS.keys()
 
 
-def test_a_moment_is_about_one_place_and_has_a_name_of_its_own():
+def test_failpoint_has_a_unique_name_and_one_statement():
     names = Counter(
         name
         for tree in SOURCE.values()
@@ -157,41 +157,41 @@ def test_a_moment_is_about_one_place_and_has_a_name_of_its_own():
         ("with suppress(OSError): channel.send(b'')", "send"),
     ],
 )
-def test_a_bare_place_is_found(code: str, verb: str):
-    assert [(place.verb, place.failpoint) for place in places(ast.parse(code), "m")] == [(verb, None)]
+def test_call_without_a_failpoint_is_found(code: str, verb: str):
+    assert [(site.verb, site.failpoint) for site in sites(ast.parse(code), "m")] == [(verb, None)]
 
 
-def test_a_function_within_a_moment_does_not_happen_then():
+def test_failpoint_does_not_cover_a_function_defined_in_it():
     code = "with failpoint('x'):\n    def later(): os.fork()"
-    assert [place.failpoint for place in places(ast.parse(code), "m")] == [None]
+    assert [site.failpoint for site in sites(ast.parse(code), "m")] == [None]
 
 
-def test_without_a_watch_a_moment_is_nothing_at_all():
+def test_failpoint_does_nothing_unless_it_is_watched():
     assert failpoint("a") is failpoint("b")
 
 
-SUICIDE = """
+SCRIPT = """
 import os
 from backburner.ipc.failpoints import failpoint
 def act():
     with failpoint("act"):
-        print("acts", flush=True)
+        print("acted", flush=True)
 for turn in range(3):
     act()
 """
 
 
 @pytest.mark.parametrize(
-    ("edge", "nth", "acted"), [("before", 1, 0), ("after", 1, 1), ("before", 3, 2), ("after", 4, 3)]
+    ("edge", "nth", "times"), [("before", 1, 0), ("after", 1, 1), ("before", 3, 2), ("after", 4, 3)]
 )
-def test_a_watched_process_dies_where_it_was_ordered(tmp_path: Path, edge: str, nth: int, acted: int):
+def test_watched_process_dies_at_the_ordered_failpoint(tmp_path: Path, edge: str, nth: int, times: int):
     script = tmp_path / "script.py"
-    script.write_text(SUICIDE)
+    script.write_text(SCRIPT)
     where = f"command act@<module> {edge}"
     (tmp_path / "order").write_text(f'{{"token": "t", "kill": "{where}", "nth": {nth}}}')
     environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IMPORT_ROOT)}
     done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True, check=False)
-    assert done.stdout == "acts\n" * acted
+    assert done.stdout == "acted\n" * times
     assert done.returncode == (-signal.SIGKILL if nth <= 3 else 0)
     assert (tmp_path / "t.killed").exists() == (nth <= 3)
     assert (tmp_path / "t.reached").read_text().splitlines()[0] == "command act@<module> before"

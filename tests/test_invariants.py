@@ -65,7 +65,7 @@ def test_event_of_unknown_task_violates_i2():
     assert names(invariants.check_lives(events(STARTED, ENDED), {})) == ["I2", "I2"]
 
 
-def test_life_may_begin_again_only_after_a_retry_by_hand():
+def test_second_start_after_an_end_violates_i2_unless_retried_by_command():
     twice = events(STARTED, ENDED, STARTED, ENDED)
     assert names(invariants.check_lives(twice, task())) == ["I2", "I2"]
     assert names(invariants.check_lives(twice, task(), retried={"bg-1"})) == []

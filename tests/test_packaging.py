@@ -37,6 +37,6 @@ def test_the_version_is_the_one_in_setup_cfg():
     assert backburner().version == meant["metadata"]["version"]
 
 
-def test_the_command_is_backburner_and_nothing_else():
+def test_distribution_installs_only_the_command_backburner():
     commands = [entry for entry in backburner().entry_points if entry.group == "console_scripts"]
     assert [(entry.name, entry.value) for entry in commands] == [("backburner", "backburner.supervisor.cli:main")]

@@ -110,7 +110,7 @@ FLAWS: dict[str, tuple[str, Edit]] = {
 
 
 @pytest.mark.parametrize("flaw", FLAWS)
-def test_each_flaw_is_reported(flaw: str):
+def test_kill_trial_reports_each_violation(flaw: str):
     check, edit = FLAWS[flaw]
     evidence = sound()
     edit(evidence)
@@ -130,37 +130,39 @@ def test_task_may_be_starting_while_its_verdict_is_stored():
     assert "verdicts" not in reported(evidence)
 
 
-def crowd(*texts: Line) -> set[str]:
+def limit_violations(*texts: Line) -> set[str]:
     evidence = sound()
     evidence.lines += texts
     return reported(evidence) & {"limits"}
 
 
 def test_limit_check_reports_tasks_that_overlap():
-    assert crowd(start("bg-2", 2), start("bg-3", 3), end("bg-2", 2), end("bg-3", 3)) == {"limits"}
+    assert limit_violations(start("bg-2", 2), start("bg-3", 3), end("bg-2", 2), end("bg-3", 3)) == {"limits"}
 
 
 def test_limit_check_accepts_tasks_that_follow_each_other():
-    assert crowd(start("bg-2", 2), end("bg-2", 2), start("bg-3", 3), end("bg-3", 3)) == set()
+    assert limit_violations(start("bg-2", 2), end("bg-2", 2), start("bg-3", 3), end("bg-3", 3)) == set()
 
 
 def test_limit_check_accepts_what_a_raised_limit_allows():
     [raised] = lines("limit 0 single 2")
-    assert crowd(raised, start("bg-2", 2), start("bg-3", 3), end("bg-2", 2), end("bg-3", 3)) == set()
+    assert limit_violations(raised, start("bg-2", 2), start("bg-3", 3), end("bg-2", 2), end("bg-3", 3)) == set()
 
 
 def test_limit_check_accepts_the_surplus_when_a_limit_is_lowered():
     raised, lowered = lines("limit 0 single 2", "limit 0 single 1")
-    assert crowd(raised, start("bg-2", 2), start("bg-3", 3), lowered, end("bg-2", 2), end("bg-3", 3)) == set()
+    assert (
+        limit_violations(raised, start("bg-2", 2), start("bg-3", 3), lowered, end("bg-2", 2), end("bg-3", 3)) == set()
+    )
 
 
 def test_limit_check_counts_processes_that_live_on_without_a_last_line():
     scan, alive = lines("scan 0 1", "alive 0 2:single")
-    assert crowd(start("bg-2", 2), start("bg-3", 3), scan, end("bg-3", 3), alive) == {"limits"}
+    assert limit_violations(start("bg-2", 2), start("bg-3", 3), scan, end("bg-3", 3), alive) == {"limits"}
 
 
 def test_limit_check_ignores_killed_tasks_that_were_not_seen_again():
-    assert crowd(start("bg-2", 2), start("bg-3", 3), end("bg-3", 3)) == set()
+    assert limit_violations(start("bg-2", 2), start("bg-3", 3), end("bg-3", 3)) == set()
 
 
 def test_command_and_call_write_the_same_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -196,7 +198,7 @@ def test_bound_holds_at_its_quantile(samples: list[float], within: bool):
     assert bounds.Result(samples, 100.0).is_within is within
 
 
-def test_crowded_yields_starts_beside_another_task():
+def test_starts_while_another_task_runs_are_found():
     texts = [start("bg-2", 2), start("bg-3", 3)._replace(at=5.0), end("bg-2", 2), end("bg-3", 3), start("bg-4", 4)]
     assert list(bounds._crowded(texts)) == [5.0]
 

@@ -43,7 +43,7 @@ def test_keys_of_a_pattern_share_its_slots():
     assert manager.acquire("anthropic/c") == 1
 
 
-def test_zero_means_no_limit():
+def test_limit_of_zero_is_unlimited():
     manager = ConcurrencyManager({"default_concurrency": 0})
     assert [manager.acquire("a") for _ in range(1000)] == list(range(1000))
 

@@ -57,7 +57,7 @@ def formed(queue_db: QueueDatabase, flusher: Flusher, count: int) -> list[list[s
 
 
 @pytest.mark.parametrize("more", [0, 1])
-def test_no_ended_task_is_lost_if_batches_cannot_be_formed(
+def test_batches_that_could_not_be_formed_are_formed_later(
     queue_db: QueueDatabase, flusher: Flusher, monkeypatch, more: int
 ):
     ids = [queue_db.run(parent_session_id="P") for _ in range(ENDS + more)]
@@ -68,7 +68,7 @@ def test_no_ended_task_is_lost_if_batches_cannot_be_formed(
     assert [id for batch in formed(queue_db, flusher, ENDS + more) for id in batch] == ids
 
 
-def test_no_ended_task_is_lost_if_a_due_batch_cannot_be_formed(queue_db: QueueDatabase, flusher: Flusher, monkeypatch):
+def test_due_batch_that_could_not_be_formed_is_formed_later(queue_db: QueueDatabase, flusher: Flusher, monkeypatch):
     ids = [queue_db.run(parent_session_id="P") for _ in range(2)]
     flusher.turn()
     fail_once(monkeypatch, "form_batches")

@@ -57,8 +57,8 @@ def no_user_settings() -> None:
     (Path(os.environ["XDG_CONFIG_HOME"]) / "backburner" / "config.toml").unlink()
 
 
-class Stage:
-    """Brings tasks into any state without a supervisor."""
+class Tasks:
+    """Creates tasks in any state without a supervisor."""
 
     def __init__(self, home: Path) -> None:
         self._database = SqliteStore(Home(home).prepare())
@@ -67,8 +67,8 @@ class Stage:
 
     def pending(self, **fields: Any) -> str:
         """Return a pending task; its agent is `external` by default."""
-        wanted = LaunchInput(**{"agent": "external", "prompt": "look after it", **fields})
-        return self.queue.launch(wanted).id
+        launch = LaunchInput(**{"agent": "external", "prompt": "look after it", **fields})
+        return self.queue.launch(launch).id
 
     def running(self, **fields: Any) -> str:
         """Return a running task."""
@@ -81,7 +81,7 @@ class Stage:
         self.queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status, **error))
         return claimed.id
 
-    def task(self, id: str) -> Task:
+    def get(self, id: str) -> Task:
         """Return the task as it is now."""
         return self.queue.get(id)
 
@@ -90,7 +90,7 @@ class Stage:
         self._database.close()
 
     def _claimed(self, **fields: Any) -> Claimed:
-        key = f"stage-{next(self._slots)}"
+        key = f"key-{next(self._slots)}"
         self.pending(**{"concurrency_key": key, **fields})
         claimed = self.queue.claim(Slot(fields.get("concurrency_key", key), 0), None)
         assert claimed is not None
@@ -98,8 +98,8 @@ class Stage:
 
 
 @pytest.fixture
-def stage(home: Path):
-    """Return a stage in the test's home."""
-    found = Stage(home)
+def tasks(home: Path):
+    """Return a factory of tasks in the test's home."""
+    found = Tasks(home)
     yield found
     found.close()

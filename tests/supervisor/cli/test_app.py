@@ -13,7 +13,7 @@ from backburner.ipc.api.control import program as command_line
 from backburner.ipc.model.launch import LaunchInput
 from backburner.supervisor.cli.app import SECTIONS, VERBS, program
 from tests.helpers.places import IMPORT_ROOT
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 #: Modules that take long to import. Reading and launching do without them.
 SLOW = {"asyncio", "sqlite_utils", "psutil", "rich", "subprocess", "importlib.metadata", "tomllib", "socket"}
@@ -53,7 +53,7 @@ def test_root_help_lists_every_command(cli: Cli):
 
 
 @pytest.mark.parametrize("name", commands())
-def test_summary_of_every_command_fits_its_line(name: str):
+def test_summary_of_every_command_fits_on_its_help_line(name: str):
     assert len(commands()[name].get_short_help_str(limit=1000)) <= SUMMARY_LIMIT
 
 
@@ -71,8 +71,8 @@ def test_misspelt_command_suggests_the_nearest_one(cli: Cli):
 
 @pytest.mark.usefixtures("no_user_settings")
 @pytest.mark.parametrize("words", [("list",), ("launch", "--no-up", "--", "true")])
-def test_quick_commands_do_not_import_slow_modules(home: Path, stage: Stage, words: tuple[str, ...]):
-    stage.pending()
+def test_quick_commands_do_not_import_slow_modules(home: Path, tasks: Tasks, words: tuple[str, ...]):
+    tasks.pending()
     probe = (
         "import sys, json; from backburner.supervisor.cli import main; code = main(sys.argv[1:]); "
         "print(json.dumps([code, sorted(sys.modules)]), file=sys.stderr)"
@@ -89,8 +89,8 @@ def test_quick_commands_do_not_import_slow_modules(home: Path, stage: Stage, wor
     assert SLOW & set(modules) == set()
 
 
-def test_reader_that_closes_the_pipe_ends_the_command_with_141(home: Path, stage: Stage):
-    stage.queue.launch_many([LaunchInput(command=("true",), description="x" * 4000)] * 100)
+def test_reader_that_closes_the_pipe_ends_the_command_with_141(home: Path, tasks: Tasks):
+    tasks.queue.launch_many([LaunchInput(command=("true",), description="x" * 4000)] * 100)
     process = subprocess.Popen(
         command_line("list", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

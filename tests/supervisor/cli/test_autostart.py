@@ -14,7 +14,7 @@ from backburner.ipc.machine.lock import holder
 from tests.helpers.commands import backburner
 from tests.helpers.processes import kill_processes_of
 from tests.helpers.wait import eventually
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import launch, launch_running, lives, show, stdout_of
 from tests.supervisor.cli.terminal import Terminal
 
@@ -98,7 +98,7 @@ def test_launch_on_a_terminal_explains_only_what_is_new(autostarting: Path):
 
 
 @pytest.mark.parametrize("words", [("launch",), ("launch", "--json"), ("run", "--json")])
-def test_accepted_task_runs_after_the_start(autostarting: Path, words: tuple[str, ...]):
+def test_autostarted_supervisor_runs_the_task(autostarting: Path, words: tuple[str, ...]):
     stdout_of(autostarting, *words, "--", "true")
     stdout_of(autostarting, "wait")
     assert show(autostarting, "-")["status"] == "completed"
@@ -135,7 +135,7 @@ def test_invalid_launch_starts_no_supervisor(cli: Cli, autostarting: Path):
     assert supervisor_of(autostarting) is None
 
 
-def test_empty_file_of_tasks_starts_no_supervisor(cli: Cli, autostarting: Path, stage: Stage):
+def test_empty_file_of_tasks_starts_no_supervisor(cli: Cli, autostarting: Path, tasks: Tasks):
     assert cli("launch", "--from-file", "-").code == 0
     assert supervisor_of(autostarting) is None
 

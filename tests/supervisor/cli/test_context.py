@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import stdout_of
 
 
@@ -46,8 +46,8 @@ def test_home_on_a_long_path_works(home: Path, no_strays: None, monkeypatch: pyt
     stdout_of(deep, "down")
 
 
-def test_commands_that_need_no_settings_warn_about_invalid_ones(cli: Cli, home: Path, stage: Stage):
-    id = stage.pending()
+def test_commands_that_need_no_settings_warn_about_invalid_ones(cli: Cli, home: Path, tasks: Tasks):
+    id = tasks.pending()
     (home / "config.toml").write_text("max_workers = 0\n")
     for words in (
         ("status",),

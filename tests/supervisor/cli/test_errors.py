@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
 @pytest.mark.parametrize(
@@ -26,15 +26,15 @@ def test_error_without_a_supervisor_names_the_command_that_starts_one(cli: Cli, 
     assert "backburner up --detach" in result.err
 
 
-def test_message_starts_in_lower_case_and_ends_with_the_next_step(cli: Cli, home: Path, stage: Stage):
-    stage.pending()
+def test_message_starts_in_lower_case_and_ends_with_the_next_step(cli: Cli, home: Path, tasks: Tasks):
+    tasks.pending()
     assert cli("show", "zzzz").err == (
         f"backburner: there is no task zzzz in {home}; run 'backburner list' to see task IDs\n"
     )
 
 
-def test_argument_that_is_not_utf8_is_a_usage_error(cli: Cli, stage: Stage):
-    stage.pending()
+def test_argument_that_is_not_utf8_is_a_usage_error(cli: Cli, tasks: Tasks):
+    tasks.pending()
     for words in (("list", "--parent", "\udcff"), ("show", "\udcff"), ("launch", "--", "\udcff")):
         result = cli(*words)
         assert result.code == 2, words

@@ -8,7 +8,7 @@ from backburner.supervisor.execution.journal import MAX_SIZE, Journal, entries_b
 from tests.helpers.queue_db import QueueDatabase
 
 
-def test_long_journal_is_emptied_without_having_been_read(queue_db: QueueDatabase):
+def test_long_journal_is_truncated_at_the_start_of_a_series(queue_db: QueueDatabase):
     journal = Journal(queue_db.home, queue_db.owner)
     while journal.path.stat().st_size <= MAX_SIZE:
         journal.note_end(1, {"stdout": "x" * 60_000})

@@ -305,7 +305,7 @@ def test_runner_exits_when_the_channel_ends(worker: Worker):
     assert worker.end() == 0
 
 
-def test_runner_that_died_is_reported_as_hung_up(worker: Worker):
+def test_runner_that_died_is_retired(worker: Worker):
     worker.submit("os:_exit", 3)
     worker.wait_until_hung_up()
     assert worker.runner.retired
@@ -476,7 +476,7 @@ REPLACED = {
 
 
 @pytest.mark.parametrize("kind", REPLACED)
-def test_call_can_print_after_the_last_one_has_changed_the_streams(worker: Worker, kind: str):
+def test_call_can_print_after_an_earlier_one_replaced_the_streams(worker: Worker, kind: str):
     worker.module(f"""
         import os, sys
         def harm(): {REPLACED[kind]}

@@ -96,7 +96,7 @@ def new_series(queue_db: QueueDatabase) -> Iterator[Callable[[int], StagedSeries
         staged.close()
 
 
-def test_call_received_while_others_are_taken_back_is_published(
+def test_call_that_started_during_take_back_is_published(
     new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
     staged = new_series(4)
@@ -114,7 +114,7 @@ def test_call_received_while_others_are_taken_back_is_published(
 
 
 @pytest.mark.parametrize("end", [{"result": "1"}, {"error": "It failed.", "errorKind": "failed"}])
-def test_call_that_has_the_slot_yields_it_to_one_that_overtook_it(
+def test_current_call_yields_its_slot_to_a_later_one_that_ran_first(
     new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch, end: dict[str, str]
 ):
     staged = new_series(3)
@@ -125,7 +125,7 @@ def test_call_that_has_the_slot_yields_it_to_one_that_overtook_it(
     assert staged.queue_db.get(staged.ids[0]).attempt == 0
 
 
-def test_call_that_has_the_slot_is_requeued_while_one_that_overtook_it_runs(
+def test_current_call_is_requeued_while_a_later_one_runs(
     new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
     staged = new_series(3)
@@ -133,7 +133,7 @@ def test_call_that_has_the_slot_is_requeued_while_one_that_overtook_it_runs(
     assert staged.statuses() == [TaskStatus.PENDING, TaskStatus.RUNNING, TaskStatus.PENDING]
 
 
-def test_call_that_has_the_slot_is_requeued_if_it_cannot_be_resent(
+def test_current_call_is_requeued_if_it_cannot_be_sent_again(
     new_series: Callable[[int], StagedSeries], monkeypatch: pytest.MonkeyPatch
 ):
     def refuse(*_: object) -> bool:
@@ -145,7 +145,7 @@ def test_call_that_has_the_slot_is_requeued_if_it_cannot_be_resent(
     assert staged.statuses() == [TaskStatus.PENDING, TaskStatus.PENDING]
 
 
-def test_call_that_has_the_slot_is_resent_after_it_was_taken_back(new_series: Callable[[int], StagedSeries]):
+def test_current_call_is_sent_again_after_it_was_taken_back(new_series: Callable[[int], StagedSeries]):
     staged = new_series(3)
     staged.publish(staged.series.take_back())
     assert staged.statuses() == [TaskStatus.RUNNING, TaskStatus.PENDING, TaskStatus.PENDING]

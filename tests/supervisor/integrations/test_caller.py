@@ -34,7 +34,7 @@ def hook(home: Path) -> str:
     return done.stdout
 
 
-def test_answer_notifies_a_session_other_than_the_one_of_the_hooks(queue_db, home, tools):
+def test_mcp_answer_notifies_a_named_session_that_is_not_the_hooks_one(queue_db, home, tools):
     id = queue_db.run(parent_session_id="made-up")
     assert hook(home) == ""
     assert f"- {id}" in tools.call("inbox", META, parentSessionId="made-up").notifications

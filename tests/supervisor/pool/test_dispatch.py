@@ -61,7 +61,7 @@ def assign_slots(dispatch: Dispatch, workers: Workers) -> WorkerHandle:
 
 
 @pytest.mark.parametrize("spawned", [False, True], ids=["before its pid arrived", "before its first message"])
-def test_worker_that_has_claimed_keeps_its_slot(
+def test_worker_of_a_claimed_task_keeps_its_slot_in_a_count(
     queue_db: QueueDatabase, workers: Workers, dispatch: Dispatch, spawned: bool
 ):
     queue_db.launch()
@@ -105,7 +105,7 @@ def launch_into(queue_db: QueueDatabase, limit: int, **fields: object) -> None:
         queue_db.launch(concurrency_key="command", **fields)
 
 
-def test_group_gets_two_workers_at_once_and_more_after_a_wait(
+def test_group_gets_two_workers_at_once_and_more_after_the_ramp_wait(
     queue_db: QueueDatabase, workers: Workers, still: list[int], dispatch: Dispatch
 ):
     launch_into(queue_db, 6)
@@ -130,7 +130,7 @@ def test_task_launched_before_the_clock_was_set_back_does_not_wait(
     assert len(workers) == 6
 
 
-def test_young_task_of_one_group_does_not_hold_up_another(
+def test_ramp_wait_of_one_group_does_not_delay_another(
     queue_db: QueueDatabase, workers: Workers, still: list[int], dispatch: Dispatch
 ):
     launch_into(queue_db, 6)
@@ -141,7 +141,7 @@ def test_young_task_of_one_group_does_not_hold_up_another(
     assert sorted(worker.slot.group for worker in workers) == ["command", "command", "other"]
 
 
-def test_external_work_starts_at_once_beside_two_workers(
+def test_external_task_starts_at_once_during_the_ramp_wait(
     queue_db: QueueDatabase, workers: Workers, still: list[int], dispatch: Dispatch
 ):
     launch_into(queue_db, 6)
@@ -239,7 +239,7 @@ def test_no_worker_stays_parked_when_slots_are_counted(
     assert (parked.idle, queue_db.database.queue.parked()) == (True, {})
 
 
-def test_worker_claimed_for_during_a_count_keeps_its_slot(
+def test_parked_worker_with_a_task_claimed_during_a_count_keeps_its_slot(
     queue_db: QueueDatabase, parked: WorkerHandle, dispatch: Dispatch
 ):
     running = queue_db.database.hosts.running()

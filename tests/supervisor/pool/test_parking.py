@@ -66,7 +66,7 @@ def test_worker_looks_at_the_database_after_a_damaged_message(queue_db: QueueDat
     assert worker.find() is not None
 
 
-def test_slot_that_a_launch_has_taken_cannot_be_given_back(queue_db: QueueDatabase, worker: Parking):
+def test_parked_slot_with_a_claimed_task_cannot_be_given_back(queue_db: QueueDatabase, worker: Parking):
     queue_db.launch()
     assert not worker.give_back()
     assert worker.assigned() is not None

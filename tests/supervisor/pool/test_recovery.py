@@ -112,7 +112,7 @@ def test_task_published_after_the_lookup_is_rescued_too(queue_db: QueueDatabase,
     assert outcomes(queue_db, ids) == [("completed", None), ("completed", None)]
 
 
-def test_half_renamed_output_is_kept(queue_db: QueueDatabase, worker: DeadWorker):
+def test_output_is_kept_if_the_worker_died_between_two_renames(queue_db: QueueDatabase, worker: DeadWorker):
     id = queue_db.launch()
     (one,) = worker.take(1)
     worker.files.arm()
@@ -124,7 +124,7 @@ def test_half_renamed_output_is_kept(queue_db: QueueDatabase, worker: DeadWorker
     assert [queue_db.queue.output(id, stream, 0, 100).data for stream in ("stdout", "stderr")] == [b"so far"] * 2
 
 
-def test_held_call_without_a_running_task_is_settled_as_a_call(queue_db: QueueDatabase, worker: DeadWorker):
+def test_held_call_of_a_worker_without_a_running_task_is_settled(queue_db: QueueDatabase, worker: DeadWorker):
     ids = [queue_db.launch(call="json:loads", concurrency_key="command") for _ in range(2)]
     first, second = worker.take(2)
     worker.files.remove()  # a worker that has run calls only has none

@@ -24,7 +24,7 @@ def turn(selector: DefaultSelector, timeout: float = 0.0) -> int:
     return len(events)
 
 
-def test_worker_that_died_before_its_pid_arrived_is_gone_once(selector: DefaultSelector):
+def test_worker_that_died_before_its_pid_arrived_is_reported_once(selector: DefaultSelector):
     gone: list[WorkerHandle] = []
     workers = Workers(selector, lambda *_: None, gone.append)
     ours, theirs = socket.socketpair()

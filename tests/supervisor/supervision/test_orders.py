@@ -29,13 +29,13 @@ def received() -> Received:
     return Received()
 
 
-def test_groups_are_passed_on_at_once(received: Received):
+def test_group_hints_are_applied_immediately(received: Received):
     received.orders.receive(b'["opus", "sonnet"]\n')
     assert (received.groups, received.changes) == (["opus", "sonnet"], 0)
 
 
 @pytest.mark.parametrize("line", [b"\n", b"anything\n", b"\xff\n"])
-def test_unknown_line_is_a_hint(received: Received, line: bytes):
+def test_unknown_line_counts_as_a_hint(received: Received, line: bytes):
     received.orders.receive(line)
     assert (received.changes, received.execute()) == (1, [])
 
@@ -57,7 +57,7 @@ def test_line_without_an_end_costs_no_memory_and_the_next_one_counts(received: R
     assert (received.changes, received.execute()) == (1, ["reload"])
 
 
-def test_order_that_fails_is_tried_again_before_the_next_one(received: Received):
+def test_failed_order_is_retried_before_the_next_one(received: Received):
     def refuse(_order: str) -> None:
         raise Temporary("The disk is full.")
 

@@ -47,7 +47,7 @@ def test_supervisor_exits_when_the_fork_server_is_gone(shutdown: Shutdown, fork_
     assert fork_server.orders == ["dismiss", "reap"]
 
 
-def test_fork_server_is_dismissed_though_the_tasks_could_not_be_logged(
+def test_fork_server_is_stopped_although_running_tasks_cannot_be_logged(
     shutdown: Shutdown, fork_server: FakeForkServer, monkeypatch: pytest.MonkeyPatch
 ):
     def refuse(_table: SqliteHosts) -> None:

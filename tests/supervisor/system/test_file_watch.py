@@ -78,7 +78,7 @@ def test_write_is_reported_once_and_polling_resumes(watched: Watched):
     assert watched.rest() == FALLBACK_POLL
 
 
-def test_write_before_the_watch_is_trusted_starts_over(watched: Watched):
+def test_write_before_the_watch_is_armed_restarts_the_polls(watched: Watched):
     watched.rest()
     watched.rest()
     append(watched.wal)

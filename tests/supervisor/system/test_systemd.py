@@ -31,7 +31,7 @@ def received(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiv
         yield receive
 
 
-def test_state_reaches_the_service_manager(received: Received):
+def test_notify_sends_the_state_to_the_service_manager(received: Received):
     notify("READY=1")
     assert received() == ["READY=1"]
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
-def test_backup_and_restore_replace_only_on_request(cli: Cli, stage: Stage):
-    stage.ended()
+def test_backup_needs_force_and_restore_needs_yes_to_replace_files(cli: Cli, tasks: Tasks):
+    tasks.ended()
     assert cli("backup", "saved").code == 0
     refused = cli("backup", "saved")
     assert (refused.code, "backup --force" in refused.err) == (2, True)

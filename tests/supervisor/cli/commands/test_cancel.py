@@ -7,7 +7,7 @@ from pathlib import Path
 
 from backburner.ipc.model.task import TaskStatus
 from tests.helpers.wait import eventually
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import launch, launch_running, lives, show, stdout_of
 
 
@@ -31,18 +31,18 @@ def test_cancel_works_without_supervisor_and_worker(supervised: Path):
     stdout_of(supervised, "up", "--detach")  # adopts the flusher, so that `down` ends it
 
 
-def test_cancel_needs_no_supervisor(cli: Cli, stage: Stage):
-    pending, outside = stage.pending(), stage.running()
-    result = cli("cancel", pending, outside, "--json")
+def test_cancel_needs_no_supervisor(cli: Cli, tasks: Tasks):
+    pending, external = tasks.pending(), tasks.running()
+    result = cli("cancel", pending, external, "--json")
     assert [task["status"] for task in result.json] == ["cancelled", "cancelled"]
     assert cli("cancel", pending).code == 5
 
 
-def test_cancel_by_session_ends_all_its_unfinished_tasks(cli: Cli, stage: Stage):
-    mine = [stage.pending(parent_session_id="me"), stage.running(parent_session_id="me")]
-    other, ended = stage.pending(parent_session_id="you"), stage.ended(parent_session_id="me")
+def test_cancel_by_session_ends_all_its_unfinished_tasks(cli: Cli, tasks: Tasks):
+    mine = [tasks.pending(parent_session_id="me"), tasks.running(parent_session_id="me")]
+    other, ended = tasks.pending(parent_session_id="you"), tasks.ended(parent_session_id="me")
     assert cli("cancel", "--parent", "me").code == 0
-    assert {stage.task(id).status for id in mine} == {TaskStatus.CANCELLED}
-    assert stage.task(other).status is TaskStatus.PENDING
-    assert stage.task(ended).status is TaskStatus.COMPLETED
+    assert {tasks.get(id).status for id in mine} == {TaskStatus.CANCELLED}
+    assert tasks.get(other).status is TaskStatus.PENDING
+    assert tasks.get(ended).status is TaskStatus.COMPLETED
     assert cli("cancel", "--parent", "me").code == 0

@@ -4,24 +4,24 @@ from pathlib import Path
 
 import pytest
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
-def test_clear_without_yes_changes_nothing(cli: Cli, stage: Stage):
-    id = stage.pending()
+def test_clear_without_yes_changes_nothing(cli: Cli, tasks: Tasks):
+    id = tasks.pending()
     result = cli("clear")
     assert result.code == 2
     assert "clear --yes" in result.err
-    assert stage.task(id)
+    assert tasks.get(id)
 
 
-def test_clear_deletes_everything_and_continues_the_numbering(cli: Cli, stage: Stage):
-    stage.ended(parent_session_id="me")
-    stage.pending()
+def test_clear_deletes_everything_and_continues_the_numbering(cli: Cli, tasks: Tasks):
+    tasks.ended(parent_session_id="me")
+    tasks.pending()
     before = cli("status", "--json").json["log"]["lastSeq"]
     assert cli("clear", "--yes", "--json").json["tasks"] == 2
     assert cli("list", "--json").json == []
-    stage.ended(parent_session_id="me")
+    tasks.ended(parent_session_id="me")
     assert cli("status", "--json").json["log"]["lastSeq"] > before
 
 

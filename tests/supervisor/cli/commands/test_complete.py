@@ -10,7 +10,7 @@ import pytest
 
 from backburner.ipc.api.control import program
 from tests.helpers.commands import backburner
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import launch, launch_running, show, stdout_of
 
 
@@ -33,16 +33,16 @@ def test_complete_works_without_supervisor_and_worker(supervised: Path):
     stdout_of(supervised, "up", "--detach")
 
 
-def test_complete_stores_the_result(cli: Cli, stage: Stage):
-    id = stage.running()
+def test_complete_stores_the_result(cli: Cli, tasks: Tasks):
+    id = tasks.running()
     result = cli("complete", id, "--result", "done")
     assert (result.code, result.out) == (0, f"{id[3:11]} completed\n")
-    assert stage.task(id).result == "done"
+    assert tasks.get(id).result == "done"
 
 
 @pytest.mark.parametrize("words", [("complete",), ("fail", "--error", "x"), ("progress", "text")])
-def test_verdict_on_a_task_that_is_not_running_is_refused(cli: Cli, stage: Stage, words: tuple[str, ...]):
+def test_verdict_on_a_task_that_is_not_running_is_refused(cli: Cli, tasks: Tasks, words: tuple[str, ...]):
     verb, *rest = words
-    result = cli(verb, stage.pending(), *rest)
+    result = cli(verb, tasks.pending(), *rest)
     assert result.code == 5
     assert "is not running (pending)" in result.err

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc.api.control import program as command_line
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
@@ -15,8 +15,8 @@ def test_completion_script_is_printed_for_each_shell(cli: Cli, shell: str):
     assert "_BACKBURNER_COMPLETE" in cli("completion", shell).out
 
 
-def test_commands_options_and_ids_are_completed(home: Path, stage: Stage):
-    id = stage.pending()
+def test_commands_options_and_ids_are_completed(home: Path, tasks: Tasks):
+    id = tasks.pending()
 
     def complete(*words: str) -> list[str]:
         asked = {"COMP_WORDS": " ".join(["backburner", *words]), "COMP_CWORD": str(len(words))}

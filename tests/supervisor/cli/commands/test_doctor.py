@@ -21,7 +21,7 @@ from backburner.supervisor.doctor.storage import check_engine
 from tests.helpers.places import ROOT
 from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
 def problems(cli: Cli, code: int = 1) -> dict[str, dict[str, Any]]:
@@ -47,15 +47,15 @@ def test_doctor_does_not_create_a_missing_state_directory(cli: Cli, tmp_path: Pa
     assert not (tmp_path / "none").exists()
 
 
-def test_doctor_changes_no_file(cli: Cli, stage: Stage, home: Path):
-    stage.ended()
+def test_doctor_changes_no_file(cli: Cli, tasks: Tasks, home: Path):
+    tasks.ended()
     before = looks(home)
     assert problems(cli, 0) == {}
     assert looks(home) == before
 
 
-def test_every_problem_has_a_reason_and_a_fix(cli: Cli, stage: Stage, home: Path):
-    stage.pending()
+def test_every_problem_has_a_reason_and_a_fix(cli: Cli, tasks: Tasks, home: Path):
+    tasks.pending()
     home.chmod(0o755)
     for finding in problems(cli).values():
         assert finding["what"]
@@ -67,8 +67,8 @@ def test_every_problem_has_a_reason_and_a_fix(cli: Cli, stage: Stage, home: Path
     assert said.splitlines()[-1] == f"2 problems in {home}"
 
 
-def test_doctor_reports_pending_tasks_without_a_supervisor(cli: Cli, stage: Stage):
-    stage.pending()
+def test_doctor_reports_pending_tasks_without_a_supervisor(cli: Cli, tasks: Tasks):
+    tasks.pending()
     assert problems(cli)["supervisor"]["mend"] == "backburner up --detach"
 
 
@@ -79,8 +79,8 @@ def test_doctor_reports_a_running_task_without_a_worker(cli: Cli, home: Path):
     assert id in problems(cli)["orphans"]["what"]
 
 
-def test_doctor_reports_a_process_of_an_ended_attempt(cli: Cli, stage: Stage, home: Path):
-    stage.ended()
+def test_doctor_reports_a_process_of_an_ended_attempt(cli: Cli, tasks: Tasks, home: Path):
+    tasks.ended()
     marks = {"BACKBURNER_HOME": str(home), "BACKBURNER_CLAIM": "77", "PATH": os.environ["PATH"]}
     with subprocess.Popen(["sleep", "60"], env=marks) as stray:
         try:
@@ -91,8 +91,8 @@ def test_doctor_reports_a_process_of_an_ended_attempt(cli: Cli, stage: Stage, ho
 
 
 @pytest.mark.parametrize(("name", "mode"), [("", 0o755), ("backburner.db", 0o644)], ids=["folder", "file"])
-def test_doctor_reports_readable_files_and_its_fix_works(cli: Cli, stage: Stage, home: Path, name: str, mode: int):
-    stage.ended()
+def test_doctor_reports_readable_files_and_its_fix_works(cli: Cli, tasks: Tasks, home: Path, name: str, mode: int):
+    tasks.ended()
     (home / name).chmod(mode)
     found = problems(cli)["permissions"]["mend"]
     assert found.endswith(f" {home / name}")
@@ -129,8 +129,8 @@ def test_doctor_reports_a_damaged_page(cli: Cli, home: Path):
     assert "integrity" in problems(cli)
 
 
-def test_doctor_reports_a_newer_schema_and_how_to_install(cli: Cli, stage: Stage, home: Path):
-    stage.ended()
+def test_doctor_reports_a_newer_schema_and_how_to_install(cli: Cli, tasks: Tasks, home: Path):
+    tasks.ended()
     with closing(sqlite3.connect(home / "backburner.db")) as raw:
         raw.execute("PRAGMA user_version = 99")
     found = problems(cli)["schema"]
@@ -149,8 +149,8 @@ sys.stdin.read()
 
 
 @pytest.mark.parametrize(("lock", "check"), [("gate", "gate"), ("supervisor", "roles")])
-def test_doctor_reports_a_stopped_process_that_blocks_others(cli: Cli, stage: Stage, home: Path, lock: str, check: str):
-    stage.ended()
+def test_doctor_reports_a_stopped_process_that_blocks_others(cli: Cli, tasks: Tasks, home: Path, lock: str, check: str):
+    tasks.ended()
     command = [sys.executable, "-c", HOLD, str(home / f"{lock}.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None
@@ -183,14 +183,14 @@ sys.stdin.read()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/locks")
-def test_doctor_reports_a_reader_that_pins_the_log(cli: Cli, stage: Stage, home: Path, monkeypatch: pytest.MonkeyPatch):
-    stage.ended()
+def test_doctor_reports_a_reader_that_pins_the_log(cli: Cli, tasks: Tasks, home: Path, monkeypatch: pytest.MonkeyPatch):
+    tasks.ended()
     monkeypatch.setattr("backburner.supervisor.doctor.storage.LONG_LOG", 1000)
     command = [sys.executable, "-c", READ, str(home / "backburner.db")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         other.stdout.readline()
-        stage.ended()
+        tasks.ended()
         assert str(other.pid) in problems(cli)["wal"]["what"]
         other.communicate(b"")
 

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
-def test_seed_format_is_exported_and_imported(cli: Cli, stage: Stage, tmp_path: Path):
-    id = stage.ended()
+def test_seed_format_is_exported_and_imported(cli: Cli, tasks: Tasks, tmp_path: Path):
+    id = tasks.ended()
     seed = cli("export", "--seed").out
     json.loads(seed)
     result = cli("--home", str(tmp_path / "other"), "import", "-", stdin=seed.encode())

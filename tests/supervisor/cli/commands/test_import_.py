@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc.model.task import TaskStatus
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
-def test_exported_tasks_are_imported_into_another_home(cli: Cli, stage: Stage, tmp_path: Path):
-    ids = [stage.ended(), stage.ended(TaskStatus.ERROR, description="日本"), stage.pending()]
+def test_exported_tasks_are_imported_into_another_home(cli: Cli, tasks: Tasks, tmp_path: Path):
+    ids = [tasks.ended(), tasks.ended(TaskStatus.ERROR, description="日本"), tasks.pending()]
     (tmp_path / "tasks.json").write_text(cli("export").out)
     other = ("--home", str(tmp_path / "other"))
     assert cli(*other, "import", "--json", "tasks.json").json == {"added": 3, "skipped": 0}
@@ -21,8 +21,8 @@ def test_exported_tasks_are_imported_into_another_home(cli: Cli, stage: Stage, t
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"tasks": 1}'])
-def test_import_refuses_any_other_document_and_changes_nothing(cli: Cli, stage: Stage, tmp_path: Path, text: str):
-    stage.pending()
+def test_import_refuses_any_other_document_and_changes_nothing(cli: Cli, tasks: Tasks, tmp_path: Path, text: str):
+    tasks.pending()
     (tmp_path / "file").write_text(text)
     result = cli("import", "file")
     assert result.code == 2

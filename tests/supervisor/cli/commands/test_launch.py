@@ -10,7 +10,7 @@ import pytest
 from backburner.ipc.api.maintenance import Maintenance
 from backburner.ipc.home import Home
 from backburner.supervisor.cli.launch_options import ABOUT, HOW, OTHER, WHAT, WHEN
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import launch, launch_running, stdout_of
 from tests.supervisor.cli.terminal import Terminal
 
@@ -31,14 +31,14 @@ def test_launch_on_a_terminal_says_that_no_supervisor_is_running(home: Path):
     assert second == (f"backburner: pending: no supervisor is running for {home}; start one: backburner up --detach")
 
 
-def test_launch_on_a_terminal_explains_delay_pause_and_dependency(home: Path, stage: Stage):
+def test_launch_on_a_terminal_explains_delay_pause_and_dependency(home: Path, tasks: Tasks):
     with Terminal("launch", "--delay", "1h", "--", "true") as terminal:
         terminal.see(r"pending: starts in (1 h|59 m \d+ s|1 h 0 m), at \d")
     with Terminal("pause", "k") as terminal:
         assert terminal.end() == 0
     with Terminal("launch", "--key", "k", "--", "true") as terminal:
         terminal.see("pending: 'k' is paused; to resume it: backburner resume 'k'")
-    blocker = stage.pending()
+    blocker = tasks.pending()
     with Terminal("launch", "--after", blocker, "--", "true") as terminal:
         terminal.see(f"pending: starts after {blocker[3:11]}")
 
@@ -72,11 +72,11 @@ def launched(cli: Cli, *words: str, stdin: bytes = b"") -> dict:
 
 def env_of(home: Path, id: str) -> dict[str, str | None]:
     """Return the environment that is stored with a task."""
-    stage = Stage(home)
+    tasks = Tasks(home)
     try:
-        found = json.loads("".join(Maintenance(stage.queue.store, stage.queue.config).export()))
+        found = json.loads("".join(Maintenance(tasks.queue.store, tasks.queue.config).export()))
     finally:
-        stage.close()
+        tasks.close()
     (task,) = [task for task in found["tasks"] if task["id"] == id]
     return task["env"]
 
@@ -190,7 +190,7 @@ def test_prompt_without_an_agent_is_refused(cli: Cli):
     assert cli("launch", "hello").code == 2
 
 
-def test_after_an_unknown_task_exits_with_3(cli: Cli):
+def test_launch_after_an_unknown_task_exits_with_3(cli: Cli):
     cli("launch", "--", "true")
     assert cli("launch", "--after", "ffffffff", "--", "true").code == 3
 

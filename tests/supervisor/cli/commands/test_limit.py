@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
 def test_limit_is_set_lifted_and_reset(cli: Cli):
@@ -12,7 +12,7 @@ def test_limit_is_set_lifted_and_reset(cli: Cli):
     assert cli("limit", "opus", "default", "--json").json["limit"] == 2
 
 
-def test_pattern_is_one_limit_for_all_matching_keys(cli: Cli, stage: Stage):
+def test_pattern_is_one_limit_for_all_matching_keys(cli: Cli, tasks: Tasks):
     cli("limit", "big/*", "1")
     for key in ("big/a", "big/b"):
         cli("launch", "--key", key, "--", "true")

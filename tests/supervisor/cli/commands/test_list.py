@@ -6,16 +6,16 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc.model.task import TaskStatus
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.terminal import Terminal
 
 CTRL_C = b"\x03"
 
 
-def test_list_on_a_terminal_has_colours_and_shows_100_tasks(home: Path, stage: Stage):
-    stage.ended(TaskStatus.ERROR)
+def test_list_on_a_terminal_has_colours_and_shows_100_tasks(home: Path, tasks: Tasks):
+    tasks.ended(TaskStatus.ERROR)
     for _ in range(100):
-        stage.pending()
+        tasks.pending()
     with Terminal("list") as terminal:
         assert terminal.end() == 0
     assert "\x1b[33mpending" in terminal.text
@@ -28,11 +28,11 @@ def test_list_on_a_terminal_has_colours_and_shows_100_tasks(home: Path, stage: S
     assert "error" in terminal.plain
 
 
-def test_list_watch_redraws_after_a_change(home: Path, stage: Stage):
-    id = stage.running()
+def test_list_watch_redraws_after_a_change(home: Path, tasks: Tasks):
+    id = tasks.running()
     with Terminal("list", "--watch") as terminal:
         terminal.see(f"{id[3:11]}  running")
-        stage.queue.complete(id)
+        tasks.queue.complete(id)
         terminal.see(f"{id[3:11]}  completed")
         terminal.press(CTRL_C)
         assert terminal.end() == 130
@@ -44,13 +44,13 @@ def test_list_without_tasks_is_empty_and_creates_nothing(cli: Cli, home: Path):
     assert [path.name for path in home.iterdir()] == []
 
 
-def test_list_shows_all_statuses_newest_first(cli: Cli, stage: Stage):
+def test_list_shows_all_statuses_newest_first(cli: Cli, tasks: Tasks):
     ids = [
-        stage.ended(),
-        stage.ended(TaskStatus.ERROR),
-        stage.ended(TaskStatus.CANCELLED),
-        stage.running(),
-        stage.pending(),
+        tasks.ended(),
+        tasks.ended(TaskStatus.ERROR),
+        tasks.ended(TaskStatus.CANCELLED),
+        tasks.running(),
+        tasks.pending(),
     ]
     found = cli("list", "--json").json
     assert [task["id"] for task in found] == ids[::-1]
@@ -58,10 +58,10 @@ def test_list_shows_all_statuses_newest_first(cli: Cli, stage: Stage):
     assert "prompt" not in found[0]
 
 
-def test_list_filters_by_status_session_and_model(cli: Cli, stage: Stage):
-    mine = stage.pending(parent_session_id="me", model="opus")
-    stage.pending(parent_session_id="you", model="opus")
-    stage.ended(parent_session_id="me", model="haiku")
+def test_list_filters_by_status_session_and_model(cli: Cli, tasks: Tasks):
+    mine = tasks.pending(parent_session_id="me", model="opus")
+    tasks.pending(parent_session_id="you", model="opus")
+    tasks.ended(parent_session_id="me", model="haiku")
     assert [task["id"] for task in cli("list", "--json", "--parent", "me", "--status", "pending").json] == [mine]
     assert len(cli("list", "--json", "--model", "opus").json) == 2
     assert len(cli("list", "--json", "--limit", "1").json) == 1
@@ -69,17 +69,17 @@ def test_list_filters_by_status_session_and_model(cli: Cli, stage: Stage):
     assert cli("list", "--status", "done").code == 2
 
 
-def test_list_reads_many_pages(cli: Cli, stage: Stage, monkeypatch: pytest.MonkeyPatch):
+def test_list_reads_many_pages(cli: Cli, tasks: Tasks, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("backburner.supervisor.cli.commands.list.PAGE", 2)
-    ids = [stage.pending() for _ in range(5)]
+    ids = [tasks.pending() for _ in range(5)]
     assert [task["id"] for task in cli("list", "--json").json] == ids[::-1]
     assert [task["id"] for task in cli("list", "--json", "--limit", "3").json] == ids[:1:-1]
 
 
-def test_list_says_what_a_pending_task_waits_for(cli: Cli, stage: Stage):
-    blocker = stage.pending(description="the first")
-    stage.pending(description="the second", after=(blocker,))
-    stage.pending(description="later", delay_ms=3_600_000)
+def test_list_says_what_a_pending_task_waits_for(cli: Cli, tasks: Tasks):
+    blocker = tasks.pending(description="the first")
+    tasks.pending(description="the second", after=(blocker,))
+    tasks.pending(description="later", delay_ms=3_600_000)
     lines = cli("list").out.splitlines()
     assert lines[0].split()[-3:] == ["WAITS", "FOR", "TASK"]
     assert "delay until" in lines[1]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc.model.task import TaskStatus
-from tests.supervisor.cli.conftest import Cli, Result, Stage
+from tests.supervisor.cli.conftest import Cli, Result, Tasks
 from tests.supervisor.cli.processes import launch, start, stdout_of
 from tests.supervisor.cli.terminal import Terminal
 
@@ -17,8 +17,8 @@ def events(result: Result) -> list[dict]:
     return [json.loads(line) for line in result.out.splitlines()]
 
 
-def test_listen_on_a_terminal_prints_sentences(home: Path, stage: Stage):
-    id = stage.ended(TaskStatus.ERROR, parent_session_id="me")
+def test_listen_on_a_terminal_prints_sentences(home: Path, tasks: Tasks):
+    id = tasks.ended(TaskStatus.ERROR, parent_session_id="me")
     with Terminal("listen", "--parent", "me", "--until-now") as terminal:
         assert terminal.end() == 0
     assert f"{id[3:11]} started\n" in terminal.plain
@@ -54,16 +54,16 @@ def test_listen_waits_for_a_supervisor_and_says_so(home: Path, no_strays: None):
     stdout_of(home, "down")
 
 
-def test_listen_until_now_needs_no_supervisor(cli: Cli, stage: Stage):
-    id = stage.ended(parent_session_id="me")
-    stage.ended(parent_session_id="you")
+def test_listen_until_now_needs_no_supervisor(cli: Cli, tasks: Tasks):
+    id = tasks.ended(parent_session_id="me")
+    tasks.ended(parent_session_id="you")
     found = events(cli("listen", "--parent", "me", "--until-now"))
     assert [event["type"] for event in found] == ["background_task_started", "background_task_completed"]
     assert {event["taskId"] for event in found} == {id}
 
 
-def test_listen_repeats_only_unacknowledged_events(cli: Cli, stage: Stage):
-    stage.ended(parent_session_id="me")
+def test_listen_repeats_only_unacknowledged_events(cli: Cli, tasks: Tasks):
+    tasks.ended(parent_session_id="me")
     words = ("listen", "--parent", "me", "--until-now")
     assert len(events(cli(*words))) == 2
     assert len(events(cli(*words, "--ack"))) == 2
@@ -72,20 +72,20 @@ def test_listen_repeats_only_unacknowledged_events(cli: Cli, stage: Stage):
     assert [event["seq"] for event in events(cli(*words, "--after", "1"))] == [2]
 
 
-def test_listen_prints_only_the_given_types(cli: Cli, stage: Stage):
-    stage.ended(TaskStatus.ERROR, parent_session_id="me")
+def test_listen_prints_only_the_given_types(cli: Cli, tasks: Tasks):
+    tasks.ended(TaskStatus.ERROR, parent_session_id="me")
     found = events(cli("listen", "--parent", "me", "--until-now", "--type", "background_task_completed"))
     assert [event["errorKind"] for event in found] == ["failed"]
 
 
-def test_listen_to_all_sessions_begins_now_by_default(cli: Cli, stage: Stage):
-    stage.ended()
+def test_listen_to_all_sessions_begins_now_by_default(cli: Cli, tasks: Tasks):
+    tasks.ended()
     assert events(cli("listen", "--parent", "*", "--until-now")) == []
     assert len(events(cli("listen", "--parent", "*", "--until-now", "--after", "0"))) == 2
 
 
-def test_listen_uses_the_session_of_the_environment(cli: Cli, stage: Stage, monkeypatch: pytest.MonkeyPatch):
-    stage.ended(parent_session_id="me")
+def test_listen_uses_the_session_of_the_environment(cli: Cli, tasks: Tasks, monkeypatch: pytest.MonkeyPatch):
+    tasks.ended(parent_session_id="me")
     assert cli("listen", "--until-now").code == 2
     monkeypatch.setenv("BACKBURNER_PARENT", "me")
     assert len(events(cli("listen", "--until-now"))) == 2
@@ -104,9 +104,9 @@ def test_listen_refuses_invalid_options(cli: Cli, words: tuple[str, ...]):
     assert cli("listen", "--until-now", *words).code == 2
 
 
-def test_listen_reports_a_truncated_log(cli: Cli, stage: Stage):
-    stage.ended(parent_session_id="me")
-    with stage.queue.store.write() as transaction:
+def test_listen_reports_a_truncated_log(cli: Cli, tasks: Tasks):
+    tasks.ended(parent_session_id="me")
+    with tasks.queue.store.write() as transaction:
         transaction.run("record_truncation", {"parent": "me", "seq": 1})
     found = events(cli("listen", "--parent", "me", "--until-now", "--after", "0"))
     assert found[0]["type"] == "log_truncated"
@@ -114,8 +114,8 @@ def test_listen_reports_a_truncated_log(cli: Cli, stage: Stage):
     assert found[0]["firstSeq"] == 2
 
 
-def test_listen_after_a_number_of_another_log_misses_nothing(cli: Cli, stage: Stage):
-    stage.ended(parent_session_id="me")
+def test_listen_after_a_number_of_another_log_misses_nothing(cli: Cli, tasks: Tasks):
+    tasks.ended(parent_session_id="me")
     found = events(cli("listen", "--parent", "me", "--until-now", "--after", "1000"))
     assert [event["type"] for event in found] == [
         "log_truncated",

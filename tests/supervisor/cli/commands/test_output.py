@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from tests.helpers.commands import backburner
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import FIRST_AND_LAST, launch, start, stdout_of
 
 
@@ -50,7 +50,7 @@ def test_output_is_that_of_the_last_attempt(supervised: Path):
     assert stdout_of(supervised, "output", "-") == "3\n"
 
 
-def test_output_of_a_silent_task_is_empty(cli: Cli, stage: Stage):
-    id = stage.ended()
+def test_output_of_a_silent_task_is_empty(cli: Cli, tasks: Tasks):
+    id = tasks.ended()
     assert cli("output", id).out == ""
     assert json.loads(cli("output", "--json", id).out) == {"data": "", "offset": 0, "eof": True}

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
-def test_progress_takes_an_id_and_one_text(cli: Cli, stage: Stage):
-    id = stage.running()
+def test_progress_takes_an_id_and_one_text(cli: Cli, tasks: Tasks):
+    id = tasks.running()
     assert cli("progress", id, "3 of 12").code == 0
-    assert stage.task(id).progress == "3 of 12"
+    assert tasks.get(id).progress == "3 of 12"
     assert cli("progress", id, "3", "of", "12").code == 2
     assert cli("progress").code == 2

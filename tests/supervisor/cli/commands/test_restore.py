@@ -2,11 +2,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
-def test_backup_is_restored_into_another_home(cli: Cli, stage: Stage, tmp_path: Path):
-    id = stage.ended()
+def test_backup_is_restored_into_another_home(cli: Cli, tasks: Tasks, tmp_path: Path):
+    id = tasks.ended()
     result = cli("backup", "saved", "--json")
     assert result.json == {"file": str(tmp_path / "saved"), "bytes": (tmp_path / "saved").stat().st_size}
     other = ("--home", str(tmp_path / "other"))

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 
 
 def test_error_about_a_damaged_database_names_salvage(cli: Cli, home: Path):
@@ -22,6 +22,6 @@ def test_salvage_replaces_a_damaged_database(cli: Cli, home: Path):
     assert cli("launch", "--", "true").code == 0
 
 
-def test_salvage_refuses_an_intact_database(cli: Cli, stage: Stage):
-    stage.ended()
+def test_salvage_refuses_an_intact_database(cli: Cli, tasks: Tasks):
+    tasks.ended()
     assert cli("salvage").code == 5

@@ -6,7 +6,7 @@ from pathlib import Path
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import holder
 from backburner.ipc.model.task import TaskStatus
-from tests.supervisor.cli.conftest import Cli, Stage
+from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import launch_running, stdout_of
 
 
@@ -22,7 +22,7 @@ def test_status_shows_processes_and_their_tasks(supervised: Path):
     stdout_of(supervised, "cancel", id)
 
 
-def test_no_command_is_status_and_creates_nothing(cli: Cli, home: Path):
+def test_backburner_without_a_command_prints_status_and_creates_nothing(cli: Cli, home: Path):
     result = cli()
     assert result.code == 0
     assert str(home) in result.out
@@ -30,9 +30,9 @@ def test_no_command_is_status_and_creates_nothing(cli: Cli, home: Path):
     assert [path.name for path in home.iterdir()] == []
 
 
-def test_status_json_has_the_fields_of_the_contract(cli: Cli, home: Path, stage: Stage):
-    id = stage.running(concurrency_key="opus")
-    stage.pending(concurrency_key="opus")
+def test_status_json_has_the_fields_of_the_contract(cli: Cli, home: Path, tasks: Tasks):
+    id = tasks.running(concurrency_key="opus")
+    tasks.pending(concurrency_key="opus")
     found = cli("status", "--json").json
     assert set(found) == {
         "supervisor", "flusher", "forkServer", "workers", "keys", "log", "home", "socket", "version", "sqlite",
@@ -41,4 +41,4 @@ def test_status_json_has_the_fields_of_the_contract(cli: Cli, home: Path, stage:
     assert found["keys"] == [{"key": "opus", "limit": 2, "running": 1, "pending": 1, "paused": False}]
     assert found["log"]["lastSeq"] == 1
     assert found["home"] == str(home)
-    assert stage.task(id).status is TaskStatus.RUNNING
+    assert tasks.get(id).status is TaskStatus.RUNNING
