@@ -1,4 +1,4 @@
-"""The slots of all limit groups. Pure: no I/O. The supervisor assigns only slots that it has acquired here."""
+"""The slots of all limit groups, without I/O. The supervisor assigns only slots that it has acquired here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..ipc.config.settings import BackgroundConfig
 
 
 class ConcurrencyManager:
-    """Slots by concurrency key: never more of a group than its limit, the lowest free number first."""
+    """Gives out slots by concurrency key, the lowest free number first, and never more of a group than its limit."""
 
     def __init__(self, config: BackgroundConfig | Limits | Mapping[str, object] | None = None) -> None:
         """Use the limits of a configuration, or of a part of one. Raises BadConfiguration."""
@@ -34,10 +34,10 @@ class ConcurrencyManager:
             raise ValueError(f"slot {slot} of {held_by!r} is not held")
         self._slots[held_by].free(slot)
         if not self._slots[held_by]:
-            del self._slots[held_by]  # keys are free text: an unused one must cost nothing
+            del self._slots[held_by]  # a key may be any text, so an unused one must take no memory
 
     def limit(self, key: str) -> int:
-        """Return how many tasks may run at once in the group of this key; 0 means no limit."""
+        """Return how many tasks may run at once in the group of this key. 0 means no limit."""
         return self._limits.limit(self._limits.group(key))
 
     def in_use(self, group: str) -> int:
@@ -45,13 +45,13 @@ class ConcurrencyManager:
         return len(self._slots[group]) if group in self._slots else 0
 
     def hold(self, group: str, slot: int) -> None:
-        """Count a slot known to be in use, even above the limit. Raises ValueError if it is held already."""
+        """Record that a slot is in use, even above the limit. Raises ValueError if it is held already."""
         if slot < 0 or self._holds(group, slot):
             raise ValueError(f"slot {slot} of {group!r} cannot be held, or not twice")
         self._slots[group].hold(slot)
 
     def use(self, limits: Limits) -> None:
-        """Apply other limits from now on. Held slots stay held: a surplus drains."""
+        """Apply other limits from now on. Held slots stay held, even above a lower limit."""
         self._limits = limits
 
     def clear(self) -> None:
@@ -63,7 +63,7 @@ class ConcurrencyManager:
 
 
 class _Slots:
-    """The numbers of one group: those held, and a heap of those released, so that no search is needed."""
+    """The held slots of one group, and a heap of the released ones, so that no search is needed."""
 
     def __init__(self) -> None:
         self._held: set[int] = set()

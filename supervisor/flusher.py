@@ -1,4 +1,4 @@
-"""The flusher: serves the bus, forms batches and streams the event log. It outlives the supervisor."""
+"""The flusher serves the bus, forms batches and streams the event log. It outlives the supervisor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..ipc.store.status import status
 from .integrations.on_batch import BatchCommand
 from .role import Role, do_nothing, keep_memory
 
-#: Events read from the log in one go, and sessions whose batches are formed in one transaction.
+#: The most events that are read at a time, and the most sessions whose batches are formed in one transaction.
 PAGE = 256
 
 
@@ -39,11 +39,11 @@ class Flusher(Role):
         self._seen = -1
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """SIGTERM, from the supervisor: exit. The signals of a terminal are for the supervisor."""
+        """Exit on SIGTERM from the supervisor. Ignore the signals of a terminal, which are for the supervisor."""
         return {signal.SIGTERM: self.finish, signal.SIGINT: do_nothing, signal.SIGHUP: do_nothing}
 
     def boot(self) -> None:
-        """Lock, form the batches that are due since the last flusher, open the bus."""
+        """Take the lock, form the batches that have become due since the last flusher, and open the bus."""
         if not self._lock.acquire():
             self.finish()
             return
@@ -65,7 +65,7 @@ class Flusher(Role):
         self._on_batch = BatchCommand(self.selector, self._database)
 
     def turn(self) -> float:
-        """Publish new events, form the batches that are due, answer calls that have waited long enough."""
+        """Publish new events, form the batches that are due, and answer calls that have waited long enough."""
         if not self._lock.held:  # the home was deleted and created again
             self.finish()
             return 0.0
@@ -152,7 +152,7 @@ class Flusher(Role):
         return formed
 
     def _hint(self) -> None:
-        """Publish in the next turn: a call over the bus has changed something."""
+        """Publish in the next turn, because a call over the bus has changed something."""
         self._is_hinted = True
 
     def _flush(self, parent: str | None) -> None:

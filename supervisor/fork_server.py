@@ -1,6 +1,6 @@
-"""The fork server: forks workers and flushers that have everything imported. It has no database and no thread.
+"""The fork server forks workers and flushers that have everything imported. It has no database and no thread.
 
-It outlives the supervisor and is found by the next one: so the workers keep their parent, and their strays a reaper.
+It outlives the supervisor, and the next one finds it: the workers keep their parent, and strays keep their reaper.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .system.children import fork
 from .system.file_watch import WATCHED_POLL
 from .system.signals import restore_default
 
-#: Builds a role in a forked child. The channel is the one that came with the order, or None.
+#: Creates a role in a forked child. The channel is the one that came with the order, or None.
 Builder = Callable[[Home, socket.socket | None], Role]
 
 
@@ -34,7 +34,7 @@ class ForkServer(Role):
     name = "bb-forkserver"
 
     def __init__(self, home: Home, builders: Mapping[str, Builder]) -> None:
-        """`builders` has a function for each role that can be ordered."""
+        """Fork the roles in `builders`, which has a function for each of them."""
         super().__init__(home)
         self._builders = builders
         self._lock = Lock(home.lock("forkserver"))
@@ -44,7 +44,7 @@ class ForkServer(Role):
         self._retired: Path | None = None
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """SIGTERM: exit after the last child. The signals of a terminal are for the supervisor."""
+        """Exit after the last child on SIGTERM. Ignore the signals of a terminal, which are for the supervisor."""
         return {
             signal.SIGCHLD: self._reap,
             signal.SIGTERM: self._leave,
@@ -53,7 +53,7 @@ class ForkServer(Role):
         }
 
     def boot(self) -> None:
-        """Lock and listen. All that is loaded is kept out of garbage collection, so that forks share its memory."""
+        """Take the lock and listen. Garbage collection skips the loaded modules, so that forks share their memory."""
         if not self._lock.acquire():
             self.finish()
             return
@@ -126,12 +126,12 @@ class ForkServer(Role):
             self._report({"stopped": pid})
 
     def _sweep(self) -> None:
-        """Kill the strays: children that are neither workers nor flushers are descendants of dead workers."""
+        """Kill the strays. Children that are neither workers nor flushers are descendants of dead workers."""
         kill_all(self._strays)
         self._reap()
 
     def _sweep_if_retired(self) -> None:
-        """Kill the strays at once: no supervisor can order it any more."""
+        """Kill the strays at once, because no supervisor can order it any more."""
         if self._retired is not None:
             kill_all(self._strays)
 
@@ -142,7 +142,7 @@ class ForkServer(Role):
         self._leaving = True
 
     def _retire(self) -> None:
-        """Make room for another fork server: give the lock file another name, and delete the socket."""
+        """Make room for another fork server by renaming the lock file and deleting the socket."""
         if self._retired is None:
             self.selector.unregister(self._listener)
             self._listener.close()

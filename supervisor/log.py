@@ -1,4 +1,4 @@
-"""The lines that roles write to the log of the state directory. The callers name the event and its fields only."""
+"""The lines that roles write to the log of the state directory. Callers pass only the event and its fields."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MESSAGES: Mapping[str, str] = {
     "batch_delivered": "on_batch succeeded for batch {seq} after {tries} failures",
 }
 
-#: The role of this process, which its lines begin with. A forked child sets its own.
+#: The role of this process, with which its lines begin. A forked child sets its own.
 _role = "backburner"
 
 
@@ -50,5 +50,5 @@ def log(event: str, **fields: object) -> None:
     try:
         sys.stderr.write(line)
         sys.stderr.flush()
-    except OSError:  # the terminal is gone or the disk is full: the work continues without a log
+    except OSError:  # the terminal is gone or the disk is full, but the work continues without a log
         return

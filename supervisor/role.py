@@ -1,4 +1,4 @@
-"""What all roles share: boot, then turns with rests between them, then an orderly shutdown."""
+"""The base of all roles. A role boots, takes turns with rests between them, and shuts down."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .system.signals import Signals, let_through
 #: Seconds until the next try when the disk is full or the write gate is taken.
 TROUBLE_REST = 0.5
 
-#: Seconds after which a deleted home is given up. Until then it may have been moved, and may come back.
+#: Seconds after which a missing home counts as deleted. Until then it may have been moved, and may come back.
 HOME_LOST_AFTER = 60.0
 
 #: Bytes of freed memory that a process keeps. SQLite drops its page cache when another process commits, and reads the
@@ -39,9 +39,9 @@ _M_MMAP_THRESHOLD = -3
 
 
 class Role:
-    """One of our long-lived processes. A subclass defines `turn`, and what happens before the first and after the last.
+    """A long-lived process of this program. A subclass defines `turn`, and may define `boot` and `shutdown`.
 
-    All that can be waited for is registered with `selector`, with a callback as its data that takes the ready mask.
+    Everything that the role waits for is registered with `selector`. The data is a callback that takes the ready mask.
     """
 
     #: The name of the process, as `ps -o comm` shows it.
@@ -56,9 +56,9 @@ class Role:
         self._gone_since: float | None = None
 
     def run(self) -> None:
-        """Boot, alternate turns and rests until done, then shut down.
+        """Boot, alternate turns and rests until the role is finished, then shut down.
 
-        An unexpected error ends the process at once, as a kill does: its work is rescued, not signed off.
+        An unexpected error ends the process at once, as a kill does, so that its work is rescued.
         """
         name_process(self.name)
         set_role(self.name.removeprefix("bb-"))
@@ -73,18 +73,18 @@ class Role:
         self._guarded_shutdown()
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """Return what to do for each signal."""
+        """Return the action for each signal."""
         return {signal.SIGTERM: self.finish, signal.SIGINT: self.finish, signal.SIGUSR1: do_nothing}
 
     def boot(self) -> None:
-        """Open what the role needs."""
+        """Open everything that the role needs."""
 
     def turn(self) -> float:
-        """Do all that is due. Return for how many seconds the role may rest then; 0 asks for another turn at once."""
+        """Do everything that is due. Return the seconds that the role may rest. 0 means another turn at once."""
         raise NotImplementedError
 
     def shutdown(self) -> None:
-        """Close what `boot` opened."""
+        """Close everything that `boot` has opened."""
 
     def abandon(self) -> None:
         """React to the loss of the home: exit as soon as possible."""
@@ -95,7 +95,7 @@ class Role:
         self.done = True
 
     def wait(self, rest: float) -> None:
-        """Rest until something happens, but no longer than `rest` seconds."""
+        """Rest until something happens, for at most `rest` seconds."""
         if self.done:
             return
         events = self.selector.select(rest)
@@ -108,7 +108,7 @@ class Role:
         """React to a change that the file watch reported. The turn that follows looks at the database."""
 
     def is_home_lost(self) -> bool:
-        """Return True if the home has been missing for so long that it will not come back."""
+        """Return True if the home has been missing for `HOME_LOST_AFTER` seconds."""
         if os.path.exists(self.home.folder):
             self._gone_since = None
             return False
@@ -119,7 +119,7 @@ class Role:
     def _guarded_shutdown(self) -> None:
         try:
             self.shutdown()
-        except Temporary as error:  # other processes find out by themselves that this one has exited
+        except Temporary as error:  # other processes notice by themselves that this one has exited
             log("trouble", rest=0.0, why=error)
 
     def _guarded_turn(self) -> float:
@@ -136,7 +136,7 @@ class Role:
 
 
 def do_nothing() -> None:
-    """Handle a signal that only has to wake the role."""
+    """Do nothing for a signal that only has to wake the role."""
 
 
 def name_process(name: str) -> None:
@@ -145,15 +145,15 @@ def name_process(name: str) -> None:
 
 
 def keep_memory() -> None:
-    """Keep freed memory between two tasks (glibc only).
+    """Keep freed memory from one task to the next (glibc only).
 
-    Use it only in processes that mostly run SQLite: with a fixed threshold malloc no longer adapts it for large blocks.
+    Use this only in processes that mostly run SQLite. With a fixed threshold, malloc no longer adapts to large blocks.
     """
     _mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
 
 
 def reuse_large_blocks() -> None:
-    """Keep freed large blocks as well, after `keep_memory`: user code may need them again and again."""
+    """Keep large freed blocks as well, after `keep_memory`, because user code may need them again."""
     _mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK)
 
 

@@ -1,4 +1,4 @@
-"""Detect tasks whose output is stable or that show no sign of life. Pure: the caller passes the time."""
+"""Detect tasks whose output is stable or that show no sign of life. The caller passes the time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..ipc.config.settings import BackgroundConfig
 
-#: Observations further apart than this many polls have a gap between them, of which nothing is known.
+#: The most polls between two observations. A longer interval is a gap, about which nothing is known.
 MAX_GAP = 3
 
 
@@ -25,13 +25,13 @@ class Finding(NamedTuple):
     """The result of an observation."""
 
     stable: bool
-    """True if the task has written something and then, for long enough, nothing more."""
+    """True if the task has written something, and then nothing more for long enough."""
     stale: int | None
-    """Milliseconds without a sign of life if the task has just become stale; reported once until the next sign."""
+    """Milliseconds without a sign of life if the task has just become stale. Reported once until the next sign."""
 
 
 class StabilityDetector:
-    """Judges one attempt of a task. Gaps between observations, as when the machine slept, are not idle time."""
+    """Judges one attempt of a task. A gap between observations, such as a sleep of the machine, is not idle time."""
 
     def __init__(
         self,
@@ -40,7 +40,7 @@ class StabilityDetector:
         min_stability_time_ms: int = 10_000,
         stale_timeout_ms: int = 2_700_000,
     ) -> None:
-        """Output is stable if unchanged for `stability_threshold` polls in a row and for `min_stability_time_ms`."""
+        """Output is stable after `stability_threshold` polls in a row and `min_stability_time_ms` without a change."""
         self.polling_interval_ms = polling_interval_ms
         self.stability_threshold = stability_threshold
         self.min_stability_time_ms = min_stability_time_ms
@@ -63,11 +63,11 @@ class StabilityDetector:
 
     @property
     def idle_ms(self) -> int:
-        """Return the milliseconds without a sign of life, gaps excluded."""
+        """Return the milliseconds without a sign of life, not counting gaps."""
         return int(self._idle)
 
     def observe(self, at: float, signs: Signs) -> Finding:
-        """Judge the signs at the time `at` (seconds of a monotonic clock)."""
+        """Judge the signs of life at the time `at` (seconds, monotonic)."""
         passed = self._passed(at)
         self._count_quiet(signs, passed)
         self._count_idle(signs, passed)
@@ -75,7 +75,7 @@ class StabilityDetector:
         return Finding(self._stable(), self._newly_stale())
 
     def _passed(self, at: float) -> float:
-        """Return the milliseconds since the last observation; 0 after a gap."""
+        """Return the milliseconds since the last observation, or 0 after a gap."""
         passed = (at - self._at) * 1000 if self._seen else 0.0
         return passed if 0 <= passed <= MAX_GAP * self.polling_interval_ms else 0.0
 

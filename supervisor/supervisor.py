@@ -1,4 +1,4 @@
-"""The supervisor: assigns slots, has workers spawned, rescues the tasks of dead ones. It runs no user code."""
+"""The supervisor assigns slots, has workers spawned and rescues the tasks of dead ones. It runs no user code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .system.clock_steps import ClockSteps
 from .system.file_watch import FALLBACK_POLL
 from .system.systemd import KeepAlive, notify
 
-#: Seconds between two checks for what was ordered from the fork server. Its answer wakes the supervisor earlier.
+#: Seconds between two checks of the orders to the fork server. Its answer wakes the supervisor earlier.
 FORK_SERVER_POLL = 0.5
 
 #: Seconds between two checks for the end of the flusher and the fork server. Their death wakes the supervisor earlier.
@@ -52,14 +52,14 @@ LIMITS_POLL = 0.005
 
 @dataclass(frozen=True)
 class Source:
-    """Where the configuration comes from: a function that reads it, and the command that starts a fork server."""
+    """A function that reads the configuration, and the command that starts a fork server."""
 
     read: Callable[[], tuple[BackgroundConfig, list[Path]]]
     fork_server: list[str]
 
 
 class Supervisor(Role):
-    """The only process that assigns slots; a lock of the home keeps a second one out."""
+    """The only process that assigns slots. A lock of the home excludes a second one."""
 
     name = "bb-supervisor"
 
@@ -76,23 +76,23 @@ class Supervisor(Role):
         self._unresponsive = UnresponsiveWorkers()
         self._keep_alive = KeepAlive()
         self._clock_steps = ClockSteps()
-        #: When to look at the database (seconds, monotonic), and its version at the last look.
+        #: The time of the next look at the database (seconds, monotonic), and its version at the last look.
         self._look_at = 0.0
         self._seen = -1
-        #: When the next delay or timeout is over (milliseconds since 1970), or None.
+        #: The end of the next delay or timeout (milliseconds since 1970), or None.
         self._due: int | None = 0
         self._counted = self._limits_applied = self._recovered = False
         #: The command with which this process replaces its program once it has shut down.
         self.successor: list[str] | None = None
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """SIGTERM and the first Ctrl-C shut down, the second one at once; SIGHUP reads the configuration again."""
+        """Shut down on SIGTERM and Ctrl-C, at once on the second one. Read the configuration again on SIGHUP."""
         return {signal.SIGTERM: self._down, signal.SIGINT: self._down, signal.SIGHUP: self._orders.reload_or_down}
 
     # boot
 
     def boot(self) -> None:
-        """Lock, configure, adopt what lives and rescue what died; only then claim. Raises AlreadyRunning, BadHome, …"""
+        """Lock, configure, adopt the living, rescue the dead, and only then claim. Raises AlreadyRunning, BadHome, …"""
         self._config, sources = self._source.read()
         self.home.prepare()
         if not self._lock.acquire():
@@ -122,7 +122,7 @@ class Supervisor(Role):
         self._number = self._table.register("supervisor")
 
     def _apply(self, sources: list[Path]) -> None:
-        """Put the configuration that was read into force."""
+        """Apply the configuration that was read."""
         self._queue.config = self._config
         self._groups = Groups(self._database, self._config)
         self._database.durability = self._config.durability
@@ -149,9 +149,9 @@ class Supervisor(Role):
     # a turn
 
     def turn(self) -> float:
-        """Take note of what happened, promote what is due, assign what is free.
+        """Record what happened, promote tasks that are due, and assign free slots.
 
-        Callbacks between two turns only take notes: all that can fail for now is done here, or again in the next turn.
+        Callbacks between two turns only take notes. Work that may fail for now is done here, and repeated in the next turn.
         """
         self._keep_alive.ping_if_due()
         if self._is_displaced():
@@ -164,7 +164,7 @@ class Supervisor(Role):
         self._apply_limits()
         if not self._counted:
             self._recount()
-        self._counted = False  # until this turn is over: one that fails half-way may leave the slots miscounted
+        self._counted = False  # until the end of this turn, because a turn that fails may leave the slots miscounted
         rest = self._do_turn()
         self._counted = True
         return rest
@@ -185,14 +185,14 @@ class Supervisor(Role):
         return min(self._rest(), self._maintenance.turn(self._config, self._clock_steps.forward))
 
     def _is_displaced(self) -> bool:
-        """Finish if the home was deleted and created again: it belongs to another supervisor then."""
+        """Finish if the home was deleted and created again, because it belongs to another supervisor then."""
         if not self._lock.held:
             log("displaced", home=self.home.folder)
             self.finish()
         return self.done
 
     def _follow_clock(self) -> None:
-        """Move all times with a wall clock that was set, so that delays and timeouts keep their length."""
+        """Move all times by a step of the wall clock, so that delays and timeouts keep their length."""
         step = self._clock_steps.check()
         if step is not None:
             log("clock_set", by=step.by / 1000)
@@ -259,7 +259,7 @@ class Supervisor(Role):
         return max(0.0, min(rests))
 
     def _is_waiting(self) -> bool:
-        """Return True if a change may come that is not a commit: a task's time, a worker's death, a stopped flusher."""
+        """Return True if something other than a commit may happen: a timeout, a worker's death, a stopped flusher."""
         return self._due is not None or self._flusher.may_be_stopped or self._dispatch.any_at_work()
 
     # a look at the database
@@ -273,7 +273,7 @@ class Supervisor(Role):
         self._look_at = 0.0
 
     def _look_unless_quiet(self) -> None:
-        """Look, unless nothing can have changed: no hint, no worker at work, no commit of another process."""
+        """Look, unless there was no hint, no worker at work and no commit of another process."""
         self._flusher.check_stopped()
         version = self._database.changed()
         is_hinted = self._look_at == 0.0
@@ -284,7 +284,7 @@ class Supervisor(Role):
             self._schedule_look()
 
     def _look(self) -> None:
-        """Read the whole state from the database. Hints only make it happen sooner."""
+        """Read the whole state from the database. Hints only make this happen sooner."""
         self._schedule_look()
         take_statuses()  # of a fork server that this process started before it replaced its program
         self._due = 0
@@ -306,7 +306,7 @@ class Supervisor(Role):
         return self._workers.of_owner(owner) is not None
 
     def _check_holders(self, running: list[Running]) -> None:
-        """Rescue the tasks that a dead worker held; kill a living one that was asked to publish and does not."""
+        """Rescue the tasks that dead workers held. Kill living workers that were asked to publish and do not."""
         owners = {one.owner.number for one in running if one.owner is not None}
         holders = rescue_dead_holders(self._queue, lambda number: number in owners or self._has_worker(number))
         self._unresponsive.check_requests(holders, time_limit(self._config))
@@ -368,7 +368,7 @@ class Supervisor(Role):
         log("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
 
     def _restart(self, successor: list[str]) -> None:
-        """Shut this process down and nothing else: it becomes a new supervisor, with its own fork server."""
+        """Shut down only this process, which then becomes a new supervisor with its own fork server."""
         if not self._shutdown.has_begun:
             log("restarting")
             notify("RELOADING=1")
@@ -379,7 +379,7 @@ class Supervisor(Role):
     # shutdown
 
     def _shut_down(self) -> float:
-        """Do what is due of the shutdown. Return the seconds until more is."""
+        """Do the next steps of the shutdown. Return the seconds until further ones are due."""
         self._shutdown.interrupt_tasks(self._look_soon)
         rest = self._shutdown.rest()
         if rest is not None:

@@ -1,4 +1,4 @@
-"""The worker: a process that runs tasks in the slots that the supervisor assigns to it."""
+"""The worker runs tasks in the slots that the supervisor assigns to it."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Worker(Role):
     name = "bb-worker"
 
     def __init__(self, home: Home, channel: socket.socket) -> None:
-        """The supervisor has the other end of `channel`."""
+        """Use `channel`, whose other end the supervisor has."""
         super().__init__(home)
         self._line = SupervisorLine(channel, self._execute, self._lose_supervisor)
         self._configured = False
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """SIGUSR1: publish, and look for a verdict. SIGTERM: exit after this task. SIGIO: a lease was broken."""
+        """Publish and look for a verdict on SIGUSR1. Exit after this task on SIGTERM. SIGIO reports a broken lease."""
         return {
             signal.SIGTERM: self._leave,
             signal.SIGINT: self._leave,
@@ -81,17 +81,17 @@ class Worker(Role):
         return Tools(self._queue, self._journal, self._parking, publisher, self._runner, self._commands)
 
     def database_changed(self) -> None:
-        """Look whether a launch has claimed a task for this worker whose message is missing."""
+        """Check if a launch has claimed a task for this worker whose message is missing."""
         self._parking.look()
 
     def turn(self) -> float:
-        """Start tasks in the assigned slot, or check those that run."""
+        """Start tasks in the assigned slot, or check the running ones."""
         if not self._configured:
             self._configure()
         return self._loop.step()
 
     def abandon(self) -> None:
-        """Exit after the task that runs."""
+        """Exit after the running task."""
         self._parking.stop()
         self._leave()
 
@@ -100,9 +100,9 @@ class Worker(Role):
         return not self.home.is_usable() and not self.is_home_lost()
 
     def shutdown(self) -> None:
-        """Deregister; everything is settled. The runner sees its channel closed, and exits.
+        """Deregister, since everything is settled. The runner notices that its channel is closed, and exits.
 
-        The files go first: those of a worker that is no longer registered are deleted at the next start only.
+        The files are deleted first. Those of a worker that is not registered would stay until the next start.
         """
         self._journal.remove()
         self._commands.remove()
@@ -143,7 +143,7 @@ class Worker(Role):
         self._queue.config = config
         self._database.durability = config.durability
         self._commands.environments = Environments(self.home, config.agent("command").env)
-        if config.agent("python") != before.agent("python"):  # a runner gets its settings once, when it starts
+        if config.agent("python") != before.agent("python"):  # a runner gets its settings only when it starts
             self._runner.mark_outdated()
         self._configured = True
 

@@ -1,4 +1,4 @@
-"""The line between supervisor and fork server: JSON, one message a line, each with at most one descriptor."""
+"""The line between supervisor and fork server: one JSON message a line, each with at most one descriptor."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class ControlLine:
     """One end of the line."""
 
     def __init__(self, connection: socket.socket, selector: selectors.BaseSelector, on_message: OnMessage) -> None:
-        """`on_message` is called with each message and the channel that came with it."""
+        """Call `on_message` with each message and the channel that came with it."""
         connection.setblocking(False)
         self._connection = connection
         self._selector = selector
@@ -29,7 +29,7 @@ class ControlLine:
         selector.register(connection, selectors.EVENT_READ, self._read)
 
     def send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
-        """Send a message. If that is not possible at once, the line is closed: the other end is stopped or gone."""
+        """Send a message. If that would block, close the line, because the other end is stopped or gone."""
         data = json.dumps(message).encode() + b"\n"
         try:
             if channel is None:
@@ -49,9 +49,9 @@ class ControlLine:
             self._connection.close()
 
     def drop(self) -> None:
-        """Close the descriptors in a forked child. It shares the selector with its parent: nothing may be unregistered.
+        """Close the descriptors in a forked child, without unregistering them: it shares the selector with its parent.
 
-        The channels of processes that are forked later are closed as well. Held here, one of them would keep a worker's
+        The channels of processes that are forked later are closed as well. Left open here, one would keep a worker's
         line open after both of its ends have died.
         """
         self.closed = True
@@ -80,7 +80,7 @@ class ControlLine:
 
 
 def _received(descriptor: int) -> socket.socket:
-    """Return a received socket that no task inherits: a received descriptor survives an exec by default."""
+    """Return a received socket that no task inherits. By default, a received descriptor survives an exec."""
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     return channel

@@ -1,4 +1,4 @@
-"""Assign free slots: of the groups that are not full, the one with the oldest ready task is next."""
+"""Assign free slots. The next one goes to the group with the oldest ready task, among those that are not full."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ...ipc.store.values import Head, Process, Running
 from ..concurrency import ConcurrencyManager
 from .workers import WorkerHandle, Workers
 
-#: Workers that a group gets at once. They run short tasks in series; more would only get in each other's way.
+#: The workers that a group gets at once. They run short tasks in series, and more workers would only compete.
 RAMP_WORKERS = 2
 
-#: Milliseconds that the first ready task of a group waits before the group gets a further worker.
+#: Milliseconds for which the first ready task of a group waits before the group gets another worker.
 RAMP_WAIT = 5
 
 
 class Dispatch:
-    """Assigns slots to workers, by what it knows of the ready tasks and of the slots; the truth is in the database."""
+    """Assigns slots to workers, from its own records of ready tasks and slots. The claim checks the database."""
 
     def __init__(
         self, workers: Workers, groups: Groups, queue: Queue, spawn_worker: Callable[[], WorkerHandle]
@@ -37,16 +37,16 @@ class Dispatch:
         self._parked_slots = queue.store.queue
         #: The parked workers, as of the last look or round.
         self._parked: list[WorkerHandle] = []
-        #: When to assign slots again because a task will have waited long enough, in seconds (monotonic).
+        #: The time (seconds, monotonic) to assign slots again, because a task will have waited long enough.
         self.look_at = float("inf")
 
     def hint(self, *groups: str) -> None:
-        """Note that there may be something new in these groups."""
+        """Record that these groups may have new tasks."""
         for group in groups:
             self._heads.setdefault(group, 0)
 
     def look(self, running: list[Running]) -> None:
-        """Read which groups have ready tasks. Free the slots of external work that has ended: no worker reports it."""
+        """Read which groups have ready tasks. Free the slots of ended external work, which no worker reports."""
         self._heads = {group: head for head, group in self._queue.store.limits.waiting()}
         self._parked = self._find_parked()
         claims = {one.claim for one in running}
@@ -70,9 +70,9 @@ class Dispatch:
         worker.order({"chained": self._chained})
 
     def recount(self, running: list[Running]) -> None:
-        """Count the slots again: limits were changed, keys moved into other groups, or a worker died.
+        """Count the slots again after limits were changed, keys moved to other groups, or a worker died.
 
-        No worker stays parked: its slot may be above the limit now, or in a group that no longer exists.
+        No worker stays parked, because its slot may be above the limit now, or in a group that no longer exists.
         """
         self.unpark_all()
         self._slots.clear()
@@ -201,9 +201,9 @@ class Dispatch:
         return self._workers.idle() is not None or len(self._workers) < max_workers or bool(self._parked)
 
     def _chain(self, chained: bool) -> None:
-        """Let workers take task after task of their group, or, while workers are short, give their slot back each time.
+        """Let workers take task after task of their group, or give their slot back each time if workers are short.
 
-        Then the oldest ready task is next, whatever its group.
+        In the second case, the oldest ready task is next, whatever its group.
         """
         if chained != self._chained:
             self._chained = chained

@@ -1,4 +1,4 @@
-"""The supervisor's client of the fork server: find it or start one, order processes, have strays killed."""
+"""The supervisor's client of the fork server. It finds or starts one, and orders processes and the end of strays."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from ..log import log
 from ..system.children import start_detached
 from .control_line import ControlLine
 
-#: Seconds that a fork server may take from its start until it listens; it imports everything first.
+#: Seconds from the start of a fork server until it must listen. It imports everything first.
 START_TIMEOUT = 20.0
 
-#: Seconds that it may take to make room for its successor. One that is stopped stays in use.
+#: Seconds that a fork server may take to make room for its successor. A stopped one stays in use.
 RETIRE_TIMEOUT = 5.0
 
-#: Seconds that it may take to exit after its line was closed.
+#: Seconds that a fork server may take to exit after its line was closed.
 REAP_TIMEOUT = 5.0
 
-#: Bytes that the marks of an attempt take in its environment, beside the path of the home.
+#: The size of the marks of an attempt in its environment, in bytes, without the path of the home.
 MARKS_ROOM = 100
 
 OnMessage = Callable[[dict[str, Any]], None]
@@ -42,7 +42,7 @@ class ForkServerClient:
     """Sends orders to the fork server, passes its messages on, and replaces it if it dies."""
 
     def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], on_message: OnMessage) -> None:
-        """`command` starts a fork server; `on_message` is called with each of its messages."""
+        """Start fork servers with `command`. Call `on_message` with each message of one."""
         self._home = home
         self._presence = Presence(home)
         self._selector = selector
@@ -60,7 +60,7 @@ class ForkServerClient:
         return self._line is None or self._line.closed
 
     def connect(self) -> None:
-        """Connect to the living fork server, or start one; again, if it dies before it listens. Raises Temporary."""
+        """Connect to the living fork server, or start one. Retry if it dies before it listens. Raises Temporary."""
         deadline, timer = clock.monotonic() + START_TIMEOUT, RestartTimer()
         while (connection := self._try_to_connect()) is None:
             if clock.monotonic() > deadline:
@@ -72,9 +72,9 @@ class ForkServerClient:
         self._line = ControlLine(connection, self._selector, lambda message, _channel: self._on_message(message))
 
     def reconnect(self) -> bool:
-        """Replace a lost fork server, if it is time to. Return True if all orders must be repeated. Raises Temporary.
+        """Replace a lost fork server, if that is due. Return True if all orders must be repeated. Raises Temporary.
 
-        Workers survive their fork server. Only what was ordered from it and not reported is gone.
+        Workers survive their fork server. Only orders that it has not reported are lost.
         """
         if not self.lost or not self._restart_timer.is_due():
             return False
@@ -84,11 +84,11 @@ class ForkServerClient:
         return True
 
     def check_stopped(self, is_needed: bool) -> None:
-        """Continue a fork server that stays stopped while it is needed; kill it if that does not help."""
+        """Continue a fork server that stays stopped while it is needed. Kill it if that does not help."""
         self._watchdog.check(self._presence.holder("forkserver") if is_needed else None)
 
     def rest(self) -> float:
-        """Return the seconds until a lost fork server may be replaced; infinity if none is to wait for."""
+        """Return the seconds until a lost fork server may be replaced, or infinity if none is lost."""
         return self._restart_timer.rest() if self.lost else float("inf")
 
     def spawn(self, role: str, channel: socket.socket | None = None) -> int:
@@ -121,7 +121,7 @@ class ForkServerClient:
             clock.nap(0.005)
 
     def kill_process(self) -> None:
-        """Kill the fork server: it is replaced when its line is closed."""
+        """Kill the fork server. It is replaced when its line is closed."""
         process = self._presence.process("forkserver")
         if process is not None:
             process.signal(signal.SIGKILL)
@@ -137,12 +137,12 @@ class ForkServerClient:
             self._line.send(message, channel)
 
     def _environment(self) -> dict[str, str]:
-        """Return our environment with room at its end, where a runner writes the marks of an attempt in place."""
+        """Return our environment with room at its end, into which a runner writes the marks of an attempt."""
         room = len(os.fsencode(self._home.folder)) + MARKS_ROOM
         return {**{name: value for name, value in os.environ.items() if name != ROOM}, ROOM: " " * room}
 
     def _is_starting(self) -> bool:
-        """Return True if a fork server lives that does not listen yet."""
+        """Return True if a fork server is alive but does not listen yet."""
         is_alive = self._started is not None and self._started.poll() is None
         return is_alive or self._presence.is_held("forkserver")
 

@@ -1,4 +1,4 @@
-"""The worker's side of parking: wait in a slot for a task that a launch claims for this worker."""
+"""The worker's side of parking. A parked worker waits in its slot for a task that a launch claims for it."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..system.file_watch import FALLBACK_POLL
 
 
 class Parking:
-    """Receives the task of a parked worker: as a message, or from the database if the message is missing.
+    """Receives the task of a parked worker, as a message, or from the database if the message is missing.
 
-    A message counts only while the worker is parked, and only for a claim above the last one that it worked on. No
+    A message counts only while the worker is parked, and only for a higher claim than the last one of the worker. No
     claim is used twice, and only the launch that deleted the worker's row claims for it.
     """
 
@@ -26,7 +26,7 @@ class Parking:
         home.create_wake_pipe(pipe_of(owner))
         path = home.folder / f"{pipe_of(owner)}.wake"
         self.descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        #: True while the worker is parked, as far as it knows: the supervisor may have taken the slot back.
+        #: True while the worker is parked, as far as it knows. The supervisor may have taken the slot back.
         self.active = False
         #: The last claim that the worker took.
         self.last_claim = 0
@@ -41,15 +41,15 @@ class Parking:
         self._look_at = now + FALLBACK_POLL
 
     def stop(self) -> None:
-        """Stop waiting: the worker has a task, or the supervisor has taken the slot back."""
+        """Stop waiting, because the worker has a task or the supervisor has taken the slot back."""
         self.active, self._message = False, None
 
     def rest(self) -> float:
-        """Return the seconds until the next thing to do, if no message arrives."""
+        """Return the seconds until the next action, if no message arrives."""
         return max(0.0, min(self._look_at, self._ends_at) - clock.monotonic())
 
     def is_over(self) -> bool:
-        """Return True if the time to wait is over."""
+        """Return True if the worker has waited for long enough."""
         return clock.monotonic() >= self._ends_at
 
     def look(self) -> None:

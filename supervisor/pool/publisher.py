@@ -1,4 +1,4 @@
-"""The transactions of a worker: each publishes results and takes tasks."""
+"""The transactions of a worker. Each publishes results and takes tasks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .parking import Parking
 
 
 class Publisher:
-    """Publishes and takes for one worker, which is parked if it wants a task and there is none."""
+    """Publishes and takes tasks for one worker, which is parked if it wants a task and there is none."""
 
     def __init__(self, queue: Queue, owner: int, parking: Parking, is_home_lost: Callable[[], bool]) -> None:
         self.owner = owner
@@ -29,7 +29,7 @@ class Publisher:
         return self._advance(Step(slot, self.owner, count=count))
 
     def publish(self, step: Step) -> list[Taken]:
-        """Publish, and return the tasks that were taken. Results are kept until they are written.
+        """Publish a step, and return the tasks that were taken. Results are kept until they are written.
 
         Raises Temporary: The home is lost.
         """

@@ -13,7 +13,7 @@ from .fork_server_client import ForkServerClient
 from .recovery import remove_files, rescue
 from .workers import WorkerHandle
 
-#: Exit statuses that are remembered until the tasks of their workers are rescued.
+#: The most exit statuses that are remembered until the tasks of their workers are rescued.
 MAX_STATUSES = 1000
 
 
@@ -40,16 +40,16 @@ class Reaper:
         self._gone.append(worker)
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Take a message of the fork server: a child has exited, or the strays are gone."""
+        """Handle a message of the fork server: a child has exited, or the strays are gone."""
         if "swept" in message:
             self._swept.add(message["swept"])
         elif message["status"]:  # an exit without an error is not logged
             self._statuses[message["died"]] = message["status"]
-            while len(self._statuses) > MAX_STATUSES:  # the statuses of workers without a task are never asked for
+            while len(self._statuses) > MAX_STATUSES:  # the statuses of workers without a task are never read
                 del self._statuses[next(iter(self._statuses))]
 
     def take_gone(self, store: Store) -> Iterator[WorkerHandle]:
-        """Look up the tasks of the workers that are gone. Yield the workers that had none: their slots are free."""
+        """Look up the tasks of the workers that are gone. Yield those without tasks, whose slots are free now."""
         while self._gone:
             worker = self._gone[-1]
             _unpark(worker, store.queue)
@@ -62,12 +62,12 @@ class Reaper:
                 yield worker
 
     def add(self, tasks: list[Running]) -> None:
-        """Have the fork server kill strays first; then these tasks of dead workers are rescued."""
+        """Rescue these tasks of dead workers after the fork server has killed the strays."""
         if tasks:
             self._waiting[self._fork_server.sweep()] = tasks
 
     def resubmit(self) -> None:
-        """Repeat all requests: the fork server was replaced."""
+        """Repeat all requests, because the fork server was replaced."""
         waiting, self._waiting = list(self._waiting.values()), {}
         for tasks in waiting:
             self.add(tasks)

@@ -1,4 +1,4 @@
-"""Rescue the tasks of dead workers: kill their trees, then settle. It rests on proof of death, never on age."""
+"""Rescue the tasks of dead workers: kill their trees, then settle them. This needs proof of death, not a timeout."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ..log import log
 def rescue(queue: Queue, running: Running, how: str) -> None:
     """Kill what is left of a dead worker's tasks and settle them. `how` is how the worker died.
 
-    A written verdict counts, then the end in the journal. A task that was not started goes back to the queue. A task
+    A written verdict counts first, then the end in the journal. A task that was not started is requeued. A task
     that may have been started, and may have had side effects, runs again only if its launcher asked for retries.
     """
     if running.owner is None:
@@ -39,7 +39,7 @@ def rescue(queue: Queue, running: Running, how: str) -> None:
 
 
 def rescue_worker(queue: Queue, owner: Process, how: str) -> None:
-    """Rescue all that a dead worker has now: it may have published after its tasks were looked up."""
+    """Rescue all tasks that a dead worker has now. It may have published after its tasks were looked up."""
     tasks = queue.store.hosts.running()
     running = next((one for one in tasks if one.owner is not None and one.owner.number == owner.number), None)
     _rescue(queue, DeadWorker(owner, how, running, queue.store.queue.held_by(owner.number)))
@@ -48,7 +48,7 @@ def rescue_worker(queue: Queue, owner: Process, how: str) -> None:
 def rescue_dead_holders(queue: Queue, is_known: Callable[[int], bool]) -> list[Holder]:
     """Rescue the tasks that dead workers held. Return the other workers that hold tasks.
 
-    A dead worker whose number `is_known` is left alone: it is rescued with its running task.
+    A dead worker whose number `is_known` is skipped, because it is rescued with its running task.
     """
     presence, others = Presence(queue.home), []
     for holder in queue.store.hosts.holders():
@@ -98,7 +98,7 @@ class _Settlements:
 
     def __init__(self, queue: Queue, worker: DeadWorker) -> None:
         self._queue, self._worker = queue, worker
-        #: The files of each attempt; they know which of them are in the database.
+        #: The files of each attempt, which record what the database has.
         self.files = {one.claim: AttemptFiles(queue.home, one.claim) for one in worker.attempts}
         owner = worker.owner
         self._same_boot = owner is not None and owner.identity.boot == boot_id()
@@ -144,7 +144,7 @@ class _Settlements:
         return interrupted(one, f"Its worker (pid {self._worker.pid}) died ({self._worker.how}) before it was started.")
 
     def _adopt_outputs(self, one: Running | Held, files: AttemptFiles) -> None:
-        """Move the output of the task that ran out of its worker's files, unless it has its own files."""
+        """Move the output of the running task from the worker's files to its own files, unless it has some."""
         owner = self._worker.owner
         assert owner is not None, "its journal was read"
         name = runner_prefix if one.agent == "python" else command_prefix
@@ -181,7 +181,7 @@ def remove_stale_files(home: Home, workers: Collection[int]) -> None:
 def _leftovers(claims: set[int], leader: int | None, home: Home) -> set[int]:
     """Return the processes that bear the marks of these attempts, and the strays of replaced fork servers.
 
-    The first process of the running task is among them even if its children are meant to live on.
+    They include the first process of the running task, even if its children may outlive it.
     """
     presence = Presence(home)
     strays = [_strays_of(presence.holder(path.stem)) for path in home.folder.glob("forkserver-*.lock")]
@@ -190,7 +190,7 @@ def _leftovers(claims: set[int], leader: int | None, home: Home) -> set[int]:
 
 
 def _strays_of(fork_server: int | None) -> set[int]:
-    if not fork_server:  # none, or one that cannot be seen: PID 0 is the parent of the kernel's own processes
+    if not fork_server:  # None, or 0 for one in another PID namespace (PID 0 is the parent of the kernel's processes)
         return set()
     return {pid for pid in children_of(fork_server) if not is_role(pid) and not is_spared(pid)}
 

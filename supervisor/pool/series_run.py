@@ -1,4 +1,4 @@
-"""A series in a worker's slot: when to publish what has ended, and when a task takes too long for a series."""
+"""A series in a worker's slot. It decides when to publish, and when a task takes too long for a series."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .publisher import Publisher
 
 
 class SeriesRun:
-    """A series under way."""
+    """A running series."""
 
     def __init__(self, series: Series, slot: Slot, publisher: Publisher) -> None:
         self.series = series
@@ -25,7 +25,7 @@ class SeriesRun:
         self._look_at = self._began + self._look_after
 
     def advance(self) -> None:
-        """Run tasks until the next look. Raises Temporary; what has ended is published then."""
+        """Run tasks until the next look. Raises Temporary, after which the ended tasks are published."""
         try:
             self.series.advance(self._look_at)
         except Temporary:
@@ -37,17 +37,17 @@ class SeriesRun:
         return self.series.is_urgent or clock.monotonic() >= self._look_at
 
     def takes_long(self) -> bool:
-        """Return True if the task that runs must be watched by itself: it has run for a while, or is the last one."""
+        """Return True if the running task must be watched separately: it has run for a while, or is the last one."""
         return self.series.running_for() >= self._look_after / 2 or len(self.series.waiting) == 1
 
     def publish_and_continue(self) -> None:
-        """Publish what has ended, and put off the next look."""
+        """Publish the ended tasks, and schedule the next look."""
         now = clock.monotonic()
         self.publish()
         self._look_at = now + self._look_after
 
     def publish(self, returned: Sequence[Taken] = ()) -> None:
-        """Write what has ended. The task that runs becomes the running one of the slot; `returned` are not run."""
+        """Publish the ended tasks. The running one becomes the current one of the slot, and `returned` are not run."""
         current = self.series.mark_started()
         if self.series.ended or returned or not current.current:
             self._publisher.publish(Step(self._slot, self._publisher.owner, self.series.ended, current, returned))

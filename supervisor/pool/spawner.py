@@ -1,4 +1,4 @@
-"""Spawn workers through the fork server, ever more slowly if they die at once."""
+"""Spawn workers through the fork server, with growing delays if they die at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ...ipc.backoff import RestartTimer
 from .fork_server_client import ForkServerClient
 from .workers import WorkerHandle, Workers
 
-#: Workers that may die one after the other before they have reported for work, until the fork server is replaced.
+#: The fork server is replaced after this number of workers in a row have died before their first report.
 MAX_FAILED_SPAWNS = 5
 
 
@@ -44,11 +44,11 @@ class Spawner:
         return True
 
     def forget(self) -> None:
-        """Forget the orders to a fork server that is dead. The channels of their workers are closed with it."""
+        """Forget the orders to a dead fork server. The channels of their workers are closed with it."""
         self._spawning.clear()
 
     def note_gone(self, worker: WorkerHandle) -> None:
-        """Count a worker that died before it reported. After several, kill the fork server, so that it is replaced."""
+        """Count a worker that died before its first report. After several, kill the fork server to have it replaced."""
         self._failed_spawns = 0 if worker.owner is not None else self._failed_spawns + 1
         if self._failed_spawns:
             self._timer.note_start()
@@ -57,9 +57,9 @@ class Spawner:
             self._fork_server.kill_process()
 
     def limit(self, workers: int) -> int:
-        """Return how many of at most `workers` there may be now: no more than there are while spawns fail."""
+        """Return the most workers that there may be now: `workers`, or the present number while spawns fail."""
         return workers if self._timer.is_due() else min(len(self._workers), workers)
 
     def rest(self) -> float:
-        """Return the seconds until the limit is lifted, or infinity if it is."""
+        """Return the seconds until the limit is lifted, or infinity if there is none."""
         return self._timer.rest()

@@ -1,4 +1,4 @@
-"""The worker's end of its line to the supervisor: JSON, one message a line."""
+"""The worker's end of its line to the supervisor, with one JSON message a line."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ...ipc.lines import LineReader
 
 
 class SupervisorLine:
-    """Receives the supervisor's orders and sends reports. An adopted worker is left with a line that is closed."""
+    """Receives the supervisor's orders and sends reports. The line of an adopted worker is closed."""
 
     def __init__(
         self, channel: socket.socket, on_order: Callable[[dict[str, Any]], None], on_lost: Callable[[], None]
     ) -> None:
-        """`on_order` is called with each order, `on_lost` when the supervisor is gone."""
+        """Call `on_order` with each order, and `on_lost` when the supervisor is gone."""
         channel.setblocking(False)
         self.channel = channel
         self._on_order = on_order

@@ -1,4 +1,4 @@
-"""The worker's loop over its tasks: take some in the assigned slot, run them, publish how they ended, take more."""
+"""The worker's loop: take tasks in the assigned slot, run them, publish their outcomes, and take more."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .parking import Parking
 from .publisher import Publisher
 from .series_run import SeriesRun
 
-#: Seconds of rest while only the runner, the supervisor or a signal can bring anything new.
+#: Seconds of rest while only the runner, the supervisor or a signal can cause work.
 LONG_REST = 3600.0
 
 
@@ -36,7 +36,7 @@ class Host(Protocol):
 
     @property
     def selector(self) -> selectors.BaseSelector:
-        """Return the selector that the process waits with."""
+        """Return the selector of the process."""
 
     def report(self, message: dict[str, Any]) -> None:
         """Send the supervisor a message."""
@@ -50,7 +50,7 @@ class Host(Protocol):
 
 @dataclass(frozen=True)
 class Tools:
-    """What the loop works with."""
+    """The parts of the worker that the loop uses."""
 
     queue: Queue
     journal: Journal
@@ -61,14 +61,14 @@ class Tools:
 
 
 class TaskLoop:
-    """Runs tasks in the slot of the worker: plain ones in series, others one by one. Without tasks, it parks there."""
+    """Runs tasks in the worker's slot: plain ones in series, others one by one. Without tasks, the worker is parked."""
 
     def __init__(self, host: Host, tools: Tools) -> None:
         self._host = host
         self._queue, self._journal, self._parking = tools.queue, tools.journal, tools.parking
         self._publisher, self._runner, self._commands = tools.publisher, tools.runner, tools.commands
         self._pace = Pace()
-        #: False while workers are short: the slot is given back after each task then.
+        #: False while workers are short. Then the slot is given back after each task.
         self.chained = True
         self._slot: Slot | None = None
         self._leaving = False
@@ -79,33 +79,33 @@ class TaskLoop:
 
     @property
     def is_interrupted(self) -> bool:
-        """Return True if a series must not continue: a task is requested, or the worker is to exit."""
+        """Return True if a series must not continue, because a task is requested or the worker is to exit."""
         return self._requested or self._leaving
 
     def assign(self, slot: Slot) -> None:
-        """Use this slot. A parked worker that gets one has lost the slot that it was parked in."""
+        """Use this slot. A parked worker that is assigned a slot has lost the one in which it was parked."""
         self._parking.stop()
         self._slot = slot
 
     def leave(self) -> None:
-        """Exit after the task that runs."""
+        """Exit after the running task."""
         self._leaving = True
         if self._run is None and self._series is None and not self._parking.active:
             self._host.finish()
 
     def request(self) -> None:
-        """Publish what is held, and see whether a verdict was written."""
+        """Publish the held tasks, and check if a verdict was written."""
         self._requested = True
         if self._run is not None:
             self._run.check_verdict = True
 
     def runner_is_ready(self) -> None:
-        """Look at the runner's messages for the task that is watched by itself."""
+        """Look at the runner's messages for the task that is watched separately."""
         if self._run is not None:
             self._run.mark_ready()
 
     def step(self) -> float:
-        """Do all that is due. Return the seconds until more is, if nothing happens before."""
+        """Do everything that is due. Return the seconds until more is due, if nothing happens before that."""
         if self._parking.active:
             self._check_parking()
         elif self._series is None and self._run is None and self._slot is not None:
@@ -121,11 +121,11 @@ class TaskLoop:
     # take tasks
 
     def _take(self, slot: Slot) -> list[Taken]:
-        """Take tasks in a slot that was just assigned; if there are none, park there unless the worker is needed."""
+        """Take tasks in a slot that was just assigned. Without any, park there unless workers are short."""
         return self._publisher.take(slot, self._next_count()) if self._runner.is_fresh() else []
 
     def _next_count(self) -> int:
-        """Return how many tasks to take in the transaction that publishes; 0 if the slot is to be given back."""
+        """Return how many tasks to take when publishing, or 0 if the slot is to be given back."""
         takes_more = self.chained and not self._leaving and self._runner.is_fresh()
         return self._pace.count if takes_more else 0
 
@@ -203,7 +203,7 @@ class TaskLoop:
             self._give_slot_back()
             return None
         taken = self._parking.assigned()
-        if taken is None:  # the supervisor has taken the slot back, and counts this worker as idle
+        if taken is None:  # the supervisor has taken the slot back and counts this worker as idle
             self._parking.stop()
             self._slot = None
             if self._leaving:
@@ -223,7 +223,7 @@ class TaskLoop:
         return CallSeries(self._runner.get(config.agent("python").interpreter), self._journal, taken, config)
 
     def _follow(self, started: SeriesRun) -> float:
-        """Let a series run. Return the seconds until more is to be done."""
+        """Let a series run. Return the seconds until more is due."""
         if self._host.is_home_away():
             return TROUBLE_REST
         try:
@@ -236,7 +236,7 @@ class TaskLoop:
         return started.rest() if self._series is started else 0.0
 
     def _check_series(self, started: SeriesRun) -> None:
-        """Finish a series that is over. Publish, and watch the running task by itself, when it is time to."""
+        """Finish a series that is over. Publish, and watch the running task separately, when that is due."""
         series = started.series
         if not series.waiting:
             self._finish_series(started, [])
@@ -255,7 +255,7 @@ class TaskLoop:
             started.publish_and_continue()
 
     def _isolate(self, started: SeriesRun) -> None:
-        """Watch the task that runs by itself. The held tasks behind it go back to the queue."""
+        """Watch the running task separately. The held tasks after it are requeued."""
         self._requested = False
         self._pace.reset()
         series = started.series
@@ -272,7 +272,7 @@ class TaskLoop:
             self._watch_alone(attempt, age)
 
     def _finish_series(self, started: SeriesRun, returned: list[Taken]) -> None:
-        """Publish a series that is over, and start the tasks that were taken with that."""
+        """Publish a series that is over, and start the tasks that were taken with it."""
         if not returned:
             started.note_pace(self._pace)
         taken = started.finish(returned, self._next_count())
@@ -281,10 +281,10 @@ class TaskLoop:
         started.series.close()
         self._begin(taken)
 
-    # a task that is watched by itself
+    # a task that is watched separately
 
     def _start_alone(self, one: Taken) -> None:
-        """Start a task that is watched by itself. Raises CannotStart, Temporary."""
+        """Start a task that is watched separately. Raises CannotStart, Temporary."""
         self._current = one
         self._watch_alone(run.start(one.claimed(), self._queue, self._runner, self._journal), 0.0)
 
@@ -323,14 +323,14 @@ class TaskLoop:
         self._begin(taken)
 
     def _note_end(self, settlement: Settlement) -> None:
-        """Note the end, in case this process dies before it is settled. On a full disk it is not noted."""
+        """Note the end in the journal, in case this process dies before the settlement. A full disk prevents that."""
         try:
             self._journal.note_end(settlement.claim, settlement_document(settlement))
         except OSError as error:
             log("journal_failed", why=error)
 
     def _rest_after_failure(self) -> None:
-        """Rest if the runner could not begin a call, for lack of memory, say: each try counts as an interruption."""
+        """Rest if the runner could not begin a call, for lack of memory perhaps. Each try counts as an interruption."""
         if self._runner.has_failed():
             log("trouble", rest=TROUBLE_REST, why="a process for calls has ended before its first call")
             clock.nap(TROUBLE_REST)

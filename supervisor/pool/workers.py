@@ -1,4 +1,4 @@
-"""The supervisor's records of its workers: their processes, the lines to them, the slots that they have. No policy."""
+"""The supervisor's records of its workers: their processes, the lines to them, and their slots."""
 
 from __future__ import annotations
 
@@ -41,20 +41,20 @@ class WorkerHandle:
 
     @property
     def adopted(self) -> bool:
-        """Return True if an earlier supervisor had it spawned: there is no line to it then."""
+        """Return True if an earlier supervisor had it spawned, so that there is no line to it."""
         return self.channel is None
 
     @property
     def idle(self) -> bool:
-        """Return True if it can be assigned a slot."""
+        """Return True if a slot can be assigned to it."""
         return self.slot is None and not self.leaving and not self.adopted
 
     def become_idle(self) -> None:
-        """Note that it has no slot from now on."""
+        """Record that it has no slot any more."""
         self.slot, self.assigned, self.idle_since = None, False, clock.monotonic()
 
     def may_be(self, process: Process) -> bool:
-        """Return True if it may be this process: it can claim before its first message, or its PID, arrives here."""
+        """Return True if it may be this process. It can claim before its first message or its PID arrives here."""
         return self.owner is None and self.pid in (None, process.identity.pid)
 
     def order(self, order: dict[str, Any]) -> None:
@@ -69,10 +69,10 @@ class WorkerHandle:
 
 
 class Workers:
-    """All workers of the home, those being spawned included."""
+    """All workers of the home, including those being spawned."""
 
     def __init__(self, selector: selectors.BaseSelector, on_message: OnMessage, on_gone: OnGone) -> None:
-        """`on_message` is called with each message of a worker, `on_gone` once when it has exited or died."""
+        """Call `on_message` with each message of a worker, and `on_gone` once when it has exited or died."""
         self._selector = selector
         self._on_message = on_message
         self._on_gone = on_gone
@@ -85,7 +85,7 @@ class Workers:
         return len(self._all)
 
     def idle(self) -> WorkerHandle | None:
-        """Return the idle worker that worked last, or None: so the others reach their idle timeout."""
+        """Return the idle worker that worked last, or None. So the others reach their idle timeout."""
         return max((one for one in self._all if one.idle), key=lambda one: one.idle_since, default=None)
 
     def in_group(self, group: str) -> list[WorkerHandle]:
@@ -101,7 +101,7 @@ class Workers:
         return next((one for one in self._all if one.owner == owner), None)
 
     def add(self, channel: socket.socket) -> WorkerHandle:
-        """Add a worker that is being spawned; it gets the other end of `channel`."""
+        """Add a worker that is being spawned with the other end of `channel`."""
         worker = WorkerHandle(channel=channel)
         channel.setblocking(False)
         self._all.append(worker)
@@ -119,7 +119,7 @@ class Workers:
         return worker
 
     def spawned(self, worker: WorkerHandle, pid: int) -> None:
-        """Note the PID of a worker. While its channel is open, the number cannot have been given to another process."""
+        """Record the PID of a worker. While its channel is open, no other process can have the number."""
         if worker not in self._all:  # it died before its PID arrived
             return
         found = watch(pid)

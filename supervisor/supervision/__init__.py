@@ -1,1 +1,1 @@
-"""Parts of the supervisor: orders, shutdown, maintenance, the care for the flusher and for unresponsive workers."""
+"""Parts of the supervisor: orders, shutdown, maintenance, and watches of the flusher and of unresponsive workers."""

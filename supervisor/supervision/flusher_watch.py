@@ -36,7 +36,7 @@ class FlusherWatch:
         return self._presence.process("flusher")
 
     def replace_outdated(self) -> None:
-        """Terminate a flusher that an earlier fork server forked: it may run other code than this supervisor."""
+        """Terminate a flusher of an earlier fork server, because it may run other code than this supervisor."""
         fork_server, flusher = self._presence.holder("forkserver"), self.process()
         if fork_server is not None and flusher is not None and flusher.pid not in children_of(fork_server):
             flusher.signal(signal.SIGTERM)
@@ -50,19 +50,19 @@ class FlusherWatch:
                 self._fork_server.spawn("flusher")
 
     def check_stopped(self) -> None:
-        """Continue a flusher that stays stopped, and notifies no session; kill it if that does not help."""
+        """Continue a flusher that stays stopped, since no session is notified then. Kill it if that does not help."""
         pid = self._presence.holder("flusher")
         self._watchdog.check(pid if pid is not None and is_stopped(pid) else None)
 
     def watch(self, process: Identity | None) -> None:
-        """Watch a flusher, if it is alive and none is watched yet."""
+        """Watch a flusher if it is alive and none is watched yet."""
         found = watch_identity(process) if process and self._watch is None else None
         if found is not None:
             self._watch = found
             self._selector.register(found, selectors.EVENT_READ, lambda _mask: self._gone())
 
     def rest(self) -> float:
-        """Return the seconds until the next flusher may be ordered; infinity if none is to wait for."""
+        """Return the seconds until the next flusher may be ordered, or infinity if there is nothing to wait for."""
         return self._timer.rest() if self._watch is None else float("inf")
 
     def _gone(self) -> None:

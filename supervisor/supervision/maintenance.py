@@ -1,4 +1,4 @@
-"""Maintenance in small steps: the upkeep of the store, and the deletion of what is past its retention."""
+"""Maintenance in small steps: the upkeep of the store, and the deletion of rows past their retention."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FIRST = 60.0
 
 MEGABYTE = 1024 * 1024
 
-#: Bytes of the store's backlog from which on the processes that block its upkeep are logged.
+#: The backlog of the store, in bytes, from which the processes that block its upkeep are logged.
 LONG_BACKLOG = 64 * MEGABYTE
 
-#: Seconds between two steps of a round: each takes the write gate for a few milliseconds, which others want as well.
+#: Seconds between two steps of a round. Each step holds the write gate for a few milliseconds.
 STEP_REST = 0.05
 
 
@@ -35,9 +35,9 @@ class Maintenance:
         self._is_logged = False
 
     def turn(self, config: BackgroundConfig, forward: int) -> float:
-        """Do one small step, if it is due. Return the seconds until the next one.
+        """Do one small step if it is due. Return the seconds until the next one.
 
-        The wall clock was set forward by `forward` milliseconds in all: rows are not older for it.
+        `forward` is the sum of all steps forward of the wall clock (milliseconds), which do not make a row older.
         """
         upkeep = self._store.maintenance.maintain()
         self._log_blockers(upkeep)
@@ -57,7 +57,7 @@ class Maintenance:
         return self._next - now
 
     def _log_blockers(self, upkeep: Upkeep) -> None:
-        """Log once which processes block the upkeep; again when it was not behind in between."""
+        """Log which processes block the upkeep, once until the upkeep has caught up."""
         if upkeep.backlog > LONG_BACKLOG and not self._is_logged:
             self._is_logged = True
             reader = _named(self._store.maintenance.blockers())

@@ -1,4 +1,4 @@
-"""What the supervisor is asked to do: hints and orders in its pipe, and signals."""
+"""Hints and orders to the supervisor, by its pipe and by signals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ...ipc.lines import LineReader, LineTooLong
 #: The orders that other processes may write to the pipe. Any other line is a hint.
 ORDERS = ("limits", "reload", "down", "down now", "down now requeue")
 
-#: The order that is followed by the command, as JSON, with which the supervisor replaces its program.
+#: The order to replace the program of the supervisor. The new command follows as JSON.
 RESTART = "restart "
 
 
@@ -20,14 +20,14 @@ class Orders:
     """Passes hints on at once. Orders wait for the next turn."""
 
     def __init__(self, on_groups: Callable[..., None], on_change: Callable[[], None]) -> None:
-        """`on_groups` is called with the names of groups that have new tasks, `on_change` for any other hint."""
+        """Call `on_groups` with the names of groups that have new tasks, and `on_change` for any other hint."""
         self._on_groups = on_groups
         self._on_change = on_change
         self._reader = LineReader()
         self._waiting: list[str] = []
 
     def receive(self, data: bytes) -> None:
-        """Take what was written to the pipe."""
+        """Handle data from the pipe."""
         self._reader.feed(data)
         try:
             lines = list(self._reader.lines())
@@ -45,23 +45,23 @@ class Orders:
             self._on_change()
 
     def reload_or_down(self) -> None:
-        """React to SIGHUP: the terminal was closed, or the configuration is to be read again."""
+        """React to SIGHUP: shut down if the terminal was closed, else read the configuration again."""
         self._waiting.append("down" if _terminal_is_gone() else "reload")
 
     def down(self, is_shutting_down: bool) -> None:
-        """React to SIGTERM or Ctrl-C: shut down; at once, if that was asked for before."""
+        """React to SIGTERM or Ctrl-C: shut down, or end all tasks at once if a shutdown has begun already."""
         again = is_shutting_down or "down" in self._waiting
         self._waiting.append("down now" if again else "down")
 
     def execute_all(self, execute: Callable[[str], None]) -> None:
-        """Call `execute` with each order in turn. One that raises an error stays the first, and is tried again."""
+        """Call `execute` with each order. An order that raises an error stays the first one, and is tried again."""
         while self._waiting:
             execute(self._waiting[0])
             self._waiting.pop(0)
 
 
 def _terminal_is_gone() -> bool:
-    """Return True if this process had a terminal and lost it: its standard input answers with an error then."""
+    """Return True if this process had a terminal and lost it, so that reading standard input fails."""
     try:
         os.tcgetpgrp(0)
     except OSError as error:

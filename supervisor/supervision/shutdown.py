@@ -35,7 +35,7 @@ class Shutdown:
         return self._deadline is not None
 
     def begin(self, dispatch: Dispatch) -> None:
-        """Have every worker exit after its task."""
+        """Tell every worker to exit after its task."""
         if self.has_begun:
             return
         notify("STOPPING=1")
@@ -48,13 +48,13 @@ class Shutdown:
         self._deadline = clock.monotonic() + grace
 
     def end_trees(self, requeue: bool) -> None:
-        """End the trees of all tasks, from the next turn on. With `requeue`, all go back to the queue."""
+        """End the trees of all tasks, from the next turn on. With `requeue`, all tasks are requeued."""
         if not self._ends_trees:
             self._ends_trees, self._requeues = True, requeue
             self._deadline = clock.monotonic() + 2 * time_limit(self._queue.config)
 
     def interrupt_tasks(self, on_interrupt: Callable[[], None]) -> None:
-        """Interrupt running tasks, if their trees are to be ended. Held tasks may have become running ones since."""
+        """Interrupt running tasks if their trees are to be ended. Held tasks may have started since the last call."""
         if not self._ends_trees:
             return
         for running in self._table.running():
@@ -64,7 +64,7 @@ class Shutdown:
                 on_interrupt()
 
     def rest(self) -> float | None:
-        """Return the seconds for which to wait for workers, or None if there are none or they have had their time."""
+        """Return the seconds to wait for workers, or None if there are none or their time is over."""
         assert self._deadline is not None, "it has begun"
         left = self._deadline - clock.monotonic()
         return left if len(self._workers) and left > 0 else None

@@ -1,4 +1,4 @@
-"""Kill workers that do not do in time what other processes wait for. Then their tasks are rescued."""
+"""Kill workers that keep other processes waiting for too long. Then their tasks are rescued."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.store.values import Holder, Running
 from ..log import log
 
-#: Seconds beyond `kill_grace_s` that a worker has for ending a task or for publishing.
+#: Seconds after `kill_grace_s` within which a worker must have ended a task or published.
 MARGIN = 1.0
 
 
 def time_limit(config: BackgroundConfig) -> float:
-    """Return the seconds that a worker has for ending a task with a verdict, or for publishing held tasks."""
+    """Return the seconds within which a worker must end a task with a verdict, or publish held tasks."""
     return config.kill_grace_s + MARGIN
 
 
 class UnresponsiveWorkers:
-    """Remembers since when workers have owed something."""
+    """Remembers since when other processes have been waiting for each worker."""
 
     def __init__(self) -> None:
         self._verdicts: dict[int, float] = {}
         self._requests: dict[Holder, float] = {}
 
     def deadlines(self) -> list[float]:
-        """Return when to check again at the latest (seconds, monotonic)."""
+        """Return the times of the next checks (seconds, monotonic)."""
         return [*self._verdicts.values(), *self._requests.values()]
 
     def check_verdicts(self, running: Iterable[Running], limit: float) -> None:
-        """Kill the workers whose task has had a verdict for `limit` seconds and still runs."""
+        """Kill the workers whose task has had a verdict for `limit` seconds and is still running."""
         now = clock.monotonic()
         decided = {one.claim: one for one in running if one.verdict is not None and one.owner is not None}
         self._verdicts = {claim: self._verdicts.get(claim, now + limit) for claim in decided}
@@ -43,9 +43,9 @@ class UnresponsiveWorkers:
             self._verdicts[claim] = now + MARGIN  # until it is dead
 
     def check_requests(self, holders: Iterable[Holder], limit: float) -> None:
-        """Kill the workers that were asked to publish the tasks that they hold, and have not for `limit` seconds."""
+        """Kill the workers that have not published the tasks that they hold `limit` seconds after a request."""
         now = clock.monotonic()
-        # A holder names the time of the request: a worker that has published since is another one here.
+        # A holder includes the time of its request. After it has published, a new request makes it another key here.
         self._requests = {one: self._requests.get(one, now + limit) for one in holders if one.requested is not None}
         for one in [one for one, deadline in self._requests.items() if deadline <= now]:
             log("unpublished", pid=one.process.identity.pid)

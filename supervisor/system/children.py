@@ -18,7 +18,7 @@ from ...ipc.failpoints import failpoint
 from ...ipc.machine.identity import Identity
 from .signals import hold_back, let_through
 
-#: Seconds for reading what a program has already printed, though the one before it took all the time there was.
+#: Seconds to read the line that a program has already printed, even if an earlier program took all the time.
 TO_READ = 0.2
 
 STDERR = 2
@@ -53,7 +53,7 @@ def watch(pid: int) -> Watch | None:
 
 
 def watch_identity(identity: Identity) -> Watch | None:
-    """Watch exactly this process, or return None if it is dead."""
+    """Watch this process only. Return None if it is dead."""
     found = watch(identity.pid)
     if found is not None and not identity.alive():
         found.close()
@@ -101,7 +101,7 @@ def _run_child(child: Callable[[], None]) -> NoReturn:
 def close_descriptors(*kept: int) -> None:
     """Close all descriptors of this process except the standard ones and those in `kept`."""
     for number in {int(name) for name in os.listdir("/dev/fd")} - {0, 1, STDERR, *kept}:
-        os.closerange(number, number + 1)  # no error for the descriptor of the listing, which is closed already
+        os.closerange(number, number + 1)  # ignores the descriptor of the listing, which is closed already
 
 
 def start_detached(command: list[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
@@ -112,7 +112,7 @@ def start_detached(command: list[str], environment: Mapping[str, str]) -> subpro
 
 
 def first_lines(commands: Sequence[Sequence[str]], patience: float) -> list[str]:
-    """Run programs at the same time. Return the first line of each; empty if it takes more than `patience` seconds."""
+    """Run programs at the same time. Return the first line of each, empty after more than `patience` seconds."""
     end = clock.monotonic() + patience
     with failpoint("agents.ask"):
         asked = [_ask(command) for command in commands]
@@ -124,7 +124,7 @@ def _ask(command: Sequence[str]) -> subprocess.Popen[str] | None:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         )
-    except OSError:  # there is no such program
+    except OSError:  # the program does not exist
         return None
 
 
@@ -163,7 +163,7 @@ def end_group(pid: int) -> None:
 
 
 def describe_exit(status: int | None) -> str:
-    """Describe a wait status, for messages. None: the exit was not observed."""
+    """Describe a wait status for a message. None means that the exit was not observed."""
     if status is None:
         return "unseen"
     code = os.waitstatus_to_exitcode(status)

@@ -1,4 +1,4 @@
-"""Detect steps of the wall clock: an hour that is missing on it need not have passed."""
+"""Detect steps of the wall clock, so that delays and timeouts keep their length."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ from typing import NamedTuple
 
 from ...ipc import clock
 
-#: Milliseconds of the smallest step. Anything below is a clock that is slewed to the right time.
+#: The smallest step in milliseconds. A smaller difference comes from a clock that is slewed to the right time.
 SMALLEST_STEP = 1000
 
 
 class Step(NamedTuple):
-    """A step, in milliseconds: its size, and the earliest time at which it can have happened, by the new clock."""
+    """A step in milliseconds: its size, and the earliest time, by the new clock, when it can have happened."""
 
     by: int
     since: int
 
 
 class ClockSteps:
-    """Compares the wall clock with the time that has passed."""
+    """Compares the wall clock with a monotonic one."""
 
     def __init__(self) -> None:
         self._at, self._ahead = clock.monotonic_with_sleep(), _ahead()
-        #: Milliseconds by which the clock was set forward in all.
+        #: The sum of all steps forward, in milliseconds.
         self.forward = 0
 
     def check(self) -> Step | None:
-        """Return the step since the last check that found none, or since the last one that was confirmed."""
+        """Return the step since the last check without one, or since the last confirmed step."""
         at, ahead = clock.monotonic_with_sleep(), _ahead()
         if abs(ahead - self._ahead) >= SMALLEST_STEP:
             return Step(ahead - self._ahead, clock.now() - round((at - self._at) * 1000))

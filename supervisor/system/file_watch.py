@@ -1,4 +1,4 @@
-"""Watch the write-ahead log, so that an idle role need not poll the database for commits it was not notified of."""
+"""Watch the write-ahead log, so that an idle role need not poll the database for missed notifications."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ from typing import Any
 from ...ipc import clock
 from ...ipc.home import Home
 
-#: Seconds between two looks at the database while no watch is armed: a notification may be lost, a row is not.
+#: Seconds between two looks at the database without an armed watch. A notification may be lost, but a row is not.
 FALLBACK_POLL = 2.0
 
-#: Seconds between two looks while one is: for what the kernel does not report, such as a renamed parent directory.
+#: Seconds between two looks with an armed watch. The kernel does not report a renamed parent directory, for example.
 WATCHED_POLL = 60.0
 
 # inotify(7)
 _MODIFY, _ATTRIB, _MOVED_FROM, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x2, 0x4, 0x40, 0x200, 0x400, 0x800
 _ONESHOT = 0x80000000
 
-#: What is reported of the log: that it was written, or was replaced by another file.
+#: The events of the log: it was written, or replaced by another file.
 _FILE_EVENTS = _MODIFY | _ATTRIB | _DELETE_SELF | _MOVE_SELF | _ONESHOT
 
-#: What is reported of the state directory: that it, or a file in it, was deleted or renamed.
+#: The events of the state directory: it, or a file in it, was deleted or renamed.
 _FOLDER_EVENTS = _DELETE | _MOVED_FROM | _DELETE_SELF | _MOVE_SELF | _ONESHOT
 
 
 class FileWatch:
     """Decides how long a role may rest before it looks at the database again.
 
-    The watch is armed after `FALLBACK_POLL` seconds without activity and reports one event: a busy role pays nothing
+    The watch is armed after `FALLBACK_POLL` seconds without activity and reports one event, so a busy role pays nothing
     for it. A commit changes the file first and becomes visible later. So the first looks after both arming and an
     event come after `FALLBACK_POLL` seconds as well. Only then is `WATCHED_POLL` enough.
     """
 
     def __init__(self, selector: selectors.BaseSelector, home: Home, on_change: Callable[[], None]) -> None:
-        """Prepare to call `on_change` from the loop of `selector`; nothing is opened yet."""
+        """Prepare to call `on_change` from the loop of `selector`. Nothing is opened yet."""
         self._selector = selector
         self._events = {Path(f"{home.database}-wal"): _FILE_EVENTS, home.folder: _FOLDER_EVENTS}
         self._on_change = on_change
@@ -48,11 +48,11 @@ class FileWatch:
         self._armed_at: float | None = None
 
     def note_activity(self) -> None:
-        """Put off arming the watch: the role is in use."""
+        """Delay arming the watch, because the role is in use."""
         self._active_at = clock.monotonic()
 
     def rest(self) -> float:
-        """Return the seconds until the next look at the database. Call it after a look, once per look."""
+        """Return the seconds until the next look at the database. Call this once after each look."""
         now = clock.monotonic()
         if self._armed_at is not None and now - self._armed_at >= FALLBACK_POLL:
             return WATCHED_POLL
@@ -61,7 +61,7 @@ class FileWatch:
         return FALLBACK_POLL
 
     def _arm(self) -> bool:
-        """Arm the watch, or return False where there is no log yet, no free watch or no support by the system."""
+        """Arm the watch. Return False if there is no log yet, no free watch, or no support by the system."""
         try:
             if self._source is None:
                 self._source = _Kqueue() if hasattr(select, "kqueue") else _Inotify()
@@ -83,7 +83,7 @@ class _Inotify:
     """Linux: inotify(7)."""
 
     def __init__(self) -> None:
-        """Open it. Raises OSError: EMFILE where the user has as many as allowed, ENOSYS."""
+        """Open the descriptor. Raises OSError: EMFILE if the user has too many, or ENOSYS."""
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = self._call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -97,7 +97,7 @@ class _Inotify:
             self._call("inotify_add_watch", self._descriptor, os.fsencode(path), ctypes.c_uint32(mask))
 
     def drain(self) -> None:
-        """Drop what was reported. A path without an event stays watched; arming it again changes nothing."""
+        """Drop the reported events. A path without an event stays watched, and arming it again changes nothing."""
         os.read(self._descriptor, 65536)
 
     def _call(self, name: str, *arguments: object) -> int:
@@ -109,10 +109,10 @@ class _Inotify:
 
 
 class _Kqueue:
-    """macOS and the BSDs: kqueue(2). Any change is reported: a directory's is an entry that came or went."""
+    """macOS and the BSDs: kqueue(2). All changes are reported. A directory changes if an entry is added or removed."""
 
     def __init__(self) -> None:
-        """Open it. Raises OSError."""
+        """Open the descriptor. Raises OSError."""
         self._kqueue: Any = select
         self._queue = self._kqueue.kqueue()
         self._files: list[int] = []
@@ -129,7 +129,7 @@ class _Kqueue:
         self._queue.control([self._event(file) for file in self._files], 0)
 
     def drain(self) -> None:
-        """Drop what was reported, and stop watching."""
+        """Drop the reported events, and stop watching."""
         self._queue.control(None, 2 * len(self._files) + 1, 0)
         self._release()
 
@@ -139,6 +139,6 @@ class _Kqueue:
         return q.kevent(file, q.KQ_FILTER_VNODE, q.KQ_EV_ADD | q.KQ_EV_ONESHOT, changes)
 
     def _release(self) -> None:
-        """Close the files; SQLite holds no lock on the log itself that closing it could drop."""
+        """Close the files. SQLite has no lock on the log itself that this could drop."""
         while self._files:
             os.close(self._files.pop())

@@ -1,4 +1,4 @@
-"""Signals as events of a selector: the interpreter writes a byte to a pipe, and the loop reacts to it."""
+"""Signals as events of a selector. The interpreter writes a byte to a pipe, and the loop reacts to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Signals:
 
 
 def _wake(_number: int, _frame: object) -> None:
-    """Do nothing: the interpreter has written the byte that wakes the loop."""
+    """Do nothing, since the interpreter has written the byte that wakes the loop."""
 
 
 def hold_back() -> None:

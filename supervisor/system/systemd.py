@@ -1,4 +1,4 @@
-"""Notify systemd (`Type=notify`): the part of sd_notify(3) that is needed here."""
+"""Notify systemd of a service of `Type=notify`, as sd_notify(3) describes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def notify(state: str) -> None:
 
 
 class KeepAlive:
-    """The pings for `WatchdogSec=`: without them systemd restarts the supervisor. See sd_watchdog_enabled(3)."""
+    """The pings for `WatchdogSec=`, without which systemd restarts the supervisor. See sd_watchdog_enabled(3)."""
 
     def __init__(self) -> None:
         is_ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
@@ -32,13 +32,13 @@ class KeepAlive:
         self._next = 0.0
 
     def ping_if_due(self) -> None:
-        """Send a ping, if it is time for one: three times in each limit."""
+        """Send a ping if one is due, three times within each limit."""
         if self.rest() == 0.0:
             self._next = clock.monotonic() + self._interval
             notify("WATCHDOG=1")
 
     def rest(self) -> float:
-        """Return the seconds until the next ping is due; infinity if systemd does not expect any."""
+        """Return the seconds until the next ping is due, or infinity if systemd does not expect any."""
         if self._interval == float("inf"):
             return self._interval
         return max(0.0, self._next - clock.monotonic())
