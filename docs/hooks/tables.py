@@ -45,7 +45,7 @@ def method(name: str) -> str:
     found = schema()["methods"][name]
     title = found["params"].get("title")
     params = f"Parameters: [{title}](#launchinput)." if title == "LaunchInput" else _params(found["params"])
-    return f"{params}\n\n{_result(found.get('result'))}"
+    return f"{params}\n\n{_result(found['result'])}"
 
 
 @cache
@@ -113,9 +113,7 @@ def _params(params: Mapping[str, Any]) -> str:
     return "\n".join(["| parameter | type | required |", "| --- | --- | --- |", *rows])
 
 
-def _result(result: Mapping[str, Any] | None) -> str:
-    if result is None:
-        return "Result: an empty object."
+def _result(result: Mapping[str, Any]) -> str:
     if result.get("title") in _LINKS:
         return f"Result: a {type_of(result)}."
     named = [f"`{name}` ({type_of(shape)})" for name, shape in result.get("properties", {}).items()]

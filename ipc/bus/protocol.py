@@ -197,6 +197,7 @@ RESULTS: Mapping[str, Record] = {
     "adopt": _record("adopt", tasks=COUNT, notices=COUNT),
     "flush": _record("flush"),
     "subscribe": _record("subscribe", seq=SEQ, log=Text()),
+    "unsubscribe": _record("unsubscribe", ended=Flag()),
     "ping": _record("ping", version=Text(), protocol=Integer(PROTOCOL, PROTOCOL), home=Text(), pid=Integer(1)),
     "status": STATUS_DOCUMENT,
 }
@@ -220,5 +221,4 @@ def _events() -> dict[str, Any]:
 
 
 def _method(name: str, params: Record) -> dict[str, Any]:
-    result = {"result": RESULTS[name].schema()} if name in RESULTS else {}
-    return {"params": params.schema(), **result}
+    return {"params": params.schema(), "result": RESULTS[name].schema()}
