@@ -1,4 +1,4 @@
-"""A bus that is served on a thread over an event log in memory, and a client that sends bytes."""
+"""A bus on a thread, with an event log in memory, and a client that can send any bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.helpers.rpc import ConnectionClosed, RpcClient
 
 T = TypeVar("T")
 
-#: Seconds after which something that should happen at once is given up.
+#: Seconds after which a test fails because something has not happened.
 TIMEOUT = 20.0
 
 AT = "2026-01-01T00:00:00.000Z"
@@ -60,8 +60,8 @@ class MemoryLog:
     def page(self, parent: str | None, after: int, limit: int, room: int = 0) -> tuple[list[Line], bool]:
         self.pages += 1
         lines = list(self.lines)
-        concerned = (line for line in lines if line.seq > after and parent in (None, line.parent))
-        found = [line for line, _ in zip(concerned, range(limit), strict=False)]
+        matching = (line for line in lines if line.seq > after and parent in (None, line.parent))
+        found = [line for line, _ in zip(matching, range(limit), strict=False)]
         return found, len(found) < limit
 
     def cursor(self, parent: str, consumer: str) -> int:
@@ -89,7 +89,7 @@ class ServedBus:
         self._selector.register(self._wakeups, selectors.EVENT_READ, self._run_function)
         self.bus = Bus(self._selector, home, cast(EventStore, log), methods)
         self.turns = 0
-        self._over = False
+        self._ended = False
         self._thread = threading.Thread(target=self._serve, daemon=True)
 
     def start(self) -> None:
@@ -105,13 +105,13 @@ class ServedBus:
         self._waker.close()
 
     def run(self, function: Callable[[], T]) -> T:
-        """Run a function on the bus's thread, the only one that may use the bus."""
+        """Run a function on the thread of the bus, the only one that may use the bus. Return or raise what it does."""
         answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
 
         def run() -> None:
             try:
                 answers.put((function(), None))
-            except BaseException as error:  # raised again by the thread that waits
+            except BaseException as error:  # raised again by the waiting thread
                 answers.put((None, error))
 
         self._functions.put(run)
@@ -131,29 +131,29 @@ class ServedBus:
 
         return self.run(append)
 
-    def until(self, state: Callable[[], bool]) -> None:
-        """Wait, turn by turn, until a state is reached."""
+    def until(self, condition: Callable[[], bool]) -> None:
+        """Wait, turn by turn, until a condition is true."""
         for _ in range(100_000):
-            if self.run(state):
+            if self.run(condition):
                 return
-        raise AssertionError("the bus never reached that state")
+        raise AssertionError("the condition never became true")
 
     def _end(self) -> None:
-        self._over = True
+        self._ended = True
 
     def _run_function(self, ready: int) -> None:
         self._wakeups.recv(1)
         self._functions.get()()
 
     def _serve(self) -> None:
-        while not self._over:
+        while not self._ended:
             self.turns += 1
             for key, ready in self._selector.select():
                 key.data(ready)
 
 
 class Peer(RpcClient):
-    """A client that can send any bytes, and that expects messages in exactly this order."""
+    """A client that can send any bytes. It drops no message, so their order can be tested."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path, TIMEOUT)
@@ -162,27 +162,27 @@ class Peer(RpcClient):
         self.socket.sendall(data)
 
     def receive(self) -> dict[str, Any]:
-        """Return the next message, or {} at the end."""
+        """Return the next message, or {} if the server has closed the connection."""
         try:
             return super().receive()
         except ConnectionClosed:
             return {}
 
     def call(self, method: str, **params: Any) -> Any:
-        """Send a request; the very next message must be its response. Return the result or the error."""
+        """Send a request and return its result or error. The next message must be the response."""
         number = self.send(method, **params)
         response = self.receive()
         assert response.get("id") == number, response
         return response.get("error") or response["result"]
 
     def seqs(self, number: int) -> list[int]:
-        """Return the numbers of the next events."""
+        """Return the numbers of that many next events."""
         return [self.receive()["params"]["seq"] for _ in range(number)]
 
 
 @contextmanager
 def serving(home: Home, log: MemoryLog, methods: Mapping[str, Method]) -> Iterator[ServedBus]:
-    """Serve a bus."""
+    """Serve a bus until the end of the block."""
     served = ServedBus(home, log, methods)
     served.start()
     try:

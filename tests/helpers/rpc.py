@@ -117,12 +117,12 @@ class RpcClient:
 
 
 class Subscriber(threading.Thread):
-    """Receives the events of a parent; after a lost connection it subscribes again behind the last one it has."""
+    """Receives the events of a parent. After a lost connection it subscribes again from the last event on."""
 
     def __init__(
         self, path: Path, parent: str, handle: Callable[[dict[str, Any]], object], acknowledge_every: int = 0
     ) -> None:
-        """Call `handle` with each event, on the thread; acknowledge every nth one (0: none)."""
+        """Call `handle` with each event, and acknowledge each `acknowledge_every`th one; 0: none."""
         super().__init__(daemon=True)
         self.last_seq = 0
         self.connections = 0
@@ -133,7 +133,7 @@ class Subscriber(threading.Thread):
         self._failure: BaseException | None = None
 
     def run(self) -> None:
-        """Subscribe again and again, and keep the exception that ends it early."""
+        """Subscribe again and again until `close`. An exception ends the thread and is kept for `check`."""
         try:
             while not self._closing.is_set():
                 self._subscribe()
@@ -141,12 +141,12 @@ class Subscriber(threading.Thread):
             self._failure = error
 
     def check(self) -> None:
-        """Raise RuntimeError if the thread failed."""
+        """Raise RuntimeError if the thread has failed."""
         if self._failure is not None:
             raise RuntimeError("the subscriber failed") from self._failure
 
     def close(self, timeout: float = 30.0) -> None:
-        """End the thread."""
+        """Wait up to `timeout` seconds for the thread to end."""
         self._closing.set()
         if self.is_alive():
             self.join(timeout)
@@ -169,9 +169,9 @@ class Subscriber(threading.Thread):
         if "error" in message:
             raise Refused(message["error"])
         if "method" in message:
-            self._take(message["params"], client)
+            self._handle_event(message["params"], client)
 
-    def _take(self, event: dict[str, Any], client: RpcClient) -> None:
+    def _handle_event(self, event: dict[str, Any], client: RpcClient) -> None:
         self.last_seq = event["seq"]
         self._handle(event)
         self._received += 1
