@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,11 +11,9 @@ from .. import clock
 from ..backoff import LONGEST_DELAY, Backoff
 from ..bus.client import BlockingConnection
 from ..errors import BackburnerError, Temporary
-from ..model.event import ALL_SESSIONS, Event, Line
+from ..model.event import ALL_SESSIONS, TRUNCATED, Event
 from ..store.interface import Store
-
-#: Events read from the log at a time.
-PAGE = 256
+from ..store.log_reader import LogReader
 
 
 class EventStream:
@@ -81,25 +78,10 @@ class EventStream:
 
     def _read(self) -> Iterator[Event]:
         """Yield what the log has now. Raises Temporary."""
-        parent = None if self._parent == ALL_SESSIONS else self._parent
-        while lines := self._log.read(parent, self._after, PAGE):
-            yield from self._truncation(parent, lines[0])
-            for line in lines:
-                if self.is_closed:
-                    return
-                yield Event.from_json(json.loads(line.text))
-
-    def _truncation(self, parent: str | None, next_: Line) -> Iterator[Event]:
-        """Report, as the bus does, that events before the next one were deleted."""
-        first = self._log.truncated(parent, self._after)
-        if first is not None and next_.seq >= first:
-            yield Event(
-                seq=first - 1,
-                type="log_truncated",
-                at=clock.to_datetime(clock.now()),
-                parent_session_id=parent,
-                data={"firstSeq": first},
-            )
+        for event in LogReader(self._log, self._parent, self._after).events():
+            if self.is_closed:
+                return
+            yield event
 
 
 class Events(Iterator[Event]):
@@ -109,7 +91,7 @@ class Events(Iterator[Event]):
         """Pass on events of `types` (None: of all types). `acknowledge` moves the reader's cursor."""
         self._stream = stream
         self._source = iter(stream)
-        self._types = None if types is None else {*types, "log_truncated"}
+        self._types = None if types is None else {*types, TRUNCATED}
         self._acknowledge = acknowledge
         self._last: Event | None = None
         #: True if each event is acknowledged when the next one is requested.

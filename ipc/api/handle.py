@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from ..config.settings import BackgroundConfig
 from ..home import Home
-from ..model.event import ALL_SESSIONS, Event
+from ..model.event import Event
 from ..model.wait import Wait
 from ..store import open_store
 from ..store.queue import Queue
@@ -54,10 +54,6 @@ class Handle:
         stream = EventStream(self.store, parent, after)
         self._streams.add(stream)
         return stream
-
-    def start_of(self, parent: str, consumer: str) -> int:
-        """Return the number after which the events of a reader begin by default."""
-        return self.store.events.last_seq() if parent == ALL_SESSIONS else self.store.events.cursor(parent, consumer)
 
     def wake(self) -> None:
         """Read the log at once. Without a bus, a write of this process is not reported otherwise."""

@@ -21,6 +21,7 @@ from ..model.event import ALL_SESSIONS, TYPES, EventBus
 from ..model.launch import LaunchFields, LaunchInput, launch_input
 from ..model.task import Task, TaskStatus
 from ..model.wait import Wait
+from ..store.log_reader import start_of
 from ..store.sessions import adopt
 from ..store.tasks import Stream as OutputStream
 from ..store.values import Adopted, Filter
@@ -198,8 +199,9 @@ class BackgroundManager:
         if parent == ALL_SESSIONS and ack:
             raise InvalidInput("What everyone is told cannot be acknowledged.", field="ack")
         handle = self._handle
-        start = after if after is not None else handle.start_of(parent, consumer)
-        events = Events(handle.stream(parent, start), types, partial(handle.store.events.acknowledge, parent, consumer))
+        log = handle.store.events
+        stream = handle.stream(parent, start_of(log, parent, consumer, after))
+        events = Events(stream, types, partial(log.acknowledge, parent, consumer))
         events.acknowledges = ack
         return events
 

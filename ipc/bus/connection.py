@@ -13,7 +13,8 @@ from typing import Protocol
 from ..errors import BackburnerError
 from ..failpoints import failpoint
 from ..lines import LineReader, LineTooLong
-from ..model.event import ALL_SESSIONS, Line
+from ..model.event import Line
+from ..store.log_reader import LogReader
 from . import jsonrpc
 from .jsonrpc import Request
 
@@ -81,16 +82,8 @@ class Subscription:
     parent: str
     consumer: str
     types: frozenset[str] | None
-    #: The number of the last event that was delivered.
-    cursor: int
-    #: True if the client named a number that the log has not reached. It gets `log_truncated`, then all events.
-    is_cursor_unknown: bool = False
+    reader: LogReader
     lagging: bool = False
-
-    @property
-    def log_parent(self) -> str | None:
-        """Return the parent as the log names it; None stands for all."""
-        return None if self.parent == ALL_SESSIONS else self.parent
 
     def fall_behind(self) -> None:
         """Read the next events from the log, when there is room."""
@@ -98,8 +91,8 @@ class Subscription:
         self.connection.lagging.append(self)
 
     def deliver(self, line: Line) -> None:
-        """Move the cursor to an event, and queue its frame if the client subscribed to its type."""
-        self.cursor = line.seq
+        """Move the reader to an event, and queue its frame if the client subscribed to its type."""
+        self.reader.seq = line.seq
         if self.types is None or line.type in self.types:
             self.connection.queue(line.frame)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .. import clock
 from ..errors import InvalidInput, OverCap, Temporary
 from ..model.event import ALL_SESSIONS, Line
 from ..store.interface import EventStore
+from ..store.log_reader import LogReader, start_of
 from . import jsonrpc
 from .connection import LOW_WATER, Call, Connection, Subscription
 from .methods import Method
@@ -77,27 +77,13 @@ class Subscriptions:
         if len(connection.subscriptions) >= MAX_SUBSCRIPTIONS:
             raise OverCap(f"One connection holds at most {MAX_SUBSCRIPTIONS} subscriptions.")
         result: dict[str, Any] = {"seq": self._log.last_seq(), "log": self._log.id()}
-        types = params.get("types")
-        start = self._start(params, result["seq"])
-        subscription = Subscription(
-            connection,
-            params["parentSessionId"],
-            _consumer(params),
-            None if types is None else frozenset(types),
-            0 if start is None else start,
-            is_cursor_unknown=start is None,
-        )
+        types, parent, consumer = params.get("types"), params["parentSessionId"], _consumer(params)
+        reader = LogReader(self._log, parent, start_of(self._log, parent, consumer, params.get("after")))
+        subscription = Subscription(connection, parent, consumer, None if types is None else frozenset(types), reader)
         connection.subscriptions.append(subscription)
         self._by_parent.setdefault(subscription.parent, {})[subscription] = None
         subscription.fall_behind()
         return result
-
-    def _start(self, params: dict[str, Any], last: int) -> int | None:
-        """Return the number after which a subscription begins, or None if `after` is not a number of this log."""
-        parent, after = params["parentSessionId"], params.get("after")
-        if after is not None:
-            return int(after) if after <= last else None
-        return last if parent == ALL_SESSIONS else self._log.cursor(parent, _consumer(params))
 
     def _unsubscribe(self, params: dict[str, Any], call: Call) -> object:
         """End the newest subscription of that parent and consumer, if there is one."""
@@ -124,7 +110,7 @@ class Subscriptions:
             yield from self._by_parent.get(line.parent, ())
 
     def _deliver(self, subscription: Subscription, line: Line) -> None:
-        if subscription.lagging or line.seq <= subscription.cursor:
+        if subscription.lagging or line.seq <= subscription.reader.seq:
             return
         if subscription.connection.is_full:
             subscription.fall_behind()
@@ -133,25 +119,15 @@ class Subscriptions:
 
     def _send_page(self, subscription: Subscription) -> bool:
         """Send as much of the next page of the log as there is room for. Return True if there may be more."""
-        page, is_all = self._log.page(subscription.log_parent, subscription.cursor, PAGE, LOW_WATER)
-        self._report_truncation(subscription, page)
-        for line in page:
+        page = subscription.reader.page(PAGE, LOW_WATER)
+        if page.truncation is not None:
+            event = json.dumps(page.truncation.to_json())
+            subscription.connection.queue(jsonrpc.encode_notification(page.truncation.type, event))
+        for line in page.lines:
             if subscription.connection.is_full:
                 return True
             subscription.deliver(line)
-        return not is_all
-
-    def _report_truncation(self, subscription: Subscription, page: Sequence[Line]) -> None:
-        """Send `log_truncated` if events between the cursor and the page have been pruned."""
-        # Asked after the page was read: events pruned in between would be missed otherwise.
-        first = self._log.truncated(subscription.log_parent, subscription.cursor)
-        if subscription.is_cursor_unknown and first is None:
-            first = 1
-        subscription.is_cursor_unknown = False
-        if first is None or (page and page[0].seq < first):
-            return
-        subscription.cursor = max(subscription.cursor, first - 1)
-        subscription.connection.queue(_log_truncated(subscription, first))
+        return not page.is_last
 
     def _drop_subscription(self, subscription: Subscription) -> None:
         subscriptions = self._by_parent[subscription.parent]
@@ -162,15 +138,3 @@ class Subscriptions:
 
 def _consumer(params: Mapping[str, Any]) -> str:
     return params.get("consumer") or "default"
-
-
-def _log_truncated(subscription: Subscription, first: int) -> bytes:
-    """Return the event for pruned events. A reader that continues after its `seq` gets all that is kept."""
-    event = {
-        "seq": first - 1,
-        "type": "log_truncated",
-        "at": clock.iso(clock.now()),
-        "parentSessionId": subscription.log_parent,
-        "firstSeq": first,
-    }
-    return jsonrpc.encode_notification("log_truncated", json.dumps(event))

@@ -23,7 +23,7 @@ ALL_TYPES = "*"
 #: The consumer that the hooks and the MCP server of a session share. Its cursor marks what the model has read.
 MODEL = "model"
 
-STARTED, ENDED = "background_task_started", "background_task_completed"
+STARTED, ENDED, TRUNCATED = "background_task_started", "background_task_completed", "log_truncated"
 
 #: The type of a batch.
 BATCH = "background_tasks_batch"
@@ -36,7 +36,7 @@ TYPES = (
     "background_task_stale",
     "background_task_progress",
     BATCH,
-    "log_truncated",
+    TRUNCATED,
 )
 
 _OWN_FIELDS = frozenset({"seq", "type", "at", "parentSessionId"})
@@ -72,6 +72,15 @@ class Event:
             "parentSessionId": self.parent_session_id,
             **self.data,
         }
+
+
+def log_truncated(parent: str | None, first: int) -> Event:
+    """Return the event that reports deleted events. A reader that continues after its `seq` gets all that are kept.
+
+    `first` is the number of the first event that is kept.
+    """
+    at = clock.to_datetime(clock.now())
+    return Event(seq=first - 1, type=TRUNCATED, at=at, parent_session_id=parent, data={"firstSeq": first})
 
 
 #: The bytes before and after the params of a notification on the socket.

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 import click
 
 from ....ipc.machine.presence import Presence
 from ....ipc.model.event import ALL_SESSIONS, TYPES
-from ....ipc.store.interface import EventStore
+from ....ipc.store.log_reader import LogReader, start_of
 from ..context import Context
 from ..options import example, session_from_environment
 from ..printing import note, print_json_line
 from ..tables import COLOURS, FAINT, Cell, paint, sanitize, uses_colours
 from ..text import local_time, no_supervisor, short_id
-
-#: Events read from the log at a time.
-PAGE = 500
 
 Event = dict[str, Any]
 
@@ -87,47 +84,12 @@ def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterato
         return
     log, consumer = context.database.events, filters["consumer"] or "default"
     last = log.last_seq()
-    cursor = _start(log, parent, consumer, filters["after"])
-    log_parent = None if parent == ALL_SESSIONS else parent
-    first = _first_kept(log, log_parent, cursor)
-    if first is not None:
-        cursor = max(cursor, first - 1) if cursor <= last else first - 1
-        yield from _of_types([_truncation(log_parent, first)], filters["types"])
-    while lines := [line for line in log.read(log_parent, cursor, PAGE) if line.seq <= last]:
-        for event in _of_types([json.loads(line.text) for line in lines], filters["types"]):
-            yield event
+    reader = LogReader(log, parent, start_of(log, parent, consumer, filters["after"]))
+    for event in takewhile(lambda event: event.seq <= last, reader.events()):
+        if not filters["types"] or event.type in filters["types"]:
+            yield event.to_json()
             if filters["ack"]:
-                log.acknowledge(parent, consumer, event["seq"])
-        cursor = lines[-1].seq
-
-
-def _start(log: EventStore, parent: str, consumer: str, after: int | None) -> int:
-    if after is not None:
-        return after
-    return log.last_seq() if parent == ALL_SESSIONS else log.cursor(parent, consumer)
-
-
-def _first_kept(log: EventStore, parent: str | None, cursor: int) -> int | None:
-    """Return the number of the first event that is kept, if events between it and the cursor were deleted."""
-    if cursor > log.last_seq():  # a cursor of another log: all of this one is new
-        return log.truncated(parent, 0) or 1
-    return log.truncated(parent, cursor)
-
-
-def _truncation(parent: str | None, first: int) -> Event:
-    from ....ipc import clock
-
-    return {
-        "seq": first - 1,
-        "type": "log_truncated",
-        "at": clock.iso(clock.now()),
-        "parentSessionId": parent,
-        "firstSeq": first,
-    }
-
-
-def _of_types(events: list[Event], types: Sequence[str]) -> list[Event]:
-    return [event for event in events if not types or event["type"] in types]
+                log.acknowledge(parent, consumer, event.seq)
 
 
 def _print_line(event: Event) -> None:

@@ -106,8 +106,7 @@ def test_listen_refuses_invalid_options(cli: Cli, words: tuple[str, ...]):
 
 def test_listen_reports_a_truncated_log(cli: Cli, tasks: Tasks):
     tasks.ended(parent_session_id="me")
-    with tasks.queue.store.write() as transaction:
-        transaction.run("record_truncation", {"parent": "me", "seq": 1})
+    tasks.queue.store.maintenance.delete_events([1], {"me": 1}, before=0)
     found = events(cli("listen", "--parent", "me", "--until-now", "--after", "0"))
     assert found[0]["type"] == "log_truncated"
     assert [event["seq"] for event in found] == [1, 2]

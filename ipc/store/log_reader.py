@@ -1,0 +1,74 @@
+"""Reading the event log in order. The bus and the readers of the log itself follow the same rules."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..model.event import ALL_SESSIONS, Event, Line, log_truncated
+from .interface import EventStore
+from .values import PAGE_BYTES
+
+#: Events read from the log at a time.
+PAGE = 256
+
+
+class LogPage(NamedTuple):
+    """The next events of a reader. `is_last` is True if there are no further ones."""
+
+    #: Reports that events before this page were deleted.
+    truncation: Event | None
+    lines: list[Line]
+    is_last: bool
+
+
+class LogReader:
+    """The place of one reader in the events of a session (`*`: of all)."""
+
+    __slots__ = ("_is_of_other_log", "_log", "_parent", "seq")  # the bus may have thousands
+
+    def __init__(self, log: EventStore, parent: str, after: int) -> None:
+        """Begin after the event `after`. A number that the log has not reached is from another log: begin at 0."""
+        self._log = log
+        self._parent = None if parent == ALL_SESSIONS else parent
+        self._is_of_other_log = after > log.last_seq()
+        #: The number of the last event that was read.
+        self.seq = 0 if self._is_of_other_log else after
+
+    def page(self, limit: int = PAGE, room: int = PAGE_BYTES) -> LogPage:
+        """Return up to `limit` events, or fewer if they exceed `room` bytes. The caller advances `seq`."""
+        lines, is_last = self._log.page(self._parent, self.seq, limit, room)
+        return LogPage(self._truncation(lines), lines, is_last)
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events up to the end of the log, and `log_truncated` where some were deleted."""
+        is_last = False
+        while not is_last:
+            truncation, lines, is_last = self.page()
+            if truncation is not None:
+                yield truncation
+            for line in lines:
+                self.seq = line.seq
+                yield Event.from_json(json.loads(line.text))
+
+    def _truncation(self, lines: list[Line]) -> Event | None:
+        # Asked after the page was read: events deleted in between would be missed otherwise.
+        first = self._log.truncated(self._parent, self.seq)
+        if first is None and self._is_of_other_log:
+            first = 1
+        self._is_of_other_log = False
+        if first is None or (lines and lines[0].seq < first):
+            return None
+        self.seq = max(self.seq, first - 1)
+        return log_truncated(self._parent, first)
+
+
+def start_of(log: EventStore, parent: str, consumer: str | None, after: int | None) -> int:
+    """Return the number after which a reader begins.
+
+    That is `after`, or else the last event that the consumer has acknowledged, or for all sessions the newest event.
+    """
+    if after is not None:
+        return after
+    return log.last_seq() if parent == ALL_SESSIONS else log.cursor(parent, consumer or "default")
