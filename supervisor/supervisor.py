@@ -151,7 +151,7 @@ class Supervisor(Role):
     def turn(self) -> float:
         """Record what happened, promote tasks that are due, and assign free slots.
 
-        Callbacks between two turns only take notes. Work that may fail for now is done here, and repeated in the next turn.
+        Callbacks between two turns only take notes. Work that may fail for now is done here, and tried again next turn.
         """
         self._keep_alive.ping_if_due()
         if self._is_displaced():

@@ -35,7 +35,7 @@ class Shutdown:
         return self._deadline is not None
 
     def begin(self, dispatch: Dispatch) -> None:
-        """Tell every worker to exit after its task."""
+        """Order every worker to exit after its task."""
         if self.has_begun:
             return
         notify("STOPPING=1")
