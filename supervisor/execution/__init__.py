@@ -1,1 +1,1 @@
-"""Run tasks: start their processes, watch them, judge their outcome and end their process trees."""
+"""Run tasks: start their processes, watch them, determine their outcome and end their process trees."""

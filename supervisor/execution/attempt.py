@@ -40,7 +40,7 @@ class Attempt(ABC):
     @property
     @abstractmethod
     def pid(self) -> int:
-        """The process ID of the first process."""
+        """Return the process ID of the first process."""
 
     @abstractmethod
     def outcome(self) -> Outcome | None:
@@ -60,7 +60,7 @@ class Attempt(ABC):
         return None
 
     def cause(self) -> str:
-        """Return the error in the output so far, as the end of a sentence; an empty string if there is none."""
+        """Return the error in the output so far, as the end of a sentence, or an empty string."""
         return ""
 
 
@@ -68,7 +68,7 @@ class ProcessAttempt(Attempt):
     """A command or an agent."""
 
     def __init__(self, claimed: Claimed, home: Home, pid: int, agent: AgentConfig | None = None) -> None:
-        """Use `start` or `running`."""
+        """Watch a started process. Use `start` or `running` to create an attempt."""
         super().__init__(claimed, home)
         self._pid, self._agent = pid, agent
         self._session: str | None = None
@@ -84,7 +84,7 @@ class ProcessAttempt(Attempt):
 
     @classmethod
     def running(cls, claimed: Claimed, home: Home, pid: int, status: int | None) -> ProcessAttempt:
-        """Return an attempt at a command that was started already; with a wait status, it has ended."""
+        """Return an attempt at a command that was started already. With a wait status, the command has ended."""
         attempt = cls(claimed, home, pid)
         attempt._status = status
         attempt.watched = watch(pid) if status is None else None
@@ -92,22 +92,22 @@ class ProcessAttempt(Attempt):
 
     @property
     def pid(self) -> int:
-        """The process ID of the process that was started."""
+        """Return the process ID of the process that was started."""
         return self._pid
 
     def outcome(self) -> Outcome | None:
-        """Judge the exit and the output, or return None while the process lives."""
+        """Determine the outcome from the exit and the output. Return None while the process lives."""
         status = take_status(self._pid) if self._status is None else self._status
         if status is None:
             return None
         return outcome_of(status, self._output(), self._agent)
 
     def provisional_outcome(self) -> Outcome:
-        """Judge the output as after exit code 0."""
+        """Determine the outcome from the output, as if the exit code were 0."""
         return outcome_of(0, self._output(), self._agent)
 
     def session(self) -> str | None:
-        """Return the session in the output, or else the one that the agent was given."""
+        """Return the session in the output, or the one that was assigned to the agent."""
         return session_of(self._output(), self._agent) if self._agent and self._agent.session else None
 
     def cause(self) -> str:
@@ -119,12 +119,12 @@ class ProcessAttempt(Attempt):
 
 
 class CallAttempt(Attempt):
-    """A Python callable in a runner, which notes its start and its end in the worker's journal."""
+    """A call of a Python function in a runner, which notes its start and its end in the worker's journal."""
 
     def __init__(self, claimed: Claimed, runner: Runner, journal: Journal, ended: Entry | None = None) -> None:
-        """Watch the runner's current or next call; `ended` is the entry of its end if that was read already.
+        """Watch the runner's current or next call. `ended` is the entry of its end if that was read already.
 
-        The files of the runner's output become the call's own. Raises OSError.
+        The files of the runner's output are linked under the names of this call. Raises OSError.
         """
         super().__init__(claimed, journal.home)
         self.runner, self._journal, self._ended = runner, journal, ended
@@ -160,11 +160,11 @@ class CallAttempt(Attempt):
 
     @property
     def pid(self) -> int:
-        """The process ID of the runner."""
+        """Return the process ID of the runner."""
         return self.runner.pid
 
     def outcome(self) -> Outcome | None:
-        """Return the outcome in the journal, or that of the dead runner; None while the call runs."""
+        """Return the outcome in the journal, or that of a dead runner. Return None while the call runs."""
         refuses = self.runner.refuses  # read before the journal: nothing is noted after that
         entry = self._ended or self._end_entry()
         if entry is None:
@@ -187,7 +187,7 @@ class CallAttempt(Attempt):
         return next((entry for entry in ours if entry.kind != "s"), None)
 
     def _death(self) -> Outcome | None:
-        """Return how the runner died, or None if it has only closed its channel: the call runs on."""
+        """Return the outcome of the runner's death, or None if it only closed its channel and the call continues."""
         status = self.runner.status()
         if status is None:
             return None

@@ -1,10 +1,10 @@
-"""The journal of a worker: the start and the end of each attempt, noted as they happen.
+"""The journal of a worker, which has the start and the end of each attempt.
 
-- `s CLAIM US` is noted before the first instruction of an attempt; US is microseconds since 1970.
+- `s CLAIM US` is noted before the first instruction of an attempt. US is microseconds since 1970.
 - `e CLAIM US JSON CRC` is noted when its process tree is gone.
 - `x CLAIM US JSON CRC` is noted when its first process has ended and others are left.
 
-Each line is one write(2) to a file opened with O_APPEND, without a sync: it survives the death of any process, not of
+Each line is one write(2) to a file opened with O_APPEND, without a sync. It survives the death of any process, not of
 the machine. The document in a runner's end line has `last` if the runner takes no further call.
 """
 
@@ -25,7 +25,7 @@ from ...ipc.model.task import TaskStatus
 from .outcome import Outcome
 from .runner.journal import end_line, start_line
 
-#: Bytes after which a journal is started over, once all its entries are settled.
+#: The size in bytes from which a journal is started over, once all its entries are settled.
 MAX_SIZE = 1024 * 1024
 
 #: Bytes of one read. The allocator would map and unmap a larger buffer each time (mallopt(3)).
@@ -33,7 +33,7 @@ _PIECE = 64 * 1024
 
 
 class Entry(NamedTuple):
-    """One line. `kind` is s, e or x; `at` is in microseconds since 1970; `text` is the outcome, as JSON."""
+    """One line. `kind` is s, e or x, `at` is in microseconds since 1970, and `text` is the outcome as JSON."""
 
     kind: str
     claim: int
@@ -42,13 +42,13 @@ class Entry(NamedTuple):
 
     @property
     def document(self) -> dict[str, Any]:
-        """The outcome, decoded."""
+        """Return the decoded outcome."""
         found: dict[str, Any] = json.loads(self.text)
         return found
 
 
 class Journal:
-    """The journal of one worker, named by its number in the process table."""
+    """The journal of one worker. Its name has the worker's number in the process table."""
 
     def __init__(self, home: Home, owner: int) -> None:
         """Create an empty journal. Raises OSError."""
@@ -58,14 +58,14 @@ class Journal:
         self._offset = 0
 
     def note_start(self, claim: int) -> int:
-        """Note that an attempt is about to start; return the time in microseconds since 1970. Raises OSError."""
+        """Note that an attempt is about to start. Return the time in microseconds since 1970. Raises OSError."""
         at = clock.nanoseconds() // 1000
         with failpoint("journal.start"):
             self._append(start_line(claim, at))
         return at
 
     def note_end(self, claim: int, document: dict[str, Any]) -> int:
-        """Note how an attempt ended; return the time in microseconds since 1970. Raises OSError."""
+        """Note the outcome of an attempt. Return the time in microseconds since 1970. Raises OSError."""
         at = clock.nanoseconds() // 1000
         with failpoint("journal.end"):
             self._append(end_line("e", claim, at, document))
@@ -97,7 +97,7 @@ class Journal:
             self._offset = 0
 
     def remove(self) -> None:
-        """Delete the journal, when the worker exits with nothing unsettled."""
+        """Delete the journal, when the worker exits and everything is settled."""
         os.close(self.descriptor)
         with failpoint("journal.unlink"):
             self.path.unlink(missing_ok=True)
@@ -121,7 +121,7 @@ def _entry(line: bytes) -> Entry | None:
 
 
 def entries_by_claim(home: Home, owner: int) -> dict[int, list[Entry]]:
-    """Return the entries of a dead worker's journal by claim, in order; empty without a journal."""
+    """Return the entries of a dead worker's journal by claim, in order. Return none without a journal."""
     try:
         data = journal_path(home, owner).read_bytes()
     except FileNotFoundError:
@@ -165,7 +165,7 @@ def outcome_in(document: dict[str, Any]) -> Outcome:
 
 
 def settlement_document(settlement: Settlement) -> dict[str, Any]:
-    """Return the JSON document of an attempt that was watched separately: it is already judged."""
+    """Return the JSON document of an attempt that was watched separately, which has a settlement already."""
     return {"settlement": settlement._replace(outputs=())._asdict()}
 
 

@@ -1,4 +1,4 @@
-"""Check a running attempt from time to time: its signs of life, and the size of its output."""
+"""Check the signs of life of a running attempt, and the size of its output, from time to time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ MEGABYTE = 1024 * 1024
 
 
 class Monitor:
-    """The signs of life of one attempt. Short ones end before the first check: its parts are created then."""
+    """Checks one attempt. Its parts are created at the first check, because short attempts end before that."""
 
     def __init__(self, attempt: Attempt, members: Callable[[], set[int]], config: BackgroundConfig, now: float) -> None:
-        """Monitor an attempt from `now` (seconds, monotonic) on; `members` returns the processes of its tree."""
+        """Monitor an attempt from `now` (seconds, monotonic) on. `members` returns the processes of its tree."""
         self._attempt = attempt
         self._members = members
         self._config = config
         self._began = now
         self._interval = config.polling_interval_ms / 1000
         self._poll_at = now + self._interval
-        #: When the next check is due.
+        #: The time of the next check (seconds, monotonic).
         self.next_at = min(now + MIN_INTERVAL, self._poll_at)
 
     @cached_property
@@ -42,7 +42,7 @@ class Monitor:
         return round(self._config.output_limit_mb * MEGABYTE)
 
     def check(self, now: float, progress: Callable[[], str | None]) -> Finding | None:
-        """Do what is due; return what the signs of life show, if they were due."""
+        """Do the checks that are due. Return the finding about the signs of life, if that check was due."""
         for cap in self._caps:
             if now >= cap.next_at:
                 cap.check(now)

@@ -1,4 +1,4 @@
-"""The outcome of an attempt as a value, and what follows from it: the end of the task, or the next attempt."""
+"""The outcome of an attempt as a value, and the settlement that follows: the end of the task, or another attempt."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.model.claim import Attempted, Settlement
 from ...ipc.model.task import TaskStatus
 
-#: A task that was interrupted this many times is not started again: it may be what kills its workers.
+#: A task that was interrupted this many times is not started again, because it may kill its workers.
 MAX_INTERRUPTIONS = 5
 
 #: The error kind of an attempt that was not started.
@@ -32,9 +32,9 @@ class Outcome(NamedTuple):
 def settlement_of(
     one: Attempted, outcome: Outcome, config: BackgroundConfig, ended_at: int | None = None
 ) -> Settlement:
-    """Return the end, or the next attempt with its delay: random up to a bound that doubles ("full jitter", AWS 2015).
+    """Return the end of the task, or its next attempt after a random delay up to a growing bound ("full jitter").
 
-    `ended_at` is in milliseconds since 1970; None means now.
+    `ended_at` is in milliseconds since 1970. None means now.
     """
     completed = Settlement(
         number=one.number,
@@ -63,7 +63,7 @@ def backoff(attempt: int, config: BackgroundConfig) -> int:
 
 
 def interrupted(one: Attempted, why: str) -> Settlement:
-    """Return the settlement of a task that was claimed and not started: requeued, and the attempt does not count."""
+    """Return the settlement that requeues a task which was claimed and not started. The attempt does not count."""
     if one.interruptions + 1 >= MAX_INTERRUPTIONS:
         error = f"{why} It was interrupted {one.interruptions + 1} times before it started."
         return Settlement(

@@ -1,6 +1,6 @@
-"""Limit the disk space of an output: its head and its tail are kept, the middle is freed.
+"""Limit the disk space of an output. The head and the tail are kept, and the middle is freed.
 
-The task is never blocked and its file never moved. The middle becomes a hole (fallocate(2), FALLOC_FL_PUNCH_HOLE),
+The task is never blocked, and its file is never moved. The middle becomes a hole (fallocate(2), FALLOC_FL_PUNCH_HOLE),
 which is reported to readers of the output.
 """
 
@@ -21,7 +21,7 @@ _KEEP_SIZE, _PUNCH_HOLE = 0x01, 0x02
 
 
 class OutputCap:
-    """Keeps one file small on disk, whatever its length."""
+    """Limits the disk space of one file of any length."""
 
     def __init__(self, path: Path, limit: int, now: float) -> None:
         """Allow about `limit` bytes on disk for a file that was empty at `now` (seconds)."""
@@ -33,7 +33,7 @@ class OutputCap:
         self.next_at = now + MIN_INTERVAL
 
     def check(self, now: float) -> None:
-        """Free what exceeds the limit, and schedule the next check: before another quarter of it is written."""
+        """Free what exceeds the limit, and schedule the next check before another quarter of the limit is written."""
         size = self.trim()
         rate = (size - self._size) / max(now - self._at, 0.001)
         interval = self._limit / 4 / rate if rate > 0 else MAX_INTERVAL
@@ -41,7 +41,7 @@ class OutputCap:
         self.next_at = now + min(max(interval, MIN_INTERVAL), MAX_INTERVAL)
 
     def trim(self) -> int:
-        """Free what exceeds the limit; return the length of the file, with its hole."""
+        """Free what exceeds the limit. Return the length of the file, including its hole."""
         try:
             size = self._path.stat().st_size
         except FileNotFoundError:
@@ -54,7 +54,7 @@ class OutputCap:
 
 
 def punch_hole(path: Path, start: int, end: int) -> None:
-    """Free the disk space of a range of a file; elsewhere than on Linux the file stays unchanged."""
+    """Free the disk space of a range of a file. On other systems than Linux, the file stays unchanged."""
     if sys.platform != "linux":
         return
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

@@ -1,6 +1,6 @@
 """The files that receive the output of commands and calls.
 
-`AttemptFiles` belong to one attempt. `OutputFiles` are used for one short command of a series after the other.
+`AttemptFiles` belong to one attempt. `OutputFiles` receive the output of the short commands of a series, in turn.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from ...ipc.home import Home, sync
 
 STREAMS = ("stdout", "stderr")
 
-#: Bytes of one stream that go into the database with the settlement.
+#: The largest stream that is stored in the database with the settlement, in bytes.
 SMALL = 64 * 1024
 
-#: Bytes of a stream that the rules of an agent are applied to.
+#: The most bytes of a stream to which the rules of an agent are applied.
 READABLE = 16 * 1024 * 1024
 
-#: In place of a descriptor: the file is to be created before the next command.
+#: Stands for a descriptor if the file is to be created before the next command.
 _MISSING = -1
 
 _OPENED_BY_CHILD = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC
 
 
 class AttemptFiles:
-    """The files of one attempt, named by its claim, so that no two attempts ever share a file."""
+    """The files of one attempt, named after its claim, so that no two attempts share a file."""
 
     def __init__(self, home: Home, claim: int) -> None:
         self.paths = {stream: home.output_name(claim, stream) for stream in STREAMS}
         self._home, self._claim = home, claim
-        #: The streams that are empty or go into the database.
+        #: The streams that are empty or stored in the database.
         self._saved: set[str] = set()
 
     def exist(self) -> bool:
-        """Return True if the attempt was started: its process creates its output files, between fork and exec."""
+        """Return True if the attempt was started. Its process creates the output files between fork and exec."""
         return os.path.exists(self.paths["stdout"])
 
     def small(self) -> tuple[tuple[str, bytes], ...]:
@@ -103,7 +103,7 @@ def _size(path: str) -> int:
 
 
 def _read_up_to(file: FileIO, limit: int) -> bytes:
-    """Return the start of a file. The buffer has the size of the file: one of `limit` bytes would cost more."""
+    """Return the start of a file. The buffer has the size of the file, since one of `limit` bytes would cost more."""
     size = min(os.fstat(file.fileno()).st_size, limit)
     pieces = bytearray()
     while len(pieces) < size and (piece := file.read(size - len(pieces))):
@@ -112,9 +112,9 @@ def _read_up_to(file: FileIO, limit: int) -> bytes:
 
 
 class OutputFiles:
-    """Two files, for stdout and stderr, of one command after the other.
+    """Two files for stdout and stderr, which the commands of a series use in turn.
 
-    A command opens them by path, so that it has its own file description. Two things must be known of each command:
+    A command opens them by path, so that it has its own file description. There are two questions about each command:
 
     - Was it started? Before that, the modification time of its stdout is set to 0. Opening the file with O_TRUNC sets
       the current time. Where a file system does not set it, the files are deleted before, and the command creates them.
@@ -129,12 +129,12 @@ class OutputFiles:
         self._by_time = times_prove_opening(self.paths[0])
 
     def actions(self, stdin: int) -> list[tuple[Any, ...]]:
-        """Return what posix_spawn does in the child: read `stdin`, open both files."""
+        """Return the file actions of posix_spawn: use `stdin`, and open both files."""
         opened = [(os.POSIX_SPAWN_OPEN, at, path, _OPENED_BY_CHILD, 0o600) for at, path in enumerate(self.paths, 1)]
         return [(os.POSIX_SPAWN_DUP2, stdin, 0), *opened]
 
     def arm(self) -> None:
-        """Prepare to see whether the next command opens its stdout; create missing files. Raises OSError."""
+        """Create missing files, and prepare to detect if the next command opens its stdout. Raises OSError."""
         for at, path in enumerate(self.paths):
             if self._handles[at] == _MISSING:
                 self._handles[at] = _create(path)
@@ -156,7 +156,7 @@ class OutputFiles:
         return os.pread(self._handles[0], sizes[0], 0), os.pread(self._handles[1], sizes[1], 0)
 
     def clear(self, sizes: tuple[int, int]) -> None:
-        """Empty the files for the next command; a file that a process can still write to is replaced."""
+        """Empty the files for the next command. Replace a file to which a process can still write."""
         for at, size in enumerate(sizes):
             if not _is_free(self._handles[at]):
                 self._replace(at)
@@ -165,7 +165,7 @@ class OutputFiles:
                     os.truncate(self.paths[at], 0)
 
     def give_to(self, names: list[str]) -> None:
-        """Leave both files to one command for good, under these paths; the next command gets new ones."""
+        """Leave both files to one command, under these paths. The next command gets new ones."""
         for at, name in enumerate(names):
             with failpoint("output.rename"):
                 os.rename(self.paths[at], name)
@@ -211,7 +211,7 @@ def runner_prefix(home: Home, owner: int) -> str:
 
 
 def was_opened(home: Home, owner: int) -> bool:
-    """Return True if the last command of a dead worker has opened its files: it was started."""
+    """Return True if the last command of a dead worker was started, so that it has opened its files."""
     try:
         return os.stat(paths_of(home, owner)[0]).st_mtime_ns != 0
     except FileNotFoundError:
@@ -237,6 +237,6 @@ def _is_free(handle: int) -> bool:
 
 
 def _create(path: str) -> int:
-    """Create an empty file; return a descriptor to read it."""
+    """Create an empty file. Return a descriptor to read it."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)

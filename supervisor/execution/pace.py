@@ -1,4 +1,4 @@
-"""How many tasks a worker takes at once: about as many as it runs in a few milliseconds."""
+"""The number of tasks that a worker takes at once: about as many as it runs in a few milliseconds."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 #: The most tasks that are taken at once. More would not raise the rate further, and other workers would wait.
 MAX_SERIES = 32
 
-#: Seconds of work that are taken at once. A command costs more than a call: 5 ms would be only one or two commands.
+#: Seconds of work that are taken at once. Only one or two commands would fit into the time for calls.
 TARGET: Mapping[str, float] = {"python": 0.005, "command": 0.02}
 
 #: Seconds after which ended tasks are published. A task that has run for half of it by then is watched separately.
 PUBLISH_AFTER: Mapping[str, float] = {"python": 0.01, "command": 0.03}
 
-#: Seconds that a task is assumed to take at least.
+#: The shortest duration that is assumed for a task, in seconds.
 _SHORTEST = 1e-5
 
 
@@ -30,5 +30,5 @@ class Pace:
         self.count = max(1, min(int(TARGET[agent] / each), 2 * self.count, MAX_SERIES))
 
     def reset(self) -> None:
-        """Start over with single tasks: one took long, or a process has requested the current task."""
+        """Start over with single tasks, because one took long or a process has requested the current one."""
         self.count = 1

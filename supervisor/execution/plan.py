@@ -1,4 +1,4 @@
-"""Decide what to start for a task: its command, environment and stdin. Nothing is started here."""
+"""Determine the command, environment and stdin of a task. Nothing is started here."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ...ipc.home import Home
 from ...ipc.model.claim import Claimed, Taken, decoded_environment
 from .process_tree import CLAIM_MARK, HOME_MARK, SPARE_MARK
 
-#: Environments of launchers that are kept in memory; each may have a megabyte.
+#: The most environments of launchers that are kept in memory. Each may have a megabyte.
 MAX_ENVIRONMENTS = 8
 
 
 class CannotStart(Exception):
-    """A task could not be started. `exit_code` is the one with which a shell would have exited."""
+    """A task could not be started. `exit_code` is the one that a shell would report."""
 
     def __init__(self, why: str, exit_code: int = 127) -> None:
         super().__init__(why)
@@ -36,12 +36,12 @@ class Plan:
     argv: tuple[str, ...]
     environment: Mapping[str, str]
     stdin: str
-    #: The agent's session: a new one, or the one that is continued.
+    #: The agent's session, which is new or continued.
     session: str | None = None
 
 
 def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
-    """Return the environment of a task: inherited, then the agent's, then the launcher's, then our marks."""
+    """Return the environment of a task. Later parts override: inherited, the agent's, the launcher's, our marks."""
     found = with_stored({**inherited(), **given}, claimed.env)
     found |= {
         HOME_MARK: str(home.folder),
@@ -83,7 +83,7 @@ def fill_arguments(template: Arguments, words: Mapping[str, str]) -> Iterator[st
 
 
 def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, str]:
-    """Return the value of each placeholder; write the prompt to a file if the template refers to one."""
+    """Return the value of each placeholder. Write the prompt to a file if the template refers to one."""
     prompt = claimed.prompt or ""
     file = home.input(f"{claimed.claim}.prompt")
     if "{prompt_file}" in str((agent.command, agent.resume, agent.stdin)):
@@ -101,7 +101,7 @@ def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, 
 
 
 def fill(template: str, words: Mapping[str, str]) -> str:
-    """Replace placeholders by their values, in one pass: a prompt may itself contain `{model}`."""
+    """Replace placeholders by their values in one pass, because a prompt may itself contain `{model}`."""
     found, rest = "", template
     while rest:
         at, name = min(((rest.find(name), name) for name in words if name in rest), default=(-1, ""))
@@ -113,14 +113,14 @@ def fill(template: str, words: Mapping[str, str]) -> str:
 
 
 def write_order(claim: int, home: Home, order: bytes) -> str:
-    """Write an order that is too large for a runner's queue to a file; return its path. Raises Temporary."""
+    """Write an order that is too large for a runner's queue to a file. Return its path. Raises Temporary."""
     path = home.input(f"{claim}.order")
     _write_private(path, order.decode())
     return str(path)
 
 
 def stdin_path(claimed: Claimed, home: Home, text: str | None) -> str:
-    """Return the path of a task's stdin; write the given text to a file if need be. Raises Temporary."""
+    """Return the path of a task's stdin. Write the text, if there is one, to a file. Raises Temporary."""
     if claimed.stdin_file is not None:
         return str(home.input(claimed.stdin_file))
     if text is None:
@@ -134,12 +134,12 @@ class Environments:
     """The environments of plain commands. Tasks of one launcher share all but the marks of the attempt."""
 
     def __init__(self, home: Home, given: Mapping[str, str]) -> None:
-        """Start each with the inherited environment and `given`, the configured part."""
+        """Base each environment on the inherited one and on `given`, the configured part."""
         self._home, self._given = os.fsencode(home.folder), given
         self._known: dict[str | None, dict[bytes, bytes]] = {}
 
     def of(self, taken: Taken) -> dict[bytes, bytes]:
-        """Return the environment of an attempt, encoded as posix_spawn takes it."""
+        """Return the environment of an attempt, encoded for posix_spawn."""
         task = taken.task
         found = self._common(task.env).copy()
         found[CLAIM_MARK.encode()] = b"%d" % taken.claim
@@ -160,7 +160,7 @@ class Environments:
 
 
 def with_stored(found: dict[str, str], stored: Mapping[str, str | None]) -> dict[str, str]:
-    """Add the launcher's stored environment, in place; None stands for the supervisor's value."""
+    """Add the launcher's stored environment in place. None stands for the supervisor's value."""
     for name, value in stored.items():
         kept = os.environ.get(name) if value is None else value
         if kept is not None:
@@ -169,7 +169,7 @@ def with_stored(found: dict[str, str], stored: Mapping[str, str | None]) -> dict
 
 
 def find_program(name: str, cwd: str, path: str | None) -> str:
-    """Return the path of a program, by the task's own PATH and folder. Raises CannotStart."""
+    """Return the path of a program, found by the PATH and folder of the task. Raises CannotStart."""
     if "/" in name:
         return _program_at(name, os.path.join(cwd, name))
     for folder in (os.defpath if path is None else path).split(os.pathsep):
@@ -189,7 +189,7 @@ def _program_at(name: str, path: str) -> str:
 
 @functools.cache
 def inherited() -> dict[str, str]:
-    """Return what a task inherits from this worker, whose own environment never changes."""
+    """Return the variables that a task inherits from this worker, whose environment never changes."""
     return {name: value for name, value in os.environ.items() if not is_foreign(name)}
 
 

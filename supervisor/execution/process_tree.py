@@ -1,6 +1,6 @@
-"""Process trees: find the processes of a tree, and end all of them.
+"""Process trees. Find the processes of a tree, and end all of them.
 
-A worker is a subreaper: orphans among its descendants become its children. While it lives, the tree of its task is
+A worker is a subreaper, so orphans among its descendants become its children. While it lives, the tree of its task is
 exactly its descendants, including daemonised ones and those with their own session. The tree of a dead worker is found
 by the fork server, whose children the orphans become, and by the marks in the environment of its processes.
 
@@ -22,7 +22,7 @@ from ...ipc.machine import proc
 from ...ipc.machine.presence import ROLES, Presence
 from ..system.children import watch
 
-#: In the environment of every process of a task: its attempt and state directory, and whether it may outlive the task.
+#: Variables of every process of a task: its claim, its state directory, and a mark if it may outlive the task.
 CLAIM_MARK = "BACKBURNER_CLAIM"
 HOME_MARK = "BACKBURNER_HOME"
 SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
@@ -33,7 +33,7 @@ FORKED_NAMES = ("bb-forkserver", "bb-worker", "bb-flusher")
 #: Seconds between two rounds of SIGKILL.
 KILL_INTERVAL = 0.02
 
-#: Scans of the process table for marked processes.
+#: The number of scans of the process table for marked processes.
 SCANS = 2
 
 #: Seconds after which processes that survive SIGKILL (stuck in the kernel) are given up.
@@ -48,7 +48,7 @@ def children_of(pid: int) -> set[int]:
 
 
 def descendants_of(pid: int) -> set[int]:
-    """Return the living descendants of a process, without itself. Processes with a role are left out with theirs."""
+    """Return the living descendants of a process. Those with a role, and their descendants, are left out."""
     found: set[int] = set()
     waiting = [pid]
     while waiting:
@@ -95,7 +95,7 @@ def _claim_in(environment: dict[str, str], home: Path) -> int | None:
 
 
 def is_spared(pid: int) -> bool:
-    """Return True if a process may outlive its task: it bears the mark, or it has a role in a home."""
+    """Return True if a process may outlive its task, because it bears the mark or has a role in a home."""
     return SPARE_MARK in proc.environment(pid) or has_role(pid)
 
 
@@ -115,7 +115,7 @@ def has_role(pid: int) -> bool:
 
 
 def is_role(pid: int) -> bool:
-    """Return True if a child of the fork server is one of our roles or about to become one, or if it is gone.
+    """Return True if a child of the fork server has a role, is about to get one, or is gone.
 
     On macOS, where orphans do not become children of the fork server, all of its children are roles.
     """
@@ -129,7 +129,7 @@ def cpu_seconds(pids: set[int]) -> float:
 
 
 def end(members: Members, grace: float) -> int:
-    """End a tree: SIGTERM, then SIGKILL after `grace` seconds, until it is empty; return how many processes it had.
+    """End a tree by SIGTERM, and after `grace` seconds by SIGKILL until it is empty. Return its number of processes.
 
     The processes are stopped while they are listed, so that none of them can fork in the meantime.
     """
@@ -170,7 +170,7 @@ def _signal(pids: set[int], number: signal.Signals) -> None:
 def remaining(members: Members) -> set[int]:
     """Return the living processes of a tree of descendants. The set is empty only if the tree certainly is.
 
-    A process that forks and dies while the tree is listed is found dead, and its child is not found. The list is
+    If a process forks and dies while the tree is listed, its child is missing from the list. The listing is
     therefore repeated as long as children have died.
     """
     reap_children()
@@ -202,12 +202,12 @@ def _wait_for_one(pids: set[int], seconds: float) -> None:
             one.close()
 
 
-#: Wait statuses of children that were reaped and not asked for yet.
+#: Wait statuses of reaped children that were not returned yet.
 _reaped: dict[int, int] = {}
 
 
 def reap_children() -> int:
-    """Reap all dead children; return how many. Their statuses are kept for `take_status`."""
+    """Reap all dead children. Return their number. Their statuses are kept for `take_status`."""
     dead = 0
     while (pid := _dead_child()) is not None:
         found, status = os.waitpid(pid, os.WNOHANG)
@@ -226,7 +226,7 @@ def _dead_child() -> int | None:
 
 
 def take_status(pid: int) -> int | None:
-    """Return the wait status of a child once, whether or not it was reaped already; None while it lives."""
+    """Return the wait status of a dead child, once, even if it was reaped already. Return None while it lives."""
     if pid in _reaped:
         return _reaped.pop(pid)
     found, status = os.waitpid(pid, os.WNOHANG)

@@ -9,10 +9,10 @@ from typing import Any
 from ...ipc.config.extract import document_of, pointer, text_of
 from ...ipc.lines import LineReader, LineTooLong
 
-#: Bytes that one check reads at most. If the output grows faster, some lines are not counted.
+#: The most bytes that one check reads. If the output grows faster, some lines are not counted.
 MAX_READ = 4 * 1024 * 1024
 
-#: Characters of the longest message that is reported.
+#: The most characters of a message that are reported.
 MAX_MESSAGE = 120
 
 
@@ -20,9 +20,9 @@ class Progress:
     """The tool calls, tokens, cost and last message of one attempt."""
 
     def __init__(self, path: str, rules: Mapping[str, Sequence[str]], interval_ms: int, now: float) -> None:
-        """Follow an output: the rules `tool` and `message` find names, those of `tokens` and `cost` are added up.
+        """Follow an output. The rules `tool` and `message` find text. The values of `tokens` and `cost` are added up.
 
-        `next_at` (seconds, monotonic) is when to check. Without rules, or with an interval of 0, it is never due.
+        `next_at` is the time of the next check (seconds, monotonic). There is none without rules or with interval 0.
         """
         self._path = path
         self._interval = interval_ms / 1000 if rules and interval_ms else float("inf")

@@ -1,4 +1,4 @@
-"""Run one attempt from its start to its settlement: watch it, stop it if need be, and end its process tree."""
+"""Run one attempt from its start to its settlement: watch it, stop it if necessary, and end its process tree."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from .process_tree import descendants_of, end, has_role, remaining
 from .progress import Progress
 from .runner_pool import LazyRunner
 
-#: Seconds after which the process ID of a task is noted, for status displays. Most tasks are over before.
+#: Seconds after which the process ID of a task is stored for `status` and `show`. Most tasks end before that.
 NOTE_PID_AFTER = 0.05
 
-#: Descendants of this worker that may outlive their tasks.
+#: The descendants of this worker that may outlive their tasks.
 spared: set[int] = set()
 
 
@@ -50,16 +50,16 @@ class Run:
         self._progress = Progress(self.attempt.files.paths["stdout"], rules, queue.config.progress_interval_ms, started)
 
     def mark_ready(self, _mask: int = 0) -> None:
-        """Note that the attempt may have ended: what it is watched by has become readable."""
+        """Record that the attempt may have ended, because the descriptor that watches it has become readable."""
         self._is_ready = True
 
     def rest(self) -> float:
-        """Return the seconds until the next step is due, unless the attempt becomes ready before."""
+        """Return the seconds until the next step is due, unless the attempt becomes ready earlier."""
         due = min(self._deadline, self._note_pid_at, self._progress.next_at, self._monitor.next_at)
         return max(0.0, due - clock.monotonic())
 
     def step(self) -> Settlement | None:
-        """Do what is due; return the settlement once the attempt is over and its tree is gone."""
+        """Do what is due. Return the settlement once the attempt has ended and its tree is gone."""
         if self._is_ready and self._outcome is None:
             self._outcome = self.attempt.outcome()
         return self._watch(clock.monotonic()) if self._outcome is None else self._conclude(self._outcome)
@@ -77,7 +77,7 @@ class Run:
         return None
 
     def _note(self, now: float) -> None:
-        """Note process ID and progress in the database, for status displays."""
+        """Store the process ID and the progress in the database, for `status` and `show`."""
         if now >= self._note_pid_at:
             self._note_pid()
         if now >= self._progress.next_at:
@@ -130,7 +130,7 @@ class Run:
         return settlement._replace(leftovers=leftovers) if leftovers else settlement
 
     def _stop(self, outcome: Outcome | None) -> Settlement:
-        """End the tree of a running attempt, with this outcome (None: by a verdict that is already written)."""
+        """End the tree of a running attempt with this outcome. None means that a verdict is already written."""
         settlement = self._judge(outcome or Outcome())._replace(session=self.attempt.session())
         if outcome is not None:
             self._write_verdict(settlement)
@@ -145,7 +145,7 @@ class Run:
         return settlement_of(self.claimed, outcome, self._queue.config)
 
     def _write_verdict(self, settlement: Settlement) -> None:
-        """Write the verdict before the tree is ended, so that a crash meanwhile does not change it."""
+        """Write the verdict before the tree is ended, so that a crash in between does not change it."""
         text = settlement.result if settlement.status is TaskStatus.COMPLETED else settlement.error
         self._queue.record_verdict(
             settlement.number, settlement.claim, Verdict(settlement.status, text, settlement.error_kind)

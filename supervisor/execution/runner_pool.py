@@ -1,4 +1,4 @@
-"""The worker's side of a runner: a process for Python callables, kept from one call to the next until it retires."""
+"""The worker's side of a runner: a process that runs one Python function after the other until it retires."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .runner.system import die_with_parent
 from .runner.wire import ORDER_LIMIT, Order, decode_order, encode_order, encode_path, send_hello
 from .spawn import DEFAULT_SIGNALS
 
-#: Bytes that are read from the channel at once.
+#: The size of one read from the channel, in bytes.
 _PIECE = 64 * 1024
 
 #: The file that another interpreter runs.
@@ -32,14 +32,14 @@ _PROGRAM = str(Path(__file__).with_name("runner") / "__main__.py")
 
 
 class Runner:
-    """A process for callables: a fork of its worker without the worker's files, or another interpreter.
+    """A process for calls: a fork of its worker without the worker's files, or another interpreter.
 
     It is `retired` when it takes no more orders, `hung_up` when it has closed the channel, and `blocked` while it waits
     for `resume` because the journal cannot be written.
     """
 
     def __init__(self, pid: int, channel: socket.socket, queue: tuple[socket.socket, socket.socket]) -> None:
-        """Use `forked` or `of`. `queue` is the sending and the receiving end; the runner has the latter as well."""
+        """Use `forked` or `of` instead. `queue` has the sending and the receiving end, which the runner has as well."""
         forget_status(pid)
         self.pid = pid
         self.channel = channel
@@ -47,7 +47,7 @@ class Runner:
         self.retired = False
         #: True if the journal has the start of a call.
         self.has_begun = False
-        #: True if an order without a start in the journal will not begin: the runner has reported that, or is dead.
+        #: True if orders without a start in the journal will not begin. The runner has reported that, or is dead.
         self.refuses = False
         self.hung_up = False
         self.blocked = False
@@ -70,7 +70,7 @@ class Runner:
 
     @classmethod
     def _connected(cls, start: Callable[[socket.socket, socket.socket], int]) -> Runner:
-        """Start a process with its ends of the channel and the queue; `start` returns the process ID."""
+        """Start a process with its ends of the channel and the queue. `start` returns the process ID."""
         ours, theirs = socket.socketpair()
         queue = _queue()
         try:
@@ -93,7 +93,7 @@ class Runner:
             self._lose()
 
     def send(self, order: Order, fallback: Callable[[bytes], str]) -> bool:
-        """Put an order into the queue; return False if the queue is full.
+        """Put an order into the queue. Return False if the queue is full.
 
         An order that is too long for a datagram is passed to `fallback`, which writes it to a file and returns the
         path. The caller removes that file when the call has ended or the order was taken back. Raises OSError.
@@ -108,7 +108,7 @@ class Runner:
         return self._put(encode_path(fallback(data)))
 
     def take_back(self) -> list[int]:
-        """Take back the orders that the runner has not received; return their claims, in order. Raises OSError."""
+        """Take back the orders that the runner has not received. Return their claims, in order. Raises OSError."""
         claims: list[int] = []
         while True:
             try:
@@ -134,7 +134,7 @@ class Runner:
                 self._lose()
 
     def note_end(self, document: Mapping[str, Any]) -> None:
-        """Mark the runner as retired if an end line is that of its last call."""
+        """Mark the runner as retired if this is the end of its last call."""
         self.retired |= document.get("last", False)
 
     def take_lines(self) -> bytes:
@@ -143,7 +143,7 @@ class Runner:
         return b"".join(found)
 
     def resume(self) -> None:
-        """Make a blocked runner try again to write to the journal."""
+        """Let a blocked runner try again to write to the journal."""
         self.blocked = False
         try:
             with failpoint("runner.resume"):
@@ -158,7 +158,7 @@ class Runner:
         return self._status
 
     def end(self) -> int:
-        """Kill the runner if it is alive, and reap it; return its wait status."""
+        """Kill the runner if it is alive, and reap it. Return its wait status."""
         if (status := self.status()) is None:
             with failpoint("runner.kill"):
                 os.kill(self.pid, signal.SIGKILL)
@@ -195,22 +195,22 @@ class Runner:
 
 
 class LazyRunner:
-    """The runner of a worker, started for its first call: most workers run commands only.
+    """The runner of a worker. It is started for the first call, because most workers run only commands.
 
-    A worker has one runner in its life. When that can no longer be used, the worker is replaced.
+    A worker has only one runner. When that can no longer be used, the worker is replaced.
     """
 
     def __init__(self, database: Store, start: Callable[[Runner], object]) -> None:
-        """Start no runner yet. `start` is called with it once it exists.
+        """Start no runner yet. Call `start` with the runner once it exists.
 
-        A fork must not inherit `database`: it is closed before, and opened again by its next transaction.
+        A fork must not inherit `database`. It is closed before the fork, and its next transaction opens it again.
         """
         self._database, self._start = database, start
         self._runner: Runner | None = None
         self._is_outdated = False
 
     def get(self, interpreter: str) -> Runner:
-        """Return the runner, started under an interpreter (`""`: this one). Raises CannotStart, Temporary.
+        """Return the runner, or start one under an interpreter (`""`: this one). Raises CannotStart, Temporary.
 
         At the first call, the worker must have no transaction and no other database open. A call that was assigned
         just before the runner became outdated still runs there.
@@ -220,7 +220,7 @@ class LazyRunner:
         return self._runner
 
     def is_fresh(self) -> bool:
-        """Return True if this worker can still run any task: no call has left something behind."""
+        """Return True if this worker can still run any task, because no call has left anything behind."""
         return self._runner is None or not (self._runner.retired or self._is_outdated)
 
     def has_failed(self) -> bool:
@@ -228,7 +228,7 @@ class LazyRunner:
         return self._runner is not None and self._runner.hung_up and not self._runner.has_begun
 
     def mark_outdated(self) -> None:
-        """Note that the settings of calls have changed since the runner was started, if there is one."""
+        """Record that the settings of calls have changed since the runner, if there is one, was started."""
         self._is_outdated = self._runner is not None
 
     def pids(self) -> set[int]:

@@ -1,4 +1,4 @@
-"""A series: tasks of one slot that a worker has taken together and runs one after the other."""
+"""Series: tasks of one slot that a worker has taken together and runs one after the other."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .runner_pool import Runner
 from .spawn import DEFAULT_SIGNALS
 from .verdict import Output, outcome_of
 
-#: Waits up to that many seconds for a child to end; returns False if the worker has something else to do.
+#: Waits up to that number of seconds for the end of a child. Returns False if the worker has something else to do.
 WaitForChild = Callable[[float], bool]
 
 #: The outcome of a command that exited with 0 and wrote nothing.
@@ -40,7 +40,7 @@ _MILLISECOND = 1000
 class Series(ABC):
     """Tasks in the order in which they run.
 
-    `waiting` are those that have not ended: the first one runs, or runs next. `ended` are those whose end is in the
+    `waiting` are those that have not ended. The first one runs, or runs next. `ended` are those whose end is in the
     journal, but not yet in the database.
     """
 
@@ -50,21 +50,21 @@ class Series(ABC):
         self.ended: list[Ended] = []
         #: True if the first process of the current task has ended and others of its tree are left.
         self.has_leftovers = False
-        #: True if ended tasks must be published now: an end could not be noted.
+        #: True if ended tasks must be published now, because an end could not be noted.
         self.is_urgent = False
-        #: True if the waiting tasks will not run: the runner is gone, or takes no more orders.
+        #: True if the waiting tasks will not run, because the runner is gone or takes no more orders.
         self.is_stranded = False
         self._config = config
-        #: When the current task was started, in microseconds since 1970; 0 if none runs.
+        #: The start of the current task, in microseconds since 1970, or 0 if none runs.
         self._running_since = 0
 
     @abstractmethod
     def advance(self, until: float) -> None:
-        """Note ended tasks and start the next ones; return by `until` (seconds, monotonic). Raises Temporary."""
+        """Note ended tasks and start the next ones. Return by `until` (seconds, monotonic). Raises Temporary."""
 
     @abstractmethod
     def take_back(self) -> list[Taken]:
-        """Return the tasks that were not started, and do not start them; the first stays if it has the slot."""
+        """Remove the tasks that were not started, and return them. The first one stays if it has the slot."""
 
     def lose_runner(self) -> list[Taken]:
         """Return the tasks that will not run, if the series is stranded."""
@@ -72,17 +72,17 @@ class Series(ABC):
 
     @abstractmethod
     def attempt(self) -> Attempt | None:
-        """Return the current attempt, to be watched separately; None if it was not started yet."""
+        """Return the current attempt, to be watched separately, or None if it was not started yet."""
 
     def close(self) -> None:  # noqa: B027 (calls have nothing to undo)
         """Restore what was changed in this process."""
 
     def forget_ended(self) -> None:
-        """Forget the ended tasks, which are published."""
+        """Forget the ended tasks, because they are published."""
         self.ended, self.is_urgent = [], False
 
     def running_for(self) -> float:
-        """Return for how many seconds the current task has been running; 0 if none runs."""
+        """Return the seconds for which the current task has been running, or 0 if none runs."""
         return (clock.now() * _MILLISECOND - self._running_since) / 1e6 if self._running_since else 0.0
 
     def mark_started(self) -> Taken:
@@ -102,7 +102,7 @@ class Series(ABC):
 
 
 class CallSeries(Series):
-    """Python callables in the worker's runner, which receives them from a queue and notes starts and ends."""
+    """Python calls in the worker's runner, which receives them from a queue and notes their starts and ends."""
 
     def __init__(self, runner: Runner, journal: Journal, taken: list[Taken], config: BackgroundConfig) -> None:
         """Run the taken tasks in the runner."""
@@ -128,7 +128,7 @@ class CallSeries(Series):
             AttemptFiles(self._journal.home, claim).delete_inputs()
 
     def advance(self, until: float) -> None:
-        """Read the runner's notes, and send it further orders."""
+        """Read the runner's entries in the journal, and send it more orders."""
         for entry in self._journal.read():
             self._note(entry)
         for entry in entries(self._runner.take_lines()):
@@ -175,29 +175,29 @@ class CallSeries(Series):
         return back
 
     def _resend(self, current: Taken) -> None:
-        """Send the task that has the slot again, unless the runner has received another one meanwhile."""
+        """Send the task that has the slot again, unless the runner has received another one in the meantime."""
         if self.waiting or self.ended:
             self._interrupt(current, "A task behind it was started before it.")
             return
         self.waiting, self._unsent = [current], [current]
         try:
             self._send()
-        except Temporary as error:  # its order is long, and the disk is full
+        except Temporary as error:  # the order is too long for the queue, and the disk is full
             self.waiting, self._unsent = [], []
             self._interrupt(current, str(error))
 
     def _interrupt(self, current: Taken, why: str) -> None:
-        """End the task that has the slot and was not started: before the others, which may need the slot."""
+        """End the task that has the slot and was not started, before the others, which may need the slot."""
         self.ended.insert(0, Ended(current, current.started_at, interrupted(current, why)))
 
     def _note_state(self) -> None:
-        """Note a runner that died in a call, which may have left processes, or that takes no more orders."""
+        """Handle a runner that takes no more orders, or that died in a call, which may have left processes."""
         if self._runner.hung_up and self._running_since:
             self.has_leftovers = True
         self.is_stranded = self._runner.refuses and not self._running_since
 
     def lose_runner(self) -> list[Taken]:
-        """Return the tasks that the runner will not run; the one that has the slot is interrupted."""
+        """Return the tasks that the runner will not run. The one that has the slot is interrupted."""
         back = self.take_back()
         back = self.waiting + back
         self.waiting = []
@@ -207,14 +207,14 @@ class CallSeries(Series):
         return [one for one in back if not one.current]
 
     def attempt(self) -> Attempt:
-        """Return the current call; its output goes to its own files from now on."""
+        """Return the current call, whose output goes to its own files from now on."""
         attempt = CallAttempt(self.waiting[0].claimed(), self._runner, self._journal, self._end_entry)
         attempt.has_begun = self._running_since > 0
         return attempt
 
 
 class CommandSeries(Series):
-    """Commands, which the worker starts itself, one after the other."""
+    """Commands that the worker starts itself, one after the other."""
 
     def __init__(self, tools: CommandTools, taken: list[Taken], config: BackgroundConfig) -> None:
         """Run the taken tasks with the tools of the worker."""
@@ -225,7 +225,7 @@ class CommandSeries(Series):
         self._programs: dict[tuple[str, str, bytes | None], str] = {}
 
     def advance(self, until: float) -> None:
-        """Run commands until the time is up, one leaves processes behind, or the worker has something else to do."""
+        """Run commands until the time is over, one leaves processes behind, or the worker has something else to do."""
         self._start_next()
         while self._pid and self._status is None:
             status = take_status(self._pid)
@@ -284,7 +284,7 @@ class CommandSeries(Series):
         return found
 
     def _conclude(self, status: int) -> None:
-        """Judge the current command, whose tree is gone, and note its end."""
+        """Determine the outcome of the current command, whose tree is gone, and note its end."""
         sizes = self._tools.files.sizes()
         self._pid = 0
         if max(sizes) > SMALL:
@@ -322,13 +322,13 @@ class CommandSeries(Series):
         return files
 
     def take_back(self) -> list[Taken]:
-        """Return all tasks but the one that runs or has the slot."""
+        """Remove all tasks but the one that runs or has the slot, and return them."""
         stays = 1 if self._pid or (self.waiting and self.waiting[0].current) else 0
         back, self.waiting = self.waiting[stays:], self.waiting[:stays]
         return back
 
     def attempt(self) -> Attempt | None:
-        """Return the current command; the output files become its own."""
+        """Return the current command, which keeps the output files."""
         if not self._pid:
             return None
         one = self.waiting[0]
@@ -336,12 +336,12 @@ class CommandSeries(Series):
         return ProcessAttempt.running(one.claimed(), self._tools.home, self._pid, self._status)
 
     def close(self) -> None:
-        """Leave the folder of the last command."""
+        """Change from the folder of the last command back to the root."""
         os.chdir("/")
 
 
 class CommandTools:
-    """What a worker keeps to run commands in series."""
+    """The parts of a worker that run commands in series."""
 
     def __init__(self, home: Home, owner: int, journal: Journal, wait_for_child: WaitForChild) -> None:
         """Create the output files. Raises OSError."""
@@ -353,12 +353,12 @@ class CommandTools:
 
     @cached_property
     def files(self) -> OutputFiles:
-        """The output files, created for the first command."""
+        """Return the output files, which are created for the first command."""
         return OutputFiles(self.home, self._owner)
 
     @cached_property
     def actions(self) -> list[tuple[Any, ...]]:
-        """Return what posix_spawn does in the child."""
+        """Return the file actions of posix_spawn."""
         return self.files.actions(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def remove(self) -> None:

@@ -11,7 +11,7 @@ from ...ipc.failpoints import failpoint
 from .plan import CannotStart, Plan, find_program
 from .process_tree import forget_status
 
-#: Signals that our processes ignore or handle. A program expects them at their defaults.
+#: Signals that our processes ignore or handle. A program expects their default actions.
 DEFAULT_SIGNALS = (
     signal.SIGPIPE,
     signal.SIGXFSZ,
@@ -25,9 +25,9 @@ DEFAULT_SIGNALS = (
 
 
 def spawn(plan: Plan, outputs: list[str]) -> int:
-    """Start a process in its own session; return its process ID. Raises CannotStart, Temporary.
+    """Start a process in its own session. Return its process ID. Raises CannotStart, Temporary.
 
-    The child creates the output files, after the fork: they exist if and only if it was started.
+    The child creates the output files after the fork, so they exist only if it was started.
     """
     try:
         os.chdir(plan.cwd)  # the current folder of a worker has no other use

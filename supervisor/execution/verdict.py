@@ -1,4 +1,4 @@
-"""Judge a process that has ended. An exit code of 0 is not enough: an agent's own output may report a failure."""
+"""Determine the outcome of an ended process. After exit code 0, an agent's output may still report a failure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from .outcome import Outcome
 #: Characters of the longest cause that is reported, and of the text that is searched for one.
 MAX_CAUSE, MAX_SEARCHED = 500, 10_000
 
-#: Levels of nested JSON that are searched. No provider needs as many, and the stack is limited.
+#: The most levels of nested JSON that are searched. No provider needs as many, and the stack is limited.
 MAX_DEPTH = 20
 
-#: Members by which providers report an error: its message, its status, and what is wrapped around these.
+#: Names of JSON members for an error of a provider: its message, its status, and the objects around them.
 MESSAGES = ("message", "detail")
 STATUSES = ("code", "statusCode", "status_code", "status")
 WRAPPERS = ("error", "data")
@@ -28,7 +28,7 @@ _NO_RULES = AgentConfig()
 
 
 class Output(NamedTuple):
-    """The output of a process, and the session that it was given."""
+    """The output of a process, and the session that was assigned to it."""
 
     stdout: str
     stderr: str
@@ -36,7 +36,7 @@ class Output(NamedTuple):
 
 
 def outcome_of(status: int, output: Output, agent: AgentConfig | None) -> Outcome:
-    """Judge a wait status and the output, by the agent's rules."""
+    """Determine the outcome from the wait status and the output, by the agent's rules."""
     rules = agent or _NO_RULES
     code = os.waitstatus_to_exitcode(status)
     session = session_of(output, rules)
@@ -54,14 +54,14 @@ def outcome_of(status: int, output: Output, agent: AgentConfig | None) -> Outcom
 
 
 def session_of(output: Output, rules: AgentConfig) -> str | None:
-    """Return the agent's own session, as far as it is known."""
+    """Return the agent's session, or None if it is unknown."""
     if rules.session in ("", ASSIGNED_SESSION):
         return output.session if rules.session else None
     return read(rules.session, output.stdout) or output.session
 
 
 def _failure(output: Output, rules: AgentConfig) -> str | None:
-    """Return why the attempt has failed in spite of its exit code 0, or None."""
+    """Return the reason why an attempt with exit code 0 has failed, or None."""
     if any(indicates_failure(rule, output) for rule in rules.failed_if):
         return "It says that it failed"
     if read(rules.result, output.stdout) is None:  # without an answer, an agent has not done its work
@@ -77,7 +77,7 @@ def indicates_failure(rule: str, output: Output) -> bool:
 
 
 def cause_of(output: Output, rules: AgentConfig) -> str:
-    """Return the first error message that the agent's rules find, as the end of a sentence; else an empty string."""
+    """Return the first error message that the agent's rules find, as the end of a sentence, or an empty string."""
     found = (as_clause(unwrap_json(read(rule, *output[:2]) or "")) for rule in rules.error)
     return next(filter(None, found), "")
 
@@ -87,13 +87,13 @@ def _last_line(text: str) -> str:
 
 
 def as_clause(text: str) -> str:
-    """Return a text as the end of a sentence, in one line; an empty string if it has no words."""
+    """Return a text as the end of a sentence, in one line, or an empty string if it has no words."""
     words = " ".join(text.split())  # some programs break their lines as for a terminal
     return f": {words[:MAX_CAUSE]}" if words else ""
 
 
 def unwrap_json(text: str) -> str:
-    """Replace JSON objects in a text by the error messages in them: agents pass on the answers of providers."""
+    """Replace JSON objects in a text by their error messages, because agents print the responses of providers."""
     return "".join(_parts(text[:MAX_SEARCHED]))
 
 
@@ -107,7 +107,7 @@ def _parts(text: str) -> Iterator[str]:
 
 
 def _document(text: str, begin: int) -> tuple[Any, int]:
-    """Return the object that begins there, and its end; None if there is only a brace."""
+    """Return the object that begins at this position, and its end. Return None if there is only a brace."""
     try:
         return _DECODER.raw_decode(text, begin)
     except (ValueError, RecursionError):

@@ -28,13 +28,13 @@ from .streams import Streams
 from .system import Failpoint, now_us
 from .wire import ORDER_LIMIT, Order, decode_order
 
-#: Characters of a result that are passed on, and one more, which shows that the result was cut.
+#: The most characters of a result that are passed on. One more shows that the result was cut.
 _RESULT_LIMIT = 64 * 1024
 
-#: Characters of an error of several lines beyond which only its last line is passed on.
+#: The most characters of an error with several lines. Of a longer one, only the last line is passed on.
 _ERROR_LIMIT = 4096
 
-#: Microseconds after which a call is long enough for costly checks.
+#: The duration in microseconds from which a call is long enough for costly checks.
 _LONG_US = 5000
 
 _DECODER = json.JSONDecoder()
@@ -42,11 +42,11 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 
 
 class _FolderError(Exception):
-    """The folder of a call cannot be used: the call does not begin."""
+    """The folder of a call cannot be used, so the call does not begin."""
 
 
 class CallRunner:
-    """Runs one call after the other, and notes in the journal which one began and which one ended."""
+    """Runs one call after the other, and notes their starts and ends in the journal."""
 
     def __init__(self, channel: socket.socket, queue: socket.socket, worker: int, failpoint: Failpoint) -> None:
         self._channel, self._queue, self._failpoint = channel, queue, failpoint
@@ -54,7 +54,7 @@ class CallRunner:
         self._threads = _thread._count()
         self._has_run = False
         self._is_clean = True
-        #: True if an import has changed the state of the process for good: it serves only one folder then.
+        #: True if an import has changed the state of the process, which serves only one folder then.
         self._is_bound = False
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
@@ -85,11 +85,11 @@ class CallRunner:
             data = self._queue.recv(ORDER_LIMIT, socket.MSG_DONTWAIT)
         except BlockingIOError:
             data = self._wait()
-        # without PR_SET_PDEATHSIG the worker may be dead, and the order taken over by another one
+        # without PR_SET_PDEATHSIG, the worker may be dead and another one may have the order
         return decode_order(data) if data and os.getppid() == self._parent else None
 
     def _wait(self) -> bytes:
-        """Wait for an order; return nothing if the worker has closed the channel."""
+        """Wait for an order. Return an empty message if the worker has closed the channel."""
         if self._has_run:
             self._notify(b"i\n")
             self._has_run = False
@@ -111,14 +111,14 @@ class CallRunner:
             self._channel.sendall(line)
 
     def _retire(self) -> None:
-        """Take no more orders. Wait until the worker has ended what is left of the calls."""
+        """Take no more orders. Wait until the worker has ended the rest of the calls."""
         self._marks.clear()
         self._notify(b"r\n")
         while self._channel.recv(1):
             pass
 
     def _run(self, order: Order) -> bool:
-        """Run a call, unless this process cannot; return False if it must not run another one."""
+        """Run a call, unless this process cannot. Return False if it must not run another one."""
         target = self._environment.target(order.env)
         prefix = _prefix_of(order.cwd, target.get("PYTHONPATH", ""))
         if not (self._imports.are_current() and self._imports.can_enter(prefix, is_bound=self._is_bound)):
@@ -180,7 +180,7 @@ class CallRunner:
         self._imports.enter(prefix)
 
     def _restore(self) -> Exception | None:
-        """Undo what the call has changed in the process; return the error of writing its output, if any."""
+        """Undo the call's changes of the process. Return the error of writing its output, if there was one."""
         self._state.is_suspect |= now_us() - self._began >= _LONG_US
         is_restored = self._state.restore()
         failure = self._streams.flush()
@@ -204,7 +204,7 @@ class CallRunner:
         return _text(value)
 
     def _adopt(self) -> None:
-        """Make what an import has changed part of the state to restore: the import is not repeated."""
+        """Keep the changes of an import when restoring the process, because the import is not repeated."""
         changed = self._environment.adopt(), self._imports.adopt(), self._state.adopt(), self._descriptors.adopt()
         self._is_bound = self._is_bound or any(changed)
 

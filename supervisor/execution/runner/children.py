@@ -12,7 +12,7 @@ from .system import LINUX
 
 
 def reap_children() -> bool:
-    """Reap children that have ended; return True if any is left, or on macOS, where os.waitid is missing."""
+    """Reap dead children. Return True if any is left, and always on macOS, where os.waitid is missing."""
     if not hasattr(os, "waitid"):
         return True
     try:
@@ -23,7 +23,7 @@ def reap_children() -> bool:
     return True
 
 
-#: Helper processes of multiprocessing: module, object, attribute with the process ID. The first one uses the second.
+#: Helper processes of multiprocessing: module, object, attribute with the process ID. The first uses the second.
 _HELPERS = (
     ("multiprocessing.forkserver", "_forkserver", "_forkserver_pid"),
     ("multiprocessing.resource_tracker", "_resource_tracker", "_pid"),

@@ -12,7 +12,7 @@ STREAMS = ("stdin", "stdout", "stderr")
 
 
 def file_id(descriptor: int) -> tuple[int, int] | None:
-    """Return what identifies the open file behind a descriptor, or None if it is closed."""
+    """Return the identity of the open file behind a descriptor, or None if it is closed."""
     try:
         found = os.fstat(descriptor)
     except OSError:
@@ -21,10 +21,10 @@ def file_id(descriptor: int) -> tuple[int, int] | None:
 
 
 class Descriptors:
-    """The runner's own descriptors. Lost and leaked ones are noticed, and a forked child closes its copies."""
+    """The runner's own descriptors. It detects lost and leaked ones, and closes the copies in a forked child."""
 
     def __init__(self, *descriptors: int) -> None:
-        """Remember these descriptors; besides them, only the streams are open now."""
+        """Remember these descriptors. Apart from them, only the streams are open now."""
         self._own = {descriptor: file_id(descriptor) for descriptor in descriptors}
         self._folder = os.open("/proc/self/fd", os.O_RDONLY | os.O_CLOEXEC) if LINUX else -1
         self._has_size = LINUX and os.fstat(self._folder).st_size > 0  # the number of entries, since Linux 6.2
@@ -57,7 +57,7 @@ class Descriptors:
         return len(os.listdir("/proc/self/fd"))
 
     def _close(self) -> None:
-        """Keep the worker's connections out of a child: it must neither use them nor delay their end."""
+        """Close the worker's connections in a child, which must neither use them nor delay their end."""
         for descriptor in [found for found in self._own if self.has(found)]:
             os.close(descriptor)
 

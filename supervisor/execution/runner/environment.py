@@ -28,7 +28,7 @@ class Environment:
         self._reset()
 
     def target(self, env: str | None) -> dict[str, str]:
-        """Return the environment that a launch asks for, without the marks."""
+        """Return the environment of a call, without the marks."""
         found = self._targets.get(env)
         if found is None:
             named = json.loads(env or "{}")
@@ -127,7 +127,7 @@ class _NativeEnvironment:
             self._environ = self._pointer.in_dll(self._libc, "environ")
 
     def put(self, name: bytes, value: bytes) -> None:
-        """Set a variable in memory that is used again: setenv(3) never frees a value, and would leak with each call."""
+        """Set a variable, using the same memory again. setenv(3) never frees a value, and would leak at each call."""
         if self._libc is None:
             os.putenv(name, value)
             return
@@ -149,7 +149,7 @@ class _NativeEnvironment:
         self._is_moved = True
 
     def remember(self, count: int) -> None:
-        """Remember the array of pointers, which has `count` entries and a null behind them."""
+        """Remember the array of pointers, which has `count` entries and a terminating null."""
         if self._libc is not None and self._is_moved:
             self._is_moved = False
             self._place = self._environ.value
@@ -158,17 +158,17 @@ class _NativeEnvironment:
             self._seen = self._array.tobytes()
 
     def is_unchanged(self) -> bool:
-        """Return True if the array is unchanged: setenv(3), putenv(3) and unsetenv(3) change a pointer in it."""
+        """Return True if the array is unchanged. setenv(3), putenv(3) and unsetenv(3) change a pointer in it."""
         return self._libc is None or (self._environ.value == self._place and self._array.tobytes() == self._seen)
 
     def forget(self) -> None:
-        """Remember the array again next time: an import has changed it."""
+        """Remember the array again next time, because an import has changed it."""
         self._is_moved = True
         self._retained.append(self._buffers)  # the array may still point to them
         self._buffers = {}
 
     def clear(self) -> None:
-        """Remove all variables, also those that `os.environ` does not know."""
+        """Remove all variables, including those that are missing in `os.environ`."""
         if self._libc is not None:
             self._libc.clearenv()
         self._buffers.clear()

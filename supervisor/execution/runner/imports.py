@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES, SourceFileLoader
 from typing import Any
 
-#: Nanoseconds for which installed packages (not the user's own modules) are taken to be unchanged on disk.
+#: Nanoseconds for which installed packages, unlike the user's own modules, are assumed to be unchanged on disk.
 _INSTALLED_CHECK_NS = 250_000_000
 
 
@@ -67,10 +67,10 @@ class Imports:
         return changed
 
     def note_new(self) -> bool:
-        """Record the files of modules that were loaded since the last look. Return True if there are any."""
+        """Record the files of modules that were loaded since the last call of this. Return True if there are any."""
         if len(sys.modules) == len(self._known):
             return False
-        modules = dict(sys.modules)  # at once: a thread that the call has left may be importing
+        modules = dict(sys.modules)  # a copy, because a thread of the call may still be importing
         for name in modules.keys() - self._known.keys():
             for path in _files_behind(modules[name]):
                 if path not in self._files and path not in self._installed:
@@ -82,7 +82,7 @@ class Imports:
         (self._installed if _is_installed(path) else self._files)[path] = stamp
 
     def _record_stats(self) -> None:
-        """Record time and size of each source file before it is read: later it may have changed again."""
+        """Record time and size of each source file before it is read, because it may change afterwards."""
         original = SourceFileLoader.path_stats
 
         def path_stats(loader: SourceFileLoader, path: str) -> Any:
@@ -110,7 +110,7 @@ def _is_extension(name: str) -> bool:
 
 
 def _files_behind(module: Any) -> Iterator[str]:
-    """Yield the files that define a module; for a namespace package those that would replace it."""
+    """Yield the files that define a module. Those of a namespace package are the ones that would replace it."""
     archive = getattr(getattr(module, "__loader__", None), "archive", None)
     file = archive or getattr(module, "__file__", None)
     if isinstance(file, str):

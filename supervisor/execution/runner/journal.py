@@ -24,7 +24,7 @@ def end_line(kind: str, claim: int, us: int, document: dict[str, Any]) -> bytes:
 
 
 class Journal:
-    """The worker's journal: lines are appended whole or not at all."""
+    """The worker's journal, to which lines are appended whole or not at all."""
 
     def __init__(self, descriptor: int, failpoint: Failpoint) -> None:
         self.descriptor = descriptor

@@ -1,4 +1,4 @@
-"""The marks by which a process is recognised as part of a task."""
+"""The marks that identify a process as part of a task."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ ROOM = "BACKBURNER_ROOM"
 #: Marks of a call, in its environment: the claim, the state directory, and whether its children may outlive it.
 _SHOWN = _CLAIM, _HOME, _LEAVE_CHILDREN = "BACKBURNER_CLAIM", "BACKBURNER_HOME", "BACKBURNER_LEAVE_CHILDREN"
 
-#: Where /proc/self/stat has the address of the environment block, counted from behind the name (proc_pid_stat(5)).
+#: The index, behind the name in /proc/self/stat, of the address of the environment block (proc_pid_stat(5)).
 _ENV_START = 47
 
 
 class Marks:
-    """The marks of the current call, in the environment block of this process that the kernel shows.
+    """The marks of the current call, in the environment block that /proc shows of this process.
 
-    A child that is forked and executes nothing shows its ancestor's block. Once the worker is dead, the marks are the
+    A child that was forked without an exec has its ancestor's block. Once the worker is dead, the marks are the
     only way to find the task of such a child.
     """
 
     def __init__(self) -> None:
-        """Find the reserved room. Without it (on macOS), nothing is shown."""
+        """Find the reserved room. Without it, as on macOS, no marks are shown."""
         place, size = _room()
         self._block: Any = None
         if size > 0:
@@ -35,11 +35,11 @@ class Marks:
             self._size = size
 
     def show(self, marks: dict[str, str]) -> None:
-        """Show those of these variables by which the call's children are found."""
+        """Show the variables that identify the call's children."""
         self._write(os.fsencode("\0".join([f"{name}={marks[name]}" for name in _SHOWN if name in marks])))
 
     def clear(self) -> None:
-        """Show no marks: no call runs."""
+        """Show no marks, since no call runs."""
         self._write(b"")
 
     def _write(self, text: bytes) -> None:
@@ -48,7 +48,7 @@ class Marks:
 
 
 def _room() -> tuple[int, int]:
-    """Return address and size of the room for marks in this process's memory; the size is -1 if there is none."""
+    """Return address and size of the room for marks in the memory of this process. Without room, the size is -1."""
     try:
         import ctypes  # noqa: F401 (not every interpreter has it)
 
@@ -63,7 +63,7 @@ def _room() -> tuple[int, int]:
 
 
 def marks_of(order: Order, home: str) -> dict[str, str]:
-    """Return the variables by which a call, and its children, are recognised as part of the task."""
+    """Return the variables that identify a call and its children as part of the task."""
     marks = {
         _CLAIM: str(order.claim),
         _HOME: home,

@@ -9,15 +9,15 @@ from typing import Any
 from .descriptors import STREAMS, file_id, move_descriptor
 from .system import Failpoint
 
-#: Bytes of a stream that an end line holds; longer output stays in its own file.
+#: The most bytes of a stream in an end line. Longer output stays in its own file.
 OUTPUT_LIMIT = 32 * 1024
 
 
 class Outputs:
-    """The files behind descriptors 1 and 2. They are used again as long as the output of calls is short."""
+    """The files behind descriptors 1 and 2. They are used again while the output of calls is short."""
 
     def __init__(self, prefix: str, claims: str, failpoint: Failpoint) -> None:
-        """Open the files `prefix`.stdout and `prefix`.stderr; `claims` is the folder for files that are kept."""
+        """Open the files `prefix`.stdout and `prefix`.stderr. `claims` is the folder of files that are kept."""
         self._paths = {1: f"{prefix}.stdout", 2: f"{prefix}.stderr"}
         self._claims = claims
         self._failpoint = failpoint
@@ -28,7 +28,7 @@ class Outputs:
             self._open(target)
 
     def collect(self, claim: int, *, is_alone: bool) -> dict[str, Any]:
-        """Return a call's output. What is long, or can still be written to, is kept in files of the claim."""
+        """Return a call's output. A stream that is long, or still open for writing, is kept in a file of the claim."""
         found: dict[str, Any] = {}
         for target in (1, 2):
             status = self._status(target)
@@ -46,7 +46,7 @@ class Outputs:
             self._status(target)
 
     def recycle(self) -> None:
-        """Empty the files for the next call, once the journal has what they held. Raises OSError."""
+        """Empty the files for the next call, once their content is in the journal. Raises OSError."""
         failpoint = self._failpoint
         for target in self._used:
             with failpoint("runner.output.truncate"):
@@ -56,7 +56,7 @@ class Outputs:
         self._used, self._kept = [], []
 
     def _status(self, target: int) -> os.stat_result:
-        """Return the file's status; open it again if the call has closed or replaced the descriptor."""
+        """Return the file's status. Open the file again if the call has closed or replaced the descriptor."""
         try:
             found = os.fstat(target)
         except OSError:
@@ -67,14 +67,14 @@ class Outputs:
         return found
 
     def _keep(self, target: int, claim: int) -> None:
-        """Give a file its claim's name. The worker may have linked it there already; then rename(2) does nothing."""
+        """Rename a file to its claim's name. If the worker has linked it there already, rename(2) does nothing."""
         failpoint = self._failpoint
         with failpoint("runner.output.rename"):
             os.rename(self._paths[target], f"{self._claims}/{claim}.{STREAMS[target]}")
         self._kept.append(target)
 
     def _replace(self, target: int) -> None:
-        """Open a new file. The old one may have a claim's name as well, and must not be truncated."""
+        """Open a new file, because the old one may also have a claim's name and must not be truncated."""
         failpoint = self._failpoint
         with suppress(FileNotFoundError), failpoint("runner.output.unlink"):
             os.unlink(self._paths[target])

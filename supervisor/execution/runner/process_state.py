@@ -1,4 +1,4 @@
-"""The settings of the process that a call may change, and that are restored after it."""
+"""The settings of the process that a call may change. They are restored after it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .system import LINUX
 
 
 class Setting(NamedTuple):
-    """A setting of the process: how to read it, and how to restore it (None: it cannot be restored)."""
+    """A setting of the process: a function to read it, and one to restore it (None: it cannot be restored)."""
 
     read: Callable[[], Any]
     write: Callable[[Any], object] | None
 
 
-#: Functions that change settings which take longer to read than a short call runs.
+#: Functions whose calls are watched, because reading the settings that they change takes longer than a short call.
 _WATCHED = (
     (faulthandler, "enable register"),
     (locale, "setlocale"),
@@ -45,7 +45,7 @@ _WATCHED = (
 class ProcessState:
     """The settings of the process that a call may change.
 
-    The interpreter's settings are read after every call. The kernel's are read after a call that was long, that has
+    The interpreter's settings are read after every call. The kernel's are read after a call that took long, that has
     imported something, or that has called a function which changes them.
     """
 
@@ -63,7 +63,7 @@ class ProcessState:
                     self._watch(module, name)
 
     def adopt(self) -> bool:
-        """Restore the settings as they are now from here on. Return True if they have changed."""
+        """Restore the present settings from now on. Return True if they have changed."""
         self._filters = list(warnings.filters)
         self.is_suspect = True
         before = self._values, self._costly_values
@@ -71,15 +71,15 @@ class ProcessState:
         return before != (self._values, self._costly_values)
 
     def restore(self) -> bool:
-        """Undo what the call has changed; return False if something could not be undone."""
-        warnings.resetwarnings()  # also forgets which warnings were shown already
+        """Undo the changes of the call. Return False if one could not be undone."""
+        warnings.resetwarnings()  # this also forgets the warnings that were shown already
         warnings.filters.extend(self._filters)  # type: ignore[attr-defined]
         faulthandler.cancel_dump_traceback_later()
         is_restored = _restore(self._settings, self._values)
         return (not self.is_suspect or _restore(self._costly, self._costly_values)) and is_restored
 
     def _watch(self, module: Any, name: str) -> None:
-        """Have a function note that it was called, also in the extension module that it comes from."""
+        """Replace a function, also in its extension module, by one that records its calls."""
         function = getattr(module, name)
 
         @wraps(function)
@@ -97,7 +97,7 @@ def _read(settings: list[Setting]) -> list[Any]:
 
 
 def _restore(settings: list[Setting], values: list[Any]) -> bool:
-    """Give settings these values; return False if that failed."""
+    """Set the settings to these values. Return False if that failed."""
     found = _read(settings)
     if found == values:
         return True
@@ -165,7 +165,7 @@ def _signal_settings() -> Iterator[Setting]:
         lambda: [*map(_signal.getsignal, numbers)], lambda handlers: _handle(dict(zip(numbers, handlers, strict=True)))
     )
 
-    if LINUX:  # the kernel's view shows handlers that Python does not know of, too
+    if LINUX:  # the kernel also shows handlers that Python does not know
         yield Setting(_kernel_signals, None)
 
 

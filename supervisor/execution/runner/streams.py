@@ -18,7 +18,7 @@ class Streams:
     """`sys.stdin`, `sys.stdout`, `sys.stderr`, and the file behind descriptor 0."""
 
     def __init__(self) -> None:
-        """Start with an empty stdin; output is line-buffered, so that it can be followed while a call runs."""
+        """Start with an empty stdin. Output is line-buffered, so that it can be followed while a call runs."""
         plain = ("utf-8", "strict"), ("utf-8", "strict"), ("utf-8", "backslashreplace")
         found = (getattr(sys, name) for name in STREAMS)
         self._codecs = [(one.encoding, one.errors) if one else codec for one, codec in zip(found, plain, strict=True)]
@@ -31,14 +31,14 @@ class Streams:
             self._replace(name)
 
     def begin(self, stdin: str | None) -> None:
-        """Make that file the stdin of the call, if there is one. Raises OSError."""
+        """Use a file, if there is one, as the stdin of the call. Raises OSError."""
         if stdin is not None:
             self._has_input = True
             self._read_from(stdin)
             self._replace("stdin")
 
     def flush(self) -> Exception | None:
-        """Write out what the call has printed; return the first error."""
+        """Flush the output of the call. Return the first error."""
         failure = None
         for name in ("stdout", "stderr"):
             ours, current = self._ours[name], getattr(sys, name, None)
@@ -46,12 +46,12 @@ class Streams:
                 try:
                     if stream is not None and _is_open(stream):
                         stream.flush()
-                except Exception as error:  # the call may have put any object there
+                except Exception as error:  # the call may have set the stream to any object
                     failure = failure or error
         return failure
 
     def print_error(self, error: BaseException) -> bool:
-        """Print a traceback without the runner's frames; return False if it could not be written."""
+        """Print a traceback without the runner's frames. Return False if it could not be written."""
         trace = error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename.startswith(_FOLDER):
             trace = trace.tb_next
@@ -63,7 +63,7 @@ class Streams:
         return True
 
     def restore(self, *, is_suspect: bool) -> None:
-        """Restore the streams; the next call cannot read the input of the last one."""
+        """Restore the streams, so that the next call cannot read the input of the last one."""
         if self._has_input or (is_suspect and file_id(0) != self._null):
             self._read_from(os.devnull)
             self._replace("stdin")
@@ -86,7 +86,7 @@ class Streams:
         target = STREAMS.index(name)
         encoding, errors = self._codecs[target]
         mode = "w" if target else "r"
-        # the descriptor outlives the stream: closing one must not free the number
+        # closing the stream must not free the number of the descriptor
         made = open(target, mode, buffering=1, encoding=encoding, errors=errors, closefd=False)  # noqa: SIM115
         self._ours[name] = made
         self._made[name] = _state_of(made)
@@ -94,7 +94,7 @@ class Streams:
         setattr(sys, f"__{name}__", made)
 
 
-#: What a call may change of a text stream.
+#: The attributes of a text stream that a call may change.
 _state_of = attrgetter("closed", "encoding", "errors", "line_buffering")
 
 

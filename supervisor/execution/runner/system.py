@@ -1,4 +1,4 @@
-"""What the runner asks of the operating system: its relation to the worker, signals and the time."""
+"""The runner's use of the operating system: its relation to the worker, signals and the time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-#: Names a place at which a test can kill the process; see ipc/failpoints.py
+#: Names a place at which a test can kill the process, as in ipc/failpoints.py
 Failpoint = Callable[[str], AbstractContextManager[object]]
 
 LINUX = sys.platform == "linux"
@@ -46,7 +46,7 @@ def libc() -> Any:
 
 
 def use_python_signals() -> None:
-    """React to signals as a Python program does when it starts, whatever the parent ignores or handles."""
+    """React to signals like a Python program that has just started, whatever the parent ignores or handles."""
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -7,7 +7,7 @@ import socket
 import struct
 from typing import Any, NamedTuple
 
-#: Bytes of the longest order that is sent as a datagram; a longer one is sent as the path of a file.
+#: The longest order that is sent as a datagram, in bytes. A longer one is sent as the path of a file.
 ORDER_LIMIT = 64 * 1024
 
 _LENGTH = struct.Struct("!I")
@@ -20,7 +20,7 @@ _SEPARATOR = "\0"
 class Order(NamedTuple):
     """One attempt at a call.
 
-    `args`, `kwargs`, `env` are JSON texts, empty or None for none; null in `env` stands for the inherited value.
+    `args`, `kwargs` and `env` are JSON texts, or empty or None. Null in `env` stands for the inherited value.
     """
 
     claim: int
@@ -37,14 +37,14 @@ class Order(NamedTuple):
 
 
 def encode_order(order: Order) -> bytes:
-    """Return an order as it is sent or stored. What is JSON already is not encoded again."""
+    """Encode an order to be sent or stored. Parts that are JSON already are not encoded again."""
     claim, attempt, id, parent, call, args, kwargs, cwd, env, stdin, leave_children = order
     rest = json.dumps((claim, attempt, id, parent, call, cwd, stdin, leave_children))
     return _SEPARATOR.join((rest, args or "", kwargs or "", env or "")).encode()
 
 
 def encode_path(path: str) -> bytes:
-    """Return the message that is sent for an order in a file."""
+    """Return the message for an order in a file."""
     return json.dumps(path).encode()
 
 
