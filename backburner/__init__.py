@@ -89,8 +89,8 @@ __all__ = [
     "save_background_state",
 ]
 
-#: Where the names are that are not errors.
-_PLACES = {
+#: The names of each module. All other names are in `ipc.errors`.
+_NAMES = {
     ".ipc.api.async_manager": "AsyncBackgroundManager",
     ".ipc.bus.client": "Client",
     ".ipc.config.settings": "BackgroundConfig DEFAULT_BACKGROUND_CONFIG",
@@ -105,17 +105,18 @@ _PLACES = {
     ".ipc.model.launch": "LaunchInput",
     ".ipc.model.task": "Task TaskStatus",
 }
-_MODULES = {name: module for module, names in _PLACES.items() for name in names.split()}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
-#: Two names for one thing.
+#: Other names of the same classes.
 _ALIASES = {"BackgroundTask": "Task", "BackgroundTaskStatus": "TaskStatus"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    own = _ALIASES.get(name, name)
-    found: object = getattr(importlib.import_module(_MODULES.get(own, ".ipc.errors"), __name__), own)
+    own_name = _ALIASES.get(name, name)
+    module = importlib.import_module(_MODULES.get(own_name, ".ipc.errors"), __name__)
+    found: object = getattr(module, own_name)
     globals()[name] = found
     return found
 

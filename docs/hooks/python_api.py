@@ -18,14 +18,14 @@ _SECTION = re.compile(r"^(Args|Returns|Raises|Yields):\s*$")
 
 
 def check_complete(page: str, markdown: str) -> None:
-    """Raise ValueError if the page of the package leaves out a public name, or names one that it has not."""
+    """Raise ValueError unless the page of the package describes exactly the public names."""
     if page != PAGE:
         return
-    shown = set(_MARK.findall(markdown))
+    described = set(_MARK.findall(markdown))
     aliases = {name for name in backburner.__all__ if _is_alias(name)}
     known = {name for name in backburner.__all__ if not _is_error(name)} - aliases
-    if shown != known:
-        raise ValueError(f"{PAGE}: not described: {sorted(known - shown)}; unknown: {sorted(shown - known)}")
+    if described != known:
+        raise ValueError(f"{PAGE}: not described: {sorted(known - described)}; unknown: {sorted(described - known)}")
 
 
 def entry(name: str) -> str:
@@ -84,7 +84,7 @@ def _member(owner: str, name: str, found: Any) -> str:
 
 
 def _signature(name: str, found: Any) -> str:
-    """Return a signature in Python; one that is too long has a line for each parameter."""
+    """Return a signature in Python. A long one has a line for each parameter."""
     if inspect.isclass(found) and issubclass(found, Enum):
         return ""
     signature = inspect.signature(found)
@@ -97,7 +97,7 @@ def _signature(name: str, found: Any) -> str:
     return f"```python\n{text}\n```"
 
 
-#: Longer signatures have a line for each parameter.
+#: The most characters of a signature on one line.
 LONGEST_LINE = 100
 _EMPTY = (inspect.Signature.empty, None, "None")
 _STARS: Mapping[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}

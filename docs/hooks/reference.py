@@ -1,14 +1,14 @@
-"""The hook of mkdocs that completes the pages from the program itself, when the site is built.
+"""The mkdocs hook that completes the pages from the program itself when the site is built.
 
 A page may hold these comments, each on a line of its own:
 
 `<!-- generated: commands -->`      every command with its help
 `<!-- generated: errors -->`        the exception classes with their exit codes
-`<!-- columns: NAME -->`            add what the code knows of each row to the table that follows
+`<!-- columns: NAME -->`            further columns, such as type and default, for the table that follows
 `<!-- method: NAME -->`             parameters and result of a method of the socket
 `<!-- python: NAME -->`             signature and docstrings of a public name of the package
 
-The build fails if a page leaves something out that the code has, or names something that the code has not.
+The build fails if a page leaves out something that the code has, or names something that it does not have.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _GENERATORS: dict[str, Callable[[str], str]] = {
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the documents of the root; their links into `docs/` become links between pages."""
+    """Add the documents at the root of the repository. Their links into `docs/` become links between pages."""
     for page, document in ROOT_PAGES.items():
         text = (ROOT / document).read_text(encoding="utf-8").replace("](docs/", "](")
         files.append(File.generated(config, page, content=text))
@@ -45,7 +45,7 @@ def on_files(files: Any, config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, page: Any, **_context: Any) -> str:
-    """Complete one page. Raises ValueError where page and program differ."""
+    """Complete one page. Raises ValueError if page and program differ."""
     python_api.check_complete(page.file.src_uri, markdown)
     tables.check_methods(page.file.src_uri, markdown)
     return _MARK.sub(_generated, tables.with_columns(markdown))

@@ -1,4 +1,4 @@
-"""Tables of settings, fields and parameters: what a page says of each row, with what the code knows of it."""
+"""Tables of settings, fields and parameters. The page describes each row, the code adds types and defaults."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _TABLE = re.compile(r"^<!-- columns: (\S+) -->\n+((?:\|.*\n)+)", re.MULTILINE)
 _METHOD = re.compile(r"^<!-- method: (\S+) -->$", re.MULTILINE)
 _NAME = re.compile(r"^\|\s*`([\w-]+)`\s*\|")
 
-#: Fields that every event has; they stand in a table of their own.
+#: The fields that every event has. They have a separate table.
 EVENT_HEAD = ("seq", "type", "at", "parentSessionId")
 
 Columns = Mapping[str, tuple[str, ...]]
 
 
 def with_columns(markdown: str) -> str:
-    """Return a page whose marked tables have their generated columns. Raises ValueError for a row too few or many."""
+    """Return a page with the generated columns of its tables. Raises ValueError if rows are missing or unknown."""
     described: dict[str, list[str]] = {}
     page = _TABLE.sub(lambda found: _completed(found, described), markdown)
     for source, names in described.items():
@@ -35,7 +35,7 @@ def with_columns(markdown: str) -> str:
 
 
 def check_methods(page: str, markdown: str) -> None:
-    """Raise ValueError if the page of the socket does not describe exactly the methods that there are."""
+    """Raise ValueError unless the page of the socket describes exactly the methods of the socket."""
     if page == SOCKET_PAGE:
         _refuse_difference("methods", _METHOD.findall(markdown), schema()["methods"])
 
@@ -55,7 +55,7 @@ def schema() -> dict[str, Any]:
 
 
 def type_of(shape: Mapping[str, Any]) -> str:
-    """Return what a JSON Schema allows, in a few words."""
+    """Describe the type of a JSON Schema in a few words."""
     options = shape.get("anyOf", [])
     if options:
         return " or ".join(type_of(one) for one in options)
@@ -87,13 +87,13 @@ def _bounds(kind: str, shape: Mapping[str, Any]) -> str:
     return f", {low} to {high}" if low != high else f": {low}"
 
 
-#: A bound from which on a number has no maximum that matters, such as ten years in seconds.
+#: A maximum from this number on does not matter, such as ten years in seconds.
 ENDLESS = 10**8
 
-#: The beginnings of patterns of texts that have a name.
+#: The names of texts, by the beginning of their pattern.
 _PATTERNS = {r"^(?:bg-": "task ID", r"^(?:\d{4}-": "time"}
 
-#: Shapes that have a section on a page.
+#: The shapes that have a section on a page: the text and the target of a link to it.
 _LINKS = {
     "Task": ("Task", "socket.md#task"),
     "BriefTask": ("Task", "socket.md#task"),

@@ -1,4 +1,4 @@
-"""Waiting for a change in a state directory: by events from the bus, else by looking at the database."""
+"""Wait for a change in a state directory: by events from the bus, or without a bus by polling the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...ipc.machine.presence import Presence
 from ...ipc.model.event import ALL_SESSIONS
 from .context import Context
 
-#: Seconds between two looks at the database: the first, and the longest without and with a bus.
+#: Seconds between two checks of the database: the first, and the longest without and with a bus.
 FIRST_DELAY, LONGEST_DELAY, LONGEST_WITH_BUS = 0.01, 0.2, 2.0
 GROWTH = 1.5
 #: The most seconds between two checks of a condition: the death of a process changes nothing in the database.
@@ -23,7 +23,7 @@ CHECK_INTERVAL = 1.0
 
 
 class ChangeWatch:
-    """Wakes its caller when something may have changed, since the moment when the watch was made."""
+    """Notices that something may have changed since the watch was created."""
 
     def __init__(self, context: Context) -> None:
         self._database, self._home = context.database, context.home
@@ -45,9 +45,9 @@ class ChangeWatch:
 
     def wait(self, timeout: float | None = None) -> bool:
         """Return True as soon as something may have changed, False after `timeout` seconds."""
-        end = None if timeout is None else clock.monotonic() + timeout
+        end = float("inf") if timeout is None else clock.monotonic() + timeout
         while not self._has_changed():
-            left = float("inf") if end is None else end - clock.monotonic()
+            left = end - clock.monotonic()
             if left <= 0:
                 return False
             self._notified.wait(min(left, self._backoff.next_delay(), self._longest_delay()))
