@@ -12,6 +12,7 @@ from ..ipc.bus.handlers import Handlers, ServerHooks
 from ..ipc.bus.server import Bus
 from ..ipc.errors import Temporary
 from ..ipc.home import Home
+from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock
 from ..ipc.model.batch import BatchWindow, NotificationConfig
 from ..ipc.model.event import Line
@@ -54,7 +55,7 @@ class Flusher(Role):
         self._queue.publication_timeout = 0.0  # a wait would block every client of the bus
         self._configure()
         self._table = self._database.hosts
-        self._number = self._table.register("flusher")
+        self._number = self._table.register("flusher", Identity.mine())
         self._seq = self._log.last_seq()
         self._form_batches(None)
         hooks = ServerHooks(wake=self._hint, flush=self._flush, status=self._status)

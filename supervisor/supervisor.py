@@ -119,7 +119,7 @@ class Supervisor(Role):
         self._shutdown = Shutdown(self._queue, self._workers, self._fork_server, self._flusher)
         deregister_dead(self._database)
         remove_stale_files(self.home, {process.number for process in self._table.processes("worker")})
-        self._number = self._table.register("supervisor")
+        self._number = self._table.register("supervisor", Identity.mine())
 
     def _apply(self, sources: list[Path]) -> None:
         """Apply the configuration that was read."""

@@ -13,6 +13,7 @@ from typing import Any
 from ..ipc import clock
 from ..ipc.failpoints import failpoint
 from ..ipc.home import Home
+from ..ipc.machine.identity import Identity
 from ..ipc.machine.proc import watch_own_children
 from ..ipc.model.claim import Slot
 from ..ipc.store import open_store
@@ -61,7 +62,7 @@ class Worker(Role):
         self._runner = LazyRunner(self._database, self._start_runner)
         self._queue = Queue(self._database, applied_configuration(self._database))
         self._table = self._database.hosts
-        self._owner = self._table.register("worker")
+        self._owner = self._table.register("worker", Identity.mine())
         self._journal = Journal(self.home, self._owner)
         self._parking = Parking(self.home, self._database.queue, self._owner, self.file_watch.rest)
         self.selector.register(self._parking.descriptor, selectors.EVENT_READ, self._parking.read)

@@ -147,6 +147,20 @@ def test_supervisor_does_not_name_the_engine(module: str):
     assert {name for name in NAMES[module] if ENGINE.search(name)} | (STRINGS[module] & statements) == set()
 
 
+#: The tests that run on every engine of the store, and their helpers.
+STORE_TESTS = [
+    *sorted((ROOT / "tests" / "ipc" / "store").glob("*.py")),
+    ROOT / "tests" / "ipc" / "test_queue_model.py",
+    *(ROOT / "tests" / "helpers" / f"{name}.py" for name in ("queue_db", "queue_process", "series", "instance")),
+]
+
+
+@pytest.mark.parametrize("path", STORE_TESTS, ids=lambda path: path.stem)
+def test_test_of_the_store_does_not_name_the_engine(path: Path):
+    names = used_names(ast.parse(path.read_text()))
+    assert {name for name in names if ENGINE.search(name)} == set()
+
+
 @pytest.mark.skipif(not IN_CHECKOUT, reason="the tests are the same beside the wheel")
 def test_no_test_sleeps():
     tests = {path.name: path.read_text() for path in (ROOT / "tests").rglob("*.py")}

@@ -205,6 +205,10 @@ class Held(NamedTuple):
     interruptions: int
     group: str
     agent: str
+    #: The number of the worker that holds it.
+    owner: int
+    #: Milliseconds since 1970 since when another process waits for the task, or None.
+    requested: int | None
 
 
 class Rescued(NamedTuple):

@@ -250,8 +250,8 @@ class LimitStore(Protocol):
 class HostStore(Protocol):
     """The processes of this program, and the tasks that they run."""
 
-    def register(self, role: str) -> int:
-        """Register this process; return its number."""
+    def register(self, role: str, identity: Identity) -> int:
+        """Register a process; return its number."""
 
     def deregister(self, number: int) -> None:
         """Delete a process."""

@@ -33,7 +33,7 @@ def unharmed(shared: Instance) -> Iterator[Instance]:
     before = [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")]
     known = tasks(shared)
     bystander = Peer(shared.home.bus)
-    seq = bystander.call("ping") and shared.database.events.last_seq()
+    seq = bystander.call("ping") and shared.store.events.last_seq()
     bystander.call("subscribe", parentSessionId="bystander", after=seq)
     yield shared
     assert [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")] == before
@@ -555,7 +555,7 @@ def test_configuration_that_another_user_can_write_is_refused(instance: Instance
 
 def test_file_that_is_not_a_database_is_refused_and_kept(instance: Instance):
     instance.launch("true")
-    instance.close_database()
+    instance.close_store()
     rubbish = b"these bytes are not a database" * 1000
     for path in instance.folder.glob("backburner.db*"):
         path.unlink()
@@ -571,7 +571,7 @@ def test_file_that_is_not_a_database_is_refused_and_kept(instance: Instance):
 
 def test_a_newer_database_is_refused_and_kept(instance: Instance):
     instance.launch("true")
-    instance.close_database()
+    instance.close_store()
     with closing(sqlite3.connect(instance.home.database)) as connection:
         connection.execute("PRAGMA user_version = 999")
     for words in (("up",), ("list",), ("launch", "--", "true")):

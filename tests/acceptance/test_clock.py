@@ -173,7 +173,7 @@ def reboot(instance: Instance) -> None:
     pids += [task.pid for task in instance.queue.with_inputs(Filter(limit=None)) if task.pid]
     for pid in pids:
         kill(pid)
-    instance.close_database()
+    instance.close_store()
     with closing(sqlite3.connect(instance.home.database)) as raw, raw:
         raw.execute("UPDATE settings SET value = 'the boot before' WHERE name = 'boot'")
         raw.execute("UPDATE processes SET boot = 'the boot before', pid = ?", (os.getpid(),))

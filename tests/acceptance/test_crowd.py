@@ -127,7 +127,7 @@ def record(tmp_path: Path) -> Path:
 def launched(instance: Instance, record: Path) -> dict[str, list[str]]:
     """Launch the tasks of each parent from a separate thread, and return their ids by parent."""
     found: dict[str, list[str]] = {}
-    instance.close_database()
+    instance.close_store()
 
     def launch(parent: str) -> None:
         database = SqliteStore(instance.home, "normal")

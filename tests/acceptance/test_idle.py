@@ -173,7 +173,7 @@ def test_without_inotify_commits_without_a_hint_are_noticed_by_polling(unwatched
 def test_idle_roles_leave_when_their_home_was_recreated(live: Instance):
     rest(live)
     old = [live.pid_of(role) for role in ("supervisor", "flusher")]
-    live.close_database()
+    live.close_store()
     shutil.rmtree(live.folder)
     live.folder.mkdir(0o700)
     live.up(**BRISK)

@@ -460,7 +460,7 @@ def test_pause_outlives_the_supervisor(live: Instance):
 
 def launched_while_paused(shared: Instance, key: str, *fields: dict[str, object]) -> tuple[list[str], list[str]]:
     """Launch tasks of a paused key with one slot, resume it, and return the ids as they started and as launched."""
-    Groups(shared.database, shared.queue.config).limit(key, 1)
+    Groups(shared.store, shared.queue.config).limit(key, 1)
     shared.check("pause", key)
     ids = [shared.launch("true", concurrencyKey=key, **more) for more in fields]
     shared.check("resume", key)
@@ -750,7 +750,7 @@ def test_callable_can_be_cancelled_and_timed_out(shared: Instance, module: Path,
 
 
 def test_external_task_holds_a_slot_until_its_verdict(shared: Instance):
-    Groups(shared.database, shared.queue.config).limit("external", 1)
+    Groups(shared.store, shared.queue.config).limit("external", 1)
     first, second = (
         shared.launch(agent="external", concurrencyKey="external", parentSessionId="out") for _ in range(2)
     )

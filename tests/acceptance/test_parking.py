@@ -51,7 +51,7 @@ def park_workers(instance: Instance, *keys: str) -> Instance:
 
 
 def slots(instance: Instance) -> QueueStore:
-    return instance.database.queue
+    return instance.store.queue
 
 
 def worker(instance: Instance) -> int:

@@ -172,7 +172,7 @@ def test_bytes_written_per_task_do_not_grow_with_history(queue_db: QueueDatabase
 
 def written(queue_db: QueueDatabase, tasks: int) -> int:
     """Return the bytes that are written for these tasks, from launch to end."""
-    queue_db.database.checkpoint()
+    queue_db.store.checkpoint()
     before = bytes_written()
     for _ in range(tasks):
         queue_db.run()
@@ -225,7 +225,7 @@ def test_tasks_of_four_concurrent_launchers_are_all_kept(instance: Instance):
 
 def test_corrupt_database_is_reported_and_left_unchanged(instance: Instance):
     instance.launch("true")
-    instance.close_database()
+    instance.close_store()
     for path in instance.folder.glob("backburner.db*"):
         path.unlink()
     rubbish = b'{"tasks": {"bg-1": {"status": "pend' * 500
@@ -265,7 +265,7 @@ def test_seed_json_can_be_exported_and_imported_and_is_not_the_store(instance: I
     text = instance.check("export", "--seed")
     assert json.loads(text)["tasks"][id]["status"] == "pending"
     assert [path.name for path in instance.folder.glob("*.json")] == []
-    instance.close_database()
+    instance.close_store()
     other = Instance(tmp_path / "other")
     other.folder.mkdir(mode=0o700)
     (tmp_path / "background-manager.json").write_text(text)

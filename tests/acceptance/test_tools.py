@@ -287,7 +287,7 @@ def test_first_launch_creates_the_state_directory_and_supervisor(instance: Insta
             assert home.status()["supervisor"] is not None
         finally:
             home.down(now=True)
-            home.close_database()
+            home.close_store()
 
 
 def test_wait_survives_a_restart_of_the_supervisor(live: Instance, tmp_path):

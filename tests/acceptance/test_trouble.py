@@ -84,7 +84,7 @@ def test_launch_on_a_full_disk_is_a_temporary_error(on_small_disk: Instance):
     filler.unlink()
     assert on_small_disk.result("true").status == "completed"
     assert on_small_disk.pid_of("supervisor") == supervisor
-    on_small_disk.close_database()
+    on_small_disk.close_store()
 
 
 def test_result_is_stored_and_reported_once_after_the_disk_was_full(on_small_disk: Instance, tmp_path: Path):
@@ -102,12 +102,12 @@ def test_result_is_stored_and_reported_once_after_the_disk_was_full(on_small_dis
     filler.unlink()
     assert on_small_disk.until(id).result == "done"
     assert len(on_small_disk.ends(id)) == 1
-    on_small_disk.close_database()
+    on_small_disk.close_store()
 
 
 def test_up_on_a_full_disk_is_a_temporary_error(on_small_disk: Instance):
     on_small_disk.down(now=True)
-    on_small_disk.close_database()
+    on_small_disk.close_store()
     filler = fill(on_small_disk.folder)
     assert launch_until_refused(on_small_disk).returncode == 111
     assert on_small_disk.run("up", "--detach").returncode == 111
@@ -121,7 +121,7 @@ def test_full_disk_does_not_damage_the_database(on_small_disk: Instance):
     filler.unlink()
     on_small_disk.result("true")
     on_small_disk.down(now=True)
-    on_small_disk.close_database()
+    on_small_disk.close_store()
     assert flaws_of(on_small_disk.home.database) == []
 
 
@@ -130,7 +130,7 @@ def test_roles_continue_after_the_home_was_moved_away_and_back(live: Instance, t
     id = live.launch(sys.executable, "-S", "-c", PRINT_AND_WAIT, str(tmp_path / "go"), str(printed))
     eventually(printed.exists, TIMEOUT)
     supervisor = live.pid_of("supervisor")
-    live.close_database()
+    live.close_store()
     away = live.folder.with_name("away")
     live.folder.rename(away)
     (tmp_path / "go").touch()
@@ -171,7 +171,7 @@ def test_roles_continue_after_the_home_was_inaccessible(instance: Instance, tmp_
     eventually(printed.exists, TIMEOUT)
     roles = [instance.pid_of(role) for role in ("supervisor", "forkServer", "flusher")] + [instance.worker_of(id)]
     pid = instance.pid(id)
-    instance.close_database()
+    instance.close_store()
     with instance.home.log.open() as log, inaccessible(instance):
         for words in (("list",), ("launch", "--", "true"), ("cancel", id), ("down",), ("up", "--detach")):
             refused = run_unprivileged(instance, *words)
@@ -201,19 +201,19 @@ def test_commands_refuse_a_home_on_a_read_only_disk(small_disk: Path, instance: 
         subprocess.run(["mount", "-o", "remount,rw", str(small_disk)], check=True)
     instance.up(**BRISK)
     assert instance.until(id).result == "hi"
-    instance.close_database()
+    instance.close_store()
 
 
 def test_recreated_home_belongs_to_the_new_supervisor(live: Instance):
     old = [live.pid_of(role) for role in ("supervisor", "flusher")]
-    live.close_database()
+    live.close_store()
     shutil.rmtree(live.folder)
     live.folder.mkdir(0o700)
     live.up(**BRISK)
     eventually(lambda: are_gone(old), TIMEOUT)
     assert live.result("echo", "hi").result == "hi"
     live.down()
-    live.close_database()
+    live.close_store()
     assert flaws_of(live.home.database) == []
 
 
@@ -238,7 +238,7 @@ def test_task_whose_input_does_not_fit_on_the_disk_waits(on_small_disk: Instance
     first = on_small_disk.launch("cat", str(go), concurrencyKey="one")
     on_small_disk.pid(first)
     id = on_small_disk.launch("wc", "-c", stdin=long, concurrencyKey="one", parentSessionId="p")
-    on_small_disk.close_database()
+    on_small_disk.close_store()
     filler = fill(on_small_disk.folder)
     with filler.open("r+b") as file:
         file.truncate(max(0, filler.stat().st_size - 300_000))
@@ -248,7 +248,7 @@ def test_task_whose_input_does_not_fit_on_the_disk_waits(on_small_disk: Instance
     task = on_small_disk.until(id)
     assert (task.status, task.result, task.attempt) == ("completed", "600000", 1)
     assert len(on_small_disk.ends(id)) == 1
-    on_small_disk.close_database()
+    on_small_disk.close_store()
 
 
 def test_launch_with_stdin_that_does_not_fit_is_a_temporary_error(on_small_disk: Instance, tmp_path: Path):
@@ -260,4 +260,4 @@ def test_launch_with_stdin_that_does_not_fit_is_a_temporary_error(on_small_disk:
     with on_small_disk.client() as client, pytest.raises(Temporary):
         client.call("launch", command=["cat"], stdinFile=str(source))
     assert on_small_disk.result("true").status == "completed"
-    on_small_disk.close_database()
+    on_small_disk.close_store()

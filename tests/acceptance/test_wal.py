@@ -71,11 +71,11 @@ def test_reader_that_pins_the_wal_is_named_and_the_wal_shrinks_after_it_exits(in
     instance.result("true")
     with reading(instance, program) as pid:
         write(instance, LONG_BACKLOG)
-        assert instance.database.wal_bytes() > LONG_BACKLOG
+        assert instance.store.wal_bytes() > LONG_BACKLOG
         eventually(lambda: f"process {pid}" in instance.home.log.read_text(), TIMEOUT, "the reader to be named")
         doctor = instance.run("doctor")
         assert (doctor.returncode, f"kill {pid}" in doctor.stdout) == (1, True)
-    eventually(lambda: instance.database.wal_bytes() < CHECKPOINT_AT, TIMEOUT, "the log to be short")
+    eventually(lambda: instance.store.wal_bytes() < CHECKPOINT_AT, TIMEOUT, "the log to be short")
     assert instance.home.log.read_text().count("write-ahead log has") == 1
 
 
@@ -84,12 +84,12 @@ def test_wal_stays_short_under_many_writes(instance: Instance):
     longest = 0
     for _ in range(12):
         write(instance, CHECKPOINT_AT // 4)
-        longest = max(longest, instance.database.wal_bytes())
-        eventually(lambda: instance.database.wal_bytes() < TRUNCATE_AT, TIMEOUT)
+        longest = max(longest, instance.store.wal_bytes())
+        eventually(lambda: instance.store.wal_bytes() < TRUNCATE_AT, TIMEOUT)
     assert longest < LONG_BACKLOG / 2
 
 
 def test_writers_keep_the_wal_short_without_a_supervisor(instance: Instance):
     for _ in range(300):
         instance.queue.launch(LaunchInput(command=("true",), stdin="x" * 100_000, delay_ms=3_600_000))
-    assert instance.database.wal_bytes() < 3 * CHECKPOINT_AT
+    assert instance.store.wal_bytes() < 3 * CHECKPOINT_AT

@@ -17,8 +17,9 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.event import Event
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import Task, TaskStatus
+from backburner.ipc.store import open_store
+from backburner.ipc.store.interface import Store
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.status import status
 from tests.helpers.commands import backburner
 from tests.helpers.processes import kill
@@ -26,6 +27,9 @@ from tests.helpers.wait import eventually
 
 #: A command that runs until it is killed.
 FOREVER = (sys.executable, "-S", "-c", "import signal; signal.pause()")
+
+#: The configuration of the test's own connection, which need not sync.
+NORMAL = BackgroundConfig(durability="normal")
 
 #: Seconds after which a condition that should hold in a fraction of a second is given up.
 TIMEOUT = 30.0
@@ -39,31 +43,31 @@ class Instance:
         self.folder = folder
         self.timeout = TIMEOUT
         self.home = Home(folder)
-        self._database: SqliteStore | None = None
+        self._store: Store | None = None
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.close_database()
+        self.close_store()
 
     @property
-    def database(self) -> SqliteStore:
-        """Return the test's connection to the database."""
-        if self._database is None:
-            self._database = SqliteStore(self.home.prepare(), "normal")
-        return self._database
+    def store(self) -> Store:
+        """Return the store, opened once for the test."""
+        if self._store is None:
+            self._store = open_store(self.home.prepare(), NORMAL, "command")
+        return self._store
 
     @property
     def queue(self) -> Queue:
         """Return the queue, with the default configuration."""
-        return Queue(self.database, BackgroundConfig())
+        return Queue(self.store, BackgroundConfig())
 
-    def close_database(self) -> None:
-        """Close the connection, before the database is replaced or read as a file."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+    def close_store(self) -> None:
+        """Close the store before its file is replaced or read."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     def up(self, **settings: object) -> Self:
         """Start a supervisor with these settings, which override all files."""
@@ -126,7 +130,7 @@ class Instance:
 
     def status(self) -> dict[str, Any]:
         """Return the document that `status` shows."""
-        return status(self.database)
+        return status(self.store)
 
     def worker_of(self, id: str) -> int:
         """Return the pid of the worker that runs a task."""
@@ -145,7 +149,7 @@ class Instance:
     def events(self, parent: str | None = None, after: int = 0) -> list[dict[str, Any]]:
         """Return the events in the log as subscribers receive them."""
         found: list[dict[str, Any]] = []
-        log = self.database.events
+        log = self.store.events
         while lines := log.read(parent, after, 1000):
             found += [json.loads(line.text) for line in lines]
             after = lines[-1].seq

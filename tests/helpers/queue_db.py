@@ -1,4 +1,4 @@
-"""The database of a home without a supervisor, in which a test launches, claims and settles tasks itself."""
+"""The queue of a home without a supervisor, in which a test launches, claims and settles tasks itself."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from backburner.ipc.machine.identity import Identity
 from backburner.ipc.model.claim import Claimed, Settlement, Slot
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import Task, TaskStatus
+from backburner.ipc.store import open_store
 from backburner.ipc.store.groups import Groups
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.store import SqliteStore
 
 #: More events than any test has.
 MANY = 10_000
@@ -26,24 +26,22 @@ class QueueDatabase:
         """Open a home with these settings."""
         self.home = Home(folder).prepare()
         self.config = BackgroundConfig.of({"durability": "normal", **config})
-        self.database = SqliteStore(self.home, "normal")
-        self.queue = Queue(self.database, self.config)
-        self.groups = Groups(self.database, self.config)
-        self.log = self.database.events
+        self.store = open_store(self.home, self.config, "command")
+        self.queue = Queue(self.store, self.config)
+        self.groups = Groups(self.store, self.config)
+        self.log = self.store.events
         self.owner = self._worker()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self.database.close()
+        self.store.close()
 
     def _worker(self) -> int:
         """Register a worker that died long ago, so that no process is signalled, and return its number."""
         me = Identity.mine()
-        row = {"role": "worker", "pid": me.pid, "ticks": me.ticks - 1, "boot": me.boot, "pidns": me.pidns, "since": 0}
-        with self.database.write() as transaction:
-            return transaction.insert("insert_process", row)
+        return self.store.hosts.register("worker", Identity(me.pid, me.ticks - 1, me.boot, me.pidns))
 
     def launch(self, **fields: Any) -> str:
         """Launch a task, by default the command `true`, and return its id."""

@@ -1,4 +1,4 @@
-"""A process that uses the queue by order of a test, at times that the test chooses.
+"""A process that executes a test's commands on the queue, at times that the test sets.
 
 As a program (`python -m tests.helpers.queue_process`) it reads commands from stdin and writes answers to stdout, a
 line of JSON each. A test starts it by `QueueProcess`.
@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +22,15 @@ from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Claimed, Ended, Rescued, Settlement, Slot, Step, Taken
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import TaskStatus
+from backburner.ipc.store import open_store
 from backburner.ipc.store.applied_config import apply_configuration
 from backburner.ipc.store.groups import Groups
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.values import Filter, Verdict
 from tests.helpers.places import IMPORT_ROOT, ROOT
 
 #: More events than any test has.
 MANY = 100_000
-
-#: Held tasks with what the Python API does not show: claim, owner, and whether another process requested them.
-HELD = "SELECT id, held, owner, requested IS NOT NULL FROM tasks WHERE ready = 2 OR held IS NOT NULL"
-
-#: Held tasks without a running task of their worker in the same group.
-STRAY = """SELECT count(*) FROM tasks h WHERE h.ready = 2 AND NOT EXISTS (
-  SELECT 1 FROM tasks r WHERE r.status = 'running' AND r.owner = h.owner AND r.limit_group = h.limit_group)"""
 
 
 class QueueCommands:
@@ -48,22 +39,22 @@ class QueueCommands:
     def open(self, folder: str, settings: dict[str, Any], first: bool) -> None:
         """Use that home from now on; with `first`, apply the settings, as a supervisor does."""
         self.close()
-        config = BackgroundConfig.of(settings)
-        self._database = SqliteStore(Home(Path(folder)).prepare(), "normal")
-        self._queue, self._log = Queue(self._database, config), self._database.events
-        self._queue.publication_timeout = 0.0  # no worker lives that could publish
-        self._groups = Groups(self._database, config)
-        self._maintenance = Maintenance(self._database, config)
+        config = BackgroundConfig.of({"durability": "normal", **settings})
+        self._store = open_store(Home(Path(folder)).prepare(), config, "command")
+        self._queue, self._log = Queue(self._store, config), self._store.events
+        self._queue.publication_timeout = 0.0  # no worker runs that could publish
+        self._groups = Groups(self._store, config)
+        self._maintenance = Maintenance(self._store, config)
         self._taken: dict[int, Taken] = {}
         if first:
-            apply_configuration(self._database, config, [])
+            apply_configuration(self._store, config, [])
             self._groups.configure()
 
     def close(self) -> None:
         """Close the home."""
-        if hasattr(self, "_database"):
-            self._database.close()
-            del self._database
+        if hasattr(self, "_store"):
+            self._store.close()
+            del self._store
 
     def launch(self, documents: list[dict[str, Any]]) -> list[tuple[str, bool]]:
         """Launch all of these tasks, or none."""
@@ -85,22 +76,22 @@ class QueueCommands:
         """Start a task, and hold up to `count` - 1 tasks behind it."""
         return self._keep(self._queue.take(Slot(group, slot), owner, count))
 
-    def publish(self, slot: list[Any], owner: int, what: dict[str, Any]) -> list[dict[str, Any]]:
-        """Publish a series, and take `count` more: `ended` has settlements, `current` and `returned` have claims."""
-        current = what["current"]
+    def publish(self, slot: list[Any], owner: int, changes: dict[str, Any]) -> list[dict[str, Any]]:
+        """Publish a series and take more. `ended` are settlements, `current` and `returned` are claims."""
+        current = changes["current"]
         step = Step(
             Slot(*slot),
             owner,
-            ended=[self._ended(how) for how in what["ended"]],
+            ended=[self._ended(how) for how in changes["ended"]],
             current=None if current is None else self._taken[current],
-            returned=[self._taken[claim] for claim in what["returned"]],
-            count=what["count"],
+            returned=[self._taken[claim] for claim in changes["returned"]],
+            count=changes["count"],
         )
         if step.current is not None and not step.current.current:
             step.current.started_at = clock.now()
         advance = self._queue.advance(step)
         if advance.parked:  # parked workers are tested separately
-            self._database.queue.unpark(owner)
+            self._store.queue.unpark(owner)
         return self._keep(advance.taken)
 
     def _keep(self, taken: Sequence[Taken]) -> list[dict[str, Any]]:
@@ -111,7 +102,7 @@ class QueueCommands:
         return Ended(self._taken[how["claim"]], clock.now(), _settlement(how))
 
     def rescue(self, attempts: list[dict[str, Any]]) -> list[str | None]:
-        """Settle the attempts of a dead worker; `how` None: the task was held and not started."""
+        """Settle the attempts of a dead worker. If `how` is None, the task was held and not started."""
         return self._queue.rescue(
             [
                 Rescued(one["number"], one["claim"], how and _settlement(how), one["group"], clock.now())
@@ -126,22 +117,22 @@ class QueueCommands:
 
     def cancel_waiting(self) -> int:
         """Cancel all pending tasks, as a clear does; return how many."""
-        return self._database.queue.cancel_waiting(200)
+        return self._store.queue.cancel_waiting(200)
 
     def progress(self, id: str) -> None:
         """Report progress on a task."""
         self._queue.progress(id, "half")
 
     def shift(self, by: int) -> None:
-        """Follow a step of the wall clock; no task was launched since."""
+        """Move all times after a step of the wall clock. No task was launched since."""
         self._queue.store.queue.shift(by, clock.now() + 1)
 
     def configure(self) -> list[int]:
         """Apply the configured limits; return the workers that have to publish before."""
         return sorted(self._groups.configure())
 
-    def decide(self, number: int, claim: int, verdict: str, kind: str | None) -> bool:
-        """Write a verdict."""
+    def record_verdict(self, number: int, claim: int, verdict: str, kind: str | None) -> bool:
+        """Record a verdict."""
         return self._queue.record_verdict(number, claim, Verdict(TaskStatus(verdict), "decided", kind))
 
     def act(self, act: str, id: str) -> str:
@@ -155,22 +146,22 @@ class QueueCommands:
         return sorted(self._queue.promote())
 
     def due(self) -> int | None:
-        """Return the time of the next promotion."""
+        """Return when the next promotion is due."""
         return self._queue.store.queue.next_due()
 
-    def limit(self, key: str, most: int | None) -> str:
+    def limit(self, key: str, limit: int | None) -> str:
         """Set a limit."""
-        return self._groups.limit(key, most)
+        return self._groups.limit(key, limit)
 
     def pause(self, key: str, paused: int) -> str:
         """Pause or resume a key."""
         return self._groups.pause(key) if paused else self._groups.resume(key)
 
-    def batch(self, parent: str, most: int) -> int:
-        """Form a batch for a parent, and return the number of its tasks."""
-        return self._log.form_batch(parent, most)
+    def batch(self, parent: str, limit: int) -> int:
+        """Form a batch for a session, and return the number of its tasks."""
+        return self._log.form_batch(parent, limit)
 
-    def look(self, after: int) -> dict[str, Any]:
+    def contents(self, after: int) -> dict[str, Any]:
         """Return all tasks, and the events after `after`."""
         tasks = self._queue.list(Filter(limit=None)).tasks
         events = [json.loads(line.text) for line in self._log.read(None, after, MANY)]
@@ -182,9 +173,14 @@ class QueueCommands:
         }
 
     def _held(self) -> dict[str, Any]:
-        with closing(sqlite3.connect(self._database.home.database)) as raw:
-            held = {id: [claim, owner, bool(requested)] for id, claim, owner, requested in raw.execute(HELD)}
-            return {"held": held, "stray": raw.execute(STRAY).fetchone()[0]}
+        """Return the held tasks, and those whose worker runs no task of their group."""
+        held = self._store.queue.all_held()
+        running = {one.owner: self._store.queue.assigned(one.owner) for one in held}
+        groups = {owner: taken.slot.group for owner, taken in running.items() if taken is not None}
+        return {
+            "held": {one.id: [one.claim, one.owner, one.requested is not None] for one in held},
+            "stray": [one.id for one in held if groups.get(one.owner) != one.group],
+        }
 
 
 class QueueProcess:
@@ -200,12 +196,21 @@ class QueueProcess:
         )
 
     def __call__(self, now: int, verb: str, *words: Any) -> Any:
-        """Execute a command at that time; return the answer, or the name of an error with an exclamation mark."""
-        assert self._process.stdin is not None and self._process.stdout is not None, "they are pipes"
+        """Execute a command at a time; return the answer, or the name of an error with an exclamation mark."""
+        self.send(now, verb, *words)
+        return self.receive()
+
+    def send(self, now: int, verb: str, *words: Any) -> None:
+        """Send a command, without waiting for its answer."""
+        assert self._process.stdin is not None, "it is a pipe"
         self._process.stdin.write(json.dumps([now, verb, words]).encode() + b"\n")
         self._process.stdin.flush()
+
+    def receive(self) -> Any:
+        """Return the answer to the next command that has none yet."""
+        assert self._process.stdout is not None, "it is a pipe"
         line = self._process.stdout.readline()
-        assert line, f"the process died in {verb}"
+        assert line, "the process died"
         return json.loads(line)
 
     def end(self) -> None:

@@ -1,4 +1,4 @@
-"""The queue against a plain model of it, driven from two processes on one real database."""
+"""The queue, used by two processes on one store, behaves like a simple model of it."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ NAMES = ("x", "y")
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
 BEGINNING = 1_700_000_000_000
 ENDED = ("completed", "error", "cancelled")
-#: What a publication does with tasks that have not ended: all go back, the first runs on and the others go back, or
-#: the first runs on and the others stay held.
+#: What a publication does with the tasks that have not ended. Either all are returned, or the first becomes the current
+#: one, and the others are returned or stay held.
 RESTS = ("back", "runs", "held")
 
 
 @dataclass
-class Model:
-    """One task, as it must be."""
+class ModelTask:
+    """The expected state of one task."""
 
     id: str
     number: int
@@ -66,19 +66,19 @@ class Model:
     status: str = "pending"
     ready: bool = True
     attempt: int = 0
-    most: int = 1
+    max_attempts: int = 1
     interruptions: int = 0
     claim: int | None = None
     slot: int | None = None
     held: int | None = None  # the claim under which a worker holds it
     owner: int | None = None
-    taker: int = 0  # which of the two processes took it
+    taker: int = 0  # the process that took it: 0 or 1
     requested: bool = False
     verdict: tuple[str, str | None, str | None] | None = None
     result: str | None = None
     error: str | None = None
     kind: str | None = None
-    blockers: dict[str, list[Any]] = field(default_factory=dict)  # id → [any end, over, well]
+    blockers: dict[str, list[Any]] = field(default_factory=dict)  # by ID: any_end, finished, succeeded
 
     @property
     def unfinished(self) -> bool:
@@ -86,19 +86,19 @@ class Model:
 
     @property
     def open(self) -> bool:
-        return any(not over for _, over, _ in self.blockers.values())
+        return any(not finished for _, finished, _ in self.blockers.values())
 
     @property
     def bad(self) -> bool:
-        return any(over and not well and not any_end for any_end, over, well in self.blockers.values())
+        return any(finished and not (succeeded or any_end) for any_end, finished, succeeded in self.blockers.values())
 
 
-class Home:
-    """All tasks, limits and what was told: what the database must hold."""
+class ModelStore:
+    """The expected contents of the store: tasks, limits and events."""
 
     def __init__(self) -> None:
         self.now = BEGINNING
-        self.tasks: dict[str, Model] = {}
+        self.tasks: dict[str, ModelTask] = {}
         self.live: dict[str, int] = {}
         self.paused: set[str] = set()
         self.events: list[tuple[Any, ...]] = []
@@ -120,13 +120,13 @@ class Home:
     def limit(self, group: str) -> int:
         return self.named.get(group, 2)
 
-    def running(self, group: str) -> list[Model]:
+    def running(self, group: str) -> list[ModelTask]:
         return [task for task in self.tasks.values() if task.status == "running" and task.group == group]
 
     # launching
 
     def launch(self, documents: list[dict[str, Any]]) -> list[tuple[str | None, bool]] | str:
-        """What is answered: ids of those there were, None for new ones; or the error, and then nothing is changed."""
+        """Return the IDs of existing tasks and None for new ones, or the name of an error, which changes nothing."""
         unfinished = Counter(task.parent for task in self.tasks.values() if task.unfinished)
         held = {task.unique: task.id for task in self.tasks.values() if task.unfinished and task.unique}
         found: list[tuple[str | None, bool]] = []
@@ -139,8 +139,8 @@ class Home:
                 return "OverCap!"
             if UNKNOWN in wanted.get("after", []):
                 return "NotFound!"
-            doomed = any(self.tasks[id].status in ("error", "cancelled") for id in wanted.get("after", []))
-            if not doomed:
+            failed = any(self.tasks[id].status in ("error", "cancelled") for id in wanted.get("after", []))
+            if not failed:
                 unfinished[parent] += 1
                 held |= {name: None} if name else {}  # type: ignore[dict-item]
             found.append((None, False))
@@ -151,7 +151,7 @@ class Home:
         not_before = self.now + delay if delay else None
         expires = (not_before or self.now) + WAIT
         key = wanted["concurrencyKey"]
-        task = Model(
+        task = ModelTask(
             id=id,
             number=next(self.numbers),
             key=key,
@@ -165,7 +165,7 @@ class Home:
             not_before=not_before,
             expires=expires,
             due=min(not_before or expires, expires),
-            most=wanted["retries"] + 1,
+            max_attempts=wanted["retries"] + 1,
         )
         for blocker, any_end in [
             *((one, False) for one in wanted.get("after", [])),
@@ -183,7 +183,7 @@ class Home:
 
     # moves
 
-    def end(self, task: Model, status: str, *, kind: str | None = None) -> None:
+    def end(self, task: ModelTask, status: str, *, kind: str | None = None) -> None:
         task.status, task.kind, task.ready, task.due, task.owner = status, kind, False, None, None
         self.events.append(("background_task_completed", task.id, status, kind))
         if task.parent is not None:
@@ -192,30 +192,30 @@ class Home:
             if task.id in other.blockers:
                 other.blockers[task.id][1:] = [True, status == "completed"]
 
-    def claimable(self, group: str, slot: int, outside: bool) -> Model | None:
-        most, running = self.limit(group), self.running(group)
+    def claimable(self, group: str, slot: int, external: bool) -> ModelTask | None:
+        limit, running = self.limit(group), self.running(group)
         if group in self.paused or any(task.slot == slot for task in running):
             return None
-        if most and (slot >= most or len(running) >= most):
+        if limit and (slot >= limit or len(running) >= limit):
             return None
         head = next(iter(self.waiting(group)), None)
-        return head if head is not None and (head.agent == "external") == outside else None
+        return head if head is not None and (head.agent == "external") == external else None
 
-    def waiting(self, group: str) -> list[Model]:
-        """The tasks of a group that may be taken, in order."""
+    def waiting(self, group: str) -> list[ModelTask]:
+        """Return the tasks of a group that may be taken, in order."""
         found = (task for task in self.tasks.values() if task.group == group)
         ready = (task for task in found if task.status == "pending" and task.ready and task.held is None)
         return sorted(ready, key=lambda task: (-task.priority, task.number))
 
-    def series(self, group: str, slot: int, count: int) -> list[Model]:
-        """What a worker gets that takes up to `count` tasks."""
+    def series(self, group: str, slot: int, count: int) -> list[ModelTask]:
+        """Return the tasks that a worker gets if it takes up to `count`."""
         if self.claimable(group, slot, False) is None:
             return []
         waiting = self.waiting(group)
         share = 1 if self.single else count if self.limit(group) == 1 else max(1, min(count, len(waiting) // 2))
         return list(itertools.takewhile(lambda task: task.agent != "external", waiting[:share]))
 
-    def held_by(self, owner: int | None) -> list[Model]:
+    def held_by(self, owner: int | None) -> list[ModelTask]:
         held = (task for task in self.tasks.values() if task.held is not None and task.owner == owner)
         return sorted(held, key=lambda task: task.held or 0)
 
@@ -223,16 +223,16 @@ class Home:
         assert claim not in self.claims and claim > max(self.claims, default=0), "a claim was given twice"
         self.claims.add(claim)
 
-    def hold(self, task: Model, claim: int, owner: int) -> None:
+    def hold(self, task: ModelTask, claim: int, owner: int) -> None:
         self.give_claim(claim)
         task.held, task.owner, task.due = claim, owner, None
 
-    def give_back(self, task: Model) -> str:
+    def return_held(self, task: ModelTask) -> str:
         task.held, task.owner, task.requested, task.due = None, None, False, task.expires or None
         return "pending"
 
     def request(self, group: str | None = None) -> bool:
-        """Ask for the held tasks of a group, or for all; return True if there are any."""
+        """Request the held tasks of a group, or all; return True if there are any."""
         held = [task for task in self.tasks.values() if task.held is not None and group in (None, task.group)]
         for task in held:
             task.requested = True
@@ -245,7 +245,7 @@ class Home:
                 task.not_before = None if task.not_before is None else task.not_before + by
                 task.expires += by if task.expires else 0
 
-    def start(self, task: Model, slot: int, claim: int) -> None:
+    def start(self, task: ModelTask, slot: int, claim: int) -> None:
         if task.held is None:
             self.give_claim(claim)
         task.held, task.requested = None, False
@@ -254,8 +254,8 @@ class Home:
         task.due = self.now + task.timeout if task.agent == "external" and task.timeout else None
         self.events.append(("background_task_started", task.id, task.attempt))
 
-    def settle(self, task: Model, how: dict[str, Any]) -> str:
-        status, told, kind = task.verdict or (how["status"], None, None)
+    def settle(self, task: ModelTask, how: dict[str, Any]) -> str:
+        status, text, kind = task.verdict or (how["status"], None, None)
         decided = task.verdict is not None
         attempt = task.attempt
         task.attempt -= max(
@@ -264,7 +264,7 @@ class Home:
         task.interruptions += int(how.get("unused", False))
         task.kind = kind if decided else how.get("error_kind")
         if decided:
-            task.result = told if status == "completed" else None
+            task.result = text if status == "completed" else None
         else:
             task.result = how.get("result")
         task.slot, task.verdict, task.owner = None, None, None
@@ -277,22 +277,22 @@ class Home:
             self.end(task, status, kind=task.kind)
         return status
 
-    def rule(self, task: Model, verdict: tuple[str, str | None, str | None]) -> bool:
-        """Write a verdict; whether it was the first that counts."""
+    def record_verdict(self, task: ModelTask, verdict: tuple[str, str | None, str | None]) -> bool:
+        """Record a verdict; return True if it counts."""
         if task.verdict is not None and not (task.verdict[0] == "pending" and verdict[0] != "pending"):
             return False
         task.verdict = verdict
         return True
 
-    def say(self, act: str, task: Model) -> str:
+    def act(self, act: str, task: ModelTask) -> str:
         if act == "retry":
             return self.retry(task)
         if task.held is not None:
             task.requested = True
             return "HeldByWorker!"
-        return self.decide(act, task)
+        return self.end_by_user(act, task)
 
-    def decide(self, act: str, task: Model) -> str:
+    def end_by_user(self, act: str, task: ModelTask) -> str:
         refused = "MoveNotAllowed!"
         if act == "cancel" and task.status == "pending":
             self.end(task, "cancelled", kind=task.kind)
@@ -301,22 +301,22 @@ class Home:
             return refused
         verdict = {
             "cancel": ("cancelled", None, None),
-            "complete": ("completed", "told", None),
-            "fail": ("error", "told", "failed"),
+            "complete": ("completed", "decided", None),
+            "fail": ("error", "decided", "failed"),
         }[act]
         if act == "cancel" and task.verdict is not None and task.verdict[0] == "cancelled":
             return "running"
-        if not self.rule(task, verdict):
+        if not self.record_verdict(task, verdict):
             return refused
         return self.settle(task, {"status": verdict[0]}) if task.agent == "external" else "running"
 
-    def retry(self, task: Model) -> str:
+    def retry(self, task: ModelTask) -> str:
         held = any(other.unfinished and other.unique == task.unique for other in self.tasks.values()) and task.unique
         if task.status not in ("error", "cancelled") or held:
             return "MoveNotAllowed!"
         task.blockers = {id: state for id, state in task.blockers.items() if not state[1]}
         task.status, task.ready, task.group, task.not_before = "pending", not task.blockers, self.group(task.key), None
-        task.most += task.retries + 1
+        task.max_attempts += task.retries + 1
         task.due, task.result, task.error, task.kind, task.interruptions, task.expires = None, None, None, None, 0, 0
         return "pending"
 
@@ -326,16 +326,16 @@ class Home:
             key=lambda one: one.due or 0,
         ):
             if task.status == "running":
-                again = task.attempt < task.most
+                again = task.attempt < task.max_attempts
                 self.settle(task, {"status": "pending" if again else "error", "error_kind": "timeout"})
             elif task.expires and task.expires <= self.now:
                 self.end(task, "error", kind="expired")
             else:
                 task.ready, task.due = not task.blockers, task.expires or None
-        for task in [one for one in self.tasks.values() if any(over for _, over, _ in one.blockers.values())]:
+        for task in [one for one in self.tasks.values() if any(finished for _, finished, _ in one.blockers.values())]:
             self.resolve(task)
 
-    def resolve(self, task: Model) -> None:
+    def resolve(self, task: ModelTask) -> None:
         bad = task.bad
         if task.status == "pending" and bad:
             self.end(task, "error", kind="dependency")
@@ -346,20 +346,20 @@ class Home:
 
     @property
     def due(self) -> int | None:
-        if any(over for task in self.tasks.values() for _, over, _ in task.blockers.values()):
+        if any(finished for task in self.tasks.values() for _, finished, _ in task.blockers.values()):
             return 0
         return min((task.due for task in self.tasks.values() if task.due is not None), default=None)
 
 
 class Machine(RuleBasedStateMachine):
-    """Draws what happens, has one of the two processes do it, and has the other one look."""
+    """Draws operations, executes each in one of two processes, and compares the contents that the other one reads."""
 
     processes: tuple[QueueProcess, QueueProcess]
 
     def __init__(self) -> None:
         super().__init__()
         self.project = Path(tempfile.mkdtemp(prefix="bb-model-", dir="/tmp"))
-        self.model = Home()
+        self.model = ModelStore()
         self.seq = 0
         self.other = 1
         self.stale: list[tuple[int, int]] = []
@@ -390,7 +390,7 @@ class Machine(RuleBasedStateMachine):
                 "retries": st.sampled_from((0, 0, 1, 2)),
             },
             optional={
-                "outside": st.sampled_from((0, 500)),
+                "external": st.sampled_from((0, 500)),
                 "delayMs": st.sampled_from((0, 100, 1000)),
                 "uniqueKey": st.sampled_from(NAMES),
                 "after": st.integers(0, 30),
@@ -419,7 +419,7 @@ class Machine(RuleBasedStateMachine):
                 self.model.accept(id, wanted)
 
     def model_at_next(self, ask: Any) -> Any:
-        """What the model says at the time at which the question will be asked."""
+        """Return the answer of the model at the time of the next command."""
         self.model.now += 1
         found = ask()
         self.model.now -= 1
@@ -429,42 +429,41 @@ class Machine(RuleBasedStateMachine):
         found = {
             name: value
             for name, value in drawn.items()
-            if value is not None and name not in ("outside", "after", "afterAny")
+            if value is not None and name not in ("external", "after", "afterAny")
         }
-        if "outside" in drawn:
-            found |= {"agent": "external", "prompt": "outside"} | (
-                {"timeoutMs": drawn["outside"]} if drawn["outside"] else {}
-            )
+        if "external" in drawn:
+            timeout = {"timeoutMs": drawn["external"]} if drawn["external"] else {}
+            found |= {"agent": "external", "prompt": "by hand", **timeout}
         else:
             found |= {"command": ["true"]}
         known = list(self.model.tasks)
         for name in ("after", "afterAny"):
             if name in drawn and known:
-                strange = name == "after" and drawn[name] == 30
-                found[name] = [UNKNOWN] if strange else [known[-1 - drawn[name] % len(known)]]
+                is_unknown = name == "after" and drawn[name] == 30
+                found[name] = [UNKNOWN] if is_unknown else [known[-1 - drawn[name] % len(known)]]
         return found
 
-    @rule(who=who, group=st.sampled_from(GROUPS), slot=st.integers(0, 3), outside=st.booleans())
-    def claim(self, who: int, group: str, slot: int, outside: bool) -> None:
-        self.claim_in(who, group, slot, outside)
+    @rule(who=who, group=st.sampled_from(GROUPS), slot=st.integers(0, 3), external=st.booleans())
+    def claim(self, who: int, group: str, slot: int, external: bool) -> None:
+        self.claim_in(who, group, slot, external)
 
-    def claim_in(self, who: int, group: str, slot: int, outside: bool) -> None:
-        expected = self.model.claimable(group, slot, outside)
-        claimed = self.ask(who, "claim", group, slot, None if outside else 1)
+    def claim_in(self, who: int, group: str, slot: int, external: bool) -> None:
+        expected = self.model.claimable(group, slot, external)
+        claimed = self.ask(who, "claim", group, slot, None if external else 1)
         self.took(expected, claimed, slot)
 
     @precondition(lambda self: self.free())
     @rule(who=who, place=st.integers(0, 9))
-    def claim_what_there_is(self, who: int, place: int) -> None:
+    def claim_a_ready_task(self, who: int, place: int) -> None:
         found = self.free()
-        group, slot, outside = found[place % len(found)]
-        self.claim_in(who, group, slot, outside)
+        group, slot, external = found[place % len(found)]
+        self.claim_in(who, group, slot, external)
 
     def free(self) -> list[tuple[str, int, bool]]:
         places = itertools.product(sorted({task.group for task in self.model.tasks.values()}), range(3), (False, True))
         return [place for place in places if self.model.claimable(*place)]
 
-    def took(self, expected: Model | None, claimed: dict[str, Any] | None, slot: int) -> None:
+    def took(self, expected: ModelTask | None, claimed: dict[str, Any] | None, slot: int) -> None:
         assert (claimed and claimed["id"]) == (expected and expected.id)
         if expected is not None and claimed is not None:
             assert claimed["number"] == expected.number
@@ -473,7 +472,7 @@ class Machine(RuleBasedStateMachine):
 
     running = precondition(lambda self: any(task.status == "running" for task in self.model.tasks.values()))
 
-    def pick(self, place: int, status: str | None = None) -> Model:
+    def pick(self, place: int, status: str | None = None) -> ModelTask:
         known = [task for task in self.model.tasks.values() if status in (None, task.status)]
         return known[-1 - place % len(known)]
 
@@ -522,7 +521,7 @@ class Machine(RuleBasedStateMachine):
         owner = next(self.owners)
         self.took_series(expected, self.ask(who, "take", group, slot, owner, count), who, (slot, owner))
 
-    def took_series(self, expected: list[Model], taken: list[Any], who: int, place: tuple[int, int]) -> None:
+    def took_series(self, expected: list[ModelTask], taken: list[Any], who: int, place: tuple[int, int]) -> None:
         slot, owner = place
         assert [one["id"] for one in taken] == [task.id for task in expected]
         for task, one in zip(expected, taken, strict=True):
@@ -536,8 +535,8 @@ class Machine(RuleBasedStateMachine):
 
     holding = precondition(lambda self: any(task.held for task in self.model.tasks.values()))
 
-    def pick_series(self, place: int) -> list[Model]:
-        """A running task, and those that its worker holds behind it."""
+    def pick_series(self, place: int) -> list[ModelTask]:
+        """Return a running task, and those that its worker holds behind it."""
         owners = sorted({task.owner or 0 for task in self.model.tasks.values() if task.held is not None})
         owner = owners[place % len(owners)]
         running = next(one for one in self.model.tasks.values() if one.status == "running" and one.owner == owner)
@@ -562,18 +561,18 @@ class Machine(RuleBasedStateMachine):
         taken = self.ask(series[0].taker, "publish", [group, slot], owner, what)
         self.took_series(expected, taken, series[0].taker, (slot, owner))
 
-    def split(self, left: list[Model], rest: str) -> tuple[Model | None, list[Model]]:
-        """Of the tasks that have not ended: the one that runs, and those that go back."""
+    def split(self, left: list[ModelTask], rest: str) -> tuple[ModelTask | None, list[ModelTask]]:
+        """Return the current one of the tasks that have not ended, and those that are returned."""
         if left and (rest != "back" or left[0].status == "running"):
             return left[0], [] if rest == "held" else left[1:]
         return None, left
 
-    def settlement_next(self, task: Model, how: str) -> dict[str, Any]:
+    def settlement_next(self, task: ModelTask, how: str) -> dict[str, Any]:
         return self.model_at_next(lambda: self.settlement(task.number, task.held or task.claim or 0, how))
 
     def published(
-        self, what: dict[str, Any], ended: list[Model], current: Model | None, returned: list[Model]
-    ) -> list[Model]:
+        self, what: dict[str, Any], ended: list[ModelTask], current: ModelTask | None, returned: list[ModelTask]
+    ) -> list[ModelTask]:
         slot, group = (ended or [current])[0].slot or 0, (ended or [current])[0].group  # type: ignore[union-attr]
         for task, how in zip(ended, what["ended"], strict=True):
             if task.held is not None:
@@ -582,7 +581,7 @@ class Machine(RuleBasedStateMachine):
         if current is not None and current.held is not None:
             self.model.start(current, slot, current.held)
         for task in returned:
-            self.model.give_back(task)
+            self.model.return_held(task)
         return self.model.series(group, slot, what["count"]) if what["count"] else []
 
     @holding
@@ -596,7 +595,7 @@ class Machine(RuleBasedStateMachine):
         )
         assert self.ask(who, "rescue", attempts) == expected
 
-    def rescued(self, task: Model, how: str | None) -> dict[str, Any]:
+    def rescued(self, task: ModelTask, how: str | None) -> dict[str, Any]:
         return {
             "number": task.number,
             "claim": task.held or task.claim,
@@ -604,16 +603,16 @@ class Machine(RuleBasedStateMachine):
             "how": how and self.settlement_next(task, how),
         }
 
-    def saved(self, task: Model, how: dict[str, Any] | None) -> str:
+    def saved(self, task: ModelTask, how: dict[str, Any] | None) -> str:
         if how is None:
-            return self.model.give_back(task)
+            return self.model.return_held(task)
         if task.held is not None:
             self.model.start(task, 0, task.held)
         return self.model.settle(task, how)
 
     @holding
     @rule(who=who, place=st.integers(0, 9), act=st.sampled_from(("cancel", "complete", "fail", "progress", "retry")))
-    def ask_for_a_held_task(self, who: int, place: int, act: str) -> None:
+    def change_a_held_task(self, who: int, place: int, act: str) -> None:
         held = [task for task in self.model.tasks.values() if task.held is not None]
         task = held[place % len(held)]
         task.requested = task.requested or act != "retry"
@@ -628,10 +627,10 @@ class Machine(RuleBasedStateMachine):
         answer = self.ask(who, "cancel_all", [task.id for task in tasks])
         assert answer == ("HeldByWorker!" if any(task.held for task in tasks) else expected)
 
-    def cancelled(self, task: Model) -> bool:
+    def cancelled(self, task: ModelTask) -> bool:
         if task.status == "running" and task.verdict is not None and task.verdict[0] not in ("pending", "cancelled"):
             return False
-        return self.model.say("cancel", task) in ("running", "cancelled")
+        return self.model.act("cancel", task) in ("running", "cancelled")
 
     @holding
     @rule(who=who)
@@ -653,13 +652,13 @@ class Machine(RuleBasedStateMachine):
         assert self.ask(who, "configure") == owners
 
     @precondition(lambda self: self.stale)
-    @rule(who=who, place=st.integers(0, 9), way=st.sampled_from(("decide", "settle", "rescue", "return")))
+    @rule(who=who, place=st.integers(0, 9), way=st.sampled_from(("record_verdict", "settle", "rescue", "return")))
     def an_old_claim_changes_nothing(self, who: int, place: int, way: str) -> None:
         number, claim = self.stale[place % len(self.stale)]
         if any(claim == (task.held or task.claim) and task.unfinished for task in self.model.tasks.values()):
             return
-        if way == "decide":
-            assert self.ask(who, "decide", number, claim, "cancelled", None) is False
+        if way == "record_verdict":
+            assert self.ask(who, "record_verdict", number, claim, "cancelled", None) is False
         elif way != "settle":
             how = self.settlement(number, claim, "completed") if way == "rescue" else None
             group = next(task.group for task in self.model.tasks.values() if task.number == number)
@@ -670,19 +669,19 @@ class Machine(RuleBasedStateMachine):
 
     @running
     @rule(who=who, place=st.integers(0, 5), verdict=st.sampled_from(("completed", "error", "cancelled", "pending")))
-    def decide(self, who: int, place: int, verdict: str) -> None:
+    def record_verdict(self, who: int, place: int, verdict: str) -> None:
         task = self.pick(place, "running")
         if task.agent == "external":
             return
         kind = {"error": "timeout", "pending": "interrupted"}.get(verdict)
-        first = self.model.rule(task, (verdict, "decided", kind))
-        assert self.ask(who, "decide", task.number, task.claim, verdict, kind) is first
+        first = self.model.record_verdict(task, (verdict, "decided", kind))
+        assert self.ask(who, "record_verdict", task.number, task.claim, verdict, kind) is first
 
     @precondition(lambda self: self.model.tasks)
     @rule(who=who, act=st.sampled_from(("cancel", "complete", "fail", "retry")), place=st.integers(0, 9))
-    def say(self, who: int, act: str, place: int) -> None:
+    def act(self, who: int, act: str, place: int) -> None:
         task = self.pick(place)
-        expected = self.model_at_next(lambda: self.model.say(act, task))
+        expected = self.model_at_next(lambda: self.model.act(act, task))
         assert self.ask(who, "act", act, task.id) == expected
 
     @rule(who=who, passed=st.sampled_from((0, 200, 1500, 60_000)))
@@ -698,7 +697,7 @@ class Machine(RuleBasedStateMachine):
         what=st.sampled_from((None, 0, 1, 2, 4, "pause", "resume", "batch")),
         few=st.booleans(),
     )
-    def meddle(self, who: int, key: str, what: int | str | None, few: bool) -> None:
+    def change_group(self, who: int, key: str, what: int | str | None, few: bool) -> None:
         if what in ("pause", "resume"):
             self.pause(who, key, int(what == "pause"))
         elif what == "batch":
@@ -708,28 +707,28 @@ class Machine(RuleBasedStateMachine):
 
     @running
     @rule(who=who, place=st.integers(0, 9), fewer=st.integers(0, 1))
-    def squeeze(self, who: int, place: int, fewer: int) -> None:
-        """Lower a limit below what runs; then nothing is to be had, whichever slot is asked for."""
+    def lower_limit(self, who: int, place: int, fewer: int) -> None:
+        """Lower a limit to or below the number of running tasks; then no slot can be claimed."""
         group = self.pick(place, "running").group
-        most = max(1, len(self.model.running(group)) - fewer)
-        if not self.limit(who, group, most):
+        limit = max(1, len(self.model.running(group)) - fewer)
+        if not self.limit(who, group, limit):
             return
         self.the_other_process_sees_the_same()
-        for slot in range(most):
+        for slot in range(limit):
             self.claim_in(1 - who, group, slot, False)
 
-    def limit(self, who: int, key: str, most: Any) -> bool:
+    def limit(self, who: int, key: str, limit: Any) -> bool:
         self.model.single = False
         if self.model.request():
-            assert self.ask(who, "limit", key, most) == "HeldByWorker!"
+            assert self.ask(who, "limit", key, limit) == "HeldByWorker!"
             return False
         self.model.live = {name: value for name, value in self.model.live.items() if name != key}
-        self.model.live |= {} if most is None else {key: most}
-        assert self.ask(who, "limit", key, most) == self.model.group(key)
+        self.model.live |= {} if limit is None else {key: limit}
+        assert self.ask(who, "limit", key, limit) == self.model.group(key)
         for task in self.model.tasks.values():
             group = self.model.group(task.key)
             if task.unfinished and group != task.group:
-                task.group, task.slot = group, None  # the slot is whichever was free: `agrees` looks it up
+                task.group, task.slot = group, None  # any free slot: `check_task` reads it
         return True
 
     def pause(self, who: int, key: str, paused: int) -> None:
@@ -738,42 +737,42 @@ class Machine(RuleBasedStateMachine):
         held = paused and self.model.request(group)
         assert self.ask(who, "pause", key, paused) == ("HeldByWorker!" if held else group)
 
-    def batch(self, who: int, parent: str | None, most: int) -> None:
+    def batch(self, who: int, parent: str | None, limit: int) -> None:
         waiting = [entry for entry in self.model.outbox if entry[0] == parent]
-        told, left = waiting[:most], waiting[most:]
-        assert self.ask(who, "batch", parent, most) == len(told)
-        if told:
+        batched, left = waiting[:limit], waiting[limit:]
+        assert self.ask(who, "batch", parent, limit) == len(batched)
+        if batched:
             busy = any(task.unfinished and task.parent == parent for task in self.model.tasks.values())
-            ends = tuple((id, status) for _, id, status in told)
+            ends = tuple((id, status) for _, id, status in batched)
             self.model.events.append(("background_tasks_batch", ends, not left and not busy))
             self.model.outbox = [entry for entry in self.model.outbox if entry[0] != parent] + left
 
     @invariant()
     def the_other_process_sees_the_same(self) -> None:
-        seen = self.processes[self.other](self.model.now, "look", self.seq)
-        assert [_told(event) for event in seen["events"]] == self.model.events
+        seen = self.processes[self.other](self.model.now, "contents", self.seq)
+        assert [_shown(event) for event in seen["events"]] == self.model.events
         numbers = [event["seq"] for event in seen["events"]]
         assert numbers == sorted(set(numbers)) and (not numbers or numbers[0] > self.seq)
         self.seq, self.model.events = max([self.seq, *numbers]), []
         assert seen["tasks"].keys() == self.model.tasks.keys()
         for task in self.model.tasks.values():
-            self.agrees(task, seen["tasks"][task.id])
-        self.nobody_shares_a_slot()
-        self.held_rows_agree(seen)
+            self.check_task(task, seen["tasks"][task.id])
+        self.check_slots()
+        self.check_held(seen)
 
-    def held_rows_agree(self, seen: dict[str, Any]) -> None:
+    def check_held(self, seen: dict[str, Any]) -> None:
         held = {task.id: task for task in self.model.tasks.values() if task.held is not None}
         assert seen["held"] == {id: [task.held, task.owner, task.requested] for id, task in held.items()}
-        assert seen["stray"] == 0
+        assert seen["stray"] == []
         assert seen["pending"] == Counter(task.group for task in self.model.tasks.values() if task.status == "pending")
 
-    def agrees(self, task: Model, row: dict[str, Any]) -> None:
+    def check_task(self, task: ModelTask, row: dict[str, Any]) -> None:
         if task.status == "running" and task.slot is None:
             task.slot = row["slot"]
         expected = (
             task.status,
             task.attempt,
-            task.most,
+            task.max_attempts,
             task.slot,
             task.result,
             task.kind,
@@ -783,19 +782,19 @@ class Machine(RuleBasedStateMachine):
         shown = ("status", "attempt", "maxAttempts", "slot", "result", "errorKind", "stopping", "waitingFor")
         assert tuple(row[name] for name in shown) == expected, task
 
-    def waits_for(self, task: Model) -> str | None:
+    def waits_for(self, task: ModelTask) -> str | None:
         if task.status != "pending":
             return None
         if not task.ready:
             return "dependency" if task.blockers else "delay"
         return "paused" if task.group in self.model.paused else "supervisor"
 
-    def nobody_shares_a_slot(self) -> None:
+    def check_slots(self) -> None:
         slots = Counter((task.group, task.slot) for task in self.model.tasks.values() if task.status == "running")
         assert max(slots.values(), default=1) == 1
 
 
-def _told(event: dict[str, Any]) -> tuple[Any, ...]:
+def _shown(event: dict[str, Any]) -> tuple[Any, ...]:
     kind, id = event["type"], event.get("taskId")
     if kind == "background_task_started":
         return kind, id, event["attempt"]
@@ -807,7 +806,7 @@ def _told(event: dict[str, Any]) -> tuple[Any, ...]:
 
 
 @pytest.mark.timeout(120)
-def test_two_processes_on_one_queue_do_what_the_model_says():
+def test_queue_of_two_processes_behaves_like_the_model():
     processes = (QueueProcess(), QueueProcess())
 
     class Bound(Machine):

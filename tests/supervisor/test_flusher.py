@@ -107,7 +107,7 @@ def test_lower_maximum_forms_the_batches_that_are_full_now(queue_db: QueueDataba
     for _ in range(4):
         queue_db.run(parent_session_id="P")
     flusher.turn()
-    apply_configuration(queue_db.database, BackgroundConfig.of({"notification_max_batch": 2}), ())
+    apply_configuration(queue_db.store, BackgroundConfig.of({"notification_max_batch": 2}), ())
     flusher._receive_hints(b"configure\n")
     flusher.turn()
     assert [len(batch) for batch in batches(queue_db)] == [2, 2]

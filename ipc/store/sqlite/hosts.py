@@ -16,9 +16,8 @@ class SqliteHosts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def register(self, role: str) -> int:
-        me = Identity.mine()
-        values = {"pid": me.pid, "ticks": me.ticks, "boot": me.boot, "pidns": me.pidns}
+    def register(self, role: str, identity: Identity) -> int:
+        values = {"pid": identity.pid, "ticks": identity.ticks, "boot": identity.boot, "pidns": identity.pidns}
         with self._database.write(durable=False) as transaction:
             return transaction.insert("insert_process", {"role": role, **values, "since": clock.now()})
 

@@ -31,7 +31,7 @@ def queue_db(home) -> Iterator[QueueDatabase]:
 
 @pytest.fixture
 def maintenance(queue_db) -> Maintenance:
-    return Maintenance(queue_db.database, queue_db.config)
+    return Maintenance(queue_db.store, queue_db.config)
 
 
 @pytest.fixture
@@ -122,7 +122,7 @@ def test_task_retried_while_its_batch_is_deleted_is_kept(queue_db, maintenance, 
     id = queue_db.run(TaskStatus.ERROR, parent_session_id="ses-1")
     acknowledge_all(queue_db)
     days(31)
-    write, calls = queue_db.database.write, []
+    write, calls = queue_db.store.write, []
 
     def racing(durable: bool = True):
         calls.append(durable)
@@ -130,7 +130,7 @@ def test_task_retried_while_its_batch_is_deleted_is_kept(queue_db, maintenance, 
             queue_db.queue.retry(id)
         return write(durable)
 
-    queue_db.database.write = racing
+    queue_db.store.write = racing
     assert maintenance.prune().tasks == 0
     assert queue_db.get(id).status is TaskStatus.PENDING
 
@@ -157,8 +157,8 @@ def test_batch_and_its_tasks_are_deleted_in_one_transaction(queue_db, maintenanc
 
 def test_imported_task_is_deleted_when_its_session_has_no_more_events(queue_db, maintenance, days, elsewhere):
     imported = [queue_db.run(parent_session_id=parent) for parent in ("ses-1", "ses-2")]
-    Maintenance(elsewhere.database, elsewhere.config).load(document(maintenance))
-    there = Maintenance(elsewhere.database, elsewhere.config)
+    Maintenance(elsewhere.store, elsewhere.config).load(document(maintenance))
+    there = Maintenance(elsewhere.store, elsewhere.config)
     days(31)
     elsewhere.run(parent_session_id="ses-2")
     acknowledge_all(elsewhere, "ses-2")
@@ -208,7 +208,7 @@ def test_prune_keeps_old_tasks_that_are_unfinished(queue_db, maintenance, days):
 def test_task_retried_during_a_prune_is_kept(queue_db, maintenance, days):
     id = queue_db.run(TaskStatus.ERROR)
     days(31)
-    write, calls = queue_db.database.write, []
+    write, calls = queue_db.store.write, []
 
     def racing(durable: bool = True):
         calls.append(durable)
@@ -216,7 +216,7 @@ def test_task_retried_during_a_prune_is_kept(queue_db, maintenance, days):
             queue_db.queue.retry(id)
         return write(durable)
 
-    queue_db.database.write = racing
+    queue_db.store.write = racing
     assert maintenance.prune().tasks == 0
     assert queue_db.get(id).status is TaskStatus.PENDING
 
@@ -236,13 +236,13 @@ def test_many_tasks_are_deleted_in_small_transactions(queue_db, maintenance, day
         queue_db.queue.cancel(queue_db.launch())
     days(31)
     sizes = []
-    write = queue_db.database.write
+    write = queue_db.store.write
 
     def counted(durable: bool = True):
         sizes.append(durable)
         return write(durable)
 
-    queue_db.database.write = counted
+    queue_db.store.write = counted
     assert maintenance.prune().tasks == 450
     assert len(sizes) >= 6
 
@@ -252,8 +252,8 @@ def test_tasks_of_many_batches_are_deleted_in_small_transactions(queue_db, maint
         queue_db.queue.cancel(queue_db.launch(parent_session_id="ses-1"))
     acknowledge_all(queue_db)
     days(31)
-    raw, sizes = queue_db.database._connection, []
-    write = queue_db.database.write
+    raw, sizes = queue_db.store._connection, []
+    write = queue_db.store.write
 
     @contextmanager
     def measured(durable: bool = True):
@@ -262,7 +262,7 @@ def test_tasks_of_many_batches_are_deleted_in_small_transactions(queue_db, maint
             yield transaction
         sizes.append(raw.total_changes - before)
 
-    queue_db.database.write = measured
+    queue_db.store.write = measured
     done = maintenance.prune()
     assert (done.tasks, done.events) == (450, 540)
     assert max(sizes) <= 2 * STEP
@@ -387,7 +387,7 @@ def test_clear_ends_process_trees_but_not_the_supervisor(supervised, no_strays):
     with QueueDatabase(supervised) as queue_db:
         id = queue_db.launch(command=("sleep", "1000"))
         assert backburner(supervised, "wait", id, "--timeout", "0").returncode == 124
-        Maintenance(queue_db.database, queue_db.config).clear()
+        Maintenance(queue_db.store, queue_db.config).clear()
         assert known(queue_db, id) == [False]
     assert json.loads(backburner(supervised, "status", "--json").stdout)["supervisor"] is not None
 
@@ -421,10 +421,10 @@ def test_import_restores_every_field_of_an_export(queue_db, maintenance, elsewhe
     ]
     exported = document(maintenance)
     assert exported["log"] == queue_db.log.id()
-    done = Maintenance(elsewhere.database, elsewhere.config).load(exported)
+    done = Maintenance(elsewhere.store, elsewhere.config).load(exported)
     assert (done.added, done.skipped) == (5, 0)
     assert all(same(queue_db.get(id), elsewhere.get(id)) for id in ids)
-    inputs = [task["env"] for task in document(Maintenance(elsewhere.database, elsewhere.config))["tasks"]]
+    inputs = [task["env"] for task in document(Maintenance(elsewhere.store, elsewhere.config))["tasks"]]
     assert inputs[2] == {"A": "b", "C": None}
     claimed = elsewhere.claim("python")
     assert (claimed.call, claimed.args, claimed.kwargs, claimed.leave_children) == ("m:f", (1,), {"k": 2}, True)
@@ -446,7 +446,7 @@ def test_import_skips_tasks_that_exist(queue_db, maintenance):
 def test_running_task_is_imported_as_lost(queue_db, maintenance, elsewhere):
     id = queue_db.launch(parent_session_id="ses-1")
     queue_db.start(id)
-    Maintenance(elsewhere.database, elsewhere.config).load(document(maintenance))
+    Maintenance(elsewhere.store, elsewhere.config).load(document(maintenance))
     task = elsewhere.get(id)
     assert (task.status, task.error_kind, task.slot, task.attempt) == (TaskStatus.ERROR, "lost", None, 1)
     assert task.completed_at is not None
@@ -456,7 +456,7 @@ def test_running_task_is_imported_as_lost(queue_db, maintenance, elsewhere):
 def test_pending_task_is_imported_with_its_dependencies(queue_db, maintenance, elsewhere):
     first = queue_db.launch()
     after, anyway = queue_db.launch(after=(first,)), queue_db.launch(after_any=(first,))
-    Maintenance(elsewhere.database, elsewhere.config).load(document(maintenance))
+    Maintenance(elsewhere.store, elsewhere.config).load(document(maintenance))
     claimed = elsewhere.start(first)
     assert elsewhere.claim(slot=1) is None
     elsewhere.settle(claimed, TaskStatus.ERROR)
@@ -469,7 +469,7 @@ def test_imported_task_does_not_wait_for_a_pruned_dependency(queue_db, maintenan
     after = queue_db.launch(after=(queue_db.launch(),))
     exported = document(maintenance)
     exported["tasks"] = [task for task in exported["tasks"] if task["id"] == after]
-    Maintenance(elsewhere.database, elsewhere.config).load(exported)
+    Maintenance(elsewhere.store, elsewhere.config).load(exported)
     elsewhere.start(after)
 
 
@@ -537,7 +537,7 @@ def test_seed_format_is_exported_and_imported_again(queue_db, maintenance, elsew
     assert exported["tasks"].keys() == {running, done}
     assert exported["tasks"][running]["prompt"] == "p"
     assert None not in exported["tasks"][done].values()
-    assert Maintenance(elsewhere.database, elsewhere.config).load(exported).added == 2
+    assert Maintenance(elsewhere.store, elsewhere.config).load(exported).added == 2
     assert elsewhere.get(running).error_kind == "lost"
 
 

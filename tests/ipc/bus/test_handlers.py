@@ -14,6 +14,7 @@ from backburner.ipc.bus.handlers import Handlers, ServerHooks, _decode
 from backburner.ipc.bus.protocol import PARAMETERS
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
+from backburner.ipc.machine.identity import Identity
 from backburner.ipc.model.claim import Settlement, Slot
 from backburner.ipc.model.launch import LAUNCH, LaunchInput
 from backburner.ipc.model.task import TaskStatus
@@ -38,7 +39,7 @@ class QueueServer:
         self.flushed: list = []
         hooks = ServerHooks(self.wake, self.flushed.append, lambda: {"home": str(home.folder)})
         self.handlers = Handlers(self.queue, home, hooks, clock=lambda: self.now)
-        self.owner = self.database.hosts.register("worker")
+        self.owner = self.database.hosts.register("worker", Identity.mine())
         self._published = 0
 
     def wake(self) -> None:

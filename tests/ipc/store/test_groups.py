@@ -1,26 +1,16 @@
-"""Limit groups: limits, pauses, and tasks that change their group while they wait and run."""
+"""Limit groups: limits, pauses, and pending and running tasks that change their group."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-import pytest
-
 from backburner.ipc.model.task import TaskStatus
 from tests.helpers.queue_db import QueueDatabase
-
-
-@pytest.fixture
-def queue_db(home) -> Iterator[QueueDatabase]:
-    with QueueDatabase(home) as found:
-        yield found
 
 
 def group(queue_db: QueueDatabase, name: str):
     return next(one for one in queue_db.groups.all() if one.name == name)
 
 
-def test_a_group_counts_what_waits_and_what_runs(queue_db):
+def test_group_counts_pending_and_running_tasks(queue_db):
     first = queue_db.launch(model="opus")
     queue_db.launch(model="opus")
     assert (group(queue_db, "opus").running, group(queue_db, "opus").pending) == (0, 2)
@@ -31,7 +21,7 @@ def test_a_group_counts_what_waits_and_what_runs(queue_db):
     assert (group(queue_db, "opus").running, group(queue_db, "opus").pending) == (0, 2)
 
 
-def test_a_paused_group_gives_out_nothing_until_it_goes_on(queue_db):
+def test_paused_group_starts_no_task_until_it_is_resumed(queue_db):
     id = queue_db.launch(model="opus")
     queue_db.groups.pause("opus")
     assert queue_db.claim("opus") is None
@@ -41,7 +31,7 @@ def test_a_paused_group_gives_out_nothing_until_it_goes_on(queue_db):
     queue_db.start(id, "opus")
 
 
-def test_a_key_that_nobody_knows_can_be_paused_and_limited(queue_db):
+def test_unknown_key_can_be_paused_and_limited(queue_db):
     queue_db.groups.pause("new")
     queue_db.groups.limit("newer", 1)
     queue_db.launch(concurrency_key="new")
@@ -49,13 +39,13 @@ def test_a_key_that_nobody_knows_can_be_paused_and_limited(queue_db):
     assert group(queue_db, "newer").limit == 1
 
 
-def test_a_live_limit_counts_at_once_and_outlives_restarts(home):
-    with QueueDatabase(home) as queue_db:
+def test_live_limit_applies_at_once_and_survives_restarts(open_queue):
+    with open_queue() as queue_db:
         ids = [queue_db.launch() for _ in range(4)]
         queue_db.groups.limit("command", 1)
         queue_db.start(ids[0])
         assert queue_db.claim(slot=1) is None
-    with QueueDatabase(home) as queue_db:
+    with open_queue() as queue_db:
         queue_db.groups.configure()
         assert group(queue_db, "command").limit == 1
         queue_db.groups.limit("command", 2)
@@ -67,7 +57,7 @@ def test_a_live_limit_counts_at_once_and_outlives_restarts(home):
         assert queue_db.claim(slot=3) is None
 
 
-def test_after_a_limit_was_lowered_the_surplus_runs_out(queue_db):
+def test_lowered_limit_lets_running_tasks_finish_and_starts_none(queue_db):
     claimed = [queue_db.start(queue_db.launch(), slot=slot) for slot in range(3)]
     last = queue_db.launch()
     queue_db.groups.limit("command", 1)
@@ -79,8 +69,8 @@ def test_after_a_limit_was_lowered_the_surplus_runs_out(queue_db):
     queue_db.start(last)
 
 
-def test_keys_that_match_one_pattern_share_one_limit(home):
-    with QueueDatabase(home, model_concurrency={"anthropic/*": 1}) as queue_db:
+def test_keys_of_one_pattern_share_its_limit(open_queue):
+    with open_queue(model_concurrency={"anthropic/*": 1}) as queue_db:
         first = queue_db.launch(model="anthropic/opus")
         queue_db.launch(model="anthropic/haiku")
         queue_db.launch(model="other/opus")
@@ -91,12 +81,12 @@ def test_keys_that_match_one_pattern_share_one_limit(home):
         assert queue_db.get(first).concurrency_key == "anthropic/opus"
 
 
-def test_a_new_configuration_regroups_what_waits_and_what_runs(home):
-    with QueueDatabase(home) as queue_db:
+def test_new_configuration_regroups_pending_and_running_tasks(open_queue):
+    with open_queue() as queue_db:
         running = [queue_db.launch(model=f"anthropic/{name}") for name in ("opus", "haiku")]
         claimed = [queue_db.start(id, queue_db.get(id).model) for id in running]
         waiting = queue_db.launch(model="anthropic/opus")
-    with QueueDatabase(home, model_concurrency={"anthropic/*": 2}) as queue_db:
+    with open_queue(model_concurrency={"anthropic/*": 2}) as queue_db:
         queue_db.groups.configure()
         pool = group(queue_db, "anthropic/*")
         assert (pool.limit, pool.running, pool.pending) == (2, 2, 1)
@@ -108,22 +98,22 @@ def test_a_new_configuration_regroups_what_waits_and_what_runs(home):
         assert queue_db.get(running[0]).status is TaskStatus.COMPLETED
 
 
-def test_a_pattern_that_goes_away_parts_its_keys_again(home):
-    with QueueDatabase(home, model_concurrency={"anthropic/*": 1}) as queue_db:
+def test_removed_pattern_separates_its_keys(open_queue):
+    with open_queue(model_concurrency={"anthropic/*": 1}) as queue_db:
         queue_db.groups.configure()
         ids = [queue_db.launch(model=f"anthropic/{name}") for name in ("opus", "haiku")]
         queue_db.start(ids[0], "anthropic/*")
-    with QueueDatabase(home) as queue_db:
+    with open_queue() as queue_db:
         queue_db.groups.configure()
         assert "anthropic/*" not in {one.name for one in queue_db.groups.all()}
         assert group(queue_db, "anthropic/opus").running == 1
         queue_db.start(ids[1], "anthropic/haiku")
 
 
-def test_more_may_run_than_a_pool_takes_when_it_is_made_and_it_runs_out(home):
-    with QueueDatabase(home) as queue_db:
+def test_new_pattern_may_start_above_its_limit_and_starts_no_more(open_queue):
+    with open_queue() as queue_db:
         claimed = [queue_db.start(queue_db.launch(model=f"a/{name}"), f"a/{name}") for name in "xyz"]
-    with QueueDatabase(home, model_concurrency={"a/*": 1}) as queue_db:
+    with open_queue(model_concurrency={"a/*": 1}) as queue_db:
         queue_db.groups.configure()
         assert group(queue_db, "a/*").running == 3
         queue_db.launch(model="a/x")
@@ -134,8 +124,8 @@ def test_more_may_run_than_a_pool_takes_when_it_is_made_and_it_runs_out(home):
         assert queue_db.claim("a/*") is not None
 
 
-def test_a_live_limit_takes_a_key_out_of_its_pattern(home):
-    with QueueDatabase(home, model_concurrency={"a/*": 1}) as queue_db:
+def test_live_limit_takes_a_key_out_of_its_pattern(open_queue):
+    with open_queue(model_concurrency={"a/*": 1}) as queue_db:
         first, second = queue_db.launch(model="a/x"), queue_db.launch(model="a/y")
         queue_db.start(first, "a/*")
         assert queue_db.claim("a/*", 1) is None
@@ -143,7 +133,7 @@ def test_a_live_limit_takes_a_key_out_of_its_pattern(home):
         queue_db.start(second, "a/y")
 
 
-def test_the_oldest_first_task_of_each_group_that_waits(queue_db):
+def test_waiting_lists_the_first_ready_task_of_each_group(queue_db):
     first, second = queue_db.launch(model="opus"), queue_db.launch(model="haiku")
     queue_db.launch(model="opus")
     heads = dict((name, number) for number, name in queue_db.queue.store.limits.waiting())

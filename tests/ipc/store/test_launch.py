@@ -57,14 +57,14 @@ def test_size_limit_counts_every_field_in_bytes_of_json(field, value, character)
         order(**{field: value(character * (fitting + 1))})
 
 
-def test_changed_environment_of_the_same_mapping_is_stored_as_it_is_now():
+def test_environment_changed_between_launches_is_stored_as_given():
     env: dict[str, str | None] = {"A": "1"}
     first = order(env=env)
     env["A"] = None
     assert [json.loads(one.input["env"]) for one in (first, order(env=env))] == [{"A": "1"}, {"A": None}]
 
 
-def test_absent_and_empty_fields_are_stored_as_before():
+def test_empty_collections_are_stored_only_where_they_differ_from_none():
     texts = ("command", "args", "kwargs", "env", "metadata", "after")
     absent = order(command=None, call="m:f").input
     assert [absent[name] for name in texts] == [None] * 6
@@ -72,7 +72,7 @@ def test_absent_and_empty_fields_are_stored_as_before():
     assert [empty[name] for name in texts] == [None, None, "{}", "{}", "{}", None]
 
 
-def test_digest_is_made_for_a_chosen_id_alone():
+def test_only_a_chosen_id_has_a_digest():
     id = order().id
     assert order().input["digest"] is None
     assert order(id=id).input["digest"] == order(id=id, cwd="/", env={"A": "1"}).input["digest"] is not None

@@ -13,7 +13,7 @@ def read(queue_db: QueueDatabase, after: int, parent: str = "ses-1") -> list[tup
 
 
 def delete_events(queue_db: QueueDatabase, last: int) -> None:
-    queue_db.database.maintenance.delete_events(list(range(1, last + 1)), {"ses-1": last, ALL_SESSIONS: last}, before=0)
+    queue_db.store.maintenance.delete_events(list(range(1, last + 1)), {"ses-1": last, ALL_SESSIONS: last}, before=0)
 
 
 def test_reader_continues_after_a_number(queue_db):

@@ -30,7 +30,7 @@ def slots(queue_db: QueueDatabase) -> QueueStore:
     """The parked slots of a home whose only worker is parked."""
     queue_db.groups.limit("command", 2)
     assert park(queue_db)
-    return queue_db.database.queue
+    return queue_db.store.queue
 
 
 def park(queue_db: QueueDatabase, slot: Slot = SLOT) -> bool:
@@ -126,12 +126,12 @@ def test_worker_is_not_parked_in_a_paused_group_or_above_the_limit(queue_db: Que
     assert not park(queue_db)
 
 
-def test_parking_twice_is_parking_once(queue_db: QueueDatabase, slots: QueueStore):
+def test_parking_twice_parks_once(queue_db: QueueDatabase, slots: QueueStore):
     assert park(queue_db)
     assert slots.parked() == {queue_db.owner: SLOT}
 
 
-def test_launch_and_unpark_cannot_both_have_the_slot(queue_db: QueueDatabase, slots: QueueStore):
+def test_launch_and_unpark_never_both_get_the_slot(queue_db: QueueDatabase, slots: QueueStore):
     assert slots.unpark(queue_db.owner)
     assert launched(queue_db) is TaskStatus.PENDING
     assert slots.assigned(queue_db.owner) is None
@@ -142,7 +142,7 @@ def test_launch_and_unpark_cannot_both_have_the_slot(queue_db: QueueDatabase, sl
 
 
 def test_deregistered_worker_is_not_parked(queue_db: QueueDatabase, slots: QueueStore):
-    queue_db.database.hosts.deregister(queue_db.owner)
+    queue_db.store.hosts.deregister(queue_db.owner)
     assert slots.parked() == {}
     assert launched(queue_db) is TaskStatus.PENDING
 
@@ -165,7 +165,7 @@ def test_damaged_message_is_no_task(damage: bytes):
     assert received(damage) is None
 
 
-def test_torn_message_is_no_task(queue_db: QueueDatabase, slots: QueueStore, pipe: int):
+def test_incomplete_message_is_no_task(queue_db: QueueDatabase, slots: QueueStore, pipe: int):
     queue_db.launch()
     whole = os.read(pipe, 65536).strip()
     assert isinstance(received(whole), Taken)

@@ -1,4 +1,4 @@
-"""Every change of a task's state: what it does, what it refuses, and who may make it."""
+"""Changes of the status of tasks: their effects and their refusals."""
 
 from __future__ import annotations
 
@@ -26,27 +26,7 @@ UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
 OWN = "bg-11111111-2222-4333-8444-555555555555"
 
 
-@pytest.fixture
-def queue_db(home) -> Iterator[QueueDatabase]:
-    with QueueDatabase(home) as found:
-        yield found
-
-
-@pytest.fixture
-def later(monkeypatch):
-    """Move the wall clock ahead by milliseconds."""
-    passed = 0
-    now = clock.now
-
-    def pass_(milliseconds: int) -> None:
-        nonlocal passed
-        passed += milliseconds
-
-    monkeypatch.setattr(clock, "now", lambda: now() + passed)
-    return pass_
-
-
-def test_a_launch_is_pending_and_knows_what_it_was_launched_with(queue_db):
+def test_launched_task_is_pending_and_has_its_input(queue_db):
     id = queue_db.launch(
         command=("echo", "hi"),
         model="opus",
@@ -67,10 +47,10 @@ def test_a_launch_is_pending_and_knows_what_it_was_launched_with(queue_db):
     assert task.waiting_for == "supervisor"
 
 
-def test_the_key_is_the_one_given_else_the_model_else_the_agent(queue_db):
+def test_key_defaults_to_the_model_or_the_agent(queue_db):
     keys = [
-        queue_db.get(queue_db.launch(**said)).concurrency_key
-        for said in ({"model": "m", "concurrency_key": "k"}, {"model": "m"}, {})
+        queue_db.get(queue_db.launch(**wanted)).concurrency_key
+        for wanted in ({"model": "m", "concurrency_key": "k"}, {"model": "m"}, {})
     ]
     assert keys == ["k", "m", "command"]
 
@@ -78,13 +58,13 @@ def test_the_key_is_the_one_given_else_the_model_else_the_agent(queue_db):
 def test_many_launches_are_accepted_all_or_none(queue_db):
     good = LaunchInput(command=("true",))
     with pytest.raises(UnknownAgent, match=r"tasks\[1\]"):
-        queue_db.queue.launch_many([good, LaunchInput(prompt="p", agent="nobody")])
+        queue_db.queue.launch_many([good, LaunchInput(prompt="p", agent="unknown")])
     assert queue_db.queue.unfinished() == []
     ids = [launched.id for launched in queue_db.queue.launch_many([good] * 3)]
     assert queue_db.queue.unfinished() == ids
 
 
-def test_the_same_id_and_input_is_the_same_task(queue_db):
+def test_repeated_launch_with_an_id_returns_the_existing_task(queue_db):
     again = LaunchInput(id=OWN, command=("true",), cwd="/")
     assert [queue_db.queue.launch(again).existing for _ in range(2)] == [False, True]
     with pytest.raises(InvalidInput, match="another input") as refusal:
@@ -92,7 +72,7 @@ def test_the_same_id_and_input_is_the_same_task(queue_db):
     assert refusal.value.field == "id"
 
 
-def test_a_unique_name_is_held_by_an_unfinished_task(queue_db):
+def test_unique_name_is_held_by_an_unfinished_task(queue_db):
     first = queue_db.launch(unique_key="nightly")
     assert queue_db.launch(unique_key="nightly", command=("false",)) == first
     claimed = queue_db.start(first)
@@ -101,7 +81,7 @@ def test_a_unique_name_is_held_by_an_unfinished_task(queue_db):
     assert queue_db.launch(unique_key="nightly") != first
 
 
-def test_a_failed_task_is_not_queued_again_while_another_holds_its_name(queue_db):
+def test_retry_is_refused_while_another_task_holds_the_unique_name(queue_db):
     failed = queue_db.run(TaskStatus.ERROR, unique_key="nightly")
     queue_db.launch(unique_key="nightly")
     with pytest.raises(MoveNotAllowed, match="nightly"):
@@ -109,8 +89,8 @@ def test_a_failed_task_is_not_queued_again_while_another_holds_its_name(queue_db
     assert queue_db.get(failed).status is TaskStatus.ERROR
 
 
-def test_a_parent_over_its_cap_is_refused_and_others_are_not(home):
-    with QueueDatabase(home, max_tasks_per_parent=2) as queue_db:
+def test_launch_beyond_the_cap_of_a_session_is_refused(open_queue):
+    with open_queue(max_tasks_per_parent=2) as queue_db:
         first = queue_db.launch(parent_session_id="ses-1")
         queue_db.launch(parent_session_id="ses-1")
         with pytest.raises(OverCap) as refusal:
@@ -123,7 +103,7 @@ def test_a_parent_over_its_cap_is_refused_and_others_are_not(home):
 
 
 @pytest.mark.parametrize(
-    ("said", "field"),
+    ("wanted", "field"),
     [
         ({"command": ("a",), "call": "m:f"}, "command"),
         ({"command": ("a",), "stdin": "x", "stdin_file": "y"}, "stdin"),
@@ -132,25 +112,25 @@ def test_a_parent_over_its_cap_is_refused_and_others_are_not(home):
         ({"agent": "python", "prompt": "p"}, "call"),
         ({"agent": "external", "command": ("a",), "prompt": "p"}, "agent"),
         ({"prompt": "p"}, "agent"),
-        ({"prompt": "p", "agent": "nobody"}, "agent"),
+        ({"prompt": "p", "agent": "unknown"}, "agent"),
         ({"command": ("a",), "stdin_file": "is-not-there"}, "stdinFile"),
         ({"agent": "external", "prompt": "p" * 1024 * 1024}, "prompt"),
     ],
 )
-def test_a_launch_that_cannot_be_meant_is_refused_by_its_field(queue_db, said, field):
+def test_inconsistent_launch_is_refused_with_its_field(queue_db, wanted, field):
     with pytest.raises(InvalidInput) as refusal:
-        queue_db.queue.launch(LaunchInput(**said))
+        queue_db.queue.launch(LaunchInput(**wanted))
     assert refusal.value.field == field
     assert queue_db.queue.unfinished() == []
 
 
-def test_tasks_of_one_launch_go_to_their_own_keys_and_sessions(home):
-    with QueueDatabase(home, model_concurrency={"a*": 1}) as queue_db:
-        adopt(queue_db.database, "old", "new")
+def test_tasks_of_one_launch_get_their_own_groups_and_sessions(open_queue):
+    with open_queue(model_concurrency={"a*": 1}) as queue_db:
+        adopt(queue_db.store, "old", "new")
         pairs = [("a1", "old"), ("b", "old"), ("a1", None), ("a1", "ses-1"), ("b", "old")]
         for _ in range(2):  # the keys are unknown at first
-            given = [LaunchInput(command=("x",), concurrency_key=key, parent_session_id=of) for key, of in pairs]
-            tasks = [queue_db.get(launched.id) for launched in queue_db.queue.launch_many(given)]
+            inputs = [LaunchInput(command=("x",), concurrency_key=key, parent_session_id=of) for key, of in pairs]
+            tasks = [queue_db.get(launched.id) for launched in queue_db.queue.launch_many(inputs)]
             found = [(task.concurrency_key, task.parent_session_id) for task in tasks]
             assert found == [("a1", "new"), ("b", "new"), ("a1", None), ("a1", "ses-1"), ("b", "new")]
         assert {(group.name, group.pending) for group in queue_db.groups.all()} == {("a*", 6), ("b", 4)}
@@ -158,24 +138,23 @@ def test_tasks_of_one_launch_go_to_their_own_keys_and_sessions(home):
 
 def test_key_is_usable_again_after_its_idle_group_was_deleted(queue_db):
     queue_db.run(concurrency_key="k")
-    with queue_db.database.write() as transaction:
-        transaction.run("delete_idle_groups", {"limit": 9})
+    assert queue_db.store.maintenance.delete_idle_groups(9) == 1
     queue_db.start(queue_db.launch(concurrency_key="k"), "k")
 
 
 def test_answer_to_a_launch_is_the_task_as_it_is_stored(queue_db):
     first = queue_db.launch()
-    given = [
+    inputs = [
         LaunchInput(command=("a", "b"), env={"A": "1"}, metadata={"a": 1}, priority=3, parent_session_id="ses-1"),
         LaunchInput(call="m:f", args=(1, "a"), kwargs={"b": None}, timeout_ms=5, retries=2, unique_key="u"),
         LaunchInput(agent="external", prompt="p", delay_ms=9000, after=(first,), description="d"),
     ]
-    answer = queue_db.queue.launched_tasks(queue_db.queue.accept(given))
+    answer = queue_db.queue.launched_tasks(queue_db.queue.accept(inputs))
     assert answer == [queue_db.get(task.id) for task in answer]
     assert all(vars(task).keys() == {field.name for field in fields(Task)} for task in answer)
 
 
-def test_supervisor_that_starts_is_seen_at_once_and_its_end_soon(queue_db):
+def test_start_of_a_supervisor_is_seen_at_once_and_its_end_soon(queue_db):
     id = queue_db.launch()
     lock = Lock(queue_db.home.lock("supervisor"))
     assert queue_db.get(id).waiting_for == "supervisor"
@@ -190,7 +169,7 @@ def test_supervisor_that_starts_is_seen_at_once_and_its_end_soon(queue_db):
 
 @pytest.fixture
 def hints(home) -> Iterator[Callable[[], bytes]]:
-    """Return what the supervisor was sent since the last call."""
+    """Return a function that reads the hints that the supervisor was sent since the last call."""
     pipe = os.open(Home(home).prepare().folder / "supervisor.wake", os.O_RDWR | os.O_NONBLOCK)
 
     def read() -> bytes:
@@ -209,9 +188,9 @@ def test_supervisor_is_notified_of_a_task_that_may_start(queue_db, hints):
 
 
 @pytest.fixture
-def full(home) -> Iterator[QueueDatabase]:
-    """A queue whose group `command` has one slot, in use."""
-    with QueueDatabase(home, default_concurrency=1) as queue_db:
+def full(open_queue) -> Iterator[QueueDatabase]:
+    """Open a queue whose group `command` has one slot, which is in use."""
+    with open_queue(default_concurrency=1) as queue_db:
         queue_db.start(queue_db.launch())
         yield queue_db
 
@@ -237,8 +216,8 @@ def test_supervisor_is_notified_of_a_due_time_though_the_group_is_full(full, hin
     assert hints() == b'["command"]\n'
 
 
-def test_supervisor_is_notified_of_an_expiry_though_the_group_is_full(home, hints):
-    with QueueDatabase(home, default_concurrency=1, max_queue_wait_s=9) as queue_db:
+def test_supervisor_is_notified_of_an_expiry_though_the_group_is_full(open_queue, hints):
+    with open_queue(default_concurrency=1, max_queue_wait_s=9) as queue_db:
         queue_db.start(queue_db.launch())
         hints()
         queue_db.launch()
@@ -248,14 +227,14 @@ def test_supervisor_is_notified_of_an_expiry_though_the_group_is_full(home, hint
 # claiming
 
 
-def test_the_highest_priority_goes_first_then_the_oldest(queue_db):
+def test_claim_takes_the_highest_priority_then_the_oldest(queue_db):
     low, old, new, high = (queue_db.launch(priority=priority) for priority in (-1, 0, 0, 7))
     assert [queue_db.claim(slot=slot).id for slot in range(3)] == [high, old, new]
     assert queue_db.get(low).status is TaskStatus.PENDING
 
 
-def test_no_more_run_than_the_limit_says(home):
-    with QueueDatabase(home, model_concurrency={"opus": 2}) as queue_db:
+def test_claim_never_exceeds_the_limit(open_queue):
+    with open_queue(model_concurrency={"opus": 2}) as queue_db:
         ids = [queue_db.launch(model="opus") for _ in range(3)]
         first = queue_db.start(ids[0], "opus", 0)
         assert queue_db.claim("opus", 0) is None
@@ -266,13 +245,13 @@ def test_no_more_run_than_the_limit_says(home):
         queue_db.start(ids[2], "opus", 0)
 
 
-def test_a_limit_of_zero_is_no_limit(home):
-    with QueueDatabase(home, default_concurrency=0) as queue_db:
+def test_limit_of_zero_allows_any_number(open_queue):
+    with open_queue(default_concurrency=0) as queue_db:
         ids = [queue_db.launch() for _ in range(9)]
         assert [queue_db.claim(slot=slot).id for slot in range(9)] == ids
 
 
-def test_a_claim_number_is_never_given_twice(queue_db):
+def test_claim_numbers_are_never_given_twice(queue_db):
     numbers = [queue_db.start(queue_db.launch()) for _ in range(1)]
     queue_db.settle(numbers[0])
     for _ in range(3):
@@ -282,7 +261,7 @@ def test_a_claim_number_is_never_given_twice(queue_db):
     assert claims == sorted(set(claims))
 
 
-def test_work_done_outside_is_for_the_supervisor_alone(queue_db):
+def test_external_task_is_claimed_only_without_a_worker(queue_db):
     queue_db.launch(agent="external", prompt="by hand")
     assert queue_db.claim("external") is None
     assert queue_db.claim("external", owner=None).agent == "external"
@@ -290,7 +269,7 @@ def test_work_done_outside_is_for_the_supervisor_alone(queue_db):
     assert queue_db.claim("command", owner=None) is None
 
 
-def test_publishing_an_end_takes_the_next_task_in_the_same_transaction(queue_db):
+def test_step_ends_a_task_and_takes_the_next(queue_db):
     first, second = queue_db.launch(), queue_db.launch()
     slot = Slot("command", 0)
     (taken,) = queue_db.queue.take(slot, queue_db.owner, 1)
@@ -310,7 +289,7 @@ def _done(claimed, status=TaskStatus.COMPLETED, **more):
 # settling
 
 
-def test_a_stale_claim_settles_nothing(queue_db):
+def test_old_claim_settles_nothing(queue_db):
     id = queue_db.launch(retries=1)
     stale = queue_db.start(id)
     queue_db.settle(stale, TaskStatus.PENDING, error="once", error_kind="exit")
@@ -325,7 +304,7 @@ def test_a_stale_claim_settles_nothing(queue_db):
     assert queue_db.settle(current) is None
 
 
-def test_an_end_is_told_once_with_what_came_of_it(queue_db):
+def test_end_is_one_event_with_its_result(queue_db):
     id = queue_db.launch(parent_session_id="ses-1")
     queue_db.settle(queue_db.start(id), result="42", exit_code=0, session="agent-1")
     task = queue_db.get(id)
@@ -335,7 +314,7 @@ def test_an_end_is_told_once_with_what_came_of_it(queue_db):
     assert (event["taskId"], event["status"], event["result"], event["error"]) == (id, "completed", "42", None)
 
 
-def test_long_results_are_cut_in_the_record_and_shorter_in_events(queue_db):
+def test_long_result_is_cut_in_the_task_and_shorter_in_its_event(queue_db):
     id = queue_db.launch(parent_session_id="ses-1")
     queue_db.settle(queue_db.start(id), result="ü" * RESULT_LIMIT)
     task = queue_db.get(id)
@@ -345,7 +324,7 @@ def test_long_results_are_cut_in_the_record_and_shorter_in_events(queue_db):
     assert len(task.brief()["result"].encode()) == BRIEF_LIMIT
 
 
-def test_an_automatic_retry_waits_and_counts_on(queue_db, later):
+def test_automatic_retry_waits_and_continues_the_attempts(queue_db, later):
     id = queue_db.launch(retries=1)
     queue_db.settle(
         queue_db.start(id), TaskStatus.PENDING, error="no", error_kind="exit", not_before=clock.now() + 5000
@@ -359,14 +338,14 @@ def test_an_automatic_retry_waits_and_counts_on(queue_db, later):
     assert "background_task_retrying" in queue_db.event_types()
 
 
-def test_an_unused_attempt_does_not_count(queue_db):
+def test_unused_attempt_does_not_count(queue_db):
     id = queue_db.launch()
     queue_db.settle(queue_db.start(id), TaskStatus.PENDING, error="died", error_kind="interrupted", unused=True)
     claimed = queue_db.start(id)
     assert (claimed.attempt, claimed.interruptions) == (1, 1)
 
 
-# verdicts from outside
+# verdicts of users
 
 
 def test_the_first_verdict_wins(queue_db):
@@ -392,14 +371,14 @@ def test_the_first_verdict_wins(queue_db):
     )
 
 
-def test_a_pending_task_is_cancelled_at_once_and_never_starts(queue_db):
+def test_pending_task_is_cancelled_at_once_and_never_starts(queue_db):
     id = queue_db.launch(parent_session_id="ses-1")
     assert queue_db.queue.cancel(id).status is TaskStatus.CANCELLED
     assert queue_db.claim() is None
     assert queue_db.event_types("ses-1") == ["background_task_completed"]
 
 
-def test_a_running_task_is_cancelled_when_its_tree_is_gone_not_before(queue_db):
+def test_running_task_is_cancelled_when_its_worker_settles_it(queue_db):
     id = queue_db.launch()
     claimed = queue_db.start(id)
     assert queue_db.queue.cancel(id).status is TaskStatus.RUNNING
@@ -407,20 +386,19 @@ def test_a_running_task_is_cancelled_when_its_tree_is_gone_not_before(queue_db):
     assert queue_db.settle(claimed, TaskStatus.ERROR, signal=15) == "cancelled"
 
 
-def test_many_are_cancelled_in_few_transactions_each_as_if_by_itself(queue_db, monkeypatch):
+def test_cancel_all_cancels_many_tasks_per_transaction(queue_db, monkeypatch):
     ended, external = queue_db.run(), queue_db.launch(agent="external", prompt="x")
-    outside = queue_db.claim("external", owner=None)
+    assert queue_db.claim("external", owner=None) is not None
     running, decided = queue_db.launch(concurrency_key="a"), queue_db.launch(concurrency_key="b")
     first, second = queue_db.claim("a"), queue_db.claim("b")
     queue_db.queue.record_verdict(second.number, second.claim, Verdict(TaskStatus.ERROR, "no", "failed"))
     pending = [queue_db.launch() for _ in range(250)]
-    commits = []
-    write = queue_db.database.write
-    monkeypatch.setattr(queue_db.database, "write", lambda durable=True: commits.append(1) or write(durable))
+    calls = []
+    cancel_many = queue_db.store.queue.cancel_many
+    monkeypatch.setattr(queue_db.store.queue, "cancel_many", lambda ids: calls.append(len(ids)) or cancel_many(ids))
     cancelled = queue_db.queue.cancel_all([ended, external, running, decided, "bg-unknown", *pending])
     assert cancelled == [external, running, *pending]
-    assert len(commits) == 3
-    assert outside is not None
+    assert calls == [100, 100, 55]
     assert {str(queue_db.get(id).status) for id in (external, *pending)} == {"cancelled"}
     assert (queue_db.get(running).status, queue_db.get(running).stopping) == ("running", True)
     assert queue_db.settle(first) == "cancelled"
@@ -430,7 +408,7 @@ def test_many_are_cancelled_in_few_transactions_each_as_if_by_itself(queue_db, m
 
 
 @pytest.mark.parametrize("status", [status for status in TaskStatus if status.ended])
-def test_an_ended_task_keeps_its_status(queue_db, status):
+def test_ended_task_keeps_its_status(queue_db, status):
     id = queue_db.run(status)
     for verdict in (queue_db.queue.cancel, queue_db.queue.complete, lambda id: queue_db.queue.fail(id, "no")):
         with pytest.raises(MoveNotAllowed):
@@ -439,7 +417,7 @@ def test_an_ended_task_keeps_its_status(queue_db, status):
     assert queue_db.event_types().count("background_task_completed") == 1
 
 
-def test_a_pending_task_is_neither_completed_nor_failed(queue_db):
+def test_pending_task_cannot_be_completed_or_report_progress(queue_db):
     id = queue_db.launch()
     with pytest.raises(MoveNotAllowed):
         queue_db.queue.complete(id)
@@ -448,7 +426,7 @@ def test_a_pending_task_is_neither_completed_nor_failed(queue_db):
     assert queue_db.get(id).status is TaskStatus.PENDING
 
 
-def test_work_done_outside_is_settled_with_its_verdict(queue_db):
+def test_external_task_is_settled_by_its_verdict(queue_db):
     id = queue_db.launch(agent="external", prompt="by hand")
     queue_db.claim("external", owner=None)
     assert queue_db.queue.progress(id, "half").progress == "half"
@@ -466,7 +444,7 @@ def test_unknown_tasks_are_not_found(queue_db):
 
 
 @pytest.mark.parametrize("status", [TaskStatus.ERROR, TaskStatus.CANCELLED])
-def test_a_retry_by_hand_counts_on_and_grows_the_attempts(queue_db, status):
+def test_retry_by_a_user_adds_attempts(queue_db, status):
     id = queue_db.run(status, retries=2)
     task = queue_db.queue.retry(id)
     assert (task.status, task.attempt, task.max_attempts) == (TaskStatus.PENDING, 1, 6)
@@ -474,12 +452,12 @@ def test_a_retry_by_hand_counts_on_and_grows_the_attempts(queue_db, status):
     assert queue_db.start(id).attempt == 2
 
 
-def test_what_succeeded_is_not_retried(queue_db):
+def test_retry_of_a_completed_task_is_refused(queue_db):
     with pytest.raises(MoveNotAllowed, match="completed"):
         queue_db.queue.retry(queue_db.run())
 
 
-def test_a_batch_tells_of_a_task_as_it_ended_though_it_was_retried_since(queue_db):
+def test_batch_has_the_end_of_a_task_that_was_retried_since(queue_db):
     id = queue_db.run(TaskStatus.ERROR, parent_session_id="ses-1")
     queue_db.queue.retry(id)
     queue_db.settle(queue_db.start(id), result="better")
@@ -493,10 +471,10 @@ def test_a_batch_tells_of_a_task_as_it_ended_though_it_was_retried_since(queue_d
     assert [batch["allComplete"] for batch in batches] == [False, True]
 
 
-def test_a_retry_joins_the_group_its_key_is_in_now(home):
-    with QueueDatabase(home) as queue_db:
+def test_retried_task_joins_the_present_group_of_its_key(open_queue):
+    with open_queue() as queue_db:
         id = queue_db.run(TaskStatus.ERROR, concurrency_key="anthropic/opus")
-    with QueueDatabase(home, model_concurrency={"anthropic/*": 1}) as queue_db:
+    with open_queue(model_concurrency={"anthropic/*": 1}) as queue_db:
         queue_db.groups.configure()
         queue_db.queue.retry(id)
         queue_db.launch(concurrency_key="anthropic/haiku")
@@ -508,7 +486,7 @@ def test_a_retry_joins_the_group_its_key_is_in_now(home):
 # time
 
 
-def test_a_delayed_task_waits_for_its_time(queue_db, later):
+def test_delayed_task_waits_for_its_time(queue_db, later):
     id = queue_db.launch(delay_ms=60_000)
     assert queue_db.get(id).waiting_for == "delay"
     assert queue_db.claim() is None
@@ -521,8 +499,8 @@ def test_a_delayed_task_waits_for_its_time(queue_db, later):
     queue_db.start(id)
 
 
-def test_a_task_that_waited_too_long_expires(home, later):
-    with QueueDatabase(home, max_queue_wait_s=10) as queue_db:
+def test_task_that_waits_too_long_expires(open_queue, later):
+    with open_queue(max_queue_wait_s=10) as queue_db:
         id = queue_db.launch(parent_session_id="ses-1")
         delayed = queue_db.launch(delay_ms=20_000)
         later(10_001)
@@ -538,7 +516,7 @@ def test_a_task_that_waited_too_long_expires(home, later):
         assert queue_db.get(delayed).error_kind == "expired"
 
 
-def test_work_done_outside_times_out(queue_db, later):
+def test_external_task_times_out(queue_db, later):
     once = queue_db.launch(agent="external", prompt="by hand", timeout_ms=1000)
     queue_db.claim("external", owner=None)
     later(1001)
@@ -550,7 +528,7 @@ def test_work_done_outside_times_out(queue_db, later):
 # dependencies
 
 
-def test_a_dependent_waits_for_all_to_end_well(queue_db):
+def test_dependent_waits_until_all_have_completed(queue_db):
     first, second = queue_db.launch(), queue_db.launch()
     after = queue_db.launch(after=(first, second))
     assert queue_db.get(after).waiting_for == "dependency"
@@ -566,7 +544,7 @@ def test_a_dependent_waits_for_all_to_end_well(queue_db):
 
 
 @pytest.mark.parametrize("status", [TaskStatus.ERROR, TaskStatus.CANCELLED])
-def test_a_dependent_of_a_bad_end_fails_and_so_do_its_own(queue_db, status):
+def test_dependent_of_a_failed_task_fails_with_its_own_dependents(queue_db, status):
     first = queue_db.launch()
     second = queue_db.launch(after=(first,), parent_session_id="ses-1")
     third = queue_db.launch(after=(second,))
@@ -579,21 +557,21 @@ def test_a_dependent_of_a_bad_end_fails_and_so_do_its_own(queue_db, status):
     assert queue_db.event_types("ses-1") == ["background_task_completed"]
 
 
-def test_a_launch_after_a_bad_end_is_accepted_and_fails_at_once(queue_db):
+def test_launch_after_a_failed_task_is_accepted_and_fails_at_once(queue_db):
     failed, done = queue_db.run(TaskStatus.ERROR), queue_db.run()
-    doomed = queue_db.launch(after=(failed,), parent_session_id="ses-1")
-    assert (queue_db.get(doomed).status, queue_db.get(doomed).error_kind) == (TaskStatus.ERROR, "dependency")
+    dependent = queue_db.launch(after=(failed,), parent_session_id="ses-1")
+    assert (queue_db.get(dependent).status, queue_db.get(dependent).error_kind) == (TaskStatus.ERROR, "dependency")
     queue_db.start(queue_db.launch(after=(done,)))
     queue_db.start(queue_db.launch(after_any=(failed,)), slot=1)
 
 
-def test_a_launch_after_an_unknown_task_is_refused(queue_db):
+def test_launch_after_an_unknown_task_is_refused(queue_db):
     with pytest.raises(NotFound) as refusal:
         queue_db.launch(after=(UNKNOWN,))
     assert refusal.value.field == "after"
 
 
-def test_a_delay_and_a_dependency_must_both_be_over(queue_db, later):
+def test_dependent_with_a_delay_waits_for_both(queue_db, later):
     first = queue_db.launch()
     both = queue_db.launch(after=(first,), delay_ms=1000)
     later(1001)
@@ -605,7 +583,7 @@ def test_a_delay_and_a_dependency_must_both_be_over(queue_db, later):
     queue_db.start(both)
 
 
-def test_a_dependency_over_first_leaves_the_delay(queue_db, later):
+def test_dependent_waits_for_its_delay_after_its_dependency(queue_db, later):
     both = queue_db.launch(after=(first := queue_db.launch(),), delay_ms=1000)
     queue_db.settle(queue_db.start(first))
     queue_db.queue.promote()
@@ -615,7 +593,7 @@ def test_a_dependency_over_first_leaves_the_delay(queue_db, later):
     queue_db.start(both)
 
 
-def test_a_retry_by_hand_still_waits_for_what_it_comes_after(queue_db):
+def test_retry_keeps_unmet_dependencies(queue_db):
     first = queue_db.launch()
     after = queue_db.launch(after=(first,))
     queue_db.queue.cancel(after)
@@ -627,10 +605,10 @@ def test_a_retry_by_hand_still_waits_for_what_it_comes_after(queue_db):
     queue_db.start(after)
 
 
-# looking
+# reading
 
 
-def test_lists_are_newest_first_filtered_and_in_pages(queue_db):
+def test_lists_are_newest_first_with_filters_and_pages(queue_db):
     ids = [queue_db.launch(parent_session_id=f"ses-{number % 2}", model=f"m-{number % 3}") for number in range(7)]
     queue_db.queue.cancel(ids[6])
 
@@ -666,7 +644,7 @@ def test_lists_by_tag_have_the_tasks_with_all_of_them(queue_db):
     assert listed("night") == []
 
 
-def test_tasks_are_found_by_any_unique_prefix(queue_db):
+def test_tasks_are_found_by_a_unique_prefix(queue_db):
     ids = [queue_db.launch() for _ in range(2)]
     assert queue_db.queue.find(ids[0]) == ids[0]
     assert queue_db.queue.find(ids[0].removeprefix("bg-")[:20]) == ids[0]
@@ -677,7 +655,7 @@ def test_tasks_are_found_by_any_unique_prefix(queue_db):
         queue_db.queue.find("bg-")
 
 
-def test_output_comes_in_pieces_from_the_database_or_from_the_file(queue_db):
+def test_output_is_read_in_pieces_from_the_store_or_the_file(queue_db):
     id = queue_db.launch()
     assert queue_db.queue.output(id, "stdout", 0, 9).eof is False
     claimed = queue_db.start(id)
@@ -691,8 +669,8 @@ def test_output_comes_in_pieces_from_the_database_or_from_the_file(queue_db):
     assert queue_db.queue.output(id, "stderr", 0, 9).eof
 
 
-def test_a_task_says_what_it_waits_for(home):
-    with QueueDatabase(home, default_concurrency=1) as queue_db:
+def test_pending_task_shows_what_it_waits_for(open_queue):
+    with open_queue(default_concurrency=1) as queue_db:
         first, second = queue_db.launch(), queue_db.launch()
         queue_db.start(first)
         queue_db.groups.pause("other")

@@ -1,34 +1,25 @@
+"""The status document."""
+
 from __future__ import annotations
 
-from pathlib import Path
-
-from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
-from backburner.ipc.home import Home
+from backburner.ipc.machine.identity import Identity
 from backburner.ipc.machine.lock import Lock
-from backburner.ipc.model.claim import Slot
-from backburner.ipc.model.launch import LaunchInput
-from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.status import status
 
 
-def test_living_roles_are_told_by_their_locks_and_workers_by_their_rows(home: Path):
-    found = Home(home).prepare()
-    database = SqliteStore(found)
-    registry = database.hosts
-    queue = Queue(database, DEFAULT_BACKGROUND_CONFIG)
-    queue.launch(LaunchInput(command=("true",), model="opus"))
-    adopted = registry.register("worker")
-    supervisor, lock = registry.register("supervisor"), Lock(found.lock("supervisor"))
+def test_status_finds_roles_by_their_locks_and_workers_by_the_process_table(queue_db):
+    hosts, me = queue_db.store.hosts, Identity.mine()
+    queue_db.launch(model="opus")
+    adopted = hosts.register("worker", me)
+    supervisor, lock = hosts.register("supervisor", me), Lock(queue_db.home.lock("supervisor"))
     assert lock.acquire()
-    queue.claim(Slot("opus", 1), adopted)
-    told = status(database)
+    queue_db.claim("opus", 1, adopted)
+    document = status(queue_db.store)
     lock.release()
-    registry.deregister(supervisor)
-    database.close()
-    assert told["supervisor"]["startedAt"].endswith("Z")
-    assert told["flusher"] is None
-    (worker,) = told["workers"]
+    hosts.deregister(supervisor)
+    assert document["supervisor"]["startedAt"].endswith("Z")
+    assert document["flusher"] is None
+    (worker,) = document["workers"]
     assert (worker["concurrencyKey"], worker["slot"]) == ("opus", 1)
     assert worker["taskId"] is not None
-    assert told["keys"] == [{"key": "opus", "limit": 2, "running": 1, "pending": 0, "paused": False}]
+    assert document["keys"] == [{"key": "opus", "limit": 2, "running": 1, "pending": 0, "paused": False}]

@@ -39,6 +39,17 @@ def test_backoff_is_random_below_a_bound_that_doubles_up_to_a_limit():
 
 
 def test_lost_task_without_retries_fails():
-    one = Held(number=1, id="a", claim=1, attempt=1, max_attempts=1, interruptions=0, group="g", agent="command")
+    one = Held(
+        number=1,
+        id="a",
+        claim=1,
+        attempt=1,
+        max_attempts=1,
+        interruptions=0,
+        group="g",
+        agent="command",
+        owner=1,
+        requested=None,
+    )
     settlement = settlement_of(one, Outcome(error="Its worker died.", error_kind="lost"), BackgroundConfig())
     assert (settlement.status, settlement.not_before) == (TaskStatus.ERROR, None)

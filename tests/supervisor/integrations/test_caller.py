@@ -48,7 +48,7 @@ def test_hooks_notify_their_session_however_the_call_names_it(queue_db, home, to
 
 
 def test_hooks_notify_the_successor_of_their_session(queue_db, home, tools):
-    adopt(queue_db.database, "me", "successor")
+    adopt(queue_db.store, "me", "successor")
     id = queue_db.run(parent_session_id="successor")
     assert tools.call("inbox", META).notifications == ""
     assert f"- {id}" in hook(home)

@@ -214,7 +214,7 @@ def test_unusable_state_directory_is_no_failure_for_the_client(queue_db, home, t
     if trouble == "foreign":
         home.chmod(0o777)
     elif trouble == "damaged":
-        queue_db.database.close()
+        queue_db.store.close()
         (home / "backburner.db").write_bytes(b"x" * 8192)
     else:
         import sqlite3

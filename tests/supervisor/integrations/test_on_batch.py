@@ -77,7 +77,7 @@ def deliver_all(queue_db: QueueDatabase, command: BatchCommand) -> None:
 def test_command_is_retried_until_it_succeeds_with_few_log_lines(queue_db, folder, monkeypatch, capsys):
     monkeypatch.setattr(on_batch, "LAST_DELAY", 0.0)
     fail(folder, 20)
-    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command = BatchCommand(DefaultSelector(), queue_db.store)
     batch(queue_db)
     deliver_all(queue_db, command)
     assert calls(folder) == 21
@@ -90,12 +90,12 @@ def test_command_is_retried_until_it_succeeds_with_few_log_lines(queue_db, folde
 def test_next_flusher_retries_a_batch_that_has_failed_often(queue_db, folder, monkeypatch):
     monkeypatch.setattr(on_batch, "LAST_DELAY", 0.0)
     fail(folder, 15)
-    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command = BatchCommand(DefaultSelector(), queue_db.store)
     batch(queue_db)
     publish(queue_db, command)
     eventually(lambda: (command.turn(), calls(folder) >= 12)[1], 50)
     command.stop()
-    deliver_all(queue_db, BatchCommand(DefaultSelector(), queue_db.database))
+    deliver_all(queue_db, BatchCommand(DefaultSelector(), queue_db.store))
     assert calls(folder) >= 16
 
 
@@ -103,7 +103,7 @@ def test_reconfigured_command_is_tried_at_once(queue_db, folder, monkeypatch):
     monkeypatch.setattr(on_batch, "FIRST_DELAY", LONG)
     monkeypatch.setattr(on_batch, "LAST_DELAY", LONG)
     fail(folder, 1)
-    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command = BatchCommand(DefaultSelector(), queue_db.store)
     batch(queue_db)
     publish(queue_db, command)
     eventually(lambda: (command.turn() or 0.0) > on_batch.TIMEOUT, 50, "a pause after the failure")
@@ -114,7 +114,7 @@ def test_reconfigured_command_is_tried_at_once(queue_db, folder, monkeypatch):
 
 def test_published_batches_are_delivered_without_reading_the_log(queue_db, folder, monkeypatch):
     fail(folder, 0)
-    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command = BatchCommand(DefaultSelector(), queue_db.store)
     command.turn()
     batch(queue_db)
     lines, _ = queue_db.log.page(None, 0, 256)
@@ -128,7 +128,7 @@ def test_published_batches_are_delivered_without_reading_the_log(queue_db, folde
 
 def test_batches_of_a_missing_page_are_read_from_the_log(queue_db, folder):
     fail(folder, 0)
-    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command = BatchCommand(DefaultSelector(), queue_db.store)
     command.turn()
     batch(queue_db)
     missed = queue_db.log.last_seq()
@@ -141,7 +141,7 @@ def test_batches_of_a_missing_page_are_read_from_the_log(queue_db, folder):
 def test_batches_beyond_the_limit_are_read_from_the_log(queue_db, folder, monkeypatch):
     monkeypatch.setattr(on_batch, "PAGE", 8)
     fail(folder, 0)
-    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command = BatchCommand(DefaultSelector(), queue_db.store)
     command.turn()
     for _ in range(10):
         batch(queue_db)
@@ -156,7 +156,7 @@ def test_batches_beyond_the_limit_are_read_from_the_log(queue_db, folder, monkey
 def test_command_removed_and_added_again_gets_no_old_batches(queue_db, folder, how, failures):
     fail(folder, failures)
     (folder / "hold").touch()
-    command = BatchCommand(DefaultSelector(), queue_db.database)
+    command = BatchCommand(DefaultSelector(), queue_db.store)
     batch(queue_db)
     batch(queue_db)
     publish(queue_db, command)

@@ -68,7 +68,7 @@ def test_worker_of_a_claimed_task_keeps_its_slot_in_a_count(
     queue_db.launch()
     worker = assign_slots(dispatch, workers)
     claimed = queue_db.claim()
-    running = queue_db.database.hosts.running()
+    running = queue_db.store.hosts.running()
     worker.pid = running[0].owner.identity.pid if spawned else None
     dispatch.recount(running)
     assert (worker.slot, worker.idle) == (SLOT, False)
@@ -84,7 +84,7 @@ def test_assigned_worker_loses_a_slot_that_a_task_was_moved_into(
     worker = assign_slots(dispatch, workers)
     worker.pid = 1  # not the one that claims
     queue_db.claim()
-    dispatch.recount(queue_db.database.hosts.running())
+    dispatch.recount(queue_db.store.hosts.running())
     assert worker.slot is None
 
 
@@ -150,7 +150,7 @@ def test_external_task_starts_at_once_during_the_ramp_wait(
     dispatch.assign_slots(8)
     queue_db.launch(agent="external", prompt="p", concurrency_key="command", priority=9)
     assert dispatch.assign_slots(8)
-    assert (len(workers), len(queue_db.database.hosts.running())) == (2, 1)
+    assert (len(workers), len(queue_db.store.hosts.running())) == (2, 1)
 
 
 # parked workers
@@ -172,7 +172,7 @@ def test_parked_worker_keeps_its_slot_while_nothing_is_ready(
 ):
     dispatch.hint("command")
     dispatch.assign_slots(1)
-    assert (parked.slot, queue_db.database.queue.parked()) == (SLOT, {queue_db.owner: SLOT})
+    assert (parked.slot, queue_db.store.queue.parked()) == (SLOT, {queue_db.owner: SLOT})
     assert not dispatch.any_at_work()
 
 
@@ -183,7 +183,7 @@ def test_parked_worker_is_assigned_tasks_that_it_was_not_sent(
     dispatch.hint("command")
     dispatch.assign_slots(4)
     assert (list(workers), parked.slot, parked.assigned) == ([parked], SLOT, True)
-    assert queue_db.database.queue.parked() == {}
+    assert queue_db.store.queue.parked() == {}
 
 
 def test_parked_worker_works_for_another_group_when_workers_are_short(
@@ -229,20 +229,20 @@ def test_worker_that_parked_before_its_first_message_keeps_its_slot(
 ):
     parked.owner = None
     dispatch.recount([])
-    assert (parked.slot, queue_db.database.queue.parked()) == (SLOT, {queue_db.owner: SLOT})
+    assert (parked.slot, queue_db.store.queue.parked()) == (SLOT, {queue_db.owner: SLOT})
 
 
 def test_no_worker_stays_parked_when_slots_are_counted(
     queue_db: QueueDatabase, parked: WorkerHandle, dispatch: Dispatch
 ):
     dispatch.recount([])
-    assert (parked.idle, queue_db.database.queue.parked()) == (True, {})
+    assert (parked.idle, queue_db.store.queue.parked()) == (True, {})
 
 
 def test_parked_worker_with_a_task_claimed_during_a_count_keeps_its_slot(
     queue_db: QueueDatabase, parked: WorkerHandle, dispatch: Dispatch
 ):
-    running = queue_db.database.hosts.running()
+    running = queue_db.store.hosts.running()
     queue_db.launch()
     dispatch.recount(running)
     assert parked.slot == SLOT

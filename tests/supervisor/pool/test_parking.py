@@ -20,7 +20,7 @@ def worker(queue_db: QueueDatabase) -> Iterator[Parking]:
     """A parked worker."""
     queue_db.groups.limit("command", 1)
     assert queue_db.queue.advance(Step(Slot("command", 0), queue_db.owner, count=1)).parked
-    worker = Parking(queue_db.home, queue_db.database.queue, queue_db.owner, lambda: LONG)
+    worker = Parking(queue_db.home, queue_db.store.queue, queue_db.owner, lambda: LONG)
     worker.start(LONG)
     yield worker
     os.close(worker.descriptor)

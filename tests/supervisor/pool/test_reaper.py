@@ -44,14 +44,14 @@ def busy(queue_db: QueueDatabase) -> WorkerHandle:
 def test_worker_without_a_task_is_free_at_once(queue_db: QueueDatabase, reaper: Reaper, fork_server: FakeForkServer):
     idle = WorkerHandle()
     reaper.add_gone(idle)
-    assert list(reaper.take_gone(queue_db.database)) == [idle]
+    assert list(reaper.take_gone(queue_db.store)) == [idle]
     assert (fork_server.sweeps, reaper.is_waiting) == ([], False)
 
 
 def test_task_is_rescued_when_the_strays_are_gone(queue_db: QueueDatabase, reaper: Reaper, busy: WorkerHandle):
-    table = queue_db.database.hosts
+    table = queue_db.store.hosts
     reaper.add_gone(busy)
-    assert list(reaper.take_gone(queue_db.database)) == []
+    assert list(reaper.take_gone(queue_db.store)) == []
     assert table.running()[0] in reaper
     assert not reaper.rescue_ready(queue_db.queue)
     reaper.receive({"swept": 1})
@@ -63,7 +63,7 @@ def test_sweeps_are_repeated_for_a_new_fork_server(
     queue_db: QueueDatabase, reaper: Reaper, busy: WorkerHandle, fork_server: FakeForkServer
 ):
     reaper.add_gone(busy)
-    assert list(reaper.take_gone(queue_db.database)) == []
+    assert list(reaper.take_gone(queue_db.store)) == []
     reaper.resubmit()
     reaper.receive({"swept": 1})
     assert not reaper.rescue_ready(queue_db.queue)
@@ -82,8 +82,8 @@ def test_free_worker_is_not_forgotten_if_the_next_lookup_fails(queue_db: QueueDa
         raise Temporary("The disk is full.")
 
     with pytest.raises(Temporary):
-        for worker in reaper.take_gone(queue_db.database):
+        for worker in reaper.take_gone(queue_db.store):
             freed.append(worker)
             monkeypatch.setattr(SqliteHosts, "running", refuse)
     monkeypatch.undo()
-    assert freed + list(reaper.take_gone(queue_db.database)) == [first, second]
+    assert freed + list(reaper.take_gone(queue_db.store)) == [first, second]

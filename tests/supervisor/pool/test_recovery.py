@@ -33,7 +33,7 @@ class DeadWorker:
         return self.taken
 
     def rescue(self) -> None:
-        (running,) = self._yard.database.hosts.running()
+        (running,) = self._yard.store.hosts.running()
         rescue(self._yard.queue, running, "SIGKILL")
 
 
@@ -102,7 +102,7 @@ def test_task_of_an_earlier_boot_reruns_only_if_it_has_retries(queue_db: QueueDa
 def test_task_published_after_the_lookup_is_rescued_too(queue_db: QueueDatabase, worker: DeadWorker):
     ids = [queue_db.launch() for _ in range(2)]
     (first,) = worker.take(1)
-    (seen,) = queue_db.database.hosts.running()
+    (seen,) = queue_db.store.hosts.running()
     end = Settlement(number=first.number, claim=first.claim, status=TaskStatus.COMPLETED)
     step = Step(first.slot, queue_db.owner, [Ended(first, first.started_at, end)], count=1)
     (second,) = queue_db.queue.advance(step).taken
@@ -130,6 +130,6 @@ def test_held_call_of_a_worker_without_a_running_task_is_settled(queue_db: Queue
     worker.files.remove()  # a worker that has run calls only has none
     worker.journal.note_start(second.claim)
     queue_db.settle(first.claimed())
-    owner = next(one for one in queue_db.database.hosts.processes("worker") if one.number == queue_db.owner)
+    owner = next(one for one in queue_db.store.hosts.processes("worker") if one.number == queue_db.owner)
     rescue_worker(queue_db.queue, owner, "SIGKILL")
     assert outcomes(queue_db, ids) == [("completed", None), ("error", "lost")]

@@ -65,7 +65,7 @@ def overwrite(path: Path, *pages: int) -> None:
 
 def test_backup_is_one_private_undamaged_file(queue_db: QueueDatabase, file: Path):
     queue_db.run()
-    size = back_up(queue_db.database, file, replacing=False)
+    size = back_up(queue_db.store, file, replacing=False)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert file.stat().st_size == size
     assert flaws_of(file) == []
@@ -75,20 +75,20 @@ def test_backup_is_one_private_undamaged_file(queue_db: QueueDatabase, file: Pat
 def test_backup_replaces_a_file_only_with_force(queue_db: QueueDatabase, file: Path):
     file.write_text("mine")
     with pytest.raises(InvalidInput, match="--force"):
-        back_up(queue_db.database, file, replacing=False)
+        back_up(queue_db.store, file, replacing=False)
     assert file.read_text() == "mine"
-    back_up(queue_db.database, file, replacing=True)
+    back_up(queue_db.store, file, replacing=True)
     assert flaws_of(file) == []
 
 
 def test_backup_never_replaces_the_database_itself(queue_db: QueueDatabase):
     with pytest.raises(InvalidInput, match="the database itself"):
-        back_up(queue_db.database, queue_db.home.database, replacing=True)
+        back_up(queue_db.store, queue_db.home.database, replacing=True)
 
 
 def test_backup_that_cannot_be_written_is_refused_and_leaves_no_file(queue_db: QueueDatabase, tmp_path: Path):
     with pytest.raises(Permanent, match="absent"):
-        back_up(queue_db.database, tmp_path / "absent" / "file", replacing=False)
+        back_up(queue_db.store, tmp_path / "absent" / "file", replacing=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def test_backup_is_a_snapshot_while_other_processes_write(queue_db: QueueDatabas
     writer.start()
     try:
         for _ in range(5):
-            back_up(queue_db.database, file, replacing=True)
+            back_up(queue_db.store, file, replacing=True)
             assert flaws_of(file) == []
             assert _count(file) % 2 == 0
     finally:
@@ -129,7 +129,7 @@ def test_restored_home_has_its_tasks_and_running_ones_are_lost(queue_db: QueueDa
         queue_db.launch(priority=1, parent_session_id="p"),
     )
     queue_db.start(running)
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     assert restore(Home(tmp_path / "other"), file, replacing=False) == 1
     with QueueDatabase(tmp_path / "other") as other:
         assert [other.get(id).status for id in (ended, waiting, running)] == ["completed", "pending", "error"]
@@ -142,7 +142,7 @@ def test_repeated_restores_repeat_no_number(queue_db: QueueDatabase, file: Path)
     id = queue_db.launch()
     queue_db.launch()
     claimed = queue_db.start(id)
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     queue_db.settle(claimed)
     seq, number = queue_db.log.last_seq(), claimed.claim
     for _ in range(3):
@@ -157,7 +157,7 @@ def test_repeated_restores_repeat_no_number(queue_db: QueueDatabase, file: Path)
 
 def test_events_of_lost_tasks_get_new_numbers_in_a_restore(queue_db: QueueDatabase, file: Path):
     running = queue_db.start(queue_db.launch())
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     queue_db.settle(running)
     seq = queue_db.log.last_seq()
     assert restore(queue_db.home, file, replacing=True) == 1
@@ -165,7 +165,7 @@ def test_events_of_lost_tasks_get_new_numbers_in_a_restore(queue_db: QueueDataba
 
 
 def test_restore_deletes_the_folder_of_a_killed_restore(queue_db: QueueDatabase, file: Path):
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     (queue_db.home.folder / "scratch-x" / "output").mkdir(parents=True)
     restore(queue_db.home, file, replacing=False)
     assert list(queue_db.home.folder.glob("scratch-*")) == []
@@ -176,7 +176,7 @@ def test_restore_keeps_the_log_id_of_the_same_home_and_changes_that_of_a_copy(
 ):
     queue_db.run()
     name = queue_db.log.id()
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     restore(queue_db.home, file, replacing=True)
     assert queue_db.log.id() == name
     restore(Home(tmp_path / "other"), file, replacing=False)
@@ -186,7 +186,7 @@ def test_restore_keeps_the_log_id_of_the_same_home_and_changes_that_of_a_copy(
 
 def test_open_connection_reads_restored_tasks(queue_db: QueueDatabase, file: Path):
     before = queue_db.run()
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     queue_db.run()
     restore(queue_db.home, file, replacing=True)
     assert queue_db.get(before).status == "completed"
@@ -195,7 +195,7 @@ def test_open_connection_reads_restored_tasks(queue_db: QueueDatabase, file: Pat
 
 def test_restore_replaces_tasks_only_with_yes(queue_db: QueueDatabase, file: Path):
     id = queue_db.run()
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     with pytest.raises(MoveNotAllowed, match="--yes"):
         restore(queue_db.home, file, replacing=False)
     assert queue_db.get(id).status == "completed"
@@ -221,7 +221,7 @@ def test_restore_refuses_the_database_of_another_program(queue_db: QueueDatabase
 
 
 def test_restore_is_refused_while_a_task_runs(queue_db: QueueDatabase, file: Path):
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     queue_db.start(queue_db.launch())
     with pytest.raises(MoveNotAllowed, match="1 tasks run"):
         restore(queue_db.home, file, replacing=True)
@@ -239,7 +239,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("role", ["supervisor", "flusher", "forkserver"])
 def test_restore_and_salvage_are_refused_while_a_role_runs(queue_db: QueueDatabase, file: Path, role: str):
-    back_up(queue_db.database, file, replacing=False)
+    back_up(queue_db.store, file, replacing=False)
     command = [sys.executable, "-c", HOLD, str(queue_db.home.lock(role))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
         assert other.stdout is not None
@@ -262,7 +262,7 @@ def full(home: Path) -> Home:
             queue_db.run(parent_session_id="p", description="x" * 300)
         queue_db.launch()
         queue_db.claim()
-        queue_db.database.checkpoint()
+        queue_db.store.checkpoint()
     return Home(home)
 
 
@@ -311,7 +311,7 @@ def test_salvage_counts_held_tasks_as_lost(home: Path):
         queue_db.groups.limit("command", 1)
         ids = [queue_db.launch() for _ in range(4)]
         assert len(queue_db.queue.take(Slot("command", 0), queue_db.owner, 3)) == 3
-        queue_db.database.checkpoint()
+        queue_db.store.checkpoint()
     overwrite(home / "backburner.db", page_of(home, "outbox"))
     assert salvage(Home(home)).lost == 3
     with QueueDatabase(home) as queue_db:

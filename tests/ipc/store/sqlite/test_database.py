@@ -167,7 +167,7 @@ def test_migrated_home_reports_and_prunes_old_and_new_ends(home):
         batches = [json.loads(line.text) for line in lines if line.type == "background_tasks_batch"]
         assert [[task["id"] for task in batch["tasks"]] for batch in batches] == [["bg-1"], ["bg-2"]]
         queue_db.log.acknowledge("ses-1", "default", batches[0]["seq"])
-        maintenance = Maintenance(queue_db.database, queue_db.config)
+        maintenance = Maintenance(queue_db.store, queue_db.config)
         assert maintenance.prune().tasks == 1
         assert [task.id for task in maintenance.tasks()] == ["bg-2", "bg-3"]
 
@@ -431,9 +431,9 @@ def test_illegal_move_raises_move_not_allowed(home):
     with QueueDatabase(home) as queue_db:
         id = queue_db.run()
         number = queue_db.queue._state(id).number
-        with pytest.raises(MoveNotAllowed), queue_db.database.write() as transaction:
+        with pytest.raises(MoveNotAllowed), queue_db.store.write() as transaction:
             transaction.run("cancel_waiting", {"now": 1, "limit": 1})
-            queue_db.database._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
+            queue_db.store._connection.execute("UPDATE tasks SET status = 'pending' WHERE number = ?", (number,))
 
 
 def test_schema_refuses_two_running_tasks_in_one_slot(home):
@@ -451,7 +451,7 @@ def test_schema_refuses_two_running_tasks_in_one_slot(home):
 def test_status_and_its_event_are_one_transaction(home):
     with QueueDatabase(home) as queue_db:
         id = queue_db.launch(parent_session_id="ses-1")
-        with pytest.raises(ZeroDivisionError), queue_db.database.write() as transaction:
+        with pytest.raises(ZeroDivisionError), queue_db.store.write() as transaction:
             transaction.run("cancel_waiting", {"now": 1, "limit": 9})
             raise ZeroDivisionError
         assert queue_db.get(id).status is TaskStatus.PENDING
