@@ -12,7 +12,7 @@ from itertools import count
 from ..errors import BackburnerError, HeldByWorker
 from ..model.event import ENDED, Line
 from ..model.wait import Wait
-from ..store.publication import TIMEOUT
+from ..store.processes import PUBLICATION_TIMEOUT
 from .connection import Call
 from .methods import DEFERRED
 
@@ -129,7 +129,7 @@ class HeldCalls:
         try:
             return handle()
         except HeldByWorker:
-            self._calls.append((self._clock() + TIMEOUT, call, handle))
+            self._calls.append((self._clock() + PUBLICATION_TIMEOUT, call, handle))
             return DEFERRED
 
     def due(self) -> float | None:

@@ -8,8 +8,7 @@ from contextlib import contextmanager
 from ..config.limits import Limits
 from ..config.settings import BackgroundConfig
 from .interface import Store
-from .processes import wake_process
-from .publication import Publication
+from .processes import Publication, wake_process
 from .values import Group
 
 

@@ -1,17 +1,32 @@
-"""Wake a registered process, and deregister dead ones."""
+"""Registered processes: wake one, deregister the dead, and wait until workers publish the tasks that they hold.
+
+A held task belongs to its worker. Another process that wants to change it marks it as requested, wakes the worker
+(SIGUSR1) and tries again. The worker publishes within about a millisecond: it settles the tasks that have ended, starts
+the current one in the store, and returns the others to the queue. The supervisor kills a worker that does not respond.
+"""
 
 from __future__ import annotations
 
 import signal
-from typing import TYPE_CHECKING
+from collections.abc import Collection
 
+from .. import clock
+from ..backoff import Backoff
+from ..errors import HeldByWorker
 from ..machine.presence import Presence
-
-if TYPE_CHECKING:
-    from .interface import Store
+from .interface import Store
 
 #: The roles whose processes are registered.
 REGISTERED_ROLES = ("supervisor", "flusher", "worker")
+
+#: Seconds between the first two tries, and at most between any two.
+FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
+
+#: Seconds after which the supervisor is woken to check the worker.
+ESCALATE_AFTER = 0.2
+
+#: Seconds after which a process gives up. With default settings the supervisor kills the worker before.
+PUBLICATION_TIMEOUT = 15.0
 
 
 def wake_process(store: Store, number: int) -> bool:
@@ -29,3 +44,31 @@ def deregister_dead(store: Store) -> None:
         for process in store.hosts.processes(role):
             if process.number not in owners and presence.is_dead(process.identity):
                 store.hosts.deregister(process.number)
+
+
+class Publication:
+    """The wait of one process until workers have published their held tasks."""
+
+    def __init__(self, store: Store, timeout: float = PUBLICATION_TIMEOUT) -> None:
+        """Wait at most `timeout` seconds; with 0, only wake the workers."""
+        self._store = store
+        self._began = clock.monotonic()
+        self._timeout = timeout
+        self._backoff = Backoff(FIRST_DELAY, LONGEST_DELAY)
+
+    def wait_for(self, owners: Collection[int]) -> None:
+        """Wake the workers, then wait for the next try.
+
+        Raises HeldByWorker after the timeout, or if a worker is dead and no supervisor runs that would rescue its
+        tasks.
+        """
+        alive = [wake_process(self._store, owner) for owner in owners]
+        waited = clock.monotonic() - self._began
+        if waited >= self._timeout or not (all(alive) or self._is_supervised()):
+            raise HeldByWorker
+        if waited >= ESCALATE_AFTER:
+            self._store.home.wake("supervisor")
+        clock.nap(self._backoff.next_delay())
+
+    def _is_supervised(self) -> bool:
+        return Presence(self._store.home).is_held("supervisor")

@@ -12,11 +12,11 @@ from ..errors import Temporary, UnknownAgent
 from ..failpoints import failpoint
 from ..model.launch import LaunchInput
 from ..model.task import Task, TaskStatus
-from . import parking
+from . import parking, processes
 from .applied_config import applied_configuration
 from .interface import Store
 from .launch import NewTask, follow_up
-from .publication import TIMEOUT, Publication
+from .processes import PUBLICATION_TIMEOUT, Publication
 from .tasks import Tasks, waiting_for
 from .values import Assignment, Cancelled, Change, Verdict
 
@@ -45,7 +45,7 @@ class Queue(Tasks):
         """Work on this store, with the defaults, agents and caps of `config`."""
         super().__init__(store, config)
         #: Seconds to wait for a worker that holds a task. A process that serves others sets 0.
-        self.publication_timeout = TIMEOUT
+        self.publication_timeout = PUBLICATION_TIMEOUT
 
     # launching
 
@@ -89,10 +89,8 @@ class Queue(Tasks):
             sent = parking.send(self.home, assignment)
         if sent:
             return
-        from .processes import wake_process
-
         try:
-            alive = wake_process(self.store, assignment.owner)
+            alive = processes.wake_process(self.store, assignment.owner)
         except Temporary:  # the task is accepted even if its worker cannot be looked up now
             alive = False
         if not alive:
@@ -260,10 +258,8 @@ class Queue(Tasks):
 
     def _notify(self, owners: set[int]) -> None:
         """Wake the workers that have a verdict to carry out, the supervisor and the flusher."""
-        from .processes import wake_process
-
         for owner in owners:
-            wake_process(self.store, owner)
+            processes.wake_process(self.store, owner)
         self.home.wake("supervisor")
         self.home.wake("flusher")
 

@@ -82,5 +82,5 @@ def publishing(series: Series, monkeypatch: pytest.MonkeyPatch) -> Series:
             series.publish(current=series.taken[0])
         return True
 
-    monkeypatch.setattr("backburner.ipc.store.publication.wake_process", wake)
+    monkeypatch.setattr("backburner.ipc.store.processes.wake_process", wake)
     return series
