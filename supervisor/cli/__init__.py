@@ -1,4 +1,4 @@
-"""The command line: the only place that composes roles, prints and exits."""
+"""The command line, the only part that composes roles, prints and exits."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ def _rescue(folder: str) -> int:
 
 
 def _hook(words: list[str], is_process: bool) -> int:
-    """Answer a client's hook without click: the client waits for it at every step. It never fails."""
-    if None in (sys.stdin, sys.stdout, sys.stderr):  # a stream is closed: there is no question, or no reader
+    """Answer a client's hook without click, because the client waits for it at every step. This never fails."""
+    if None in (sys.stdin, sys.stdout, sys.stderr):  # a closed stream means that there is no input or no reader
         return 0
     gc.disable()
     from .commands.hook import answer_hook
@@ -62,7 +62,7 @@ def _hook(words: list[str], is_process: bool) -> int:
 
 
 def _run_process(words: list[str]) -> int:
-    # Collecting while the command's modules are imported would take a tenth of the time of a launch.
+    # Garbage collection during the import of the command's modules would take a tenth of the time of a launch.
     gc.disable()
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -99,7 +99,7 @@ def _invoke(words: list[str], context: Context) -> int:
 
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a task's text must never break a list
+            stream.reconfigure(errors="backslashreplace")  # the text of a task may contain any character
     run: Callable[[], object] = partial(program.main, words, prog_name="backburner", standalone_mode=False, obj=context)
     try:
         result = run()

@@ -57,7 +57,7 @@ class Program(click.Group):
         return command.get_short_help_str(limit=80).rstrip(".")
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. A reader of its output that exits is no error."""
+        """Run the command. It is not an error if the reader of its output exits."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

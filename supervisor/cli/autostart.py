@@ -1,4 +1,4 @@
-"""Starting a supervisor in the background for tasks that a command has just queued."""
+"""Start a supervisor in the background for tasks that a command has just queued."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ UP_HELP = "Start a supervisor in the background if none is running; with --no-up
 
 
 def ensure_supervisor(context: Context, up: bool | None) -> bool:
-    """Start a supervisor if none is running, as `--up`, `--no-up` or else the setting `autostart` asks.
+    """Start a supervisor if none is running, unless `--no-up` or the setting `autostart` prevents it.
 
     Return False if none is running and nothing was reported on stderr. It never raises an error of the start: the
     tasks are accepted, and a caller that took them for refused would queue them twice.

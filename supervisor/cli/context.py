@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Context:
-    """What one command works with. `home_option` is the value of `--home`."""
+    """The resources of one command. `home_option` is the value of `--home`."""
 
     def __init__(self) -> None:
         self.home_option: str | None = None
@@ -37,7 +37,7 @@ class Context:
 
     @cached_property
     def home(self) -> Home:
-        """The state directory that the command works in. Raises BadHome."""
+        """Return the state directory of the command. Raises BadHome."""
         try:
             return Home.find(self.home_option)
         except FileNotFoundError:
@@ -45,7 +45,7 @@ class Context:
 
     @property
     def home_label(self) -> str:
-        """The state directory's path, as error messages show it."""
+        """Return the state directory's path for error messages."""
         try:
             return str(self.home.folder)
         except BadHome:
@@ -53,7 +53,7 @@ class Context:
 
     @property
     def config(self) -> BackgroundConfig:
-        """The valid part of the configuration. Mistakes are reported once, on stderr."""
+        """Return the valid part of the configuration. Mistakes are reported once, on stderr."""
         if self._reading.mistakes and not self._warned:
             self._warned = True
             print(f"backburner: {ConfigurationMistakes(self._reading.mistakes)}", file=sys.stderr)
@@ -62,27 +62,27 @@ class Context:
 
     @property
     def valid_config(self) -> BackgroundConfig:
-        """The whole configuration. Raises BadConfiguration, naming all mistakes."""
+        """Return the whole configuration. Raises BadConfiguration, which names all mistakes."""
         if self._reading.mistakes:
             raise ConfigurationMistakes(self._reading.mistakes)
         return self._reading.config
 
     @property
     def has_database(self) -> bool:
-        """True if a task was ever launched here."""
+        """Return True if a task was ever launched here."""
         try:
             return self.home.database.exists()
-        except PermissionError:  # another user's home; opening it reports that
+        except PermissionError:  # another user's home: an attempt to open it reports that
             return True
 
     def check_owner(self) -> None:
-        """Raise BadHome if the state directory is another user's: its supervisor would not answer."""
+        """Raise BadHome if the state directory belongs to another user, whose supervisor would not answer."""
         if self.has_database:
             self.home.check()
 
     @property
     def database(self) -> Store:
-        """The database, created where it is missing. Raises BadHome."""
+        """Return the database. Create it if it is missing. Raises BadHome."""
         if self._database is None:
             self.home.prepare()
             from ...ipc.store import open_store
@@ -92,14 +92,14 @@ class Context:
 
     @cached_property
     def tasks(self) -> Tasks:
-        """The existing tasks, to read. Raises NotFound where no task was ever launched."""
+        """Return the existing tasks, to read them. Raises NotFound if no task was ever launched."""
         from ...ipc.store.tasks import Tasks
 
         return Tasks(self._existing_database(), self.config)
 
     @cached_property
     def queue(self) -> Queue:
-        """The existing tasks, to read and to change. Raises NotFound where no task was ever launched."""
+        """Return the existing tasks, to read and change them. Raises NotFound if no task was ever launched."""
         from ...ipc.store.queue import Queue
 
         return Queue(self._existing_database(), self.config)

@@ -31,7 +31,7 @@ _NEXT_STEPS: tuple[tuple[type[BackburnerError], str], ...] = (
     (Temporary, "try again later"),
 )
 
-#: Errors of the operating system that pass once space, descriptors or memory are freed.
+#: Errors of the operating system that end when space, descriptors or memory are freed.
 _EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
@@ -79,10 +79,10 @@ def _with_home(message: str, context: Context) -> str:
 
 
 def _uncapitalised(message: str) -> str:
-    """Return a message with a small first letter. A name such as SQLite or JSON stays."""
+    """Return a message with a small first letter. A name such as SQLite or JSON is unchanged."""
     return message[:1].lower() + message[1:] if message[1:2].islower() or message[1:2] == " " else message
 
 
 def _print(text: str) -> None:
-    with suppress(OSError):  # stderr may be a log on a full disk; the exit code still counts
+    with suppress(OSError):  # stderr may be a log on a full disk, and the exit code still counts
         print(text, file=sys.stderr, flush=True)

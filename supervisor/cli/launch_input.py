@@ -1,4 +1,4 @@
-"""The LaunchInputs that a command line means: from options, arguments and files."""
+"""The inputs of the launches that a command line describes by options, arguments and files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...ipc.store.launch import agent_of
 from .context import Context
 from .options import session_from_environment
 
-#: Options whose values are fields of a LaunchInput as they stand.
+#: Options whose values are fields of a LaunchInput without conversion.
 _FIELDS = {
     "agent": "agent",
     "model": "model",
@@ -43,14 +43,14 @@ Options = Mapping[str, Any]
 
 
 class Positional(NamedTuple):
-    """The arguments before the first `--`, and those after it (None: there is no `--`)."""
+    """The arguments before the first `--`, and those after it. None means that there is no `--`."""
 
     words: Sequence[str]
     command: Sequence[str] | None
 
 
 def launch_inputs(context: Context, options: Options, arguments: Positional) -> list[LaunchInput]:
-    """Return the inputs that a command line means: one, or those of a file. Raises InvalidInput, UsageError."""
+    """Return the input of a command line, or those of its file. Raises InvalidInput, UsageError."""
     fields = _fields(context, options)
     if options["from_file"] is not None:
         if arguments.words or arguments.command is not None:
@@ -60,7 +60,7 @@ def launch_inputs(context: Context, options: Options, arguments: Positional) -> 
 
 
 def _fields(context: Context, options: Options) -> dict[str, Any]:
-    """Return the fields that the options set, named as on the socket."""
+    """Return the fields that the options set, with their JSON names."""
     fields = {field: options[name] for name, field in _FIELDS.items() if options[name] is not None}
     fields |= {"env": _environment(options, context.valid_config), **_folder_and_session(context, options)}
     for name, field in (("after", "after"), ("after_any", "afterAny")):
@@ -142,7 +142,7 @@ def _from_file(path: str, fields: dict[str, Any], config: BackgroundConfig) -> I
 
 
 def _lines(path: str) -> Iterator[tuple[str, bytes]]:
-    """Yield the lines that are not blank, each with its place: «FILE, line 3»."""
+    """Yield the lines that are not blank, each with its position: «FILE, line 3»."""
     name = "stdin" if path == "-" else path
     try:
         with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
@@ -169,7 +169,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _with_defaults(line: object, fields: dict[str, Any]) -> object:
-    """Return a line, with the options' fields where it has none. Its `env` is added to the launcher's."""
+    """Return a line with the options' fields as defaults. Its `env` is added to the launcher's."""
     if not isinstance(line, dict):
         return line
     own = ("cwd", "parentSessionId") if line.get("resume") else ()
@@ -180,7 +180,7 @@ def _with_defaults(line: object, fields: dict[str, Any]) -> object:
 
 
 def locate(error: InvalidInput, path: str | None) -> InvalidInput:
-    """Return an error about `tasks[2]` of a file with the file's line instead of the index."""
+    """Return an error about `tasks[2]` of a file with the line of the file instead of the index."""
     found = re.match(r"tasks\[(\d+)\]\.", str(error))
     if path is None or found is None:
         return error

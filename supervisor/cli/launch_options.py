@@ -16,7 +16,7 @@ from .options import DURATION, Command
 WHAT, WHEN, HOW = "What to run", "When to run it", "How to run it"
 ABOUT, OTHER = "Notification and description", "Other options"
 
-#: Rows of the help that are no options.
+#: Rows of the help for arguments.
 _ARGUMENTS = {
     WHAT: [
         ("PROMPT", "Give this prompt to an agent; - reads it from stdin."),
@@ -38,7 +38,7 @@ class LaunchCommand(click.Command):
         return super().parse_args(ctx, own)
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write both forms."""
+        """Write the forms with and without `--`."""
         formatter.write_usage(ctx.command_path, "[OPTIONS] PROMPT")
         formatter.write_usage(ctx.command_path, "[OPTIONS] -- COMMAND [ARG]...", prefix=" " * len("Usage: "))
 
@@ -62,7 +62,7 @@ class SectionOption(click.Option):
         self.section = section
 
     def get_help_extra(self, ctx: click.Context) -> Any:
-        """Return what the help adds to the text, without the range, which is part of the text."""
+        """Return the additions to the help text, without the range, which is part of the text."""
         extra = super().get_help_extra(ctx)
         extra.pop("range", None)
         return extra

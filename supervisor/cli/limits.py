@@ -1,4 +1,4 @@
-"""What `pause`, `resume` and `limit` share."""
+"""The parts that `pause`, `resume` and `limit` share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def key_argument(command: Command) -> Command:
 
 
 def limit_groups(context: Context) -> Groups:
-    """Return the limit groups of the home, which is created where it is missing."""
+    """Return the limit groups of the home, which is created if it is missing."""
     return Groups(context.database, context.config)
 
 

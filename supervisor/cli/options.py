@@ -24,14 +24,14 @@ SESSION_VARIABLES = ("BACKBURNER_PARENT", "CLAUDE_CODE_SESSION_ID")
 #: The variable that holds a task's ID in the task's own environment.
 TASK_VARIABLE = "BACKBURNER_TASK_ID"
 
-#: Milliseconds of each unit; a bare number is seconds.
+#: Milliseconds of each unit. A bare number means seconds.
 UNITS = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 _DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(ms|[smhd]?)\s*", re.ASCII)
 
 
 def example(*lines: str) -> str:
-    """Return the end of a help text: commands of this program that run as they stand."""
+    """Return the end of a help text, with example commands that can be run."""
     return "\n".join(["\b", "Example:", *(f"  $ backburner {line}" for line in lines)])
 
 
@@ -51,7 +51,7 @@ def ids_argument(command: Command) -> Command:
 
 
 def own_id_argument(command: Command) -> Command:
-    """Add the ID of one task, by default the task that the command runs in."""
+    """Add the ID of one task. The default is the task in which the command runs."""
     return click.argument("id", required=False, envvar=TASK_VARIABLE, shell_complete=complete_id)(command)
 
 
@@ -75,7 +75,7 @@ def require_ids(ids: Sequence[str]) -> None:
 
 
 def resolve_own_id(context: Context, id: str | None) -> str:
-    """Return the full ID of the named task. Raises UsageError where none is named, NotFound, Ambiguous."""
+    """Return the full ID of the named task. Raises UsageError if none is named, NotFound, Ambiguous."""
     if not id:
         raise click.UsageError(
             f"Missing argument 'ID'; only inside a task it may be left out (${TASK_VARIABLE})",
@@ -85,12 +85,12 @@ def resolve_own_id(context: Context, id: str | None) -> str:
 
 
 def session_from_environment() -> str | None:
-    """Return the session that this command was started for, or None."""
+    """Return the session for which this command was started, or None."""
     return next((os.environ[name] for name in SESSION_VARIABLES if os.environ.get(name)), None)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
-    """A number with a unit (`ms s m h d`), or a number of seconds. Becomes whole milliseconds."""
+    """A number with a unit (`ms s m h d`), or a number of seconds. It is converted to whole milliseconds."""
 
     name = "duration"
 
@@ -122,7 +122,7 @@ class PerTask:
         self._errors: list[BackburnerError] = []
 
     def run(self, ids: Iterable[str], action: Callable[[str], Result]) -> list[Result]:
-        """Return the results of `action(full ID)`, without the tasks that refused it.
+        """Return the results of `action(full ID)` for the tasks that did not refuse it.
 
         Permanent and temporary failures (exit codes from 100) are raised.
         """

@@ -1,4 +1,4 @@
-"""What commands print: JSON documents, short statuses, and notes on stderr."""
+"""The output of commands: JSON documents, short statuses, and notes on stderr."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def print_json_line(document: Any) -> None:
 
 
 def print_json_array(documents: Iterable[Mapping[str, Any]]) -> None:
-    """Print one JSON array, an element a line, without holding all of it in memory."""
+    """Print one JSON array, one element a line, without keeping all of it in memory."""
     separator = "["
     for document in documents:
         sys.stdout.write(f"{separator}\n{json.dumps(document, ensure_ascii=_is_ascii_only())}")
@@ -42,7 +42,7 @@ def print_json_array(documents: Iterable[Mapping[str, Any]]) -> None:
 
 
 def print_statuses(tasks: Sequence[Task], as_json: bool) -> None:
-    """Print several tasks, a line each: the ID and the status."""
+    """Print the ID and the status of several tasks, one a line."""
     if as_json:
         print_json_array(task.to_json() for task in tasks)
         return
@@ -51,7 +51,7 @@ def print_statuses(tasks: Sequence[Task], as_json: bool) -> None:
 
 
 def print_task(task: Task, as_json: bool) -> None:
-    """Print one task: its ID and status, or all of it as JSON."""
+    """Print the ID and status of a task, or all of it as JSON."""
     if as_json:
         print_json(task.to_json())
     else:

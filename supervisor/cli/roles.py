@@ -32,7 +32,7 @@ def run_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> No
 
 
 def _exec(command: list[str], overrides: Mapping[str, object]) -> None:
-    """Replace this process by another program. A parent that watches it (systemd) sees no exit."""
+    """Replace this process by another program, so that a parent such as systemd sees no exit."""
     from ...ipc.api.control import OVERRIDES
 
     environment = {**os.environ, OVERRIDES: json.dumps(overrides)}
@@ -41,7 +41,7 @@ def _exec(command: list[str], overrides: Mapping[str, object]) -> None:
 
 
 def fork_server_command(home: Home) -> list[str]:
-    """Return the command that starts a fork server. It does not import click, which every worker would share."""
+    """Return the command that starts a fork server. It does not import click, which workers do not need."""
     from ...ipc.api.control import program
 
     return program(FORK_SERVER, str(home.folder))

@@ -10,7 +10,7 @@ from typing import NamedTuple, TextIO
 COLOURS = {"pending": "33", "running": "36", "completed": "32", "error": "31", "cancelled": "35"}
 FAINT, BOLD, YELLOW = "2", "1", "33"
 
-#: What separates two columns.
+#: The separator of two columns.
 GAP = "  "
 
 #: The narrowest width to which the last column is cut.
@@ -34,7 +34,7 @@ def uses_colours(stream: TextIO) -> bool:
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """Return the number of columns of a terminal, or None for anything else: lines are not cut there."""
+    """Return the number of columns of a terminal, or None for anything else, where lines are not cut."""
     if not stream.isatty():
         return None
     try:
@@ -63,7 +63,7 @@ def format_table(head: Sequence[str], rows: Iterable[Row], stream: TextIO) -> st
 
 
 def format_fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> str:
-    """Return names and values, one pair a line. The further lines of a value are indented."""
+    """Return names and values, one pair a line. Further lines of a value are indented."""
     fields = [(name, value if isinstance(value, Cell) else Cell(value)) for name, value in pairs]
     widest = max((len(name) for name, _ in fields), default=0)
     colours = uses_colours(stream)
@@ -91,7 +91,7 @@ def paint(cell: Cell, colours: bool) -> str:
 
 
 def truncate(text: str, width: int | None) -> str:
-    """Return a text cut to this many columns; None is no limit."""
+    """Return a text cut to this number of columns. None means no limit."""
     if width is None or display_width(text) <= width:
         return text
     while display_width(text) > width - 1:

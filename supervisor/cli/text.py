@@ -48,7 +48,7 @@ def format_duration(milliseconds: float) -> str:
 
 
 def local_time(seconds: float) -> str:
-    """Return a time of the epoch in the local time zone, with the date where it is not today's."""
+    """Return a time of the epoch in the local time zone, with the date if it is not today's."""
     from datetime import datetime
 
     then, now = datetime.fromtimestamp(seconds).astimezone(), clock.to_datetime(clock.now()).astimezone()
@@ -61,7 +61,7 @@ def no_supervisor(context: Context) -> str:
 
 
 def waiting_reason(task: Task) -> str:
-    """Return what a pending task waits for, in a word or two; empty for other tasks."""
+    """Return what a pending task waits for, in a word or two. Return an empty string for other tasks."""
     if task.waiting_for == "delay" and task.not_before is not None:
         return f"delay until {local_time(task.not_before.timestamp())}"
     return task.waiting_for or ""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-#: The levels of a finding: something to fix, and something to know.
+#: The levels of a finding: a problem to fix, and a note.
 PROBLEM, NOTE = "problem", "note"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding of a check: what it is, why it matters, and the command that fixes it."""
+    """A finding of a check: its description, its effect, and the command that fixes it."""
 
     check: str
     what: str

@@ -17,7 +17,7 @@ from ..execution.process_tree import marked_processes
 from .finding import Finding
 from .storage import Contents
 
-#: Seconds in which the supervisor replaces or rescues what has died, and in which the bus answers.
+#: Seconds within which the supervisor must replace or rescue dead processes, and the bus must answer.
 TIMEOUT = 2.0
 
 
@@ -55,7 +55,7 @@ def _check_unsupervised(living: dict[str, int | None]) -> Iterator[Finding]:
 
 
 def _appears(home: Home, role: str) -> bool:
-    """Return True if the role is there or is replaced in time."""
+    """Return True if a process has the role, or gets it in time."""
     presence, until = Presence(home), clock.monotonic() + TIMEOUT
     while not presence.is_held(role):
         if clock.monotonic() >= until:

@@ -32,7 +32,7 @@ CONTENTS_CHECKS: Sequence[Callable[[storage.Contents], Iterator[Finding]]] = (
 
 
 def examine(home: Home, mistakes: Sequence[ConfigMistake]) -> list[Finding]:
-    """Return everything that is wrong with the state directory and the program, or worth knowing. Writes nothing."""
+    """Return the problems of the state directory and the program, and notes about them. Writes nothing."""
     found = [*installation.check_configuration(mistakes), *installation.check_name_clash(), *storage.check_engine()]
     if not home.folder.exists():
         return found

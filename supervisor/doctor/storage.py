@@ -29,7 +29,7 @@ MEGABYTE = 1024 * 1024
 #: The free space and the free inodes that a burst of task outputs may need.
 MIN_FREE_BYTES, MIN_FREE_FILES = 256 * MEGABYTE, 1000
 
-#: A write-ahead log of this size would have been shortened, unless a reader prevents it.
+#: The size from which a write-ahead log is reported: it would have been truncated, unless a reader prevents it.
 LONG_LOG = 64 * MEGABYTE
 
 PRIVATE = ("backburner.db", "backburner.db-wal", "backburner.db-shm", "supervisor.log", "config.toml", "bus.sock")
@@ -52,17 +52,17 @@ class Contents:
 
     @property
     def home(self) -> Home:
-        """The state directory."""
+        """Return the state directory."""
         return self.store.home
 
     @property
     def is_supervised(self) -> bool:
-        """True if a supervisor runs."""
+        """Return True if a supervisor runs."""
         return Presence(self.home).is_held("supervisor")
 
     @property
     def start_command(self) -> str:
-        """The command after which a healthy supervisor runs."""
+        """Return the command that starts or restarts the supervisor."""
         return "backburner restart" if self.is_supervised else "backburner up --detach"
 
 
@@ -165,7 +165,7 @@ def check_leftovers(home: Home) -> Iterator[Finding]:
 
 
 def check_log_size(contents: Contents) -> Iterator[Finding]:
-    """Report a write-ahead log that cannot be shortened, with the processes that prevent it."""
+    """Report a write-ahead log that cannot be truncated, with the processes that prevent it."""
     size = contents.wal_bytes
     if size > LONG_LOG:
         pids = [str(pid) for pid in readers(contents.home.database)]

@@ -8,14 +8,14 @@ from ...ipc import clock
 from .finding import NOTE, PROBLEM, Finding
 from .storage import Contents
 
-#: Milliseconds after the batch window until an undelivered outcome is late.
+#: Milliseconds after the batch window from which an undelivered outcome is late.
 LATE = 10_000
-#: Milliseconds until an unacknowledged event is old.
+#: Milliseconds from which an unacknowledged event is old.
 OLD = 86_400_000
 #: Milliseconds by which the newest event may be ahead of the clock.
 AHEAD = 60_000
 
-#: The largest number of readers that are named.
+#: The most readers that are named.
 MAX_READERS = 5
 
 

@@ -67,7 +67,7 @@ class Series(ABC):
         """Remove the tasks that were not started, and return them. The first one stays if it has the slot."""
 
     def lose_runner(self) -> list[Taken]:
-        """Return the tasks that will not run, if the series is stranded."""
+        """Return the tasks that will not run, if there are any."""
         return []
 
     @abstractmethod

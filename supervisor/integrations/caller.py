@@ -1,4 +1,4 @@
-"""Find the session behind a tool call, and the client's process that started this one."""
+"""Find the session of a tool call, and the client's process that started this one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Meta = Mapping[str, Any] | None
 
 
 class SessionResolver:
-    """Finds the sessions behind the calls that reach one server process."""
+    """Finds the sessions of the calls to one server process."""
 
     def __init__(self, environ: Mapping[str, str], cwd: str) -> None:
         """Take the environment and the folder in which the client started the server."""
@@ -38,7 +38,7 @@ class SessionResolver:
     def session(self, argument: str | None, meta: Meta, store: Store | None) -> str:
         """Return the session of a call.
 
-        It is named by the argument, else by the metadata, else by the client's last hook, else by the server's start.
+        It is named by the argument, the metadata, the client's last hook or the start of the server, in this order.
         A client may switch to another session without a call or a restart, but its hooks name the new one.
         """
         named = argument or _first_session((meta or {}).get(name) for name in META_FIELDS)
@@ -49,8 +49,8 @@ class SessionResolver:
     def is_notified_by_hook(self, session: str, meta: Meta, store: Store | None) -> bool:
         """Return True if a hook of the client runs after this call and delivers the session's notifications.
 
-        A hook delivers only to the client's own session. Unlike the server, it knows whether that session has called
-        or a subagent of it, which must not get the notifications.
+        A hook delivers only to the client's own session. Unlike the server, it can distinguish a call of that session
+        from one of its subagents, which must not get the notifications.
         """
         if store is None or HOOK_META_FIELD not in (meta or {}):
             return False
@@ -58,7 +58,7 @@ class SessionResolver:
         return own is not None and session in (own, store.sessions.successor(own))
 
     def remember_start(self, store: Store) -> None:
-        """Store the session that this server launches for, unless a hook has named one; later hooks need it."""
+        """Store the session that this server launches for, unless a hook has named one. Later hooks need it."""
         if self._client is None:
             return
         if store.sessions.of_process(self._client) == (None, None):
@@ -87,7 +87,7 @@ def _first_session(candidates: Iterable[object]) -> str | None:
 
 
 def _ancestors() -> Iterator[tuple[int, str]]:
-    """Yield the number and name of each ancestor, from the parent up to but not including process 1."""
+    """Yield the PID and name of each ancestor, starting with the parent, without process 1."""
     pid = os.getppid()
     while pid > 1:
         name, parent = proc.name(pid), proc.parent(pid)

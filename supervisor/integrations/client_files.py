@@ -23,7 +23,7 @@ Environ = Mapping[str, str]
 
 @dataclass(frozen=True)
 class Server:
-    """The entry of the MCP server. An existing entry is kept; only the path of a moved installation is updated."""
+    """The entry of the MCP server. An existing entry is kept, but the path of a moved installation is updated."""
 
     path: tuple[str, ...]
     value: Mapping[str, Any]
@@ -44,11 +44,11 @@ class Server:
 
 @dataclass(frozen=True)
 class Hook:
-    """The entry of one hook. An existing entry is kept; only the path of a moved installation is updated."""
+    """The entry of one hook. An existing entry is kept, but the path of a moved installation is updated."""
 
     event: str
     value: Mapping[str, Any]
-    #: The part of the command by which an existing entry is recognised.
+    #: The part of the command that identifies an existing entry.
     mark: str
 
     def add(self, document: Document) -> None:
@@ -102,7 +102,7 @@ def _delete(container: Any, path: Sequence[str | int]) -> None:
 
 
 def _updated(found: Any, ours: Mapping[str, Any]) -> Any:
-    """Return the entry found, with our command if it starts another installation for the same purpose."""
+    """Return the existing entry, with our command if it starts another installation for the same purpose."""
     if not (isinstance(found, dict) and ("args" in found) == ("args" in ours)):
         return found
     words, our_words = _words(found), _words(ours)
@@ -123,7 +123,7 @@ def _words(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _program_length(words: Sequence[str]) -> int:
-    """Return how many of the words start an installation of backburner, before its arguments; 0 if none does."""
+    """Return how many of the words, before its arguments, start an installation of backburner. Return 0 if none do."""
     if not (words and os.path.isabs(words[0])):
         return 0
     if os.path.basename(words[0]) == NAME:
@@ -137,7 +137,7 @@ class File:
 
     path: Path
     entries: Sequence[Server | Hook]
-    #: Other files that the client reads for the same purpose: the user may have renamed one to the other since.
+    #: Other files that the client reads for the same purpose. The user may have renamed one to another since.
     elsewhere: Sequence[Path] = ()
 
     def with_ours(self, text: str) -> str:
@@ -145,7 +145,7 @@ class File:
         return self._edit(text, [entry.add for entry in self.entries])
 
     def without_ours(self, text: str) -> str:
-        """Return the text without the entries that are as they were added. Raises ValueError."""
+        """Return the text without the entries that are unchanged. Raises ValueError."""
         return self._edit(text, [entry.remove for entry in self.entries])
 
     def _edit(self, text: str, edits: Sequence[Edit]) -> str:
@@ -191,7 +191,7 @@ def gemini(command: Sequence[str], home: Path, environ: Environ) -> list[File]:
 
 CLIENTS = {"claude": claude, "codex": codex, "opencode": opencode, "gemini": gemini}
 
-#: What the user has to do after the change.
+#: The next step of the user after the change.
 ADVICE = {
     "codex": "Codex asks whether to trust new hooks: confirm, or review them under /hooks",
 }

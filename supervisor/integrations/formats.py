@@ -1,4 +1,4 @@
-"""Edit the text of JSON, JSON with comments and TOML. Order, comments and all that is not edited are kept."""
+"""Edit the text of JSON, JSON with comments and TOML. The order, comments and everything else are kept."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def _update_table(table: Any, wanted: Document) -> None:
 
 
 def _delete(table: Any, name: str) -> None:
-    """Delete an item, but not the comments after its last line: they are about what follows."""
+    """Delete an item, but not the comments after its last line, which describe the next item."""
     lines = reversed(table[name].as_string().splitlines(keepends=True))
     tail = "".join(reversed(list(takewhile(lambda line: line.strip()[:1] in ("", "#"), lines))))
     if "#" not in tail:
@@ -127,7 +127,7 @@ def _updated(node: Value, wanted: Any, line: str) -> Value:
 
 
 def _by_place(found: list[Any], wanted: list[Any]) -> dict[int, Any]:
-    """Return the wanted elements by place. Elements are changed or appended, or (in a shorter list) removed."""
+    """Return the wanted elements by index. Elements are changed or appended, or removed from the end."""
     if len(wanted) >= len(found):
         return dict(enumerate(wanted))
     return {place: value for place, value in enumerate(found) if value in wanted}
@@ -176,7 +176,7 @@ def _joined(before: _Gap, after: _Gap) -> _Gap:
 
 
 def _divided(gap: _Gap, inner: str, line: str) -> list[_Gap]:
-    """Return the gaps before and after an item that is appended where this gap was the last one."""
+    """Return the gaps before and after an item that is appended after the last gap."""
     if not inner:
         return [gap, []] if _has_comment(gap) else [[" "], gap]
     return [[*_without_last_space(gap), inner], [line]]

@@ -35,11 +35,11 @@ class HookInput:
     event: str
     session: str
     cwd: str | None
-    #: The model continues only because a hook has kept it from stopping.
+    #: True if the model continues only because a hook has kept it from stopping.
     stop_hook_active: bool = False
-    #: The event belongs to a subagent, which does not get the session's notifications.
+    #: True if the event belongs to a subagent, which does not get the session's notifications.
     is_subagent: bool = False
-    #: Why the session starts.
+    #: The reason for the start of the session.
     source: str | None = None
 
     @classmethod
@@ -75,7 +75,7 @@ class HookRun:
         self._store.close()
 
     def record_session(self) -> None:
-        """Store which session the client's process has; adopt the session that it continues. Raises Temporary."""
+        """Store the session of the client's process. Adopt the session that it continues. Raises Temporary."""
         process = client_process()
         if process is None:
             return
@@ -95,7 +95,7 @@ class HookRun:
         return sessions.successor(self._input.session), set(sessions.of_process(process))
 
     def unread(self) -> Unread | None:
-        """Return what can be delivered at this event, or None. Raises Temporary."""
+        """Return the notifications to deliver at this event, or None. Raises Temporary."""
         event = self._input.event
         stops = event == STOP[self._client] and not self._input.stop_hook_active
         delivers = stops or event in CONTEXT[self._client]

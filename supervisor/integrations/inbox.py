@@ -17,7 +17,7 @@ from ...ipc.store.interface import Store
 
 #: Batches in one text, and characters of a result or an error in it.
 MAX_BATCHES, MAX_RESULT = 20, 400
-#: Lock files that all sessions share.
+#: The number of lock files, which all sessions share.
 LOCKS = 64
 #: Seconds to wait for another process that delivers at the same time.
 DELIVERY_TIMEOUT = 1.0
@@ -53,7 +53,7 @@ class Inbox:
         """Batch the outcomes that wait for their window or for a flusher."""
         if not self._store.events.has_unbatched(self.parent):
             return
-        from ...ipc.store.applied_config import applied_configuration  # a hook with nothing to deliver saves its import
+        from ...ipc.store.applied_config import applied_configuration  # most hooks have nothing to deliver
 
         size = applied_configuration(self._store).notification_max_batch
         while self._store.events.form_batch(self.parent, size):
@@ -62,7 +62,7 @@ class Inbox:
 
 
 def delivery_lock(parent: str) -> str:
-    """Return the name of the lock for deliveries to a session. A few sessions share one, which limits the files."""
+    """Return the name of the lock for deliveries to a session. Sessions share locks, which limits the files."""
     return f"telling-{crc32(parent.encode(errors='surrogatepass')) % LOCKS}"
 
 
@@ -85,7 +85,7 @@ def delivering(home: Home, parent: str) -> Iterator[None]:
 
 
 def text(batches: Sequence[Mapping[str, Any]]) -> str:
-    """Return batches as text for a model: each task with its outcome and result, and how to read more."""
+    """Return batches as text for a model: the outcome and result of each task, and the way to read more."""
     lines = [line for batch in batches for line in _batch_lines(batch)]
     return "\n".join(["<background-tasks>", *lines, "</background-tasks>"])
 

@@ -1,4 +1,4 @@
-"""Change the files of a client, and change them back."""
+"""Change the files of a client, and restore them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ...ipc.validation import MapOf, Nullable, Record, Text
 from .client_files import File
 
 _BASE64 = Text(pattern="(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", expected="base64")
-#: By path: the file before the first change (null: it did not exist), and the digest of the file after the last one.
+#: By path: the file before the first change (null: it did not exist), and its digest after the last change.
 _COPIES = MapOf(Record("copy", {"before": Nullable(_BASE64), "after": Text()}, required=("before", "after")))
 
 
@@ -41,7 +41,7 @@ class Change:
         return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
     def make(self) -> None:
-        """Change the file atomically; its mode and links to it are kept. Raises Permanent."""
+        """Change the file atomically. Its mode and links to it are kept. Raises Permanent."""
         try:
             if self.after is None:
                 with failpoint("setup.unlink"):
@@ -53,7 +53,7 @@ class Change:
 
 
 class Setup:
-    """The files of one client, and the kept copies of how they were."""
+    """The files of one client, and copies of the originals."""
 
     def __init__(self, client: str, files: Sequence[File], state: Path) -> None:
         """Keep the copies in the folder `state`."""
@@ -65,7 +65,7 @@ class Setup:
         return [change for file in self._files if (change := _addition(file)).before != change.after]
 
     def add(self, changes: Sequence[Change]) -> None:
-        """Make the changes; keep a copy of each file first. Raises Permanent."""
+        """Make the changes, after keeping a copy of each file. Raises Permanent."""
         for change in changes:
             self._copies.keep(change, self._original(change))
             change.make()
@@ -85,7 +85,7 @@ class Setup:
         self._copies.delete()
 
     def _original(self, change: Change) -> bytes | None:
-        """Return the file before our first change, or without our entries if others have changed it since."""
+        """Return the file before our first change. If it has changed since then, return it without our entries."""
         if change.before is None or not self._copies.has(change.path):
             return change.before
         (file,) = (file for file in self._files if _real(file.path) == change.path)
@@ -120,7 +120,7 @@ class KeptCopies:
         return str(path) in self._all()
 
     def is_unchanged(self, path: Path, now: bytes) -> bool:
-        """Return True if the file is still as our last change left it."""
+        """Return True if the file has not changed since our last change."""
         return self.has(path) and self._all()[str(path)]["after"] == _digest(now)
 
     def before(self, path: Path) -> bytes | None:
@@ -150,7 +150,7 @@ def diffs(changes: Sequence[Change]) -> Iterator[str]:
 
 
 def state_folder(environ: Mapping[str, str], home: Path) -> Path:
-    """Return the folder where programs keep state of a user."""
+    """Return the user's folder for the state of programs."""
     return Path(environ.get("XDG_STATE_HOME") or home / ".local" / "state") / "backburner"
 
 

@@ -1,4 +1,4 @@
-"""The MCP server: the tools, and unread notifications at the end of every answer."""
+"""The MCP server. It serves the tools, and appends unread notifications to every answer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class NotifyingOutput:
         """Do nothing: `write` has no buffer."""
 
     def _write_with_notifications(self, document: Document, session: str) -> None:
-        """Write the answer even if the notifications cannot be read now: another answer delivers them."""
+        """Write the answer, even if the notifications cannot be read now. Another answer delivers them."""
         is_written = False
         try:
             with self._delivering(session):

@@ -1,4 +1,4 @@
-"""The tools for an agent's model: their descriptions, and the service that carries them out."""
+"""The tools for an agent's model: their descriptions, and the service that runs them."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from ...ipc.store.values import Filter
 from ...ipc.validation import Integer, ListOf, Nullable, Record, Schema, Shape
 from .caller import Meta, SessionResolver
 
-#: Milliseconds that one `wait` takes by default, and at most: clients give up on a call after 60 s.
+#: The duration of one `wait` in milliseconds, by default and at most. Clients give up on a call after 60 s.
 DEFAULT_WAIT, MAX_WAIT = 45_000, 49_000
 #: Bytes of output in one answer by default, and characters of a result in a summary.
 DEFAULT_OUTPUT, MAX_RESULT = 30_000, 400
 #: Seconds to wait for the bus of a supervisor that is starting.
 CONNECT_TIMEOUT = 10.0
-#: Seconds that a wait looks for a bus that has gone away, if no supervisor runs that would open another.
+#: Seconds for which a wait looks for a bus that has closed, if no supervisor runs that would open another one.
 RECONNECT_TIMEOUT = 2.0
-#: Calls that wait for the bus at the same time, each in a thread; more of them take turns.
+#: The most calls that wait for the bus at the same time, each in a thread. Further ones take turns.
 MAX_WAITING = 32
 #: The note of a wait for tasks that no supervisor will start.
 DOWN = (
@@ -146,7 +146,7 @@ Answer = dict[str, Any]
 
 
 class ToolService:
-    """Carries out tool calls in one state directory, for the clients of one server process."""
+    """Runs tool calls in one state directory, for the clients of one server process."""
 
     def __init__(self, home: Home, sessions: SessionResolver) -> None:
         """Open nothing yet: the first launch creates the state directory."""
@@ -158,7 +158,7 @@ class ToolService:
 
     @property
     def database(self) -> Store | None:
-        """The database, if it exists. Raises BadHome, Temporary, Permanent."""
+        """Return the database, if it exists. Raises BadHome, Temporary, Permanent."""
         if self._opened is None and self.home.database.exists():
             self._open()
         return self._opened
@@ -170,7 +170,7 @@ class ToolService:
         return TOOLS[name].params.check(dict(arguments))
 
     def session(self, params: Mapping[str, Any], meta: Meta) -> str:
-        """Return the session that calls. Raises BadHome, Temporary, Permanent."""
+        """Return the session of a call. Raises BadHome, Temporary, Permanent."""
         named = params.get("parentSessionId")
         return self._sessions.session(None if named == ALL_SESSIONS else named, meta, self.database)
 
@@ -237,7 +237,7 @@ class ToolService:
         return [] if self.database is None else self._queue().unfinished(session)
 
     async def _wait_until(self, end: float, wanted: Mapping[str, Any]) -> None:
-        """Wait for the tasks or the end of the time. Starts no supervisor: the user may just have stopped it."""
+        """Wait for the tasks or the end of the time. This starts no supervisor, since the user may have stopped it."""
         timeout, backoff = 0.0 if self._is_down() else RECONNECT_TIMEOUT, Backoff()
         while True:
             left = max(0.0, end - clock.monotonic())
@@ -290,7 +290,7 @@ class ToolService:
         return {"parentSessionId": session, "unfinished": [_summary(queue.get(id)) for id in ids] if queue else []}
 
     async def _in_thread(self, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
-        """Run a call of a client that is closed afterwards: that also frees the thread of a cancelled call."""
+        """Run a call of a client, and close the client. That also frees the thread of a cancelled call."""
         await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *arguments, **options))
 
     def _is_down(self) -> bool:
@@ -312,12 +312,12 @@ class ToolService:
         return self._opened
 
     def _valid_config(self) -> BackgroundConfig:
-        """Return the valid part of the configuration: only a launch needs all of it."""
+        """Return the valid part of the configuration, because only a launch needs all of it."""
         return read(self.home).config
 
 
 def _summary(task: Task) -> Answer:
-    """Return the fields of a task that matter to the model, without those that are empty or that it has set itself."""
+    """Return the fields of a task for the model, without empty ones and those that the model has set itself."""
     result = task.result if task.result is None or len(task.result) <= MAX_RESULT else f"{task.result[:MAX_RESULT]}…"
     fields = replace(task, result=result, prompt=None, args=None, kwargs=None).to_json()
     omitted = ("cwd", "parentMessageId", "slot", "pid", "priority", "maxAttempts", "metadata", "resultTruncated")

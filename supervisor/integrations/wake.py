@@ -51,7 +51,7 @@ class Opencode:
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Basic {key}"} if password else {})}
 
     def wake(self, home: Home, parent: str) -> None:
-        """Prompt a session once with its unread notifications. A parent that is no session of opencode is ignored.
+        """Prompt a session once with its unread notifications. Ignore a parent that is not a session of opencode.
 
         Raises Temporary if opencode does not respond.
         """
@@ -71,7 +71,7 @@ class Opencode:
             store.close()
 
     def _session(self, parent: str) -> str | None:
-        """Return the session with that ID, or the one of that folder that was used last."""
+        """Return the session with that ID, or the last used one of that folder."""
         if parent.startswith("ses_"):
             return parent
         if not parent.startswith("cwd:"):

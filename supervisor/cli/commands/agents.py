@@ -21,16 +21,16 @@ from ..options import example, json_option
 from ..printing import print_json
 from ..tables import format_table
 
-#: Seconds that a program may take to print its version: programs on Node.js take two on a busy machine.
+#: Seconds that a program may take to print its version. Programs on Node.js take two on a busy machine.
 VERSION_TIMEOUT = 15.0
 
-#: An element of a command's template; a list is left out as a whole if a placeholder in it is empty.
+#: An element of a command's template. A list is left out as a whole if a placeholder in it is empty.
 Element = str | Sequence[str]
 
 
 @dataclass(frozen=True)
 class Agent:
-    """A configured agent. `installed` is the path of its program; `tried` the version it was tested with."""
+    """A configured agent. `installed` is the path of its program, and `tried` the version it was tested with."""
 
     name: str
     installed: str | None

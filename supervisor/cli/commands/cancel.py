@@ -1,4 +1,4 @@
-"""`cancel`, and how a verdict on a task is carried out without a supervisor."""
+"""`cancel`, and the execution of a verdict without a supervisor."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cancel_if_unfinished(context: Context, id: str) -> bool:
 
 
 def wait_until_ended(context: Context, ids: Sequence[str]) -> list[Task]:
-    """Return these cancelled tasks when their processes are gone, ended by worker, supervisor or this process."""
+    """Return these cancelled tasks when a worker, the supervisor or this process has ended their processes."""
     if not ids:
         return []
     from ....ipc.api.waiting import wait_until_gone
@@ -55,7 +55,7 @@ def wait_until_ended(context: Context, ids: Sequence[str]) -> list[Task]:
 
 
 def settle_verdict(context: Context, task: Task) -> Task:
-    """Carry out a verdict where neither a worker nor a supervisor is alive to do it. Return the task."""
+    """Carry out a verdict if neither a worker nor a supervisor is alive to do so. Return the task."""
     if not task.stopping:
         return task
     settle_orphans(context, [task.id])
@@ -63,7 +63,7 @@ def settle_verdict(context: Context, task: Task) -> Task:
 
 
 def settle_orphans(context: Context, ids: Collection[str]) -> None:
-    """End and settle the tasks among these whose worker has died, if there is no supervisor to do it."""
+    """End and settle those of the tasks whose worker has died, if there is no supervisor to do so."""
     presence = Presence(context.home)
     if presence.is_held("supervisor"):
         return

@@ -84,5 +84,5 @@ def _key(name: str) -> str:
 
 
 def _value(value: Any) -> str:
-    """Return a value as TOML: the same as JSON, but DEL must be escaped."""
+    """Return a value as TOML, which is the same as JSON except that DEL must be escaped."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

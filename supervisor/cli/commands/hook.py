@@ -1,4 +1,4 @@
-"""`hook`: a client calls it at its steps, and it answers with the session's unread notifications."""
+"""`hook`, which a client runs at its steps, and which responds with the session's unread notifications."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...integrations.inbox import delivering
 if TYPE_CHECKING:
     import click
 
-#: The longest input, in bytes: it may contain a tool's whole output.
+#: The longest input, in bytes. It may contain the whole output of a tool.
 MAX_INPUT = 64 * 1024 * 1024
 STDOUT = 1
 
@@ -60,7 +60,7 @@ def _answer(named: str | None, client: str) -> None:
 
 
 def _print(document: dict[str, Any]) -> None:
-    """Write past the buffers: once this returns, the notifications count as delivered."""
+    """Write without buffers, because the notifications count as delivered once this returns."""
     left = json.dumps(document).encode() + b"\n"
     while left:
         with failpoint("hook.tell"):
@@ -68,7 +68,7 @@ def _print(document: dict[str, Any]) -> None:
 
 
 def __getattr__(name: str) -> click.Command:
-    """Make the command that the help shows. A client's call does not import click."""
+    """Create the command that the help shows. A client's call does not import click."""
     if name != "command":
         raise AttributeError(name)
     import click

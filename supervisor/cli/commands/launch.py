@@ -1,4 +1,4 @@
-"""`launch`, and what `run` shares with it."""
+"""`launch`, and the parts that `run` shares with it."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def command(context: Context, /, words: Sequence[str], up: bool | None, as_json:
 
 
 def parse_inputs(context: Context, options: Options, words: Sequence[str]) -> list[LaunchInput]:
-    """Return the tasks that the command line means. Raises InvalidInput, UnknownAgent, NotFound, BadConfiguration."""
+    """Return the inputs of a command line. Raises InvalidInput, UnknownAgent, NotFound, BadConfiguration."""
     return launch_inputs(context, options, Positional(words, click.get_current_context().meta["command"]))
 
 
 def launch(context: Context, inputs: Sequence[LaunchInput], options: Options) -> list[Launched]:
-    """Queue tasks: all of them or none. Raises InvalidInput, UnknownAgent, NotFound, OverCap."""
+    """Queue all tasks or none. Raises InvalidInput, UnknownAgent, NotFound, OverCap."""
     queue = Queue(context.database, context.valid_config)
     try:
         return queue.launch_many(inputs)

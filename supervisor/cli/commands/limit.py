@@ -16,7 +16,7 @@ _LARGEST = 1_000_000
 
 
 class LimitValue(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
-    """A number of tasks, `default` or `unlimited`. Becomes a tuple, since click takes None for a missing value."""
+    """A number of tasks, `default` or `unlimited`. The value is a tuple, since None means a missing one to click."""
 
     name = "limit"
 

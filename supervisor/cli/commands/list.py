@@ -19,7 +19,7 @@ from ..text import short_id, title
 SHOWN = 100
 #: Tasks read at a time.
 PAGE = 1000
-#: Seconds between two redraws of `list --watch`, at least.
+#: The least seconds between two redraws of `list --watch`.
 REDRAW_INTERVAL = 0.1
 
 _HEAD = ("ID", "STATUS", "KEY", "SINCE", "TOOK", "WAITS FOR", "NOTE", "TASK")
@@ -59,7 +59,7 @@ def command(context: Context, /, watch: bool, as_json: bool, **filters: Any) -> 
 
 
 def _tasks(context: Context, filters: dict[str, Any], limit: int | None) -> Iterator[Task]:
-    """Yield the selected tasks, read a page at a time: a list may be larger than the memory."""
+    """Yield the selected tasks, which are read in pages, because a list may be larger than the memory."""
     from ....ipc.store.values import Filter
 
     if not context.has_database:

@@ -79,7 +79,7 @@ def _subscribe(context: Context, parent: str, filters: dict[str, Any]) -> Iterat
 
 
 def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterator[Event]:
-    """Yield the events that are in the database now: the same ones that the bus would send."""
+    """Yield the events that are in the database now, as the bus would send them."""
     if not context.has_database:
         return
     log, consumer = context.database.events, filters["consumer"] or "default"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 #: Bytes read at a time.
 CHUNK = 256 * 1024
-#: Seconds between two reads of a running task's output: no system call reports its growth on every platform.
+#: Seconds between two reads of a running task's output. No system call reports its growth on every platform.
 FIRST_DELAY, LONGEST_DELAY = 0.01, 0.2
 GROWTH = 1.5
 
@@ -62,7 +62,7 @@ class StreamCopy:
         self.eof = False
 
     def advance(self) -> bool:
-        """Copy what is new. Return False if nothing was."""
+        """Copy new output. Return False if there was none."""
         previous, claim = self._claim, self._tasks.claim_of(self._id)
         copied = previous is not None and self._copy()
         if previous != claim:  # a new attempt writes to new files

@@ -11,7 +11,7 @@ from ..changes import wait_until
 from ..context import Context
 from ..options import example
 
-#: Seconds that a supervisor may take to read its files.
+#: Seconds within which a supervisor must have read its files.
 TIMEOUT = 30.0
 
 

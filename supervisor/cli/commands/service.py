@@ -12,7 +12,7 @@ from ..options import example
 
 #: Seconds without a sign of life after which systemd restarts a supervisor.
 WATCHDOG = 30
-#: Seconds that a stop may take beyond `shutdown_grace_s`.
+#: Seconds that a stop may take in addition to `shutdown_grace_s`.
 STOP_MARGIN = 30
 
 UNIT = """\

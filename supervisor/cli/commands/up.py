@@ -17,7 +17,7 @@ from ..context import Context
 from ..options import example
 from ..printing import note
 
-#: Seconds that a supervisor that is starting may take to answer.
+#: Seconds within which a starting supervisor must answer.
 TIMEOUT = 30.0
 
 

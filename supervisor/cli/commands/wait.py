@@ -84,7 +84,7 @@ def _wait_for_ends(context: Context, wait: Wait, ended: Sequence[Task], timeout:
 
 
 def _progress_bar(total: int) -> AbstractContextManager[Callable[[Sequence[Task]], object]]:
-    """Return a progress bar; its function takes the tasks that have ended. On a pipe it prints nothing."""
+    """Return a progress bar, whose function takes the ended tasks. On a pipe it prints nothing."""
     if total < 2 or not sys.stderr.isatty():
         return nullcontext(len)
     return _Bar(total)
