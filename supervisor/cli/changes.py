@@ -26,12 +26,12 @@ class ChangeWatch:
     """Notices that something may have changed since the watch was created."""
 
     def __init__(self, context: Context) -> None:
-        self._database, self._home = context.database, context.home
-        self._version = self._database.changed()
+        self._store, self._home = context.store, context.home
+        self._version = self._store.changed()
         self._notified = threading.Event()
         self._backoff = Backoff(FIRST_DELAY, LONGEST_WITH_BUS, GROWTH)
         self._client = Client(context.home)
-        after = self._database.events.last_seq()
+        after = self._store.events.last_seq()
         self._listener = threading.Thread(target=self._listen, args=(after,), name="watch", daemon=True)
 
     def __enter__(self) -> Self:
@@ -57,7 +57,7 @@ class ChangeWatch:
     def _has_changed(self) -> bool:
         notified = self._notified.is_set()
         self._notified.clear()
-        version, self._version = self._version, self._database.changed()
+        version, self._version = self._version, self._store.changed()
         return notified or version != self._version
 
     def _longest_delay(self) -> float:

@@ -1,4 +1,4 @@
-"""The state directory, configuration and database of one command, each opened on first use."""
+"""The state directory, configuration and store of one command, each opened on first use."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Context:
 
     def __init__(self) -> None:
         self.home_option: str | None = None
-        self._database: Store | None = None
+        self._store: Store | None = None
         self._warned = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close the database."""
-        if self._database is not None:
-            self._database.close()
-            self._database = None
+        """Close the store."""
+        if self._store is not None:
+            self._store.close()
+            self._store = None
 
     @cached_property
     def home(self) -> Home:
@@ -81,28 +81,28 @@ class Context:
             self.home.check()
 
     @property
-    def database(self) -> Store:
-        """Return the database. Create it if it is missing. Raises BadHome."""
-        if self._database is None:
+    def store(self) -> Store:
+        """Return the store. Create it if it is missing. Raises BadHome."""
+        if self._store is None:
             self.home.prepare()
             from ...ipc.store import open_store
 
-            self._database = open_store(self.home, self.config, "command")
-        return self._database
+            self._store = open_store(self.home, self.config, "command")
+        return self._store
 
     @cached_property
     def tasks(self) -> Tasks:
         """Return the existing tasks, to read them. Raises NotFound if no task was ever launched."""
         from ...ipc.store.tasks import Tasks
 
-        return Tasks(self._existing_database(), self.config)
+        return Tasks(self._existing_store(), self.config)
 
     @cached_property
     def queue(self) -> Queue:
         """Return the existing tasks, to read and change them. Raises NotFound if no task was ever launched."""
         from ...ipc.store.queue import Queue
 
-        return Queue(self._existing_database(), self.config)
+        return Queue(self._existing_store(), self.config)
 
     def resolve_id(self, id: str) -> str:
         """Return the full ID for a prefix of it, or for `-`, the last task launched.
@@ -113,10 +113,10 @@ class Context:
             raise InvalidInput("id: expected at least one digit of the ID", field="id")
         return self.tasks.find(id)
 
-    def _existing_database(self) -> Store:
+    def _existing_store(self) -> Store:
         if not self.has_database:
             raise NotFound(f"there are no tasks in {self.home.folder}", field="id")
-        return self.database
+        return self.store
 
     @cached_property
     def _reading(self) -> Reading:

@@ -22,7 +22,7 @@ def key_argument(command: Command) -> Command:
 
 def limit_groups(context: Context) -> Groups:
     """Return the limit groups of the home, which is created if it is missing."""
-    return Groups(context.database, context.config)
+    return Groups(context.store, context.config)
 
 
 def print_group(context: Context, name: str, as_json: bool) -> None:

@@ -97,6 +97,6 @@ def _explain_group(task: Task, context: Context) -> str | None:
 def _group_of(task: Task, context: Context) -> Group:
     from ...ipc.store.groups import Groups
 
-    groups = Groups(context.database, context.config)
+    groups = Groups(context.store, context.config)
     name = groups.limits().group(task.concurrency_key)
     return next(group for group in groups.all() if group.name == name)

@@ -78,11 +78,11 @@ class NotifyingOutput:
                 self._write(document)
 
     def _delivering(self, session: str) -> AbstractContextManager[None]:
-        return nullcontext() if self._service.database is None else delivering(self._service.home, session)
+        return nullcontext() if self._service.store is None else delivering(self._service.home, session)
 
     def _inbox(self, session: str) -> Inbox | None:
-        database = self._service.database
-        return None if database is None else Inbox(database, session)
+        store = self._service.store
+        return None if store is None else Inbox(store, session)
 
     def _write(self, document: Document) -> None:
         left = json.dumps(document, ensure_ascii=False).encode() + b"\n"

@@ -157,8 +157,8 @@ class ToolService:
         self._threads = ThreadPoolExecutor(MAX_WAITING, "backburner-wait")
 
     @property
-    def database(self) -> Store | None:
-        """Return the database, if it exists. Raises BadHome, Temporary, Permanent."""
+    def store(self) -> Store | None:
+        """Return the store, if it exists. Raises BadHome, Temporary, Permanent."""
         if self._opened is None and self.home.database.exists():
             self._open()
         return self._opened
@@ -172,11 +172,11 @@ class ToolService:
     def session(self, params: Mapping[str, Any], meta: Meta) -> str:
         """Return the session of a call. Raises BadHome, Temporary, Permanent."""
         named = params.get("parentSessionId")
-        return self._sessions.session(None if named == ALL_SESSIONS else named, meta, self.database)
+        return self._sessions.session(None if named == ALL_SESSIONS else named, meta, self.store)
 
     def is_notified_by_hook(self, session: str, meta: Meta) -> bool:
         """Return True if a hook after the call delivers the notifications. Raises BadHome, Temporary, Permanent."""
-        return self._sessions.is_notified_by_hook(session, meta, self.database)
+        return self._sessions.is_notified_by_hook(session, meta, self.store)
 
     async def call(self, name: str, params: dict[str, Any], session: str) -> Answer:
         """Call a tool with checked arguments for a session. Raises BackburnerError."""
@@ -193,14 +193,14 @@ class ToolService:
 
     def _queue_task(self, params: dict[str, Any], session: str) -> Launched:
         config = load(self.home)
-        database = self.database or self._open()
-        self._sessions.remember_start(database)
-        queue = Queue(database, config)
+        store = self.store or self._open()
+        self._sessions.remember_start(store)
+        queue = Queue(store, config)
         task = LaunchInput.from_json({**params, "parentSessionId": session})
         return queue.launch(launch_input(task, "", captured(os.environ, config.pass_env)))
 
     def _list(self, params: dict[str, Any], session: str) -> Answer:
-        if self.database is None:
+        if self.store is None:
             return {"tasks": [], "next": None}
         status, is_all = params.get("status"), params.get("parentSessionId") == ALL_SESSIONS
         filter = Filter(
@@ -234,7 +234,7 @@ class ToolService:
         if params.get("ids"):
             queue = self._queue()
             return [queue.find(id) for id in params["ids"]]
-        return [] if self.database is None else self._queue().unfinished(session)
+        return [] if self.store is None else self._queue().unfinished(session)
 
     async def _wait_until(self, end: float, wanted: Mapping[str, Any]) -> None:
         """Wait for the tasks or the end of the time. This starts no supervisor, since the user may have stopped it."""
@@ -285,7 +285,7 @@ class ToolService:
 
     def _inbox(self, _params: dict[str, Any], session: str) -> Answer:
         """Return the unfinished tasks. The notifications are appended to the answer, as to every answer."""
-        queue = None if self.database is None else self._queue()
+        queue = None if self.store is None else self._queue()
         ids = [] if queue is None else queue.unfinished(session)
         return {"parentSessionId": session, "unfinished": [_summary(queue.get(id)) for id in ids] if queue else []}
 
@@ -303,9 +303,9 @@ class ToolService:
                     await asyncio.to_thread(control.start, self.home)
 
     def _queue(self) -> Queue:
-        if self.database is None:
+        if self.store is None:
             raise NotFound(f"no task exists in {self.home.folder}", field="id")
-        return Queue(self.database, self._valid_config())
+        return Queue(self.store, self._valid_config())
 
     def _open(self) -> Store:
         self._opened = open_store(self.home.prepare(), self._valid_config(), "mcp")

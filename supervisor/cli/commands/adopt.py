@@ -23,7 +23,7 @@ def command(context: Context, parent: str, successor: str, as_json: bool) -> Non
     """
     from ....ipc.store.sessions import adopt
 
-    adopted = adopt(context.database, parent, successor)
+    adopted = adopt(context.store, parent, successor)
     if as_json:
         print_json({"tasks": adopted.tasks, "notices": adopted.notices})
     else:

@@ -25,7 +25,7 @@ def command(context: Context, file: Path, force: bool, as_json: bool) -> None:
     from ....ipc.store import back_up
 
     _ = context.tasks  # there must be something to copy
-    size = back_up(context.database, file, replacing=force)
+    size = back_up(context.store, file, replacing=force)
     if as_json:
         print_json({"file": str(file.absolute()), "bytes": size})
     else:

@@ -69,7 +69,7 @@ def settle_orphans(context: Context, ids: Collection[str]) -> None:
         return
     from ...pool.recovery import rescue_all
 
-    running = [one for one in context.database.hosts.running() if one.id in ids]
+    running = [one for one in context.store.hosts.running() if one.id in ids]
     if any(one.is_orphaned(presence) for one in running):
         rescue_all(context.home)
 

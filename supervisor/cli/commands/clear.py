@@ -24,5 +24,5 @@ def command(context: Context, yes: bool, as_json: bool) -> None:
             f"this cancels and deletes every task in {context.home.folder}; to do it: backburner clear --yes",
             click.get_current_context(),
         )
-    cleared = Maintenance(context.database, context.valid_config).clear() if context.has_database else None
+    cleared = Maintenance(context.store, context.valid_config).clear() if context.has_database else None
     print_counts("deleted", cleared, as_json)

@@ -33,4 +33,4 @@ def command(context: Context, now: bool, requeue: bool) -> None:
 
 def _still_running(context: Context) -> list[str]:
     """Return the running tasks that have a process."""
-    return [one.id for one in context.database.hosts.running() if one.owner is not None]
+    return [one.id for one in context.store.hosts.running() if one.owner is not None]

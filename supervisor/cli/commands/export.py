@@ -21,5 +21,5 @@ def command(context: Context, seed: bool) -> None:
     The document is in UTF-8, whatever the locale is. Read it with: backburner import FILE
     """
     sys.stdout.flush()
-    for piece in chain(Maintenance(context.database, context.valid_config).export(seed), "\n"):
+    for piece in chain(Maintenance(context.store, context.valid_config).export(seed), "\n"):
         sys.stdout.buffer.write(piece.encode())

@@ -28,4 +28,4 @@ def command(context: Context, file: Any, as_json: bool) -> None:
         document = json.loads(file.read())
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{file.name} is not valid JSON ({error})", field="FILE") from None
-    print_counts("imported", Maintenance(context.database, context.valid_config).load(document), as_json)
+    print_counts("imported", Maintenance(context.store, context.valid_config).load(document), as_json)

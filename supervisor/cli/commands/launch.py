@@ -53,7 +53,7 @@ def parse_inputs(context: Context, options: Options, words: Sequence[str]) -> li
 
 def launch(context: Context, inputs: Sequence[LaunchInput], options: Options) -> list[Launched]:
     """Queue all tasks or none. Raises InvalidInput, UnknownAgent, NotFound, OverCap."""
-    queue = Queue(context.database, context.valid_config)
+    queue = Queue(context.store, context.valid_config)
     try:
         return queue.launch_many(inputs)
     except InvalidInput as error:

@@ -82,7 +82,7 @@ def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterato
     """Yield the events that are in the database now, as the bus would send them."""
     if not context.has_database:
         return
-    log, consumer = context.database.events, filters["consumer"] or "default"
+    log, consumer = context.store.events, filters["consumer"] or "default"
     last = log.last_seq()
     reader = LogReader(log, parent, start_of(log, parent, consumer, filters["after"]))
     for event in takewhile(lambda event: event.seq <= last, reader.events()):

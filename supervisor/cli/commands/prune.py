@@ -18,5 +18,5 @@ def command(context: Context, as_json: bool) -> None:
 
     Deletes ended tasks and acknowledged events that are older than retention_days. A supervisor does this by itself.
     """
-    pruned = Maintenance(context.database, context.valid_config).prune() if context.has_database else None
+    pruned = Maintenance(context.store, context.valid_config).prune() if context.has_database else None
     print_counts("deleted", pruned, as_json)

@@ -25,19 +25,19 @@ def command(context: Context) -> None:
     context.check_owner()
     _require_supervisor(context)
     _ = context.valid_config
-    before = last_reload(context.database)
+    before = last_reload(context.store)
     context.home.wake("supervisor", "reload")
 
     def is_reloaded() -> bool:
         _require_supervisor(context)
-        return last_reload(context.database) != before
+        return last_reload(context.store) != before
 
     if not wait_until(context, is_reloaded, TIMEOUT):
         raise Temporary(
             f"the supervisor of {context.home.folder} has not read the files after {TIMEOUT:g} s;"
             f" see {context.home.log}"
         )
-    if mistakes := last_reload(context.database).refusal:
+    if mistakes := last_reload(context.store).refusal:
         raise BadConfiguration(mistakes)
 
 

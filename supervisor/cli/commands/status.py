@@ -26,7 +26,7 @@ def command(context: Context, as_json: bool = False) -> None:
     """
     from ....ipc.store.status import blank, status
 
-    found = status(context.database) if context.has_database else blank(context.home)
+    found = status(context.store) if context.has_database else blank(context.home)
     if as_json:
         print_json(found)
     else:

@@ -72,8 +72,8 @@ def service_of(home: Path) -> Iterator[ToolService]:
         queue_db.launch(parent_session_id="S")
     service = ToolService(queue_db.home, SessionResolver({}, str(home)))
     yield service
-    assert service.database is not None
-    service.database.close()
+    assert service.store is not None
+    service.store.close()
 
 
 def wait(home: Path, **arguments: Any) -> Any:
