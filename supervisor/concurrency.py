@@ -47,7 +47,7 @@ class ConcurrencyManager:
     def hold(self, group: str, slot: int) -> None:
         """Record that a slot is in use, even above the limit. Raises ValueError if it is held already."""
         if slot < 0 or self._holds(group, slot):
-            raise ValueError(f"slot {slot} of {group!r} cannot be held, or not twice")
+            raise ValueError(f"slot {slot} of {group!r} is invalid or already held")
         self._slots[group].hold(slot)
 
     def use(self, limits: Limits) -> None:

@@ -179,4 +179,4 @@ class Maintenance:
             done = Importer(self.store, self.config).replace(tasks)
             if done is not None:
                 return done
-        raise Temporary(f"Tasks in {self.home.folder} end faster than it can be told of them.")
+        raise Temporary(f"Tasks in {self.home.folder} end faster than their notifications can be formed.")

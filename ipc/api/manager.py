@@ -197,7 +197,7 @@ class BackgroundManager:
         """
         _TYPES.check(types, "types")
         if parent == ALL_SESSIONS and ack:
-            raise InvalidInput("What everyone is told cannot be acknowledged.", field="ack")
+            raise InvalidInput("Only the events of one session can be acknowledged.", field="ack")
         handle = self._handle
         log = handle.store.events
         stream = handle.stream(parent, start_of(log, parent, consumer, after))

@@ -154,7 +154,7 @@ class Tasks:
             return
         for id, group in self.store.tasks.slot_deadlocks(ids, mine).items():
             raise MoveNotAllowed(
-                f"Task {id} waits for the only slot of {group}, which this very task has: to wait for it would "
+                f"Task {id} waits for the only slot of {group}, which this task holds, so the wait would "
                 f"never end. Give it another key (--key), or allow two: backburner limit '{group}' 2."
             )
 

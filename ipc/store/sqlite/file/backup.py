@@ -110,7 +110,7 @@ def restore(home: Home, file: Path, replacing: bool) -> int:
     New events and claims get numbers that neither the backup nor the home has given. A failure changes nothing.
 
     Raises:
-        InvalidInput: The file is no backup, or is damaged.
+        InvalidInput: The file is not a backup, or is damaged.
         AlreadyRunning: A process of the home runs.
         MoveNotAllowed: A task runs, or the home has tasks that may not be replaced.
         Temporary: The database cannot be used now.
@@ -149,7 +149,7 @@ def _refuse_other(file: Path) -> None:
     finally:
         damaged.close()
     if flaws:
-        raise InvalidInput(f"{file} is no backup, or is damaged ({flaws[0]}).", field="FILE")
+        raise InvalidInput(f"{file} is not a backup, or is damaged ({flaws[0]}).", field="FILE")
 
 
 def _copy(file: Path, to: Path) -> None:

@@ -107,5 +107,5 @@ class GroupCommit:
             return
         except OSError as error:
             raise Unsynced(
-                f"{self._log} cannot be synced ({error.strerror}): what was written may not outlive a power loss."
+                f"{self._log} cannot be synced ({error.strerror}): the last change may not survive a power loss."
             ) from error

@@ -132,7 +132,7 @@ def test_failed_sync_raises_unsynced_and_is_repeated(opened, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "sync_data", fail)
-        with pytest.raises(Unsynced, match="may not outlive a power loss"):
+        with pytest.raises(Unsynced, match="may not survive a power loss"):
             write(opened, durable=True)
         with pytest.raises(Unsynced):
             read(opened)
