@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -301,6 +302,20 @@ def test_new_boot_skips_numbers_once(home, monkeypatch):
     with QueueDatabase(home) as queue_db:
         assert queue_db.claim(slot=1).claim == claim + 1 + JUMP
         assert queue_db.log.read(None, last, 9)[0].seq == last + 1
+
+
+def test_racing_first_writers_of_a_boot_skip_numbers_once(home, monkeypatch):
+    with QueueDatabase(home) as queue_db:
+        queue_db.run()
+        seq = queue_db.log.last_seq()
+        monkeypatch.setattr(module, "boot_id", lambda: "another boot")
+        stores = [SqliteStore(queue_db.home, "normal") for _ in range(4)]
+        with ThreadPoolExecutor(len(stores)) as pool:
+            barrier = threading.Barrier(len(stores))
+            list(pool.map(lambda store: (barrier.wait(), store.limits.set_single(False)), stores))
+        for store in stores:
+            store.close()
+        assert queue_db.log.last_seq() == seq + JUMP
 
 
 def test_checkpoint_copies_the_log_and_truncates_it(opened):
