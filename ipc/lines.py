@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from .errors import BackburnerError
 
-#: The longest line that a process accepts from another one, in bytes, without its newline.
+#: The longest line that a process accepts from another process, in bytes, without the newline.
 MAX_LINE = 1024 * 1024
 
 
@@ -34,7 +34,7 @@ class LineReader:
             self._buffer += data
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the complete lines, without their newlines. Another call continues an iteration that was stopped.
+        """Yield the complete lines, without their newlines. A later call continues where a stopped iteration ended.
 
         Raises:
             LineTooLong: A line is over the limit, even if its end has not arrived. Each later call raises it again.

@@ -1,4 +1,4 @@
-"""The settings of the configuration: their names, defaults and shapes, and the rules between them."""
+"""The settings of the configuration: their names, defaults and shapes, and the checks that involve several of them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from .agents import (
 )
 from .presets import presets
 
-#: The setting that only the user's own file may have. A file in a checkout must not choose programs to run.
+#: The setting that is accepted only in the user's own file. A file in a checkout must not choose programs to run.
 USER_ONLY = "on_batch"
 
 #: Default limits, which a configuration overrides key by key.
@@ -56,10 +56,10 @@ class ConfigMistake(NamedTuple):
     line: int | None = None
 
     def __str__(self) -> str:
-        """Return «/home/me/backburner.toml: max_workers: expected a whole number of at least 1, got 0»."""
-        where = f"{self.file}:{self.line}" if self.line else self.file
-        what = str(Mistake(self.key, self.expected, self.got))
-        return f"{where}: {what}" if where else what
+        """Return a line like «/home/me/backburner.toml: max_workers: expected a whole number of at least 1, got 0»."""
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        mistake = str(Mistake(self.key, self.expected, self.got))
+        return f"{place}: {mistake}" if place else mistake
 
 
 class ConfigurationMistakes(BadConfiguration):
@@ -74,7 +74,7 @@ class ConfigurationMistakes(BadConfiguration):
 
 @dataclass(frozen=True)
 class BackgroundConfig:
-    """The whole configuration. The names include the units, and 0 means «no limit» or «off» where that makes sense.
+    """The whole configuration. Names include their units. 0 means «no limit» or «off» where that makes sense.
 
     `model_concurrency` is merged with the default limits of opus, sonnet and haiku.
 
@@ -82,12 +82,12 @@ class BackgroundConfig:
         BadConfiguration: A setting is wrong. The message names all mistakes.
     """
 
-    #: The agent of a prompt that names none. Empty: such a prompt is refused.
+    #: The agent for prompts that name none. If empty, such prompts are refused.
     default_agent: str = setting("", Text())
     default_concurrency: int = setting(3, COUNT)
-    #: The most tasks that run in worker processes at the same time, over all keys.
+    #: The maximum number of tasks that run in worker processes at the same time, over all keys.
     max_workers: int = setting(16, ONE_OR_MORE)
-    #: The most unfinished tasks of a parent session.
+    #: The maximum number of unfinished tasks of a parent session.
     max_tasks_per_parent: int = setting(0, COUNT)
     #: `launch`, `run` and `retry` on the command line start a supervisor if none is running.
     autostart: bool = setting(True, Flag())
@@ -98,7 +98,7 @@ class BackgroundConfig:
     progress_interval_ms: int = setting(5000, MILLISECONDS)
     stale_timeout_ms: int = setting(2_700_000, MILLISECONDS)
     stale_action: str = setting("notify", OneOf("notify", "fail"))
-    #: The most output that is kept per task and stream.
+    #: The maximum output that is kept per task and stream.
     output_limit_mb: int = setting(64, COUNT)
     notification_batch_window_ms: int = setting(1000, MILLISECONDS)
     notification_max_batch: int = setting(5, ONE_OR_MORE)
@@ -112,9 +112,9 @@ class BackgroundConfig:
     #: "full" survives a power loss, "normal" any crash of a process.
     durability: str = setting("full", OneOf("full", "normal"))
     retention_days: float = setting(30, DAYS)
-    #: Names or patterns of further variables that are stored from the launcher's environment.
+    #: Names or patterns of further variables of the launcher's environment that are stored with a task.
     pass_env: tuple[str, ...] = setting((), ListOf(NAME))
-    #: The command that runs for every batch, with its JSON on stdin. Only the user's own file may have this.
+    #: The command that runs for every batch, with the batch as JSON on stdin. See `USER_ONLY`.
     on_batch: tuple[str, ...] = setting((), ListOf(BatchTemplate()))
     #: Limits by key or pattern.
     model_concurrency: Mapping[str, int] = setting({}, MapOf(COUNT, key=NAME))
@@ -127,11 +127,12 @@ class BackgroundConfig:
             object.__setattr__(self, "model_concurrency", merged(MODEL_CONCURRENCY, limits))
         freeze(self)
         _refuse_mistakes(self.to_json())
-        object.__setattr__(self, "agents", {name: agent_over_preset(name, one) for name, one in self.agents.items()})
+        agents = {name: agent_over_preset(name, agent) for name, agent in self.agents.items()}
+        object.__setattr__(self, "agents", agents)
 
     @classmethod
     def of(cls, given: BackgroundConfig | Mapping[str, object] | None) -> BackgroundConfig:
-        """Return the configuration with these settings and the defaults of all others. Raises BadConfiguration."""
+        """Return the configuration with these settings, and defaults for all others. Raises BadConfiguration."""
         if isinstance(given, BackgroundConfig):
             return given
         values = {} if given is None else given
@@ -158,7 +159,7 @@ class BackgroundConfig:
         if name in self.agents:
             return self.agents[name]
         if name not in BUILT_IN and name not in self.agent_names:
-            raise UnknownAgent(f"There is no agent {name!r}; there are {', '.join(self.agent_names)}.")
+            raise UnknownAgent(f"There is no agent {name!r}; known agents: {', '.join(self.agent_names)}.")
         return preset_of(name)
 
 
@@ -166,7 +167,7 @@ CONFIG = Record("BackgroundConfig", shapes_of(BackgroundConfig))
 
 
 class Inconsistency(NamedTuple):
-    """A mistake in the whole configuration, although each of its settings is valid."""
+    """A mistake that no single setting shows, because each one is valid by itself."""
 
     path: tuple[str, ...]
     expected: str
@@ -179,7 +180,10 @@ class Inconsistency(NamedTuple):
 
 
 def inconsistencies(values: Mapping[str, object]) -> Iterator[Inconsistency]:
-    """Yield agents without a command, and a default agent that does not exist. The values may be invalid."""
+    """Yield a mistake for each agent without a command, and for a default agent that does not exist.
+
+    The values may be invalid.
+    """
     table = values.get("agents")
     agents = table if isinstance(table, Mapping) else {}
     for name, agent in agents.items():
@@ -194,7 +198,7 @@ def inconsistencies(values: Mapping[str, object]) -> Iterator[Inconsistency]:
 def _refuse_mistakes(values: Mapping[str, object]) -> None:
     found = CONFIG.mistakes(values)
     if isinstance(values, Mapping):
-        found += [one.mistake for one in inconsistencies(values)]
+        found += [inconsistency.mistake for inconsistency in inconsistencies(values)]
     if found:
         raise ConfigurationMistakes([located(mistake, "") for mistake in found])
 

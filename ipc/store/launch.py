@@ -156,7 +156,7 @@ def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> 
         return _implied_agent(wanted, config, where)
     if wanted.agent not in config.agent_names:
         known = ", ".join(sorted(config.agent_names))
-        raise UnknownAgent(f"{where}agent: there is no agent {wanted.agent}; there are: {known}.")
+        raise UnknownAgent(f"{where}agent: there is no agent {wanted.agent}; known agents: {known}.")
     return wanted.agent
 
 
@@ -190,9 +190,7 @@ def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) ->
         raise InvalidInput(f"{where}prompt: a task needs a prompt, a command or a call.", field="prompt")
     if not config.default_agent:
         known = ", ".join(sorted(set(config.agent_names) - set(BUILT_IN)))
-        raise UnknownAgent(
-            f"{where}agent: a prompt needs an agent (there are: {known}); name one or set default_agent."
-        )
+        raise UnknownAgent(f"{where}agent: a prompt needs an agent; name one ({known}) or set default_agent.")
     return config.default_agent
 
 

@@ -32,10 +32,9 @@ Document = dict[str, Any]
 
 
 class NotifyingOutput:
-    """The server's output. It appends unread notifications to an answer, and acknowledges them once it is written."""
+    """The server's output. It appends unread notifications to answers, and acknowledges those that it has written."""
 
     def __init__(self, descriptor: int, service: ToolService) -> None:
-        """Write to that descriptor."""
         self._descriptor, self._service = descriptor, service
         self._sessions: dict[str | int, str] = {}
 
@@ -44,7 +43,7 @@ class NotifyingOutput:
         self._sessions[request] = session
 
     def forget(self, request: str | int) -> None:
-        """Expect no answer to this request any more."""
+        """Stop expecting an answer to this request."""
         self._sessions.pop(request, None)
 
     async def write(self, line: str) -> None:
@@ -60,7 +59,7 @@ class NotifyingOutput:
         """Do nothing: `write` has no buffer."""
 
     def _write_with_notifications(self, document: Document, session: str) -> None:
-        """Write the answer, even if the notifications cannot be read now. Another answer delivers them."""
+        """Write the answer even if the notifications cannot be read. A later answer delivers them."""
         is_written = False
         try:
             with self._delivering(session):
@@ -85,10 +84,10 @@ class NotifyingOutput:
         return None if store is None else Inbox(store, session)
 
     def _write(self, document: Document) -> None:
-        left = json.dumps(document, ensure_ascii=False).encode() + b"\n"
-        while left:
+        remaining = json.dumps(document, ensure_ascii=False).encode() + b"\n"
+        while remaining:
             with failpoint("mcp.send"):
-                left = left[os.write(self._descriptor, left) :]
+                remaining = remaining[os.write(self._descriptor, remaining) :]
 
 
 def serve(home: Home) -> None:

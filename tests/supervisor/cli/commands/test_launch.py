@@ -183,7 +183,7 @@ def test_invalid_option_is_named_and_nothing_is_queued(cli: Cli, words: tuple[st
 def test_error_about_an_unknown_agent_lists_the_agents(cli: Cli):
     result = cli("launch", "--agent", "nobody", "hello")
     assert result.code == 2
-    assert "there is no agent nobody; there are: aider, claude, codex, command, " in result.err
+    assert "there is no agent nobody; known agents: aider, claude, codex, command, " in result.err
 
 
 def test_prompt_without_an_agent_is_refused(cli: Cli):
