@@ -347,6 +347,12 @@ def test_events_are_read_without_a_bus(manager):
     assert event.data["taskId"] == task.id
 
 
+def test_events_after_a_number_of_another_log_begin_at_the_first(manager):
+    manager.cancel_task(manager.launch(command=["true"], parent_session_id="ses-1").id)
+    events = manager.events(parent="ses-1", after=1000)
+    assert [next(events).type for _ in range(2)] == ["log_truncated", "background_task_completed"]
+
+
 def test_event_is_acknowledged_when_the_next_one_is_requested(manager):
     for _ in range(2):
         manager.cancel_task(manager.launch(command=["true"], parent_session_id="ses-1").id)
