@@ -136,13 +136,13 @@ def test_statement_is_used_by_the_engine(path: Path):
     assert any(name.startswith("ipc.store.sqlite.") for name in users), sorted(users)
 
 
-#: The doctor's check of the storage, and the command that salvages the engine's file.
-ENGINE_USERS = {"supervisor.doctor.storage", "supervisor.cli.commands.salvage"}
-CLIENTS = [name for name in MODULES if name.startswith("supervisor.") and name not in ENGINE_USERS]
+#: The functions that open the store, the doctor's check of the storage, and the command that salvages the file.
+ENGINE_USERS = {"ipc.store", "supervisor.doctor.storage", "supervisor.cli.commands.salvage"}
+CLIENTS = [name for name in MODULES if not name.startswith("ipc.store.sqlite") and name not in ENGINE_USERS]
 
 
 @pytest.mark.parametrize("module", CLIENTS)
-def test_supervisor_does_not_name_the_engine(module: str):
+def test_client_of_the_store_does_not_name_the_engine(module: str):
     statements = {path.stem for path in STATEMENTS}
     assert {name for name in NAMES[module] if ENGINE.search(name)} | (STRINGS[module] & statements) == set()
 

@@ -30,6 +30,13 @@ def open_store(home: Home, config: BackgroundConfig | None, role: str) -> Store:
     return SqliteStore(home, "normal" if config is None else config.durability)
 
 
+def engine_version() -> str:
+    """Return the version of SQLite."""
+    from .sqlite.file.database import sqlite_version
+
+    return sqlite_version()
+
+
 def refuse_older_processes(home: Home) -> None:
     """Raise OlderProcesses if processes of an older release run in a home."""
     if home.database.exists():

@@ -9,8 +9,8 @@ from .. import clock
 from ..home import Home
 from ..machine.distribution import version
 from ..machine.presence import Presence
+from . import engine_version
 from .interface import Store
-from .sqlite.file.database import sqlite_version
 from .values import Group, Process, Running
 
 Document = dict[str, Any]
@@ -42,7 +42,7 @@ def blank(home: Home) -> Document:
         "home": str(home.folder),
         "socket": home.bus,
         "version": version(),
-        "sqlite": sqlite_version(),
+        "sqlite": engine_version(),
     }
 
 

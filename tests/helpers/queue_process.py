@@ -184,7 +184,7 @@ class QueueCommands:
 
 
 class QueueProcess:
-    """The process, from the side of the test."""
+    """The process, as a test uses it."""
 
     def __init__(self) -> None:
         path = os.pathsep.join(dict.fromkeys([str(ROOT), str(IMPORT_ROOT)]))

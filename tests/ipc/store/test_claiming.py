@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 
 from backburner.ipc import clock
@@ -12,7 +10,6 @@ from backburner.ipc.errors import HeldByWorker
 from backburner.ipc.model.claim import Ended, Rescued, Settlement, Slot, Step, Taken
 from backburner.ipc.model.task import Task, TaskStatus
 from backburner.ipc.store.sessions import adopt
-from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.series import Series
 
 STARTED, COMPLETED, RETRYING = (
@@ -198,11 +195,11 @@ def test_second_rescue_does_not_settle_a_returned_task(series):
 # other processes
 
 
-@pytest.mark.parametrize("ask", ["cancel", "complete", "fail", "progress"])
-def test_change_of_a_held_task_is_refused_and_requests_it(series, ask):
-    more = ["text"] if ask in ("fail", "progress") else []
+@pytest.mark.parametrize("change", ["cancel", "complete", "fail", "progress"])
+def test_change_of_a_held_task_is_refused_and_requests_it(series, change):
+    more = ["text"] if change in ("fail", "progress") else []
     with pytest.raises(HeldByWorker):
-        getattr(series.queue_db.queue, ask)(series.ids[1], *more)
+        getattr(series.queue_db.queue, change)(series.ids[1], *more)
     assert series.is_held(1)
     assert [series.is_requested(at) for at in (1, 2)] == [True, False]
 
@@ -265,7 +262,7 @@ def test_pause_requests_only_held_tasks_of_its_group(series):
 
 
 @pytest.mark.parametrize(
-    "ask",
+    "change",
     [
         lambda queue_db, id: queue_db.queue.cancel(id),
         lambda queue_db, id: queue_db.queue.cancel_all([id]),
@@ -274,8 +271,8 @@ def test_pause_requests_only_held_tasks_of_its_group(series):
     ],
     ids=["cancel", "cancel_all", "limit", "pause"],
 )
-def test_waiting_change_is_made_once_the_worker_has_published(publishing, ask: Callable[[QueueDatabase, str], object]):
-    ask(publishing.queue_db, publishing.ids[1])
+def test_waiting_change_is_made_once_the_worker_has_published(publishing, change):
+    change(publishing.queue_db, publishing.ids[1])
     assert not publishing.is_held(1)
 
 

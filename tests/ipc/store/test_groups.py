@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from backburner.ipc.model.task import TaskStatus
+from backburner.ipc.store.values import Group
 from tests.helpers.queue_db import QueueDatabase
 
 
-def group(queue_db: QueueDatabase, name: str):
+def group(queue_db: QueueDatabase, name: str) -> Group:
     return next(one for one in queue_db.groups.all() if one.name == name)
 
 
@@ -88,8 +89,8 @@ def test_new_configuration_regroups_pending_and_running_tasks(open_queue):
         waiting = queue_db.launch(model="anthropic/opus")
     with open_queue(model_concurrency={"anthropic/*": 2}) as queue_db:
         queue_db.groups.configure()
-        pool = group(queue_db, "anthropic/*")
-        assert (pool.limit, pool.running, pool.pending) == (2, 2, 1)
+        found = group(queue_db, "anthropic/*")
+        assert (found.limit, found.running, found.pending) == (2, 2, 1)
         assert sorted(queue_db.get(id).slot for id in running) == [0, 1]
         assert queue_db.claim("anthropic/*", 2) is None
         queue_db.settle(claimed[0])

@@ -1,4 +1,4 @@
-"""What a launch becomes before it is stored: its ID, its texts and its size limit."""
+"""Launches before they are stored: IDs, texts and the size limit."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from backburner.ipc.store.launch import NewTask
 CONTROL = "\x01"
 
 
-def order(**given: Any) -> NewTask:
-    """Check a launch of `true`, or of what is given."""
+def checked(**given: Any) -> NewTask:
+    """Check a launch with these fields, by default of the command `true`."""
     return NewTask.of(LaunchInput(**{"command": ("true",), **given}), BackgroundConfig(), "")
 
 
 def size(**given: Any) -> int:
-    """Return the size of such a launch in bytes of JSON."""
+    """Return the size of the same launch in bytes of JSON."""
     document = LaunchInput(**{"command": ("true",), **given}).to_json()
     return len(json.dumps(document, ensure_ascii=False, separators=(", ", ": ")).encode())
 
 
 def test_new_ids_are_accepted_as_chosen_ids_and_differ():
-    ids = {order().id for _ in range(200)}
+    ids = {checked().id for _ in range(200)}
     assert len(ids) == 200
     assert all(LAUNCH_FIELDS["id"].fits(id) for id in ids)
 
@@ -52,28 +52,28 @@ def test_new_ids_are_accepted_as_chosen_ids_and_differ():
 def test_size_limit_counts_every_field_in_bytes_of_json(field, value, character):
     empty, one = size(**{field: value("")}), size(**{field: value(character)})
     fitting = (INPUT_LIMIT - empty) // (one - empty)
-    order(**{field: value(character * fitting)})
+    checked(**{field: value(character * fitting)})
     with pytest.raises(InvalidInput, match="larger than 1 MiB"):
-        order(**{field: value(character * (fitting + 1))})
+        checked(**{field: value(character * (fitting + 1))})
 
 
 def test_environment_changed_between_launches_is_stored_as_given():
     env: dict[str, str | None] = {"A": "1"}
-    first = order(env=env)
+    first = checked(env=env)
     env["A"] = None
-    assert [json.loads(one.input["env"]) for one in (first, order(env=env))] == [{"A": "1"}, {"A": None}]
+    assert [json.loads(one.input["env"]) for one in (first, checked(env=env))] == [{"A": "1"}, {"A": None}]
 
 
 def test_empty_collections_are_stored_only_where_they_differ_from_none():
     texts = ("command", "args", "kwargs", "env", "metadata", "after")
-    absent = order(command=None, call="m:f").input
+    absent = checked(command=None, call="m:f").input
     assert [absent[name] for name in texts] == [None] * 6
-    empty = order(command=None, call="m:f", args=(), kwargs={}, env={}, metadata={}).input
+    empty = checked(command=None, call="m:f", args=(), kwargs={}, env={}, metadata={}).input
     assert [empty[name] for name in texts] == [None, None, "{}", "{}", "{}", None]
 
 
 def test_only_a_chosen_id_has_a_digest():
-    id = order().id
-    assert order().input["digest"] is None
-    assert order(id=id).input["digest"] == order(id=id, cwd="/", env={"A": "1"}).input["digest"] is not None
-    assert order(id=id).input["digest"] != order(id=id, priority=1).input["digest"]
+    id = checked().id
+    assert checked().input["digest"] is None
+    assert checked(id=id).input["digest"] == checked(id=id, cwd="/", env={"A": "1"}).input["digest"] is not None
+    assert checked(id=id).input["digest"] != checked(id=id, priority=1).input["digest"]

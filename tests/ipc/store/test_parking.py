@@ -1,3 +1,5 @@
+"""Parked workers, for which a launch claims its task."""
+
 from __future__ import annotations
 
 import os
@@ -18,7 +20,7 @@ SLOT = Slot("command", 0)
 
 @pytest.fixture
 def pipe(queue_db: QueueDatabase) -> Iterator[int]:
-    """The pipe of the queue_db's worker, open for reading."""
+    """Open the pipe of the worker for reading."""
     queue_db.home.create_wake_pipe(pipe_of(queue_db.owner))
     descriptor = os.open(queue_db.home.folder / f"{pipe_of(queue_db.owner)}.wake", os.O_RDWR | os.O_NONBLOCK)
     yield descriptor
@@ -27,14 +29,14 @@ def pipe(queue_db: QueueDatabase) -> Iterator[int]:
 
 @pytest.fixture
 def slots(queue_db: QueueDatabase) -> QueueStore:
-    """The parked slots of a home whose only worker is parked."""
+    """Park the only worker; return the store's queue, which has its slot."""
     queue_db.groups.limit("command", 2)
     assert park(queue_db)
     return queue_db.store.queue
 
 
 def park(queue_db: QueueDatabase, slot: Slot = SLOT) -> bool:
-    """Have the queue_db's worker look for a task in a slot; return True if it is parked then."""
+    """Let the worker look for a task in a slot; return True if it was parked."""
     taken, parked, _ = queue_db.queue.advance(Step(slot, queue_db.owner, count=1))
     assert taken == []
     return parked
@@ -167,7 +169,7 @@ def test_damaged_message_is_no_task(damage: bytes):
 
 def test_incomplete_message_is_no_task(queue_db: QueueDatabase, slots: QueueStore, pipe: int):
     queue_db.launch()
-    whole = os.read(pipe, 65536).strip()
-    assert isinstance(received(whole), Taken)
-    assert received(whole[:-1]) is None
-    assert received(whole[:-20] + whole) is None
+    message = os.read(pipe, 65536).strip()
+    assert isinstance(received(message), Taken)
+    assert received(message[:-1]) is None
+    assert received(message[:-20] + message) is None

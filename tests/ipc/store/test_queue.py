@@ -435,9 +435,9 @@ def test_external_task_is_settled_by_its_verdict(queue_db):
 
 
 def test_unknown_tasks_are_not_found(queue_db):
-    for ask in (queue_db.queue.get, queue_db.queue.cancel, queue_db.queue.complete, queue_db.queue.retry):
+    for call in (queue_db.queue.get, queue_db.queue.cancel, queue_db.queue.complete, queue_db.queue.retry):
         with pytest.raises(NotFound):
-            ask(UNKNOWN)
+            call(UNKNOWN)
 
 
 # retrying by hand
