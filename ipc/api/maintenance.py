@@ -122,7 +122,7 @@ class Maintenance:
                         path.unlink(missing_ok=True)
 
     def export(self, seed: bool = False) -> Iterator[str]:
-        """Return all tasks as one JSON document, in pieces; with `seed` in the seed's background-manager.json format.
+        """Return all tasks as one JSON document, in pieces. With `seed`, use the format of background-manager.json.
 
         Tasks that workers hold are published first. Raises HeldByWorker.
         """
@@ -151,7 +151,7 @@ class Maintenance:
             "retries": columns["retries"],
             "afterAny": json.loads(columns["after_any"]),
         }
-        return export_format.document_of(stored.task, inputs)
+        return export_format.to_export(stored.task, inputs)
 
     def _stdin_data(self, name: str | None) -> str | None:
         if name is None:
@@ -162,9 +162,9 @@ class Maintenance:
             return None
 
     def load(self, document: object) -> Loaded:
-        """Add the tasks of a document in the export format or the seed's. Tasks whose IDs exist are skipped.
+        """Add the tasks of a document in the export or seed format. Tasks whose IDs exist are skipped.
 
-        Running tasks become `error` (`lost`), pending ones will run. Raises InvalidInput with the field.
+        Running tasks become `error` (`lost`), and pending ones will run. Raises InvalidInput with the field.
         """
         return Importer(self.store, self.config).load(document)
 

@@ -10,7 +10,7 @@ from itertools import islice
 from ..config.settings import BackgroundConfig
 from ..model.task import Task
 from . import export_format
-from .export_format import Saved
+from .export_format import SavedTask
 from .interface import Store
 
 #: The most tasks that one transaction adds.
@@ -44,7 +44,7 @@ class Importer:
         self._home.wake("supervisor")
         return Loaded(added, len(tasks) - added)
 
-    def _add(self, tasks: Sequence[Saved]) -> int:
+    def _add(self, tasks: Sequence[SavedTask]) -> int:
         for task in tasks:
             if task.stdin_data is not None:
                 task.input["stdin_file"] = self._copy(task.stdin_data)
@@ -63,7 +63,7 @@ class Importer:
         Raises InvalidInput.
         """
         by_id = {task.id: task for task in tasks}
-        saved = [export_format.saved(task) for task in by_id.values()]
+        saved = [export_format.from_task(task) for task in by_id.values()]
         done = self._store.maintenance.replace(by_id, saved, self._config)
         if done:
             self._home.wake("supervisor")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ..model.claim import Advance, Held, Rescued, Settlement, Slot, Step, Taken
     from ..model.event import Line
     from ..model.task import Task
-    from .export_format import Saved
+    from .export_format import SavedTask
     from .launch import NewTask
     from .values import (
         Adopted,
@@ -342,10 +342,10 @@ class MaintenanceStore(Protocol):
     def clear(self) -> ClearedRows | None:
         """Delete all tasks, events and cursors; return None while a task is unfinished or in no batch yet."""
 
-    def add(self, tasks: Sequence[Saved], config: BackgroundConfig) -> int:
+    def add(self, tasks: Sequence[SavedTask], config: BackgroundConfig) -> int:
         """Add the saved tasks whose IDs are new; return how many."""
 
-    def replace(self, tasks: Mapping[str, Task], saved: Iterable[Saved], config: BackgroundConfig) -> bool | None:
+    def replace(self, tasks: Mapping[str, Task], saved: Iterable[SavedTask], config: BackgroundConfig) -> bool | None:
         """Replace all tasks. Return False while one runs, None while an ended one is in no batch yet."""
 
     def maintain(self) -> Upkeep:

@@ -16,7 +16,7 @@ from .tasks import find_state, stored_tasks
 
 if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
-    from ..export_format import Saved
+    from ..export_format import SavedTask
     from ..values import StoredTask
 
 
@@ -27,14 +27,14 @@ class Loading:
         self._transaction = transaction
         self._limits = load_limits(transaction, config)
 
-    def add(self, tasks: Sequence[Saved]) -> int:
+    def add(self, tasks: Sequence[SavedTask]) -> int:
         """Insert the tasks whose IDs are new; return how many."""
         new = [task for task in tasks if find_state(self._transaction, task.id) is None]
         for task in new:
             self._insert(task)
         return len(new)
 
-    def replace(self, tasks: Mapping[str, Task], saved: Iterable[Saved]) -> None:
+    def replace(self, tasks: Mapping[str, Task], saved: Iterable[SavedTask]) -> None:
         """Make these the only tasks; keep the rows of those that have not changed."""
         wanted = {one.id: one for one in saved}
         known = {one.task.id: one for one in stored_tasks(self._transaction, 0, None)}
@@ -56,7 +56,7 @@ class Loading:
         for output in outputs:
             self._transaction.run("restore_output", {**dict(output), "task": number})
 
-    def _insert(self, task: Saved) -> int:
+    def _insert(self, task: SavedTask) -> int:
         pending = task.row["status"] is TaskStatus.PENDING
         if pending:
             self._refuse_held_name(task)
@@ -69,13 +69,13 @@ class Loading:
         insert_dependencies(self._transaction, number, blockers)
         return number
 
-    def _refuse_held_name(self, task: Saved) -> None:
+    def _refuse_held_name(self, task: SavedTask) -> None:
         holder = find_unique_holder(self._transaction, task.row["unique_key"])
         if holder is not None:
             field = f"{task.name}.uniqueKey"
             raise InvalidInput(f"{field}: {task.row['unique_key']} is held by {holder}.", field=field)
 
-    def _blockers(self, task: Saved) -> list[dict[str, Any]]:
+    def _blockers(self, task: SavedTask) -> list[dict[str, Any]]:
         """Return the blockers that still exist. One that was pruned had ended as required."""
         here = {id for id in (*task.after, *task.after_any) if find_state(self._transaction, id) is not None}
         any_end = [id for id in task.after_any if id in here]
@@ -92,7 +92,7 @@ def _stored(task: Task) -> Task:
     return replace(task, waiting_for=None, stopping=False, pid=None, slot=None)
 
 
-def _with_kept_columns(task: Saved, known: StoredTask | None) -> Saved:
+def _with_kept_columns(task: SavedTask, known: StoredTask | None) -> SavedTask:
     """Return the task with the columns of its former row that a Task does not have."""
     if known is None:
         return task

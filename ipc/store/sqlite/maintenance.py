@@ -15,7 +15,7 @@ from .loading import Loading
 
 if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
-    from ..export_format import Saved
+    from ..export_format import SavedTask
 
 #: Bytes of write-ahead log from which it is truncated. A shorter log is restarted in place, which costs less than
 #: growing a file again.
@@ -115,11 +115,11 @@ class SqliteMaintenance:
             transaction.run("clear_cursors")
         return ClearedRows(tasks, events, copied, claim)
 
-    def add(self, tasks: Sequence[Saved], config: BackgroundConfig) -> int:
+    def add(self, tasks: Sequence[SavedTask], config: BackgroundConfig) -> int:
         with self._database.write() as transaction:
             return Loading(transaction, config).add(tasks)
 
-    def replace(self, tasks: Mapping[str, Task], saved: Iterable[Saved], config: BackgroundConfig) -> bool | None:
+    def replace(self, tasks: Mapping[str, Task], saved: Iterable[SavedTask], config: BackgroundConfig) -> bool | None:
         with self._database.write() as transaction:
             if transaction.fetch_value("has_running_task"):
                 return False
