@@ -20,12 +20,12 @@ from .maintenance import Maintenance
 
 @dataclass(frozen=True)
 class BackgroundState:
-    """All tasks of a state directory by ID, at the time `last_updated`. `active_count` counts running tasks by key."""
+    """All tasks of a state directory by ID, as of `last_updated`. `active_count` counts the running ones by key."""
 
     tasks: Mapping[str, Task] = field(default_factory=dict)
     active_count: Mapping[str, int] = field(default_factory=dict)
     last_updated: datetime = field(default_factory=lambda: clock.to_datetime(clock.now()))
-    #: The state directory to save it in, from which it was loaded. None is that of the current project.
+    #: The state directory from which the state was loaded, and to which it is saved. None: the current project's.
     home: str | None = field(default=None, compare=False)
 
 
@@ -37,7 +37,7 @@ def create_empty_state() -> BackgroundState:
 def load_background_state(home: str | os.PathLike[str] | None = None) -> BackgroundState | None:
     """Return the tasks of a state directory, oldest first, or None if it has no task.
 
-    `home` is the folder; by default it is that of the current project. Raises Permanent, Temporary.
+    `home` is the folder, by default the current project's. Raises Permanent, Temporary.
     """
     found = _find(home)
     if not found.database.exists():
@@ -50,9 +50,9 @@ def load_background_state(home: str | os.PathLike[str] | None = None) -> Backgro
 
 
 def save_background_state(state: BackgroundState) -> bool:
-    """Replace all tasks of the state directory in one transaction. Return False while a task is running there.
+    """Replace all tasks of the state directory in one transaction. Return False if a task is running there.
 
-    A task that is running in `state` becomes `error` (`lost`), a pending one will run. The environment, stdin and
+    A task that is running in `state` becomes `error` (`lost`), and a pending one will run. The environment, stdin and
     output of a task with the same ID are kept. Raises InvalidInput, Permanent, Temporary.
     """
     with _open(_find(state.home).prepare()) as maintenance:
@@ -62,7 +62,7 @@ def save_background_state(state: BackgroundState) -> bool:
 def clear_background_state(home: str | os.PathLike[str] | None = None) -> bool:
     """Send the waiting notifications, cancel all tasks, then delete all tasks, events and cursors.
 
-    Return False if that is not possible at the moment. Raises Permanent.
+    Return False if this is not possible now. Raises Permanent.
     """
     found = _find(home)
     if not found.database.exists():

@@ -201,16 +201,16 @@ class EventStore(Protocol):
         """Return True if a session has an ended task that is in no batch yet."""
 
     def unbatched(self) -> dict[str, tuple[int, int]]:
-        """Return, by session, how many ends wait for a batch, and since when (milliseconds since 1970)."""
+        """Return, by session, how many ended tasks wait for a batch, and since when (milliseconds since 1970)."""
 
     def count_unbatched(self) -> int:
-        """Return how many ends wait for a batch."""
+        """Return how many ended tasks wait for a batch."""
 
     def form_batch(self, parent: str, limit: int) -> int:
         """Form a batch of up to `limit` ended tasks of a session; return how many are in it."""
 
     def form_batches(self, ends: Mapping[str, int], limit: int) -> int:
-        """Form batches until this many ended tasks of each session are in one; return the number of batches."""
+        """Form batches of up to this many ended tasks of each session; return the number of batches."""
 
 
 class LimitStore(Protocol):

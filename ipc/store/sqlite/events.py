@@ -56,7 +56,7 @@ class SqliteEvents:
         with self._database.write(durable=False) as transaction:
             last = last_seq(transaction)
             if seq > last:
-                raise InvalidInput(f"seq: the log ends at {last}, {seq} is beyond it.", field="seq")
+                raise InvalidInput(f"seq: {seq} is beyond the end of the log ({last}).", field="seq")
             return acknowledge(transaction, parent, consumer, seq)
 
     def dismiss(self, parent: str, consumer: str) -> None:
@@ -126,7 +126,7 @@ def acknowledge(transaction: Transaction, parent: str, consumer: str, seq: int) 
 
 
 def form_batch(transaction: Transaction, parent: str, limit: int) -> int:
-    """Form a batch of up to `limit` ended tasks of a session, fewer if they are large; return how many."""
+    """Form a batch of up to `limit` ended tasks of a session, or fewer large ones; return their number."""
     ends, _ = transaction.fetch_page("take_unbatched", {"parent": parent, "limit": limit}, PAGE_BYTES)
     if not ends:
         return 0
@@ -139,7 +139,7 @@ def form_batch(transaction: Transaction, parent: str, limit: int) -> int:
 
 
 def _form_until(transaction: Transaction, parent: str, count: int, limit: int) -> int:
-    """Form batches of a session until `count` tasks are in one or no task waits; return how many were formed."""
+    """Form batches of `count` ended tasks of a session, if there are as many; return the number of batches."""
     formed = 0
     while count > 0 and (size := form_batch(transaction, parent, limit)):
         count, formed = count - size, formed + 1
@@ -147,10 +147,10 @@ def _form_until(transaction: Transaction, parent: str, count: int, limit: int) -
 
 
 def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:
-    """Return True if a session has unfinished tasks, or unbatched ends after the event `seq`."""
+    """Return True if a session has unfinished tasks, or tasks that ended after the event `seq` and are in no batch."""
     return bool(transaction.fetch_value("has_more_unbatched", {"parent": parent, "seq": seq}))
 
 
 def append_batch(transaction: Transaction, parent: str, body: str, seq: int) -> None:
-    """Append a batch, a compact JSON object with the session's ends up to `seq`, to the log."""
+    """Append a batch to the log. `body` is compact JSON, with the session's tasks that ended up to the event `seq`."""
     transaction.run("form_batch", {"seq": seq, "parent": parent, "at": clock.now(), "body": body})

@@ -147,7 +147,7 @@ def _copy_table(damaged: DamagedDatabase, table: str, connection: sqlite3.Connec
     return int(fresh.count)
 
 
-class RescueDatabase(SqliteStore):
+class SalvageDatabase(SqliteStore):
     """A new database for the rows of a damaged one."""
 
     def import_damaged(self, damaged: DamagedDatabase) -> dict[str, int]:

@@ -12,7 +12,7 @@ from ....errors import Damaged, MoveNotAllowed
 from ....failpoints import failpoint
 from ....home import Home
 from .backup import files_beside, put, refuse_damaged, scratch_home, settle_lost, sync_path, without_supervisor
-from .damaged import DamagedDatabase, RescueDatabase
+from .damaged import DamagedDatabase, SalvageDatabase
 from .wal import openers
 from .write_gate import WriteGate
 
@@ -25,20 +25,23 @@ class Salvaged:
     events: int
     lost: int
     aside: Path
-    #: True if the list of tables was unreadable: `.recover` of the sqlite3 command may find more.
+    #: True if the list of tables was unreadable. The `.recover` command of sqlite3 may then find more rows.
     unreadable: bool
 
 
 def salvage(home: Home) -> Salvaged:
     """Set a damaged database aside and put a new one, with all readable rows, in its place.
 
-    Raises MoveNotAllowed if it is undamaged or a process has it open, AlreadyRunning, Temporary.
+    Raises:
+        MoveNotAllowed: The database is undamaged, or a process has it open.
+        AlreadyRunning: A supervisor runs.
+        Temporary: The files cannot be read or written now.
     """
     with without_supervisor(home), WriteGate.of(home.lock("gate")), scratch_home(home) as scratch:
         _refuse_open(home)
-        _take_back(home)
+        _undo_interrupted_salvage(home)
         unreadable = not _has_tables(home)
-        counts, lost = _save(home, scratch)
+        counts, lost = _copy_readable_rows(home, scratch)
         aside = _set_aside(home)
         put(scratch.database, home.database)
     return Salvaged(counts["tasks"], counts["events"], lost, aside, unreadable)
@@ -47,27 +50,27 @@ def salvage(home: Home) -> Salvaged:
 def _refuse_open(home: Home) -> None:
     found = openers([home.database, *files_beside(home)])
     if found:
-        raise MoveNotAllowed(f"{home.database} is open in process {', '.join(map(str, found))}; end it first.")
+        raise MoveNotAllowed(f"{home.database} is open in process {', '.join(map(str, found))}; stop that first.")
 
 
-def _take_back(home: Home) -> None:
+def _undo_interrupted_salvage(home: Home) -> None:
     """Undo a salvage that was killed after it had set the database aside."""
     for aside in home.folder.glob("damaged-*.db"):
         if aside.samefile(home.database):
             for path in files_beside(home):
-                _take_log_back(_aside_of(home, aside, path), path)
+                _restore_log(_path_beside(home, aside, path), path)
             with failpoint("salvage.unlink"):
                 aside.unlink()
 
 
-def _take_log_back(aside: Path, path: Path) -> None:
+def _restore_log(aside: Path, path: Path) -> None:
     with suppress(FileNotFoundError), failpoint("salvage.rename-back"):
         aside.rename(path)
 
 
-def _save(home: Home, scratch: Home) -> tuple[dict[str, int], int]:
+def _copy_readable_rows(home: Home, scratch: Home) -> tuple[dict[str, int], int]:
     damaged = _open_damaged(home)
-    fresh = RescueDatabase(scratch)
+    fresh = SalvageDatabase(scratch)
     try:
         counts = fresh.import_damaged(damaged)
         lost = settle_lost(fresh, "It was running when the database was damaged.")
@@ -92,17 +95,20 @@ def _has_tables(home: Home) -> bool:
 
 
 def _set_aside(home: Home) -> Path:
-    """Link the damaged file to another name and rename its log, which must not lie beside the new file."""
+    """Link the damaged file to another name, and rename its write-ahead log.
+
+    SQLite would apply a log that keeps its name to the new file.
+    """
     aside = home.folder / f"damaged-{clock.now()}.db"
     with failpoint("salvage.link"):
         os.link(home.database, aside)
     for path in files_beside(home):
         with suppress(FileNotFoundError), failpoint("salvage.rename"):
-            path.rename(_aside_of(home, aside, path))
+            path.rename(_path_beside(home, aside, path))
     sync_path(home.folder)
     return aside
 
 
-def _aside_of(home: Home, aside: Path, path: Path) -> Path:
-    """Return the name of a file beside a database that was set aside."""
+def _path_beside(home: Home, aside: Path, path: Path) -> Path:
+    """Return the new path of a file beside the database (such as its log) when the database is set aside."""
     return Path(f"{aside}{path.name.removeprefix(home.database.name)}")
