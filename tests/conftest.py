@@ -12,6 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+from backburner.ipc.model.launch import LAUNCH
 from tests.helpers.blackbox import is_foreign
 from tests.helpers.commands import backburner
 from tests.helpers.processes import fail_if_left, kill_processes_of
@@ -77,3 +78,16 @@ def queue_db(home: Path) -> Iterator[QueueDatabase]:
     """Open the queue of the test's home, in which the test launches, claims and settles tasks itself."""
     with QueueDatabase(home) as found:
         yield found
+
+
+@pytest.fixture
+def checked_priorities(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return the values of a launch's `priority` that are validated from now on."""
+    shape, values = LAUNCH.fields["priority"], list[int]()
+
+    def mismatch(value: int) -> str | None:
+        values.append(value)
+        return type(shape).mismatch(shape, value)
+
+    monkeypatch.setattr(shape, "mismatch", mismatch)
+    return values

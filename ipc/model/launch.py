@@ -136,20 +136,24 @@ class LaunchFields(TypedDict, total=False):
 
 
 def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[str, str]) -> LaunchInput:
-    """Check a launch and add what it inherits from this process: the working directory and the variables in `kept`.
+    """Check a launch, and add what it inherits from this process (see `inherit`).
 
     Raises InvalidInput, which names the field within `where`.
     """
-    values = _checked(given, where)
-    if not values.get("cwd") and not values.get("resume"):
-        values["cwd"] = os.getcwd()
-    values["env"] = {**kept, **(values.get("env") or {})}
-    return LaunchInput.of_checked(values)
+    return inherit(_checked(given, where), kept)
 
 
-def _checked(given: LaunchFields | LaunchInput, where: str) -> dict[str, Any]:
+def inherit(launch: LaunchInput, kept: Mapping[str, str]) -> LaunchInput:
+    """Add what a launch inherits from this process: the working directory, and the variables in `kept`."""
+    cwd = launch.cwd or (None if launch.resume else os.getcwd())
+    return LaunchInput.of_checked({**vars(launch), "cwd": cwd, "env": {**kept, **(launch.env or {})}})
+
+
+def _checked(given: LaunchFields | LaunchInput, where: str) -> LaunchInput:
     if isinstance(given, LaunchInput):
         LAUNCH.check(given.to_json(), where)
-        return dict(vars(given))
+        return given
     values: dict[str, Any] = _LAUNCH_IN_PYTHON.check(given, where)
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    return LaunchInput.of_checked(
+        {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+    )

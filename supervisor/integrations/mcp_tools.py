@@ -24,7 +24,7 @@ from ...ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervis
 from ...ipc.home import Home
 from ...ipc.machine.presence import Presence
 from ...ipc.model.event import ALL_SESSIONS
-from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, launch_input
+from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, inherit
 from ...ipc.model.task import Task, TaskStatus
 from ...ipc.model.wait import Wait
 from ...ipc.store import open_store
@@ -196,8 +196,8 @@ class ToolService:
         store = self.store or self._open()
         self._sessions.remember_start(store)
         queue = Queue(store, config)
-        task = LaunchInput.from_json({**params, "parentSessionId": session})
-        return queue.launch(launch_input(task, "", captured(os.environ, config.pass_env)))
+        task = LaunchInput.from_checked_json({**params, "parentSessionId": session})
+        return queue.launch(inherit(task, captured(os.environ, config.pass_env)))
 
     def _list(self, params: dict[str, Any], session: str) -> Answer:
         if self.store is None:

@@ -112,19 +112,6 @@ def test_launch_many_is_all_or_none(server, peer):
     assert peer.call("launchMany", tasks=[]) == {"ids": []}
 
 
-@pytest.fixture
-def checked_priorities(monkeypatch):
-    """Return the values of `priority` that are validated from now on."""
-    shape, values = LAUNCH.fields["priority"], []
-
-    def mismatch(value):
-        values.append(value)
-        return type(shape).mismatch(shape, value)
-
-    monkeypatch.setattr(shape, "mismatch", mismatch)
-    return values
-
-
 def test_launch_validates_each_field_once(peer, checked_priorities):
     peer.call("launch", command=["true"], priority=7)
     assert checked_priorities == [7]

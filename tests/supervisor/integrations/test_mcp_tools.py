@@ -145,3 +145,11 @@ def test_cancelled_waits_free_their_threads(home, monkeypatch):
 
     with service_of(home) as service:
         asyncio.run(main(service))
+
+
+def test_launch_validates_each_field_once(home, checked_priorities):
+    with service_of(home) as service:
+        checked_priorities.clear()
+        params = service.check("launch", {"command": ["true"], "priority": 7})
+        asyncio.run(service.call("launch", params, "S"))
+    assert checked_priorities == [7]
