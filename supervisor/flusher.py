@@ -49,13 +49,13 @@ class Flusher(Role):
             self.finish()
             return
         keep_memory()
-        self._database = open_store(self.home, None, "flusher")
-        self._log = self._database.events
-        self._queue = Queue(self._database, applied_configuration(self._database))
+        self._store = open_store(self.home, None, "flusher")
+        self._log = self._store.events
+        self._queue = Queue(self._store, applied_configuration(self._store))
         self._queue.publication_timeout = 0.0  # a wait would block every client of the bus
         self._configure()
-        self._table = self._database.hosts
-        self._number = self._table.register("flusher", Identity.mine())
+        self._hosts = self._store.hosts
+        self._number = self._hosts.register("flusher", Identity.mine())
         self._seq = self._log.last_seq()
         self._form_batches(None)
         hooks = ServerHooks(wake=self._hint, flush=self._flush, status=self._status)
@@ -63,7 +63,7 @@ class Flusher(Role):
         self._bus = Bus(self.selector, self.home, self._log, self._handlers.methods())
         self.listen_for_hints("flusher", self._receive_hints)
         self._bus.open()
-        self._on_batch = BatchCommand(self.selector, self._database)
+        self._on_batch = BatchCommand(self.selector, self._store)
 
     def turn(self) -> float:
         """Publish new events, form the batches that are due, and answer calls that have waited long enough."""
@@ -90,8 +90,8 @@ class Flusher(Role):
             self._publish()
             self._on_batch.stop()
             self._bus.close()
-            self._table.deregister(self._number)
-            self._database.close()
+            self._hosts.deregister(self._number)
+            self._store.close()
 
     def _receive_hints(self, lines: bytes) -> None:
         self._is_hinted = True
@@ -100,8 +100,8 @@ class Flusher(Role):
 
     def _configure(self) -> None:
         """Apply the configuration and start all windows over. A failure is tried again in the next turn."""
-        config = self._queue.config = applied_configuration(self._database)
-        self._database.durability = config.durability
+        config = self._queue.config = applied_configuration(self._store)
+        self._store.durability = config.durability
         batches = NotificationConfig(config.notification_batch_window_ms, config.notification_max_batch)
         self._window = BatchWindow(batches, clock.monotonic)
         self._form(self._count({parent: count for parent, (count, _) in self._log.unbatched().items()}))
@@ -109,7 +109,7 @@ class Flusher(Role):
 
     def _is_changed(self) -> bool:
         """Return True if another process has written since the last call, or may have."""
-        seen, self._seen = self._seen, self._database.changed()
+        seen, self._seen = self._seen, self._store.changed()
         return seen != self._seen
 
     def _publish(self) -> None:
@@ -169,7 +169,7 @@ class Flusher(Role):
             self._window.close(one)
 
     def _status(self) -> dict[str, object]:
-        return status(self._database)
+        return status(self._store)
 
 
 def _ends(lines: Sequence[Line]) -> dict[str, int]:

@@ -110,23 +110,23 @@ class Supervisor(Role):
         notify("READY=1")
 
     def _open(self) -> None:
-        self._database = open_store(self.home, self._config, "supervisor")
-        self._queue = Queue(self._database, self._config)
-        self._groups = Groups(self._database, self._config)
-        self._table = self._database.hosts
-        self._maintenance = Maintenance(self._database)
+        self._store = open_store(self.home, self._config, "supervisor")
+        self._queue = Queue(self._store, self._config)
+        self._groups = Groups(self._store, self._config)
+        self._hosts = self._store.hosts
+        self._maintenance = Maintenance(self._store)
         self._dispatch = Dispatch(self._workers, self._groups, self._queue, self._spawner.spawn_worker)
         self._shutdown = Shutdown(self._queue, self._workers, self._fork_server, self._flusher)
-        deregister_dead(self._database)
-        remove_stale_files(self.home, {process.number for process in self._table.processes("worker")})
-        self._number = self._table.register("supervisor", Identity.mine())
+        deregister_dead(self._store)
+        remove_stale_files(self.home, {process.number for process in self._hosts.processes("worker")})
+        self._number = self._hosts.register("supervisor", Identity.mine())
 
     def _apply(self, sources: list[Path]) -> None:
         """Apply the configuration that was read."""
         self._queue.config = self._config
-        self._groups = Groups(self._database, self._config)
-        self._database.durability = self._config.durability
-        apply_configuration(self._database, self._config, sources)
+        self._groups = Groups(self._store, self._config)
+        self._store.durability = self._config.durability
+        apply_configuration(self._store, self._config, sources)
         self._limits_applied = not self._groups.configure()
         self._counted = False
         for worker in self._workers:
@@ -134,7 +134,7 @@ class Supervisor(Role):
         self.home.wake("flusher", "configure")
 
     def _adopt_running(self) -> None:
-        for running in self._table.running():
+        for running in self._hosts.running():
             if not self._adopt(running) and running.is_orphaned(self.presence):
                 self._reaper.add([running])
 
@@ -201,7 +201,7 @@ class Supervisor(Role):
             self._due = 0
 
     def _rescue(self) -> None:
-        for worker in self._reaper.take_gone(self._database):
+        for worker in self._reaper.take_gone(self._store):
             self._dispatch.free(worker)
             self._spawner.note_gone(worker)
             self._look_soon()
@@ -214,7 +214,7 @@ class Supervisor(Role):
             self._limits_applied, self._counted = True, False
 
     def _recount(self) -> None:
-        self._dispatch.recount(self._table.running())
+        self._dispatch.recount(self._hosts.running())
         self._look_soon()
 
     def _needs_fork_server(self) -> bool:
@@ -275,7 +275,7 @@ class Supervisor(Role):
     def _look_unless_quiet(self) -> None:
         """Look, unless there was no hint, no worker at work and no commit of another process."""
         self._flusher.check_stopped()
-        version = self._database.changed()
+        version = self._store.changed()
         is_hinted = self._look_at == 0.0
         if is_hinted or version != self._seen or self._dispatch.any_at_work():
             self._seen = version
@@ -288,7 +288,7 @@ class Supervisor(Role):
         self._schedule_look()
         take_statuses()  # of a fork server that this process started before it replaced its program
         self._due = 0
-        running = self._table.running()
+        running = self._hosts.running()
         self._dispatch.look(running)
         self._unresponsive.check_verdicts(running, time_limit(self._config))
         self._reaper.add([one for one in running if self._is_unnoticed(one)])
@@ -361,10 +361,10 @@ class Supervisor(Role):
             self._config, sources = self._source.read()
         except BadConfiguration as error:
             log("not_reloaded", why=error)
-            record_reload(self._database, str(error))
+            record_reload(self._store, str(error))
             return
         self._apply(sources)
-        record_reload(self._database, None)
+        record_reload(self._store, None)
         log("reloaded", sources=", ".join(map(str, sources)) or "the defaults")
 
     def _restart(self, successor: list[str]) -> None:
@@ -391,8 +391,8 @@ class Supervisor(Role):
     def shutdown(self) -> None:
         """Deregister and close the database. The lock is released by the exit."""
         if self._lock.held:
-            self._table.deregister(self._number)
-            self._database.close()
+            self._hosts.deregister(self._number)
+            self._store.close()
             if self.successor is None:
                 notify("STOPPING=1")
                 log("stopped")

@@ -58,13 +58,13 @@ class Worker(Role):
         """Open the database, prepare to run tasks and report to the supervisor."""
         become_subreaper()
         keep_memory()
-        self._database = open_store(self.home, None, "worker")
-        self._runner = LazyRunner(self._database, self._start_runner)
-        self._queue = Queue(self._database, applied_configuration(self._database))
-        self._table = self._database.hosts
-        self._owner = self._table.register("worker", Identity.mine())
+        self._store = open_store(self.home, None, "worker")
+        self._runner = LazyRunner(self._store, self._start_runner)
+        self._queue = Queue(self._store, applied_configuration(self._store))
+        self._hosts = self._store.hosts
+        self._owner = self._hosts.register("worker", Identity.mine())
         self._journal = Journal(self.home, self._owner)
-        self._parking = Parking(self.home, self._database.queue, self._owner, self.file_watch.rest)
+        self._parking = Parking(self.home, self._store.queue, self._owner, self.file_watch.rest)
         self.selector.register(self._parking.descriptor, selectors.EVENT_READ, self._parking.read)
         self._commands = CommandTools(self.home, self._owner, self._journal, self._wait_for_child)
         self._commands.has_strays = self._has_strays
@@ -110,8 +110,8 @@ class Worker(Role):
         for path in self.home.folder.glob(f"output/worker-{self._owner}[-.]*"):
             with failpoint("worker.output.unlink"):
                 path.unlink(missing_ok=True)
-        self._table.deregister(self._owner)
-        self._database.close()
+        self._hosts.deregister(self._owner)
+        self._store.close()
 
     # the supervisor
 
@@ -140,9 +140,9 @@ class Worker(Role):
         self._loop.request()
 
     def _configure(self) -> None:
-        before, config = self._queue.config, applied_configuration(self._database)
+        before, config = self._queue.config, applied_configuration(self._store)
         self._queue.config = config
-        self._database.durability = config.durability
+        self._store.durability = config.durability
         self._commands.environments = Environments(self.home, config.agent("command").env)
         if config.agent("python") != before.agent("python"):  # a runner gets its settings only when it starts
             self._runner.mark_outdated()

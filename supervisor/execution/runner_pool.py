@@ -200,12 +200,12 @@ class LazyRunner:
     A worker has only one runner. When that can no longer be used, the worker is replaced.
     """
 
-    def __init__(self, database: Store, start: Callable[[Runner], object]) -> None:
+    def __init__(self, store: Store, start: Callable[[Runner], object]) -> None:
         """Start no runner yet. Call `start` with the runner once it exists.
 
-        A fork must not inherit `database`. It is closed before the fork, and its next transaction opens it again.
+        A fork must not inherit `store`. It is closed before the fork, and its next transaction opens it again.
         """
-        self._database, self._start = database, start
+        self._store, self._start = store, start
         self._runner: Runner | None = None
         self._is_outdated = False
 
@@ -249,7 +249,7 @@ class LazyRunner:
         return runner
 
     def _fork(self) -> Runner:
-        self._database.release()
+        self._store.release()
         return Runner.forked()
 
 
