@@ -31,7 +31,7 @@ class Home:
 
     @classmethod
     def find(cls, explicit: str | None = None, cwd: Path | None = None) -> Home:
-        """Return the home of a command that was started in `cwd` with `--home explicit`. Changes nothing."""
+        """Return the home of a command that was started in `cwd` with `--home explicit`. Does not create it."""
         named = explicit or os.environ.get("BACKBURNER_HOME")
         start = cwd or Path.cwd()
         return cls(Path(os.path.abspath(start / Path(named).expanduser()) if named else _nearest(start)))
@@ -57,7 +57,7 @@ class Home:
         return self.folder / "bus.sock"
 
     def lock(self, name: str) -> Path:
-        """Return the path of the file that the process of a role keeps locked while it lives."""
+        """Return the path of the file that the process of a role keeps locked while it runs."""
         return self.folder / f"{name}.lock"
 
     @property
@@ -66,7 +66,7 @@ class Home:
         return self.short("bus.sock")
 
     def short(self, name: str) -> str:
-        """Return a path of a socket in the home that is short enough to bind and to connect to."""
+        """Return a path of a socket in the home that is short enough to bind it and to connect to it."""
         direct = str(self.folder / name)
         if len(os.fsencode(direct)) <= SOCKET_PATH_LIMIT:
             return direct
@@ -88,7 +88,7 @@ class Home:
         """Create the folders and files that are missing.
 
         Raises:
-            BadHome: The folder may not be used. The message names it.
+            BadHome: The folder cannot be used, or is not safe to use.
         """
         try:
             self.folder.mkdir(0o700, parents=True, exist_ok=True)
@@ -103,9 +103,9 @@ class Home:
         return self
 
     def check(self) -> None:
-        """Raise BadHome if the folder belongs to another user, is writable for others, or is on a network."""
+        """Raise BadHome if the folder belongs to another user, is writable by others, or is on a network."""
         try:
-            _refuse_foreign(self.folder, self.folder.stat())
+            _refuse_unsafe(self.folder, self.folder.stat())
         except OSError as error:
             raise BadHome(f"The home {self.folder} cannot be used: {error.strerror}.") from error
         kind = _file_system(self.folder)
@@ -114,7 +114,7 @@ class Home:
 
     def is_usable(self) -> bool:
         """Return True if the folder exists at this moment and can be read and written."""
-        return _is_open(self.folder)
+        return _is_accessible(self.folder)
 
     def create_wake_pipe(self, role: str) -> None:
         """Create the named pipe that `wake` writes to. Raises OSError."""
@@ -123,7 +123,7 @@ class Home:
     def wake(self, role: str, line: str = "") -> bool:
         """Hint to a role that something has changed. Return True if the role received the hint.
 
-        The role looks at the database by itself, too, so a lost hint costs only a delay.
+        The role also looks at the database at intervals, so a lost hint costs only a delay.
         """
         try:
             pipe = os.open(f"{self.folder}/{role}.wake", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -133,7 +133,8 @@ class Home:
             with failpoint("wake.send"):
                 os.write(pipe, line.encode() + b"\n")
         except OSError as error:
-            # A full pipe means that the role is awake already. A closed one means that it will look at its start.
+            # A full pipe means that the role is awake already. A closed one means that the role has exited. When it
+            # starts again, it looks at the database.
             if error.errno not in (errno.EAGAIN, errno.EPIPE):
                 raise
             return False
@@ -152,20 +153,20 @@ def sync(path: Path) -> None:
             os.close(descriptor)
 
 
-def _refuse_foreign(folder: Path, found: os.stat_result) -> None:
+def _refuse_unsafe(folder: Path, found: os.stat_result) -> None:
     if not stat.S_ISDIR(found.st_mode):
         raise BadHome(f"The home {folder} is not a folder.")
     if found.st_uid not in (os.geteuid(), 0):
         raise BadHome(f"The home {folder} belongs to another user (uid {found.st_uid}).")
     if found.st_mode & 0o022:
-        raise BadHome(f"The home {folder} is writable for other users; run: chmod go-w {folder}")
+        raise BadHome(f"The home {folder} is writable by other users; run: chmod go-w {folder}")
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise BadHome(f"The home {folder} cannot be used: {os.strerror(errno.EROFS)}.")
-    if not _is_open(folder):
+    if not _is_accessible(folder):
         raise BadHome(f"The home {folder} cannot be used: {os.strerror(errno.EACCES)}.")
 
 
-def _is_open(folder: Path) -> bool:
+def _is_accessible(folder: Path) -> bool:
     return os.access(folder, os.R_OK | os.W_OK | os.X_OK)
 
 
@@ -183,7 +184,7 @@ def _nearest(start: Path) -> Path:
 
 
 def _main_checkout(folder: Path) -> Path:
-    """Return the main checkout. The `.git` of a worktree or submodule is a file that points into it."""
+    """Return the main checkout. In a worktree or submodule, `.git` is a file that points into the main checkout."""
     link = folder / ".git"
     if link.is_dir():
         return folder
@@ -223,7 +224,7 @@ def _shortcut(folder: Path) -> Path:
             link.symlink_to(folder)
     except FileExistsError:
         if Path(os.readlink(link)) != folder:
-            raise BadHome(f"{link} does not lead to {folder}; remove it.") from None
+            raise BadHome(f"{link} does not point to {folder}; remove it.") from None
     return link
 
 
@@ -234,7 +235,7 @@ def _runtime_folder() -> Path:
     base.mkdir(0o700, exist_ok=True)
     found = base.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
-        raise BadHome(f"{base} is not a folder of yours alone; remove it.")
+        raise BadHome(f"{base} must be a folder that only you can use; remove it.")
     return base
 
 

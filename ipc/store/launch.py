@@ -23,7 +23,7 @@ _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 #: The columns of a task before its first attempt.
 _BEFORE_FIRST_ATTEMPT = {
-    **{one.column: None for one in TASK_SPECS if one.table == "tasks"},
+    **{spec.column: None for spec in TASK_SPECS if spec.table == "tasks"},
     "status": TaskStatus.PENDING,
     "attempt": 0,
     "leftovers": 0,
@@ -33,21 +33,24 @@ _BEFORE_FIRST_ATTEMPT = {
 
 @dataclass
 class NewTask:
-    """A launch, checked and completed: the columns of its two tables, and the tasks that it comes after.
+    """A launch, checked and completed: the columns of its two tables, and the tasks that it depends on.
 
-    The store sets the other fields when it accepts the launch. `number` is that of the new task, or 0 if an `existing`
-    one is returned. A task that waits for others is `blocked`. If one of these has already ended badly, the new task
-    cannot run: its `dependency_failed` is true. `group` is the state of its limit group.
+    The store sets the fields from `number` on when it accepts the launch.
     """
 
     row: dict[str, Any]
     input: dict[str, Any]
     after: tuple[str, ...]
     after_any: tuple[str, ...]
+    #: The number of the new task, or 0 if an existing one is returned.
     number: int = 0
+    #: The ID of the unfinished task that is returned instead of a new one.
     existing: str | None = None
+    #: The task waits for others.
     blocked: bool = False
+    #: A task that must complete first has failed or was cancelled, so this one cannot run.
     dependency_failed: bool = False
+    #: The state of the task's limit group.
     group: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -64,9 +67,9 @@ class NewTask:
     def needs_supervisor(self) -> bool:
         """Return True if the supervisor has to be notified of the task.
 
-        A full group needs no notification: the worker that settles a task there claims the next one or reports that it
-        is idle, and the supervisor notices dead workers, raised limits and resumed keys. Only a time at which the task
-        becomes due would go unnoticed.
+        A task of a full or paused group needs no notification. A worker that settles a task of the group claims the
+        next one or reports that it is idle, and the supervisor notices dead workers, raised limits and resumed keys.
+        But the supervisor must learn when the task becomes due.
         """
         return self.may_start or self.row["due_at"] is not None
 
@@ -77,7 +80,10 @@ class NewTask:
 
     @classmethod
     def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> NewTask:
-        """Check a launch, fill in defaults; `where` goes before a field's name. Raises InvalidInput, UnknownAgent."""
+        """Check a launch and fill in the defaults. `where` is put before field names in messages.
+
+        Raises InvalidInput, UnknownAgent.
+        """
         if wanted.cwd is not None and not os.path.isdir(wanted.cwd):
             raise InvalidInput(f"{where}cwd: there is no folder {wanted.cwd}.", field="cwd")
         task = _task_row(wanted, agent_of(wanted, config, where), config)
@@ -99,7 +105,7 @@ class NewTask:
                 shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
         except OSError as error:
             if is_full(error):
-                raise _no_room(home.input(self.input["stdin_file"]), error) from error
+                raise _discard_copy(home.input(self.input["stdin_file"]), error) from error
             raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
 
     def sync_stdin(self, home: Home) -> None:
@@ -109,15 +115,15 @@ class NewTask:
         try:
             sync(home.input(self.input["stdin_file"]))
         except OSError as error:
-            raise Temporary(f"The copy of stdinFile cannot be kept now: {error.strerror}.") from error
+            raise Temporary(f"The copy of stdinFile cannot be synced now: {error.strerror}.") from error
 
 
 def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: str = "") -> LaunchInput:
-    """Return a launch that continues the session of an ended task, completed with fields of that task.
+    """Return a launch that continues the session of an ended task. Fields that are not given come from that task.
 
-    Raises InvalidInput, UnknownAgent, and MoveNotAllowed if that session cannot be continued.
+    Raises InvalidInput, UnknownAgent, and MoveNotAllowed if the session cannot be continued.
     """
-    _refuse_other_work(wanted, task, where)
+    _require_prompt_for_same_agent(wanted, task, where)
     if not task.status.ended:
         raise MoveNotAllowed(f"Task {task.id} has not ended ({task.status}): its session is in use.")
     if not config.agent(task.agent).resume:
@@ -135,15 +141,15 @@ def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: 
     )
 
 
-def _refuse_other_work(wanted: LaunchInput, task: Task, where: str) -> None:
+def _require_prompt_for_same_agent(wanted: LaunchInput, task: Task, where: str) -> None:
     if wanted.prompt is None or wanted.command is not None or wanted.call is not None:
-        raise InvalidInput(f"{where}prompt: a session is continued by a prompt.", field="prompt")
+        raise InvalidInput(f"{where}prompt: only a prompt can continue a session.", field="prompt")
     if wanted.agent not in (None, task.agent):
         raise InvalidInput(f"{where}agent: {wanted.agent} cannot continue a session of {task.agent}.", field="agent")
 
 
-def _no_room(copy: Path, error: OSError) -> Temporary:
-    """Delete an incomplete copy, to free its room, and return the error to raise."""
+def _discard_copy(copy: Path, error: OSError) -> Temporary:
+    """Delete an incomplete copy to free its space, and return the error to raise."""
     with failpoint("launch.stdin.unlink"):
         copy.unlink(missing_ok=True)
     return Temporary(f"The copy of stdinFile does not fit into {copy.parent}: {error.strerror}.")
@@ -151,7 +157,7 @@ def _no_room(copy: Path, error: OSError) -> Temporary:
 
 def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> str:
     """Return the agent of a launch. Raises UnknownAgent, InvalidInput."""
-    _refuse_mixtures(wanted, where)
+    _refuse_conflicts(wanted, where)
     if wanted.agent is None:
         return _implied_agent(wanted, config, where)
     if wanted.agent not in config.agent_names:
@@ -160,7 +166,7 @@ def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> 
     return wanted.agent
 
 
-def _refuse_mixtures(wanted: LaunchInput, where: str) -> None:
+def _refuse_conflicts(wanted: LaunchInput, where: str) -> None:
     given = {"command": wanted.command is not None, "python": wanted.call is not None}
     if all(given.values()):
         raise InvalidInput(f"{where}command: give a command or a call, not both.", field="command")
@@ -178,7 +184,7 @@ def _refuse_wrong_agent(agent: str | None, given: dict[str, bool], where: str) -
         name = "command" if agent == "command" else "call"
         raise InvalidInput(f"{where}{name}: the agent {agent} needs a {name}.", field=name)
     for other in (name for name, is_given in given.items() if is_given and name != agent):
-        raise InvalidInput(f"{where}agent: a {other} task is not for the agent {agent}.", field="agent")
+        raise InvalidInput(f"{where}agent: the agent {agent} cannot run a {other} task.", field="agent")
 
 
 def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) -> str:
@@ -211,7 +217,7 @@ def _may_be_too_large(wanted: LaunchInput, task: dict[str, Any], input: dict[str
 def _refuse_too_large(wanted: LaunchInput, where: str) -> None:
     if len(_json(wanted.to_json()).encode()) > INPUT_LIMIT:
         raise InvalidInput(
-            f"{where or 'The '}input is larger than 1 MiB as JSON; give long texts by file (stdinFile).",
+            f"{where or 'The '}input is larger than 1 MiB as JSON; pass long texts in a file (stdinFile).",
             field="prompt",
         )
 
@@ -265,8 +271,8 @@ def _input_row(wanted: LaunchInput, cwd: str) -> dict[str, Any]:
 
 
 def _digest(document: dict[str, Any]) -> str:
-    """Return the digest of an input without the caller's folder and environment, which may differ in a second try."""
+    """Return the digest of an input without the caller's folder and environment: a repeated call may have others."""
     import hashlib  # only a launch that chooses its ID needs it
 
-    counted = {name: value for name, value in document.items() if name not in ("cwd", "env")}
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()
+    digested = {name: value for name, value in document.items() if name not in ("cwd", "env")}
+    return hashlib.sha256(json.dumps(digested, sort_keys=True).encode()).hexdigest()

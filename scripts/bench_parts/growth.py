@@ -178,7 +178,7 @@ def _until(predicate: object) -> None:
     assert callable(predicate), "it is asked"
     while not predicate():
         if time.monotonic() > until:
-            raise TimeoutError("they were not started in a minute")
+            raise TimeoutError("they did not start within a minute")
         time.sleep(0.1)
 
 

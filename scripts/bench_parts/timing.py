@@ -1,4 +1,4 @@
-"""The timing of single tasks: a program that marks its start and its end in a pipe, and percentiles."""
+"""Time single tasks with a program that signals its start and end through a pipe, and compute percentiles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GAP = 0.01
 
 
 class Fifo:
-    """The times at which the program ran its first instruction and ended."""
+    """The named pipe through which the program signals its start and end."""
 
     def __init__(self, folder: Path) -> None:
         """Create the pipe."""
@@ -32,15 +32,15 @@ class Fifo:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        """Close the pipe, so that an end is not taken for that of the next sample."""
+        """Close the pipe. A late signal must not count for the next sample."""
         os.close(self._descriptor)
 
     def wait(self) -> float:
-        """Return when the program wrote or, after that, ended. Raises TimeoutError."""
+        """Wait for the program's start or, after that, its end; return the time. Raises TimeoutError."""
         poll = select.poll()
         poll.register(self._descriptor, select.POLLIN)
         if not poll.poll(60_000):
-            raise TimeoutError("the program was not started in a minute")
+            raise TimeoutError("the program did not start within a minute")
         at = time.monotonic()
         os.read(self._descriptor, 64)
         return at

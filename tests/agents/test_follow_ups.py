@@ -113,7 +113,7 @@ def test_impossible_follow_up_is_refused_with_the_reason(instance: Instance):
         ((forgetful.id, "x"), 5, "forgetful cannot continue a session"),
         ((running, "x"), 5, "has not ended (running)"),
         (("bg-unknown", "x"), 3, "bg-unknown"),
-        ((forgetful.id, "--", "true"), 2, "is continued by a prompt"),
+        ((forgetful.id, "--", "true"), 2, "only a prompt can continue a session"),
         ((forgetful.id, "--no-parent", "x"), 2, "--no-parent cannot be combined with --resume"),
     ]:
         done = instance.run("launch", "--resume", *words)

@@ -1,4 +1,4 @@
-"""Claude Code as a parent, with backburner's tools and hooks, a model on loopback, and a test as its user."""
+"""Run Claude Code as a parent session, with backburner's tools and hooks, a scripted model, and a test as its user."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tests.helpers.model.turns import Request
 from tests.helpers.processes import kill
 
 KEY = "sk-ant-a-key-that-is-never-checked"
-#: The answers to the questions of the first start.
+#: The answers to the questions that Claude Code asks when it is first started.
 ONBOARDED = {"hasCompletedOnboarding": True, "customApiKeyResponses": {"approved": [KEY[-20:]], "rejected": []}}
 ALLOWED = {"permissions": {"allow": ["mcp__backburner", "Bash"]}}
 
 
 def set_up_claude(home: Path, url: str) -> dict[str, str]:
-    """Write the settings of a user of Claude Code to a home folder, and return the variables for a model at `url`."""
+    """Write Claude Code's settings to a user's home folder; return the environment variables for a model at `url`."""
     (home / ".claude").mkdir(parents=True)
     (home / ".claude.json").write_text(json.dumps(ONBOARDED, indent=2))
     (home / ".claude" / "settings.json").write_text(json.dumps(ALLOWED, indent=2))
@@ -42,7 +42,7 @@ class ClaudeProject:
     """A project and a user's home folder in which `install` has set up Claude Code."""
 
     def __init__(self, folder: Path, model: Model) -> None:
-        """Set it up in an empty folder."""
+        """Create both in an empty folder."""
         self.user_home, self.project = folder / "person", folder / "project"
         self.model = model
         self.project.mkdir(parents=True)
@@ -52,11 +52,11 @@ class ClaudeProject:
         assert done.returncode == 0, done.stderr
 
     @contextmanager
-    def claude(self, *words: str) -> Iterator[Claude]:
+    def claude(self, *arguments: str) -> Iterator[Claude]:
         """Start a process of Claude Code that takes one message after another."""
-        how = "-p --verbose --input-format stream-json --output-format stream-json --permission-mode dontAsk".split()
+        flags = "-p --verbose --input-format stream-json --output-format stream-json --permission-mode dontAsk".split()
         process = subprocess.Popen(
-            ["claude", *how, *words],
+            ["claude", *flags, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -75,7 +75,7 @@ class ClaudeProject:
 
 
 class Claude:
-    """A process of Claude Code, from the side of its user."""
+    """A process of Claude Code, as its user sees it."""
 
     def __init__(self, process: subprocess.Popen[str], model: Model) -> None:
         self.process, self._model = process, model
@@ -83,7 +83,7 @@ class Claude:
 
     @property
     def session(self) -> str:
-        """Return the current id of its session."""
+        """Return the ID of the current session."""
         return str([line["session_id"] for line in self.lines if line.get("session_id")][-1])
 
     def send(self, text: str, *turns: Turn) -> Sequence[Request]:
@@ -102,7 +102,7 @@ class Claude:
         raise AssertionError(f"claude ended: {self.lines[-3:]}")
 
     def kill_server(self) -> None:
-        """Kill the MCP server that it started."""
+        """Kill the MCP server that this process started."""
         (server,) = (
             child.pid
             for child in psutil.Process(self.process.pid).children(recursive=True)

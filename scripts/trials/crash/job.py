@@ -60,7 +60,7 @@ def hold(effects: str, go: str) -> str:
 
 
 def linger(effects: str) -> str:
-    """Leave a thread, so that the runner takes no further call."""
+    """Leave a thread running, so that the runner takes no further call."""
     threading.Thread(target=stay_quietly, daemon=True).start()
     return work(effects)
 
