@@ -8,16 +8,16 @@ from typing import Any, NamedTuple
 
 from .errors import InvalidInput
 
-#: The most characters that a message shows of a wrong value or of its name.
+#: The maximum number of characters that a message shows of a wrong value or of its name.
 MAX_SHOWN = 60
 _PLAIN = re.compile(rf"[\w-]{{1,{MAX_SHOWN}}}")
-#: The most mistakes that one message names.
+#: The maximum number of mistakes that one message names.
 MAX_NAMED = 5
-#: The most bits of a whole number that a message shows.
+#: The maximum number of bits of a whole number that a message shows.
 MAX_SHOWN_BITS = 64
 #: The largest finite float.
 MAX_FLOAT = 1.7976931348623157e308
-#: The most levels of free-form JSON: reading it must not exhaust the stack.
+#: The deepest free-form JSON, in levels. Reading it must not exhaust the stack.
 MAX_DEPTH = 100
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-#: The most words that a sentence may have.
+#: The maximum number of words of a sentence.
 LONGEST_SENTENCE = 30
 
 _FENCE = re.compile(r"^\s*(`{3,}|~{3,})")

@@ -27,7 +27,7 @@ from scripts.prose import LONGEST_SENTENCE, long_sentences, paragraphs  # noqa: 
 SOURCES = ("backburner", "ipc", "supervisor", "scripts", "tests", "examples")
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md")
 
-#: The most characters of a test's name and of a commit's subject.
+#: The maximum number of characters of a test's name and of a commit's subject.
 MAX_TEST_NAME, MAX_SUBJECT = 80, 72
 
 #: Turns of phrase that do not belong, and what to write instead.

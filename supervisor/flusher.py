@@ -23,7 +23,7 @@ from ..ipc.store.status import status
 from .integrations.on_batch import BatchCommand
 from .role import Role, do_nothing, keep_memory
 
-#: The most events that are read at a time, and the most sessions whose batches are formed in one transaction.
+#: The maximum number of events read at a time, and of sessions whose batches are formed in one transaction.
 PAGE = 256
 
 

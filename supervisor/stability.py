@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from ..ipc.config.settings import BackgroundConfig
 
-#: The most polls between two observations. A longer interval is a gap, about which nothing is known.
+#: The maximum number of polls between two observations. What happened in a longer gap is unknown.
 MAX_GAP = 3
 
 

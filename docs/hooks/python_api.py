@@ -97,7 +97,7 @@ def _signature(name: str, found: Any) -> str:
     return f"```python\n{text}\n```"
 
 
-#: The most characters of a signature on one line.
+#: The maximum number of characters of a signature on one line.
 LONGEST_LINE = 100
 _EMPTY = (inspect.Signature.empty, None, "None")
 _STARS: Mapping[object, str] = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}

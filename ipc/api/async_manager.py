@@ -27,7 +27,7 @@ from .waiting import deadline
 
 T = TypeVar("T")
 
-#: The most events that are read ahead of a slow `async for`.
+#: The maximum number of events that are read ahead of a slow `async for`.
 MAX_AHEAD = 256
 
 #: Seconds between two checks that the loop that runs a callback is not closed.

@@ -33,10 +33,10 @@ from .jsonrpc import Id, Notification, Response, RpcError
 #: The longest line that a server may send: a page of a thousand tasks, each with its longest result.
 MAX_RESPONSE = 256 * 1024 * 1024
 
-#: The most that is read from a socket at a time, in bytes.
+#: The maximum number of bytes that are read from a socket at a time.
 CHUNK = 64 * 1024
 
-#: The most connections that are kept open for the next calls.
+#: The maximum number of connections that are kept open for the next calls.
 MAX_IDLE = 4
 
 _ERRORS: Mapping[int, type[BackburnerError]] = {

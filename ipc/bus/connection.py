@@ -23,7 +23,7 @@ HIGH_WATER = 64 * 1024
 #: With less than this waiting, more of the log is read: half of it, so that a page is seldom read twice.
 LOW_WATER = HIGH_WATER // 2
 
-#: The most that is read from a socket at a time, in bytes.
+#: The maximum number of bytes that are read from a socket at a time.
 CHUNK = 64 * 1024
 
 #: Requests of one client that are answered before the others have their turn.

@@ -14,7 +14,7 @@ from ..validation import DIALECT, Flag, Integer, ListOf, Nullable, OneOf, Record
 #: The version of the protocol that `ping` returns.
 PROTOCOL = 1
 
-#: The most bytes of output that one call returns.
+#: The maximum number of bytes of output that one call returns.
 MAX_OUTPUT = 1024 * 1024
 
 _ID = Text(max_bytes=1024, non_empty=True)

@@ -24,10 +24,10 @@ from .jsonrpc import Request, RpcError
 from .methods import DEFERRED, Method
 from .subscriptions import Subscriptions
 
-#: The most clients accepted in one turn.
+#: The maximum number of clients accepted in one turn.
 ACCEPTS_PER_TURN = 64
 
-#: The most unanswered calls of one connection.
+#: The maximum number of unanswered calls of one connection.
 MAX_CALLS = 1024
 
 #: File descriptors that clients never get: they are for the database, pipes and other files.

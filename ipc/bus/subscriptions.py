@@ -20,7 +20,7 @@ from .protocol import PARAMETERS
 PAGE = 64
 PAGES_PER_TURN = 4
 
-#: The most subscriptions of one connection.
+#: The maximum number of subscriptions of one connection.
 MAX_SUBSCRIPTIONS = 16 * 1024
 
 

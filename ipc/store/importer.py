@@ -13,7 +13,7 @@ from . import export_format
 from .export_format import SavedTask
 from .interface import Store
 
-#: The most tasks that one transaction adds.
+#: The maximum number of tasks that one transaction adds.
 STEP = 200
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # a launch needs none of them
     from ..model.claim import Advance, Claimed, Rescued, Settlement, Slot, Step, Taken
     from .values import Running
 
-#: The most tasks that one transaction cancels.
+#: The maximum number of tasks that one transaction cancels.
 CANCELS = 100
 
 #: Bytes of a hint. A pipe takes far more at once.

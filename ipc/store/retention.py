@@ -12,9 +12,9 @@ from ..failpoints import failpoint
 from .interface import Store
 from .values import FileUser, OldEvent
 
-#: The most rows that one transaction deletes.
+#: The maximum number of rows that one transaction deletes.
 STEP = 200
-#: The most rows that are read at once.
+#: The maximum number of rows that are read at once.
 READ_SIZE = 2000
 #: Unacknowledged events are kept this many times longer (at least a day).
 UNACKNOWLEDGED_FACTOR = 10

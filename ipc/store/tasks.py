@@ -20,7 +20,7 @@ Stream = Literal["stdout", "stderr"]
 
 #: More than any task number.
 NEWEST = 2**62
-#: The most tasks that one transaction reads: a long read keeps the write-ahead log from being reused.
+#: The maximum number of tasks that one transaction reads. A long read keeps the write-ahead log from being reused.
 CHUNK = 1000
 #: Up to this many tasks are read one by one. For more, the unfinished ones are listed first.
 FEW = 16

@@ -18,7 +18,7 @@ from .context import Context
 #: Seconds between two checks of the database: the first, and the longest without and with a bus.
 FIRST_DELAY, LONGEST_DELAY, LONGEST_WITH_BUS = 0.01, 0.2, 2.0
 GROWTH = 1.5
-#: The most seconds between two checks of a condition: the death of a process changes nothing in the database.
+#: The longest time between two checks of a condition, in seconds. The death of a process does not change the database.
 CHECK_INTERVAL = 1.0
 
 

@@ -15,7 +15,7 @@ OLD = 86_400_000
 #: Milliseconds by which the newest event may be ahead of the clock.
 AHEAD = 60_000
 
-#: The most readers that are named.
+#: The maximum number of readers that are named.
 MAX_READERS = 5
 
 

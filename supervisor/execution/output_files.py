@@ -20,7 +20,7 @@ STREAMS = ("stdout", "stderr")
 #: The largest stream that is stored in the database with the settlement, in bytes.
 SMALL = 64 * 1024
 
-#: The most bytes of a stream to which the rules of an agent are applied.
+#: The maximum number of bytes of a stream to which the rules of an agent are applied.
 READABLE = 16 * 1024 * 1024
 
 #: Stands for a descriptor if the file is to be created before the next command.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: The most tasks that are taken at once. More would not raise the rate further, and other workers would wait.
+#: The maximum number of tasks that are taken at once. More would not raise the rate, and other workers would wait.
 MAX_SERIES = 32
 
 #: Seconds of work that are taken at once. Only one or two commands would fit into the time for calls.

@@ -16,7 +16,7 @@ from ...ipc.home import Home
 from ...ipc.model.claim import Claimed, Taken, decoded_environment
 from .process_tree import CLAIM_MARK, HOME_MARK, SPARE_MARK
 
-#: The most environments of launchers that are kept in memory. Each may have a megabyte.
+#: The maximum number of launchers' environments that are kept in memory. Each may have a megabyte.
 MAX_ENVIRONMENTS = 8
 
 

@@ -9,10 +9,10 @@ from typing import Any
 from ...ipc.config.extract import document_of, pointer, text_of
 from ...ipc.lines import LineReader, LineTooLong
 
-#: The most bytes that one check reads. If the output grows faster, some lines are not counted.
+#: The maximum number of bytes that one check reads. If the output grows faster, some lines are not counted.
 MAX_READ = 4 * 1024 * 1024
 
-#: The most characters of a message that are reported.
+#: The maximum number of characters of a message that are reported.
 MAX_MESSAGE = 120
 
 

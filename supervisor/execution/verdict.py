@@ -15,7 +15,7 @@ from .outcome import Outcome
 #: Characters of the longest cause that is reported, and of the text that is searched for one.
 MAX_CAUSE, MAX_SEARCHED = 500, 10_000
 
-#: The most levels of nested JSON that are searched. No provider needs as many, and the stack is limited.
+#: The depth to which nested JSON is searched, in levels. No provider needs more, and the stack is limited.
 MAX_DEPTH = 20
 
 #: Names of JSON members for an error of a provider: its message, its status, and the objects around them.

@@ -43,7 +43,7 @@ DEFAULT_OUTPUT, MAX_RESULT = 30_000, 400
 CONNECT_TIMEOUT = 10.0
 #: Seconds for which a wait looks for a bus that has closed, if no supervisor runs that would open another one.
 RECONNECT_TIMEOUT = 2.0
-#: The most calls that wait for the bus at the same time, each in a thread. Further ones take turns.
+#: The maximum number of calls that wait for the bus at the same time, each in a thread. Further calls take turns.
 MAX_WAITING = 32
 #: The note of a wait for tasks that no supervisor will start.
 DOWN = (

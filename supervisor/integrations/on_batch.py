@@ -21,13 +21,13 @@ from ..system import children
 
 #: The name of the command's cursor. The cursor is one for all sessions.
 CONSUMER = "on_batch"
-#: The most events that are read from the log at a time, and the most batches that wait in memory.
+#: The maximum number of events read from the log at a time, and of batches that wait in memory.
 PAGE = 256
 #: The time in seconds after which the command is killed.
 TIMEOUT = 60.0
 #: Seconds between two tries for a batch: the first and the longest delay.
 FIRST_DELAY, LAST_DELAY = 1.0, 300.0
-#: The most failures of one batch that are logged. Later ones are not logged until the batch is delivered.
+#: The number of failures of one batch that are logged. Later ones are not, until the batch is delivered.
 MAX_LOGGED = 10
 
 

@@ -13,7 +13,7 @@ from .fork_server_client import ForkServerClient
 from .recovery import remove_files, rescue
 from .workers import WorkerHandle
 
-#: The most exit statuses that are remembered until the tasks of their workers are rescued.
+#: The maximum number of exit statuses that are remembered until the tasks of their workers are rescued.
 MAX_STATUSES = 1000
 
 

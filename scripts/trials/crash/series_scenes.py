@@ -22,7 +22,7 @@ from tests.helpers.processes import is_alive, is_stopped, kill, send_signal
 #: How often tasks are launched at most to find a worker that holds some.
 HOLDING_TRIES = 3
 
-#: The most tasks that may be lost if one worker is killed twice.
+#: The maximum number of tasks that may be lost if one worker is killed twice.
 MAX_LOST = 2
 
 

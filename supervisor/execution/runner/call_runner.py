@@ -28,10 +28,10 @@ from .streams import Streams
 from .system import Failpoint, now_us
 from .wire import ORDER_LIMIT, Order, decode_order
 
-#: The most characters of a result that are passed on. One more shows that the result was cut.
+#: The maximum number of characters of a result that are passed on. One more shows that the result was cut.
 _RESULT_LIMIT = 64 * 1024
 
-#: The most characters of an error with several lines. Of a longer one, only the last line is passed on.
+#: The longest error of several lines, in characters. Of a longer one, only the last line is passed on.
 _ERROR_LIMIT = 4096
 
 #: The duration in microseconds from which a call is long enough for costly checks.

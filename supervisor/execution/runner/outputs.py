@@ -9,7 +9,7 @@ from typing import Any
 from .descriptors import STREAMS, file_id, move_descriptor
 from .system import Failpoint
 
-#: The most bytes of a stream in an end line. Longer output stays in its own file.
+#: The maximum number of bytes of a stream in an end line. Longer output stays in its own file.
 OUTPUT_LIMIT = 32 * 1024
 
 
