@@ -138,7 +138,8 @@ class Flusher(Role):
     def _form(self, ends: Mapping[str, int]) -> int:
         """Form the batches of this many ended tasks per parent. Return how many were formed.
 
-        Raises Temporary: No batch was formed, and the tasks wait for another window.
+        Raises:
+            Temporary: No batch was formed, and the tasks wait for another window.
         """
         if not ends:
             return 0

@@ -53,11 +53,12 @@ class BackgroundManager:
     ) -> None:
         """Open a state directory, and create it if it does not exist.
 
-        `home` is the folder; by default it is that of the current project. `config` are settings, named as in the
-        files, that override them. They apply to launches of this manager and to a supervisor that it starts. With
-        `start`, a supervisor is started unless one is running. With `config={"autostart": True}`, a launch does the
-        same; `autostart` in a file or in a BackgroundConfig applies only to the command line. Raises BadHome,
-        BadConfiguration, Temporary.
+        `home` is the folder, by default the current project's. The settings in `config` have the same names as in the
+        configuration files, and override them. They apply to launches of this manager and to a supervisor that it
+        starts. With `start`, a supervisor is started unless one is running. With `config={"autostart": True}`, every
+        launch starts one if necessary. `autostart` in a file or in a BackgroundConfig applies only to the command line.
+
+        Raises BadHome, BadConfiguration, Temporary.
         """
         self._home = Home.find(None if home is None else os.fspath(home))
         self._settings = config.to_json() if isinstance(config, BackgroundConfig) else config
@@ -91,8 +92,10 @@ class BackgroundManager:
     def launch(self, **given: Unpack[LaunchFields]) -> Task:
         """Queue a task and return it.
 
-        It runs in the current folder unless `cwd` names another, with the usual variables of this process. Raises
-        InvalidInput with the `field`, UnknownAgent, NotFound (`after`), OverCap, Temporary.
+        It runs in the current folder unless `cwd` names another. It inherits a few variables of this process, such as
+        PATH, and those that `pass_env` names.
+
+        Raises InvalidInput with the `field`, UnknownAgent, NotFound (`after`), OverCap, Temporary.
         """
         return self.launch_many([given])[0]
 
@@ -106,7 +109,9 @@ class BackgroundManager:
         handle.wake()
         if self._autostart and not Presence(self._home).is_held("supervisor"):
             self.start()
-        return handle.queue.launched_tasks(accepted)  # read last: they no longer wait for a supervisor
+        return handle.queue.launched_tasks(
+            accepted
+        )  # read last, so that they do not wait for the supervisor just started
 
     def get_task(self, task_id: str) -> Task | None:
         """Return a task by its full ID, or None."""
@@ -135,7 +140,7 @@ class BackgroundManager:
         """Record that a running task has completed, and end its remaining processes.
 
         Return False if the task is unknown, not running, or already being ended. Raises InvalidInput if `result` is
-        no text.
+        not text.
         """
         text = _RESULT.check(result, "result")
         return self._record_verdict(lambda: self._handle.queue.complete(task_id, text))
@@ -192,8 +197,8 @@ class BackgroundManager:
 
         They begin after the number `after`. By default they begin after the last event that the consumer has
         acknowledged, and for `*` with new events. With `ack`, each event is acknowledged when the next one is
-        requested. `types` limits the events to some types (None: all). A `log_truncated` event always reports that
-        events were deleted. Raises InvalidInput.
+        requested. `types` limits the events to some types (None: all). Whatever the types, a `log_truncated` event
+        reports that events were deleted. Raises InvalidInput.
         """
         _TYPES.check(types, "types")
         if parent == ALL_SESSIONS and ack:
@@ -210,9 +215,13 @@ class BackgroundManager:
     ) -> list[Task]:
         """Wait until tasks have ended and their callbacks have returned. Return the tasks that have ended.
 
-        Waits for the named tasks and those of the session `parent`, by default for all unfinished tasks. With `any`,
-        it waits until one of the named tasks or of the session's unfinished ones has ended. Raises TimeoutError after
-        `timeout` seconds, NotFound, and MoveNotAllowed in a task that holds the only slot that another one waits for.
+        The named tasks and those of the session `parent` are waited for, by default all unfinished tasks. With `any`,
+        it is enough that one of the named tasks or of the session's unfinished tasks has ended.
+
+        Raises:
+            TimeoutError: `timeout` seconds have passed.
+            NotFound: A task does not exist.
+            MoveNotAllowed: The caller is itself a task, and holds the only slot that a task waits for.
         """
         woken = threading.Event()
         return self._start_wait(task_ids, parent, any, woken.set).wait(woken, timeout)
@@ -273,7 +282,7 @@ class BackgroundManager:
 
     @property
     def _handle(self) -> Handle:
-        """Return the state directory as this process has it open. Raises BackburnerError if it was closed."""
+        """Return this process's handle. A forked child opens its own. Raises BackburnerError after `close`."""
         if self._is_closed:
             raise BackburnerError(f"This manager of {self.home} was closed.")
         if self._opened.pid != os.getpid():
@@ -300,33 +309,36 @@ class BackgroundManager:
         return True
 
 
-#: Handles that a forked child inherited: it must neither use nor close them, nor let them be garbage.
+#: Handles that a forked child inherited. It must neither use nor close them, nor let them be garbage-collected.
 _inherited: list[Handle] = []
 
-_only: BackgroundManager | None = None
-_only_for: tuple[str | os.PathLike[str] | None, Settings | None] = (None, None)
-_only_lock = threading.Lock()
+_shared: BackgroundManager | None = None
+_shared_arguments: tuple[str | os.PathLike[str] | None, Settings | None] = (None, None)
+_shared_lock = threading.Lock()
 
 
 def get_background_manager(
     home: str | os.PathLike[str] | None = None, config: Settings | None = None
 ) -> BackgroundManager:
-    """Return the manager of this process, created by the first call. Raises ValueError for other arguments later."""
-    global _only, _only_for
-    with _only_lock:
-        if _only is None:
-            _only = BackgroundManager(home, config)
-            _only_for = (home, config)
-        elif any(new is not None and new != old for new, old in zip((home, config), _only_for, strict=True)):
-            raise ValueError(f"This process's manager is that of {_only.home}, with the settings it was made with.")
-        return _only
+    """Return the manager that the parts of this process share. The first call creates it.
+
+    Raises ValueError if a later call has other arguments.
+    """
+    global _shared, _shared_arguments
+    with _shared_lock:
+        if _shared is None:
+            _shared = BackgroundManager(home, config)
+            _shared_arguments = (home, config)
+        elif any(new is not None and new != old for new, old in zip((home, config), _shared_arguments, strict=True)):
+            raise ValueError(f"The manager of this process exists already, for {_shared.home} or with other settings.")
+        return _shared
 
 
 def reset_background_manager() -> None:
-    """Clear and close the manager of this process. Without one, do nothing."""
-    global _only
-    with _only_lock:
-        manager, _only = _only, None
+    """Clear and close the manager that the parts of this process share, if there is one."""
+    global _shared
+    with _shared_lock:
+        manager, _shared = _shared, None
     if manager is not None:
         with manager:
             manager.clear()

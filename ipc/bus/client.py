@@ -45,7 +45,7 @@ _ERRORS: Mapping[int, type[BackburnerError]] = {
 
 
 class RpcConnection:
-    """The messages of one connection, without I/O: numbers the calls, and sorts what the server sends."""
+    """The messages of one connection, without I/O. It numbers calls and separates responses from notifications."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
@@ -56,7 +56,8 @@ class RpcConnection:
     def encode_call(self, method: str, params: Mapping[str, Any]) -> tuple[int, bytes]:
         """Return the number of a new call, and the line to send.
 
-        Raises InvalidInput: The parameters are not JSON, or the line is too long.
+        Raises:
+            InvalidInput: The parameters are not JSON, or the line is too long.
         """
         number = next(self._numbers)
         try:
@@ -64,13 +65,14 @@ class RpcConnection:
         except (TypeError, ValueError, RecursionError) as error:
             raise InvalidInput(f"The parameters cannot be sent: {error}.") from None
         if len(line) > MAX_LINE + 1:
-            raise InvalidInput(f"A request has at most {MAX_LINE} bytes.")
+            raise InvalidInput(f"A request may have at most {MAX_LINE} bytes.")
         return number, line
 
     def receive(self, data: bytes) -> None:
-        """Take bytes that the server has sent; none at all are the end of the stream.
+        """Take bytes that the server has sent. No bytes mean the end of the stream.
 
-        Raises Disconnected: The stream has ended, or the bytes are not a message.
+        Raises:
+            Disconnected: The stream has ended, or the bytes are not a message.
         """
         if not data:
             raise Disconnected
@@ -109,7 +111,7 @@ class SubscriptionCursor:
     """The place of a subscriber in the log. After a reconnect it continues there: nothing is lost or repeated."""
 
     def __init__(self, parent: str, after: int | None, types: Sequence[str] | None, consumer: str | None) -> None:
-        """Start after that event, or (None) at the cursor that the consumer has acknowledged."""
+        """Start after the event `after`, or for None after the last event that the consumer has acknowledged."""
         self._parent, self._after, self._consumer = parent, after, consumer
         self._types = None if types is None else list(types)
         self._log: str | None = None
@@ -137,13 +139,14 @@ class SubscriptionCursor:
     def subscribed(self, result: Mapping[str, Any]) -> None:
         """Take the result of `subscribe`.
 
-        Raises Disconnected: The server has another log than before, in which the cursor means nothing. The next
-        subscription starts at the beginning of that log.
+        Raises:
+            Disconnected: The server's log is a different one, in which the cursor is meaningless. The next subscription
+                starts at the beginning of the new log.
         """
         known, self._log = self._log, result["log"]
         if known not in (None, self._log):
             self._after, self._unacknowledged = 0, None
-            raise Disconnected("The event log is not the one of the last connection.")
+            raise Disconnected("The event log is not the same as in the last connection.")
         if self._after is None and self._parent == ALL_SESSIONS:
             self._after = result["seq"]
         self.backoff.reset()
@@ -162,10 +165,10 @@ class Client:
     """A blocking client of the socket. Threads may share it."""
 
     def __init__(self, home: Home, connect_timeout: float | None = 0.0, read_timeout: float | None = None) -> None:
-        """Connect with the first call.
+        """Create a client that connects with the first call.
 
-        `connect_timeout` is how many seconds a call waits for a server to listen, None: without end.
-        `read_timeout` is how many seconds a server may be silent before it counts as disconnected, None: any number.
+        A call waits up to `connect_timeout` seconds for a server to listen. A server that is silent for `read_timeout`
+        seconds counts as disconnected. None means no timeout.
         """
         self._home, self._connect_timeout, self._read_timeout = home, connect_timeout, read_timeout
         self._closed = threading.Event()
@@ -181,9 +184,10 @@ class Client:
     def call(self, method: str, **params: Any) -> Any:
         """Call a method of the server and return its result.
 
-        Raises NoSupervisor: No server is listening.
-        Raises Disconnected: The connection has ended before the response. The method may have been carried out.
-        Raises BackburnerError: The server has refused the call.
+        Raises:
+            NoSupervisor: No server is listening.
+            Disconnected: The connection has ended before the response. The method may have been carried out.
+            BackburnerError: The server has refused the call.
         """
         connection = self._acquire()
         try:
@@ -201,8 +205,9 @@ class Client:
     ) -> Iterator[Event]:
         """Yield the events of a parent session (`*`: of all) until `close`, across reconnects and restarts.
 
-        Without `after` they start at the cursor of the consumer; those of `*` start with the next new event. With
-        `ack` an event is acknowledged when the next one is asked for. Raises InvalidInput.
+        They begin after the number `after`. By default they begin after the last event that the consumer has
+        acknowledged, and for `*` with new events. With `ack`, each event is acknowledged when the next one is
+        requested. Raises InvalidInput.
         """
         cursor = SubscriptionCursor(parent, after, types, consumer)
         while not self._closed.is_set():
@@ -331,7 +336,7 @@ def _events(connection: BlockingConnection, cursor: SubscriptionCursor, ack: boo
 
 
 def _raised_by_server(refusal: RpcError) -> BackburnerError:
-    """Return the error that the server has raised, as the class that has its code."""
+    """Return the error that the server has raised, in the class of its code."""
     kind = _ERRORS.get(refusal.rpc_code)
     return refusal if kind is None else kind(str(refusal), field=refusal.field)
 

@@ -1,4 +1,4 @@
-"""The methods of the socket, apart from those about subscriptions."""
+"""The methods of the socket, except those about subscriptions."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from .methods import DEFERRED, Handler, Method
 from .protocol import PARAMETERS, PROTOCOL
 from .waiters import END_TYPES, STOP_TYPES, HeldCalls, Waiter, Waiters
 
-#: The bytes of output that one answer brings, unless the request has a limit.
+#: The maximum number of bytes of output in one answer, unless the request sets a limit.
 DEFAULT_OUTPUT = 64 * 1024
 
-#: The bytes of the longest character in UTF-8. A smaller limit could never return it, and its reader would stop there.
+#: The size of the largest UTF-8 character, in bytes. With a smaller limit, a reader could never get past it.
 LONGEST_CHARACTER = 4
 
 
@@ -50,7 +50,7 @@ class Handlers:
     """Answers the calls of clients, at once or when tasks have ended."""
 
     def __init__(self, queue: Queue, home: Home, hooks: ServerHooks, clock: Callable[[], float] = monotonic) -> None:
-        """Serve this queue; `clock` returns seconds that never go back."""
+        """Serve this queue. `clock` returns monotonic seconds."""
         self._queue, self._home, self._hooks = queue, home, hooks
         self._waiters = Waiters(clock)
         self._held_calls = HeldCalls(clock)
@@ -82,7 +82,7 @@ class Handlers:
             self._waiters.observe(line)
 
     def due(self) -> float | None:
-        """Return the seconds until `answer_due` has to be called, or None if no call waits for a time."""
+        """Return the seconds until `answer_due` must be called, or None if no call has a timeout or must be retried."""
         return min((due for due in (self._waiters.due(), self._held_calls.due()) if due is not None), default=None)
 
     def answer_due(self) -> None:
@@ -136,7 +136,7 @@ class Handlers:
         return DEFERRED
 
     def _start_wait(self, params: dict[str, Any]) -> Wait:
-        """Return a wait for the named tasks and the unfinished ones of the parent; by default, for all unfinished."""
+        """Return a wait for the named tasks and the parent's unfinished ones, by default for all unfinished tasks."""
         named, parent = params.get("ids") or [], params.get("parentSessionId")
         others = [] if parent is None and params.get("ids") is not None else self._queue.unfinished(parent)
         unfinished = [*self._queue.still_unfinished(named), *others]
@@ -148,7 +148,7 @@ class Handlers:
         return {"tasks": [task.brief() for task in tasks], "timedOut": not wait.is_over}
 
     def _cancel(self, params: dict[str, Any], call: Call) -> object:
-        """Answer when the process tree has ended: then the log has the event."""
+        """Answer when the log has the event of the attempt's end. By then its process tree is gone."""
         return self._held_calls.attempt(call, lambda: self._try_cancel(params["id"], call))
 
     def _try_cancel(self, id: str, call: Call) -> object:
@@ -183,10 +183,10 @@ class Handlers:
         limit = max(LONGEST_CHARACTER, params.get("limit") or DEFAULT_OUTPUT)
         piece = self._queue.output(params["id"], stream, params.get("offset") or 0, limit)
         if params.get("encoding") == "base64":
-            data, left = base64.b64encode(piece.data).decode(), 0
+            data, incomplete = base64.b64encode(piece.data).decode(), 0
         else:
-            data, left = _decode(piece.data, piece.eof)
-        return {"data": data, "offset": piece.offset - left, "eof": piece.eof}
+            data, incomplete = _decode(piece.data, piece.eof)
+        return {"data": data, "offset": piece.offset - incomplete, "eof": piece.eof}
 
     def _adopt(self, params: dict[str, Any], call: Call) -> object:
         adopted = adopt(self._queue.store, params["from"], params["to"])
@@ -210,8 +210,8 @@ class Handlers:
 
 
 def _decode(data: bytes, final: bool) -> tuple[str, int]:
-    """Return the text, and how many bytes at the end are an incomplete character, left for the next piece."""
+    """Return the text, and the size of an incomplete character at the end, which the next piece will repeat."""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     text = decoder.decode(data, final)
-    left, _flags = decoder.getstate()
-    return text, len(left)
+    incomplete, _flags = decoder.getstate()
+    return text, len(incomplete)

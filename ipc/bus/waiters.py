@@ -49,7 +49,7 @@ class Waiters:
     """The calls that wait, by the tasks they wait for. Nothing is polled."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Take the time from `clock`: seconds that never go back."""
+        """Take the time from `clock`, in monotonic seconds."""
         self._clock = clock
         self._by_task: dict[str, set[Waiter]] = {}
         self._deadlines: list[tuple[float, int, Waiter]] = []
@@ -120,7 +120,7 @@ class HeldCalls:
     """Calls about tasks that a worker holds. They are retried until the worker has published the tasks."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
-        """Take the time from `clock`: seconds that never go back."""
+        """Take the time from `clock`, in monotonic seconds."""
         self._clock = clock
         self._calls: list[tuple[float, Call, Callable[[], object]]] = []
 

@@ -31,7 +31,8 @@ class Publisher:
     def publish(self, step: Step) -> list[Taken]:
         """Publish a step, and return the tasks that were taken. Results are kept until they are written.
 
-        Raises Temporary: The home is lost.
+        Raises:
+            Temporary: The home is lost.
         """
         while True:
             try:
