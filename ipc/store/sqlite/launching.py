@@ -9,9 +9,9 @@ from ...errors import InvalidInput, NotFound, OverCap
 from ...model.task import TaskStatus
 from ..values import Assignment
 from . import claims
-from .due import end_pending
 from .file.transaction import Transaction, Values
 from .limits import assign_group
+from .promotion import end_pending
 from .sessions import successor_of
 from .tasks import columns_of, find_state
 

@@ -12,7 +12,7 @@ from ...errors import MoveNotAllowed
 from ...model.claim import Advance, Held, ReadyTask, Slot, Taken
 from ...model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
 from ..values import Assignment, Cancelled, Change, Settled, Verdict
-from . import claims, due
+from . import claims, promotion
 from .claims import HELD
 from .file.database import Database
 from .file.transaction import Row, Transaction
@@ -69,7 +69,7 @@ class SqliteQueue:
                 claims.require(claims.return_held(transaction, returned), len(returned))
             taken = claims.take(transaction, step.slot, step.owner, step.count) if step.count else []
             parked = bool(step.count) and not taken and claims.park(transaction, step.slot, step.owner)
-            frees = retried or bool(returned) or due.has_finished_dependency(transaction)
+            frees = retried or bool(returned) or promotion.has_finished_dependency(transaction)
         if step.current is not None:
             step.current.current = True
         return Advance(taken, parked, frees)
@@ -77,7 +77,7 @@ class SqliteQueue:
     def settle(self, settlement: Settlement) -> Settled:
         with self._database.write(durable=False) as transaction:
             status = claims.settle(transaction, settlement)
-            return Settled(status, status == TaskStatus.PENDING or due.has_finished_dependency(transaction))
+            return Settled(status, status == TaskStatus.PENDING or promotion.has_finished_dependency(transaction))
 
     def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
         with self._database.write(durable=False) as transaction:
@@ -178,11 +178,11 @@ class SqliteQueue:
 
     def next_due(self) -> int | None:
         with self._database.read() as transaction:
-            return due.next_due(transaction)
+            return promotion.next_due(transaction)
 
     def promote(self, limit: int) -> set[str]:
         with self._database.write(durable=False) as transaction:
-            return due.promote(transaction, limit)
+            return promotion.promote(transaction, limit)
 
     def shift(self, by: int, since: int) -> None:
         with self._database.write() as transaction:
@@ -229,7 +229,7 @@ def _record_verdict_or_refuse(transaction: Transaction, state: Row, verdict: Ver
     if not _write_verdict(transaction, {"number": state["number"], "claim": state["claim"]}, verdict):
         raise MoveNotAllowed(f"The task is already being ended ({state['verdict']}).")
     if state["agent"] == "external":
-        due.settle_external(transaction, state["number"], state["claim"], verdict)
+        promotion.settle_external(transaction, state["number"], state["claim"], verdict)
 
 
 def _write_verdict(transaction: Transaction, attempt: dict[str, int], verdict: Verdict) -> bool:
