@@ -109,9 +109,7 @@ class BackgroundManager:
         handle.wake()
         if self._autostart and not Presence(self._home).is_held("supervisor"):
             self.start()
-        return handle.queue.launched_tasks(
-            accepted
-        )  # read last, so that they do not wait for the supervisor just started
+        return handle.queue.launched_tasks(accepted)  # read last: `waiting_for` must not name a supervisor just started
 
     def get_task(self, task_id: str) -> Task | None:
         """Return a task by its full ID, or None."""

@@ -72,11 +72,11 @@ class Attempted(Protocol):
 
     @property
     def max_attempts(self) -> int:
-        """Return the most attempts that the task may have."""
+        """Return the maximum number of attempts at the task."""
 
     @property
     def interruptions(self) -> int:
-        """Return how many times the task was claimed and not started."""
+        """Return the number of claims under which the task was not started."""
 
 
 class ReadyTask(NamedTuple):
@@ -141,12 +141,12 @@ class Taken:
 
     @property
     def max_attempts(self) -> int:
-        """Return the most attempts that the task may have."""
+        """Return the maximum number of attempts at the task."""
         return self.task.max_attempts
 
     @property
     def interruptions(self) -> int:
-        """Return how many times the task was claimed and not started."""
+        """Return the number of claims under which the task was not started."""
         return self.task.interruptions
 
     def claimed(self) -> Claimed:

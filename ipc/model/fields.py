@@ -82,7 +82,7 @@ class Spec(NamedTuple):
     codec: Codec
 
     def column_value(self, document: Mapping[str, Any]) -> Any:
-        """Return the value of the field's column for a JSON document. Without the field, that is the default."""
+        """Return the value of the field's column for a JSON document. A missing field has the default."""
         return self.codec.dump(self.codec.parse(document.get(self.json_name, self.default)))
 
 
@@ -96,25 +96,25 @@ def declared(shape: Shape[Any], default: Any = MISSING, stored: str | None = Non
 
 def specs_of(record: type[Any]) -> tuple[Spec, ...]:
     """Return the declarations of a dataclass's fields, in order."""
-    return tuple(_spec(one) for one in fields(record))
+    return tuple(map(_spec, fields(record)))
 
 
-def _spec(one: Any) -> Spec:
-    stored: str | None = one.metadata["stored"]
+def _spec(declaration: Any) -> Spec:
+    stored: str | None = declaration.metadata["stored"]
     table, _, column = (stored or "").partition(".")
-    default = one.default_factory() if one.default_factory is not MISSING else one.default
+    factory = declaration.default_factory
     return Spec(
-        one.name,
-        camel(one.name),
-        one.metadata["shape"],
-        default,
+        declaration.name,
+        camel(declaration.name),
+        declaration.metadata["shape"],
+        declaration.default if factory is MISSING else factory(),
         table or None,
-        column or one.name,
-        one.metadata["codec"],
+        column or declaration.name,
+        declaration.metadata["codec"],
     )
 
 
 def camel(name: str) -> str:
-    """Return the name of a field in JSON. That of `parent_session_id` is `parentSessionId`."""
+    """Return the name of a field in JSON, such as `parentSessionId` for `parent_session_id`."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)

@@ -13,7 +13,7 @@ from .. import clock
 from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Text
 from .fields import FLAG, LIST, OBJECT, PRESENT, TIME, Codec, declared, specs_of
 
-#: The largest result of a task's record, and of lists and events, in bytes.
+#: The largest result in the record of a task, and in lists and events, in bytes.
 RESULT_LIMIT = 64 * 1024
 BRIEF_LIMIT = 4 * 1024
 
@@ -33,7 +33,7 @@ class TaskStatus(StrEnum):
         return self in (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED)
 
 
-#: The allowed moves. The table `moves` of the database has the same ones, and refuses all others.
+#: The allowed moves. The table `moves` of the database has the same moves, and a trigger refuses all others.
 MOVES: frozenset[tuple[TaskStatus, TaskStatus]] = frozenset(
     {
         (TaskStatus.PENDING, TaskStatus.RUNNING),
@@ -138,7 +138,7 @@ class Task:
 
     @classmethod
     def of_all(cls, values: dict[str, Any]) -> Task:
-        """Return a task with these values of all its fields."""
+        """Return a task from the values of all its fields."""
         # The constructor of a frozen dataclass sets its fields one by one, which takes 8 us.
         task = object.__new__(cls)
         vars(task).update(values)
@@ -160,21 +160,21 @@ class Task:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Task:
         """Return the task that `to_json` or `brief` wrote. Raises KeyError, ValueError."""
-        given = ((one, document[one.json_name]) for one in TASK_SPECS if one.json_name in document)
-        return cls(**{one.name: one.codec.parse(value) for one, value in given})
+        given = ((spec, document[spec.json_name]) for spec in TASK_SPECS if spec.json_name in document)
+        return cls(**{spec.name: spec.codec.parse(value) for spec, value in given})
 
 
 TASK_SPECS = specs_of(Task)
-_NAMES = tuple((one.name, one.json_name) for one in TASK_SPECS)
+_NAMES = tuple((spec.name, spec.json_name) for spec in TASK_SPECS)
 _BRIEF_NAMES = tuple((name, json_name) for name, json_name in _NAMES if name not in INPUTS)
 
-_STORED = [one for one in TASK_SPECS if one.table is not None and one.name not in INPUTS]
-_PLAIN = tuple(one.name for one in _STORED if one.codec.name == "plain")
-_plain_columns = itemgetter(*(one.column for one in _STORED if one.codec.name == "plain"))
-_CODED = tuple((one.name, one.column, one.codec.load) for one in _STORED if one.codec.name != "plain")
+_STORED = [spec for spec in TASK_SPECS if spec.table is not None and spec.name not in INPUTS]
+_PLAIN = tuple(spec.name for spec in _STORED if spec.codec.name == "plain")
+_plain_columns = itemgetter(*(spec.column for spec in _STORED if spec.codec.name == "plain"))
+_CODED = tuple((spec.name, spec.column, spec.codec.load) for spec in _STORED if spec.codec.name != "plain")
 #: Fields whose empty value is stored as null, and the type of that value.
-_NEVER_NULL = tuple((one.name, type(one.default)) for one in _STORED if one.default in ((), {}))
-_OPTIONAL = tuple((one.name, one.column, one.codec.load) for one in TASK_SPECS if one.name in INPUTS)
+_NEVER_NULL = tuple((spec.name, type(spec.default)) for spec in _STORED if spec.default in ((), {}))
+_OPTIONAL = tuple((spec.name, spec.column, spec.codec.load) for spec in TASK_SPECS if spec.name in INPUTS)
 
 
 def cut(text: str | None, limit: int) -> str | None:

@@ -1,4 +1,4 @@
-"""Reading the event log in order. The bus and the readers of the log itself follow the same rules."""
+"""Read the event log in order. The bus and the processes that read the store use the same rules."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ PAGE = 256
 
 
 class LogPage(NamedTuple):
-    """The next events of a reader. `is_last` is True if there are no further ones."""
+    """The next events of a reader."""
 
-    #: Reports that events before this page were deleted.
+    #: The event that reports that events before this page were deleted, or None.
     truncation: Event | None
     lines: list[Line]
+    #: True if no events follow.
     is_last: bool
 
 
@@ -65,9 +66,9 @@ class LogReader:
 
 
 def start_of(log: EventStore, parent: str, consumer: str | None, after: int | None) -> int:
-    """Return the number after which a reader begins.
+    """Return the number of the event after which a reader begins.
 
-    That is `after`, or else the last event that the consumer has acknowledged, or for all sessions the newest event.
+    Without `after`, it is the last event that the consumer has acknowledged, or the newest event for all sessions.
     """
     if after is not None:
         return after

@@ -1,8 +1,8 @@
 """Parked workers: each waits in its slot for a launch that claims a task for it, without the supervisor.
 
-The store records each parked worker. The transaction that deletes the record may use the slot: that of a launch makes
-its task the running one of the slot, and that of the supervisor or the worker takes the slot back. After its commit a
-launch sends the task to the worker. A worker that does not receive it finds its running task in the store.
+The store records each parked worker. The transaction that deletes the record decides the use of the slot: a launch
+starts its task there, and the supervisor or the worker takes the slot back. After the commit, a launch sends the task
+to the worker. A worker that does not receive it finds its running task in the store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ..home import Home
 from ..model.claim import ReadyTask, Slot, Taken
 from .values import Assignment
 
-#: A message of this many bytes or more only wakes the worker. A pipe takes twice as many without blocking.
+#: The size from which a message is replaced by a hint, in bytes. A pipe takes twice as much without blocking.
 MESSAGE_LIMIT = 32 * 1024
 
 
@@ -24,15 +24,15 @@ def pipe_of(owner: int) -> str:
 
 
 def send(home: Home, assignment: Assignment) -> bool:
-    """Send a task to the worker for which it was claimed; return False if the worker has no open pipe."""
+    """Send a task to the worker for which it was claimed. Return False if the worker does not read its pipe."""
     taken = assignment.taken
     body = json.dumps([taken.claim, taken.slot.group, taken.slot.number, taken.started_at, taken.task])
     line = f"{crc32(body.encode())} {body}"
     return home.wake(pipe_of(assignment.owner), line if len(line) < MESSAGE_LIMIT else "")
 
 
-def received(line: bytes) -> Taken | None:
-    """Return the task in a message; None if the message is damaged or only wakes the worker."""
+def decode_message(line: bytes) -> Taken | None:
+    """Return the task in a message, or None if the message is damaged or only wakes the worker."""
     checksum, _, body = line.partition(b" ")
     if not body or not checksum.isdigit() or int(checksum) != crc32(body):
         return None

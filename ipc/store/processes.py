@@ -19,13 +19,13 @@ from .interface import Store
 #: The roles whose processes are registered.
 REGISTERED_ROLES = ("supervisor", "flusher", "worker")
 
-#: Seconds between the first two tries, and at most between any two.
+#: The delay between the first two tries, and the longest between any two, in seconds.
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
 
 #: Seconds after which the supervisor is woken to check the worker.
 ESCALATE_AFTER = 0.2
 
-#: Seconds after which a process gives up. With default settings the supervisor kills the worker before.
+#: Seconds after which a process gives up. With default settings, the supervisor has killed the worker by then.
 PUBLICATION_TIMEOUT = 15.0
 
 
@@ -47,7 +47,7 @@ def deregister_dead(store: Store) -> None:
 
 
 class Publication:
-    """The wait of one process until workers have published their held tasks."""
+    """Waits, in one process, until workers have published their held tasks."""
 
     def __init__(self, store: Store, timeout: float = PUBLICATION_TIMEOUT) -> None:
         """Wait at most `timeout` seconds; with 0, only wake the workers."""

@@ -49,8 +49,8 @@ class Walk:
     kept: set[str | None] = field(default_factory=set)
 
     def take(self, events: Sequence[OldEvent], before: int) -> list[OldEvent]:
-        """Return those of the next events that may be deleted."""
-        young = next((place for place, event in enumerate(events) if event.at >= before), None)
+        """Return the next events that may be deleted."""
+        young = next((index for index, event in enumerate(events) if event.at >= before), None)
         self.finished = young is not None or len(events) < STEP
         found = events[:young]
         self.after = found[-1].seq if found else self.after
@@ -63,10 +63,10 @@ class Walk:
 
 
 class Retention:
-    """One round of deletions: events, tasks with their rows, names that are not used, and files."""
+    """One round of deletions: events, tasks with their rows, unused keys, groups and cursors, and files."""
 
     def __init__(self, store: Store, config: BackgroundConfig, now: int) -> None:
-        """Delete what `retention_days` of `config` does not cover at `now` (milliseconds since 1970)."""
+        """Delete what is older than `retention_days` at the time `now` (milliseconds since 1970)."""
         self.done = Pruned()
         self._home = store.home
         self._store = store.maintenance
@@ -76,8 +76,8 @@ class Retention:
         self._ancient = round(now - max(DAY, UNACKNOWLEDGED_FACTOR * kept))
 
     def steps(self) -> Iterator[None]:
-        """Do the round, one small step per item. A round may be abandoned: the next one continues."""
-        for part in (self._events, self._tasks, self._names, self._parents, self._orphans):
+        """Do one small step per item. The caller may stop early: the next round continues."""
+        for part in (self._events, self._tasks, self._groups, self._parents, self._orphans):
             yield from part()
 
     def _events(self) -> Iterator[None]:
@@ -117,7 +117,7 @@ class Retention:
         if task.stdin_file is not None:
             yield self._home.input(task.stdin_file)
 
-    def _names(self) -> Iterator[None]:
+    def _groups(self) -> Iterator[None]:
         """Delete groups and keys without unfinished tasks; a launch creates them again."""
         yield from _repeat(self._store.delete_idle_groups)
         yield from _repeat(self._store.delete_idle_keys)
@@ -177,7 +177,7 @@ def _repeat(delete: Callable[[int], int]) -> Iterator[None]:
 
 
 def _portions(events: Sequence[OldEvent]) -> Iterator[list[OldEvent]]:
-    """Split events so that each part, with the tasks of its batches, has up to `STEP` rows, or one event."""
+    """Split events into parts of up to `STEP` rows, with the tasks of their batches, or of one event."""
     part: list[OldEvent] = []
     room = STEP
     for event in events:
@@ -194,11 +194,11 @@ def _old_files(folder: Path, before: int) -> Iterator[tuple[Path, str]]:
     for name in ("output", "input"):
         for path in (folder / name).iterdir():
             owned = OWNED.fullmatch(path.name)
-            if owned and _changed(path) < before:
+            if owned and _changed_at(path) < before:
                 yield path, owned[1]
 
 
-def _changed(path: Path) -> float:
+def _changed_at(path: Path) -> float:
     """Return when a file was last changed, in milliseconds since 1970; infinity if it does not exist."""
     try:
         return path.stat().st_mtime * 1000

@@ -9,7 +9,7 @@ from ...ipc import clock
 from ...ipc.home import Home
 from ...ipc.model.claim import Taken
 from ...ipc.store.interface import QueueStore
-from ...ipc.store.parking import pipe_of, received
+from ...ipc.store.parking import decode_message, pipe_of
 from ..system.file_watch import FALLBACK_POLL
 
 
@@ -59,7 +59,7 @@ class Parking:
     def read(self, _mask: int) -> None:
         """Read the messages of launches."""
         for line in os.read(self.descriptor, 65536).splitlines():
-            taken = received(line)
+            taken = decode_message(line)
             if taken is None:
                 self.look()
             elif taken.claim > self.last_claim:

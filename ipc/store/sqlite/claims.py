@@ -20,8 +20,9 @@ HELD = 2
 def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) -> list[Taken]:
     """Start the next task of the slot's group, and hold up to `count` - 1 of those that come after it.
 
-    Return them in order, or an empty list if no task is ready or the slot may not be used now. An owner of None starts
-    external tasks only, a worker all others. All tasks of a series have one agent.
+    Return them in order, or an empty list if no task is ready or the slot may not be used now. External tasks have no
+    worker: they are started only for an owner of None, and other tasks only for a worker. All tasks of a series have
+    the same agent.
     """
     allowed = transaction.fetch_one("check_slot", {"limit_group": slot.group, "slot": slot.number})
     if allowed is None:
@@ -34,22 +35,22 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
     claim = next_claim(transaction, len(tasks))
     first, *others = tasks
     taken = [Taken(first, claim, slot, clock.now())]
-    taken += [Taken(task, claim + at, slot, None) for at, task in enumerate(others, 1)]
+    taken += [Taken(task, claim + offset, slot, None) for offset, task in enumerate(others, 1)]
     start(transaction, taken[0], owner)
     if others:
-        held = [{"owner": owner, "claim": one.claim, "number": one.number} for one in taken[1:]]
+        held = [{"owner": owner, "claim": task.claim, "number": task.number} for task in taken[1:]]
         require(transaction.run_many("hold_task", held), len(held))
     return taken
 
 
 def next_claim(transaction: Transaction, count: int = 1) -> int:
-    """Take `count` claim numbers that were never given before; return the first."""
+    """Reserve `count` claim numbers that were never used before; return the first."""
     last: int = transaction.fetch_value("take_claims", {"count": count})
     return last - count + 1
 
 
 def _fair_share(transaction: Transaction, group: str, count: int, limit: int) -> int:
-    """Leave half of what is ready to the other slots of the group, if it may have others."""
+    """Return `count`, or less to leave half of the ready tasks to the group's other slots."""
     if limit == 1:
         return count
     ready: int = transaction.fetch_value("count_ready_up_to", {"limit_group": group, "limit": 2 * count})
@@ -84,41 +85,41 @@ def end(transaction: Transaction, ended: Sequence[Ended], owner: int | None) -> 
     statuses: list[str | None] = []
     rest = iter(ended)
     completed: list[Ended] = []
-    for one in rest:
-        if _is_held_and_completed(one):
-            completed.append(one)
+    for attempt in rest:
+        if _is_held_and_completed(attempt):
+            completed.append(attempt)
             statuses.append(TaskStatus.COMPLETED)
             continue
         _complete_held(transaction, completed)
         completed = []
-        if not one.taken.current:
-            one.taken.started_at = one.started_at
-            start(transaction, one.taken, owner)
-        statuses.append(settle(transaction, one.settlement))
+        if not attempt.taken.current:
+            attempt.taken.started_at = attempt.started_at
+            start(transaction, attempt.taken, owner)
+        statuses.append(settle(transaction, attempt.settlement))
     _complete_held(transaction, completed)
     return statuses
 
 
-def _is_held_and_completed(one: Ended) -> bool:
-    settlement = one.settlement
-    return not one.taken.current and settlement.status is TaskStatus.COMPLETED and not settlement.leftovers
+def _is_held_and_completed(attempt: Ended) -> bool:
+    settlement = attempt.settlement
+    return not attempt.taken.current and settlement.status is TaskStatus.COMPLETED and not settlement.leftovers
 
 
 def _complete_held(transaction: Transaction, completed: Sequence[Ended]) -> None:
     if not completed:
         return
-    require(transaction.run_many("end_held", [_end_values(one) for one in completed]), len(completed))
-    for one in completed:
-        _keep_outputs(transaction, one.settlement)
+    require(transaction.run_many("end_held", [_end_values(attempt) for attempt in completed]), len(completed))
+    for attempt in completed:
+        _keep_outputs(transaction, attempt.settlement)
 
 
-def _end_values(one: Ended) -> dict[str, object]:
-    settlement = one.settlement
+def _end_values(attempt: Ended) -> dict[str, object]:
+    settlement = attempt.settlement
     kept = cut(settlement.result, RESULT_LIMIT)
     return {
         "number": settlement.number,
         "claim": settlement.claim,
-        "started_at": one.started_at,
+        "started_at": attempt.started_at,
         "ended_at": settlement.ended_at or clock.now(),
         "result": kept,
         "result_truncated": int(kept != settlement.result),
@@ -156,15 +157,15 @@ def settle(transaction: Transaction, settlement: Settlement) -> str | None:
     return str(row["status"])
 
 
-def rescue(transaction: Transaction, one: Rescued) -> str | None:
+def rescue(transaction: Transaction, attempt: Rescued) -> str | None:
     """Settle an attempt of a dead worker; return the status of its task, or None if its claim is not in force."""
-    if one.group is None:
-        return None if one.settlement is None else settle(transaction, one.settlement)
-    if one.settlement is None:
-        return TaskStatus.PENDING if return_held(transaction, [(one.number, one.claim)]) else None
-    values = {"number": one.number, "claim": one.claim, "held": one.claim, "owner": None}
-    values |= {"slot": find_free_slot(transaction, one.group), "started_at": one.started_at}
-    return settle(transaction, one.settlement) if transaction.run("start_task", values) else None
+    if attempt.group is None:
+        return None if attempt.settlement is None else settle(transaction, attempt.settlement)
+    if attempt.settlement is None:
+        return TaskStatus.PENDING if return_held(transaction, [(attempt.number, attempt.claim)]) else None
+    values = {"number": attempt.number, "claim": attempt.claim, "held": attempt.claim, "owner": None}
+    values |= {"slot": find_free_slot(transaction, attempt.group), "started_at": attempt.started_at}
+    return settle(transaction, attempt.settlement) if transaction.run("start_task", values) else None
 
 
 def find_free_slot(transaction: Transaction, group: str) -> int:

@@ -12,7 +12,7 @@ from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store import parking
 from backburner.ipc.store.interface import QueueStore
-from backburner.ipc.store.parking import pipe_of, received
+from backburner.ipc.store.parking import decode_message, pipe_of
 from tests.helpers.queue_db import QueueDatabase
 
 SLOT = Slot("command", 0)
@@ -52,7 +52,7 @@ def test_launch_claims_for_a_parked_worker(queue_db: QueueDatabase, slots: Queue
     task, found = queue_db.get(id), slots.assigned(queue_db.owner)
     assert (task.status, task.attempt, task.slot, slots.parked()) == (TaskStatus.RUNNING, 1, 0, {})
     assert found is not None
-    assert received(os.read(pipe, 65536).strip()).claimed() == found.claimed()
+    assert decode_message(os.read(pipe, 65536).strip()).claimed() == found.claimed()
     assert "background_task_started" in queue_db.event_types()
 
 
@@ -164,12 +164,12 @@ def test_large_task_only_wakes_the_worker(queue_db: QueueDatabase, slots: QueueS
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"1 []", b"12"], ids=["empty", "no message", "wrong sum", "no body"])
 def test_damaged_message_is_no_task(damage: bytes):
-    assert received(damage) is None
+    assert decode_message(damage) is None
 
 
 def test_incomplete_message_is_no_task(queue_db: QueueDatabase, slots: QueueStore, pipe: int):
     queue_db.launch()
     message = os.read(pipe, 65536).strip()
-    assert isinstance(received(message), Taken)
-    assert received(message[:-1]) is None
-    assert received(message[:-20] + message) is None
+    assert isinstance(decode_message(message), Taken)
+    assert decode_message(message[:-1]) is None
+    assert decode_message(message[:-20] + message) is None
