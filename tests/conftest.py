@@ -14,7 +14,7 @@ import pytest
 
 from backburner.ipc.model.launch import LAUNCH
 from tests.helpers.blackbox import is_foreign
-from tests.helpers.commands import backburner
+from tests.helpers.commands import backburner_here
 from tests.helpers.processes import fail_if_left, kill_processes_of
 from tests.helpers.queue_db import QueueDatabase
 
@@ -67,10 +67,10 @@ def no_strays(home: Path) -> Iterator[None]:
 @pytest.fixture
 def supervised(home: Path, no_strays: None) -> Iterator[Path]:
     """Start a supervisor for the test's home; stop it, and every task, before `no_strays` looks for processes."""
-    started = backburner(home, "up", "--detach")
+    started = backburner_here(home, "up", "--detach")
     assert started.returncode == 0, started.stderr
     yield home
-    backburner(home, "down", "--now")
+    backburner_here(home, "down", "--now")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import pytest
 
 from backburner.ipc.api.control import program
 from backburner.ipc.lines import MAX_LINE
+from backburner.ipc.store.values import Filter
 from tests.acceptance.conftest import BRISK
 from tests.helpers.bus import Peer
 from tests.helpers.instance import Instance, as_toml
@@ -27,29 +28,38 @@ from tests.helpers.wait import eventually
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
-@pytest.fixture
-def unharmed(shared: Instance) -> Iterator[Instance]:
-    """Provide the shared instance. Check afterwards that it has no new task, the same roles, and works."""
-    before = [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")]
-    known = tasks(shared)
-    bystander = Peer(shared.home.bus)
-    seq = bystander.call("ping") and shared.store.events.last_seq()
-    bystander.call("subscribe", parentSessionId="bystander", after=seq)
-    yield shared
-    assert [shared.pid_of(role) for role in ("supervisor", "flusher", "forkServer")] == before
-    assert tasks(shared) == known
-    assert bystander.call("ping")["home"] == str(shared.folder)
+@pytest.fixture(scope="module")
+def bystander(shared: Instance) -> Iterator[None]:
+    """Subscribe to a session before all tests of this file. It must receive all events of its task after them."""
+    peer = Peer(shared.home.bus)
+    assert peer.call("ping")["home"] == str(shared.folder)
+    seq = shared.store.events.last_seq()
+    peer.call("subscribe", parentSessionId="bystander", after=seq)
+    yield
     assert shared.result("echo", "well", parentSessionId="bystander").result == "well"
-    received = [bystander.receive()["params"] for _ in range(3)]
+    received = [peer.receive()["params"] for _ in range(3)]
     assert [one["type"].rpartition("_")[2] for one in received] == ["started", "completed", "batch"]
     assert all(one["seq"] > seq for one in received)
-    bystander.close()
+    peer.close()
 
 
-def tasks(instance: Instance) -> set[str]:
-    return {
-        task["id"] for task in json.loads(instance.check("list", "--json")) if task["parentSessionId"] != "bystander"
-    }
+@pytest.fixture
+def unharmed(shared: Instance, bystander: None) -> Iterator[Instance]:
+    """Provide the shared instance. Check afterwards that it has no new task and the same roles, which respond."""
+    before, known = roles(shared), set(tasks(shared))
+    yield shared
+    assert roles(shared) == before
+    assert set(tasks(shared)) == known
+    with shared.client() as client:
+        assert client.call("ping")["home"] == str(shared.folder)
+
+
+def roles(instance: Instance) -> list[int]:
+    return [instance.pid_of(role) for role in ("supervisor", "flusher", "forkServer")]
+
+
+def tasks(instance: Instance) -> list[str]:
+    return [task.id for task in instance.queue.list(Filter(limit=None)).tasks]
 
 
 @pytest.fixture
@@ -145,7 +155,7 @@ def test_launch_many_accepts_none_if_one_is_invalid(peer: Peer):
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
 def test_invalid_command_line_is_refused_with_the_mistake(unharmed: Instance, words: tuple[str, ...], what: str):
-    done = unharmed.run(*words)
+    done = unharmed.run_here(*words)
     assert done.returncode == 2, done
     assert done.stdout == ""
     assert what in done.stderr
@@ -172,7 +182,7 @@ def test_invalid_line_of_a_task_file_is_named_and_no_line_is_accepted(
 ):
     file = tmp_path / "tasks.ndjson"
     file.write_bytes(b'{"command": ["true"]}\n\n' + line + b'\n{"command": ["true"]}\n')
-    done = unharmed.run("launch", "--from-file", str(file))
+    done = unharmed.run_here("launch", "--from-file", str(file))
     assert done.returncode == 2, done
     assert "line 3" in done.stderr
     assert what in done.stderr
@@ -236,7 +246,7 @@ def test_launch_whose_stored_json_exceeds_the_limit_is_refused(peer: Peer):
 
 
 def test_a_launch_over_a_mebibyte_is_refused_on_stdin(unharmed: Instance):
-    done = unharmed.run("launch", "--agent", "external", "-", stdin="x" * (MAX_LINE + 1))
+    done = unharmed.run_here("launch", "--agent", "external", "-", stdin="x" * (MAX_LINE + 1))
     assert done.returncode == 2
     assert "1 MiB" in done.stderr
 
@@ -323,10 +333,10 @@ def test_each_of_200_invalid_lines_is_answered(peer: Peer):
 
 def test_unknown_id_exits_with_3(unharmed: Instance):
     for words in (("show", "ffffffff"), ("cancel", "ffffffff"), ("output", "bg-ffffffff"), ("wait", "ffffffff")):
-        done = unharmed.run(*words)
+        done = unharmed.run_here(*words)
         assert done.returncode == 3, done
         assert "ffffffff" in done.stderr
-    done = unharmed.run("launch", "--after", "ffffffff", "--", "true")
+    done = unharmed.run_here("launch", "--after", "ffffffff", "--", "true")
     assert done.returncode == 3
     assert "ffffffff" in done.stderr
 
@@ -337,7 +347,7 @@ def test_ambiguous_id_exits_with_2(shared: Instance):
         shared.launch("true", id=id)
         shared.until(id)
     for words in (("show", "abcdef"), ("cancel", "abcdef"), ("launch", "--after", "abcdef", "--", "true")):
-        done = shared.run(*words)
+        done = shared.run_here(*words)
         assert done.returncode == 2
         assert "abcdef" in done.stderr
     assert json.loads(shared.check("show", "--json", "abcdef01"))["id"] == ids[1]
@@ -385,14 +395,14 @@ def test_invalid_configuration_is_reported_and_not_applied(unharmed: Instance, t
     file.write_text(text)
     try:
         for words in (("config", "check"), ("reload",), ("launch", "--", "true")):
-            done = unharmed.run(*words)
+            done = unharmed.run_here(*words)
             printed = done.stdout + done.stderr
             assert done.returncode == 100, done
             assert what in printed
             assert "config.toml" in printed
             assert "Traceback" not in done.stderr
-        assert unharmed.run("list").returncode == 0
-        assert unharmed.run("status").returncode == 0
+        assert unharmed.run_here("list").returncode == 0
+        assert unharmed.run_here("status").returncode == 0
     finally:
         file.unlink()
 
@@ -456,8 +466,8 @@ import email.parser, importlib.metadata, os, pkgutil, sys
 root, uid, gid, *words = sys.argv[1:]
 sys.path.append(root)
 import backburner.ipc.store.sqlite.sql, backburner.supervisor.cli
-for module in pkgutil.walk_packages(backburner.__path__, "backburner."):
-    if not module.name.endswith("__main__"):
+for package in (backburner.ipc, backburner.supervisor.cli):
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
         importlib.import_module(module.name)
 for statement in os.listdir(backburner.ipc.store.sqlite.sql.__path__[0]):
     if statement.endswith(".sql"):

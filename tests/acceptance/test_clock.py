@@ -79,8 +79,15 @@ def on_fake_clock(fake_clock: FakeClock, instance: Instance) -> Iterator[Instanc
     fake_clock.set(0)
 
 
+def command(instance: Instance, *words: str) -> str:
+    """Run a command that must succeed, in a process with the fake clock, and return its output."""
+    done = instance.run(*words)
+    assert done.returncode == 0, done
+    return done.stdout
+
+
 def launched(instance: Instance, *words: str) -> str:
-    return instance.check("launch", *words).strip()
+    return command(instance, "launch", *words).strip()
 
 
 def wait_for_step(instance: Instance) -> None:
@@ -114,7 +121,7 @@ def test_retry_is_not_postponed_when_the_clock_is_set_back(fake_clock: FakeClock
 
 def test_nothing_starts_early_or_expires_when_the_clock_is_set_forward(on_fake_clock: Instance, fake_clock: FakeClock):
     delayed = launched(on_fake_clock, "--delay", "10m", "--", "true")
-    on_fake_clock.check("pause", "quiet")
+    command(on_fake_clock, "pause", "quiet")
     waiting = launched(on_fake_clock, "--key", "quiet", "--", "true")
     external = on_fake_clock.launch(agent="external", prompt="x", timeoutMs=600_000)
     running = launched(on_fake_clock, "--timeout", "10m", "--", *FOREVER)
@@ -123,13 +130,13 @@ def test_nothing_starts_early_or_expires_when_the_clock_is_set_forward(on_fake_c
     fake_clock.set(1000 * HOUR)
     wait_for_step(on_fake_clock)
     assert on_fake_clock.until(launched(on_fake_clock, "--", "true")).status == "completed"
-    tasks = {task["id"]: task for task in json.loads(on_fake_clock.check("list", "--json"))}
+    tasks = {task["id"]: task for task in json.loads(command(on_fake_clock, "list", "--json"))}
     assert [tasks[id]["status"] for id in (delayed, waiting, external, running)] == [
         *("pending", "pending", "running", "running")
     ]
     assert tasks[delayed]["waitingFor"] == "delay"
     assert clock.parse(tasks[delayed]["notBefore"]) - clock.now() > 1000 * HOUR
-    on_fake_clock.check("resume", "quiet")
+    command(on_fake_clock, "resume", "quiet")
     assert on_fake_clock.until(waiting).status == "completed"
     assert [event for event in on_fake_clock.events() if event["type"] == "background_task_stale"] == []
 
@@ -139,7 +146,7 @@ def test_delay_of_a_task_launched_after_a_clock_step_is_not_moved(on_fake_clock:
     id = launched(on_fake_clock, "--delay", "10m", "--", "true")
     wait_for_step(on_fake_clock)
     assert on_fake_clock.until(launched(on_fake_clock, "--", "true")).status == "completed"
-    left = clock.parse(json.loads(on_fake_clock.check("show", "--json", id))["notBefore"]) + HOUR - clock.now()
+    left = clock.parse(json.loads(command(on_fake_clock, "show", "--json", id))["notBefore"]) + HOUR - clock.now()
     assert 0 < left < 600_000
     assert on_fake_clock.task(id).status == "pending"
 
@@ -159,7 +166,7 @@ def test_suspended_machine_causes_no_timeout_and_no_stale_task(on_fake_clock: In
     assert (on_fake_clock.task(timed).status, on_fake_clock.task(silent).status) == ("running", "running")
     assert (on_fake_clock.worker_of(silent), on_fake_clock.pid_of("supervisor")) == (worker, supervisor)
     assert [event for event in on_fake_clock.events() if event["type"] == "background_task_stale"] == []
-    on_fake_clock.check("cancel", timed)
+    command(on_fake_clock, "cancel", timed)
     assert on_fake_clock.task(timed).status == "cancelled"
 
 

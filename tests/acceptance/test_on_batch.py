@@ -234,7 +234,8 @@ def test_desktop_is_notified_by_notify_send(instance: Instance, tmp_path: Path, 
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     task = {"id": "bg-1", "description": "count lines"}
-    instance.check("wake", "desktop", stdin=json.dumps({"parentSessionId": "P", "message": "1 task", "tasks": [task]}))
+    batch = json.dumps({"parentSessionId": "P", "message": "1 task", "tasks": [task]})
+    assert instance.run("wake", "desktop", stdin=batch).returncode == 0
     assert (tmp_path / "shown").read_text().splitlines()[-2:] == ["1 task", "count lines"]
     monkeypatch.setenv("PATH", "/nowhere")
     empty = json.dumps({"parentSessionId": "P", "message": "", "tasks": []})

@@ -76,7 +76,8 @@ def test_twenty_tasks_of_a_killed_supervisor_are_adopted_and_reported_once(insta
     instance.kill("supervisor")
     instance.up(**settings)
     assert workers(instance) == before
-    assert [one["adopted"] for one in instance.status()["workers"]] == [True] * 20
+    adopted = [True] * 20
+    eventually(lambda: [one["adopted"] for one in instance.status()["workers"]] == adopted, TIMEOUT, "their adoption")
     pipe.write_text("x" * 20)
     check_ended_once(instance, ids)
 

@@ -23,7 +23,7 @@ from tests.helpers.tools import Client, client
 from tests.helpers.wait import eventually
 
 #: Clients that run at the same time.
-CLIENTS = 20
+CLIENTS = 6
 #: The command of a task that ends when the test creates the file.
 WAIT_FOR_FILE = ("sh", "-c", 'until [ -e "$0" ]; do sleep 0.05; done; echo done')
 
@@ -234,7 +234,7 @@ def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Instance, tm
 
     def hook(**more: str) -> str:
         question = {"session_id": "me", "hook_event_name": "PostToolUse", "cwd": str(tmp_path), **more}
-        return live.check("hook", stdin=json.dumps(question))
+        return live.run("hook", stdin=json.dumps(question)).stdout
 
     with client(str(live.folder), str(tmp_path), CLAUDE_CODE_SESSION_ID="me") as tools:
         tools.initialize()
@@ -419,7 +419,7 @@ def test_tools_serve_the_client_of_the_sdk(shared: Instance, me: str):
 
 
 @pytest.mark.timeout(300)
-def test_twenty_clients_of_the_sdk_get_their_own_notifications_once(shared: Instance, me: str):
+def test_clients_of_the_sdk_at_once_get_their_own_notifications_once(shared: Instance, me: str):
     async def launch_and_wait(number: int) -> str:
         async with sdk_session(shared, f"{me}-{number}") as session:
             task = {"command": ["echo", str(number)], "concurrencyKey": f"{me}-{number}"}

@@ -15,7 +15,7 @@ import pytest
 
 from backburner.ipc.machine.distribution import INSTALL_COMMAND
 from backburner.supervisor.integrations.client_files import CLIENTS
-from tests.helpers.commands import backburner
+from tests.helpers.commands import backburner, backburner_here
 
 #: JSON that a user has laid out and commented by hand.
 COMMENTED = """\
@@ -45,7 +45,7 @@ FILES = {
 
 @pytest.fixture
 def person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A user's home directory."""
+    """Return the home directory of a user."""
     folder = tmp_path / "person"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
@@ -55,7 +55,7 @@ def person(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def install(*words: str) -> subprocess.CompletedProcess[str]:
-    return backburner(Path("unused"), "install", *words)
+    return backburner_here(Path("unused"), "install", *words)
 
 
 def done(*words: str) -> str:
@@ -418,10 +418,10 @@ def test_link_to_a_file_stays_a_link(person):
 
 
 @pytest.mark.parametrize("module", ["json5", "tomlkit"])
-def test_install_without_its_libraries_tells_how_to_install_them(person, monkeypatch, tmp_path, module):
+def test_install_without_its_libraries_names_the_install_command(person, monkeypatch, tmp_path, module):
     (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError(name={module!r})\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    found = install("claude", "--yes")
+    found = backburner(Path("unused"), "install", "claude", "--yes")
     assert found.returncode == 100
     assert INSTALL_COMMAND in found.stderr
     assert "Traceback" not in found.stderr
