@@ -15,7 +15,7 @@ FIRST_RESTART, LONGEST_RESTART = 0.05, 10.0
 #: Steps after which delays no longer grow, so that no number overflows.
 MAX_STEPS = 60
 
-#: Each delay is multiplied by a random number from such a range.
+#: The ranges of the random number by which each delay is multiplied.
 NO_JITTER = (1.0, 1.0)
 FULL_JITTER = (0.0, 1.0)
 
@@ -44,14 +44,14 @@ class Backoff:
         self._step = 0
 
     def delay(self, step: int) -> float:
-        """Return the delay that follows `step` others. This does not affect `next_delay`."""
+        """Return the delay after `step` earlier ones. The next delay of `next_delay` stays the same."""
         delay = min(self._longest, self._first * self._factor ** min(step, MAX_STEPS))
         low, high = self._jitter
         return delay if low == high else delay * (low + (high - low) * _random())
 
 
 class RestartTimer:
-    """Decides when a process is started again that may die as soon as it starts."""
+    """Decides when a process is restarted. One that dies again and again is restarted less and less often."""
 
     def __init__(self) -> None:
         self._backoff = Backoff(FIRST_RESTART, LONGEST_RESTART)
@@ -67,7 +67,7 @@ class RestartTimer:
         return rest if rest > 0 else float("inf")
 
     def note_start(self) -> None:
-        """Delay the next start, each time for longer, unless the process has lived for a while."""
+        """Delay the next start, longer each time, unless the last start was long ago."""
         now = clock.monotonic()
         if now - self._due > LONGEST_RESTART:
             self._backoff.reset()
@@ -75,5 +75,5 @@ class RestartTimer:
 
 
 def _random() -> float:
-    """Return a random number from 0 to 1. Importing `random` would take longer than a whole launch may."""
+    """Return a random number from 0 to 1. An import of `random` would take more time than a launch may take."""
     return int.from_bytes(os.urandom(4)) / 2**32

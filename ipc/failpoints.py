@@ -1,8 +1,8 @@
 """Named points at which a test can kill a process, to check that nothing is lost and nothing happens twice.
 
 A failpoint surrounds every action that other processes can see: commits, starts, signals, sends, renames and unlinks.
-An example is `with failpoint("log.rename"):`. Without a test it costs one look at a global variable. A process started
-with BACKBURNER_MOMENTS=FOLDER follows the file `order` in that folder and records the failpoints that it reaches.
+An example is `with failpoint("log.rename"):`. Without a test it only reads a global variable. A process started with
+BACKBURNER_MOMENTS=FOLDER follows the file `order` in that folder and records the failpoints that it reaches.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Watch:
         os.register_at_fork(after_in_child=self._forked)
 
     def reached(self, name: str, edge: str) -> None:
-        """Record that this process has reached a side of a failpoint, and kill the process if that was ordered."""
+        """Record that this process has reached a side of a failpoint. Kill the process if the order demands it."""
         try:
             order = json.loads((self._folder / "order").read_bytes())
         except FileNotFoundError:  # there is no order at the moment
@@ -80,7 +80,7 @@ class Watch:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def _role(self) -> str:
-        """Return the role of this process. A child without a role yet is named as the child of its parent."""
+        """Return the role of this process. A child that has no role yet is named after its parent."""
         name = Path("/proc/self/comm").read_text().strip()
         if not name.startswith("bb-"):
             return "command"
@@ -91,7 +91,7 @@ class Watch:
 
 
 def _append(path: str, text: str) -> int:
-    """Append to a file by one write. Return the length of the file."""
+    """Append to a file in one write. Return the length of the file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.write(descriptor, text.encode())
@@ -101,11 +101,11 @@ def _append(path: str, text: str) -> int:
 
 
 def _callers() -> Iterator[str]:
-    """Yield the callers of the function with the failpoint, up to the first one of another module."""
-    place, *callers = _codes()
+    """Yield the callers of the function with the failpoint, up to the first caller in another module."""
+    function, *callers = _codes()
     for code in callers:
         yield code.co_qualname
-        if code.co_filename != place.co_filename:
+        if code.co_filename != function.co_filename:
             return
 
 
@@ -123,5 +123,5 @@ _watch = Watch(Path(os.environ[WATCH])) if WATCH in os.environ else None
 
 
 def failpoint(name: str) -> AbstractContextManager[None]:
-    """Surround an action that other processes can see. Each name is used at one place of the program."""
+    """Surround an action that other processes can see. Each name is used in one place of the program."""
     return _UNWATCHED if _watch is None else _Watched(_watch, name)

@@ -48,12 +48,12 @@ class Lock:
     @property
     def held(self) -> bool:
         """Return True if this object took the lock and the file has not been replaced since then."""
-        return _held.get(self.path) is self and not self._is_displaced()
+        return _held.get(self.path) is self and not self._is_replaced()
 
-    def _is_displaced(self) -> bool:
+    def _is_replaced(self) -> bool:
         try:
             return os.stat(self.path).st_ino != os.fstat(self._descriptor).st_ino
-        except (FileNotFoundError, PermissionError):  # the home may only be moved or unreadable for a while
+        except (FileNotFoundError, PermissionError):  # the home may have been moved or be unreadable for a while
             return False
 
     def release(self) -> None:
@@ -63,7 +63,7 @@ class Lock:
 
 
 def holder(path: Path) -> int | None:
-    """Return the PID of the process that holds the lock, or None. 0 is a process in another PID namespace.
+    """Return the PID of the process that holds the lock, or None. 0 stands for a process in another PID namespace.
 
     The answer comes from the kernel, so it proves that the process lives.
     """

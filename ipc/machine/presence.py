@@ -11,15 +11,15 @@ ROLES = ("supervisor", "flusher", "forkserver")
 
 
 class Presence:
-    """Finds the processes that have the roles of a home, and those that are dead. The kernel proves both."""
+    """Finds the processes that have the roles of a home, and dead processes. The kernel proves both."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
 
     def holder(self, role: str) -> int | None:
-        """Return the PID of the process that has a role, or None. 0 is a process in another PID namespace.
+        """Return the PID of the process that has a role, or None. 0 stands for a process in another PID namespace.
 
-        The name of any other lock of the home is accepted, too.
+        `role` may also be the name of any other lock of the home.
         """
         return holder(self._home.lock(role))
 

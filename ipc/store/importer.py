@@ -19,17 +19,16 @@ STEP = 200
 
 @dataclass(frozen=True)
 class Loaded:
-    """The number of tasks that were added, and of those that existed already."""
+    """The numbers of tasks that were added, and that were skipped because their IDs exist."""
 
     added: int
     skipped: int
 
 
 class Importer:
-    """Adds tasks that were not launched here."""
+    """Adds tasks that were launched elsewhere to a store."""
 
     def __init__(self, store: Store, config: BackgroundConfig) -> None:
-        """Write into this store."""
         self._store = store
         self._home = store.home
         self._config = config
@@ -47,10 +46,10 @@ class Importer:
     def _add(self, tasks: Sequence[SavedTask]) -> int:
         for task in tasks:
             if task.stdin_data is not None:
-                task.input["stdin_file"] = self._copy(task.stdin_data)
+                task.input["stdin_file"] = self._store_input(task.stdin_data)
         return self._store.maintenance.add(tasks, self._config)
 
-    def _copy(self, data: bytes) -> str:
+    def _store_input(self, data: bytes) -> str:
         name = uuid.uuid4().hex
         path = self._home.input(name)
         path.touch(0o600)

@@ -21,7 +21,7 @@ MAX_ENVIRONMENTS = 8
 
 
 class CannotStart(Exception):
-    """A task could not be started. `exit_code` is the one that a shell would report."""
+    """A task could not be started. `exit_code` is what a shell would report."""
 
     def __init__(self, why: str, exit_code: int = 127) -> None:
         super().__init__(why)
@@ -41,7 +41,11 @@ class Plan:
 
 
 def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
-    """Return the environment of a task. Later parts override: inherited, the agent's, the launcher's, our marks."""
+    """Return the environment of a task.
+
+    Its parts are the inherited variables, `given` (the agent's), the launcher's and our marks. Later parts override
+    earlier ones.
+    """
     found = with_stored({**inherited(), **given}, claimed.env)
     found |= {
         HOME_MARK: str(home.folder),
@@ -66,20 +70,20 @@ def command_plan(claimed: Claimed, home: Home, given: Mapping[str, str]) -> Plan
 def agent_plan(claimed: Claimed, home: Home, agent: AgentConfig) -> Plan:
     """Return the process of an agent, from its template."""
     leave = agent.leave_children if claimed.leave_children is None else claimed.leave_children
-    words = placeholders(claimed, home, agent)
-    argv = tuple(fill_arguments(agent.resume if claimed.session else agent.command, words))
-    text = claimed.stdin if claimed.stdin is not None else fill(agent.stdin, words) if agent.stdin else None
+    values = placeholders(claimed, home, agent)
+    argv = tuple(fill_arguments(agent.resume if claimed.session else agent.command, values))
+    text = claimed.stdin if claimed.stdin is not None else fill(agent.stdin, values) if agent.stdin else None
     environment = environment_of(claimed, home, agent.env, leave)
-    return Plan(claimed.cwd, argv, environment, stdin_path(claimed, home, text), claimed.session or words["{uuid}"])
+    return Plan(claimed.cwd, argv, environment, stdin_path(claimed, home, text), claimed.session or values["{uuid}"])
 
 
-def fill_arguments(template: Arguments, words: Mapping[str, str]) -> Iterator[str]:
-    """Yield the arguments of a template, without the groups that have an unknown placeholder."""
+def fill_arguments(template: Arguments, values: Mapping[str, str]) -> Iterator[str]:
+    """Yield the arguments of a template, without the groups in which a placeholder has no value."""
     for element in template:
         if isinstance(element, str):
-            yield fill(element, words)
-        elif not any(name in part for part in element for name, word in words.items() if not word):
-            yield from (fill(part, words) for part in element)
+            yield fill(element, values)
+        elif not any(name in part for part in element for name, value in values.items() if not value):
+            yield from (fill(part, values) for part in element)
 
 
 def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, str]:
@@ -100,16 +104,16 @@ def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, 
     }
 
 
-def fill(template: str, words: Mapping[str, str]) -> str:
+def fill(template: str, values: Mapping[str, str]) -> str:
     """Replace placeholders by their values in one pass, because a prompt may itself contain `{model}`."""
-    found, rest = "", template
+    filled, rest = "", template
     while rest:
-        at, name = min(((rest.find(name), name) for name in words if name in rest), default=(-1, ""))
-        if at < 0:
+        index, name = min(((rest.find(name), name) for name in values if name in rest), default=(-1, ""))
+        if index < 0:
             break
-        found += rest[:at] + words[name]
-        rest = rest[at + len(name) :]
-    return found + rest
+        filled += rest[:index] + values[name]
+        rest = rest[index + len(name) :]
+    return filled + rest
 
 
 def write_order(claim: int, home: Home, order: bytes) -> str:
@@ -169,7 +173,7 @@ def with_stored(found: dict[str, str], stored: Mapping[str, str | None]) -> dict
 
 
 def find_program(name: str, cwd: str, path: str | None) -> str:
-    """Return the path of a program, found by the PATH and folder of the task. Raises CannotStart."""
+    """Return the path of a program, searched in the task's PATH and relative to its folder. Raises CannotStart."""
     if "/" in name:
         return _program_at(name, os.path.join(cwd, name))
     for folder in (os.defpath if path is None else path).split(os.pathsep):
@@ -183,7 +187,7 @@ def _program_at(name: str, path: str) -> str:
     if not os.path.exists(path):
         raise CannotStart(f"There is no program {name}.")
     if not os.access(path, os.X_OK) or os.path.isdir(path):
-        raise CannotStart(f"The program {name} may not be run.", 126)
+        raise CannotStart(f"The program {name} is not an executable file.", 126)
     return path
 
 
@@ -194,7 +198,7 @@ def inherited() -> dict[str, str]:
 
 
 def _write_private(path: Path, text: str) -> None:
-    """Write an input file of a task. Raises Temporary: the state directory cannot be written now."""
+    """Write an input file of a task. Raises Temporary if this is not possible now."""
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:

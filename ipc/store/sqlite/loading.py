@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from ..values import StoredTask
 
 
-class Loading:
-    """One transaction that writes saved tasks."""
+class TaskLoader:
+    """Writes saved tasks in one transaction."""
 
     def __init__(self, transaction: Transaction, config: BackgroundConfig) -> None:
         self._transaction = transaction
@@ -35,16 +35,16 @@ class Loading:
         return len(new)
 
     def replace(self, tasks: Mapping[str, Task], saved: Iterable[SavedTask]) -> None:
-        """Make these the only tasks; keep the rows of those that have not changed."""
-        wanted = {one.id: one for one in saved}
-        known = {one.task.id: one for one in stored_tasks(self._transaction, 0, None)}
-        same = {id for id, one in known.items() if id in tasks and _stored(one.task) == _stored(tasks[id])}
-        gone = [one for id, one in known.items() if id not in same]
-        outputs = {one.task.id: self._outputs(one) for one in gone if one.task.id in wanted}
-        for one in gone:
-            self._transaction.run("delete_task", {"number": one.columns["number"]})
-        for task in sorted(wanted.values(), key=lambda task: _place(known.get(task.id))):
-            if task.id not in same:
+        """Replace all tasks by these. Rows of tasks that have not changed are kept."""
+        new = {task.id: task for task in saved}
+        known = {stored.task.id: stored for stored in stored_tasks(self._transaction, 0, None)}
+        kept = {id for id, stored in known.items() if id in tasks and _stored(stored.task) == _stored(tasks[id])}
+        deleted = [stored for id, stored in known.items() if id not in kept]
+        outputs = {stored.task.id: self._outputs(stored) for stored in deleted if stored.task.id in new}
+        for stored in deleted:
+            self._transaction.run("delete_task", {"number": stored.columns["number"]})
+        for task in sorted(new.values(), key=lambda task: _launch_order(known.get(task.id))):
+            if task.id not in kept:
                 number = self._insert(_with_kept_columns(task, known.get(task.id)))
                 self._restore_outputs(number, outputs.get(task.id, []))
         self._transaction.run("resolve_dependencies")
@@ -76,14 +76,15 @@ class Loading:
             raise InvalidInput(f"{field}: {task.row['unique_key']} is held by {holder}.", field=field)
 
     def _blockers(self, task: SavedTask) -> list[dict[str, Any]]:
-        """Return the blockers that still exist. One that was pruned had ended as required."""
-        here = {id for id in (*task.after, *task.after_any) if find_state(self._transaction, id) is not None}
-        any_end = [id for id in task.after_any if id in here]
-        return blockers_of(self._transaction, [id for id in task.after if id in here and id not in any_end], any_end)
+        """Return the blockers that still exist. Only blockers that ended as required can have been pruned."""
+        existing = {id for id in (*task.after, *task.after_any) if find_state(self._transaction, id) is not None}
+        any_end = [id for id in task.after_any if id in existing]
+        to_complete = [id for id in task.after if id in existing and id not in any_end]
+        return blockers_of(self._transaction, to_complete, any_end)
 
 
-def _place(known: StoredTask | None) -> float:
-    """Return a sort key by the time of launch: a task follows those that it waits for."""
+def _launch_order(known: StoredTask | None) -> float:
+    """Return a sort key that orders tasks by launch, so that a task comes after its blockers."""
     return float("inf") if known is None else float(known.columns["number"])
 
 
@@ -93,7 +94,7 @@ def _stored(task: Task) -> Task:
 
 
 def _with_kept_columns(task: SavedTask, known: StoredTask | None) -> SavedTask:
-    """Return the task with the columns of its former row that a Task does not have."""
+    """Return the task, with the columns of its former row that the class Task lacks."""
     if known is None:
         return task
     columns: Values = known.columns

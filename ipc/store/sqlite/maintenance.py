@@ -11,7 +11,7 @@ from ..values import ClearedRows, FileUser, OldEvent, PrunedRows, Upkeep
 from .file.database import CHECKPOINT_AT, Database
 from .file.transaction import Row, Transaction
 from .file.wal import readers
-from .loading import Loading
+from .loading import TaskLoader
 
 if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
@@ -117,7 +117,7 @@ class SqliteMaintenance:
 
     def add(self, tasks: Sequence[SavedTask], config: BackgroundConfig) -> int:
         with self._database.write() as transaction:
-            return Loading(transaction, config).add(tasks)
+            return TaskLoader(transaction, config).add(tasks)
 
     def replace(self, tasks: Mapping[str, Task], saved: Iterable[SavedTask], config: BackgroundConfig) -> bool | None:
         with self._database.write() as transaction:
@@ -125,7 +125,7 @@ class SqliteMaintenance:
                 return False
             if transaction.fetch_value("has_unbatched_end"):
                 return None
-            Loading(transaction, config).replace(tasks, saved)
+            TaskLoader(transaction, config).replace(tasks, saved)
         return True
 
     # the write-ahead log

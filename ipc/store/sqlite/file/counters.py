@@ -1,4 +1,4 @@
-"""The counters of events and claims. A number is never given twice, even if the commit that gave it was lost."""
+"""The counters of events and claims. No number is given twice, even if the commit that gave it was lost."""
 
 from __future__ import annotations
 
@@ -15,17 +15,20 @@ def skip_counters_ahead(transaction: Transaction) -> None:
 
 
 def advance_counters_past(transaction: Transaction, other: Transaction) -> None:
-    """Skip all numbers that this database or another one has given; unless both have one log, rename this one's."""
+    """Skip all numbers that this database or another one has given.
+
+    If they have different logs, give this one's a new ID.
+    """
     seq, claim = (other.fetch_value(name) for name in ("get_last_seq", "get_last_claim"))
-    advance_counters_beyond(transaction, seq, claim)
+    advance_counters_past_numbers(transaction, seq, claim)
     if transaction.setting("log") != other.setting("log"):
         import uuid  # only a restore needs it
 
         transaction.run("set_setting", {"name": "log", "value": str(uuid.uuid4())})
 
 
-def advance_counters_beyond(transaction: Transaction, seq: int, claim: int) -> None:
-    """Skip all numbers up to these and all that this database has given."""
+def advance_counters_past_numbers(transaction: Transaction, seq: int, claim: int) -> None:
+    """Skip all numbers up to `seq` and `claim`, and all that this database has given."""
     _advance(transaction, _distance(transaction, "get_last_seq", seq), _distance(transaction, "get_last_claim", claim))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from .... import clock
 from ..store import SqliteStore
-from .counters import advance_counters_beyond
+from .counters import advance_counters_past_numbers
 from .errors import translated
 from .inspection import connect_reading, find_flaws
 
@@ -173,7 +173,7 @@ class SalvageDatabase(SqliteStore):
         last = {row["name"]: row["seq"] for row in sequences}
         seq = max(last.get("events") or 0, self._transaction.fetch_value("get_highest_seq"))
         claim = max(last.get("claims") or 0, self._transaction.fetch_value("get_highest_claim"))
-        advance_counters_beyond(self._transaction, seq, claim)
+        advance_counters_past_numbers(self._transaction, seq, claim)
         if not last.get("events"):
             self._transaction.run("set_setting", {"name": "log", "value": log})
 

@@ -313,8 +313,8 @@ class Database:
     def replace_contents_with(self, other: Database) -> None:
         """Replace all contents with those of another database, in one transaction.
 
-        The next numbers are ones that neither database has given. The log keeps its ID only if both have the same.
-        Discard `other` afterwards. Raises GateBusy, Temporary.
+        The next numbers are new to both databases. The log keeps its ID only if both have the same. Discard `other`
+        afterwards. Raises GateBusy, Temporary.
         """
         with self._mutex, translated(self.home):
             self._reopen_if_replaced()

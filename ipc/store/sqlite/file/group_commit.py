@@ -3,7 +3,7 @@
 A transaction is committed unsynced, under the write gate, and is counted here before and after its commit. A process
 syncs the log before it reports anything that it has read or written. One sync covers all transactions that have
 finished by then (DeWitt et al., "Implementation Techniques for Main Memory Database Systems", 1984). The counters only
-save work: if they are lost, there is one sync too many.
+save work: if they are lost, the log is synced once more than necessary.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ UNKNOWN = Counters(1, 1, 0)
 
 
 class GroupCommit:
-    """The commits of one home's database."""
+    """Counts the transactions of one database, and syncs its write-ahead log when one of them is not durable yet."""
 
     def __init__(self, path: Path, log: str, gate: WriteGate) -> None:
-        """Keep the counters in the file `path`; the process that syncs the write-ahead log `log` holds `gate`."""
+        """Keep the counters in the file `path`. A process holds `gate`, the sync gate, while it syncs `log`."""
         self._path = path
         self._log = log
         self._gate = gate
@@ -63,7 +63,7 @@ class GroupCommit:
     def sync(self) -> None:
         """Make all that can be read now survive a power loss.
 
-        Raises Unsynced, GateBusy, OSError: the data may be durable or not.
+        Raises Unsynced, GateBusy, OSError. Then it is unknown whether the data is durable.
         """
         started, finished, synced = self._counters()
         wanted = max(started, finished)
@@ -92,7 +92,8 @@ class GroupCommit:
         return Counters(*_ALL.unpack(found)) if len(found) == _ALL.size else UNKNOWN
 
     def _set(self, name: str, number: int) -> None:
-        # Each counter has one writer at a time: the holder of the write gate, or for `synced` that of the sync gate.
+        # Each counter has one writer at a time: the holder of the sync gate for `synced`, and the holder of the write
+        # gate for the others.
         os.pwrite(self._file(), _ONE.pack(number), Counters._fields.index(name) * _ONE.size)
 
     def _sync_log(self) -> None:

@@ -1,4 +1,4 @@
-"""The migrations that turn an empty database, or one of an older release, into one of this release."""
+"""The migrations that bring an empty database, or that of an older release, to the schema of this release."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ def sixth_schema(tables: Tables) -> None:
 
 
 def _run_all(tables: Tables, name: str) -> None:
-    """Run the statements of a file, which blank lines separate. `executescript` would commit the transaction."""
+    """Run the statements of a file, separated by blank lines. `executescript` would commit the transaction."""
     for text in statement(name).split("\n\n"):
         tables.execute(text)
