@@ -19,7 +19,7 @@ from .methods import DEFERRED
 #: Tasks that all calls together may wait for. A task counts once for each call, and takes about a hundred bytes.
 MAX_WAITED = 100_000
 
-#: Seconds until a call about a task that a worker holds is retried. The worker mostly publishes it earlier.
+#: Seconds until a call about a task that a worker holds is retried. The worker has usually published it by then.
 RETRY_AFTER = 0.005
 
 #: The types of the events after which a task has ended, and after which it no longer runs.
@@ -110,7 +110,7 @@ class Waiters:
             self._compact()
 
     def _compact(self) -> None:
-        # A client that disconnects leaves its deadline in the heap, which may be years away.
+        # A client that disconnects leaves its deadline, which may be years away, in the heap.
         if len(self._deadlines) > 2 * self._with_deadline + 64:
             self._deadlines = [entry for entry in self._deadlines if not entry[2].call.closed]
             heapify(self._deadlines)

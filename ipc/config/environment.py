@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-#: The variables that are always stored: where programs are found, and the language and formats that they use.
+#: The variables that are always stored. They determine where programs are found, and their language and formats.
 ALWAYS_STORED = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LANG", "LC_*", "TZ", "SSH_AUTH_SOCK")
 
 #: Variables that describe another session, another task or the supervisor's systemd unit.

@@ -91,7 +91,7 @@ class QueueStore(Protocol):
         """Cancel a pending task, or record the verdict on a running one. Raises NotFound, MoveNotAllowed."""
 
     def cancel_many(self, ids: Sequence[str]) -> Cancelled:
-        """Cancel those of the tasks that have not ended."""
+        """Cancel the tasks that have not ended."""
 
     def cancel_waiting(self, limit: int) -> int:
         """Cancel pending tasks, at most `limit`; return how many."""
@@ -146,7 +146,7 @@ class TaskStore(Protocol):
         """Return the IDs of the pending and running tasks of a session, or of all, oldest first."""
 
     def unfinished_of(self, ids: Sequence[str]) -> list[str]:
-        """Return those of the tasks that have not ended. Raises NotFound."""
+        """Return the IDs of the tasks that have not ended. Raises NotFound."""
 
     def output(self, claim: int, stream: str, offset: int, limit: int) -> tuple[bytes, int] | None:
         """Return a piece of an attempt's output and the size of all of it, if the store has it."""
@@ -319,7 +319,7 @@ class MaintenanceStore(Protocol):
         """Return the next old ended tasks that are in no batch; `place` is the time and number of the last one."""
 
     def delete_tasks(self, tasks: Sequence[FileUser], before: int) -> list[FileUser]:
-        """Delete those of the tasks that ended before a time; return them."""
+        """Delete the tasks that ended before a time; return them."""
 
     def delete_idle_groups(self, limit: int) -> int:
         """Delete groups without tasks; return how many."""

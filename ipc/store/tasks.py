@@ -27,8 +27,8 @@ FEW = 16
 #: Seconds during which a running supervisor is not looked up again.
 SUPERVISED_FOR = 0.05
 
-#: The values of `waiting_for` that become "supervisor" if none is running.
-_OF_SUPERVISOR = (None, "slot", "cap")
+#: The values of `waiting_for` that are replaced by "supervisor" if no supervisor is running.
+_NEEDS_SUPERVISOR = (None, "slot", "cap")
 
 
 class Page(NamedTuple):
@@ -39,13 +39,16 @@ class Page(NamedTuple):
 
 
 class Output(NamedTuple):
-    """A piece of a task's output; `offset` is where the next piece starts, `eof` that there is no more."""
+    """A piece of a task's output."""
 
     data: bytes
+    #: The start of the next piece.
     offset: int
+    #: True if there is no further output.
     eof: bool
 
 
+# In the class, the method `list` hides the type.
 Ids = list[str]
 Found = list[Task]
 
@@ -69,12 +72,12 @@ class Tasks:
         return self._with_waiting_for([task])[0]
 
     def existing(self, ids: Iterable[str]) -> Found:
-        """Return the tasks of these IDs, whole, without those that do not exist."""
+        """Return the tasks with these IDs and all their fields. Unknown IDs are omitted."""
         found = map(self.store.tasks.get, ids)
         return self._with_waiting_for([task for task in found if task is not None])
 
     def refresh(self, wait: Wait) -> Found:
-        """Record in a wait which of its tasks have ended or were deleted. Return those that have ended since."""
+        """Record in a wait which of its tasks have ended or were deleted. Return the tasks that have newly ended."""
         left = wait.unfinished if len(wait.unfinished) <= FEW else wait.unfinished - set(self.unfinished())
         ids = [id for id in wait.ids if id in left]
         tasks = self.existing(ids)
@@ -159,7 +162,7 @@ class Tasks:
             )
 
     def still_unfinished(self, ids: Sequence[str]) -> Ids:
-        """Return those of the tasks that have not ended. Raises NotFound."""
+        """Return the IDs of the tasks that have not ended. Raises NotFound."""
         return self.store.tasks.unfinished_of(ids)
 
     def unfinished(self, parent: str | None = None) -> Ids:
@@ -176,7 +179,7 @@ class Tasks:
         return NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
 
     def _with_waiting_for(self, tasks: Sequence[Task]) -> Found:
-        """Return tasks with `waiting_for`: without a supervisor, ready ones wait for it."""
+        """Return tasks with the right `waiting_for`. If no supervisor is running, ready tasks wait for one."""
         waits = any(_waits_for_supervisor(task) for task in tasks)
         if not waits or self._is_supervised():
             return [*tasks]
@@ -205,11 +208,11 @@ def waiting_for(columns: Mapping[str, Any]) -> str | None:
 
 
 def _waits_for_supervisor(task: Task) -> bool:
-    return task.status is TaskStatus.PENDING and task.waiting_for in _OF_SUPERVISOR
+    return task.status is TaskStatus.PENDING and task.waiting_for in _NEEDS_SUPERVISOR
 
 
 def _read_at(path: os.PathLike[str], offset: int, limit: int) -> tuple[bytes, int, int]:
-    """Return a piece of a file, the start of the next one and the size of the file; a hole is a line of text."""
+    """Return a piece of a file, the start of the next one and the size of the file. A line of text replaces a hole."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if offset >= size:

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
     from ..export_format import SavedTask
 
-#: Bytes of write-ahead log from which it is truncated. A shorter log is restarted in place, which costs less than
-#: growing a file again.
+#: The size from which the write-ahead log is truncated, in bytes. A shorter log is restarted in place, which costs less
+#: than growing a file again.
 TRUNCATE_AT = 2 * CHECKPOINT_AT
 
 
@@ -101,7 +101,7 @@ class SqliteMaintenance:
         with self._database.write(durable=False) as transaction:
             return transaction.run(name, values)
 
-    # everything at once
+    # all tasks
 
     def clear(self) -> ClearedRows | None:
         with self._database.write() as transaction:

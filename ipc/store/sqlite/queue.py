@@ -65,7 +65,7 @@ class SqliteQueue:
             retried = TaskStatus.PENDING in claims.end(transaction, step.ended, step.owner)
             if step.current is not None and not step.current.current:
                 claims.start(transaction, step.current, step.owner)
-            if returned := [(one.number, one.claim) for one in step.returned]:
+            if returned := [(task.number, task.claim) for task in step.returned]:
                 claims.require(claims.return_held(transaction, returned), len(returned))
             taken = claims.take(transaction, step.slot, step.owner, step.count) if step.count else []
             parked = bool(step.count) and not taken and claims.park(transaction, step.slot, step.owner)
@@ -81,7 +81,7 @@ class SqliteQueue:
 
     def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
         with self._database.write(durable=False) as transaction:
-            return [claims.rescue(transaction, one) for one in attempts]
+            return [claims.rescue(transaction, attempt) for attempt in attempts]
 
     def held_by(self, owner: int) -> list[Held]:
         with self._database.read() as transaction:

@@ -1,4 +1,4 @@
-"""The worker's journal, as its runner writes to it."""
+"""Append lines to the worker's journal from its runner."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Journal:
         if file_id(self.descriptor) != self._file:
             self.descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
             if file_id(self.descriptor) != self._file:
-                raise FileNotFoundError(errno.ENOENT, "The journal is not there any more.", self._path)
+                raise FileNotFoundError(errno.ENOENT, "The journal was deleted or replaced.", self._path)
 
     def _cut_off(self, written: int) -> None:
         failpoint = self._failpoint

@@ -1,4 +1,4 @@
-"""Read what can be read of a damaged database, and import it into a new one."""
+"""Import the readable rows of a damaged database into a new one."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class DamagedDatabase:
             found = Tables(self._connection, execute_plugins=False).table(table)
         except sqlite3.DatabaseError:
             return []
-        read = _Reading(lambda where, order: found.rows_where(where, order_by=order))
-        return read.by_number() if table in NUMBERED else read.once()
+        reader = _TableReader(lambda where, order: found.rows_where(where, order_by=order))
+        return reader.by_number() if table in NUMBERED else reader.once()
 
     def has_tables(self) -> bool:
         """Return True if the list of tables is readable."""
@@ -54,26 +54,26 @@ class DamagedDatabase:
         self._connection.close()
 
 
-class _Reading:
+class _TableReader:
     """Reads the rows of one table, each of which may be unreadable."""
 
-    #: The number of failed reads after which the rest of the table is given up: damage is local or everywhere.
+    #: The number of failed reads after which the rest of the table is given up. With more, the damage is not local.
     MAX_FAILURES = 5000
 
-    def __init__(self, ask: Callable[[str | None, str | None], Iterator[dict[str, Any]]]) -> None:
-        self._ask = ask
+    def __init__(self, select: Callable[[str | None, str | None], Iterator[dict[str, Any]]]) -> None:
+        self._select = select
         self._rows: list[dict[str, Any]] = []
         self._failures = 0
 
     def once(self) -> list[dict[str, Any]]:
-        self._take(None, None)
+        self._read(None, None)
         return self._rows
 
     def by_number(self) -> list[dict[str, Any]]:
-        if self._take(None, "rowid"):
+        if self._read(None, "rowid"):
             return self._rows
         forward, self._rows = self._rows, []
-        self._take(None, "rowid desc")
+        self._read(None, "rowid desc")
         backward, self._rows = self._rows[::-1], []
         first = _number(forward[-1]) + 1 if forward else 1
         last = _number(backward[0]) - 1 if backward else HIGHEST
@@ -81,11 +81,11 @@ class _Reading:
         return [*forward, *self._rows, *backward]
 
     def _between(self, first: int, last: int) -> None:
-        """Read a range of rows; halve it at each failure until it contains unreadable rows only."""
+        """Read a range of rows. Halve it at each failure until it contains only unreadable rows."""
         if first > last or self._failures > self.MAX_FAILURES:
             return
         before = len(self._rows)
-        if self._take(f"rowid BETWEEN {first} AND {last}", "rowid"):
+        if self._read(f"rowid BETWEEN {first} AND {last}", "rowid"):
             return
         if len(self._rows) > before:
             first = _number(self._rows[-1]) + 1
@@ -95,10 +95,10 @@ class _Reading:
             self._between(first, middle)
             self._between(middle + 1, last)
 
-    def _take(self, where: str | None, order: str | None) -> bool:
+    def _read(self, where: str | None, order: str | None) -> bool:
         """Read rows; return False if reading failed before their end."""
         try:
-            for row in self._ask(where, order):
+            for row in self._select(where, order):
                 self._rows.append(row)
         except sqlite3.DatabaseError:
             return False
@@ -109,10 +109,11 @@ def _number(row: dict[str, Any]) -> int:
     return int(next(iter(row.values())))
 
 
-#: The tables that are salvaged, in this order, and those of them whose first column is the row number.
+#: The tables that are salvaged, in this order.
 TABLES = (
     "tasks inputs outputs dependencies events outbox cursors truncations settings counters groups keys successors"
 ).split()
+#: The tables whose first column is the row number.
 NUMBERED = ("tasks", "inputs", "events")
 
 #: The highest number that a row may have.
@@ -169,7 +170,7 @@ class SalvageDatabase(SqliteStore):
         return counts
 
     def _advance_counters(self, sequences: list[dict[str, Any]], log: str) -> None:
-        """Skip the numbers that were given. If the last one is unknown, keep this database's log ID."""
+        """Skip the numbers that were given. If the last number is unknown, keep this database's log ID."""
         last = {row["name"]: row["seq"] for row in sequences}
         seq = max(last.get("events") or 0, self._transaction.fetch_value("get_highest_seq"))
         claim = max(last.get("claims") or 0, self._transaction.fetch_value("get_highest_claim"))

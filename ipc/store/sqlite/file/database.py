@@ -25,7 +25,7 @@ from .write_gate import WriteGate
 #: The version of the schema that this program writes, in `PRAGMA user_version`.
 SCHEMA = 6
 
-#: Bytes of write-ahead log beyond which a writer copies it into the database before it releases the gate.
+#: The size of the write-ahead log, in bytes, above which a writer checkpoints it before it releases the gate.
 CHECKPOINT_AT = 8 * 1024 * 1024
 
 #: A writer checks the length of the log once in this many transactions.
@@ -33,14 +33,14 @@ CHECKPOINT_LOOK = 64
 
 
 class _Write:
-    """The context manager of one write transaction. Generators would take a tenth of the time of a launch."""
+    """The context manager of one write transaction. As a generator, it would take a tenth of the time of a launch."""
 
     __slots__ = ("_database", "_durable", "_number")
 
     def __init__(self, database: Database, durable: bool) -> None:
         self._database = database
         self._durable = durable
-        self._number = 0  # of the transaction in the group commit; 0 before and after
+        self._number = 0  # the number that the group commit gave the transaction, or 0 outside of it
 
     def __enter__(self) -> Transaction:
         database = self._database
@@ -75,7 +75,7 @@ class _Write:
                 self._number = database._commits.start()
             database._begin("NORMAL")
         except BaseException:
-            self._leave_gate()
+            self._release_gate()
             raise
 
     def _finish(self, error: BaseException | None) -> None:
@@ -88,9 +88,9 @@ class _Write:
             self._end()
             database._note_commit()
         finally:
-            self._leave_gate()
+            self._release_gate()
 
-    def _leave_gate(self) -> None:
+    def _release_gate(self) -> None:
         try:
             self._end()
         finally:
@@ -103,7 +103,7 @@ class _Write:
 
 
 class Database:
-    """One process's connection to a home's database. Threads may share it; a fork may not carry it (`release`)."""
+    """One process's connection to a home's database. Threads may share it. Call `release` before a fork."""
 
     def __init__(self, home: Home, durability: str = "full") -> None:
         """Open the home's database, creating or migrating it if necessary.
@@ -213,7 +213,7 @@ class Database:
     def sync(self) -> None:
         """Make all that can be read now survive a power loss, if the durability is "full".
 
-        Raises Unsynced, GateBusy: the data may be durable or not.
+        Raises Unsynced, GateBusy. Then it is unknown whether the data is durable.
         """
         if self.durability == "full" and not self._in_write:
             with translated(self.home):
@@ -231,7 +231,7 @@ class Database:
         self._commit()
 
     def _begin(self, synchronous: str) -> None:
-        self._sync(synchronous)
+        self._set_synchronous(synchronous)
         self._connection.execute("BEGIN IMMEDIATE")
         self._in_write = True
 
@@ -249,7 +249,7 @@ class Database:
         if self._connection.in_transaction:
             self._connection.execute("ROLLBACK")
 
-    def _sync(self, synchronous: str) -> None:
+    def _set_synchronous(self, synchronous: str) -> None:
         if synchronous != self._synchronous:
             self._connection.execute(f"PRAGMA synchronous = {synchronous}")
             self._synchronous = synchronous
@@ -322,7 +322,7 @@ class Database:
                 self._first_of_this_boot()
                 with other.write() as transaction:
                     advance_counters_past(transaction, self._transaction)
-                self._sync("FULL")
+                self._set_synchronous("FULL")
                 with failpoint("restore.become"):
                     other._connection.backup(self._connection)
                 self._boot_seen = False
@@ -333,7 +333,7 @@ class Database:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Close the connection. The last one checkpoints, so the gate must be held. Raises GateBusy."""
+        """Close the connection, under the gate: SQLite checkpoints when the last one is closed. Raises GateBusy."""
         with self._mutex:
             try:
                 with self._gate:
