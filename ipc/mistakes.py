@@ -35,7 +35,7 @@ class Mistake(NamedTuple):
 
 
 def refusal(mistakes: Sequence[Mistake]) -> InvalidInput:
-    """Return the error that names these mistakes (at least one). Its `field` is that of the first one."""
+    """Return the error that names these mistakes (at least one), with the `field` of the first one."""
     more = ["and more"] if len(mistakes) > MAX_NAMED else []
     message = "; ".join([*map(str, mistakes[:MAX_NAMED]), *more])
     return InvalidInput(message, field=mistakes[0].field or None)

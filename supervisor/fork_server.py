@@ -131,7 +131,7 @@ class ForkServer(Role):
         self._reap()
 
     def _sweep_if_retired(self) -> None:
-        """Kill the strays at once, because no supervisor can order it any more."""
+        """Kill the strays at once, because no supervisor is left to order it."""
         if self._retired is not None:
             kill_all(self._strays)
 
@@ -164,7 +164,7 @@ def retired_lock(home: Home, pid: int) -> Path:
 
 
 def listen(home: Home, name: str) -> socket.socket:
-    """Create a listening socket in the home, in place of the one of a dead predecessor."""
+    """Create a listening socket in the home. It replaces the socket of a dead predecessor."""
     listener = socket.socket(socket.AF_UNIX)
     own = f"b{os.getpid()}"
     listener.bind(home.short(own))

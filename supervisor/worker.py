@@ -34,7 +34,7 @@ from .role import TROUBLE_REST, Role, become_subreaper, do_nothing, keep_memory
 
 
 class Worker(Role):
-    """Runs tasks until the supervisor does not need it any more. If the supervisor dies, it exits after its task."""
+    """Runs tasks until the supervisor no longer needs it. If the supervisor dies, it exits after its task."""
 
     name = "bb-worker"
 

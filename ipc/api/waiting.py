@@ -98,7 +98,7 @@ class TaskWait:
 
 
 def wait_until_gone(queue: Queue, ids: Collection[str], rescue: Callable[[Home], object] = control.rescue) -> None:
-    """Return when none of these tasks runs under its current claim any more.
+    """Wait until none of these tasks runs under its current claim.
 
     Their verdicts must have been recorded. `rescue` ends the trees whose worker has died if no supervisor is running.
     Raises Temporary.

@@ -37,7 +37,7 @@ class Call:
     """One request that has not been answered yet."""
 
     def __init__(self, connection: Connection, request: Request) -> None:
-        """Add the call to those of its client."""
+        """Add the call to its client's open calls."""
         self.id = request.id
         self.connection = connection
         #: True once it has been answered or its client has disconnected.
@@ -59,7 +59,7 @@ class Call:
         self._when_closed = callback
 
     def close(self) -> None:
-        """Close the call: nothing is sent any more."""
+        """Close the call. Nothing more is sent."""
         self.closed = True
         self.connection.calls.discard(self)
         if callback := self._when_closed:

@@ -28,7 +28,7 @@ class RpcError(BackburnerError):
     """A request was refused, or a message is invalid."""
 
     def __init__(self, code: int, message: str, data: Mapping[str, Any] | None = None, id: Id = None) -> None:
-        """Keep the parts of the error object; `id` is that of the request, if it could be read."""
+        """Keep the parts of the error object. `id` is the request's ID, if it could be read."""
         super().__init__(message, field=(data or {}).get("field"))
         self.rpc_code = code
         self.data = data

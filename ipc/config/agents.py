@@ -15,7 +15,7 @@ from .presets import preset, presets
 #: The agents that are always there.
 BUILT_IN = ("command", "python", "external")
 
-#: The placeholders of all templates, and the one of templates that continue a session.
+#: The placeholders of all templates, and the additional one of templates that continue a session.
 PLACEHOLDERS = ("prompt", "prompt_file", "model", "description", "task_id", "parent_session_id", "uuid")
 SESSION_PLACEHOLDER = "session"
 
@@ -175,7 +175,7 @@ def shapes_of(configuration: type[Any]) -> dict[str, Shape[Any]]:
     return {one.name: one.metadata["shape"] for one in fields(configuration)}
 
 
-#: All fields of an agent, and those of one that is not built in.
+#: All fields of an agent, and the fields of an agent that is not built in.
 AGENT_FIELDS = Record("AgentConfig", shapes_of(AgentConfig))
 
 AGENT = Record("AgentConfig", {name: one for name, one in AGENT_FIELDS.fields.items() if name != "interpreter"})

@@ -167,7 +167,7 @@ CONFIG = Record("BackgroundConfig", shapes_of(BackgroundConfig))
 
 
 class Inconsistency(NamedTuple):
-    """A mistake that no single setting shows, because each one is valid by itself."""
+    """A mistake between settings that are each valid alone."""
 
     path: tuple[str, ...]
     expected: str

@@ -72,7 +72,7 @@ class Identity:
         return None
 
     def signal(self, number: int = signal.SIGUSR1) -> bool:
-        """Send a signal to this process only. Return False if it is dead or may not be signalled."""
+        """Send a signal to this process only. Return False if it is dead or another user's."""
         descriptor = self.open()
         try:
             if descriptor is not None:

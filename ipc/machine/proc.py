@@ -174,7 +174,7 @@ def _command_line_by_psutil(pid: int) -> list[str]:
 
 
 def environment(pid: int) -> dict[str, str]:
-    """Return the environment with which a process was started, or none if it may not be read."""
+    """Return the environment with which a process was started, or an empty one if it cannot be read."""
     if not LINUX:
         return _environment_by_psutil(pid)
     try:

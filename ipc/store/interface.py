@@ -217,7 +217,7 @@ class LimitStore(Protocol):
     """Limit groups: keys that share a limit, their limits and pauses."""
 
     def limits(self, config: BackgroundConfig) -> Limits:
-        """Return the limits in force; before any supervisor has applied a configuration, those of `config`."""
+        """Return the limits in force, or the limits of `config` until a supervisor has applied a configuration."""
 
     def groups(self) -> list[Group]:
         """Return every group that has tasks or its own limit, or is paused."""
@@ -372,7 +372,7 @@ class Store(Protocol):
     maintenance: MaintenanceStore
 
     def changed(self) -> int:
-        """Return a number that differs from the last one if another process has committed in between."""
+        """Return a number that changes whenever another process commits."""
 
     def sync(self) -> None:
         """Make what can be read now durable. Raises Unsynced."""

@@ -206,7 +206,7 @@ class Queue(Tasks):
         return self._change(id, lambda: self.store.queue.cancel(id))
 
     def cancel_all(self, ids: Sequence[str]) -> list[str]:
-        """Cancel those of the tasks that have not ended, many in one transaction; return their IDs.
+        """Cancel the tasks that have not ended, many in one transaction; return their IDs.
 
         Raises Temporary, HeldByWorker.
         """

@@ -89,7 +89,7 @@ class TaskRows(NamedTuple):
 
 
 class StoredTask(NamedTuple):
-    """A task, and its columns by name, those of its input included."""
+    """A task, and its columns by name, including the columns of its input."""
 
     task: Task
     columns: Mapping[str, Any]

@@ -50,7 +50,7 @@ class Positional(NamedTuple):
 
 
 def launch_inputs(context: Context, options: Options, arguments: Positional) -> list[LaunchInput]:
-    """Return the input of a command line, or those of its file. Raises InvalidInput, UsageError."""
+    """Return the input of a command line, or the inputs in its file. Raises InvalidInput, UsageError."""
     fields = _fields(context, options)
     if options["from_file"] is not None:
         if arguments.words or arguments.command is not None:
@@ -72,7 +72,7 @@ def _fields(context: Context, options: Options) -> dict[str, Any]:
 
 
 def _folder_and_session(context: Context, options: Options) -> dict[str, Any]:
-    """Return the working folder and the session. A follow-up has those of its first task by default."""
+    """Return the working folder and the session. By default, a follow-up has the same as its first task."""
     if options["resume"] is not None:
         if options["no_parent"]:
             raise click.UsageError("--no-parent cannot be combined with --resume; use --parent", _ctx())

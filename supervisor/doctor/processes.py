@@ -1,4 +1,4 @@
-"""Checks of backburner's processes and those of its tasks."""
+"""Check the processes of backburner and of its tasks."""
 
 from __future__ import annotations
 

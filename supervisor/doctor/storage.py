@@ -160,8 +160,8 @@ def check_space(home: Home) -> Iterator[Finding]:
 def check_leftovers(home: Home) -> Iterator[Finding]:
     """Report the damaged databases that `salvage` has set aside, and the files of a `salvage` that was killed."""
     for path in sorted([*home.folder.glob("damaged-*.db"), *home.folder.glob("scratch-*")]):
-        what, why = f"{path} is left from backburner salvage or restore.", "It takes space and is not used any more."
-        yield Finding("leftovers", what, why, f"rm -r {path}*  (when you do not need it any more)", NOTE)
+        what, why = f"{path} is left from backburner salvage or restore.", "It takes space and is no longer used."
+        yield Finding("leftovers", what, why, f"rm -r {path}*  (when you no longer need it)", NOTE)
 
 
 def check_log_size(contents: Contents) -> Iterator[Finding]:

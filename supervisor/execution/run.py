@@ -173,7 +173,7 @@ class Run:
         return descendants_of(os.getpid()) - self._runner.pids() - spared
 
     def trim_output(self) -> None:
-        """Reduce the output to its limit, once no process writes to it any more."""
+        """Reduce the output to its limit, once no process writes to it."""
         self._monitor.trim_output()
 
     def _end(self) -> None:

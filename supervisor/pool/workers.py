@@ -50,7 +50,7 @@ class WorkerHandle:
         return self.slot is None and not self.leaving and not self.adopted
 
     def become_idle(self) -> None:
-        """Record that it has no slot any more."""
+        """Record that it no longer has a slot."""
         self.slot, self.assigned, self.idle_since = None, False, clock.monotonic()
 
     def may_be(self, process: Process) -> bool:

@@ -84,7 +84,7 @@ class SqliteLimits:
 
 
 def load_limits(transaction: Transaction, config: BackgroundConfig) -> Limits:
-    """Return the limits in force; before any supervisor has applied a configuration, those of `config`."""
+    """Return the limits in force, or the limits of `config` until a supervisor has applied a configuration."""
     rows = transaction.fetch_all("list_limits")
     configured = {row["name"]: row["configured"] for row in rows if row["configured"] is not None}
     live = {row["name"]: row["live"] for row in rows if row["live"] is not None}

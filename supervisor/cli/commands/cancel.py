@@ -63,7 +63,7 @@ def settle_verdict(context: Context, task: Task) -> Task:
 
 
 def settle_orphans(context: Context, ids: Collection[str]) -> None:
-    """End and settle those of the tasks whose worker has died, if there is no supervisor to do so."""
+    """End and settle the tasks whose worker has died, if no supervisor runs to do so."""
     presence = Presence(context.home)
     if presence.is_held("supervisor"):
         return

@@ -116,7 +116,7 @@ def restore(home: Home, file: Path, replacing: bool) -> int:
         Temporary: The database cannot be used now.
     """
     if not file.is_file():
-        raise InvalidInput(f"{file} is not there, or is no file.", field="FILE")
+        raise InvalidInput(f"{file} does not exist or is not a file.", field="FILE")
     _refuse_other(file)
     with without_supervisor(home), scratch_home(home) as scratch, ExitStack() as closing:
         _copy(file, scratch.database)

@@ -328,7 +328,7 @@ class Database:
                 self._boot_seen = False
 
     def changed(self) -> int:
-        """Return a number that differs from the last one if another process has committed in between."""
+        """Return a number that changes whenever another process commits."""
         with self._mutex, translated(self.home):
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
