@@ -10,6 +10,7 @@ import builtins
 import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -53,11 +54,7 @@ def _name(path: Path, top: Path) -> str:
     return ".".join(part for part in parts if part != "__init__")
 
 
-MODULES = {
-    _name(path, package.parent): ast.parse(path.read_text())
-    for package in (IPC, SUPERVISOR)
-    for path in sorted(package.rglob("*.py"))
-}
+MODULES = {_name(path, package.parent): path for package in (IPC, SUPERVISOR) for path in sorted(package.rglob("*.py"))}
 #: Names that belong to the engine of the store: its modules, transactions and statements.
 ENGINE = re.compile(r"store\.sqlite|sqlite|\bTransaction\b|\.(fetch_\w+|run_many|iterate)$", re.IGNORECASE)
 
@@ -94,27 +91,40 @@ def strings(tree: ast.AST) -> set[str]:
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 
-NAMES = {name: used_names(tree) for name, tree in MODULES.items()}
-STRINGS = {name: strings(tree) for name, tree in MODULES.items()}
+@cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text())
+
+
+@cache
+def names_in(module: str) -> set[str]:
+    return used_names(tree_of(module))
+
+
+@cache
+def strings_in(module: str) -> set[str]:
+    return strings(tree_of(module))
 
 
 def _uses(names: set[str], target: str) -> bool:
     return any(name == target or name.startswith(f"{target}.") for name in names)
 
 
-@pytest.mark.parametrize("target", ALLOWED)
-def test_function_is_used_only_in_allowed_modules(target: str):
-    allowed = ALLOWED[target].split()
-    users = [name for name, names in NAMES.items() if _uses(names, target)]
-    assert [name for name in users if not any(fnmatchcase(name, pattern) for pattern in allowed)] == []
+def test_function_is_used_only_in_allowed_modules():
+    uses = [(name, target) for name in MODULES for target in ALLOWED if _uses(names_in(name), target)]
+    assert [(name, target) for name, target in uses if not _is_allowed(name, target)] == []
+
+
+def _is_allowed(module: str, target: str) -> bool:
+    return any(fnmatchcase(module, pattern) for pattern in ALLOWED[target].split())
 
 
 def test_no_statement_is_written_in_python():
-    assert [name for name, texts in STRINGS.items() if any(map(SQL.search, texts))] == []
+    assert [name for name in MODULES if any(map(SQL.search, strings_in(name)))] == []
 
 
 def test_no_broad_exception_is_swallowed():
-    assert [name for name, tree in MODULES.items() if any(map(_swallows, ast.walk(tree)))] == []
+    assert [name for name in MODULES if any(map(_swallows, ast.walk(tree_of(name))))] == []
 
 
 def _swallows(node: ast.AST) -> bool:
@@ -125,15 +135,14 @@ def _swallows(node: ast.AST) -> bool:
 BROAD = ("Exception", "BaseException")
 
 
-@pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
-def test_statement_starts_with_a_comment(path: Path):
-    assert re.match(r"-- .*[.:]$", path.read_text().splitlines()[0])
+def test_statement_starts_with_a_comment():
+    first_lines = {path.stem: path.read_text().splitlines()[0] for path in STATEMENTS}
+    assert [name for name, line in first_lines.items() if not re.match(r"-- .*[.:]$", line)] == []
 
 
-@pytest.mark.parametrize("path", STATEMENTS, ids=lambda path: path.stem)
-def test_statement_is_used_by_the_engine(path: Path):
-    users = {name for name, texts in STRINGS.items() if path.stem in texts and name != "ipc.failpoints"}
-    assert any(name.startswith("ipc.store.sqlite.") for name in users), sorted(users)
+def test_statement_is_used_by_the_engine():
+    used = set().union(*(strings_in(name) for name in MODULES if name.startswith("ipc.store.sqlite.")))
+    assert [path.stem for path in STATEMENTS if path.stem not in used] == []
 
 
 #: The functions that open the store, the doctor's check of the storage, and the command that salvages the file.
@@ -141,10 +150,13 @@ ENGINE_USERS = {"ipc.store", "supervisor.doctor.storage", "supervisor.cli.comman
 CLIENTS = [name for name in MODULES if not name.startswith("ipc.store.sqlite") and name not in ENGINE_USERS]
 
 
-@pytest.mark.parametrize("module", CLIENTS)
-def test_client_of_the_store_does_not_name_the_engine(module: str):
+def test_client_of_the_store_does_not_name_the_engine():
     statements = {path.stem for path in STATEMENTS}
-    assert {name for name in NAMES[module] if ENGINE.search(name)} | (STRINGS[module] & statements) == set()
+    found = {
+        module: {name for name in names_in(module) if ENGINE.search(name)} | (strings_in(module) & statements)
+        for module in CLIENTS
+    }
+    assert {module: names for module, names in found.items() if names} == {}
 
 
 #: The tests that run on every engine of the store, and their helpers.

@@ -8,11 +8,9 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import pytest
-from mcp import ClientSession, StdioServerParameters
-from mcp.client.stdio import stdio_client
-from mcp.types import CallToolResult
 
 from backburner.ipc.api.control import program
 from backburner.ipc.machine.distribution import INSTALL_COMMAND
@@ -21,6 +19,10 @@ from tests.helpers.instance import TIMEOUT, Instance
 from tests.helpers.processes import are_gone, kill
 from tests.helpers.tools import Client, client
 from tests.helpers.wait import eventually
+
+if TYPE_CHECKING:
+    from mcp import ClientSession
+    from mcp.types import CallToolResult
 
 #: Clients that run at the same time.
 CLIENTS = 6
@@ -391,6 +393,9 @@ def test_simultaneous_answers_deliver_a_notification_once(tools, shared, me, tmp
 @asynccontextmanager
 async def sdk_session(shared: Instance, me: str) -> AsyncIterator[ClientSession]:
     """Connect the SDK's own client for that session."""
+    from mcp import ClientSession, StdioServerParameters  # takes a second, of every process that collects the tests
+    from mcp.client.stdio import stdio_client
+
     command, *words = program("--home", str(shared.folder), "mcp")
     server = StdioServerParameters(command=command, args=words, env={**os.environ, "CLAUDE_CODE_SESSION_ID": me})
     async with stdio_client(server) as streams, ClientSession(*streams) as session:
