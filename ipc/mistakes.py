@@ -86,7 +86,7 @@ def within(value: object, low: float, high: float) -> bool:
 
 
 def json_flaw(value: object, depth: int) -> str | None:
-    """Return what a value should be to be JSON of at most `depth` levels, or None if it is."""
+    """Return what is expected if a value is not JSON of at most `depth` levels, or None if it is."""
     if depth == 0:
         return f"JSON at most {MAX_DEPTH} levels deep"
     if isinstance(value, Mapping):

@@ -61,7 +61,7 @@ class Shape(Generic[T]):
             yield Mistake(field, mismatch, describe(value))
 
     def mismatch(self, value: object) -> str | None:
-        """Return a description of what the value as a whole should be, or None if it is."""
+        """Return what is expected of the value as a whole, or None if the value is as expected."""
         raise NotImplementedError
 
     def normal(self, value: object) -> T:
@@ -195,7 +195,7 @@ class ListOf(Shape[list[T]]):
     """A list or tuple whose items have one shape. The field of the third item is `name[2]`."""
 
     def __init__(self, shape: Shape[T], non_empty: bool = False, max_items: int | None = None) -> None:
-        """Accept a list of items of `shape`, which has at most `max_items`, and at least one if `non_empty`."""
+        """Accept a list of up to `max_items` items of `shape`. With `non_empty`, it must have at least one."""
         self.shape, self.non_empty, self.max_items = shape, non_empty, max_items
         self.expected = "a non-empty list" if non_empty else "a list"
         if max_items is not None:
@@ -213,8 +213,8 @@ class ListOf(Shape[list[T]]):
     def iter_mistakes(self, value: object, field: str) -> Iterator[Mistake]:
         yield from super().iter_mistakes(value, field)
         items = value if isinstance(value, (list, tuple)) else ()
-        for place, item in enumerate(items):
-            yield from self.shape.iter_mistakes(item, f"{field}[{place}]")
+        for index, item in enumerate(items):
+            yield from self.shape.iter_mistakes(item, f"{field}[{index}]")
 
     def normal(self, value: object) -> list[T]:
         return [self.shape.normal(item) for item in cast(Iterable[object], value)]
@@ -257,7 +257,7 @@ class MapOf(Shape[dict[str, T]]):
         return {self.key.normal(key): self.shape_of(key).normal(item) for key, item in entries(value)}
 
     def shape_of(self, key: object) -> Shape[T]:
-        """Return the shape of the value of a key. A subclass may return different ones."""
+        """Return the shape of a key's value. A subclass may have different shapes for different keys."""
         return self.shape
 
     def schema(self) -> Schema:

@@ -75,9 +75,9 @@ class Event:
 
 
 def log_truncated(parent: str | None, first: int) -> Event:
-    """Return the event that reports deleted events. A reader that continues after its `seq` gets all that are kept.
+    """Return the event that reports that all events before the number `first` are deleted.
 
-    `first` is the number of the first event that is kept.
+    A reader that continues after its `seq` misses no further events.
     """
     at = clock.to_datetime(clock.now())
     return Event(seq=first - 1, type=TRUNCATED, at=at, parent_session_id=parent, data={"firstSeq": first})
@@ -96,9 +96,9 @@ class EventBus:
         self._lock = threading.Lock()
 
     def subscribe(self, type: str, handler: Handler) -> Callable[[], None]:
-        """Call `handler(payload)` for each event of a type. For `*`, all types, the payload includes the type.
+        """Call `handler(payload)` for each event of a type. `*` stands for all types; the payload then has a `type`.
 
-        Returns a function that ends the subscription. Further calls of it do nothing.
+        Return a function that ends the subscription. Calling it again does nothing.
         """
         ticket = object()
         with self._lock:
@@ -111,7 +111,7 @@ class EventBus:
         return unsubscribe
 
     def dispatch(self, type: str, payload: Payload) -> None:
-        """Call the handlers, oldest first. An exception of one is logged, and the others are called all the same."""
+        """Call the handlers, oldest first. If a handler raises an exception, log it and call the others."""
         if self._handlers:
             self._call_handlers(type, payload)
             self._call_handlers(ALL_TYPES, {"type": type, **payload})

@@ -51,7 +51,7 @@ class QueueStore(Protocol):
     def launch(self, tasks: Sequence[NewTask], config: BackgroundConfig) -> Assignment | None:
         """Accept new tasks in order, all or none, and complete them (see `NewTask`).
 
-        A single one is claimed for a parked worker, if there is one.
+        A single task is claimed at once if a worker is parked for it.
         """
 
     def take(self, slot: Slot, owner: int | None, count: int) -> list[Taken]:
@@ -106,7 +106,7 @@ class QueueStore(Protocol):
         """Return when `promote` is next needed, in milliseconds since 1970; 0 for now, None for never."""
 
     def promote(self, limit: int) -> set[str]:
-        """Make tasks ready whose wait is over, and end those that waited too long; return their groups."""
+        """Make due tasks ready and end tasks that waited too long; return the groups of both."""
 
     def shift(self, by: int, since: int) -> None:
         """Move delays, expiries and timeouts of tasks launched before `since` by `by` milliseconds."""
@@ -149,10 +149,10 @@ class TaskStore(Protocol):
         """Return the IDs of the tasks that have not ended. Raises NotFound."""
 
     def output(self, claim: int, stream: str, offset: int, limit: int) -> tuple[bytes, int] | None:
-        """Return a piece of an attempt's output and the size of all of it, if the store has it."""
+        """Return a piece of an attempt's output and the size of the whole output, or None if it is in files."""
 
     def slot_deadlocks(self, ids: Sequence[str], mine: str) -> dict[str, str]:
-        """Return, by task, the group whose only slot it waits for while the task `mine` has it."""
+        """Return the tasks that wait for the only slot of a group while the task `mine` has it, with that group."""
 
 
 class EventStore(Protocol):
@@ -235,7 +235,7 @@ class LimitStore(Protocol):
         """
 
     def set_limit(self, key: str, limit: int | None, config: BackgroundConfig) -> set[int]:
-        """Set a limit that survives restarts and regroup all tasks; while workers hold tasks see `configure`."""
+        """Set a limit that survives restarts, and regroup all tasks. If workers hold tasks, act like `configure`."""
 
     def pause(self, key: str, paused: bool, config: BackgroundConfig) -> tuple[str, set[int]]:
         """Pause or resume the group of a key; return the group, and the workers that still hold tasks of it."""

@@ -61,11 +61,11 @@ def _started_at(store: Store, pid: int) -> str | None:
 
 def _workers(store: Store) -> list[Document]:
     """Return the living workers, those with a task first."""
-    busy = {one.owner.number: one for one in store.hosts.running() if one.owner is not None}
+    busy = {running.owner.number: running for running in store.hosts.running() if running.owner is not None}
     presence = Presence(store.home)
-    living = [one for one in store.hosts.processes("worker") if not presence.is_dead(one.identity)]
+    living = [worker for worker in store.hosts.processes("worker") if not presence.is_dead(worker.identity)]
     since = _supervised_since(store)
-    return sorted((_worker(one, busy, store, since) for one in living), key=_place)
+    return sorted((_worker(worker, busy, store, since) for worker in living), key=_sort_key)
 
 
 def _supervised_since(store: Store) -> int:
@@ -86,7 +86,7 @@ def _worker(worker: Process, busy: Mapping[int, Running], store: Store, since: i
     }
 
 
-def _place(worker: Document) -> tuple[bool, str, int]:
+def _sort_key(worker: Document) -> tuple[bool, str, int]:
     return worker["taskId"] is None, worker["concurrencyKey"] or "", worker["slot"] or 0
 
 

@@ -60,7 +60,7 @@ class Launching:
         insert_dependencies(self._transaction, number, blockers)
         if any(blocker["finished"] and not blocker["succeeded"] and not blocker["any_end"] for blocker in blockers):
             task.dependency_failed = True
-            end_pending(self._transaction, number, "dependency", "A task that it comes after had already ended badly.")
+            end_pending(self._transaction, number, "dependency", "A task that it depends on did not complete.")
 
     def assign(self, task: NewTask) -> Assignment | None:
         """Claim an accepted task for a parked worker of its group, if there is one."""

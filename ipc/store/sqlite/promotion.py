@@ -11,7 +11,7 @@ from .file.transaction import Row, Transaction
 
 
 def has_finished_dependency(transaction: Transaction) -> bool:
-    """Return True if a task waits for one that has ended."""
+    """Return True if a task still waits for a task that has ended."""
     return transaction.fetch_value("has_finished_dependency") is not None
 
 
@@ -24,7 +24,7 @@ def next_due(transaction: Transaction) -> int | None:
 
 
 def promote(transaction: Transaction, limit: int) -> set[str]:
-    """Make tasks ready whose wait is over, and end those that waited too long; return their groups."""
+    """Make due tasks ready and end tasks that waited too long; return the groups of both."""
     now = clock.now()
     overdue = transaction.fetch_all("list_due", {"now": now, "limit": limit})
     for row in overdue:
@@ -64,7 +64,7 @@ def _time_out(transaction: Transaction, row: Row) -> None:
 
 def _resolve(transaction: Transaction, row: Row, now: int) -> None:
     if row["status"] == TaskStatus.PENDING and row["bad"]:
-        end_pending(transaction, row["number"], "dependency", "A task that it comes after ended badly.")
+        end_pending(transaction, row["number"], "dependency", "A task that it depends on did not complete.")
     elif row["status"] == TaskStatus.PENDING and not row["open"] and (row["not_before"] or 0) <= now:
         transaction.run("make_ready", {"number": row["number"], "ready": True})
     ended = row["status"] != TaskStatus.PENDING or bool(row["bad"])

@@ -1,4 +1,4 @@
-"""Translate the errors of SQLite and of the system into those of this program."""
+"""Translate errors of SQLite and of the system into this program's errors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ....errors import Damaged, MoveNotAllowed, Temporary
 from ....home import Home
 
-#: The meaning of SQLite's errors by the beginning of their names; the first that matches counts.
+#: The meaning of SQLite's errors by the beginning of their names. The first match counts.
 _MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
     ("SQLITE_NOTADB", Damaged),
     ("SQLITE_CORRUPT", Damaged),
@@ -47,7 +47,7 @@ def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exceptio
         folder = path.parent if isinstance(place, Path) else f"The home {place.folder}"
         return Temporary(f"{folder} cannot be used now: {error.strerror or error}.")
     if isinstance(error, sqlite3.ProgrammingError):
-        return Temporary(f"{what} was closed meanwhile.") if "closed" in str(error) else None
+        return Temporary(f"{what} was closed in the meantime.") if "closed" in str(error) else None
     name = getattr(error, "sqlite_errorname", "")
     found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)
     if found is None:
@@ -57,4 +57,4 @@ def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exceptio
 
 def damage(path: Path, why: object) -> str:
     """Return the message for a damaged database."""
-    return f"{path} is damaged ({why}). It was left as it is; save what can be read: backburner salvage"
+    return f"{path} is damaged ({why}). It was not changed; to save its readable rows: backburner salvage"

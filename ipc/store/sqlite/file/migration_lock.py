@@ -23,8 +23,8 @@ Registered = Callable[[], Sequence[Mapping[str, Any]]]
 _FORK_SERVERS = ("forkserver*.lock", "nursery*.lock")
 
 
-class Found(NamedTuple):
-    """A living process of a home. Number 0 stands for one in another PID namespace."""
+class LivingProcess(NamedTuple):
+    """A living process of a home. The PID 0 stands for a process in another PID namespace."""
 
     role: str
     pid: int
@@ -37,9 +37,9 @@ class Found(NamedTuple):
 def migration_lock(home: Home, version: int, registered: Registered) -> Iterator[None]:
     """Hold the supervisor lock of a home while its database, of this schema, is migrated.
 
-    A process that already holds the lock may migrate a database of schema `FIRST_LIVE` or later while others run.
-    Without it, all processes of the home must have ended. Raises OlderProcesses, and Temporary while a supervisor is
-    starting.
+    The running supervisor, which already holds the lock, may migrate a database of schema `FIRST_LIVE` or later while
+    other processes run. In all other cases, all processes of the home must have ended. Raises OlderProcesses, and
+    Temporary while a supervisor is starting.
     """
     lock = Lock(home.lock("supervisor"))
     is_supervisor = Presence(home).holder("supervisor") == os.getpid()
@@ -56,25 +56,25 @@ def migration_lock(home: Home, version: int, registered: Registered) -> Iterator
 
 
 def refuse_living(home: Home, version: int, registered: Sequence[Mapping[str, Any]]) -> None:
-    """Raise OlderProcesses if any process of a home lives whose database has this older schema.
+    """Raise OlderProcesses if a process of a home is alive. Its database has an older schema, `version`.
 
     A supervisor that has not registered yet is ignored: it may be of this release, about to migrate the database.
     """
     found = _lock_holders(home)
     known = {_identity(row) for row in registered}
-    found += [Found(row["role"], _identity(row).pid) for row in registered if _lives(row)]
-    living = list(dict.fromkeys(one for one in found if one.pid != os.getpid()))
-    is_starting = [one.role for one in living] == ["supervisor"] and Identity.of(living[0].pid) not in known
+    found += [LivingProcess(row["role"], _identity(row).pid) for row in registered if _lives(row)]
+    living = list(dict.fromkeys(process for process in found if process.pid != os.getpid()))
+    is_starting = [process.role for process in living] == ["supervisor"] and Identity.of(living[0].pid) not in known
     if living and not is_starting:
         what = f"{home.folder} belongs to an older backburner (schema {version}), which is still running"
         raise OlderProcesses(f"{what}: {', '.join(map(str, living))}. First: {_remedy(version, living)}")
 
 
-def _lock_holders(home: Home) -> list[Found]:
+def _lock_holders(home: Home) -> list[LivingProcess]:
     presence = Presence(home)
     locks = [("supervisor", "supervisor"), ("flusher", "flusher")]
     locks += [("fork server", path.stem) for name in _FORK_SERVERS for path in sorted(home.folder.glob(name))]
-    return [Found(role, pid) for role, lock in locks if (pid := presence.holder(lock)) is not None]
+    return [LivingProcess(role, pid) for role, lock in locks if (pid := presence.holder(lock)) is not None]
 
 
 def _identity(row: Mapping[str, Any]) -> Identity:
@@ -82,15 +82,15 @@ def _identity(row: Mapping[str, Any]) -> Identity:
 
 
 def _lives(row: Mapping[str, Any]) -> bool:
-    """Return True if a registered process lives; in another PID namespace, if its task still runs."""
+    """Return True if a registered process lives. In another PID namespace, it counts as alive while it has a task."""
     alive = _identity(row).alive()
     return bool(row["has_task"]) if alive is None else alive
 
 
-def _remedy(version: int, living: Sequence[Found]) -> str:
-    has_supervisor = any(one.role == "supervisor" for one in living)
+def _remedy(version: int, living: Sequence[LivingProcess]) -> str:
+    has_supervisor = any(process.role == "supervisor" for process in living)
     if version >= FIRST_LIVE:
         return "backburner restart" if has_supervisor else "backburner up --detach"
-    if has_supervisor or not all(one.pid for one in living):
-        return "backburner down" + ("" if all(one.pid for one in living) else " (in that container)")
-    return f"kill {' '.join(str(one.pid) for one in living)} (a worker finishes its task before it exits)"
+    if has_supervisor or not all(process.pid for process in living):
+        return "backburner down" + ("" if all(process.pid for process in living) else " (in that container)")
+    return f"kill {' '.join(str(process.pid) for process in living)} (a worker finishes its task before it exits)"

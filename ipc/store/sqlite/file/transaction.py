@@ -36,7 +36,7 @@ class Transaction:
         return self._connection.execute(statement(name), values or {}).fetchall()
 
     def fetch_some(self, name: str, values: Values, room: int) -> tuple[list[Row], bool]:
-        """Return the first rows that fill `room` bytes, at least one, and True if there are no more."""
+        """Return the first rows that fill `room` bytes, but at least one row. The flag is True if no rows follow."""
         rows: list[Row] = []
         with closing(self._connection.execute(statement(name), values)) as cursor:
             for row in cursor:
@@ -47,7 +47,7 @@ class Transaction:
         return rows, True
 
     def fetch_page(self, name: str, values: Values, room: int) -> tuple[list[Any], bool]:
-        """Like `fetch_some`, but return plain tuples and count the last column's bytes only."""
+        """Like `fetch_some`, but return plain tuples, and count only the bytes of the last column."""
         rows: list[Any] = []
         with closing(self._connection.execute(statement(name), values)) as cursor:
             cursor.row_factory = None
@@ -81,7 +81,7 @@ class Transaction:
         return self._connection.executemany(statement(name), values).rowcount
 
     def iterate(self, name: str, values: Values) -> Generator[tuple[Any, ...]]:
-        """Yield the rows of a statement as plain tuples, each read when it is needed."""
+        """Yield the rows of a statement lazily, as plain tuples."""
         cursor = self._connection.execute(statement(name), values)
         cursor.row_factory = None
         with closing(cursor):
