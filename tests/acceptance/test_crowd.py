@@ -1,4 +1,4 @@
-"""Five sessions launch two hundred commands each, over three keys.
+"""Five sessions launch one hundred commands each, over three keys.
 
 The limits are checked from outside, every end is reported once, and nothing is left.
 """
@@ -27,13 +27,13 @@ from tests.helpers.processes import open_files, processes_of
 from tests.helpers.wait import eventually
 
 PARENTS = tuple(f"ses-{number}" for number in range(5))
-EACH = 200
+EACH = 100
 LIMITS = {"opus": 2, "sonnet": 3, "haiku": 5}
 
 #: Seconds between two readings of /proc.
 INTERVAL = 0.005
 
-#: One job: record its start in a shared file, wait, record its end. It is a shell, because a thousand are started.
+#: One job: record its start in a shared file, wait, record its end. It is a shell, because hundreds are started.
 #: It waits on a pipe to which no process writes.
 JOB = """\
 exec 9>>"$1"; flock 9; echo "+ $2" >&9; flock -u 9
@@ -198,7 +198,7 @@ def leaks(instance: Instance, before: dict[str, int]) -> dict[str, int]:
     return {role: held for role, held in descriptors(instance).items() if held > before[role] + 1}
 
 
-def test_thousand_tasks_keep_limits_are_each_reported_once_and_leave_nothing(start, record: Path):
+def test_many_tasks_keep_limits_are_each_reported_once_and_leave_nothing(start, record: Path):
     instance = start(**LIMITS)
     warm_up(instance)
     before = descriptors(instance)

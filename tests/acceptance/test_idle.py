@@ -1,4 +1,4 @@
-"""An idle home: nothing polls, and whatever happens is noticed all the same."""
+"""The roles of an idle home do not poll, and still notice every change."""
 
 from __future__ import annotations
 
@@ -19,18 +19,28 @@ from backburner.ipc.home import Home
 from backburner.ipc.machine.proc import is_stopped
 from backburner.ipc.model.event import Event
 from backburner.ipc.store import parking
-from backburner.supervisor.system.file_watch import FALLBACK_POLL, WATCHED_POLL
+from backburner.supervisor.system.file_watch import WATCHED_POLL
 from tests.acceptance.conftest import BRISK
 from tests.helpers.instance import TIMEOUT, Instance
+from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.processes import are_gone
 from tests.helpers.wait import eventually
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify and /proc")
 
-#: Seconds in which everything below must be noticed: far below the poll of a role that trusts its watch.
+#: Seconds within which a role must notice a change: far less than the poll of a role that trusts its watch.
 SOON = WATCHED_POLL / 4
 
-#: Has a process find no inotify instance left, as if the user had used up all of them.
+#: Seconds between the polls of a role without a trusted watch, in these tests.
+POLL = 0.5
+SHORT_POLL = f"""
+import sys
+sys.path.append({str(IMPORT_ROOT)!r})
+import backburner.supervisor.system.file_watch as file_watch
+file_watch.FALLBACK_POLL = {POLL}
+"""
+
+#: Makes inotify_init1(2) fail, as if the user had used up all instances.
 NO_INOTIFY = """
 import ctypes, errno
 
@@ -46,26 +56,36 @@ ctypes.CDLL = Library
 """
 
 
+def up_with(instance: Instance, code: str, folder: Path, **settings: object) -> Instance:
+    """Start the roles with code that each of them runs first."""
+    (folder / "sitecustomize.py").write_text(code)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(folder))
+        return instance.up(**BRISK, **settings)
+
+
 @pytest.fixture
-def unwatched(instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Instance:
-    """A home whose roles get no inotify instance."""
-    (tmp_path / "sitecustomize.py").write_text(NO_INOTIFY)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    instance.up(**BRISK)
-    monkeypatch.delenv("PYTHONPATH")
-    return instance
+def live(instance: Instance, tmp_path: Path) -> Instance:
+    """Start roles with short polls."""
+    return up_with(instance, SHORT_POLL, tmp_path)
+
+
+@pytest.fixture
+def unwatched(instance: Instance, tmp_path: Path) -> Instance:
+    """Start roles that get no inotify instance."""
+    return up_with(instance, SHORT_POLL + NO_INOTIFY, tmp_path)
 
 
 @pytest.fixture
 def silent() -> Iterator[None]:
-    """Have this process commit without waking any role; ask for it after the home, which needs hints to go down."""
+    """Make this process commit without waking a role. Request it after the instance, whose shutdown wakes roles."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Home, "wake", lambda *_: False)
         yield
 
 
 def rest(instance: Instance) -> None:
-    """Wait until neither role has run for longer than one that polls would rest."""
+    """Wait until neither role has run for longer than the poll of a role without a trusted watch."""
     for role in ("supervisor", "flusher"):
         rest_of(instance.pid_of(role), role)
 
@@ -77,7 +97,7 @@ def rest_of(pid: int, role: str) -> None:
 def _is_resting(pid: int, seen: list[float]) -> bool:
     if (count := switches(pid)) != seen[0]:
         seen[:] = count, clock.monotonic()
-    return clock.monotonic() - seen[1] > 1.5 * FALLBACK_POLL
+    return clock.monotonic() - seen[1] > 1.5 * POLL
 
 
 def switches(pid: int) -> int:
@@ -140,9 +160,9 @@ def test_commit_without_a_hint_is_noticed_by_an_idle_supervisor(live: Instance, 
 
 
 def test_task_claimed_without_a_message_is_noticed_by_a_parked_worker(
-    instance: Instance, monkeypatch: pytest.MonkeyPatch
+    instance: Instance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    instance.up(**BRISK, default_concurrency=1, worker_idle_s=3600)
+    up_with(instance, SHORT_POLL, tmp_path, default_concurrency=1, worker_idle_s=3600)
     instance.result("true")
     (worker,) = instance.status()["workers"]
     rest_of(worker["pid"], "worker")
@@ -158,7 +178,7 @@ def test_commit_without_a_hint_is_noticed_by_an_idle_flusher(live: Instance, sil
     expect_end(subscriber, id)
 
 
-def test_without_inotify_commits_without_a_hint_are_noticed_by_polling(unwatched: Instance, silent: None, subscribe):
+def test_commit_without_a_hint_is_noticed_by_polling_without_inotify(unwatched: Instance, silent: None, subscribe):
     subscriber, id = subscribe(unwatched), paused_task(unwatched)
     for pid in map(unwatched.pid_of, ("supervisor", "flusher")):
         before = switches(pid)

@@ -176,7 +176,7 @@ def test_corrected_interpreter_is_used_for_pending_calls(instance: Instance, tmp
 
 def test_calls_that_cannot_be_started_do_not_use_up_workers(instance: Instance, tmp_path: Path):
     start(instance, tmp_path, "/no/python")
-    launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 2000
+    launches = [LaunchInput.from_json({"call": "time:time", "cwd": "/", "concurrencyKey": "one"})] * 300
     ids = [launched.id for launched in instance.queue.launch_many(launches)]
     for id in ids:
         assert instance.until(id).error_kind == "spawn"
