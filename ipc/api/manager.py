@@ -101,7 +101,7 @@ class BackgroundManager:
 
     def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> list[Task]:
         """Queue tasks in order, all of them or none. Raises the same errors as `launch`."""
-        fields = [f"tasks[{index}]" for index in range(len(launches))] if len(launches) > 1 else [""]
+        fields = [f"tasks[{index}]" for index in range(len(launches))] if len(launches) > 1 else [""] * len(launches)
         env = captured(os.environ, self._config.pass_env)
         inputs = [launch_input(given, field, env) for given, field in zip(launches, fields, strict=True)]
         handle = self._handle

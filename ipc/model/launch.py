@@ -150,9 +150,8 @@ def inherit(launch: LaunchInput, kept: Mapping[str, str]) -> LaunchInput:
 
 
 def _checked(given: LaunchFields | LaunchInput, where: str) -> LaunchInput:
-    if isinstance(given, LaunchInput):
-        LAUNCH.check(given.to_json(), where)
-        return given
+    if isinstance(given, LaunchInput):  # a caller may have made it of lists, mappings and nulls
+        return LaunchInput.from_json(given.to_json(), where)
     values: dict[str, Any] = _LAUNCH_IN_PYTHON.check(given, where)
     return LaunchInput.of_checked(
         {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}

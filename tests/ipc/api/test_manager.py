@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import MappingProxyType
 
 import psutil
 import pytest
@@ -172,6 +173,25 @@ def test_launch_many_queues_all_tasks_or_none(manager):
     assert manager.get_all_tasks() == []
     tasks = manager.launch_many([{"command": ["true"]}, LaunchInput(call="m:f", args=(1,))])
     assert [task.agent for task in tasks] == ["command", "python"]
+
+
+def test_launch_many_of_no_launches_returns_no_tasks(manager):
+    assert manager.launch_many([]) == []
+
+
+def test_launch_input_without_a_command_is_refused(manager):
+    with pytest.raises(InvalidInput, match="needs a prompt, a command or a call"):
+        manager.launch_many([LaunchInput(command=())])
+    assert manager.get_all_tasks() == []
+
+
+def test_launch_input_is_normalized(manager):
+    unset = dict.fromkeys(("priority", "retries", "delay_ms", "after", "tags"))
+    metadata = MappingProxyType({"a": MappingProxyType({"b": 1})})
+    (task,) = manager.launch_many([LaunchInput(command=["true"], metadata=metadata, **unset)])
+    assert task == manager.get_task(task.id)
+    assert (task.command, task.priority, task.max_attempts, task.tags) == (("true",), 0, 1, ())
+    assert task.metadata == {"a": {"b": 1}}
 
 
 def test_tasks_are_found_by_id_status_and_session(manager):
