@@ -25,6 +25,9 @@ FALLBACK_POLL = 5.0
 #: Milliseconds between two checks that the processes that end a tree are alive.
 CHECK_INTERVAL_MS = 1000
 
+#: Seconds in which the bus must respond. A stopped flusher accepts connections, but never responds.
+READ_TIMEOUT = 3.0
+
 
 class TaskWait:
     """A wait of one caller until tasks have ended and the callbacks that are due have returned."""
@@ -105,7 +108,7 @@ def wait_until_gone(queue: Queue, ids: Collection[str], rescue: Callable[[Home],
     """
     claims = {one.claim for one in _running(queue) if one.id in ids}
     presence, backoff = Presence(queue.home), Backoff()
-    with Client(queue.home) as client:
+    with Client(queue.home, read_timeout=READ_TIMEOUT) as client:
         while left := [one for one in _running(queue) if one.claim in claims]:
             if not presence.is_held("supervisor") and any(one.is_orphaned(presence) for one in left):
                 rescue(queue.home)
