@@ -18,8 +18,6 @@ from .context import Context
 #: Seconds between two checks of the database: the first, and the longest without and with a bus.
 FIRST_DELAY, LONGEST_DELAY, LONGEST_WITH_BUS = 0.01, 0.2, 2.0
 GROWTH = 1.5
-#: The longest time between two checks of a condition, in seconds. The death of a process does not change the database.
-CHECK_INTERVAL = 1.0
 
 
 class ChangeWatch:
@@ -69,10 +67,12 @@ class ChangeWatch:
                 self._notified.set()
 
 
-def wait_until(context: Context, condition: Callable[[], bool], timeout: float | None = None) -> bool:
+def wait_until(
+    context: Context, condition: Callable[[], bool], timeout: float | None, interval: float = float("inf")
+) -> bool:
     """Wait until `condition()` is true; return False after `timeout` seconds.
 
-    It is called whenever something may have changed, and at least once a second.
+    It is called whenever something may have changed, and at least every `interval` seconds.
     """
     end = float("inf") if timeout is None else clock.monotonic() + timeout
     with ChangeWatch(context) as watch:
@@ -80,5 +80,5 @@ def wait_until(context: Context, condition: Callable[[], bool], timeout: float |
             left = end - clock.monotonic()
             if left <= 0:
                 return False
-            watch.wait(min(left, CHECK_INTERVAL))
+            watch.wait(min(left, interval))
     return True

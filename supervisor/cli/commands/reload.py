@@ -13,6 +13,8 @@ from ..options import example
 
 #: Seconds within which a supervisor must have read its files.
 TIMEOUT = 30.0
+#: Seconds between two checks that the supervisor is alive. The death of a process does not change the database.
+CHECK_INTERVAL = 1.0
 
 
 @click.command("reload", epilog=example("reload"))
@@ -32,7 +34,7 @@ def command(context: Context) -> None:
         _require_supervisor(context)
         return last_reload(context.store) != before
 
-    if not wait_until(context, is_reloaded, TIMEOUT):
+    if not wait_until(context, is_reloaded, TIMEOUT, CHECK_INTERVAL):
         raise Temporary(
             f"the supervisor of {context.home.folder} has not read the files after {TIMEOUT:g} s;"
             f" see {context.home.log}"
