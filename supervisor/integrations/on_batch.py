@@ -16,6 +16,7 @@ from ...ipc.config.environment import without_our_variables
 from ...ipc.config.files import on_batch
 from ...ipc.model.event import ALL_SESSIONS, BATCH, Line
 from ...ipc.store.interface import Store
+from ...ipc.store.values import PAGE_BYTES
 from ..log import log
 from ..system import children
 
@@ -74,8 +75,7 @@ class BatchCommand:
         """
         if not self._command:
             return
-        batches = sum(line.type == BATCH for line in lines)
-        if self._has_more or after > self._read_up_to or len(self._waiting) + batches > PAGE:
+        if self._has_more or after > self._read_up_to or not self._has_room_for(lines):
             self._has_more = True
         else:
             self._take(lines)
@@ -106,6 +106,10 @@ class BatchCommand:
         lines, is_all = self._log.page(None, self._read_up_to, PAGE)
         self._has_more = not is_all
         self._take(lines)
+
+    def _has_room_for(self, lines: Sequence[Line]) -> bool:
+        batches = [*self._waiting, *(line for line in lines if line.type == BATCH)]
+        return len(batches) <= PAGE and sum(len(line.frame) for line in batches) <= PAGE_BYTES
 
     def _take(self, lines: Sequence[Line]) -> None:
         """Queue the batches of a page that were not read before."""

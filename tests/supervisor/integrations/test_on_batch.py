@@ -10,6 +10,7 @@ from selectors import DefaultSelector
 import pytest
 
 from backburner.ipc.model.event import ALL_SESSIONS
+from backburner.ipc.store.values import PAGE_BYTES
 from backburner.supervisor.integrations import on_batch
 from backburner.supervisor.integrations.on_batch import CONSUMER, BatchCommand
 from tests.helpers.queue_db import QueueDatabase
@@ -149,6 +150,19 @@ def test_batches_beyond_the_limit_are_read_from_the_log(queue_db, folder, monkey
     assert len(command._waiting) <= 8
     deliver_all(queue_db, command)
     assert calls(folder) == 10
+
+
+def test_large_batches_that_wait_do_not_fill_the_memory(queue_db, folder):
+    fail(folder, 0)
+    command = BatchCommand(DefaultSelector(), queue_db.store)
+    command.turn()
+    for _ in range(3):
+        queue_db.run(parent_session_id="P", metadata={"text": "x" * 600_000})
+        queue_db.log.form_batch("P", 1)
+    publish(queue_db, command)
+    assert sum(len(line.frame) for line in command._waiting) <= PAGE_BYTES
+    deliver_all(queue_db, command)
+    assert calls(folder) == 3
 
 
 @pytest.mark.parametrize("how", ["when it has ended", "while it runs"])
