@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import errno
 
+#: The exit codes that a shell reports for a program that Ctrl-C has interrupted, and for one that wrote to a pipe
+#: without a reader.
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 class BackburnerError(Exception):
     """Something went wrong."""

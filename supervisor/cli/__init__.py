@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ...ipc.errors import BROKEN_PIPE, INTERRUPTED
+
 if TYPE_CHECKING:
     from .context import Context
-
-#: The exit codes that a shell reports for a program that Ctrl-C has interrupted, and for one that wrote to a pipe
-#: without a reader.
-INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from . import BROKEN_PIPE
+from ...ipc.errors import BROKEN_PIPE
 from .context import Context
 
 #: The commands, in the order of the help. Each is the object `command` of the module of its name.

@@ -9,6 +9,7 @@ from contextlib import suppress
 import click
 
 from ...ipc.errors import (
+    INTERRUPTED,
     AlreadyRunning,
     BackburnerError,
     GateBusy,
@@ -18,7 +19,6 @@ from ...ipc.errors import (
     NotFound,
     Temporary,
 )
-from . import INTERRUPTED
 from .context import Context
 
 #: The next step for an error whose message names none. The first class that matches counts.

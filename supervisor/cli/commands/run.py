@@ -8,10 +8,9 @@ from typing import Any
 
 import click
 
-from ....ipc.errors import MoveNotAllowed
+from ....ipc.errors import INTERRUPTED, MoveNotAllowed
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
-from .. import INTERRUPTED
 from ..autostart import ensure_supervisor
 from ..context import Context
 from ..launch_options import LaunchCommand, launch_options
