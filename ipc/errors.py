@@ -8,6 +8,7 @@ import errno
 #: without a reader.
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
+
 class BackburnerError(Exception):
     """Something went wrong."""
 

@@ -16,7 +16,7 @@ from backburner.ipc.bus.protocol import PARAMETERS
 from backburner.ipc.config.agents import AGENT_FIELDS
 from backburner.ipc.config.presets import presets
 from backburner.ipc.config.settings import BackgroundConfig
-from backburner.ipc.machine.distribution import INSTALL_COMMAND
+from backburner.ipc.machine.distribution import INSTALL_COMMAND, UPGRADE_COMMAND
 from backburner.ipc.model.event import TYPES
 from backburner.ipc.model.task import ERROR_KINDS, MOVES
 from backburner.supervisor.cli.app import VERBS
@@ -140,9 +140,9 @@ def test_configuration_that_is_shown_is_valid(name: str):
 
 
 @each_page
-def test_only_the_install_command_installs_the_program(name: str):
-    shown = re.findall(r"(?:pipx|pip|uv tool|uv pip) install [^\n`#]*[^\n`# ]", TEXTS[name])
-    assert [command for command in shown if command != INSTALL_COMMAND] == []
+def test_only_the_install_and_upgrade_commands_install_the_program(name: str):
+    shown = re.findall(r"(?:pipx|pip|uv tool|uv pip) (?:re)?(?:install|upgrade) [^\n`#]*[^\n`# ]", TEXTS[name])
+    assert set(shown) <= {INSTALL_COMMAND, UPGRADE_COMMAND}
 
 
 def test_readme_shows_the_install_command():

@@ -11,6 +11,12 @@ DISTRIBUTION = "backburner-supervisor"
 #: nothing is published yet.
 INSTALL_COMMAND = "pipx install '.[mcp]'"
 
+#: The same, as a message shows it.
+INSTALL_HINT = f"{INSTALL_COMMAND} (in a checkout)"
+
+#: The command that installs a newer version over an older one.
+UPGRADE_COMMAND = f"pipx reinstall {DISTRIBUTION}"
+
 
 @functools.cache
 def version() -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ...ipc.config.settings import ConfigMistake
-from ...ipc.machine.distribution import DISTRIBUTION, INSTALL_COMMAND
+from ...ipc.machine.distribution import DISTRIBUTION, INSTALL_HINT
 from .finding import Finding
 
 
@@ -16,7 +16,7 @@ def check_name_clash() -> Iterator[Finding]:
     for name in sorted({*packages_distributions().get("backburner", ())} - {DISTRIBUTION}):
         what = f"The distribution {name} also installs an import package called backburner."
         why = "pip overwrites the files of one with those of the other."
-        fix = f"pip uninstall {name}, or install backburner in its own environment: {INSTALL_COMMAND}"
+        fix = f"pip uninstall {name}, or install backburner in its own environment: {INSTALL_HINT}"
         yield Finding("names", what, why, fix)
 
 

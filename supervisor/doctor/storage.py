@@ -15,7 +15,7 @@ from pathlib import Path
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import BackburnerError, BadHome, Damaged, OlderProcesses
 from ...ipc.home import Home
-from ...ipc.machine.distribution import INSTALL_COMMAND
+from ...ipc.machine.distribution import INSTALL_HINT
 from ...ipc.machine.presence import Presence
 from ...ipc.store.applied_config import applied_configuration
 from ...ipc.store.interface import Store
@@ -94,7 +94,7 @@ def _check_schema(database: Inspection) -> Iterator[Finding]:
     version = database.version()
     what = f"The database has schema {version}, this program has schema {SCHEMA}."
     if version > SCHEMA:
-        fix = f"install the newer backburner that wrote it, in its checkout: {INSTALL_COMMAND}"
+        fix = f"install the newer backburner that wrote it: {INSTALL_HINT}"
         yield Finding("schema", what, "A newer backburner wrote it.", fix)
     elif version < SCHEMA:
         yield _older_schema(database, what)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 
 from ....ipc.errors import Permanent
-from ....ipc.machine.distribution import INSTALL_COMMAND
+from ....ipc.machine.distribution import INSTALL_HINT
 from ..context import Context
 from ..options import example
 
@@ -37,6 +37,5 @@ def require_extra(command: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
-        raise Permanent(
-            f"'backburner {command}' needs the extra 'mcp'; install it from a checkout: {INSTALL_COMMAND}"
-        ) from None
+        message = f"'backburner {command}' needs the extra 'mcp'; to install it: {INSTALL_HINT}"
+        raise Permanent(message) from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import click
 
 from ....ipc.api.control import restart
+from ....ipc.machine.distribution import UPGRADE_COMMAND
 from ..context import Context
 
 
-@click.command("restart", epilog="\b\nExample:\n  $ pipx upgrade backburner && backburner restart")
+@click.command("restart", epilog=f"\b\nExample:\n  $ {UPGRADE_COMMAND} && backburner restart")
 @click.pass_obj
 def command(context: Context) -> None:
     """Replace the supervisor, for example after an upgrade.
