@@ -55,6 +55,12 @@ def _name(path: Path, top: Path) -> str:
 
 
 MODULES = {_name(path, package.parent): path for package in (IPC, SUPERVISOR) for path in sorted(package.rglob("*.py"))}
+#: The most lines of a file, modules of a folder (beside `__init__`), and files of the packages' own folders.
+MAX_LINES, MAX_MODULES, MAX_FILES = 400, 15, 9
+
+#: The folders with one file for each command.
+UNLIMITED = {SUPERVISOR / "cli" / "commands"}
+
 #: Names that belong to the engine of the store: its modules, transactions and statements.
 ENGINE = re.compile(r"store\.sqlite|sqlite|\bTransaction\b|\.(fetch_\w+|run_many|iterate)$", re.IGNORECASE)
 
@@ -117,6 +123,22 @@ def test_function_is_used_only_in_allowed_modules():
 
 def _is_allowed(module: str, target: str) -> bool:
     return any(fnmatchcase(module, pattern) for pattern in ALLOWED[target].split())
+
+
+def test_no_file_is_longer_than_400_lines():
+    paths = [path for package in (IPC, SUPERVISOR) for path in package.rglob("*.py")]
+    assert [path.name for path in paths if len(path.read_text().splitlines()) > MAX_LINES] == []
+
+
+def test_no_folder_has_more_than_fifteen_modules():
+    folders = {path.parent for package in (IPC, SUPERVISOR) for path in package.rglob("*.py")} - UNLIMITED
+    counts = {str(folder): len([*folder.glob("[!_]*.py")]) for folder in folders}
+    assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+@pytest.mark.parametrize("package", [IPC, SUPERVISOR], ids=lambda package: package.name)
+def test_folder_of_a_package_has_at_most_nine_files(package: Path):
+    assert len([path for path in package.iterdir() if path.is_file()]) <= MAX_FILES
 
 
 def test_no_statement_is_written_in_python():
