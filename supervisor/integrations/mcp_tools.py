@@ -196,6 +196,8 @@ class ToolService:
         store = self.store or self._open()
         self._sessions.remember_start(store)
         queue = Queue(store, config)
+        # A hook names any session, and the folder that stands for one may be long.
+        session = LAUNCH_FIELDS["parentSessionId"].check(session, "parentSessionId")
         task = LaunchInput.from_checked_json({**params, "parentSessionId": session})
         return queue.launch(inherit(task, captured(os.environ, config.pass_env)))
 

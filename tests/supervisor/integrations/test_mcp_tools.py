@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 
 from backburner.ipc import clock
-from backburner.ipc.errors import Disconnected
+from backburner.ipc.errors import Disconnected, InvalidInput
 from backburner.supervisor.integrations import mcp_tools
 from backburner.supervisor.integrations.caller import SessionResolver
 from backburner.supervisor.integrations.mcp_tools import MAX_WAITING, ToolService
@@ -145,6 +145,13 @@ def test_cancelled_waits_free_their_threads(home, monkeypatch):
 
     with service_of(home) as service:
         asyncio.run(main(service))
+
+
+@pytest.mark.parametrize("session", ["*", "cwd:/" + 1024 * "x"])
+def test_launch_refuses_a_session_that_no_client_could_name(home, session):
+    with service_of(home) as service, pytest.raises(InvalidInput) as refusal:
+        asyncio.run(service.call("launch", service.check("launch", {"command": ["true"]}), session))
+    assert refusal.value.field == "parentSessionId"
 
 
 def test_launch_validates_each_field_once(home, checked_priorities):
