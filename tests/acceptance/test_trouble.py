@@ -188,7 +188,7 @@ def test_roles_continue_after_the_home_was_inaccessible(instance: Instance, tmp_
 
 
 def test_commands_refuse_a_home_on_a_read_only_disk(small_disk: Path, instance: Instance):
-    id = instance.check("launch", "--", "echo", "hi").strip()
+    id = instance.run("launch", "--", "echo", "hi").stdout.strip()  # this process keeps the write gate open
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     try:
         for words in (("list",), ("launch", "--", "true"), ("up", "--detach"), ("down",), ("cancel", id)):
