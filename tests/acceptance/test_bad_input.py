@@ -33,6 +33,7 @@ def bystander(shared: Instance) -> Iterator[None]:
     """Subscribe to a session before all tests of this file. It must receive all events of its task after them."""
     peer = Peer(shared.home.bus)
     assert peer.call("ping")["home"] == str(shared.folder)
+    shared.result("true")
     seq = shared.store.events.last_seq()
     peer.call("subscribe", parentSessionId="bystander", after=seq)
     yield
@@ -594,5 +595,7 @@ def test_killed_listener_does_not_affect_others(unharmed: Instance):
     command = program("--home", str(unharmed.folder), "listen", "--parent", "*", "--after", "0")
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        process.stdout.readline()
-        kill(process.pid)
+        try:
+            process.stdout.readline()
+        finally:
+            kill(process.pid)
