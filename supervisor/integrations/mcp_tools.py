@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -43,7 +43,8 @@ DEFAULT_OUTPUT, MAX_RESULT = 30_000, 400
 CONNECT_TIMEOUT = 10.0
 #: Seconds for which a wait looks for a bus that has closed, if no supervisor runs that would open another one.
 RECONNECT_TIMEOUT = 2.0
-#: The maximum number of calls that wait for the bus at the same time, each in a thread. Further calls take turns.
+#: The maximum number of calls of one tool that wait for the bus at the same time, each in a thread. Further calls take
+#: turns.
 MAX_WAITING = 32
 #: The note of a wait for tasks that no supervisor will start.
 DOWN = (
@@ -154,7 +155,8 @@ class ToolService:
         self._sessions = sessions
         self._opened: Store | None = None
         self._starting = asyncio.Lock()
-        self._threads = ThreadPoolExecutor(MAX_WAITING, "backburner-wait")
+        self._waits = ThreadPoolExecutor(MAX_WAITING, "backburner-wait")
+        self._cancels = ThreadPoolExecutor(MAX_WAITING, "backburner-cancel")  # must not wait for a `wait`
 
     @property
     def store(self) -> Store | None:
@@ -245,7 +247,7 @@ class ToolService:
             left = max(0.0, end - clock.monotonic())
             try:
                 with Client(self.home, min(left, timeout)) as client:
-                    return await self._in_thread(self._wait_on_bus, client, end, wanted)
+                    return await self._in_thread(self._waits, self._wait_on_bus, client, end, wanted)
             except Disconnected:
                 timeout, is_gone = RECONNECT_TIMEOUT, False  # a restart opens another bus
             except NoSupervisor:
@@ -277,7 +279,7 @@ class ToolService:
             await asyncio.to_thread(self._cancel_without_supervisor, id)
         else:
             with suppress(Disconnected, NoSupervisor), Client(self.home, CONNECT_TIMEOUT) as client:
-                await self._in_thread(client.call, "cancel", id=id)
+                await self._in_thread(self._cancels, client.call, "cancel", id=id)
         return await asyncio.to_thread(lambda: self._queue().get(id))
 
     def _cancel_without_supervisor(self, id: str) -> None:
@@ -291,9 +293,9 @@ class ToolService:
         ids = [] if queue is None else queue.unfinished(session)
         return {"parentSessionId": session, "unfinished": [_summary(queue.get(id)) for id in ids] if queue else []}
 
-    async def _in_thread(self, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
+    async def _in_thread(self, threads: Executor, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
         """Run a call of a client, and close the client. That also frees the thread of a cancelled call."""
-        await asyncio.get_running_loop().run_in_executor(self._threads, partial(call, *arguments, **options))
+        await asyncio.get_running_loop().run_in_executor(threads, partial(call, *arguments, **options))
 
     def _is_down(self) -> bool:
         return not Presence(self.home).is_held("supervisor")

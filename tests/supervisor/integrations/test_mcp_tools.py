@@ -147,6 +147,34 @@ def test_cancelled_waits_free_their_threads(home, monkeypatch):
         asyncio.run(main(service))
 
 
+def test_cancel_does_not_wait_for_the_waits(home, monkeypatch):
+    waiting = threading.Semaphore(0)
+
+    class CancellingBus(BlockingBus):
+        def call(self, method: str, **params: Any) -> None:
+            if method == "wait":
+                super().call(method, **params)
+            with QueueDatabase(home) as queue_db:
+                queue_db.queue.cancel(params["id"])
+
+    monkeypatch.setattr(mcp_tools, "Client", type("Bus", (CancellingBus,), {"asked": [], "waiting": waiting}))
+    monkeypatch.setattr(ToolService, "_is_down", lambda _self: False)
+
+    async def main(service: ToolService) -> None:
+        ids = service._tasks_to_wait_for({}, "S")
+        waits = [asyncio.create_task(service.call("wait", {}, "S")) for _ in range(MAX_WAITING)]
+        for _ in waits:
+            assert await asyncio.to_thread(waiting.acquire, timeout=TIMEOUT)
+        answer = await asyncio.wait_for(service.call("cancel", {"id": ids[0]}, "S"), TIMEOUT)
+        assert answer["status"] == "cancelled"
+        for call in waits:
+            call.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+
+    with service_of(home) as service:
+        asyncio.run(main(service))
+
+
 @pytest.mark.parametrize("session", ["*", "cwd:/" + 1024 * "x"])
 def test_launch_refuses_a_session_that_no_client_could_name(home, session):
     with service_of(home) as service, pytest.raises(InvalidInput) as refusal:
