@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,9 +23,12 @@ sys.path.insert(0, str(ROOT))
 
 from scripts.prose import LONGEST_SENTENCE, long_sentences, paragraphs  # noqa: E402 (the root comes first on the path)
 
-#: The folders with Python files whose docstrings and comments are checked, and the documents.
+#: The folders whose files are checked, and the documents.
 SOURCES = ("backburner", "ipc", "supervisor", "scripts", "tests", "examples")
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md")
+
+#: Other files with comments after `#`: configuration and CI.
+COMMENTED = (".ci/*", "*.toml", "*.cfg", "*.ini", "*.yml", ".*.yaml")
 
 #: The maximum number of characters of a test's name and of a commit's subject.
 MAX_TEST_NAME, MAX_SUBJECT = 80, 72
@@ -155,6 +158,13 @@ def check_statement(path: Path, name: str) -> Iterator[Finding]:
             yield from (Finding(name, line, what) for what in phrases(_unquoted(comment)))
 
 
+def check_comments(path: Path, name: str) -> Iterator[Finding]:
+    """Yield what is wrong with the comments of a script of the shell or a configuration file."""
+    for line, text in enumerate(path.read_text().splitlines(), 1):
+        if found := re.search(r"(?:^|\s)#:? (.*)", text):
+            yield from (Finding(name, line, what) for what in phrases(_unquoted(found[1])))
+
+
 def check_subject(subject: str) -> Iterator[str]:
     """Yield what is wrong with the subject of a commit."""
     if len(subject) > MAX_SUBJECT:
@@ -190,15 +200,24 @@ def _base() -> str:
 
 
 def check_tree() -> Iterator[Finding]:
-    """Yield what is wrong with all sources and documents."""
-    for folder in SOURCES:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            yield from check_source(path, str(path.relative_to(ROOT)))
-        for path in sorted((ROOT / folder).rglob("*.sql")):
-            yield from check_statement(path, str(path.relative_to(ROOT)))
-    for pattern in DOCUMENTS:
-        for path in sorted(ROOT.glob(pattern)):
-            yield from check_document(path, str(path.relative_to(ROOT)))
+    """Yield what is wrong with all sources, documents, scripts and configuration files."""
+    sources = [f"{folder}/**/*" for folder in SOURCES]
+    for path in sorted({path for pattern in (*sources, *DOCUMENTS, *COMMENTED) for path in ROOT.glob(pattern)}):
+        if check := check_of(path):
+            yield from check(path, str(path.relative_to(ROOT)))
+
+
+def check_of(path: Path) -> Callable[[Path, str], Iterator[Finding]] | None:
+    """Return the check of a file, or None if it is a folder or not text."""
+    if not path.suffix and path.is_file():
+        return check_comments
+    return CHECKS.get(path.suffix)
+
+
+#: The check of a file, by its suffix.
+CHECKS = {".py": check_source, ".sql": check_statement, ".md": check_document} | dict.fromkeys(
+    (".sh", ".toml", ".cfg", ".ini", ".yml", ".yaml"), check_comments
+)
 
 
 def main() -> int:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from scripts.words import MAX_SUBJECT, check_document, check_source, check_statement, check_subject
+from scripts.words import MAX_SUBJECT, check_comments, check_document, check_source, check_statement, check_subject
 from tests.helpers.places import ROOT, checkout_only
 
 pytestmark = checkout_only
 
-#: Docstrings, comments, help and sentences that have to be rewritten.
+#: Docstrings, comments, help and sentences that must be rewritten.
 OLD_STYLE = {
     "docstring": [
         "Whether any of it is left.",
@@ -32,6 +32,7 @@ OLD_STYLE = {
         "mend what the crash left",
     ],
     "help": ["Say so many words.", "Print it without a word.", "Run it in a session of its own."],
+    "script": ["makes the folder anew", "for whoever runs it"],
     "document": [
         "The session is told when its tasks end.",
         "There is no task of that name.",
@@ -44,6 +45,7 @@ OLD_STYLE = {
 PLAIN = {
     "docstring": ["Return the next notification, or None.", "Yield the tasks whose owner has died."],
     "comment": ["SQLite keeps its locks per process, not per descriptor"],
+    "script": ["recreates the folder"],
     "help": ["Print a task's output.", "Stop an attempt that runs longer. [default: no timeout]"],
     "document": ["The session that launched the task is notified.", "Ask a person who knows `whoever`."],
 }
@@ -54,11 +56,12 @@ def findings(kind: str, sentence: str, folder: Path) -> list[str]:
         "docstring": f'"""A module."""\n\n\ndef work():\n    """{sentence}"""\n',
         "comment": f"# {sentence}\n",
         "help": f"option(help={sentence!r})\n",
+        "script": f"#!/bin/sh\nset -e  # {sentence}\n",
         "document": f"# Title\n\n{sentence}\n",
     }
-    path = folder / ("page.md" if kind == "document" else "module.py")
+    path = folder / "text"
     path.write_text(texts[kind])
-    check = check_document if kind == "document" else check_source
+    check = {"document": check_document, "script": check_comments}.get(kind, check_source)
     return [str(one) for one in check(path, path.name)]
 
 
@@ -78,7 +81,7 @@ def test_plain_sentence_is_accepted(kind: str, sentence: str, tmp_path: Path):
 
 def test_long_sentence_of_a_document_is_reported_with_its_line(tmp_path: Path):
     (found,) = findings("document", "word " * 30 + "end.", tmp_path)
-    assert found.startswith("page.md:3: a sentence of 31 words (at most 30)")
+    assert found.startswith("text:3: a sentence of 31 words (at most 30)")
 
 
 @pytest.mark.parametrize(("length", "count"), [(80, 0), (81, 1)])

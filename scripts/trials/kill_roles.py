@@ -236,9 +236,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="(random, printed)")
     parser.add_argument("--short", action="store_true", help="90 kills, about 40 seconds")
     parser.add_argument("--tree", type=Path, default=ROOT, metavar="DIR", help="the source tree to try (this one)")
-    parser.add_argument(
-        "--bug", "--plant", choices=("", *PATCHES), default="", help="inject a bug, which must be found"
-    )
+    parser.add_argument("--bug", choices=("", *PATCHES), default="", help="inject a bug, which must be found")
     parser.add_argument("--keep", action="store_true", help="keep the directory")
     options = parser.parse_args(words)
     options.kills = 90 if options.short else options.kills

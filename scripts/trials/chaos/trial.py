@@ -257,9 +257,7 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=None, help="(random, printed)")
     parser.add_argument("--rate", type=float, default=2.5, help="launches per second of each of the launchers (2.5)")
     parser.add_argument("--durability", choices=("full", "normal"), default="normal")
-    parser.add_argument(
-        "--bug", "--plant", choices=("all", *BUGS), default="", help="inject a bug, which must be found"
-    )
+    parser.add_argument("--bug", choices=("all", *BUGS), default="", help="inject a bug, which must be found")
     parser.add_argument("--keep", action="store_true", help="keep the evidence")
     found = parser.parse_args(words)
     found.seed = random.SystemRandom().randrange(10**6) if found.seed is None else found.seed

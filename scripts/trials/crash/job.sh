@@ -1,5 +1,5 @@
-# job.sh KIND EFFECTS GO: does what job.py does, and starts within a millisecond, so that workers run it in series.
-# EFFECTS.SLOT.pid names the process that had the slot before. If that is still alive, this one is not alone.
+# job.sh KIND EFFECTS GO: does the same as job.py, but starts within a millisecond, so that workers run it in series.
+# EFFECTS.SLOT.pid names the last process of the slot. If it is still alive, two processes run at once.
 slot="$2.${CRASH_SLOT:-slot}.pid"
 word=alone
 [ -e "$slot" ] && read -r last < "$slot"

@@ -376,7 +376,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--cuts", type=int, default=40, help="points of each record at which the power is lost (40)")
     parser.add_argument("--seconds", type=float, default=4, help="how long each recorded load lasts (4)")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="(random, printed)")
-    parser.add_argument("--bug", "--plant", choices=tuple(BUGS), default="", help="inject a bug, which must be found")
+    parser.add_argument("--bug", choices=tuple(BUGS), default="", help="inject a bug, which must be found")
     parser.add_argument("--keep", action="store_true", help="keep the last state directory")
     return parser.parse_args()
 
