@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 from ..config.settings import BackgroundConfig
-from ..model.event import ALL_SESSIONS, Event, EventBus
+from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, Event, EventBus
 from ..model.launch import LaunchFields, LaunchInput
 from ..model.task import Task, TaskStatus
 from ..store.tasks import Stream as OutputStream
@@ -143,7 +143,7 @@ class AsyncBackgroundManager:
         parent: str = ALL_SESSIONS,
         after: int | None = None,
         types: Sequence[str] | None = None,
-        consumer: str = "default",
+        consumer: str = DEFAULT_CONSUMER,
         ack: bool = False,
     ) -> AsyncGenerator[Event, None]:
         """Return events for `async for`. See `BackgroundManager.events`."""

@@ -17,7 +17,7 @@ from ..config.settings import BackgroundConfig
 from ..errors import AlreadyRunning, BackburnerError, HeldByWorker, InvalidInput, MoveNotAllowed, NotFound
 from ..home import Home
 from ..machine.presence import Presence
-from ..model.event import ALL_SESSIONS, TYPES, EventBus
+from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, TYPES, EventBus
 from ..model.launch import LaunchFields, LaunchInput, launch_input
 from ..model.task import Task, TaskStatus
 from ..model.wait import Wait
@@ -188,7 +188,7 @@ class BackgroundManager:
         parent: str = ALL_SESSIONS,
         after: int | None = None,
         types: Sequence[str] | None = None,
-        consumer: str = "default",
+        consumer: str = DEFAULT_CONSUMER,
         ack: bool = False,
     ) -> Events:
         """Return the events of a session, or of all (`*`), until the manager or the iterator is closed.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ..errors import InvalidInput, OverCap, Temporary
-from ..model.event import ALL_SESSIONS, Line
+from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, Line
 from ..store.interface import EventStore
 from ..store.log_reader import LogReader, start_of
 from . import jsonrpc
@@ -137,4 +137,4 @@ class Subscriptions:
 
 
 def _consumer(params: Mapping[str, Any]) -> str:
-    return params.get("consumer") or "default"
+    return params.get("consumer") or DEFAULT_CONSUMER

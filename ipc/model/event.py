@@ -17,6 +17,9 @@ Handler = Callable[[Payload], object]
 #: Stands for all sessions. No session may have this name.
 ALL_SESSIONS = "*"
 
+#: The consumer of a reader that names none.
+DEFAULT_CONSUMER = "default"
+
 #: Stands for events of all types in a subscription.
 ALL_TYPES = "*"
 

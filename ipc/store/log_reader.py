@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..model.event import ALL_SESSIONS, Event, Line, log_truncated
+from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, Event, Line, log_truncated
 from .interface import EventStore
 from .values import PAGE_BYTES
 
@@ -72,4 +72,4 @@ def start_of(log: EventStore, parent: str, consumer: str | None, after: int | No
     """
     if after is not None:
         return after
-    return log.last_seq() if parent == ALL_SESSIONS else log.cursor(parent, consumer or "default")
+    return log.last_seq() if parent == ALL_SESSIONS else log.cursor(parent, consumer or DEFAULT_CONSUMER)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..config.settings import BackgroundConfig
 from ..failpoints import failpoint
+from ..model.event import ALL_SESSIONS
 from .interface import Store
 from .values import FileUser, OldEvent
 
@@ -93,7 +94,7 @@ class Retention:
     def _delete_events(self, events: Sequence[OldEvent]) -> None:
         ends = {event.parent: event.seq for event in events if event.parent is not None}
         seqs = [event.seq for event in events]
-        deleted = self._store.delete_events(seqs, {**ends, "*": seqs[-1]}, self._before)
+        deleted = self._store.delete_events(seqs, {**ends, ALL_SESSIONS: seqs[-1]}, self._before)
         self.done.events += deleted.events
         self._clean_up(deleted.tasks)
 

@@ -9,7 +9,7 @@ from typing import Any
 from ... import clock
 from ...errors import InvalidInput
 from ...model.batch import SOURCE, batch_totals
-from ...model.event import Line
+from ...model.event import ALL_SESSIONS, Line
 from ..values import PAGE_BYTES, LaggingReader
 from .file.database import Database
 from .file.transaction import UNLIMITED, Transaction
@@ -65,7 +65,7 @@ class SqliteEvents:
                 transaction.run("delete_cursor", {"parent": parent, "consumer": consumer})
 
     def truncated(self, parent: str | None, after: int) -> int | None:
-        name = parent or "*"
+        name = parent or ALL_SESSIONS
         with self._database.read() as transaction:
             gone = transaction.fetch_value("get_truncation", {"parent": name}) or 0
             if gone <= after:

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ....ipc.machine.presence import Presence
-from ....ipc.model.event import ALL_SESSIONS, TYPES
+from ....ipc.model.event import ALL_SESSIONS, DEFAULT_CONSUMER, TYPES
 from ....ipc.store.log_reader import LogReader, start_of
 from ..context import Context
 from ..options import example, session_from_environment
@@ -82,7 +82,7 @@ def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterato
     """Yield the events that are in the database now, as the bus would send them."""
     if not context.has_database:
         return
-    log, consumer = context.store.events, filters["consumer"] or "default"
+    log, consumer = context.store.events, filters["consumer"] or DEFAULT_CONSUMER
     last = log.last_seq()
     reader = LogReader(log, parent, start_of(log, parent, consumer, filters["after"]))
     for event in takewhile(lambda event: event.seq <= last, reader.events()):
