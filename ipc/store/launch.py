@@ -127,7 +127,8 @@ def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: 
     if not task.status.ended:
         raise MoveNotAllowed(f"Task {task.id} has not ended ({task.status}): its session is in use.")
     if not config.agent(task.agent).resume:
-        raise MoveNotAllowed(f"The agent {task.agent} cannot continue a session: its settings have no `resume`.")
+        step = f"see: backburner agents show {task.agent}"
+        raise MoveNotAllowed(f"The agent {task.agent} cannot continue a session: its settings have no `resume`; {step}")
     if task.session_id is None:
         raise MoveNotAllowed(f"Task {task.id} has no session to continue: {task.agent} reported none.")
     same_key = wanted.concurrency_key is None and wanted.model is None

@@ -50,7 +50,9 @@ def salvage(home: Home) -> Salvaged:
 def _refuse_open(home: Home) -> None:
     found = openers([home.database, *files_beside(home)])
     if found:
-        raise MoveNotAllowed(f"{home.database} is open in process {', '.join(map(str, found))}; stop that first.")
+        raise MoveNotAllowed(
+            f"{home.database} is open in process {', '.join(map(str, found))}; stop it: backburner down --now"
+        )
 
 
 def _undo_interrupted_salvage(home: Home) -> None:
@@ -85,7 +87,9 @@ def _copy_readable_rows(home: Home, scratch: Home) -> tuple[dict[str, int], int]
 def _open_damaged(home: Home) -> DamagedDatabase:
     damaged = DamagedDatabase(home.database)
     if not damaged.flaws():
-        raise MoveNotAllowed(f"{home.database} is not damaged; there is nothing to salvage.")
+        raise MoveNotAllowed(
+            f"{home.database} is not damaged, so there is nothing to salvage; to check it: backburner doctor"
+        )
     return damaged
 
 
