@@ -53,7 +53,7 @@ class Attempt(ABC):
 
     @abstractmethod
     def provisional_outcome(self) -> Outcome:
-        """Return the outcome as if the attempt had exited successfully by now."""
+        """Return the outcome as if the attempt had just exited successfully."""
 
     def session(self) -> str | None:
         """Return the agent's own session, or None."""
@@ -84,7 +84,7 @@ class ProcessAttempt(Attempt):
 
     @classmethod
     def running(cls, claimed: Claimed, home: Home, pid: int, status: int | None) -> ProcessAttempt:
-        """Return an attempt at a command that was started already. With a wait status, the command has ended."""
+        """Return an attempt at a running command, or at an ended command if its wait status is given."""
         attempt = cls(claimed, home, pid)
         attempt._status = status
         attempt.watched = watch(pid) if status is None else None
@@ -122,7 +122,7 @@ class CallAttempt(Attempt):
     """A call of a Python function in a runner, which notes its start and its end in the worker's journal."""
 
     def __init__(self, claimed: Claimed, runner: Runner, journal: Journal, ended: Entry | None = None) -> None:
-        """Watch the runner's current or next call. `ended` is the entry of its end if that was read already.
+        """Watch the runner's current or next call. `ended` is its end entry if that was read already.
 
         The files of the runner's output are linked under the names of this call. Raises OSError.
         """
@@ -132,7 +132,7 @@ class CallAttempt(Attempt):
         #: True if the journal has the start of the call.
         self.has_begun = False
         for stream, path in self.files.paths.items():
-            with suppress(FileExistsError, FileNotFoundError), failpoint("call.link"):  # or the runner replaces it now
+            with suppress(FileExistsError, FileNotFoundError), failpoint("call.link"):  # or the runner is replacing it
                 os.link(f"{runner.outputs}.{stream}", path)
 
     @classmethod
@@ -164,8 +164,8 @@ class CallAttempt(Attempt):
         return self.runner.pid
 
     def outcome(self) -> Outcome | None:
-        """Return the outcome in the journal, or that of a dead runner. Return None while the call runs."""
-        refuses = self.runner.refuses  # read before the journal: nothing is noted after that
+        """Return the outcome from the journal or from the death of the runner. Return None while the call runs."""
+        refuses = self.runner.refuses  # read before the journal, to which the runner adds nothing afterwards
         entry = self._ended or self._end_entry()
         if entry is None:
             if refuses and not self.has_begun:
@@ -174,14 +174,14 @@ class CallAttempt(Attempt):
         self.has_children = entry.kind == "x"
         document = entry.document
         self.runner.note_end(document)
-        for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked when the call was over already
+        for stream in set(self.files.paths) - set(document.get("kept", ())):  # linked after the call had ended
             with suppress(FileNotFoundError), failpoint("call.unlink"):
                 os.unlink(self.files.paths[stream])
         return outcome_in(document)
 
     def _end_entry(self) -> Entry | None:
-        found = [*self._journal.read(), *entries(self.runner.take_lines())]
-        ours = [entry for entry in found if entry.claim == self.claimed.claim]
+        unread = [*self._journal.read(), *entries(self.runner.take_lines())]
+        ours = [entry for entry in unread if entry.claim == self.claimed.claim]
         if any(entry.kind == "s" for entry in ours):
             self.has_begun = self.runner.has_begun = True
         return next((entry for entry in ours if entry.kind != "s"), None)
@@ -200,5 +200,5 @@ class CallAttempt(Attempt):
         return Outcome(error=f"The call ended its process with exit code {code}.", error_kind="exit", exit_code=code)
 
     def provisional_outcome(self) -> Outcome:
-        """Return an outcome without a result: the call has not returned."""
+        """Return an outcome without a result, because the call has not returned."""
         return Outcome()

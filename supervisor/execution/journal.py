@@ -2,10 +2,10 @@
 
 - `s CLAIM US` is noted before the first instruction of an attempt. US is microseconds since 1970.
 - `e CLAIM US JSON CRC` is noted when its process tree is gone.
-- `x CLAIM US JSON CRC` is noted when its first process has ended and others are left.
+- `x CLAIM US JSON CRC` is noted when its first process has ended and others of its tree are alive.
 
-Each line is one write(2) to a file opened with O_APPEND, without a sync. It survives the death of any process, not of
-the machine. The document in a runner's end line has `last` if the runner takes no further call.
+Each line is one write(2) to a file opened with O_APPEND, without a sync. It survives the death of any process, but
+not a power loss. The document in a runner's end line has `last` if the runner takes no further call.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ class Entry(NamedTuple):
     @property
     def document(self) -> dict[str, Any]:
         """Return the decoded outcome."""
-        found: dict[str, Any] = json.loads(self.text)
-        return found
+        document: dict[str, Any] = json.loads(self.text)
+        return document
 
 
 class Journal:
-    """The journal of one worker. Its name has the worker's number in the process table."""
+    """The journal of one worker. Its file name contains the worker's number, `owner`."""
 
     def __init__(self, home: Home, owner: int) -> None:
         """Create an empty journal. Raises OSError."""
@@ -74,7 +74,7 @@ class Journal:
     def _append(self, line: bytes) -> None:
         """Write one line, whole or not at all."""
         written = os.write(self.descriptor, line)
-        if written < len(line):  # the disk is full: the next line must not continue this one
+        if written < len(line):  # the disk is full, and the next line must not continue this one
             os.ftruncate(self.descriptor, os.fstat(self.descriptor).st_size - written)
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -97,7 +97,7 @@ class Journal:
             self._offset = 0
 
     def remove(self) -> None:
-        """Delete the journal, when the worker exits and everything is settled."""
+        """Delete the journal. All its entries must be settled, and the worker exits."""
         os.close(self.descriptor)
         with failpoint("journal.unlink"):
             self.path.unlink(missing_ok=True)
@@ -110,9 +110,9 @@ def entries(data: bytes) -> list[Entry]:
 
 def _entry(line: bytes) -> Entry | None:
     if line[:2] == b"s ":
-        words = line.split(b" ")
-        whole = len(words) == 3 and words[1].isdigit() and words[2].isdigit()
-        return Entry("s", int(words[1]), int(words[2])) if whole else None
+        parts = line.split(b" ")
+        whole = len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit()
+        return Entry("s", int(parts[1]), int(parts[2])) if whole else None
     text, _, checksum = line.rpartition(b" ")
     if line[:2] not in (b"e ", b"x ") or checksum != b"%08x" % crc32(text):
         return None
@@ -121,15 +121,15 @@ def _entry(line: bytes) -> Entry | None:
 
 
 def entries_by_claim(home: Home, owner: int) -> dict[int, list[Entry]]:
-    """Return the entries of a dead worker's journal by claim, in order. Return none without a journal."""
+    """Return the entries of a dead worker's journal by claim, in order. Without a journal, return none."""
     try:
         data = journal_path(home, owner).read_bytes()
     except FileNotFoundError:
         return {}
-    found: dict[int, list[Entry]] = {}
+    by_claim: dict[int, list[Entry]] = {}
     for entry in entries(data[: data.rfind(b"\n") + 1]):
-        found.setdefault(entry.claim, []).append(entry)
-    return found
+        by_claim.setdefault(entry.claim, []).append(entry)
+    return by_claim
 
 
 def journal_path(home: Home, owner: int) -> Path:
@@ -139,7 +139,7 @@ def journal_path(home: Home, owner: int) -> Path:
 
 def outcome_document(outcome: Outcome) -> dict[str, Any]:
     """Return the JSON document of an outcome."""
-    found: dict[str, Any] = {
+    document: dict[str, Any] = {
         "result": outcome.result,
         "error": outcome.error,
         "errorKind": outcome.error_kind,
@@ -147,8 +147,8 @@ def outcome_document(outcome: Outcome) -> dict[str, Any]:
         "signal": outcome.signal,
     }
     for stream, data in outcome.outputs:
-        found[stream] = data.decode("latin-1")
-    return found
+        document[stream] = data.decode("latin-1")
+    return document
 
 
 def outcome_in(document: dict[str, Any]) -> Outcome:
@@ -165,7 +165,7 @@ def outcome_in(document: dict[str, Any]) -> Outcome:
 
 
 def settlement_document(settlement: Settlement) -> dict[str, Any]:
-    """Return the JSON document of an attempt that was watched separately, which has a settlement already."""
+    """Return the JSON document for an attempt that was watched separately and is already judged."""
     return {"settlement": settlement._replace(outputs=())._asdict()}
 
 

@@ -1,4 +1,4 @@
-"""Check the signs of life of a running attempt, and the size of its output, from time to time."""
+"""Regularly check a running attempt for signs of life, and limit the size of its output."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Monitor:
         for cap in self._caps:
             if now >= cap.next_at:
                 cap.check(now)
-        found = self._observe(now, progress) if now >= self._poll_at else None
+        finding = self._observe(now, progress) if now >= self._poll_at else None
         self.next_at = min(self._poll_at, *(cap.next_at for cap in self._caps))
-        return found
+        return finding
 
     def _observe(self, now: float, progress: Callable[[], str | None]) -> Finding:
         self._poll_at = now + self._interval

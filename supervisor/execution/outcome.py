@@ -30,15 +30,15 @@ class Outcome(NamedTuple):
 
 
 def settlement_of(
-    one: Attempted, outcome: Outcome, config: BackgroundConfig, ended_at: int | None = None
+    attempted: Attempted, outcome: Outcome, config: BackgroundConfig, ended_at: int | None = None
 ) -> Settlement:
     """Return the end of the task, or its next attempt after a random delay up to a growing bound ("full jitter").
 
     `ended_at` is in milliseconds since 1970. None means now.
     """
     completed = Settlement(
-        number=one.number,
-        claim=one.claim,
+        number=attempted.number,
+        claim=attempted.claim,
         status=TaskStatus.COMPLETED,
         result=outcome.result,
         error=outcome.error,
@@ -51,8 +51,8 @@ def settlement_of(
     )
     if outcome.error_kind is None:
         return completed
-    if one.attempt < one.max_attempts:
-        not_before = clock.now() + backoff(one.attempt, config)
+    if attempted.attempt < attempted.max_attempts:
+        not_before = clock.now() + backoff(attempted.attempt, config)
         return completed._replace(status=TaskStatus.PENDING, result=None, not_before=not_before)
     return completed._replace(status=TaskStatus.ERROR, result=None)
 
@@ -62,13 +62,23 @@ def backoff(attempt: int, config: BackgroundConfig) -> int:
     return round(Backoff(config.retry_base_ms, config.retry_max_ms, jitter=FULL_JITTER).delay(attempt - 1))
 
 
-def interrupted(one: Attempted, why: str) -> Settlement:
+def interrupted(attempted: Attempted, why: str) -> Settlement:
     """Return the settlement that requeues a task which was claimed and not started. The attempt does not count."""
-    if one.interruptions + 1 >= MAX_INTERRUPTIONS:
-        error = f"{why} It was interrupted {one.interruptions + 1} times before it started."
+    if attempted.interruptions + 1 >= MAX_INTERRUPTIONS:
+        error = f"{why} It was interrupted {attempted.interruptions + 1} times before it started."
         return Settlement(
-            number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=error, error_kind="lost", unused=True
+            number=attempted.number,
+            claim=attempted.claim,
+            status=TaskStatus.ERROR,
+            error=error,
+            error_kind="lost",
+            unused=True,
         )
     return Settlement(
-        number=one.number, claim=one.claim, status=TaskStatus.PENDING, error=why, error_kind="interrupted", unused=True
+        number=attempted.number,
+        claim=attempted.claim,
+        status=TaskStatus.PENDING,
+        error=why,
+        error_kind="interrupted",
+        unused=True,
     )

@@ -11,7 +11,7 @@ import os
 import sys
 from pathlib import Path
 
-#: Seconds between two checks of an output that grows fast, and of one that does not.
+#: The minimum and the maximum of the seconds between two checks of an output.
 MIN_INTERVAL, MAX_INTERVAL = 0.02, 2.0
 
 #: Holes are punched in whole blocks.
@@ -29,15 +29,15 @@ class OutputCap:
         self._limit = limit
         self._size = 0
         self._punched = _round_down(limit // 2)
-        self._at = now
+        self._checked_at = now
         self.next_at = now + MIN_INTERVAL
 
     def check(self, now: float) -> None:
         """Free what exceeds the limit, and schedule the next check before another quarter of the limit is written."""
         size = self.trim()
-        rate = (size - self._size) / max(now - self._at, 0.001)
+        rate = (size - self._size) / max(now - self._checked_at, 0.001)
         interval = self._limit / 4 / rate if rate > 0 else MAX_INTERVAL
-        self._size, self._at = size, now
+        self._size, self._checked_at = size, now
         self.next_at = now + min(max(interval, MIN_INTERVAL), MAX_INTERVAL)
 
     def trim(self) -> int:
@@ -54,7 +54,7 @@ class OutputCap:
 
 
 def punch_hole(path: Path, start: int, end: int) -> None:
-    """Free the disk space of a range of a file. On other systems than Linux, the file stays unchanged."""
+    """Free the disk space of a range of a file. On systems other than Linux, the file stays unchanged."""
     if sys.platform != "linux":
         return
     descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

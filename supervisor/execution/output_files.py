@@ -23,7 +23,7 @@ SMALL = 64 * 1024
 #: The maximum number of bytes of a stream to which the rules of an agent are applied.
 READABLE = 16 * 1024 * 1024
 
-#: Stands for a descriptor if the file is to be created before the next command.
+#: Takes the place of a descriptor while the file must still be created for the next command.
 _MISSING = -1
 
 _OPENED_BY_CHILD = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC
@@ -43,10 +43,10 @@ class AttemptFiles:
         return os.path.exists(self.paths["stdout"])
 
     def small(self) -> tuple[tuple[str, bytes], ...]:
-        """Return the streams that are small enough for the database, without the empty ones."""
-        found = {stream: data for stream in STREAMS if (data := self._read(stream, SMALL + 1)) is not None}
-        fitting = {stream: data for stream, data in found.items() if len(data) <= SMALL}
-        self._saved = set(fitting) | (set(STREAMS) - set(found))
+        """Return the non-empty streams that are small enough for the database."""
+        contents = {stream: data for stream in STREAMS if (data := self._read(stream, SMALL + 1)) is not None}
+        fitting = {stream: data for stream, data in contents.items() if len(data) <= SMALL}
+        self._saved = set(fitting) | (set(STREAMS) - set(contents))
         return tuple((stream, data) for stream, data in fitting.items() if data)
 
     def sync(self) -> None:
@@ -61,13 +61,13 @@ class AttemptFiles:
                 os.unlink(self.paths[stream])
 
     def delete_inputs(self) -> None:
-        """Delete the files that the attempt has read."""
+        """Delete the attempt's input files."""
         for kind in ("stdin", "prompt", "order"):
             with failpoint("input.unlink"):
                 self._home.input(f"{self._claim}.{kind}").unlink(missing_ok=True)
 
     def text(self, stream: str) -> str:
-        """Return a stream, from its start, with bad bytes replaced."""
+        """Return the start of a stream, with undecodable bytes replaced."""
         return (self._read(stream, READABLE) or b"").decode(errors="replace")
 
     def tail(self, stream: str) -> str:
@@ -82,7 +82,7 @@ class AttemptFiles:
             return ""
 
     def size(self) -> int:
-        """Return the bytes written so far, to both streams."""
+        """Return the number of bytes in both streams."""
         return sum(map(_size, self.paths.values()))
 
     def _read(self, stream: str, limit: int) -> bytes | None:
@@ -103,7 +103,7 @@ def _size(path: str) -> int:
 
 
 def _read_up_to(file: FileIO, limit: int) -> bytes:
-    """Return the start of a file. The buffer has the size of the file, since one of `limit` bytes would cost more."""
+    """Return up to `limit` bytes of a file, without allocating a buffer of `limit` bytes for a small file."""
     size = min(os.fstat(file.fileno()).st_size, limit)
     pieces = bytearray()
     while len(pieces) < size and (piece := file.read(size - len(pieces))):
@@ -114,12 +114,13 @@ def _read_up_to(file: FileIO, limit: int) -> bytes:
 class OutputFiles:
     """Two files for stdout and stderr, which the commands of a series use in turn.
 
-    A command opens them by path, so that it has its own file description. There are two questions about each command:
+    A command opens them by path, so that it has its own file description. The worker must know two things about it:
 
-    - Was it started? Before that, the modification time of its stdout is set to 0. Opening the file with O_TRUNC sets
-      the current time. Where a file system does not set it, the files are deleted before, and the command creates them.
-    - Can its files be used again? A read lease (fcntl(2), F_SETLEASE) is granted only if no process has the file open
-      for writing. Without leases, or if a process still has it open, a new file is created.
+    - Was the command started? The modification time of its stdout is set to 0 beforehand, and opening the file with
+      O_TRUNC sets the current time. If the file system does not do that, the worker deletes both files beforehand,
+      and the command creates them.
+    - Can its files be reused? A read lease (fcntl(2), F_SETLEASE) is granted only if no process has the file open for
+      writing. Without leases, or if a process still has it open, a new file is created.
     """
 
     def __init__(self, home: Home, owner: int) -> None:
@@ -130,14 +131,16 @@ class OutputFiles:
 
     def actions(self, stdin: int) -> list[tuple[Any, ...]]:
         """Return the file actions of posix_spawn: use `stdin`, and open both files."""
-        opened = [(os.POSIX_SPAWN_OPEN, at, path, _OPENED_BY_CHILD, 0o600) for at, path in enumerate(self.paths, 1)]
+        opened = [
+            (os.POSIX_SPAWN_OPEN, target, path, _OPENED_BY_CHILD, 0o600) for target, path in enumerate(self.paths, 1)
+        ]
         return [(os.POSIX_SPAWN_DUP2, stdin, 0), *opened]
 
     def arm(self) -> None:
         """Create missing files, and prepare to detect if the next command opens its stdout. Raises OSError."""
-        for at, path in enumerate(self.paths):
-            if self._handles[at] == _MISSING:
-                self._handles[at] = _create(path)
+        for index, path in enumerate(self.paths):
+            if self._handles[index] == _MISSING:
+                self._handles[index] = _create(path)
         if self._by_time:
             os.utime(self._handles[0], ns=(0, 0))
         else:
@@ -152,47 +155,47 @@ class OutputFiles:
         return os.fstat(self._handles[0]).st_size, os.fstat(self._handles[1]).st_size
 
     def read(self, sizes: tuple[int, int]) -> tuple[bytes, bytes]:
-        """Return that many bytes of each file."""
+        """Return the given number of bytes of each file."""
         return os.pread(self._handles[0], sizes[0], 0), os.pread(self._handles[1], sizes[1], 0)
 
     def clear(self, sizes: tuple[int, int]) -> None:
         """Empty the files for the next command. Replace a file to which a process can still write."""
-        for at, size in enumerate(sizes):
-            if not _is_free(self._handles[at]):
-                self._replace(at)
+        for index, size in enumerate(sizes):
+            if not _is_free(self._handles[index]):
+                self._replace(index)
             elif size:
                 with failpoint("output.truncate"):
-                    os.truncate(self.paths[at], 0)
+                    os.truncate(self.paths[index], 0)
 
     def give_to(self, names: list[str]) -> None:
-        """Leave both files to one command, under these paths. The next command gets new ones."""
-        for at, name in enumerate(names):
+        """Move both files to these paths, for the current command to keep. The next command gets new files."""
+        for index, name in enumerate(names):
             with failpoint("output.rename"):
-                os.rename(self.paths[at], name)
-            self._close(at)
+                os.rename(self.paths[index], name)
+            self._close(index)
 
     def remove(self) -> None:
-        """Delete the files, when the worker exits."""
-        for at, path in enumerate(self.paths):
-            self._close(at)
+        """Delete the files before the worker exits."""
+        for index, path in enumerate(self.paths):
+            self._close(index)
             with suppress(FileNotFoundError), failpoint("output.remove"):
                 os.unlink(path)
 
     def _open_created(self) -> None:
         """Open the files that the command has created. If it could not be started, it has created none."""
-        for at, path in enumerate(self.paths):
-            self._close(at)
-            self._handles[at] = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        for index, path in enumerate(self.paths):
+            self._close(index)
+            self._handles[index] = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
-    def _replace(self, at: int) -> None:
+    def _replace(self, index: int) -> None:
         with suppress(FileNotFoundError), failpoint("output.replace"):
-            os.unlink(self.paths[at])
-        self._close(at)
+            os.unlink(self.paths[index])
+        self._close(index)
 
-    def _close(self, at: int) -> None:
-        if self._handles[at] != _MISSING:
-            os.close(self._handles[at])
-            self._handles[at] = _MISSING
+    def _close(self, index: int) -> None:
+        if self._handles[index] != _MISSING:
+            os.close(self._handles[index])
+            self._handles[index] = _MISSING
 
 
 def paths_of(home: Home, owner: int) -> list[str]:
@@ -211,7 +214,7 @@ def runner_prefix(home: Home, owner: int) -> str:
 
 
 def was_opened(home: Home, owner: int) -> bool:
-    """Return True if the last command of a dead worker was started, so that it has opened its files."""
+    """Return True if the last command of a dead worker was started and has opened its files."""
     try:
         return os.stat(paths_of(home, owner)[0]).st_mtime_ns != 0
     except FileNotFoundError:

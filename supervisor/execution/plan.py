@@ -43,21 +43,21 @@ class Plan:
 def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
     """Return the environment of a task.
 
-    Its parts are the inherited variables, `given` (the agent's), the launcher's and our marks. Later parts override
-    earlier ones.
+    Later variables override earlier ones in this order: the inherited variables, `given` (the agent's), the
+    launcher's, and our marks.
     """
-    found = with_stored({**inherited(), **given}, claimed.env)
-    found |= {
+    environment = with_stored({**inherited(), **given}, claimed.env)
+    environment |= {
         HOME_MARK: str(home.folder),
         CLAIM_MARK: str(claimed.claim),
         "BACKBURNER_TASK_ID": claimed.id,
         "BACKBURNER_ATTEMPT": str(claimed.attempt),
     }
     if claimed.parent is not None:
-        found["BACKBURNER_PARENT_SESSION_ID"] = claimed.parent
+        environment["BACKBURNER_PARENT_SESSION_ID"] = claimed.parent
     if leave_children:
-        found[SPARE_MARK] = "1"
-    return found
+        environment[SPARE_MARK] = "1"
+    return environment
 
 
 def command_plan(claimed: Claimed, home: Home, given: Mapping[str, str]) -> Plan:
@@ -105,7 +105,7 @@ def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, 
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
-    """Replace placeholders by their values in one pass, because a prompt may itself contain `{model}`."""
+    """Replace placeholders by their values in one pass, because a prompt may contain a text such as `{model}`."""
     filled, rest = "", template
     while rest:
         index, name = min(((rest.find(name), name) for name in values if name in rest), default=(-1, ""))
@@ -117,7 +117,7 @@ def fill(template: str, values: Mapping[str, str]) -> str:
 
 
 def write_order(claim: int, home: Home, order: bytes) -> str:
-    """Write an order that is too large for a runner's queue to a file. Return its path. Raises Temporary."""
+    """Write an order to a file because it is too large for a runner's queue. Return the path. Raises Temporary."""
     path = home.input(f"{claim}.order")
     _write_private(path, order.decode())
     return str(path)
@@ -135,41 +135,41 @@ def stdin_path(claimed: Claimed, home: Home, text: str | None) -> str:
 
 
 class Environments:
-    """The environments of plain commands. Tasks of one launcher share all but the marks of the attempt."""
+    """The environments of plain commands. Tasks of one launcher share all variables except the marks of the attempt."""
 
     def __init__(self, home: Home, given: Mapping[str, str]) -> None:
-        """Base each environment on the inherited one and on `given`, the configured part."""
+        """Base each environment on the inherited variables and on `given`, the configured variables."""
         self._home, self._given = os.fsencode(home.folder), given
         self._known: dict[str | None, dict[bytes, bytes]] = {}
 
     def of(self, taken: Taken) -> dict[bytes, bytes]:
         """Return the environment of an attempt, encoded for posix_spawn."""
         task = taken.task
-        found = self._common(task.env).copy()
-        found[CLAIM_MARK.encode()] = b"%d" % taken.claim
-        found[b"BACKBURNER_TASK_ID"] = task.id.encode()
-        found[b"BACKBURNER_ATTEMPT"] = b"%d" % task.attempt
+        environment = self._common(task.env).copy()
+        environment[CLAIM_MARK.encode()] = b"%d" % taken.claim
+        environment[b"BACKBURNER_TASK_ID"] = task.id.encode()
+        environment[b"BACKBURNER_ATTEMPT"] = b"%d" % task.attempt
         if task.parent is not None:
-            found[b"BACKBURNER_PARENT_SESSION_ID"] = task.parent.encode()
-        return found
+            environment[b"BACKBURNER_PARENT_SESSION_ID"] = task.parent.encode()
+        return environment
 
     def _common(self, text: str | None) -> dict[bytes, bytes]:
         if text not in self._known:
             if len(self._known) >= MAX_ENVIRONMENTS:
                 self._known.clear()
-            found = with_stored({**inherited(), **self._given}, decoded_environment(text) if text else {})
-            encoded = {os.fsencode(name): os.fsencode(value) for name, value in found.items()}
+            variables = with_stored({**inherited(), **self._given}, decoded_environment(text) if text else {})
+            encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
             self._known[text] = encoded | {HOME_MARK.encode(): self._home}
         return self._known[text]
 
 
-def with_stored(found: dict[str, str], stored: Mapping[str, str | None]) -> dict[str, str]:
-    """Add the launcher's stored environment in place. None stands for the supervisor's value."""
+def with_stored(environment: dict[str, str], stored: Mapping[str, str | None]) -> dict[str, str]:
+    """Add the launcher's stored variables to `environment`, in place. None stands for the supervisor's value."""
     for name, value in stored.items():
-        kept = os.environ.get(name) if value is None else value
-        if kept is not None:
-            found[name] = kept
-    return found
+        text = os.environ.get(name) if value is None else value
+        if text is not None:
+            environment[name] = text
+    return environment
 
 
 def find_program(name: str, cwd: str, path: str | None) -> str:

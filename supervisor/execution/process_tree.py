@@ -1,8 +1,8 @@
 """Process trees. Find the processes of a tree, and end all of them.
 
 A worker is a subreaper, so orphans among its descendants become its children. While it lives, the tree of its task is
-exactly its descendants, including daemonised ones and those with their own session. The tree of a dead worker is found
-by the fork server, whose children the orphans become, and by the marks in the environment of its processes.
+exactly its descendants, including daemonised processes and those with their own session. When a worker dies, its
+orphans become children of the fork server. They are found there, or by the marks in their environment.
 
 A supervisor that a task has started is not part of the task's tree, and neither are its descendants.
 """
@@ -22,7 +22,7 @@ from ...ipc.machine import proc
 from ...ipc.machine.presence import ROLES, Presence
 from ..system.children import watch
 
-#: Variables of every process of a task: its claim, its state directory, and a mark if it may outlive the task.
+#: Environment variables of every process of a task. The last one is set only if the process may outlive the task.
 CLAIM_MARK = "BACKBURNER_CLAIM"
 HOME_MARK = "BACKBURNER_HOME"
 SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
@@ -48,21 +48,21 @@ def children_of(pid: int) -> set[int]:
 
 
 def descendants_of(pid: int) -> set[int]:
-    """Return the living descendants of a process. Those with a role, and their descendants, are left out."""
+    """Return the living descendants of a process, except those that have a role, and their descendants."""
     found: set[int] = set()
     waiting = [pid]
     while waiting:
         new = {child for child in proc.children(waiting.pop()) - found if not has_role(child)}
         found |= new
         waiting += new
-    return {one for one in found if not proc.has_ended(one)}
+    return {child for child in found if not proc.has_ended(child)}
 
 
 def marked(claims: set[int], home: Path) -> set[int]:
-    """Return the processes that bear the marks of these attempts and may not outlive them.
+    """Return the processes that bear the marks of these attempts and must not outlive them.
 
-    The second scan examines processes that were started during the first one: their parent may have died before it
-    was examined.
+    The second scan examines processes that were started during the first scan. Their parents may have died before
+    they were examined.
     """
     seen: set[int] = set()
     found: set[int] = set()
@@ -79,14 +79,14 @@ def is_marked(pid: int, claims: set[int], home: Path) -> bool:
 
 
 def marked_processes(home: Path) -> dict[int, int]:
-    """Return the claims of the living processes that bear a mark of this home and may not outlive their task."""
-    found = {}
+    """Return the claims of the living processes that bear a mark of this home and must not outlive their task."""
+    claims = {}
     for pid in proc.all_pids():
         environment = proc.environment(pid)
         claim = _claim_in(environment, home)
         if claim is not None and SPARE_MARK not in environment and not proc.has_ended(pid):
-            found[pid] = claim
-    return found
+            claims[pid] = claim
+    return claims
 
 
 def _claim_in(environment: dict[str, str], home: Path) -> int | None:
@@ -95,14 +95,14 @@ def _claim_in(environment: dict[str, str], home: Path) -> int | None:
 
 
 def is_spared(pid: int) -> bool:
-    """Return True if a process may outlive its task, because it bears the mark or has a role in a home."""
+    """Return True if a process may outlive its task because it bears `SPARE_MARK` or has a role in a home."""
     return SPARE_MARK in proc.environment(pid) or has_role(pid)
 
 
 def has_role(pid: int) -> bool:
     """Return True if a process holds the lock of a role in the home of its environment.
 
-    A supervisor that is started in the background bears no claim. One that does is the task's own command.
+    A supervisor that is started in the background bears no claim. A supervisor with a claim is the task's own command.
     """
     environment = proc.environment(pid)
     if CLAIM_MARK in environment or HOME_MARK not in environment:
@@ -129,9 +129,9 @@ def cpu_seconds(pids: set[int]) -> float:
 
 
 def end(members: Members, grace: float) -> int:
-    """End a tree by SIGTERM, and after `grace` seconds by SIGKILL until it is empty. Return its number of processes.
+    """End a tree by SIGTERM, and by SIGKILL after `grace` seconds. Return its initial number of processes.
 
-    The processes are stopped while they are listed, so that none of them can fork in the meantime.
+    The processes are stopped while they are listed, so that none of them can fork.
     """
     first = _freeze(members)
     _signal(first, signal.SIGTERM)
@@ -168,41 +168,41 @@ def _signal(pids: set[int], number: signal.Signals) -> None:
 
 
 def remaining(members: Members) -> set[int]:
-    """Return the living processes of a tree of descendants. The set is empty only if the tree certainly is.
+    """Return the living processes of a tree of descendants. An empty set proves that the tree is empty.
 
     If a process forks and dies while the tree is listed, its child is missing from the list. The listing is
     therefore repeated as long as children have died.
     """
     reap_children()
-    while not (left := members()):
+    while not (living := members()):
         if not reap_children():
             break
-    return left
+    return living
 
 
 def _wait_until_empty(members: Members, timeout: float) -> bool:
     deadline = clock.monotonic() + timeout
     while True:
-        left = remaining(members)
-        if not left:
+        living = remaining(members)
+        if not living:
             return True
         seconds = deadline - clock.monotonic()
         if seconds <= 0:
             return False
-        _wait_for_one(left, seconds)
+        _wait_for_one(living, seconds)
 
 
 def _wait_for_one(pids: set[int], seconds: float) -> None:
-    watches = [found for found in map(watch, pids) if found is not None]
+    watches = [descriptor for descriptor in map(watch, pids) if descriptor is not None]
     try:
         if len(watches) == len(pids):
             select.select(watches, [], [], min(seconds, 1.0))
     finally:
-        for one in watches:
-            one.close()
+        for descriptor in watches:
+            descriptor.close()
 
 
-#: Wait statuses of reaped children that were not returned yet.
+#: Wait statuses of reaped children that no caller has taken yet.
 _reaped: dict[int, int] = {}
 
 
@@ -210,8 +210,8 @@ def reap_children() -> int:
     """Reap all dead children. Return their number. Their statuses are kept for `take_status`."""
     dead = 0
     while (pid := _dead_child()) is not None:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
+        reaped, status = os.waitpid(pid, os.WNOHANG)
+        if reaped:
             _reaped[pid] = status
             dead += 1
     return dead
@@ -219,35 +219,35 @@ def reap_children() -> int:
 
 def _dead_child() -> int | None:
     try:
-        found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        child = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
         return None
-    return None if found is None else found.si_pid
+    return None if child is None else child.si_pid
 
 
 def take_status(pid: int) -> int | None:
-    """Return the wait status of a dead child, once, even if it was reaped already. Return None while it lives."""
+    """Take the wait status of a dead child, even if it was reaped already. Return None while the child lives."""
     if pid in _reaped:
         return _reaped.pop(pid)
-    found, status = os.waitpid(pid, os.WNOHANG)
-    return status if found else None
+    reaped, status = os.waitpid(pid, os.WNOHANG)
+    return status if reaped else None
 
 
 def forget_status(pid: int) -> None:
-    """Forget the status of an earlier child with the process ID of a new one."""
+    """Forget the status of an earlier child that had the same process ID as a new child."""
     _reaped.pop(pid, None)
 
 
 def take_statuses() -> dict[int, int]:
-    """Return the wait statuses of all dead children that were not returned yet."""
+    """Take the wait statuses of all dead children."""
     reap_children()
-    found = dict(_reaped)
+    statuses = dict(_reaped)
     _reaped.clear()
-    return found
+    return statuses
 
 
 def take_stopped() -> set[int]:
-    """Return the children that a signal has stopped since the last call (on macOS none: Python has no waitid there)."""
+    """Return the children that a signal has stopped since the last call (none on macOS, which lacks os.waitid)."""
     stopped: set[int] = set()
     while proc.LINUX and (pid := _stopped_child()) is not None:
         stopped.add(pid)
@@ -256,7 +256,7 @@ def take_stopped() -> set[int]:
 
 def _stopped_child() -> int | None:
     try:
-        found = os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)
+        child = os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WNOHANG)
     except ChildProcessError:
         return None
-    return None if found is None else found.si_pid
+    return None if child is None else child.si_pid

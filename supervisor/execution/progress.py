@@ -1,4 +1,4 @@
-"""The progress of an agent, by its rules and the lines of JSON in its output. Only what was appended is read."""
+"""The progress of an agent, which its rules find in the lines of JSON that it appends to its output."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Progress:
     """The tool calls, tokens, cost and last message of one attempt."""
 
     def __init__(self, path: str, rules: Mapping[str, Sequence[str]], interval_ms: int, now: float) -> None:
-        """Follow an output. The rules `tool` and `message` find text. The values of `tokens` and `cost` are added up.
+        """Follow the output in `path`. The rules `tool` and `message` find text, and `tokens` and `cost` find numbers.
 
-        `next_at` is the time of the next check (seconds, monotonic). There is none without rules or with interval 0.
+        `next_at` is the time of the next check (seconds, monotonic). It is infinite without rules or with interval 0.
         """
         self._path = path
         self._interval = interval_ms / 1000 if rules and interval_ms else float("inf")
         self.next_at = now + self._interval
-        self._rules = {name: [pointer(rule) for rule in some] for name, some in rules.items()}
+        self._rules = {name: [pointer(rule) for rule in texts] for name, texts in rules.items()}
         self._offset = 0
         self._reader = LineReader(MAX_READ)
         self._calls = 0
@@ -71,14 +71,14 @@ class Progress:
         return data
 
     def _count(self, document: Any) -> None:
-        for tool in self._found("tool", document):
+        for tool in self._values("tool", document):
             self._calls, self._tool = self._calls + 1, _one_line(tool, 40)
-        for message in self._found("message", document):
+        for message in self._values("message", document):
             self._message = _one_line(message, MAX_MESSAGE) or self._message
         for name in self._sums:
-            self._sums[name] += sum(float(value) for value in self._found(name, document) if _is_number(value))
+            self._sums[name] += sum(float(value) for value in self._values(name, document) if _is_number(value))
 
-    def _found(self, name: str, document: Any) -> Iterator[Any]:
+    def _values(self, name: str, document: Any) -> Iterator[Any]:
         return (value for rule in self._rules.get(name, ()) for value in rule.values(document))
 
     def _text(self) -> str:

@@ -91,16 +91,16 @@ class Run:
     def _note_pid(self) -> None:
         self._note_pid_at = float("inf")
         self._queue.store.queue.record_pid(self.claimed.number, self.claimed.claim, self.attempt.pid)
-        self.check_verdict = True  # one may have been written before this worker could be notified
+        self.check_verdict = True  # a verdict may have been written before this worker could be notified
 
     def _check_vitals(self, now: float) -> Settlement | None:
-        found = self._monitor.check(now, lambda: self._queue.progress_of(self.claimed.id))
-        if found is None:
+        finding = self._monitor.check(now, lambda: self._queue.progress_of(self.claimed.id))
+        if finding is None:
             return None
-        self.check_verdict = True  # the process that wrote one may have been unable to signal this worker
-        if found.stable and self._ends_when_stable():
+        self.check_verdict = True  # a process that wrote a verdict may have been unable to signal this worker
+        if finding.stable and self._ends_when_stable():
             return self._stop(self.attempt.provisional_outcome())
-        return None if found.stale is None or self._is_stale else self._note_stale(found.stale)
+        return None if finding.stale is None or self._is_stale else self._note_stale(finding.stale)
 
     def _note_stale(self, idle_ms: int) -> Settlement | None:
         self._is_stale = True
@@ -120,13 +120,13 @@ class Run:
         """Settle an attempt whose first process has ended, and end the rest of its tree."""
         self._note_progress(clock.monotonic())
         settlement = self._judge(outcome)
-        left = self._left()
-        if left and self._leaves_children():
-            spared.update(left)
-        elif left:
+        living = self._leftovers()
+        if living and self._leaves_children():
+            spared.update(living)
+        elif living:
             self._write_verdict(settlement)
             self._end()
-        leftovers = len(left - {self.attempt.pid})
+        leftovers = len(living - {self.attempt.pid})
         return settlement._replace(leftovers=leftovers) if leftovers else settlement
 
     def _stop(self, outcome: Outcome | None) -> Settlement:
@@ -145,7 +145,7 @@ class Run:
         return settlement_of(self.claimed, outcome, self._queue.config)
 
     def _write_verdict(self, settlement: Settlement) -> None:
-        """Write the verdict before the tree is ended, so that a crash in between does not change it."""
+        """Write the verdict before the tree is ended, so that a crash between the two does not change it."""
         text = settlement.result if settlement.status is TaskStatus.COMPLETED else settlement.error
         self._queue.record_verdict(
             settlement.number, settlement.claim, Verdict(settlement.status, text, settlement.error_kind)
@@ -155,7 +155,7 @@ class Run:
         requested = self.claimed.leave_children
         return requested if requested is not None else self._agent is not None and self._agent.leave_children
 
-    def _left(self) -> set[int]:
+    def _leftovers(self) -> set[int]:
         """Return the remaining processes of the tree. Usually there are none, and reading one small file proves it."""
         children = own_children() - self._runner.pids() - spared
         if not children and not self._runner_has_children():
@@ -193,5 +193,5 @@ def start(claimed: Claimed, queue: Queue, runner: LazyRunner, journal: Journal) 
 
 
 def agent_of(claimed: Claimed, queue: Queue) -> AgentConfig | None:
-    """Return the configuration of a task's agent, or None if there is none."""
+    """Return the configuration of a task's agent, or None if it is not configured."""
     return queue.config.agent(claimed.agent) if claimed.agent in queue.config.agent_names else None

@@ -1,4 +1,4 @@
-"""The worker's side of a runner: a process that runs one Python function after the other until it retires."""
+"""The worker's side of a runner. It is a process that runs Python functions one after another until it retires."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ _PROGRAM = str(Path(__file__).with_name("runner") / "__main__.py")
 
 
 class Runner:
-    """A process for calls: a fork of its worker without the worker's files, or another interpreter.
+    """A process that runs calls. It is a fork of its worker without the worker's files, or another interpreter.
 
     It is `retired` when it takes no more orders, `hung_up` when it has closed the channel, and `blocked` while it waits
     for `resume` because the journal cannot be written.
     """
 
     def __init__(self, pid: int, channel: socket.socket, queue: tuple[socket.socket, socket.socket]) -> None:
-        """Use `forked` or `of` instead. `queue` has the sending and the receiving end, which the runner has as well."""
+        """Use `forked` or `of` instead. `queue` is the sending and the receiving end. The runner shares the latter."""
         forget_status(pid)
         self.pid = pid
         self.channel = channel
@@ -47,7 +47,7 @@ class Runner:
         self.retired = False
         #: True if the journal has the start of a call.
         self.has_begun = False
-        #: True if orders without a start in the journal will not begin. The runner has reported that, or is dead.
+        #: True if the runner begins no further order. It has reported that, or is dead.
         self.refuses = False
         self.hung_up = False
         self.blocked = False
@@ -76,8 +76,8 @@ class Runner:
         try:
             pid = start(theirs, queue[1])
         except BaseException:
-            for one in (ours, *queue):
-                one.close()
+            for connection in (ours, *queue):
+                connection.close()
             raise
         finally:
             theirs.close()
@@ -138,9 +138,9 @@ class Runner:
         self.retired |= document.get("last", False)
 
     def take_lines(self) -> bytes:
-        """Return the end lines that were received over the channel, once."""
-        found, self.lines = self.lines, []
-        return b"".join(found)
+        """Return the end lines that were received over the channel since the last call."""
+        lines, self.lines = self.lines, []
+        return b"".join(lines)
 
     def resume(self) -> None:
         """Let a blocked runner try again to write to the journal."""
@@ -167,9 +167,9 @@ class Runner:
         return status
 
     def close(self) -> None:
-        """Close the connection. A runner that is alive exits then."""
-        for one in (self.channel, self._sender, self._receiver):
-            one.close()
+        """Close the connection. A living runner then exits."""
+        for connection in (self.channel, self._sender, self._receiver):
+            connection.close()
 
     def _put(self, data: bytes) -> bool:
         try:
@@ -197,7 +197,7 @@ class Runner:
 class LazyRunner:
     """The runner of a worker. It is started for the first call, because most workers run only commands.
 
-    A worker has only one runner. When that can no longer be used, the worker is replaced.
+    A worker has only one runner. When the runner can no longer be used, the worker is replaced.
     """
 
     def __init__(self, store: Store, start: Callable[[Runner], object]) -> None:
@@ -210,10 +210,11 @@ class LazyRunner:
         self._is_outdated = False
 
     def get(self, interpreter: str) -> Runner:
-        """Return the runner, or start one under an interpreter (`""`: this one). Raises CannotStart, Temporary.
+        """Return the runner. The first call starts it. Raises CannotStart, Temporary.
 
-        At the first call, the worker must have no transaction and no other database open. A call that was assigned
-        just before the runner became outdated still runs there.
+        The runner uses `interpreter`, or this process's interpreter if that is empty. At the first call, the worker
+        must have no transaction and no other database open. A call that was assigned just before the runner became
+        outdated still runs there.
         """
         if self._runner is None:
             self._runner = self._make(interpreter)
@@ -228,7 +229,7 @@ class LazyRunner:
         return self._runner is not None and self._runner.hung_up and not self._runner.has_begun
 
     def mark_outdated(self) -> None:
-        """Record that the settings of calls have changed since the runner, if there is one, was started."""
+        """Record that the settings of calls have changed, so that a runner started earlier is outdated."""
         self._is_outdated = self._runner is not None
 
     def pids(self) -> set[int]:
@@ -275,8 +276,8 @@ def _run_forked(worker: int, channel: socket.socket, orders: socket.socket) -> N
 def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
     """Start the runner under another interpreter. Raises CannotStart."""
     numbers = [str(channel.fileno()), str(queue.fileno())]
-    for one in (channel, queue):
-        one.set_inheritable(True)
+    for connection in (channel, queue):
+        connection.set_inheritable(True)
     try:
         with failpoint("runner.spawn"):
             return os.posix_spawnp(

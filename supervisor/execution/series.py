@@ -28,7 +28,7 @@ from .runner_pool import Runner
 from .spawn import DEFAULT_SIGNALS
 from .verdict import Output, outcome_of
 
-#: Waits up to that number of seconds for the end of a child. Returns False if the worker has something else to do.
+#: Waits up to the given number of seconds for a child to end. Returns False if the worker has something else to do.
 WaitForChild = Callable[[float], bool]
 
 #: The outcome of a command that exited with 0 and wrote nothing.
@@ -40,15 +40,15 @@ _MILLISECOND = 1000
 class Series(ABC):
     """Tasks in the order in which they run.
 
-    `waiting` are those that have not ended. The first one runs, or runs next. `ended` are those whose end is in the
-    journal, but not yet in the database.
+    `waiting` has the tasks that have not ended. Its first task is running or runs next. `ended` has the tasks whose
+    end is in the journal, but not yet in the database.
     """
 
     def __init__(self, taken: list[Taken], config: BackgroundConfig) -> None:
         """Run the taken tasks in order."""
         self.waiting = taken
         self.ended: list[Ended] = []
-        #: True if the first process of the current task has ended and others of its tree are left.
+        #: True if the first process of the current task has ended and other processes of its tree are alive.
         self.has_leftovers = False
         #: True if ended tasks must be published now, because an end could not be noted.
         self.is_urgent = False
@@ -64,10 +64,10 @@ class Series(ABC):
 
     @abstractmethod
     def take_back(self) -> list[Taken]:
-        """Remove the tasks that were not started, and return them. The first one stays if it has the slot."""
+        """Remove and return the tasks that were not started. A task that has the slot stays."""
 
     def lose_runner(self) -> list[Taken]:
-        """Return the tasks that will not run, if there are any."""
+        """Remove and return the tasks that will not run because the runner is gone."""
         return []
 
     @abstractmethod
@@ -161,23 +161,23 @@ class CallSeries(Series):
     def take_back(self) -> list[Taken]:
         """Take back the orders that the runner has not received.
 
-        It continues to receive meanwhile, so that these are not always the last ones.
+        It may receive some during this, so these are not always the last tasks.
         """
-        claims = {one.claim for one in self._unsent} | set(self._runner.take_back())
-        back = [one for one in self.waiting if one.claim in claims]
-        self.waiting = [one for one in self.waiting if one.claim not in claims]
+        claims = {taken.claim for taken in self._unsent} | set(self._runner.take_back())
+        back = [taken for taken in self.waiting if taken.claim in claims]
+        self.waiting = [taken for taken in self.waiting if taken.claim not in claims]
         self._unsent = []
         self.advance(0.0)
-        for one in back:
-            self._delete_order(one.claim)
+        for taken in back:
+            self._delete_order(taken.claim)
         if back and back[0].current and not self._runner.refuses:
             self._resend(back.pop(0))
         return back
 
     def _resend(self, current: Taken) -> None:
-        """Send the task that has the slot again, unless the runner has received another one in the meantime."""
+        """Send the task that has the slot again, unless the runner has already received a later task."""
         if self.waiting or self.ended:
-            self._interrupt(current, "A task behind it was started before it.")
+            self._interrupt(current, "A later task was started before it.")
             return
         self.waiting, self._unsent = [current], [current]
         try:
@@ -187,7 +187,7 @@ class CallSeries(Series):
             self._interrupt(current, str(error))
 
     def _interrupt(self, current: Taken, why: str) -> None:
-        """End the task that has the slot and was not started, before the others, which may need the slot."""
+        """End the task that has the slot but was not started. It comes first, because the others may need the slot."""
         self.ended.insert(0, Ended(current, current.started_at, interrupted(current, why)))
 
     def _note_state(self) -> None:
@@ -197,14 +197,14 @@ class CallSeries(Series):
         self.is_stranded = self._runner.refuses and not self._running_since
 
     def lose_runner(self) -> list[Taken]:
-        """Return the tasks that the runner will not run. The one that has the slot is interrupted."""
+        """Return the tasks that the runner will not run. A task that has the slot is interrupted instead."""
         back = self.take_back()
         back = self.waiting + back
         self.waiting = []
-        for one in back:
-            if one.current:
-                self._interrupt(one, "Its runner ended before it was started.")
-        return [one for one in back if not one.current]
+        for taken in back:
+            if taken.current:
+                self._interrupt(taken, "Its runner ended before it was started.")
+        return [taken for taken in back if not taken.current]
 
     def attempt(self) -> Attempt:
         """Return the current call, whose output goes to its own files from now on."""
@@ -225,13 +225,13 @@ class CommandSeries(Series):
         self._programs: dict[tuple[str, str, bytes | None], str] = {}
 
     def advance(self, until: float) -> None:
-        """Run commands until the time is over, one leaves processes behind, or the worker has something else to do."""
+        """Run commands until `until`, a command that leaves processes behind, or other work for the worker."""
         self._start_next()
         while self._pid and self._status is None:
             status = take_status(self._pid)
             if status is None:
-                left = until - clock.monotonic()
-                if left <= 0 or not self._tools.wait_for_child(left):
+                seconds = until - clock.monotonic()
+                if seconds <= 0 or not self._tools.wait_for_child(seconds):
                     return
             elif self._tools.has_strays():
                 self._status, self.has_leftovers = status, True
@@ -247,18 +247,18 @@ class CommandSeries(Series):
                 outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
                 self._note_end(outcome)
 
-    def _start(self, one: Taken) -> None:
-        tools, task = self._tools, one.task
+    def _start(self, taken: Taken) -> None:
+        tools, task = self._tools, taken.task
         argv = json.loads(task.command or "[]")
         try:
             os.chdir(task.cwd)
         except OSError as error:
             raise CannotStart(f"The folder {task.cwd} cannot be used: {error.strerror}.", 1) from error
-        environment = tools.environments.of(one)
+        environment = tools.environments.of(taken)
         program = self._program(argv[0], task.cwd, environment.get(b"PATH"))
         try:
             tools.files.arm()
-            at = tools.journal.note_start(one.claim)
+            at = tools.journal.note_start(taken.claim)
             with failpoint("series.spawn"):
                 self._pid = os.posix_spawn(
                     program,
@@ -278,10 +278,10 @@ class CommandSeries(Series):
 
     def _program(self, name: str, cwd: str, path: bytes | None) -> str:
         key = name, cwd, path
-        found = self._programs.get(key)
-        if found is None:
-            found = self._programs[key] = find_program(name, cwd, None if path is None else os.fsdecode(path))
-        return found
+        program = self._programs.get(key)
+        if program is None:
+            program = self._programs[key] = find_program(name, cwd, None if path is None else os.fsdecode(path))
+        return program
 
     def _conclude(self, status: int) -> None:
         """Determine the outcome of the current command, whose tree is gone, and note its end."""
@@ -316,13 +316,13 @@ class CommandSeries(Series):
             at, self.is_urgent = clock.now() * _MILLISECOND, True
         self._end(at, outcome)
 
-    def _give_files(self, one: Taken) -> AttemptFiles:
-        files = AttemptFiles(self._tools.home, one.claim)
+    def _give_files(self, taken: Taken) -> AttemptFiles:
+        files = AttemptFiles(self._tools.home, taken.claim)
         self._tools.files.give_to(list(files.paths.values()))
         return files
 
     def take_back(self) -> list[Taken]:
-        """Remove all tasks but the one that runs or has the slot, and return them."""
+        """Remove and return all tasks except the one that is running or has the slot."""
         stays = 1 if self._pid or (self.waiting and self.waiting[0].current) else 0
         back, self.waiting = self.waiting[stays:], self.waiting[:stays]
         return back
@@ -331,9 +331,9 @@ class CommandSeries(Series):
         """Return the current command, which keeps the output files."""
         if not self._pid:
             return None
-        one = self.waiting[0]
-        self._give_files(one)
-        return ProcessAttempt.running(one.claimed(), self._tools.home, self._pid, self._status)
+        taken = self.waiting[0]
+        self._give_files(taken)
+        return ProcessAttempt.running(taken.claimed(), self._tools.home, self._pid, self._status)
 
     def close(self) -> None:
         """Change from the folder of the last command back to the root."""
@@ -348,7 +348,7 @@ class CommandTools:
         self.home, self.journal, self.wait_for_child = home, journal, wait_for_child
         self._owner = owner
         self.environments = Environments(home, {})
-        #: Returns True if this worker has children besides the one that just ended and those that are spared.
+        #: Returns True if this worker has children other than the process that just ended and spared processes.
         self.has_strays: Callable[[], bool] = lambda: True
 
     @cached_property
@@ -362,16 +362,16 @@ class CommandTools:
         return self.files.actions(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
 
     def remove(self) -> None:
-        """Delete the files, when the worker exits."""
+        """Delete the files before the worker exits."""
         if "files" in self.__dict__:
             self.files.remove()
 
 
-def order_of(one: Taken) -> Order:
+def order_of(taken: Taken) -> Order:
     """Return the order for a plain call."""
-    task = one.task
+    task = taken.task
     return Order(
-        one.claim,
+        taken.claim,
         task.attempt,
         task.id,
         task.parent,

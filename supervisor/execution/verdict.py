@@ -12,13 +12,13 @@ from ...ipc.config.extract import pick, read
 from ..system.children import signal_name
 from .outcome import Outcome
 
-#: Characters of the longest cause that is reported, and of the text that is searched for one.
+#: The maximum number of characters of a reported cause, and of the text that is searched for it.
 MAX_CAUSE, MAX_SEARCHED = 500, 10_000
 
-#: The depth to which nested JSON is searched, in levels. No provider needs more, and the stack is limited.
+#: The maximum number of levels of nested JSON that are searched. No provider needs more, and the stack is limited.
 MAX_DEPTH = 20
 
-#: Names of JSON members for an error of a provider: its message, its status, and the objects around them.
+#: JSON members of a provider's error. They hold its message, its status, and the object around both.
 MESSAGES = ("message", "detail")
 STATUSES = ("code", "statusCode", "status_code", "status")
 WRAPPERS = ("error", "data")
@@ -64,7 +64,7 @@ def _failure(output: Output, rules: AgentConfig) -> str | None:
     """Return the reason why an attempt with exit code 0 has failed, or None."""
     if any(indicates_failure(rule, output) for rule in rules.failed_if):
         return "It says that it failed"
-    if read(rules.result, output.stdout) is None:  # without an answer, an agent has not done its work
+    if read(rules.result, output.stdout) is None:  # an agent without an answer has not done its work
         return "It ended well, but without an answer"
     return None
 
@@ -78,8 +78,8 @@ def indicates_failure(rule: str, output: Output) -> bool:
 
 def cause_of(output: Output, rules: AgentConfig) -> str:
     """Return the first error message that the agent's rules find, as the end of a sentence, or an empty string."""
-    found = (as_clause(unwrap_json(read(rule, *output[:2]) or "")) for rule in rules.error)
-    return next(filter(None, found), "")
+    clauses = (as_clause(unwrap_json(read(rule, *output[:2]) or "")) for rule in rules.error)
+    return next(filter(None, clauses), "")
 
 
 def _last_line(text: str) -> str:
@@ -87,9 +87,9 @@ def _last_line(text: str) -> str:
 
 
 def as_clause(text: str) -> str:
-    """Return a text as the end of a sentence, in one line, or an empty string if it has no words."""
-    words = " ".join(text.split())  # some programs break their lines as for a terminal
-    return f": {words[:MAX_CAUSE]}" if words else ""
+    """Return a text as the end of a sentence, in one line, or an empty string if it has no line."""
+    line = " ".join(text.split())  # some programs break their lines as for a terminal
+    return f": {line[:MAX_CAUSE]}" if line else ""
 
 
 def unwrap_json(text: str) -> str:
@@ -98,16 +98,16 @@ def unwrap_json(text: str) -> str:
 
 
 def _parts(text: str) -> Iterator[str]:
-    at = 0
-    while (begin := text.find("{", at)) >= 0:
-        yield text[at:begin]
-        document, at = _document(text, begin)
-        yield _message(document) or text[begin:at]
-    yield text[at:]
+    end = 0
+    while (begin := text.find("{", end)) >= 0:
+        yield text[end:begin]
+        document, end = _document(text, begin)
+        yield _message(document) or text[begin:end]
+    yield text[end:]
 
 
 def _document(text: str, begin: int) -> tuple[Any, int]:
-    """Return the object that begins at this position, and its end. Return None if there is only a brace."""
+    """Return the object that begins at this position, and its end. The object is None if it is not valid JSON."""
     try:
         return _DECODER.raw_decode(text, begin)
     except (ValueError, RecursionError):
@@ -120,7 +120,7 @@ def _message(document: Any, depth: int = 0) -> str:
         return ""
     message = _first(document, MESSAGES, str)
     if not message:
-        return next((found for name in WRAPPERS if (found := _message(document.get(name), depth + 1))), "")
+        return next((nested for name in WRAPPERS if (nested := _message(document.get(name), depth + 1))), "")
     text, status = unwrap_json(message), _first(document, STATUSES, int)
     return text if status is None or str(status) in text else f"{status} {text}"
 

@@ -1,7 +1,7 @@
 """Run calls under another interpreter, which does not have this package installed.
 
 The package is loaded from its folder under a private name. The folder is never on `sys.path`: a call must not import
-one of these modules instead of the one that it means.
+one of these modules instead of its own module of the same name.
 """
 
 import os

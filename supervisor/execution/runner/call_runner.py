@@ -1,4 +1,4 @@
-"""Run one call after the other in this process."""
+"""Run calls one after another in this process."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from .streams import Streams
 from .system import Failpoint, now_us
 from .wire import ORDER_LIMIT, Order, decode_order
 
-#: The maximum number of characters of a result that are passed on. One more shows that the result was cut.
+#: The maximum number of characters of a result that are passed on. One more character shows that the result was cut.
 _RESULT_LIMIT = 64 * 1024
 
-#: The longest error of several lines, in characters. Of a longer one, only the last line is passed on.
+#: The maximum number of characters of an error. Only the last line of a longer error is passed on.
 _ERROR_LIMIT = 4096
 
 #: The duration in microseconds from which a call is long enough for costly checks.
@@ -46,7 +46,7 @@ class _FolderError(Exception):
 
 
 class CallRunner:
-    """Runs one call after the other, and notes their starts and ends in the journal."""
+    """Runs calls one after another, and notes their starts and ends in the journal."""
 
     def __init__(self, channel: socket.socket, queue: socket.socket, worker: int, failpoint: Failpoint) -> None:
         self._channel, self._queue, self._failpoint = channel, queue, failpoint
@@ -54,7 +54,7 @@ class CallRunner:
         self._threads = _thread._count()
         self._has_run = False
         self._is_clean = True
-        #: True if an import has changed the state of the process, which serves only one folder then.
+        #: True if an import has changed the state of the process, which then serves only one folder.
         self._is_bound = False
         self._poll = select.poll()
         self._poll.register(channel, select.POLLIN)
@@ -85,7 +85,7 @@ class CallRunner:
             data = self._queue.recv(ORDER_LIMIT, socket.MSG_DONTWAIT)
         except BlockingIOError:
             data = self._wait()
-        # without PR_SET_PDEATHSIG, the worker may be dead and another one may have the order
+        # without PR_SET_PDEATHSIG, the worker may be dead and another worker may have the order
         return decode_order(data) if data and os.getppid() == self._parent else None
 
     def _wait(self) -> bytes:
@@ -111,14 +111,14 @@ class CallRunner:
             self._channel.sendall(line)
 
     def _retire(self) -> None:
-        """Take no more orders. Wait until the worker has ended the rest of the calls."""
+        """Take no more orders, and wait until the worker closes the channel."""
         self._marks.clear()
         self._notify(b"r\n")
         while self._channel.recv(1):
             pass
 
     def _run(self, order: Order) -> bool:
-        """Run a call, unless this process cannot. Return False if it must not run another one."""
+        """Run a call if this process can. Return False if this process must not run another call."""
         target = self._environment.target(order.env)
         prefix = _prefix_of(order.cwd, target.get("PYTHONPATH", ""))
         if not (self._imports.are_current() and self._imports.can_enter(prefix, is_bound=self._is_bound)):
@@ -215,7 +215,7 @@ class CallRunner:
         return False
 
     def _end(self, claim: int, document: dict[str, Any], *, has_children: bool, is_alone: bool) -> None:
-        """Note the end. If the journal has no room for the line, the worker gets it. Raises ConnectionError."""
+        """Note the end. If the journal has no room for the line, send it to the worker. Raises ConnectionError."""
         document |= self._outputs.collect(claim, is_alone=is_alone)
         line = end_line("x" if has_children else "e", claim, now_us(), document)
         try:
@@ -228,20 +228,20 @@ class CallRunner:
 
 @lru_cache(8)
 def _prefix_of(cwd: str, python_path: str) -> tuple[str, ...]:
-    """Return the folders that come first in `sys.path`: the current one, and those of `PYTHONPATH`."""
+    """Return the folders that come first in `sys.path`: the current folder and the entries of `PYTHONPATH`."""
     entries = [os.path.join(cwd, entry) for entry in python_path.split(os.pathsep)] if python_path else []
     return tuple(entry.rstrip("/") or "/" for entry in (cwd, *entries))
 
 
 def _resolve(name: str) -> Any:
     module, _, path = name.partition(":")
-    found: Any = sys.modules.get(module)
-    if found is None:
+    target: Any = sys.modules.get(module)
+    if target is None:
         importlib.invalidate_caches()
-        found = importlib.import_module(module)
+        target = importlib.import_module(module)
     for step in path.split("."):
-        found = getattr(found, step)
-    return found
+        target = getattr(target, step)
+    return target
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from .system import LINUX
 
 
 def reap_children() -> bool:
-    """Reap dead children. Return True if any is left, and always on macOS, where os.waitid is missing."""
+    """Reap dead children. Return True if any child is alive. Always return True on macOS, which lacks os.waitid."""
     if not hasattr(os, "waitid"):
         return True
     try:
@@ -23,7 +23,8 @@ def reap_children() -> bool:
     return True
 
 
-#: Helper processes of multiprocessing: module, object, attribute with the process ID. The first uses the second.
+#: Helper processes of multiprocessing, each as module, object and attribute with the process ID. The fork server
+#: uses the resource tracker, so it comes first.
 _HELPERS = (
     ("multiprocessing.forkserver", "_forkserver", "_forkserver_pid"),
     ("multiprocessing.resource_tracker", "_resource_tracker", "_pid"),
@@ -39,8 +40,8 @@ def stop_helpers() -> None:
 
 
 def _helper_pids() -> set[int]:
-    found = ((getattr(sys.modules.get(module), name, None), attribute) for module, name, attribute in _HELPERS)
-    return {getattr(helper, attribute) or 0 for helper, attribute in found if hasattr(helper, attribute)}
+    helpers = ((getattr(sys.modules.get(module), name, None), attribute) for module, name, attribute in _HELPERS)
+    return {getattr(helper, attribute) or 0 for helper, attribute in helpers if hasattr(helper, attribute)}
 
 
 def _children() -> set[int]:

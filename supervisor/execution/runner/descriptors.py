@@ -14,14 +14,14 @@ STREAMS = ("stdin", "stdout", "stderr")
 def file_id(descriptor: int) -> tuple[int, int] | None:
     """Return the identity of the open file behind a descriptor, or None if it is closed."""
     try:
-        found = os.fstat(descriptor)
+        status = os.fstat(descriptor)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 class Descriptors:
-    """The runner's own descriptors. It detects lost and leaked ones, and closes the copies in a forked child."""
+    """The runner's own descriptors. It detects lost and leaked descriptors, and closes the copies in a forked child."""
 
     def __init__(self, *descriptors: int) -> None:
         """Remember these descriptors. Apart from them, only the streams are open now."""
@@ -57,8 +57,8 @@ class Descriptors:
         return len(os.listdir("/proc/self/fd"))
 
     def _close(self) -> None:
-        """Close the worker's connections in a child, which must neither use them nor delay their end."""
-        for descriptor in [found for found in self._own if self.has(found)]:
+        """Close the worker's connections in a child, which must neither use them nor keep them open."""
+        for descriptor in [own for own in self._own if self.has(own)]:
             os.close(descriptor)
 
 

@@ -29,15 +29,15 @@ class Environment:
 
     def target(self, env: str | None) -> dict[str, str]:
         """Return the environment of a call, without the marks."""
-        found = self._targets.get(env)
-        if found is None:
+        target = self._targets.get(env)
+        if target is None:
             named = json.loads(env or "{}")
             values = {name: self._inherited.get(name) if value is None else value for name, value in named.items()}
-            found = self._base | {name: value for name, value in values.items() if value is not None}
+            target = self._base | {name: value for name, value in values.items() if value is not None}
             if len(self._targets) >= 8:
                 self._targets.clear()
-            self._targets[env] = found
-        return found
+            self._targets[env] = target
+        return target
 
     def enter(self, target: dict[str, str], marks: dict[str, str]) -> None:
         """Make an environment the current one, whatever the last call has changed."""
@@ -53,14 +53,14 @@ class Environment:
         self._remember()
 
     def adopt(self) -> bool:
-        """Keep an import's changes for later calls: the module is not loaded again. Return True if there are any."""
+        """Keep an import's changes for later calls, which do not repeat the import. Return True if there are any."""
         if self._is_unchanged():
             return False
-        found = dict(os.environ)
-        for name in found.keys() | self._current.keys():
-            if (before := self._current.get(name)) != (after := found.get(name)):
+        environment = dict(os.environ)
+        for name in environment.keys() | self._current.keys():
+            if (before := self._current.get(name)) != (after := environment.get(name)):
                 self._effects[name] = (before, after)
-        self._current = found
+        self._current = environment
         self._known = dict(os.environ._data)  # type: ignore[attr-defined]
         self._native.forget()
         self._remember()
@@ -115,7 +115,7 @@ class _NativeEnvironment:
 
     def __init__(self) -> None:
         self._libc = libc() if LINUX else None
-        self._place: int | None = None
+        self._address: int | None = None
         self._is_moved = True
         self._buffers: dict[bytes, Any] = {}
         self._retained: list[dict[bytes, Any]] = []
@@ -127,7 +127,7 @@ class _NativeEnvironment:
             self._environ = self._pointer.in_dll(self._libc, "environ")
 
     def put(self, name: bytes, value: bytes) -> None:
-        """Set a variable, using the same memory again. setenv(3) never frees a value, and would leak at each call."""
+        """Set a variable in reused memory, because setenv(3) never frees a value and would leak at each call."""
         if self._libc is None:
             os.putenv(name, value)
             return
@@ -137,7 +137,7 @@ class _NativeEnvironment:
             buffer = self._new_buffer(max(256, 2 * len(text)))
             buffer.value = text
             self._libc.putenv(buffer)
-            self._buffers[name] = buffer  # not before: this frees the old one
+            self._buffers[name] = buffer  # last, because this frees the old buffer
             self._is_moved = True
         else:
             buffer.value = text
@@ -152,14 +152,16 @@ class _NativeEnvironment:
         """Remember the array of pointers, which has `count` entries and a terminating null."""
         if self._libc is not None and self._is_moved:
             self._is_moved = False
-            self._place = self._environ.value
+            self._address = self._environ.value
             array: Any = self._pointer * (count + 1)
-            self._array = memoryview(array.from_address(self._place)) if self._place is not None else memoryview(b"")
+            self._array = (
+                memoryview(array.from_address(self._address)) if self._address is not None else memoryview(b"")
+            )
             self._seen = self._array.tobytes()
 
     def is_unchanged(self) -> bool:
         """Return True if the array is unchanged. setenv(3), putenv(3) and unsetenv(3) change a pointer in it."""
-        return self._libc is None or (self._environ.value == self._place and self._array.tobytes() == self._seen)
+        return self._libc is None or (self._environ.value == self._address and self._array.tobytes() == self._seen)
 
     def forget(self) -> None:
         """Remember the array again next time, because an import has changed it."""

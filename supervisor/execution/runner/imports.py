@@ -32,7 +32,7 @@ class Imports:
         self._record_stats()
 
     def are_current(self) -> bool:
-        """Return True if no module that a call has loaded has changed on disk."""
+        """Return True if all modules that calls have loaded are unchanged on disk."""
         if any([_stamp(path) != stamp for path, stamp in self._files.items()]):
             return False
         if self._installed and (now := time.monotonic_ns()) - self._checked >= _INSTALLED_CHECK_NS:
@@ -41,7 +41,7 @@ class Imports:
         return True
 
     def can_enter(self, prefix: tuple[str, ...], *, is_bound: bool) -> bool:
-        """Return True unless modules of another prefix of the path are loaded and cannot be unloaded."""
+        """Return True unless modules of other folders than those in `prefix` are loaded and cannot be unloaded."""
         if prefix == self._prefix:
             return True
         return not is_bound and not any(map(_is_extension, self._modules_of(set(self._prefix or ()) - set(prefix))))
@@ -67,7 +67,7 @@ class Imports:
         return changed
 
     def note_new(self) -> bool:
-        """Record the files of modules that were loaded since the last call of this. Return True if there are any."""
+        """Record the files of newly loaded modules. Return True if there are any."""
         if len(sys.modules) == len(self._known):
             return False
         modules = dict(sys.modules)  # a copy, because a thread of the call may still be importing
@@ -82,13 +82,13 @@ class Imports:
         (self._installed if _is_installed(path) else self._files)[path] = stamp
 
     def _record_stats(self) -> None:
-        """Record time and size of each source file before it is read, because it may change afterwards."""
+        """Record the time and size of each source file before it is read, because it may change afterwards."""
         original = SourceFileLoader.path_stats
 
         def path_stats(loader: SourceFileLoader, path: str) -> Any:
-            found = original(loader, path)
-            self._record(path, (found["mtime"], found["size"]))
-            return found
+            stats = original(loader, path)
+            self._record(path, (stats["mtime"], stats["size"]))
+            return stats
 
         SourceFileLoader.path_stats = path_stats  # type: ignore[assignment,method-assign]
 
@@ -110,7 +110,7 @@ def _is_extension(name: str) -> bool:
 
 
 def _files_behind(module: Any) -> Iterator[str]:
-    """Yield the files that define a module. Those of a namespace package are the ones that would replace it."""
+    """Yield the files that define a module. For a namespace package, yield the files that would replace it."""
     archive = getattr(getattr(module, "__loader__", None), "archive", None)
     file = archive or getattr(module, "__file__", None)
     if isinstance(file, str):
@@ -121,10 +121,10 @@ def _files_behind(module: Any) -> Iterator[str]:
 
 def _stamp(path: str) -> object:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_mtime, found.st_size
+    return status.st_mtime, status.st_size
 
 
 def _is_installed(path: str) -> bool:

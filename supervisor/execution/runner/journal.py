@@ -18,7 +18,7 @@ def start_line(claim: int, us: int) -> bytes:
 
 
 def end_line(kind: str, claim: int, us: int, document: dict[str, Any]) -> bytes:
-    """Return the journal line of an attempt that ended: `e` if its process tree is gone, `x` if children are left."""
+    """Return the journal line of an ended attempt. Its kind is `e`, or `x` if processes of its tree are alive."""
     line = f"{kind} {claim} {us} {json.dumps(document)}".encode()
     return b"%s %08x\n" % (line, zlib.crc32(line))
 

@@ -21,9 +21,9 @@ def main() -> None:
 
 
 def serve(channel: socket.socket, queue: socket.socket, worker: int, failpoint: Failpoint = nullcontext) -> None:
-    """Run calls until the worker, the parent, closes the channel. A test can kill this process at each `failpoint`."""
-    for one in (channel, queue):
-        one.set_inheritable(False)
+    """Run calls until the worker closes the channel. A test can kill this process at each `failpoint`."""
+    for connection in (channel, queue):
+        connection.set_inheritable(False)
     del sys.argv[1:]
     become_subreaper()
     use_python_signals()

@@ -10,7 +10,7 @@ from .wire import Order
 #: A variable that reserves room for the marks of the current call, in the environment block of this process.
 ROOM = "BACKBURNER_ROOM"
 
-#: Marks of a call, in its environment: the claim, the state directory, and whether its children may outlive it.
+#: Marks of a call in its environment: the claim, the state directory, and permission for children to outlive it.
 _SHOWN = _CLAIM, _HOME, _LEAVE_CHILDREN = "BACKBURNER_CLAIM", "BACKBURNER_HOME", "BACKBURNER_LEAVE_CHILDREN"
 
 #: The index, behind the name in /proc/self/stat, of the address of the environment block (proc_pid_stat(5)).
@@ -18,7 +18,7 @@ _ENV_START = 47
 
 
 class Marks:
-    """The marks of the current call, in the environment block that /proc shows of this process.
+    """The marks of the current call, written to the environment block of this process, which /proc shows.
 
     A child that was forked without an exec has its ancestor's block. Once the worker is dead, the marks are the
     only way to find the task of such a child.
@@ -26,12 +26,12 @@ class Marks:
 
     def __init__(self) -> None:
         """Find the reserved room. Without it, as on macOS, no marks are shown."""
-        place, size = _room()
+        address, size = _room()
         self._block: Any = None
         if size > 0:
             import ctypes
 
-            self._block = (ctypes.c_char * size).from_address(place)
+            self._block = (ctypes.c_char * size).from_address(address)
             self._size = size
 
     def show(self, marks: dict[str, str]) -> None:
@@ -48,7 +48,7 @@ class Marks:
 
 
 def _room() -> tuple[int, int]:
-    """Return address and size of the room for marks in the memory of this process. Without room, the size is -1."""
+    """Return the address and size of the room for marks in the memory of this process. Without room, the size is -1."""
     try:
         import ctypes  # noqa: F401 (not every interpreter has it)
 
@@ -58,8 +58,8 @@ def _room() -> tuple[int, int]:
             start = int(file.read().rpartition(b")")[2].split()[_ENV_START])
     except (ImportError, OSError, IndexError):  # or the system shows it differently
         return 0, -1
-    at = environment.find(b"\0" + ROOM.encode() + b"=")
-    return start + at, environment.find(b"\0", at + 1) - at - 1 if start and at >= 0 else -1
+    index = environment.find(b"\0" + ROOM.encode() + b"=")
+    return start + index, environment.find(b"\0", index + 1) - index - 1 if start and index >= 0 else -1
 
 
 def marks_of(order: Order, home: str) -> dict[str, str]:

@@ -14,7 +14,7 @@ OUTPUT_LIMIT = 32 * 1024
 
 
 class Outputs:
-    """The files behind descriptors 1 and 2. They are used again while the output of calls is short."""
+    """The files behind descriptors 1 and 2. They are reused while the output of calls is short."""
 
     def __init__(self, prefix: str, claims: str, failpoint: Failpoint) -> None:
         """Open the files `prefix`.stdout and `prefix`.stderr. `claims` is the folder of files that are kept."""
@@ -29,16 +29,16 @@ class Outputs:
 
     def collect(self, claim: int, *, is_alone: bool) -> dict[str, Any]:
         """Return a call's output. A stream that is long, or still open for writing, is kept in a file of the claim."""
-        found: dict[str, Any] = {}
+        document: dict[str, Any] = {}
         for target in (1, 2):
             status = self._status(target)
             if status.st_nlink != 1 or status.st_size > OUTPUT_LIMIT or not is_alone:
                 self._keep(target, claim)
-                found.setdefault("kept", []).append(STREAMS[target])
+                document.setdefault("kept", []).append(STREAMS[target])
             elif status.st_size:
-                found[STREAMS[target]] = os.pread(target, status.st_size, 0).decode("latin-1")
+                document[STREAMS[target]] = os.pread(target, status.st_size, 0).decode("latin-1")
                 self._used.append(target)
-        return found
+        return document
 
     def recover(self) -> None:
         """Open the files again if the call has closed or replaced their descriptors. Raises OSError."""
@@ -58,13 +58,13 @@ class Outputs:
     def _status(self, target: int) -> os.stat_result:
         """Return the file's status. Open the file again if the call has closed or replaced the descriptor."""
         try:
-            found = os.fstat(target)
+            status = os.fstat(target)
         except OSError:
-            found = None
-        if found is None or (found.st_dev, found.st_ino) != self._files[target]:
+            status = None
+        if status is None or (status.st_dev, status.st_ino) != self._files[target]:
             self._open(target)
-            found = os.fstat(target)
-        return found
+            status = os.fstat(target)
+        return status
 
     def _keep(self, target: int, claim: int) -> None:
         """Rename a file to its claim's name. If the worker has linked it there already, rename(2) does nothing."""

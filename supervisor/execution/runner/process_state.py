@@ -1,4 +1,4 @@
-"""The settings of the process that a call may change. They are restored after it."""
+"""Restore the settings of the process that a call may have changed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .system import LINUX
 
 
 class Setting(NamedTuple):
-    """A setting of the process: a function to read it, and one to restore it (None: it cannot be restored)."""
+    """A setting of the process. `read` returns its value, and `write` restores it, or is None if that is impossible."""
 
     read: Callable[[], Any]
     write: Callable[[Any], object] | None
@@ -45,8 +45,8 @@ _WATCHED = (
 class ProcessState:
     """The settings of the process that a call may change.
 
-    The interpreter's settings are read after every call. The kernel's are read after a call that took long, that has
-    imported something, or that has called a function which changes them.
+    The interpreter's settings are read after every call. The kernel's settings are read only after a call
+    that took long, imported a module or called a function that changes them.
     """
 
     def __init__(self) -> None:
@@ -63,7 +63,7 @@ class ProcessState:
                     self._watch(module, name)
 
     def adopt(self) -> bool:
-        """Restore the present settings from now on. Return True if they have changed."""
+        """Remember the current settings as those to restore. Return True if they have changed."""
         self._filters = list(warnings.filters)
         self.is_suspect = True
         before = self._values, self._costly_values
@@ -71,7 +71,7 @@ class ProcessState:
         return before != (self._values, self._costly_values)
 
     def restore(self) -> bool:
-        """Undo the changes of the call. Return False if one could not be undone."""
+        """Undo the changes of the call. Return False if a change could not be undone."""
         warnings.resetwarnings()  # this also forgets the warnings that were shown already
         warnings.filters.extend(self._filters)  # type: ignore[attr-defined]
         faulthandler.cancel_dump_traceback_later()
@@ -79,7 +79,7 @@ class ProcessState:
         return (not self.is_suspect or _restore(self._costly, self._costly_values)) and is_restored
 
     def _watch(self, module: Any, name: str) -> None:
-        """Replace a function, also in its extension module, by one that records its calls."""
+        """Replace a function by a wrapper that records its calls, also in the function's extension module."""
         function = getattr(module, name)
 
         @wraps(function)
@@ -98,12 +98,12 @@ def _read(settings: list[Setting]) -> list[Any]:
 
 def _restore(settings: list[Setting], values: list[Any]) -> bool:
     """Set the settings to these values. Return False if that failed."""
-    found = _read(settings)
-    if found == values:
+    current = _read(settings)
+    if current == values:
         return True
-    for (_, write), now, before in zip(settings, found, values, strict=True):
+    for (_, write), now, before in zip(settings, current, values, strict=True):
         if now != before and write is not None:
-            with suppress(OSError, ValueError, locale.Error):  # the comparison below finds it
+            with suppress(OSError, ValueError, locale.Error):  # the comparison below detects it
                 write(before)
     return _read(settings) == values
 
@@ -176,5 +176,5 @@ def _kernel_signals() -> list[str]:
 
 def _handle(handlers: dict[int, Any]) -> None:
     for number, handler in handlers.items():
-        if _signal.getsignal(number) is not handler and handler is not None:  # None: not set by Python
+        if _signal.getsignal(number) is not handler and handler is not None:  # None if it was not set by Python
             signal.signal(number, handler)

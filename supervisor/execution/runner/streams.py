@@ -20,8 +20,10 @@ class Streams:
     def __init__(self) -> None:
         """Start with an empty stdin. Output is line-buffered, so that it can be followed while a call runs."""
         plain = ("utf-8", "strict"), ("utf-8", "strict"), ("utf-8", "backslashreplace")
-        found = (getattr(sys, name) for name in STREAMS)
-        self._codecs = [(one.encoding, one.errors) if one else codec for one, codec in zip(found, plain, strict=True)]
+        streams = (getattr(sys, name) for name in STREAMS)
+        self._codecs = [
+            (stream.encoding, stream.errors) if stream else codec for stream, codec in zip(streams, plain, strict=True)
+        ]
         self._ours: dict[str, Any] = {}
         self._made: dict[str, tuple[object, ...]] = {}
         self._null: tuple[int, int] | None = None
@@ -31,7 +33,7 @@ class Streams:
             self._replace(name)
 
     def begin(self, stdin: str | None) -> None:
-        """Use a file, if there is one, as the stdin of the call. Raises OSError."""
+        """Use the file `stdin`, if it is given, as the stdin of the call. Raises OSError."""
         if stdin is not None:
             self._has_input = True
             self._read_from(stdin)

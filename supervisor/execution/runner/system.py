@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Any
 
-#: Names a place at which a test can kill the process, as in ipc/failpoints.py
+#: Names a step at which a test can kill the process, as in ipc/failpoints.py.
 Failpoint = Callable[[str], AbstractContextManager[object]]
 
 LINUX = sys.platform == "linux"

@@ -13,14 +13,14 @@ ORDER_LIMIT = 64 * 1024
 _LENGTH = struct.Struct("!I")
 _DECODER = json.JSONDecoder()
 
-#: Separates the parts of an encoded order: no JSON text contains it.
+#: Separates the parts of an encoded order, because no JSON text contains it.
 _SEPARATOR = "\0"
 
 
 class Order(NamedTuple):
     """One attempt at a call.
 
-    `args`, `kwargs` and `env` are JSON texts, or empty or None. Null in `env` stands for the inherited value.
+    `args`, `kwargs` and `env` are JSON texts. Each may be empty or None. Null in `env` stands for the inherited value.
     """
 
     claim: int
@@ -67,7 +67,7 @@ def send_hello(channel: socket.socket, hello: dict[str, Any], journal: int) -> N
 
 
 def receive_hello(channel: socket.socket) -> tuple[dict[str, Any], int] | None:
-    """Return the settings and the journal's descriptor, or None if the channel ends first. Raises OSError."""
+    """Return the settings and the journal's descriptor, or None if the channel is closed first. Raises OSError."""
     data, descriptors, _, _ = socket.recv_fds(channel, _LENGTH.size, 1)
     size = _LENGTH.unpack(data)[0] if len(data) == _LENGTH.size else -1
     document = bytearray()
