@@ -27,7 +27,7 @@ from multiprocessing import get_context
 from typing import NamedTuple
 
 from scripts.trials.crash.home import IDLE_SECONDS, MAX_DEATHS, CrashHome, Order, excess
-from scripts.trials.crash.scene_run import SceneRun
+from scripts.trials.crash.scene_run import HARMLESS, SceneRun
 from scripts.trials.crash.scenes import FRESH, SCENES
 from scripts.trials.crash.unreachable import RACES, UNREACHABLE
 from tests.helpers.blackbox import ROOT
@@ -279,6 +279,12 @@ def missing(recordings: list[Recording]) -> set[str]:
     return failpoints() - {cell.failpoint for recording in recordings for cell in recording.cells}
 
 
+def unmatched(cells: Iterable[Cell]) -> list[str]:
+    """List the patterns of `HARMLESS` that match no cell."""
+    edges = {cell.where for cell in cells}
+    return [pattern for pattern in HARMLESS if not any(fnmatch.fnmatchcase(edge, pattern) for edge in edges)]
+
+
 def print_missing(recordings: list[Recording]) -> None:
     """Print the failpoints that no scene reached, and why."""
     print(f"\n{len(failpoints() - missing(recordings))} failpoints of {len(failpoints())} are reached; not reached:")
@@ -320,6 +326,7 @@ def main() -> int:
     broken = [f"{one.scene} VIOLATED without a kill: {one.violation}" for one in recordings if one.violation]
     if not options.scene:
         broken += [f"{name}: no scene reaches it, and UNREACHABLE has no reason" for name in unexplained(recordings)]
+        broken += [f"{pattern}: HARMLESS has it, and no cell matches it" for pattern in unmatched(cells)]
     print(*broken, sep="\n", end="\n" * bool(broken))
     return 0 if passed and not broken else 1
 

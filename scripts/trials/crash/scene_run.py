@@ -19,7 +19,6 @@ HARMLESS = (
     "bb-worker journal.start@*",
     "bb-worker series.spawn@* before",
     "bb-worker journal.end@* after",
-    "bb-worker database.commit@Queue.take*",
     "bb-runner runner.journal@CallRunner._begin* before",
     "bb-runner runner.journal@CallRunner._end* after",
 )

@@ -41,6 +41,6 @@ UNREACHABLE = {
 
 #: Why a cell may be missed although its failpoint was reached once, by a part of its name.
 RACES = {
-    "Queue.note_pid": "only for a job that lives longer than 50 ms; scenes whose job waits reach it each time",
+    "SqliteQueue.record_pid": "only for a job that lives longer than 50 ms; scenes whose job waits reach it each time",
     "": "the race for it ended otherwise in each run",
 }
