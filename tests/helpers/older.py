@@ -75,6 +75,20 @@ def create_older_home(home: Home) -> None:
         raw.execute(f"PRAGMA user_version = {OLD_SCHEMA}")
 
 
+def restore_older_home(home: Home) -> None:
+    """Create a database from the dump of one that the program of release 0.1 wrote.
+
+    Its supervisor ran four of six tasks, was given limits, a pause and a successor of a session, and was stopped by
+    `down --now --requeue`.
+    """
+    home.prepare()
+    dump = (ROOT / "tests" / "data" / "home-0.1.sql").read_text()
+    with closing(sqlite3.connect(home.database, isolation_level=None)) as raw:
+        raw.executescript(dump.replace("/home/me/project", str(home.folder.parent)))
+        raw.execute("PRAGMA journal_mode = WAL")
+        raw.execute(f"PRAGMA user_version = {OLD_SCHEMA}")
+
+
 def contents(home: Home) -> dict[str, list[dict[str, Any]]]:
     """Return all rows of all tables, in no particular order."""
     with closing(sqlite3.connect(home.database)) as raw:
