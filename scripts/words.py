@@ -27,6 +27,9 @@ from scripts.prose import LONGEST_SENTENCE, long_sentences, paragraphs  # noqa: 
 SOURCES = ("backburner", "ipc", "supervisor", "scripts", "tests", "examples")
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "docs/**/*.md")
 
+#: The folder of texts that other programs wrote.
+RECORDED = ROOT / "tests" / "data"
+
 #: Other files with comments after `#`: configuration and CI.
 COMMENTED = (".ci/*", "*.toml", "*.cfg", "*.ini", "*.yml", ".*.yaml")
 
@@ -208,7 +211,9 @@ def check_tree() -> Iterator[Finding]:
 
 
 def check_of(path: Path) -> Callable[[Path, str], Iterator[Finding]] | None:
-    """Return the check of a file, or None if it is a folder or not text."""
+    """Return the check of a file, or None if it is a folder, not text, or recorded."""
+    if path.is_relative_to(RECORDED):
+        return None
     if not path.suffix and path.is_file():
         return check_comments
     return CHECKS.get(path.suffix)
