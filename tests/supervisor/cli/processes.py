@@ -1,4 +1,4 @@
-"""Commands and tasks in separate processes."""
+"""Commands and tasks of a supervisor in separate processes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from backburner.ipc.api.control import program
-from tests.helpers.commands import backburner
+from tests.helpers.commands import backburner_here
 from tests.helpers.wait import eventually
 
 #: Writes a line, and another one once a file exists.
@@ -26,8 +26,8 @@ print("last")
 
 
 def stdout_of(home: Path, *words: str, stdin: str | None = None) -> str:
-    """Return the output of a command that must succeed."""
-    done = backburner(home, *words, stdin=stdin)
+    """Run a command that must succeed in this process, and return its output."""
+    done = backburner_here(home, *words, stdin=stdin)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

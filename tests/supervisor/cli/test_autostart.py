@@ -11,7 +11,7 @@ import pytest
 
 from backburner.ipc.api.control import program
 from backburner.ipc.machine.lock import holder
-from tests.helpers.commands import backburner
+from tests.helpers.commands import backburner, backburner_here
 from tests.helpers.processes import kill_processes_of
 from tests.helpers.wait import eventually
 from tests.supervisor.cli.conftest import Cli, Tasks
@@ -27,7 +27,7 @@ def autostarting(home: Path, no_strays: None) -> Iterator[Path]:
     """A home in which commands start a supervisor."""
     (home / "config.toml").write_text("autostart = true\n")
     yield home
-    backburner(home, "down", "--now")
+    backburner_here(home, "down", "--now")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def other(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir(0o700)
     (folder / "config.toml").write_text("autostart = true\n")
     yield folder
-    backburner(folder, "down", "--now")
+    backburner_here(folder, "down", "--now")
     kill_processes_of(folder)
 
 
@@ -49,7 +49,7 @@ def in_task(home: Path, other: Path, *words: str) -> str:
     """Run a command on the other home in a task, and return the task's ID when it has ended."""
     command = shlex.join(program("--home", str(other), *words))
     id = launch(home, "--", "sh", "-c", command)
-    backburner(home, "wait", id)
+    backburner_here(home, "wait", id)
     return id
 
 
@@ -59,7 +59,7 @@ def test_launch_starts_a_supervisor_and_says_so_once(autostarting: Path):
     assert first.stderr == f"backburner: started a supervisor for {autostarting}; to stop it: backburner down\n"
     second = backburner(autostarting, "launch", "--", "true")
     assert (second.returncode, second.stderr) == (0, "")
-    assert backburner(autostarting, "wait", first.stdout.strip(), second.stdout.strip()).returncode == 0
+    stdout_of(autostarting, "wait", first.stdout.strip(), second.stdout.strip())
 
 
 @pytest.mark.usefixtures("no_user_settings")
@@ -76,18 +76,18 @@ def test_run_starts_a_supervisor_and_prints_the_output(autostarting: Path):
 
 def test_retry_starts_a_supervisor(autostarting: Path):
     id = launch(autostarting, "--", "false")
-    backburner(autostarting, "wait", id)
+    backburner_here(autostarting, "wait", id)
     stdout_of(autostarting, "down")
     done = backburner(autostarting, "retry", id)
     assert (done.returncode, done.stdout) == (0, f"{id[3:11]} pending\n")
     assert "started a supervisor" in done.stderr
-    backburner(autostarting, "wait", id)
+    backburner_here(autostarting, "wait", id)
     assert show(autostarting, id)["attempt"] == 2
 
 
 def test_refused_retry_starts_no_supervisor(autostarting: Path):
     id = launch(autostarting, "--no-up", "--", "true")
-    assert backburner(autostarting, "retry", id).returncode == 5
+    assert backburner_here(autostarting, "retry", id).returncode == 5
     assert supervisor_of(autostarting) is None
 
 
@@ -107,7 +107,7 @@ def test_autostarted_supervisor_runs_the_task(autostarting: Path, words: tuple[s
 def test_no_up_leaves_the_task_to_wait(autostarting: Path):
     done = backburner(autostarting, "launch", "--no-up", "--", "true")
     assert (done.returncode, done.stderr) == (0, "")
-    assert backburner(autostarting, "wait", "--timeout", MOMENT).returncode == 124
+    assert backburner_here(autostarting, "wait", "--timeout", MOMENT).returncode == 124
     assert supervisor_of(autostarting) is None
     assert show(autostarting, "-")["waitingFor"] == "supervisor"
 
@@ -116,7 +116,7 @@ def test_without_autostart_only_up_starts_a_supervisor(home: Path, no_strays: No
     assert backburner(home, "launch", "--", "true").stderr == ""
     assert supervisor_of(home) is None
     assert "started a supervisor" in backburner(home, "launch", "--up", "--", "true").stderr
-    assert backburner(home, "wait").returncode in (0, 1)
+    assert backburner_here(home, "wait").returncode in (0, 1)
     stdout_of(home, "down")
 
 
@@ -175,7 +175,7 @@ def test_supervisor_started_by_a_task_outlives_the_tasks_worker(supervised: Path
     in_task(supervised, other, "up", "--detach")
     found = json.loads(stdout_of(supervised, "status", "--json"))
     for worker in found["workers"]:
-        backburner(supervised, "run", "--", "kill", "-KILL", str(worker["pid"]))
+        backburner_here(supervised, "run", "--", "kill", "-KILL", str(worker["pid"]))
     id = launch_running(supervised)  # the fork server has swept its strays before it forks another worker
     assert supervisor_of(other)
     stdout_of(supervised, "cancel", id)

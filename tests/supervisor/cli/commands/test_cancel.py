@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from backburner.ipc.model.task import TaskStatus
+from tests.helpers.commands import backburner
 from tests.helpers.wait import eventually
 from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import launch, launch_running, lives, show, stdout_of
@@ -26,7 +27,7 @@ def test_cancel_works_without_supervisor_and_worker(supervised: Path):
     worker = next(worker["pid"] for worker in found["workers"] if worker["taskId"] == id)
     for victim in (found["supervisor"]["pid"], found["forkServer"]["pid"], worker):
         os.kill(victim, signal.SIGKILL)
-    assert stdout_of(supervised, "cancel", id) == f"{id[3:11]} cancelled\n"
+    assert backburner(supervised, "cancel", id).stdout == f"{id[3:11]} cancelled\n"
     assert not lives(pid)
     stdout_of(supervised, "up", "--detach")  # adopts the flusher, so that `down` ends it
 
