@@ -7,6 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
@@ -42,19 +43,37 @@ def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pyt
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Create an empty home for this test and name it by BACKBURNER_HOME; remove it and its processes afterwards.
+@contextmanager
+def empty_home() -> Iterator[Path]:
+    """Create an empty home in a project's folder, and remove it and its processes afterwards.
 
     Its path is short whatever the temporary folder is, because the path of a Unix socket has at most 104 to 108 bytes.
     """
     project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
     folder = project / ".backburner"
     folder.mkdir(0o700)
-    monkeypatch.setenv("BACKBURNER_HOME", str(folder))
     yield folder
     kill_processes_of(folder)
     shutil.rmtree(project)
+
+
+@pytest.fixture
+def home(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Create an empty home for this test, and name it by BACKBURNER_HOME."""
+    with empty_home() as folder:
+        monkeypatch.setenv("BACKBURNER_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shared_home() -> Iterator[Path]:
+    """Create an empty home for all tests of a file; no process of it may outlive them."""
+    with pytest.MonkeyPatch.context() as patch, empty_home() as folder:
+        for name in filter(is_foreign, list(os.environ)):
+            patch.delenv(name)
+        patch.setenv("XDG_CONFIG_HOME", str(folder.parent / "xdg-config"))
+        yield folder
+        fail_if_left(folder)
 
 
 @pytest.fixture
@@ -67,9 +86,23 @@ def no_strays(home: Path) -> Iterator[None]:
 @pytest.fixture
 def supervised(home: Path, no_strays: None) -> Iterator[Path]:
     """Start a supervisor for the test's home; stop it, and every task, before `no_strays` looks for processes."""
+    with supervisor(home):
+        yield home
+
+
+@pytest.fixture(scope="module")
+def shared_supervised(shared_home: Path) -> Iterator[Path]:
+    """Start a supervisor for all tests of a file. Each of them leaves it running."""
+    with supervisor(shared_home):
+        yield shared_home
+
+
+@contextmanager
+def supervisor(home: Path) -> Iterator[None]:
+    """Run a supervisor within the block."""
     started = backburner_here(home, "up", "--detach")
     assert started.returncode == 0, started.stderr
-    yield home
+    yield
     backburner_here(home, "down", "--now")
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc.errors import NoSupervisor
-from tests.helpers.blackbox import is_foreign
 from tests.helpers.instance import Instance
-from tests.helpers.processes import fail_if_left, processes_of
+from tests.helpers.processes import processes_of
 
 #: Short times for ending a tree, forming a batch and retrying.
 BRISK = {"kill_grace_s": 1, "notification_batch_window_ms": 50, "retry_base_ms": 1}
@@ -35,19 +31,11 @@ def live(instance: Instance) -> Instance:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Instance]:
+def shared(shared_home: Path) -> Iterator[Instance]:
     """Share a home and its supervisor between the tests of a file; each uses other keys and parents."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in filter(is_foreign, list(os.environ)):
-            patch.delenv(name)
-        project = Path(tempfile.mkdtemp(prefix="bb-", dir="/tmp")).resolve()
-        (project / ".backburner").mkdir(0o700)
-        patch.setenv("XDG_CONFIG_HOME", str(project / "xdg-config"))
-        with Instance(project / ".backburner") as instance:
-            yield instance.up(**BRISK, default_concurrency=8)
-            _stop(instance)
-            fail_if_left(instance.folder)
-        shutil.rmtree(project)
+    with Instance(shared_home) as instance:
+        yield instance.up(**BRISK, default_concurrency=8)
+        _stop(instance)
 
 
 def _stop(instance: Instance) -> None:

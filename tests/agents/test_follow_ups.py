@@ -36,12 +36,13 @@ AGENTS = {
 }
 
 
-@pytest.fixture
-def instance(supervised: Path) -> Iterator[Instance]:
-    (supervised / "config.toml").write_text(_toml())
-    with Instance(supervised) as instance:
-        instance.check("reload")
-        yield instance
+@pytest.fixture(scope="module")
+def instance(shared_home: Path) -> Iterator[Instance]:
+    """Start a supervisor with these agents for all tests of this file."""
+    (shared_home / "config.toml").write_text(_toml())
+    with Instance(shared_home) as instance:
+        yield instance.up()
+        instance.down(now=True)
 
 
 def _toml() -> str:

@@ -12,18 +12,18 @@ from tests.supervisor.cli.terminal import Terminal
 CTRL_C = b"\x03"
 
 
-def test_second_supervisor_in_the_foreground_is_refused(supervised: Path):
-    done = backburner(supervised, "up")
+def test_second_supervisor_in_the_foreground_is_refused(shared_supervised: Path):
+    done = backburner(shared_supervised, "up")
     assert done.returncode == 100
-    assert str(supervised) in done.stderr
+    assert str(shared_supervised) in done.stderr
 
 
-def test_up_detach_succeeds_where_a_supervisor_is_running(supervised: Path):
-    before = holder(Home(supervised).lock("supervisor"))
-    done = backburner(supervised, "up", "--detach")
+def test_up_detach_succeeds_where_a_supervisor_is_running(shared_supervised: Path):
+    before = holder(Home(shared_supervised).lock("supervisor"))
+    done = backburner(shared_supervised, "up", "--detach")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == f"backburner: already up: a supervisor is running for {supervised} (pid {before})\n"
-    assert holder(Home(supervised).lock("supervisor")) == before
+    assert done.stderr == f"backburner: already up: a supervisor is running for {shared_supervised} (pid {before})\n"
+    assert holder(Home(shared_supervised).lock("supervisor")) == before
 
 
 def test_up_runs_tasks_launched_before(home: Path, no_strays: None):
