@@ -47,7 +47,7 @@ BANNED = {
     r"\b(goes|go|went|going) on\b": "continues",
     r"\b(anew|afresh)\b": "again, recreated",
     r"\bso (many|much|often|long)\b(?! as\b)(?! that\b)": "the number, up to N times, the maximum",
-    r"\b(of its|of their|of our|of his) own\b|\ban own\b": "its own ..., a separate ...",
+    r"(?<!instead )\b(of its|of their|of our|of his) own\b|\ban own\b": "its own ..., a separate ...",
     r"\bwithout a word\b": "silently",
     r"\bin (clear )?words\b": "with a clear message",
     r"\bwith a sentence\b": "with a clear message",

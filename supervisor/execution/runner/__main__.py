@@ -1,4 +1,4 @@
-"""Run calls under another interpreter, which does not have this package installed.
+"""Run calls under another interpreter, in which this package is not installed.
 
 The package is loaded from its folder under a private name. The folder is never on `sys.path`: a call must not import
 one of these modules instead of its own module of the same name.
