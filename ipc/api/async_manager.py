@@ -1,4 +1,4 @@
-"""`AsyncBackgroundManager`: the same for asyncio."""
+"""`AsyncBackgroundManager`: a `BackgroundManager` for asyncio."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ T = TypeVar("T")
 #: The maximum number of events that are read ahead of a slow `async for`.
 MAX_AHEAD = 256
 
-#: Seconds between two checks that the loop that runs a callback is not closed.
+#: Seconds between two checks that the loop of a running callback is not closed.
 LOOP_CHECK_INTERVAL = 1.0
 
-#: True in a callback, for which the event thread waits.
+#: True in a callback. The event thread waits until it returns.
 _in_callback: ContextVar[bool] = ContextVar("backburner_in_callback", default=False)
 
 AsyncCallback = Callable[[Task], Awaitable[object] | object]
@@ -42,7 +42,7 @@ AsyncCallback = Callable[[Task], Awaitable[object] | object]
 class AsyncBackgroundManager:
     """A BackgroundManager whose methods are coroutines. Callbacks are called on the loop and may be coroutines.
 
-    Cancelling a coroutine ends only its wait: the operation itself continues.
+    Cancelling a coroutine ends only its wait. The operation itself continues.
     """
 
     def __init__(
@@ -171,7 +171,7 @@ class AsyncBackgroundManager:
 
 
 async def _iterate(source: Events) -> AsyncGenerator[Event, None]:
-    """Yield events without blocking the loop. They are acknowledged here, because the thread reads ahead."""
+    """Yield events without blocking the loop. The reader's thread reads ahead, so they are acknowledged only here."""
     acknowledges, source.acknowledges = source.acknowledges, False
     reader = EventReader(source, asyncio.get_running_loop())
     try:
@@ -184,7 +184,7 @@ async def _iterate(source: Events) -> AsyncGenerator[Event, None]:
 
 
 class EventReader:
-    """Reads events on a thread for a loop, a limited number of them ahead."""
+    """Reads events on a thread for a loop, up to `MAX_AHEAD` events ahead."""
 
     def __init__(self, source: Events, loop: asyncio.AbstractEventLoop) -> None:
         """Start the thread."""
@@ -226,7 +226,7 @@ class EventReader:
 
 
 async def _in_thread(function: Callable[[], T]) -> T:
-    """Call a slow function on a separate thread: the threads of the loop are few."""
+    """Call a slow function on a separate thread, because the loop has only a few threads."""
     loop = asyncio.get_running_loop()
     outcome: asyncio.Future[T] = loop.create_future()
 
@@ -254,11 +254,11 @@ def _call_on_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., objec
 
 
 def _on_loop(callback: AsyncCallback) -> Callback:
-    """Return a function for the event thread that runs the callback on the loop and returns after it."""
+    """Return a function for the event thread that runs the callback on the loop and returns when it has ended."""
     loop = asyncio.get_running_loop()
 
     def call(task: Task) -> None:
-        with suppress(CancelledError):  # the loop has ended meanwhile
+        with suppress(CancelledError):  # the loop has ended since
             _run_on_loop(loop, _call(callback, task))
 
     return call

@@ -15,7 +15,7 @@ from ..store.queue import Queue
 Callback = Callable[[Task], object]
 Remove = Callable[[], None]
 
-#: The fields of a running task that are not set yet, and those of an ended task that are no longer set.
+#: The fields that are not set yet while a task runs, and the fields that are no longer set once it has ended.
 _NOT_ENDED: dict[str, Any] = {
     "result": None,
     "result_truncated": False,
@@ -38,11 +38,11 @@ class Callbacks:
         self._queue = queue
 
     def on_start(self, callback: Callback, after: int) -> Remove:
-        """Call `callback` with each task that starts. Events up to the number `after` do not count."""
+        """Call `callback` with each task that starts. Events up to the number `after` are ignored."""
         return self._add(STARTED, callback, self._as_started, after)
 
     def on_complete(self, callback: Callback, after: int) -> Remove:
-        """Call `callback` with each task that ends. Events up to the number `after` do not count."""
+        """Call `callback` with each task that ends. Events up to the number `after` are ignored."""
         return self._add(ENDED, callback, self._as_ended, after)
 
     def dispatch(self, event: Event) -> None:
@@ -81,7 +81,7 @@ class Callbacks:
     def _task(self, event: Event) -> Task:
         try:
             return self._queue.get(event.data["taskId"])
-        except NotFound:  # deleted since: only the fields of the event are known
+        except NotFound:  # it was deleted, so only the fields of the event are known
             return Task(
                 id=event.data["taskId"],
                 agent="",

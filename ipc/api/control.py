@@ -27,9 +27,9 @@ from ..store import refuse_older_processes
 #: The environment variable with the settings that override all files, as a JSON object.
 OVERRIDES = "BACKBURNER_OVERRIDES"
 
-#: Seconds that a supervisor may take until its bus answers, and the seconds between two checks.
+#: The maximum seconds until the bus of a new supervisor answers, and the seconds between two checks.
 START_TIMEOUT, START_POLL = 30.0, 0.02
-#: Seconds to wait for the answer to a ping. The process may be stopped, so another ping follows.
+#: Seconds to wait for the answer to a ping. If there is none, the process may be stopped, and another ping follows.
 PING_TIMEOUT = 1.0
 #: Seconds that a flusher may take to exit after its supervisor.
 FLUSHER_EXIT_TIMEOUT = 10.0
@@ -80,9 +80,13 @@ def program(*arguments: str) -> list[str]:
 def start(home: Home, overrides: Mapping[str, object] | None = None) -> None:
     """Start a detached supervisor in the caller's folder. Return when its bus answers.
 
-    `overrides` are settings, named as in the files, that override them. Raises AlreadyRunning, BadHome, and
-    Temporary if the start takes longer than 30 seconds. An error of the supervisor is raised here as well, a
-    BadConfiguration as Permanent.
+    `overrides` are settings that override the files and have the same names.
+
+    Raises:
+        AlreadyRunning: A supervisor is running.
+        BadHome: The home cannot be used.
+        Temporary: The start takes longer than 30 seconds.
+        BackburnerError: The supervisor exited with an error. A BadConfiguration is raised as Permanent.
     """
     home.prepare()
     _refuse_second(home)
@@ -97,16 +101,19 @@ def start(home: Home, overrides: Mapping[str, object] | None = None) -> None:
 def stop(home: Home, now: bool = False, requeue: bool = False) -> None:
     """Stop the supervisor. Return when it and its flusher have exited.
 
-    It waits up to `shutdown_grace_s` for running tasks, and leaves the remaining ones to their workers. With
-    `now` it ends their process trees, with `requeue` it makes them pending again as well. Raises Temporary if the
-    flusher does not exit. Raises NoSupervisor if none is running, after stopping the roles that a killed one left.
+    The supervisor waits up to `shutdown_grace_s` for running tasks, and leaves the remaining tasks to their workers.
+    With `now`, it ends their process trees. With `requeue`, it also makes them pending again.
+
+    Raises:
+        NoSupervisor: No supervisor is running. The roles that a killed supervisor left behind have been stopped.
+        Temporary: The flusher does not exit.
     """
     pid = Presence(home).holder("supervisor")
     if pid is None:
         _stop_leftover_roles(home)
         raise NoSupervisor(f"No supervisor is running for {home.folder}.")
-    words = ["down", *(["now"] if now or requeue else []), *(["requeue"] if requeue else [])]
-    _send_until_exit(home, pid, " ".join(words))
+    order = ["down", *(["now"] if now or requeue else []), *(["requeue"] if requeue else [])]
+    _send_until_exit(home, pid, " ".join(order))
     _wait_for_flusher(home)
 
 
@@ -120,10 +127,15 @@ def _stop_leftover_roles(home: Home) -> None:
 
 
 def restart(home: Home) -> None:
-    """Replace the supervisor by a new one of this program while its tasks run. Return when its bus answers.
+    """Replace the supervisor by a new supervisor of this program while its tasks run. Return when its bus answers.
 
-    Launches are accepted meanwhile, and subscribers reconnect. Raises NoSupervisor, OlderProcesses, Permanent with
-    the error of a new supervisor that could not start, and Temporary if it takes longer than 30 seconds.
+    Launches are accepted during the restart, and subscribers reconnect.
+
+    Raises:
+        NoSupervisor: No supervisor is running.
+        OlderProcesses: Processes of an older version use the home.
+        Permanent: The new supervisor could not start.
+        Temporary: The restart takes longer than 30 seconds.
     """
     presence, log_size = Presence(home), _file_size(home.log)
     pid, flusher = presence.holder("supervisor"), presence.holder("flusher")
@@ -141,7 +153,7 @@ def restart(home: Home) -> None:
 
 
 def rescue(home: Home) -> None:
-    """Settle the tasks of dead workers in a separate process. Only for when no supervisor runs. Raises Temporary."""
+    """Settle the tasks of dead workers in a separate process, while no supervisor runs. Raises Temporary."""
     command = program(RESCUE, str(home.folder))
     with failpoint("caller.start"):
         done = subprocess.run(
@@ -194,7 +206,7 @@ def _exit_code(helper: subprocess.Popen[bytes]) -> int:
 
 
 def _wait_for_bus(home: Home, pid: int, descriptor: int | None) -> bool:
-    """Return True when the bus answers, False if the supervisor has exited before. Raises Temporary."""
+    """Return True when the bus answers, or False if the supervisor exits before that. Raises Temporary."""
     presence, until = Presence(home), clock.monotonic() + START_TIMEOUT
     while not (presence.holder("supervisor") == pid and _bus_process(home) is not None):
         if _has_exited(pid, descriptor, START_POLL):
@@ -223,9 +235,9 @@ def _start_error(home: Home, code: int, log_size: int) -> BackburnerError:
 
 
 def _error_from_log(text: str) -> str:
-    """Return what follows the last log line, without the program's name. Of a traceback, return the last line."""
+    """Return the text after the last log line, without the program's name. Of a traceback, return the last line."""
     lines = text.strip().splitlines()
-    logged = [place for place, line in enumerate(lines) if _LOG_LINE.match(line)]
+    logged = [index for index, line in enumerate(lines) if _LOG_LINE.match(line)]
     message = lines[logged[-1] + 1 if logged else 0 :]
     if message and message[0].startswith("Traceback"):
         message = message[-1:]
@@ -255,7 +267,7 @@ def _wait_for_flusher(home: Home) -> None:
 
 
 def _wait_for_exit(pid: int, descriptor: int | None, timeout: float | None) -> bool:
-    """Return True when a process has exited, False after `timeout` seconds."""
+    """Return True when a process has exited, or False after `timeout` seconds."""
     if descriptor is not None:
         return _has_exited(pid, descriptor, timeout)
     until, backoff = clock.monotonic() + (timeout or float("inf")), Backoff()
@@ -267,7 +279,7 @@ def _wait_for_exit(pid: int, descriptor: int | None, timeout: float | None) -> b
 
 @contextmanager
 def _exit_descriptor(pid: int) -> Iterator[int | None]:
-    """Open a descriptor that becomes readable when the process exits; None on systems that have none."""
+    """Open a descriptor that becomes readable when the process exits, or yield None on systems without pidfds."""
     identity = Identity.of(pid)
     descriptor = None if identity is None else identity.open()
     try:
@@ -278,7 +290,7 @@ def _exit_descriptor(pid: int) -> Iterator[int | None]:
 
 
 def _has_exited(pid: int, descriptor: int | None, seconds: float | None) -> bool:
-    """Return True if the process exits within some seconds. Without a descriptor, return only after them."""
+    """Return True if the process exits within some seconds. Without a descriptor, always wait that long."""
     if descriptor is None:
         clock.nap(seconds or 0)
         return Identity.of(pid) is None

@@ -1,4 +1,4 @@
-"""Follow the events of a state directory in order: from the bus if it answers, else from the log."""
+"""Follow the events of a state directory in order, from the bus if it answers, else from the log."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..store.log_reader import LogReader
 
 
 class EventStream:
-    """The events of a session (`*`: of all) after a number, without end. Only one thread may iterate."""
+    """The endless stream of the events of a session, or of all (`*`), after a number. Only one thread may iterate."""
 
     def __init__(self, store: Store, parent: str, after: int) -> None:
         self._home = store.home
@@ -29,7 +29,7 @@ class EventStream:
         self.is_closed = False
 
     def __iter__(self) -> Iterator[Event]:
-        """Yield each event once until `close`, also after the bus was restarted. Raises Permanent."""
+        """Yield each event once until `close`, even if the bus is restarted. Raises Permanent."""
         backoff = Backoff()
         while not self.is_closed:
             with suppress(Temporary):
@@ -41,11 +41,11 @@ class EventStream:
             self._woken.clear()
 
     def wake(self) -> None:
-        """Read at once: this process has written something."""
+        """Read at once, because this process has written an event."""
         self._woken.set()
 
     def close(self) -> None:
-        """End the iteration, also while it waits."""
+        """End the iteration, even while it waits."""
         with self._lock:
             self.is_closed = True
             if self._connection is not None:
@@ -64,7 +64,7 @@ class EventStream:
         return True
 
     def _subscribe(self) -> Iterator[Event]:
-        """Yield what the bus sends until it disconnects. Raises Disconnected."""
+        """Yield the events from the bus until it disconnects. Raises Disconnected."""
         connection = self._connection
         assert connection is not None, "it was just connected"
         try:
@@ -77,7 +77,7 @@ class EventStream:
             connection.close()
 
     def _read(self) -> Iterator[Event]:
-        """Yield what the log has now. Raises Temporary."""
+        """Yield the events that are in the log now. Raises Temporary."""
         for event in LogReader(self._log, self._parent, self._after).events():
             if self.is_closed:
                 return
@@ -88,7 +88,7 @@ class Events(Iterator[Event]):
     """The events of one stream that have certain types, and `log_truncated`."""
 
     def __init__(self, stream: EventStream, types: Sequence[str] | None, acknowledge: Callable[[int], object]) -> None:
-        """Pass on events of `types` (None: of all types). `acknowledge` moves the reader's cursor."""
+        """Pass on events of `types`, or of all types if it is None. `acknowledge` moves the reader's cursor."""
         self._stream = stream
         self._source = iter(stream)
         self._types = None if types is None else {*types, TRUNCATED}
@@ -105,7 +105,7 @@ class Events(Iterator[Event]):
         return self._last
 
     def acknowledge(self, event: Event) -> None:
-        """Acknowledge an event and all before it: this consumer does not get them again."""
+        """Acknowledge an event and all events before it, so that this consumer does not get them again."""
         self._acknowledge(event.seq)
 
     def close(self) -> None:
@@ -117,7 +117,7 @@ class EventThread:
     """A thread that dispatches all events of a store from now on."""
 
     def __init__(self, store: Store, dispatch: Callable[[Event], object], done: Callable[[Event], object]) -> None:
-        """Call `dispatch` with each event in order, then `done`. What they raise is logged."""
+        """Call `dispatch` with each event in order, then `done`. Their exceptions are logged."""
         self._store = store
         self._dispatch, self._done = dispatch, done
         #: The number of the last event that was dispatched.
@@ -137,7 +137,7 @@ class EventThread:
         return self._store.events.newest()
 
     def wake(self) -> None:
-        """Read the log at once: this process has written something."""
+        """Read the log at once, because this process has written an event."""
         self._stream.wake()
 
     def stop(self) -> None:
@@ -146,7 +146,7 @@ class EventThread:
         self._stream.close()
 
     def join(self, timeout: float) -> None:
-        """After `stop`: return when the thread has ended, or after `timeout` seconds. On the thread, return at once."""
+        """Wait up to `timeout` seconds for the end of the thread after `stop`. On the thread itself, return at once."""
         if not self.is_current:
             self._thread.join(timeout)
 

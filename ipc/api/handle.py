@@ -23,7 +23,7 @@ CALLBACK_TIMEOUT = 5.0
 
 
 class Handle:
-    """A state directory as one process has it open. It does not refer to its manager, which may be garbage."""
+    """A state directory as one process has it open. It does not keep its manager from being collected."""
 
     def __init__(self, home: Home, config: BackgroundConfig) -> None:
         self.pid = os.getpid()
@@ -56,7 +56,7 @@ class Handle:
         return stream
 
     def wake(self) -> None:
-        """Read the log at once. Without a bus, a write of this process is not reported otherwise."""
+        """Read the log at once. Without a bus, nothing else reports the writes of this process."""
         if self._thread is not None:
             self._thread.wake()
         for stream in list(self._streams):
@@ -84,7 +84,7 @@ class Handle:
             wait.close()
 
     def join(self) -> None:
-        """After `close`: return when the event thread has ended, or after a timeout."""
+        """Wait after `close` until the event thread has ended, or until a timeout."""
         if self._thread is not None and self.pid == os.getpid():
             self._thread.join(CALLBACK_TIMEOUT)
 

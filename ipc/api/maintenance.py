@@ -23,12 +23,12 @@ from ..store.retention import STEP, Pruned, Retention
 from ..store.values import StoredTask
 from .waiting import wait_until_gone
 
-#: Seconds that a flusher may take to send all notifications. It may be stopped.
+#: Seconds that a flusher may take to send all notifications. A stopped flusher sends none.
 FLUSH_TIMEOUT = 30.0
 
-#: Tasks read at a time.
+#: The number of tasks read at a time.
 PAGE = 100
-#: Tries of a change that other processes may get in the way of.
+#: The maximum number of tries of a change that other processes can prevent.
 MAX_TRIES = 20
 
 
@@ -89,12 +89,12 @@ class Maintenance:
     def _cancel_all(self) -> None:
         while self.store.queue.cancel_waiting(STEP) == STEP:
             continue
-        running = [one.id for one in self.store.hosts.running() if self._cancel(one.id)]
+        running = [task.id for task in self.store.hosts.running() if self._cancel(task.id)]
         wait_until_gone(self._queue, running)
         publish_all(self.store)
 
     def _cancel(self, id: str) -> bool:
-        """Cancel a task. Return True if it is being ended, by this or an earlier verdict."""
+        """Cancel a task. Return True if this or an earlier verdict is ending it."""
         try:
             self._queue.cancel(id)
         except MoveNotAllowed:
@@ -102,7 +102,7 @@ class Maintenance:
         return True
 
     def _delete_all(self) -> Cleared | None:
-        """Delete everything. Return None if there are new tasks to cancel or ends to send first."""
+        """Delete everything. Return None if there are new tasks to cancel, or ended tasks to report first."""
         cleared = self.store.maintenance.clear()
         if cleared is None:
             return None
@@ -133,13 +133,13 @@ class Maintenance:
 
     def tasks(self) -> Iterator[Task]:
         """Return every task, oldest first."""
-        return (one.task for one in self._stored())
+        return (stored.task for stored in self._stored())
 
     def _stored(self) -> Iterator[StoredTask]:
         after = 0
-        while found := self.store.tasks.stored(after, PAGE):
-            yield from found
-            after = found[-1].columns["number"]
+        while page := self.store.tasks.stored(after, PAGE):
+            yield from page
+            after = page[-1].columns["number"]
 
     def _to_export(self, stored: StoredTask) -> dict[str, Any]:
         columns = stored.columns
@@ -171,8 +171,8 @@ class Maintenance:
     def replace(self, tasks: Iterable[Task]) -> bool:
         """Replace all tasks in one transaction. Return False, with nothing changed, while a task is running.
 
-        The environment, stdin and output of a task with the same ID are kept. Ends of the previous tasks are
-        batched first. The replacement itself adds no event. Raises InvalidInput, Temporary.
+        The environment, stdin and output of a task with the same ID are kept. Previous tasks
+        that have ended are batched first. The replacement itself adds no event. Raises InvalidInput, Temporary.
         """
         for _ in range(MAX_TRIES):
             self._form_batches()

@@ -32,7 +32,7 @@ from .event_stream import Events
 from .handle import Handle
 from .waiting import TaskWait, wait_until_gone
 
-#: Bytes of output read at a time.
+#: The bytes of output read at a time.
 CHUNK = 1024 * 1024
 
 Settings = BackgroundConfig | Mapping[str, object]
@@ -44,8 +44,8 @@ _TYPES = Nullable(ListOf(OneOf(*TYPES)))
 class BackgroundManager:
     """The tasks of one state directory. Threads may share a manager, and a forked child may use it.
 
-    Tasks can be launched without a supervisor, but run only while there is one. Callbacks are called on a thread of
-    the manager, which starts when it is first needed.
+    Tasks can be launched without a supervisor, but run only while a supervisor is running. Callbacks are called on a
+    thread of the manager, which starts when it is first needed.
     """
 
     def __init__(
@@ -92,8 +92,8 @@ class BackgroundManager:
     def launch(self, **given: Unpack[LaunchFields]) -> Task:
         """Queue a task and return it.
 
-        It runs in the current folder unless `cwd` names another. It inherits a few variables of this process, such as
-        PATH, and those that `pass_env` names.
+        It runs in the current folder unless `cwd` names another one. It inherits a few variables of this process, such
+        as PATH, and the variables that `pass_env` names.
 
         Raises InvalidInput with the `field`, UnknownAgent, NotFound (`after`), OverCap, Temporary.
         """
@@ -109,7 +109,8 @@ class BackgroundManager:
         handle.wake()
         if self._autostart and not Presence(self._home).is_held("supervisor"):
             self.start()
-        return handle.queue.launched_tasks(accepted)  # read last: `waiting_for` must not name a supervisor just started
+        # The tasks are read last, so that `waiting_for` does not name a supervisor that was just started.
+        return handle.queue.launched_tasks(accepted)
 
     def get_task(self, task_id: str) -> Task | None:
         """Return a task by its full ID, or None."""
@@ -191,11 +192,11 @@ class BackgroundManager:
         consumer: str = DEFAULT_CONSUMER,
         ack: bool = False,
     ) -> Events:
-        """Return the events of a session, or of all (`*`), until the manager or the iterator is closed.
+        """Return the events of a session, or of all sessions (`*`), until the manager or the iterator is closed.
 
         They begin after the number `after`. By default they begin after the last event that the consumer has
         acknowledged, and for `*` with new events. With `ack`, each event is acknowledged when the next one is
-        requested. `types` limits the events to some types (None: all). Whatever the types, a `log_truncated` event
+        requested. `types` selects the types of events, by default all. Whatever the types, a `log_truncated` event
         reports that events were deleted. Raises InvalidInput.
         """
         _TYPES.check(types, "types")
@@ -213,8 +214,8 @@ class BackgroundManager:
     ) -> list[Task]:
         """Wait until tasks have ended and their callbacks have returned. Return the tasks that have ended.
 
-        The named tasks and those of the session `parent` are waited for, by default all unfinished tasks. With `any`,
-        it is enough that one of the named tasks or of the session's unfinished tasks has ended.
+        The wait is for the named tasks and the tasks of the session `parent`, or by default for all unfinished tasks.
+        With `any`, it is enough that one of the named tasks or of the session's unfinished tasks has ended.
 
         Raises:
             TimeoutError: `timeout` seconds have passed.
@@ -259,7 +260,7 @@ class BackgroundManager:
                 client.call("ping")
 
     def stop(self, now: bool = False) -> None:
-        """Shut the supervisor down; with `now`, end running tasks at once. Raises NoSupervisor, Temporary."""
+        """Shut the supervisor down. With `now`, end running tasks at once. Raises NoSupervisor, Temporary."""
         control.stop(self._home, now)
 
     def clear(self) -> None:
@@ -298,7 +299,7 @@ class BackgroundManager:
         try:
             try:
                 record()
-            except HeldByWorker:  # the worker may be dead, and no supervisor alive
+            except HeldByWorker:  # the worker may be dead while no supervisor is running
                 control.rescue(self._home)
                 record()
         except (NotFound, MoveNotAllowed):

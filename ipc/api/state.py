@@ -25,7 +25,7 @@ class BackgroundState:
     tasks: Mapping[str, Task] = field(default_factory=dict)
     active_count: Mapping[str, int] = field(default_factory=dict)
     last_updated: datetime = field(default_factory=lambda: clock.to_datetime(clock.now()))
-    #: The state directory from which the state was loaded, and to which it is saved. None: the current project's.
+    #: The state directory from which the state was loaded, and to which it is saved. None means the current project's.
     home: str | None = field(default=None, compare=False)
 
 
@@ -39,14 +39,14 @@ def load_background_state(home: str | os.PathLike[str] | None = None) -> Backgro
 
     `home` is the folder, by default the current project's. Raises Permanent, Temporary.
     """
-    found = _find(home)
-    if not found.database.exists():
+    directory = _find(home)
+    if not directory.database.exists():
         return None
-    with _open(found) as maintenance:
+    with _open(directory) as maintenance:
         tasks = {task.id: task for task in maintenance.tasks()}
     if not tasks:
         return None
-    return BackgroundState(tasks, _count_running(tasks.values()), home=str(found.folder))
+    return BackgroundState(tasks, _count_running(tasks.values()), home=str(directory.folder))
 
 
 def save_background_state(state: BackgroundState) -> bool:
@@ -64,11 +64,11 @@ def clear_background_state(home: str | os.PathLike[str] | None = None) -> bool:
 
     Return False if this is not possible now. Raises Permanent.
     """
-    found = _find(home)
-    if not found.database.exists():
+    directory = _find(home)
+    if not directory.database.exists():
         return True
     try:
-        with _open(found) as maintenance:
+        with _open(directory) as maintenance:
             maintenance.clear()
     except Temporary:
         return False

@@ -1,4 +1,4 @@
-"""Waits for the ends of tasks, and for the process trees of cancelled tasks."""
+"""Waits until tasks have ended, and until the process trees of cancelled tasks are gone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .event_stream import EventThread
 #: Seconds after which a wait reads its tasks from the store although no event has arrived.
 FALLBACK_POLL = 5.0
 
-#: Milliseconds between two checks that the processes that end a tree are alive.
+#: Milliseconds between two checks that the processes that must end a tree are alive.
 CHECK_INTERVAL_MS = 1000
 
 #: Seconds in which the bus must respond. A stopped flusher accepts connections, but never responds.
@@ -33,13 +33,13 @@ class TaskWait:
     """A wait of one caller until tasks have ended and the callbacks that are due have returned."""
 
     def __init__(self, queue: Queue, wait: Wait, thread: EventThread, wake: Callable[[], object]) -> None:
-        """`wake()` is called, on any thread, when `is_over` may have changed."""
-        #: True if a callback waits. The wait is then over before that callback returns.
+        """Start a wait that calls `wake()`, on any thread, when `is_over` may have changed."""
+        #: True if a callback waits. The wait then does not include callbacks.
         self.in_callback = False
         self._queue, self._wait, self._thread, self._wake = queue, wait, thread, wake
         self._backoff = Backoff()
         self._next_read = 0.0
-        #: The event whose callbacks must have returned; -1 before the first read.
+        #: The number of the last event for whose callbacks the wait waits, or -1 before the first read.
         self._last_due = -1
         self._is_behind = False
         self._is_closed = False
@@ -62,18 +62,18 @@ class TaskWait:
 
     def delay(self, until: float) -> float:
         """Return the seconds after which to check again if `wake` is not called. Raises TimeoutError."""
-        left = until - clock.monotonic()
-        if left <= 0:
+        remaining = until - clock.monotonic()
+        if remaining <= 0:
             raise TimeoutError("The tasks have not ended in time.")
         next_read = self._next_read - clock.monotonic()
-        return min(left, self._backoff.next_delay() if self._in_callback else max(0.0, next_read))
+        return min(remaining, self._backoff.next_delay() if self._in_callback else max(0.0, next_read))
 
     def tasks(self) -> list[Task]:
         """Return the tasks that have ended, in the order in which they were named."""
         return self._queue.existing(self._wait.ended)
 
     def record(self, event: Event) -> None:
-        """Record an event whose callbacks have returned."""
+        """Record an event after its callbacks have returned."""
         has_caught_up = self._is_behind and event.seq >= self._last_due
         if has_caught_up:
             self._is_behind = False
@@ -81,7 +81,7 @@ class TaskWait:
             self._wake()
 
     def close(self) -> None:
-        """Make the caller stop waiting: no more events arrive."""
+        """Make the caller stop waiting, because no more events arrive."""
         self._is_closed = True
         self._wake()
 
@@ -90,7 +90,7 @@ class TaskWait:
         return self.in_callback or self._thread.is_current
 
     def _read(self) -> None:
-        """Read the tasks from the store: for ends before the wait began, and for a log that was cleared."""
+        """Read the tasks from the store. They may have ended before the wait, or the log may have been cleared."""
         unfinished = len(self._wait.unfinished)
         self._queue.refresh(self._wait)
         newest = self._thread.newest()
@@ -103,28 +103,28 @@ class TaskWait:
 def wait_until_gone(queue: Queue, ids: Collection[str], rescue: Callable[[Home], object] = control.rescue) -> None:
     """Wait until none of these tasks runs under its current claim.
 
-    Their verdicts must have been recorded. `rescue` ends the trees whose worker has died if no supervisor is running.
+    Their verdicts must have been recorded. If no supervisor is running, `rescue` ends the trees of dead workers.
     Raises Temporary.
     """
-    claims = {one.claim for one in _running(queue) if one.id in ids}
+    claims = {task.claim for task in _running(queue) if task.id in ids}
     presence, backoff = Presence(queue.home), Backoff()
     with Client(queue.home, read_timeout=READ_TIMEOUT) as client:
-        while left := [one for one in _running(queue) if one.claim in claims]:
-            if not presence.is_held("supervisor") and any(one.is_orphaned(presence) for one in left):
+        while tasks := [task for task in _running(queue) if task.claim in claims]:
+            if not presence.is_held("supervisor") and any(task.is_orphaned(presence) for task in tasks):
                 rescue(queue.home)
             else:
-                _wait_for_any(client, left, backoff)
+                _wait_for_any(client, tasks, backoff)
 
 
 def _running(queue: Queue) -> list[Running]:
     return queue.store.hosts.running()
 
 
-def _wait_for_any(client: Client, left: Collection[Running], backoff: Backoff) -> None:
+def _wait_for_any(client: Client, tasks: Collection[Running], backoff: Backoff) -> None:
     """Return when one of these tasks has ended, or after the check interval. Without a bus, return sooner."""
     try:
-        client.call("wait", ids=[one.id for one in left], any=True, timeoutMs=CHECK_INTERVAL_MS)
-    except (NoSupervisor, NotFound, Temporary):  # NotFound: one of them was deleted
+        client.call("wait", ids=[task.id for task in tasks], any=True, timeoutMs=CHECK_INTERVAL_MS)
+    except (NoSupervisor, NotFound, Temporary):  # NotFound: a task was deleted
         clock.nap(backoff.next_delay())
 
 
