@@ -7,8 +7,8 @@ import functools
 #: The name of the distribution in a package registry. The import name and the command are `backburner`.
 DISTRIBUTION = "backburner-supervisor"
 
-#: The command that installs the program with everything that agents' clients need. It runs in a checkout, because
-#: nothing is published yet.
+#: The command that installs the program with the MCP server for agents. It must be run in a checkout, because nothing
+#: is published yet.
 INSTALL_COMMAND = "pipx install '.[mcp]'"
 
 #: The same, as a message shows it.

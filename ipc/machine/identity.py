@@ -17,8 +17,8 @@ from .proc import pid_namespace, start_ticks
 class Identity:
     """A unique identity of a process.
 
-    `ticks` is the start of the process in the kernel's clock ticks since the boot (macOS: microseconds since 1970).
-    `boot` and `pidns` are the run of the kernel and the namespace in which the PID is valid.
+    `ticks` is the start time of the process, in clock ticks since the boot on Linux, in microseconds since 1970 on
+    macOS. `boot` and `pidns` identify the boot and the PID namespace in which the PID is valid.
     """
 
     pid: int
@@ -35,13 +35,13 @@ class Identity:
     @classmethod
     def mine(cls) -> Identity:
         """Return the identity of this process."""
-        found = cls.of(os.getpid())
-        assert found is not None, "this process lives"
-        return found
+        identity = cls.of(os.getpid())
+        assert identity is not None, "this process lives"
+        return identity
 
     @classmethod
     def named(cls, name: str) -> Identity:
-        """Return the identity with that `name`."""
+        """Return the identity that the property `name` describes."""
         pid, ticks, boot, pidns = name.split(" ", 3)
         return cls(int(pid), int(ticks), boot, pidns)
 
@@ -51,7 +51,7 @@ class Identity:
         return f"{self.pid} {self.ticks} {self.boot} {self.pidns}"
 
     def alive(self) -> bool | None:
-        """Return True if the process is alive, or None if it cannot be known, in another PID namespace."""
+        """Return True if the process is alive, or None if that is unknown because it is in another PID namespace."""
         if self.boot != boot_id():
             return False
         if self.pidns != pid_namespace():
@@ -66,7 +66,7 @@ class Identity:
             descriptor = os.pidfd_open(self.pid)
         except OSError:
             return None
-        if self.alive():  # the PID was not reused before the descriptor pinned it
+        if self.alive():  # checked after the descriptor pinned the PID, which may have been reused before
             return descriptor
         os.close(descriptor)
         return None
@@ -93,7 +93,7 @@ class Identity:
 
 @functools.cache
 def boot_id() -> str:
-    """Return the identifier of this run of the kernel. It differs after every boot."""
+    """Return the identifier of the current boot of this machine."""
     linux = Path("/proc/sys/kernel/random/boot_id")
     if linux.exists():
         return linux.read_text().strip()

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import clock
 
-#: The time in seconds that a dying process may take to release its locks.
+#: Seconds that a dying process may take to release its locks.
 DYING = 1.0
 
 # struct flock: Linux has type, whence, start, length, pid; macOS has start, length, pid, type, whence.
@@ -65,7 +65,7 @@ class Lock:
 def holder(path: Path) -> int | None:
     """Return the PID of the process that holds the lock, or None. 0 stands for a process in another PID namespace.
 
-    The answer comes from the kernel, so it proves that the process lives.
+    The answer comes from the kernel, so it proves that the process is alive.
     """
     if path in _held:
         return os.getpid()
@@ -86,9 +86,9 @@ def holder_of(descriptor: int) -> int | None:
     is in another PID namespace.
     """
     until = clock.monotonic() + DYING
-    while (found := _ask_kernel(descriptor)) == 0 and clock.monotonic() < until:
+    while (pid := _ask_kernel(descriptor)) == 0 and clock.monotonic() < until:
         clock.nap(0.001)
-    return found
+    return pid
 
 
 def _ask_kernel(descriptor: int) -> int | None:

@@ -6,12 +6,12 @@ from ..home import Home
 from .identity import Identity
 from .lock import holder
 
-#: The roles that one process of a home can have. Each is the name of its lock.
+#: The roles that only one process of a home can have at a time. Each role is also the name of its lock.
 ROLES = ("supervisor", "flusher", "forkserver")
 
 
 class Presence:
-    """Finds the processes that have the roles of a home, and dead processes. The kernel proves both."""
+    """Finds the processes that have the roles of a home, and checks if a process is dead. The kernel proves both."""
 
     def __init__(self, home: Home) -> None:
         self._home = home

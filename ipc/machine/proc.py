@@ -1,6 +1,6 @@
-"""Facts about the processes of this machine: from /proc on Linux, by psutil elsewhere.
+"""Facts about the processes of this machine, from /proc on Linux, and from psutil elsewhere.
 
-A process can end at any time. The facts of one that is gone are None, empty or 0.
+A process can end at any time. The functions return None, an empty value or 0 for a process that is gone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ LINUX: bool = sys.platform == "linux"
 #: A file, by its device and inode.
 FileId = tuple[int, int]
 
-#: Errors of reading about a process that is gone.
+#: The errors when the process that is read about is gone.
 _GONE = (FileNotFoundError, ProcessLookupError)
 
-#: Errors of reading about a process that is gone or belongs to another user.
+#: The errors when the process that is read about is gone or belongs to another user.
 _HIDDEN = (errno.ENOENT, errno.ESRCH, errno.EACCES, errno.EPERM)
 
-# Positions behind the name in /proc/PID/stat (proc_pid_stat(5)).
+# Positions of the fields after the name in /proc/PID/stat (proc_pid_stat(5)).
 _STATE, _PARENT, _CPU, _START = 0, 1, slice(11, 15), 19
 
 #: The size of one read, in bytes. The kernel returns at most a page of most files in /proc.
@@ -38,9 +38,9 @@ def all_pids() -> Iterator[int]:
 
 
 def start_ticks(pid: int) -> int | None:
-    """Return the start of a process, or None if it has ended. A zombie has ended.
+    """Return the start time of a process, or None if it has ended. A zombie has ended.
 
-    The unit is the kernel's clock tick since the boot, or on other systems than Linux the microsecond since 1970.
+    It is in clock ticks since the boot on Linux, and in microseconds since 1970 elsewhere.
     """
     if not LINUX:
         return _start_by_psutil(pid)
@@ -127,7 +127,7 @@ def _parent_by_psutil(pid: int) -> int | None:
 
 
 def _stat(pid: int) -> list[bytes] | None:
-    """Return the fields of /proc/PID/stat behind the name, up to the start time."""
+    """Return the fields of /proc/PID/stat after the name, up to the start time."""
     try:
         text = _read(f"/proc/{pid}/stat")
     except _GONE:
@@ -155,7 +155,7 @@ def _name_by_psutil(pid: int) -> str | None:
 
 
 def command_line(pid: int) -> list[str]:
-    """Return the arguments of a process, or none if they cannot be read."""
+    """Return the arguments of a process, or an empty list if they cannot be read."""
     if not LINUX:
         return _command_line_by_psutil(pid)
     try:
@@ -200,13 +200,13 @@ def children(pid: int) -> set[int]:
     """Return the children of a process, including zombies."""
     if not LINUX:
         return _children_by_psutil(pid)
-    found: set[int] = set()
+    pids: set[int] = set()
     try:
         for thread in os.listdir(f"/proc/{pid}/task"):
-            found.update(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
+            pids.update(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
     except _GONE:
-        return found
-    return found
+        return pids
+    return pids
 
 
 def _children_by_psutil(pid: int) -> set[int]:
@@ -223,7 +223,7 @@ def own_children() -> set[int]:
 
 
 def watch_own_children() -> Callable[[], bytes]:
-    """Return a function that lists the same children as `own_children`, as text, with one system call."""
+    """Return a function that lists the children of this process as text, with only one system call."""
     if not LINUX:
         return lambda: b" ".join(b"%d" % pid for pid in sorted(own_children()))
     descriptor = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
@@ -253,29 +253,30 @@ def _pids_with_open_by_psutil(files: Collection[FileId]) -> Iterator[int]:
 
     for process in psutil.process_iter():
         try:
-            found = process.open_files()
+            open_files = process.open_files()
         except psutil.Error:
             continue
-        if any(file_id(file.path) in files for file in found):
+        if any(file_id(file.path) in files for file in open_files):
             yield process.pid
 
 
 def file_id(path: str | os.PathLike[str]) -> FileId | None:
-    """Return the device and inode of a file, or None if there is no such file."""
+    """Return the device and inode of a file, or None if it does not exist."""
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def read_locks(inode: int) -> Iterator[tuple[int, int]]:
-    """Yield process ID and first byte of each read lock that is held on an inode (Linux only)."""
+    """Yield the process ID and the first byte of each read lock on an inode (Linux only)."""
     for line in _read("/proc/locks").decode().splitlines():
-        # 1: POSIX  ADVISORY  READ 4711 08:01:131 124 124; the line of a waiting process has an arrow
-        words = line.split()
-        if len(words) == 8 and words[3] == "READ" and words[5].endswith(f":{inode}"):
-            yield int(words[4]), int(words[6])
+        # 1: POSIX  ADVISORY  READ 4711 08:01:131 124 124
+        # The line of a waiting process has an arrow, and so one field more.
+        fields = line.split()
+        if len(fields) == 8 and fields[3] == "READ" and fields[5].endswith(f":{inode}"):
+            yield int(fields[4]), int(fields[6])
 
 
 def pid_namespace() -> str:
@@ -287,12 +288,12 @@ def pid_namespace() -> str:
 
 
 def _read(path: str) -> bytes:
-    """Return the content of a file in /proc. This uses no file object, because some are read after every task."""
+    """Return the content of a file in /proc. It uses no file object, because some files are read after every task."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        found = b""
+        content = b""
         while piece := os.read(descriptor, _PAGE):
-            found += piece
-        return found
+            content += piece
+        return content
     finally:
         os.close(descriptor)

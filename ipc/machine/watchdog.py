@@ -9,15 +9,15 @@ from .. import clock
 from ..failpoints import failpoint
 from .proc import command_line, is_stopped, name
 
-#: The time in seconds that others must have waited for the same process before it is continued.
+#: Seconds that others must have waited for the same process before it is continued.
 CONTINUE_AFTER = 1.0
 
-#: The time in seconds from then until the process is killed, if it is one of ours and still stopped.
+#: Seconds from then until the process is killed, if it is still stopped and belongs to this program.
 KILL_AFTER = 2.0
 
 
 class Watchdog:
-    """Remembers from one check to the next which process others wait for."""
+    """Remembers, from one check to the next, the process that others wait for."""
 
     def __init__(self) -> None:
         self._pid: int | None = None
@@ -45,8 +45,8 @@ class Watchdog:
 
 def is_ours(pid: int) -> bool:
     """Return True for a role or a command of this program. Other programs that use the library are never killed."""
-    words = command_line(pid)
-    is_command = any(os.path.basename(word) == "backburner" or "backburner.supervisor.cli" in word for word in words)
+    arguments = command_line(pid)
+    is_command = any(os.path.basename(arg) == "backburner" or "backburner.supervisor.cli" in arg for arg in arguments)
     return is_command or (name(pid) or "").startswith("bb-")
 
 
