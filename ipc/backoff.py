@@ -1,4 +1,4 @@
-"""Delays between tries. They grow, and have jitter where many processes may retry at the same time."""
+"""Growing delays between tries. They have jitter if many processes may retry at the same time."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ class Backoff:
         self._step = 0
 
     def delay(self, step: int) -> float:
-        """Return the delay after `step` earlier ones. The next delay of `next_delay` stays the same."""
+        """Return the delay that follows `step` earlier delays. This does not affect `next_delay`."""
         delay = min(self._longest, self._first * self._factor ** min(step, MAX_STEPS))
         low, high = self._jitter
         return delay if low == high else delay * (low + (high - low) * _random())
 
 
 class RestartTimer:
-    """Decides when a process is restarted. One that dies again and again is restarted less and less often."""
+    """Decides when a process is restarted. Each further death in a short time makes the next delay longer."""
 
     def __init__(self) -> None:
         self._backoff = Backoff(FIRST_RESTART, LONGEST_RESTART)
@@ -75,5 +75,5 @@ class RestartTimer:
 
 
 def _random() -> float:
-    """Return a random number from 0 to 1. An import of `random` would take more time than a launch may take."""
+    """Return a random number from 0 to 1. Importing `random` would take longer than a launch may take."""
     return int.from_bytes(os.urandom(4)) / 2**32

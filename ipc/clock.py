@@ -1,4 +1,4 @@
-"""The clocks. No other module asks for the time."""
+"""The clocks. All other modules get the time from here."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import select
 import time
 from datetime import UTC, datetime, timedelta
 
-#: The clock that counts while the machine sleeps. On macOS CLOCK_MONOTONIC does, on Linux only CLOCK_BOOTTIME.
+#: The clock that also counts while the machine sleeps: CLOCK_MONOTONIC on macOS, CLOCK_BOOTTIME on Linux.
 _CLOCK_WITH_SLEEP = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 _EPOCH = datetime.fromtimestamp(0, UTC)
@@ -55,5 +55,5 @@ def _second(seconds: int) -> str:
 
 
 def nap(seconds: float) -> None:
-    """Pause between two checks of a condition that cannot be waited for, such as a file lock with a deadline."""
+    """Pause between two checks of a condition that no call can wait for, such as a file lock with a deadline."""
     select.select([], [], [], seconds)

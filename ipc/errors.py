@@ -16,7 +16,7 @@ class BackburnerError(Exception):
     exit_code = 1
     #: The JSON-RPC error code on the socket.
     rpc_code = -32603
-    #: The input field that caused the error, if one did.
+    #: The input field that caused the error, or None.
     field: str | None = None
 
     def __init__(self, message: str | None = None, *, field: str | None = None) -> None:

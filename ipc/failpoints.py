@@ -1,7 +1,7 @@
-"""Named points at which a test can kill a process, to check that nothing is lost and nothing happens twice.
+"""Named points at which a test can kill a process, to check that no work is lost or done twice.
 
 A failpoint surrounds every action that other processes can see: commits, starts, signals, sends, renames and unlinks.
-An example is `with failpoint("log.rename"):`. Without a test it only reads a global variable. A process started with
+An example is `with failpoint("log.rename"):`. Outside tests it only reads a global variable. A process started with
 BACKBURNER_MOMENTS=FOLDER follows the file `order` in that folder and records the failpoints that it reaches.
 """
 
@@ -52,12 +52,12 @@ class Watch:
 
     An order is a JSON object. Its `token` names three files:
 
-    - `<token>.reached` has a line for each time that a process reached an edge. An edge is one side of a failpoint.
+    - `<token>.reached` has a line for each time that a process reached an edge, which is one side of a failpoint.
     - `<token>.count` has a byte for each time that a process reached the edge `kill`.
     - `<token>.killed` has the PID of the process that was killed.
 
-    The process that reaches the edge `kill` for the `nth` time of all kills itself there. An edge reads
-    «bb-worker database.commit@Queue.settle before»: the role, the failpoint, its callers, and the side.
+    The processes count together. The one that reaches the edge `kill` for the `nth` time kills itself there. An edge
+    consists of the role, the failpoint, its callers and the side: «bb-worker database.commit@Queue.settle before».
     """
 
     def __init__(self, folder: Path) -> None:
@@ -70,7 +70,7 @@ class Watch:
         """Record that this process has reached a side of a failpoint. Kill the process if the order demands it."""
         try:
             order = json.loads((self._folder / "order").read_bytes())
-        except FileNotFoundError:  # there is no order at the moment
+        except FileNotFoundError:  # no order is active
             return
         where = f"{self._role()} {name}@{'<'.join(_callers())} {edge}"
         token = self._folder / order["token"]
@@ -111,10 +111,10 @@ def _callers() -> Iterator[str]:
 
 def _codes() -> Iterator[CodeType]:
     frame = sys._getframe()
-    here = (__file__, sys.modules[AbstractContextManager.__module__].__file__)
+    machinery = (__file__, sys.modules[AbstractContextManager.__module__].__file__)
     while frame.f_back is not None:
         frame = frame.f_back
-        if frame.f_code.co_filename not in here:
+        if frame.f_code.co_filename not in machinery:
             yield frame.f_code
 
 
@@ -123,5 +123,5 @@ _watch = Watch(Path(os.environ[WATCH])) if WATCH in os.environ else None
 
 
 def failpoint(name: str) -> AbstractContextManager[None]:
-    """Surround an action that other processes can see. Each name is used in one place of the program."""
+    """Surround an action that other processes can see. Each name appears at one place in the program."""
     return _UNWATCHED if _watch is None else _Watched(_watch, name)

@@ -1,4 +1,4 @@
-"""The state directory: where it is, which files it has, and the checks before it is used."""
+"""The state directory: its location, its files, and the checks before its use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .failpoints import failpoint
 
 NAME = ".backburner"
 
-#: The longest path of a Unix socket that every system accepts, in bytes: 104 on macOS, less one for the NUL.
+#: The longest path of a Unix socket that every system accepts, in bytes. macOS has room for 104, with a final NUL.
 SOCKET_PATH_LIMIT = 103
 
 #: File systems on which POSIX locks and SQLite's shared memory are not reliable.
@@ -53,7 +53,7 @@ class Home:
 
     @property
     def socket(self) -> Path:
-        """Return the path of the bus. It may be too long to connect to: use `bus` for that."""
+        """Return the path of the bus. It may be too long for a connection, for which `bus` is short enough."""
         return self.folder / "bus.sock"
 
     def lock(self, name: str) -> Path:
@@ -66,7 +66,7 @@ class Home:
         return self.short("bus.sock")
 
     def short(self, name: str) -> str:
-        """Return a path of a socket in the home that is short enough to bind it and to connect to it."""
+        """Return a path of a socket in the home that is short enough to bind and to connect to."""
         direct = str(self.folder / name)
         if len(os.fsencode(direct)) <= SOCKET_PATH_LIMIT:
             return direct
@@ -133,8 +133,8 @@ class Home:
             with failpoint("wake.send"):
                 os.write(pipe, line.encode() + b"\n")
         except OSError as error:
-            # A full pipe means that the role is awake already. A closed one means that the role has exited. When it
-            # starts again, it looks at the database.
+            # A full pipe means that the role is awake already. A closed pipe means that the role has exited. When
+            # it starts again, it looks at the database.
             if error.errno not in (errno.EAGAIN, errno.EPIPE):
                 raise
             return False
@@ -145,20 +145,20 @@ class Home:
 
 def sync(path: Path) -> None:
     """Make a file, and its name in its folder, survive a power loss. Raises OSError."""
-    for place in (path, path.parent):
-        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    for target in (path, path.parent):
+        descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
 
-def _refuse_unsafe(folder: Path, found: os.stat_result) -> None:
-    if not stat.S_ISDIR(found.st_mode):
+def _refuse_unsafe(folder: Path, status: os.stat_result) -> None:
+    if not stat.S_ISDIR(status.st_mode):
         raise BadHome(f"The home {folder} is not a folder.")
-    if found.st_uid not in (os.geteuid(), 0):
-        raise BadHome(f"The home {folder} belongs to another user (uid {found.st_uid}).")
-    if found.st_mode & 0o022:
+    if status.st_uid not in (os.geteuid(), 0):
+        raise BadHome(f"The home {folder} belongs to another user (uid {status.st_uid}).")
+    if status.st_mode & 0o022:
         raise BadHome(f"The home {folder} is writable by other users; run: chmod go-w {folder}")
     if os.statvfs(folder).f_flag & os.ST_RDONLY:
         raise BadHome(f"The home {folder} cannot be used: {os.strerror(errno.EROFS)}.")
@@ -214,7 +214,7 @@ def _create_fifo(path: Path) -> None:
 
 
 def _shortcut(folder: Path) -> Path:
-    """Return a symbolic link, in a private folder, to a folder with a long path. Create it if it is missing."""
+    """Return a symbolic link in a private folder to a folder with a long path. Create it if it is missing."""
     import hashlib  # only homes with long paths need it
 
     base = _runtime_folder()
@@ -233,8 +233,8 @@ def _runtime_folder() -> Path:
     roots = [root for root in (given, "/tmp") if root and len(root) < 40 and os.path.isdir(root)]  # noqa: S108 (checked below)
     base = Path(roots[0]) / f"backburner-{os.geteuid()}"
     base.mkdir(0o700, exist_ok=True)
-    found = base.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
+    status = base.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise BadHome(f"{base} must be a folder that only you can use; remove it.")
     return base
 
@@ -243,11 +243,11 @@ def _file_system(folder: Path) -> str:
     if sys.platform != "linux":
         return ""
     best, kind = "", ""
-    where = os.path.realpath(folder)
+    path = os.path.realpath(folder)
     for line in Path("/proc/self/mounts").read_text(errors="replace").splitlines():
         _, point, name, *_ = line.split(" ")
         point = point.replace("\\040", " ")
-        inside = where == point or where.startswith(point.rstrip("/") + "/")
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
         if inside and len(point) >= len(best):
             best, kind = point, name
     return kind

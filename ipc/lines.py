@@ -29,15 +29,15 @@ class LineReader:
         self._broken = False
 
     def feed(self, data: bytes) -> None:
-        """Add the next bytes of the stream. They are ignored after a line that was too long."""
+        """Add the next bytes of the stream. After a line that was too long, all bytes are ignored."""
         if not self._broken:
             self._buffer += data
 
     def lines(self) -> Iterator[bytes]:
-        """Yield the complete lines, without their newlines. A later call continues where a stopped iteration ended.
+        """Yield the complete lines, without their newlines. If the iteration is stopped, the next call continues there.
 
         Raises:
-            LineTooLong: A line is over the limit, even if its end has not arrived. Each later call raises it again.
+            LineTooLong: A line is over the limit, even if its end has not arrived. All later calls raise it, too.
         """
         while (line := self._next()) is not None:
             yield line

@@ -13,16 +13,16 @@ MAX_SHOWN = 60
 _PLAIN = re.compile(rf"[\w-]{{1,{MAX_SHOWN}}}")
 #: The maximum number of mistakes that one message names.
 MAX_NAMED = 5
-#: The maximum number of bits of a whole number that a message shows.
+#: The maximum size of a whole number that a message shows, in bits.
 MAX_SHOWN_BITS = 64
 #: The largest finite float.
 MAX_FLOAT = 1.7976931348623157e308
-#: The deepest free-form JSON, in levels. Reading it must not exhaust the stack.
+#: The maximum depth of free-form JSON, in levels. Reading it must not exhaust the stack.
 MAX_DEPTH = 100
 
 
 class Mistake(NamedTuple):
-    """One mistake: the dotted name of its field, what was expected there, and what was found instead."""
+    """A mistake: the dotted name of its field, and descriptions of the expected and the actual value."""
 
     field: str
     expected: str
@@ -35,9 +35,9 @@ class Mistake(NamedTuple):
 
 
 def refusal(mistakes: Sequence[Mistake]) -> InvalidInput:
-    """Return the error that names these mistakes (at least one), with the `field` of the first one."""
-    more = ["and more"] if len(mistakes) > MAX_NAMED else []
-    message = "; ".join([*map(str, mistakes[:MAX_NAMED]), *more])
+    """Return the error that names these mistakes, of which there is at least one. Its `field` is the first one's."""
+    rest = ["and more"] if len(mistakes) > MAX_NAMED else []
+    message = "; ".join([*map(str, mistakes[:MAX_NAMED]), *rest])
     return InvalidInput(message, field=mistakes[0].field or None)
 
 
@@ -86,7 +86,7 @@ def within(value: object, low: float, high: float) -> bool:
 
 
 def json_flaw(value: object, depth: int) -> str | None:
-    """Return what is expected if a value is not JSON of at most `depth` levels, or None if it is."""
+    """Return a description of valid JSON if the value is not JSON of at most `depth` levels, or None if it is."""
     if depth == 0:
         return f"JSON at most {MAX_DEPTH} levels deep"
     if isinstance(value, Mapping):
@@ -97,11 +97,11 @@ def json_flaw(value: object, depth: int) -> str | None:
 
 
 def _first_flaw(values: Iterable[object], depth: int) -> str | None:
-    return next((found for value in values if (found := json_flaw(value, depth))), None)
+    return next((flaw for value in values if (flaw := json_flaw(value, depth))), None)
 
 
 def _keys(value: Mapping[Any, object]) -> Iterator[object]:
-    """Yield the keys. A key that is not text is replaced by a value that JSON does not have."""
+    """Yield the keys. A key that is not text is replaced by a value that is invalid in JSON."""
     return (key if isinstance(key, str) else Ellipsis for key in value)
 
 

@@ -29,7 +29,7 @@ Schema = dict[str, Any]
 
 #: The dialect of all schemas.
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
-#: The largest whole number that every JSON parser keeps exact.
+#: The largest whole number that every JSON parser reads exactly.
 MAX_INTEGER = 2**53 - 1
 
 
@@ -43,8 +43,8 @@ class Shape(Generic[T]):
         """Return the value in its normal form. Raises InvalidInput, which names `field` or a field within it."""
         if self.fits(value):
             return self.normal(value)
-        if found := list(islice(self.iter_mistakes(value, field), MAX_NAMED + 1)):
-            raise refusal(found)
+        if mistakes := list(islice(self.iter_mistakes(value, field), MAX_NAMED + 1)):
+            raise refusal(mistakes)
         return self.normal(value)
 
     def fits(self, value: object) -> bool:
@@ -61,15 +61,15 @@ class Shape(Generic[T]):
             yield Mistake(field, mismatch, describe(value))
 
     def mismatch(self, value: object) -> str | None:
-        """Return what is expected of the value as a whole, or None if the value is as expected."""
+        """Return a description of a valid value, or None if the value as a whole is valid."""
         raise NotImplementedError
 
     def normal(self, value: object) -> T:
-        """Return a valid value in its normal form: lists for tuples, dicts for mappings, 3 for 3.0."""
+        """Return a valid value in its normal form. Tuples become lists, mappings become dicts, and 3.0 becomes 3."""
         return cast(T, value)
 
     def schema(self) -> Schema:
-        """Return the JSON Schema of what is accepted."""
+        """Return the JSON Schema of valid values."""
         raise NotImplementedError
 
 
@@ -118,10 +118,10 @@ class Text(Shape[str]):
         return not long and not empty and (self.pattern is None or bool(self._compiled.fullmatch(value)))
 
     def _describe_expected(self) -> str:
-        words = "non-empty text" if self.non_empty else "text"
+        expected = "non-empty text" if self.non_empty else "text"
         if self.max_bytes is not None:
-            words += f" of at most {self.max_bytes} bytes"
-        return words if self.pattern is None else f"{words} that matches {self.pattern}"
+            expected += f" of at most {self.max_bytes} bytes"
+        return expected if self.pattern is None else f"{expected} that matches {self.pattern}"
 
 
 class Integer(Shape[int]):
@@ -195,7 +195,7 @@ class ListOf(Shape[list[T]]):
     """A list or tuple whose items have one shape. The field of the third item is `name[2]`."""
 
     def __init__(self, shape: Shape[T], non_empty: bool = False, max_items: int | None = None) -> None:
-        """Accept a list of up to `max_items` items of `shape`. With `non_empty`, it must have at least one."""
+        """Accept a list of up to `max_items` items of `shape`. With `non_empty`, it must have at least one item."""
         self.shape, self.non_empty, self.max_items = shape, non_empty, max_items
         self.expected = "a non-empty list" if non_empty else "a list"
         if max_items is not None:
@@ -319,7 +319,7 @@ class Record(Shape[dict[str, Any]]):
     expected = "an object"
 
     def __init__(self, title: str, fields: Mapping[str, Shape[Any]], required: Collection[str] = ()) -> None:
-        """Name the record and its fields. Those in `required` must be present."""
+        """Name the record and its fields. The fields in `required` must be present."""
         self.title, self.fields, self.required = title, fields, tuple(required)
 
     def mismatch(self, value: object) -> str | None:
@@ -376,7 +376,7 @@ def entries(value: object) -> Iterable[tuple[object, object]]:
 
 
 def span(low: float | None, high: float | None) -> str:
-    """Return the phrase for a range of numbers, with a space in front, or nothing if there are no bounds."""
+    """Return the phrase for a range of numbers, with a leading space, or empty text if there are no bounds."""
     if low is not None and high is not None:
         return f" from {low} to {high}"
     if low is not None:
@@ -385,6 +385,6 @@ def span(low: float | None, high: float | None) -> str:
 
 
 def bounds(low: float | None, high: float | None) -> Schema:
-    """Return the keywords of JSON Schema for a range of numbers."""
+    """Return the JSON Schema keywords for a range of numbers."""
     limits = {"minimum": low, "maximum": high}
     return {name: limit for name, limit in limits.items() if limit is not None}

@@ -1,4 +1,4 @@
-"""Agents: their settings, and the shapes of these in a configuration file."""
+"""The settings of agents, and their shapes in a configuration file."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from ..validation import Flag, ListOf, MapOf, Number, OneOf, Record, Schema, Sha
 from .extract import POINTER
 from .presets import preset, presets
 
-#: The agents that are always there.
+#: The agents that exist without configuration.
 BUILT_IN = ("command", "python", "external")
 
-#: The placeholders of all templates, and the additional one of templates that continue a session.
+#: The placeholders of all templates, and the additional placeholder of templates that continue a session.
 PLACEHOLDERS = ("prompt", "prompt_file", "model", "description", "task_id", "parent_session_id", "uuid")
 SESSION_PLACEHOLDER = "session"
 
@@ -33,13 +33,13 @@ NAME = Text(non_empty=True)
 class Template(Text):
     """Text in which every placeholder is known."""
 
-    def __init__(self, *more: str) -> None:
-        """Accept the usual placeholders and `more`."""
+    def __init__(self, *extra: str) -> None:
+        """Accept the usual placeholders and `extra`."""
         super().__init__()
-        self._known = (*PLACEHOLDERS, *more)
+        self._known = (*PLACEHOLDERS, *extra)
 
     def mismatch(self, value: object) -> str | None:
-        """Return what is expected instead. An unknown placeholder would reach the program unfilled."""
+        """Return what is expected instead. An unknown placeholder would reach the program as it is."""
         if mismatch := super().mismatch(value):
             return mismatch
         unknown = set(re.findall(PLACEHOLDER, str(value))) - set(self._known)
@@ -60,8 +60,8 @@ class Element(Shape[str | list[str]]):
 
     expected = "text or a list of text"
 
-    def __init__(self, *more: str) -> None:
-        self._one, self._some = Template(*more), ListOf(Template(*more), non_empty=True)
+    def __init__(self, *extra: str) -> None:
+        self._text, self._list = Template(*extra), ListOf(Template(*extra), non_empty=True)
 
     def fits(self, value: object) -> bool:
         """Return True if the text, or the list, is valid."""
@@ -82,21 +82,21 @@ class Element(Shape[str | list[str]]):
         return self._shape_of(value).normal(value)
 
     def schema(self) -> Schema:
-        """Return the schema, which accepts either."""
-        return {"anyOf": [self._one.schema(), self._some.schema()]}
+        """Return the schema, which accepts text or a list."""
+        return {"anyOf": [self._text.schema(), self._list.schema()]}
 
     def _shape_of(self, value: object) -> Template | ListOf[str]:
-        return self._one if isinstance(value, str) else self._some
+        return self._text if isinstance(value, str) else self._list
 
 
 class Rule(Text):
     """A rule that extracts a value from the output of an agent, as `ipc/config/extract.py` describes."""
 
     def __init__(self, *kinds: str) -> None:
-        """Accept rules that point into JSON, and `kinds`. One that ends in `~` takes a regular expression."""
+        """Accept rules that point into JSON, and `kinds`. A kind that ends in `~` takes a regular expression."""
         patterns = [re.escape(kind) + (r"[\s\S]+" if kind.endswith("~") else "") for kind in kinds]
-        words = [f"{kind}REGEX" if kind.endswith("~") else kind for kind in kinds]
-        expected = " or ".join([", ".join([*filter(None, words), "json:PATH"]), "jsonl:PATH"])
+        forms = [f"{kind}REGEX" if kind.endswith("~") else kind for kind in kinds]
+        expected = " or ".join([", ".join([*filter(None, forms), "json:PATH"]), "jsonl:PATH"])
         super().__init__(pattern="|".join([*patterns, POINTER]), expected=expected)
 
     def mismatch(self, value: object) -> str | None:
@@ -107,7 +107,7 @@ class Rule(Text):
         return _regex_mismatch(str(value))
 
 
-#: The rule for an agent that accepts the ID of its session from us.
+#: The rule for an agent that accepts a session ID that backburner has chosen.
 ASSIGNED_SESSION = "{uuid}"
 
 COMMAND = ListOf(Element(), non_empty=True)
@@ -118,20 +118,20 @@ RESULT = Rule("stdout", "last-line", "stdout~")
 
 SESSION = Rule("", ASSIGNED_SESSION)
 
-#: Rules for the progress of a running task, applied to the lines of JSON that it writes.
+#: Rules for the progress of a running task. They apply to the lines of JSON that it writes.
 PROGRESS = Record("ProgressConfig", {name: ListOf(Rule()) for name in ("tool", "message", "tokens", "cost")})
 
 ENVIRONMENT = MapOf(Text(), key=Text(pattern="[^=]+", expected="a name without ="))
 
 
 def setting(default: object, shape: Shape[Any]) -> Any:
-    """Declare a field of a configuration: its default and its shape."""
+    """Declare a field of a configuration, with its default and its shape."""
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata={"shape": shape})
     return field(default=default, metadata={"shape": shape})
 
 
-#: The elements of a command. Those in a tuple are left out together if one of their placeholders has no value.
+#: The elements of a command. The elements in a tuple are left out together if one of their placeholders has no value.
 Arguments = tuple[str | tuple[str, ...], ...]
 
 
@@ -172,13 +172,13 @@ class AgentConfig:
 
 def shapes_of(configuration: type[Any]) -> dict[str, Shape[Any]]:
     """Return the shape of each field of a configuration, by its name."""
-    return {one.name: one.metadata["shape"] for one in fields(configuration)}
+    return {field.name: field.metadata["shape"] for field in fields(configuration)}
 
 
 #: All fields of an agent, and the fields of an agent that is not built in.
 AGENT_FIELDS = Record("AgentConfig", shapes_of(AgentConfig))
 
-AGENT = Record("AgentConfig", {name: one for name, one in AGENT_FIELDS.fields.items() if name != "interpreter"})
+AGENT = Record("AgentConfig", {name: shape for name, shape in AGENT_FIELDS.fields.items() if name != "interpreter"})
 
 #: The settings of the built-in agents. A file cannot change how they run.
 BUILT_IN_AGENTS = {
@@ -206,7 +206,7 @@ class Agents(MapOf[dict[str, Any]]):
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `base` with the values of `over`, key by key, also in nested tables."""
+    """Return `base` overridden by the values of `over`, key by key, also in nested tables."""
     both = dict(base)
     for key, value in over.items():
         tables = isinstance(value, Mapping) and isinstance(both.get(key), Mapping)
@@ -216,7 +216,7 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 
 def values_of(configuration: Any) -> Iterator[tuple[str, Any]]:
     """Yield the name and the value of each field."""
-    return ((one.name, getattr(configuration, one.name)) for one in fields(configuration))
+    return ((field.name, getattr(configuration, field.name)) for field in fields(configuration))
 
 
 def freeze(configuration: Any) -> None:
@@ -240,19 +240,19 @@ def plain(value: Any) -> Any:
 
 
 def agent_over_preset(name: str, given: AgentConfig | Mapping[str, Any]) -> AgentConfig:
-    """Return an agent with the given settings over those of its preset."""
+    """Return an agent with the given settings. Its preset provides the others."""
     if isinstance(given, AgentConfig):
         return given
     return AgentConfig(**AGENT_FIELDS.normal(merged(preset_of(name).to_json(), given)))
 
 
 def agents_over_presets(agents: object) -> Any:
-    """Return the settings of each agent that differ from its preset. Invalid values are left for the validation."""
+    """Return the settings of each agent that differ from its preset. Invalid values stay for the validation."""
     if not isinstance(agents, Mapping):
         return plain(agents)
     return {
-        name: one.to_json(preset_of(name)) if isinstance(one, AgentConfig) else plain(one)
-        for name, one in agents.items()
+        name: agent.to_json(preset_of(name)) if isinstance(agent, AgentConfig) else plain(agent)
+        for name, agent in agents.items()
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
-#: The variables that are always stored. They determine where programs are found, and their language and formats.
+#: The variables that are always stored. They set where programs are found, and which language and formats they use.
 ALWAYS_STORED = ("PATH", "VIRTUAL_ENV", "CONDA_PREFIX", "LANG", "LC_*", "TZ", "SSH_AUTH_SOCK")
 
 #: Variables that describe another session, another task or the supervisor's systemd unit.
@@ -26,7 +26,7 @@ FOREIGN = (
 
 
 def captured(environ: Mapping[str, str], pass_env: Iterable[str] = ()) -> dict[str, str]:
-    """Return the variables that are stored with every task: `ALWAYS_STORED`, and those that match `pass_env`."""
+    """Return the variables that are stored with every task: `ALWAYS_STORED`, and the ones that `pass_env` matches."""
     patterns = (*ALWAYS_STORED, *pass_env)
     # CPython keeps os.environ encoded in this dict. Comparing it takes 3 us, decoding 50 variables takes 40 us.
     encoded = getattr(environ, "_data", None)
@@ -55,7 +55,7 @@ def without_our_variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_foreign(name: str) -> bool:
-    """Return True if a variable describes another session or task. A task has it only if its launch names it."""
+    """Return True if a variable describes another session or task. A task gets it only if its launch names it."""
     return _matches(name, FOREIGN)
 
 

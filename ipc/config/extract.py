@@ -1,10 +1,10 @@
 r"""Rules that extract a value from the output of an agent.
 
 - `stdout` is the whole output, and `last-line` is its last line.
-- `stdout~REGEX` and `stderr~REGEX` are the last match, or the first group of it.
-- `json:PATH` is a value of the output as one JSON document.
-- `jsonl:PATH` is a value of the last line of JSON that has one at this path.
-- `jsonl+:PATH` joins the values of the last lines that have one at this path without interruption.
+- `stdout~REGEX` and `stderr~REGEX` are the last match, or its first group.
+- `json:PATH` is a value of the output, read as one JSON document.
+- `jsonl:PATH` is a value of the last line of JSON that has a value at this path.
+- `jsonl+:PATH` joins the values of the last uninterrupted run of lines that have a value at this path.
 
 The steps of a path are separated by dots. A step is a name, an index of a list, or `*` for all indices. Conditions on
 the same document may follow: `jsonl:item.text[type=item.completed][item.type=agent_message]`.
@@ -33,8 +33,8 @@ class Pointer(NamedTuple):
 
     def values(self, document: Any) -> Iterator[Any]:
         """Yield the values at the path that are not null, if the document meets the conditions."""
-        if all(wanted in map(text_of, _at(document, path)) for path, wanted in self.conditions):
-            yield from (value for value in _at(document, self.path) if value is not None)
+        if all(expected in map(text_of, _values_at(document, path)) for path, expected in self.conditions):
+            yield from (value for value in _values_at(document, self.path) if value is not None)
 
     def last(self, document: Any) -> Any:
         """Return the last value at the path, or None."""
@@ -46,17 +46,17 @@ def pointer(rule: str) -> Pointer:
     """Parse a rule that matches POINTER."""
     parts = _PARTS.fullmatch(rule)
     assert parts is not None, "the configuration was checked"
-    conditions = ((tuple(path.split(".")), wanted) for path, wanted in _CONDITION.findall(parts[3]))
+    conditions = ((tuple(path.split(".")), expected) for path, expected in _CONDITION.findall(parts[3]))
     return Pointer(parts[1], tuple(parts[2].split(".")), tuple(conditions))
 
 
 def pick(rule: str, stdout: str) -> Any:
     """Return the value of a rule that points into JSON, or None."""
-    found = pointer(rule)
-    if found.kind == "jsonl+":
-        return _joined(found, stdout)
-    documents = _documents(reversed(stdout.splitlines()) if found.kind == "jsonl" else [stdout])
-    return next((value for document in documents if (value := found.last(document)) is not None), None)
+    target = pointer(rule)
+    if target.kind == "jsonl+":
+        return _joined(target, stdout)
+    documents = _documents(reversed(stdout.splitlines()) if target.kind == "jsonl" else [stdout])
+    return next((value for document in documents if (value := target.last(document)) is not None), None)
 
 
 def read(rule: str, stdout: str, stderr: str = "") -> str | None:
@@ -93,11 +93,11 @@ def _documents(texts: Iterable[str]) -> Iterator[Any]:
     return (document for text in texts if (document := document_of(text)) is not None)
 
 
-def _joined(found: Pointer, stdout: str) -> str | None:
+def _joined(target: Pointer, stdout: str) -> str | None:
     # Lines that are not JSON come from other libraries, and do not interrupt the values.
     run: list[str] = []
     for document in _documents(reversed(stdout.splitlines())):
-        text = text_of(found.last(document))
+        text = text_of(target.last(document))
         if text is None and run:
             break
         run += [] if text is None else [text]
@@ -111,12 +111,12 @@ def _matched(pattern: str, text: str) -> str | None:
     return None if last is None else next(iter(last.groups()), None) or last[0]
 
 
-def _at(document: Any, path: tuple[str, ...]) -> Iterator[Any]:
+def _values_at(document: Any, path: tuple[str, ...]) -> Iterator[Any]:
     if not path:
         yield document
         return
     for inner in _step(document, path[0]):
-        yield from _at(inner, path[1:])
+        yield from _values_at(inner, path[1:])
 
 
 def _step(document: Any, step: str) -> Iterable[Any]:
@@ -126,5 +126,5 @@ def _step(document: Any, step: str) -> Iterable[Any]:
         return []
     if step == "*":
         return document
-    place = int(step) if step.lstrip("-").isdigit() else len(document)
-    return [document[place]] if -len(document) <= place < len(document) else []
+    index = int(step) if step.lstrip("-").isdigit() else len(document)
+    return [document[index]] if -len(document) <= index < len(document) else []

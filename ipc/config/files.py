@@ -33,7 +33,7 @@ FILE_LIMIT = 1024 * 1024
 
 
 class Reading(NamedTuple):
-    """The configuration from the files without mistakes, and the mistakes in the others."""
+    """The configuration from the files without mistakes, and the mistakes in the other files."""
 
     config: BackgroundConfig
     mistakes: list[ConfigMistake]
@@ -47,23 +47,23 @@ class Document(NamedTuple):
 
     def mistakes(self) -> list[ConfigMistake]:
         """Return the mistakes that can be found without the other sources."""
-        found = [located(mistake, self.source) for mistake in CONFIG.mistakes(self.values)]
-        # An empty value is accepted: overrides may be a whole configuration, with every key.
-        return found + ([_misplaced(self)] if self.values.get(USER_ONLY) and not self._is_user_file() else [])
+        mistakes = [located(mistake, self.source) for mistake in CONFIG.mistakes(self.values)]
+        # An empty value is accepted, because overrides may be a whole configuration, with every key.
+        return mistakes + ([_misplaced(self)] if self.values.get(USER_ONLY) and not self._is_user_file() else [])
 
     def _is_user_file(self) -> bool:
         return self.source in map(str, _user_file())
 
     def sets(self, path: Sequence[str]) -> bool:
         """Return True if the source has a value at this path of keys."""
-        found: object = self.values
+        value: object = self.values
         for key in path:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found is not None
+            value = value.get(key) if isinstance(value, Mapping) else None
+        return value is not None
 
 
 def load(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None) -> BackgroundConfig:
-    """Return the configuration: the defaults, then the files, then the overrides.
+    """Return the configuration. The files override the defaults, and `overrides` override the files.
 
     Raises:
         BadConfiguration: A source has mistakes. The message names all of them.
@@ -82,14 +82,14 @@ def check(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] |
 def read(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | None = None) -> Reading:
     """Return the usable configuration and all mistakes, for commands that continue with a warning."""
     readings = [read_file(path) for path in sources(home, cwd)]
-    documents = [one for one in readings if isinstance(one, Document)]
+    documents = [reading for reading in readings if isinstance(reading, Document)]
     if overrides is not None:
         documents.append(Document("flags", overrides))
-    unreadable = [one for one in readings if isinstance(one, ConfigMistake)]
-    mistakes = [*unreadable, *chain.from_iterable(one.mistakes() for one in documents)]
+    unreadable = [reading for reading in readings if isinstance(reading, ConfigMistake)]
+    mistakes = [*unreadable, *chain.from_iterable(document.mistakes() for document in documents)]
     if not unreadable:  # otherwise an agent that seems to be missing may be in the unreadable file
         mistakes += _joint_mistakes(documents)
-    return Reading(_usable([one for one in documents if not one.mistakes()]), mistakes)
+    return Reading(_usable([document for document in documents if not document.mistakes()]), mistakes)
 
 
 def sources(home: Home, cwd: Path | None = None) -> list[Path]:
@@ -102,7 +102,7 @@ def sources(home: Home, cwd: Path | None = None) -> list[Path]:
 
 
 def read_file(path: Path) -> Document | ConfigMistake:
-    """Return the settings of a file, or the mistake for which it cannot be read."""
+    """Return the settings of a file, or the mistake that makes it unreadable."""
     import tomllib
 
     text = _text(path)
@@ -117,24 +117,24 @@ def read_file(path: Path) -> Document | ConfigMistake:
 
 
 def on_batch() -> tuple[str, ...]:
-    """Return the command that runs for every batch, from the user's own file. It is empty if there is none."""
+    """Return the command that runs for every batch, from the user's own file, or an empty tuple."""
     for path in _user_file():
-        found = read_file(path) if path.exists() else None
-        if isinstance(found, Document) and not found.mistakes():
-            return BackgroundConfig.of({USER_ONLY: found.values.get(USER_ONLY, [])}).on_batch
+        reading = read_file(path) if path.exists() else None
+        if isinstance(reading, Document) and not reading.mistakes():
+            return BackgroundConfig.of({USER_ONLY: reading.values.get(USER_ONLY, [])}).on_batch
     return ()
 
 
 def _joint_mistakes(documents: Sequence[Document]) -> Iterator[ConfigMistake]:
-    """Yield the mistakes in all documents together. Each is attributed to the last document that sets the key."""
-    for found in inconsistencies(_merge(documents)):
-        setters = [one.source for one in documents if one.sets(found.path[:2])]
-        yield located(found.mistake, setters[-1])
+    """Yield the mistakes in the merged documents. Each is attributed to the last document that sets its key."""
+    for inconsistency in inconsistencies(_merge(documents)):
+        setters = [document.source for document in documents if document.sets(inconsistency.path[:2])]
+        yield located(inconsistency.mistake, setters[-1])
 
 
 def _merge(documents: Sequence[Document]) -> dict[str, Any]:
     empty: dict[str, Any] = {}
-    return reduce(merged, (one.values for one in documents), empty)
+    return reduce(merged, (document.values for document in documents), empty)
 
 
 def _usable(documents: Sequence[Document]) -> BackgroundConfig:
@@ -209,6 +209,6 @@ def _trust_mismatch(found: os.stat_result) -> tuple[str, str] | None:
 
 
 def _syntax_mistake(path: Path, text: str, message: str) -> ConfigMistake:
-    found = re.search(r"at line (\d+)", message)
-    line = int(found[1]) if found else text.count("\n") + 1
+    match = re.search(r"at line (\d+)", message)
+    line = int(match[1]) if match else text.count("\n") + 1
     return ConfigMistake(str(path), "", f"valid TOML ({message})", line=line)

@@ -1,4 +1,4 @@
-"""The limits of concurrency keys, and the groups of keys that share one."""
+"""The limits of concurrency keys, and the groups of keys that share a limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WILD = frozenset("*?[")
 
 @dataclass(frozen=True)
 class Limits:
-    """The limit of each limit group. 0 means no limit. Those in `live` were set by `backburner limit`."""
+    """The limit of each limit group. 0 means no limit. The limits in `live` were set by `backburner limit`."""
 
     default: int
     configured: Mapping[str, int] = field(default_factory=dict)
@@ -23,17 +23,20 @@ class Limits:
 
     @classmethod
     def of(cls, config: BackgroundConfig, live: Mapping[str, int] | None = None) -> Limits:
-        """Return the limits of a configuration. Those in `live` take precedence."""
+        """Return the limits of a configuration, overridden by the limits in `live`."""
         return cls(config.default_concurrency, config.model_concurrency, live or {})
 
     def group(self, key: str) -> str:
-        """Return the limit group of a key: its longest pattern, or the key itself if it has its own limit or none."""
+        """Return the limit group of a key.
+
+        If the key has no limit but patterns match it, the group is the longest pattern. Otherwise it is the key itself.
+        """
         if key in self.live or key in self.configured:
             return key
         return next((pattern for pattern in self._patterns if fnmatchcase(key, pattern)), key)
 
     def limit(self, group: str) -> int:
-        """Return how many tasks of a group may run at the same time. 0 means no limit."""
+        """Return the number of tasks of a group that may run at the same time. 0 means no limit."""
         return self.live.get(group, self.configured.get(group, self.default))
 
     @cached_property

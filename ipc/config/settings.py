@@ -47,7 +47,7 @@ DAYS = Number(0, 3_650)
 
 
 class ConfigMistake(NamedTuple):
-    """One mistake: its file (or "flags", or ""), its dotted key, and what was expected there."""
+    """A mistake in the configuration. `file` is "flags" for overrides, and empty for settings without a source."""
 
     file: str
     key: str
@@ -57,9 +57,9 @@ class ConfigMistake(NamedTuple):
 
     def __str__(self) -> str:
         """Return a line like «/home/me/backburner.toml: max_workers: expected a whole number of at least 1, got 0»."""
-        place = f"{self.file}:{self.line}" if self.line else self.file
+        location = f"{self.file}:{self.line}" if self.line else self.file
         mistake = str(Mistake(self.key, self.expected, self.got))
-        return f"{place}: {mistake}" if place else mistake
+        return f"{location}: {mistake}" if location else mistake
 
 
 class ConfigurationMistakes(BadConfiguration):
@@ -68,8 +68,8 @@ class ConfigurationMistakes(BadConfiguration):
     def __init__(self, mistakes: Sequence[ConfigMistake]) -> None:
         """Name all mistakes (at least one), each on its own line."""
         self.mistakes = tuple(mistakes)
-        more = [f"The configuration has {len(mistakes)} mistakes:"] if len(mistakes) > 1 else []
-        super().__init__("\n".join([*more, *map(str, mistakes)]), field=mistakes[0].key or None)
+        heading = [f"The configuration has {len(mistakes)} mistakes:"] if len(mistakes) > 1 else []
+        super().__init__("\n".join([*heading, *map(str, mistakes)]), field=mistakes[0].key or None)
 
 
 @dataclass(frozen=True)
@@ -151,11 +151,11 @@ class BackgroundConfig:
 
     @property
     def agent_names(self) -> tuple[str, ...]:
-        """Return the names of all agents: those built in, those configured, and the presets."""
+        """Return the names of all agents: the built-in agents, the configured agents and the presets."""
         return tuple(dict.fromkeys((*BUILT_IN, *self.agents, *presets())))
 
     def agent(self, name: str) -> AgentConfig:
-        """Return the settings of an agent. Raises UnknownAgent, which names the existing ones."""
+        """Return the settings of an agent. Raises UnknownAgent, which names the existing agents."""
         if name in self.agents:
             return self.agents[name]
         if name not in BUILT_IN and name not in self.agent_names:
@@ -167,7 +167,7 @@ CONFIG = Record("BackgroundConfig", shapes_of(BackgroundConfig))
 
 
 class Inconsistency(NamedTuple):
-    """A mistake between settings that are each valid alone."""
+    """A contradiction between settings, each of which is valid alone."""
 
     path: tuple[str, ...]
     expected: str
@@ -196,11 +196,11 @@ def inconsistencies(values: Mapping[str, object]) -> Iterator[Inconsistency]:
 
 
 def _refuse_mistakes(values: Mapping[str, object]) -> None:
-    found = CONFIG.mistakes(values)
+    mistakes = CONFIG.mistakes(values)
     if isinstance(values, Mapping):
-        found += [inconsistency.mistake for inconsistency in inconsistencies(values)]
-    if found:
-        raise ConfigurationMistakes([located(mistake, "") for mistake in found])
+        mistakes += [inconsistency.mistake for inconsistency in inconsistencies(values)]
+    if mistakes:
+        raise ConfigurationMistakes([located(mistake, "") for mistake in mistakes])
 
 
 def located(mistake: Mistake, source: str) -> ConfigMistake:
