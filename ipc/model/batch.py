@@ -1,4 +1,4 @@
-"""Batches of ended tasks: when one is due, its content, and its message."""
+"""Batches of ended tasks: their windows, their content and their messages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class NotificationConfig:
-    """The window of a batch in milliseconds, and the most tasks in one (at least 1)."""
+    """The window of a batch in milliseconds, and the maximum number of its tasks (at least 1)."""
 
     batch_window_ms: int = 1000
     max_batch_size: int = 5
@@ -35,19 +35,19 @@ class NotificationConfig:
 
 @dataclass(slots=True)
 class _Window:
-    """The number of ended tasks of one parent that are in no batch yet, and the time when their batch is due."""
+    """The number of ended tasks of one parent that are not in a batch yet, and the time when their batch is due."""
 
     deadline: float
     count: int
 
 
 class BatchWindow:
-    """Decides when batches are due: as soon as one is full, or when its parent's window ends. Not thread-safe."""
+    """Decides when batches are due: when they are full, or when the window of their parent ends. Not thread-safe."""
 
     def __init__(self, config: NotificationConfig, clock: Clock) -> None:
         """Start without open windows. `clock` returns seconds that never go back."""
         self._length, self._size, self._clock = config.batch_window_ms / 1000, config.max_batch_size, clock
-        #: Ordered by deadline, since all windows have the same length and a new one goes to the end.
+        #: Ordered by deadline, since all windows have the same length and a new window is added at the end.
         self._windows: dict[str, _Window] = {}
 
     def add(self, parent: str, count: int = 1) -> int:
@@ -83,7 +83,7 @@ class BatchWindow:
         return None
 
     def ended(self) -> dict[str, int]:
-        """Return the number of waiting tasks of each parent whose window has ended."""
+        """Return the parents with an ended window, each with the number of its waiting tasks."""
         now = self._clock()
         ended = takewhile(lambda item: item[1].deadline <= now, self._windows.items())
         return {parent: window.count for parent, window in ended}
@@ -95,7 +95,7 @@ class BatchWindow:
 
 @dataclass
 class _Parent:
-    """The ended tasks of one parent that are in no batch yet, and the IDs of its unfinished tasks."""
+    """The ended tasks of one parent that are not in a batch yet, and the IDs of its unfinished tasks."""
 
     waiting: list[Task] = field(default_factory=list)
     unfinished: set[str] = field(default_factory=set)
@@ -104,8 +104,8 @@ class _Parent:
 class NotificationManager:
     """Collects ended tasks per parent and forms the batches that are due by `BatchWindow`.
 
-    Without `clock`, the manager closes the windows on its own thread. With a clock it starts no thread: the caller
-    waits for `due()` seconds and then calls `flush_due()`.
+    Without `clock`, the manager closes the windows on its own thread. With a clock it starts no thread. Then the caller
+    has to wait for `due()` seconds and call `flush_due()`.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class NotificationManager:
     def notify(self, task: Task) -> None:
         """Dispatch the end of a task at once, and queue the task for the next batch of its parent.
 
-        A task that has not ended is only remembered. Until it has ended, no batch of its parent is `allComplete`.
+        A task that has not ended is only remembered. Until it ends, no batch of its parent is `allComplete`.
         """
         if task.status.ended:
             self._event_bus.dispatch("background_task_completed", _completed_payload(task))
@@ -150,13 +150,13 @@ class NotificationManager:
         self._flush(waiting)
 
     def flush_due(self) -> None:
-        """Form the batches of the parents whose window has ended."""
+        """Form the batches of all parents with an ended window."""
         with self._changed:
             ended = self._window.ended()
         self._flush(ended)
 
     def clear(self) -> None:
-        """Forget all tasks. Those that wait for a batch are not dispatched."""
+        """Forget all tasks. Tasks that wait for a batch are not dispatched."""
         with self._changed:
             self._parents.clear()
             self._window.clear()
@@ -192,7 +192,7 @@ class NotificationManager:
             self._timer.start()
 
     def _take(self, parent: str) -> list[Task]:
-        """Remove the tasks of the next batch from those that wait. Return them, oldest first."""
+        """Remove the tasks of the next batch from the waiting tasks. Return them, oldest first."""
         with self._changed:
             known = self._parents.get(parent, _Parent())
             tasks = known.waiting[: self._config.max_batch_size]
@@ -259,7 +259,7 @@ def batch_payload(parent: str, tasks: Sequence[Task], all_complete: bool) -> dic
 
 
 def batch_totals(statuses: Sequence[str], all_complete: bool) -> dict[str, Any]:
-    """Return the counts and the message of a batch whose tasks have these statuses."""
+    """Return the counts and the message of a batch of tasks with these statuses."""
     completed, failed, cancelled = map(statuses.count, (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED))
     return {
         "count": len(statuses),

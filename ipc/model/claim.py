@@ -80,7 +80,7 @@ class Attempted(Protocol):
 
 
 class ReadyTask(NamedTuple):
-    """A ready task with its inputs, as the database stores them: JSON values are text."""
+    """A ready task with its inputs, as the database stores them. JSON values are text."""
 
     number: int
     id: str
@@ -119,12 +119,12 @@ class ReadyTask(NamedTuple):
 
 
 class Taken:
-    """A task that a worker has claimed. It is the current one of the worker's slot, or is held to run after it."""
+    """A task that a worker has claimed. It is the current task of the worker's slot, or is held to run after that."""
 
     __slots__ = ("claim", "current", "slot", "started_at", "task")
 
     def __init__(self, task: ReadyTask, claim: int, slot: Slot, started_at: int | None) -> None:
-        """Describe a claimed task. `started_at` (milliseconds since 1970) is set only for the current one."""
+        """Describe a claimed task. `started_at` (milliseconds since 1970) is set only for the slot's current task."""
         self.task, self.claim, self.slot = task, claim, slot
         self.current = started_at is not None
         self.started_at = started_at or 0
@@ -179,15 +179,15 @@ class Taken:
         )
 
 
-@lru_cache(8)  # each may be a megabyte
+@lru_cache(8)  # each environment may be a megabyte
 def decoded_environment(text: str) -> dict[str, str | None]:
-    """Return a launcher's stored environment. Do not change it: tasks of one launcher share the result."""
-    found: dict[str, str | None] = json.loads(text)
-    return found
+    """Return a launcher's stored environment. Do not change it, because the tasks of one launcher share it."""
+    variables: dict[str, str | None] = json.loads(text)
+    return variables
 
 
 class Ended(NamedTuple):
-    """A taken task whose attempt has ended, its start (milliseconds since 1970), and its settlement."""
+    """A taken task after the end of its attempt, with its start (milliseconds since 1970) and its settlement."""
 
     taken: Taken
     started_at: int
@@ -195,7 +195,7 @@ class Ended(NamedTuple):
 
 
 class Held(NamedTuple):
-    """A task that a worker holds to run after the current one, as another process sees it."""
+    """A task that a worker holds to run after its current task, as another process sees it."""
 
     number: int
     id: str
@@ -207,14 +207,14 @@ class Held(NamedTuple):
     agent: str
     #: The number of the worker that holds it.
     owner: int
-    #: Milliseconds since 1970 since when another process waits for the task, or None.
+    #: The time (milliseconds since 1970) since which another process has been waiting for the task, or None.
     requested: int | None
 
 
 class Rescued(NamedTuple):
-    """An attempt of a dead worker, and its settlement. `group` is set if the worker held the task.
+    """An attempt of a dead worker, and its settlement.
 
-    A held task without a settlement was not started, and is requeued.
+    `group` is set if the worker held the task. A held task without a settlement was not started, and is requeued.
     """
 
     number: int
@@ -231,7 +231,7 @@ class Step:
     slot: Slot
     owner: int
     ended: Sequence[Ended] = ()
-    #: A task that is still running: it becomes the current one of the slot.
+    #: A task that is still running. It becomes the current task of the slot.
     current: Taken | None = None
     #: Held tasks that were not started.
     returned: Sequence[Taken] = ()
@@ -241,8 +241,8 @@ class Step:
 class Advance(NamedTuple):
     """The result of a step: the tasks that the worker has taken.
 
-    `parked` is True if it has taken none and is parked in its slot now. `frees_others` is True if tasks of other
-    slots may have become ready.
+    `parked` is True if the worker has taken no task and is parked in its slot now. `frees_others` is True if tasks for
+    other slots may have become ready.
     """
 
     taken: list[Taken]

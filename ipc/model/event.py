@@ -14,7 +14,7 @@ from .. import clock
 Payload = Mapping[str, Any]
 Handler = Callable[[Payload], object]
 
-#: Stands for all sessions. No session may have this name.
+#: Stands for all sessions. Sessions with this name are not allowed.
 ALL_SESSIONS = "*"
 
 #: The consumer of a reader that names none.
@@ -47,7 +47,7 @@ _OWN_FIELDS = frozenset({"seq", "type", "at", "parentSessionId"})
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """An entry of the event log. `at` is aware, and `data` holds the fields of its type."""
+    """An entry of the event log. `at` has a time zone, and `data` holds the fields that depend on the type."""
 
     seq: int
     type: str
@@ -80,7 +80,7 @@ class Event:
 def log_truncated(parent: str | None, first: int) -> Event:
     """Return the event that reports that all events before the number `first` are deleted.
 
-    A reader that continues after its `seq` misses no further events.
+    A reader that continues after the `seq` of this event misses no further events.
     """
     at = clock.to_datetime(clock.now())
     return Event(seq=first - 1, type=TRUNCATED, at=at, parent_session_id=parent, data={"firstSeq": first})
@@ -99,7 +99,7 @@ class EventBus:
         self._lock = threading.Lock()
 
     def subscribe(self, type: str, handler: Handler) -> Callable[[], None]:
-        """Call `handler(payload)` for each event of a type. `*` stands for all types; the payload then has a `type`.
+        """Call `handler(payload)` for each event of a type. `*` stands for all types, and adds `type` to the payload.
 
         Return a function that ends the subscription. Calling it again does nothing.
         """

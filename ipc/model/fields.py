@@ -44,14 +44,14 @@ def _parse_time(text: str | None) -> datetime | None:
     return clock.to_datetime(clock.parse(text)) if text else None
 
 
-@lru_cache(8)  # each may be a megabyte
+@lru_cache(8)  # each environment may be a megabyte
 def _dump_variables(variables: tuple[tuple[str, str | None], ...]) -> str:
     return _json(dict(variables))
 
 
 #: A value that a column stores unchanged.
 PLAIN = Codec("plain", _same, _same, _same)
-#: A tuple, as JSON text. An empty one is stored as null.
+#: A tuple, as JSON text. An empty tuple is stored as null.
 LIST = Codec(
     "list",
     lambda value: _json(value) if value else None,
@@ -60,7 +60,7 @@ LIST = Codec(
 )
 #: A mapping, as JSON text.
 OBJECT = Codec("object", lambda value: None if value is None else _json(dict(value)), _load_object, _same)
-#: Environment variables, as JSON text, which is cached: a process launches most of its tasks with the same ones.
+#: Environment variables, as JSON text. It is cached, because a process launches most tasks with the same variables.
 VARIABLES = OBJECT._replace(dump=lambda value: None if value is None else _dump_variables(tuple(value.items())))
 #: A time, as milliseconds since 1970.
 TIME = Codec("time", lambda value: None if value is None else round(value.timestamp() * 1000), _load_time, _parse_time)

@@ -1,4 +1,4 @@
-"""Launches: their fields, and the values that they inherit from the process that launches."""
+"""Launches: their fields, and the values that they inherit from the launching process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, Recor
 from .fields import LIST, OBJECT, VARIABLES, declared, specs_of
 from .task import ID, TAGS, plain
 
-#: The largest LaunchInput, in bytes of JSON.
+#: The maximum size of a LaunchInput, in bytes of JSON.
 INPUT_LIMIT = 1024 * 1024
 
 #: The longest wait, delay or timeout, in milliseconds (about 31 years).
@@ -19,7 +19,7 @@ LONGEST = 10**12
 
 _NAME = Text(max_bytes=1024, non_empty=True)
 
-#: `*` means all sessions, so no session may have this name.
+#: `*` means all sessions, so a session with this name is not allowed.
 _PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name other than *")
 
 
@@ -29,7 +29,7 @@ class LaunchInput:
 
     id: str | None = declared(ID, None, "tasks.id")
     prompt: str | None = declared(Nullable(Text()), None, "inputs.prompt")
-    #: The ended task whose session answers the prompt.
+    #: An ended task. Its session answers the prompt.
     resume: str | None = declared(Nullable(Text(non_empty=True)), None, "inputs.resumes")
     agent: str | None = declared(Nullable(_NAME), None, "tasks.agent")
     model: str | None = declared(Nullable(_NAME), None, "tasks.model")
@@ -75,32 +75,32 @@ class LaunchInput:
 
     @classmethod
     def from_checked_json(cls, checked: Mapping[str, Any]) -> LaunchInput:
-        """Return the launch that a document describes which `LAUNCH` has checked and brought to its normal form."""
+        """Return the launch that a document in the normal form of `LAUNCH` describes."""
         return cls.of_checked(
-            {one.name: one.codec.parse(checked[one.json_name]) for one in LAUNCH_SPECS if one.json_name in checked}
+            {spec.name: spec.codec.parse(checked[spec.json_name]) for spec in LAUNCH_SPECS if spec.json_name in checked}
         )
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields that are set, in the shape of the socket."""
         given = vars(self)
-        values = ((one.json_name, given[one.name]) for one in LAUNCH_SPECS)
+        values = ((spec.json_name, given[spec.name]) for spec in LAUNCH_SPECS)
         return {name: plain(value) for name, value in values if value is not None and value not in ((), [])}
 
     def columns(self, table: str) -> dict[str, Any]:
-        """Return the values of the columns of one table that a launch sets."""
+        """Return the column values that a launch sets in one table."""
         given = vars(self)
-        return {one.column: one.codec.dump(given[one.name]) for one in LAUNCH_SPECS if one.table == table}
+        return {spec.column: spec.codec.dump(given[spec.name]) for spec in LAUNCH_SPECS if spec.table == table}
 
 
 LAUNCH_SPECS = specs_of(LaunchInput)
-_DEFAULTS = {one.name: one.default for one in LAUNCH_SPECS}
+_DEFAULTS = {spec.name: spec.default for spec in LAUNCH_SPECS}
 
 #: The shape of each field of a launch, by its JSON name.
-LAUNCH_FIELDS: dict[str, Shape[Any]] = {one.json_name: one.shape for one in LAUNCH_SPECS}
+LAUNCH_FIELDS: dict[str, Shape[Any]] = {spec.json_name: spec.shape for spec in LAUNCH_SPECS}
 LAUNCH = Record("LaunchInput", LAUNCH_FIELDS)
 
-#: The same with the names of Python, so that an error names a field as the caller did.
-_LAUNCH_IN_PYTHON = Record("LaunchInput", {one.name: one.shape for one in LAUNCH_SPECS})
+#: The same with Python names, so that an error names a field as the caller did.
+_LAUNCH_IN_PYTHON = Record("LaunchInput", {spec.name: spec.shape for spec in LAUNCH_SPECS})
 
 
 class LaunchFields(TypedDict, total=False):
@@ -150,7 +150,7 @@ def inherit(launch: LaunchInput, kept: Mapping[str, str]) -> LaunchInput:
 
 
 def _checked(given: LaunchFields | LaunchInput, where: str) -> LaunchInput:
-    if isinstance(given, LaunchInput):  # a caller may have made it of lists, mappings and nulls
+    if isinstance(given, LaunchInput):  # its fields may have any type, because the constructor does not check them
         return LaunchInput.from_json(given.to_json(), where)
     values: dict[str, Any] = _LAUNCH_IN_PYTHON.check(given, where)
     return LaunchInput.of_checked(

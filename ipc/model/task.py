@@ -13,7 +13,7 @@ from .. import clock
 from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Text
 from .fields import FLAG, LIST, OBJECT, PRESENT, TIME, Codec, declared, specs_of
 
-#: The largest result in the record of a task, and in lists and events, in bytes.
+#: The maximum size of a result in the record of a task, and in lists and events, in bytes.
 RESULT_LIMIT = 64 * 1024
 BRIEF_LIMIT = 4 * 1024
 
@@ -29,7 +29,7 @@ class TaskStatus(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """Return True if the task has ended; only a retry moves it again."""
+        """Return True if the task has ended. Only a retry can change the status then."""
         return self in (TaskStatus.COMPLETED, TaskStatus.ERROR, TaskStatus.CANCELLED)
 
 
@@ -48,7 +48,7 @@ MOVES: frozenset[tuple[TaskStatus, TaskStatus]] = frozenset(
     }
 )
 
-#: The reasons for which a task ends in error.
+#: The reasons why a task ends in error.
 ERROR_KINDS = (
     "failed",
     "exit",
@@ -62,7 +62,7 @@ ERROR_KINDS = (
     "spawn",
 )
 
-#: The reasons for which a pending task has not started.
+#: The reasons why a pending task has not started.
 WAITING_FOR = ("slot", "delay", "dependency", "paused", "cap", "supervisor")
 
 #: Fields that lists and events leave out, because they may be large.
@@ -74,7 +74,7 @@ _COUNT = Integer(0)
 _TIME = Text(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z")
 #: The shape of a task's ID: `bg-` and a UUID of version 4.
 ID = Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
-#: Labels to filter by.
+#: Labels by which lists can be filtered.
 TAGS = ListOf(Text(pattern=r"[A-Za-z0-9._:/-]{1,64}", expected="1 to 64 of A-Z a-z 0-9 . _ : / -"), max_items=16)
 _STATUS = Codec("status", str, TaskStatus, TaskStatus)
 
@@ -121,7 +121,7 @@ class Task:
     slot: int | None = declared(Nullable(_COUNT), None, "tasks.slot")
     leftovers: int = declared(_COUNT, 0, "tasks.leftovers")
     progress: str | None = declared(_OPTIONAL_TEXT, None, "tasks.progress")
-    #: The task whose session this one continues.
+    #: The task that this task continues, in the same session.
     resumes: str | None = declared(_OPTIONAL_TEXT, None, "inputs.resumes")
     metadata: Mapping[str, Any] = declared(MapOf(Anything()), {}, "inputs.metadata", OBJECT)
 
@@ -146,16 +146,16 @@ class Task:
 
     @classmethod
     def of_columns(cls, values: Mapping[str, Any], waiting_for: str | None) -> Task:
-        """Return the task whose columns have these values. The columns of `INPUTS` may be absent."""
-        found = dict(zip(_PLAIN, _plain_columns(values), strict=True))
+        """Return the task with these column values. The columns of `INPUTS` may be absent."""
+        fields = dict(zip(_PLAIN, _plain_columns(values), strict=True))
         for name, column, load in _CODED:
-            found[name] = load(values[column])
+            fields[name] = load(values[column])
         for name, empty in _NEVER_NULL:
-            found[name] = found[name] or empty()
+            fields[name] = fields[name] or empty()
         for name, column, load in _OPTIONAL:
-            found[name] = load(values.get(column))
-        found["waiting_for"] = waiting_for
-        return cls.of_all(found)
+            fields[name] = load(values.get(column))
+        fields["waiting_for"] = waiting_for
+        return cls.of_all(fields)
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Task:
@@ -172,7 +172,7 @@ _STORED = [spec for spec in TASK_SPECS if spec.table is not None and spec.name n
 _PLAIN = tuple(spec.name for spec in _STORED if spec.codec.name == "plain")
 _plain_columns = itemgetter(*(spec.column for spec in _STORED if spec.codec.name == "plain"))
 _CODED = tuple((spec.name, spec.column, spec.codec.load) for spec in _STORED if spec.codec.name != "plain")
-#: Fields whose empty value is stored as null, and the type of that value.
+#: The fields that store an empty value as null, each with the type of that value.
 _NEVER_NULL = tuple((spec.name, type(spec.default)) for spec in _STORED if spec.default in ((), {}))
 _OPTIONAL = tuple((spec.name, spec.column, spec.codec.load) for spec in TASK_SPECS if spec.name in INPUTS)
 
@@ -185,7 +185,7 @@ def cut(text: str | None, limit: int) -> str | None:
     return raw[:limit].decode(errors="ignore")
 
 
-#: Types whose values need no conversion to JSON. Most values of a task have one of them.
+#: The types that need no conversion to JSON. Most values of a task have one of these types.
 _JSON_TYPES = frozenset({type(None), str, int, bool, float, TaskStatus})
 
 

@@ -1,4 +1,4 @@
-"""Waits for the ends of tasks, as plain values."""
+"""Waits for tasks to end, as plain values."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ class Wait:
     """A wait until all tasks, or any one of them, have ended."""
 
     def __init__(self, ids: Iterable[str], unfinished: Iterable[str] | None = None, any: bool = False) -> None:
-        """Wait for these tasks, of which `unfinished` (by default all) have not ended."""
+        """Wait for these tasks. The tasks in `unfinished`, by default all, have not ended."""
         #: The tasks, in the order in which they were named.
         self.ids = tuple(dict.fromkeys(ids))
-        #: The tasks that have not ended as far as the caller has recorded.
+        #: The tasks with no recorded end.
         self.unfinished = set(self.ids if unfinished is None else unfinished)
         self.any = any
 
