@@ -1,4 +1,4 @@
-"""The line between supervisor and fork server: one JSON message a line, each with at most one descriptor."""
+"""The line between supervisor and fork server. Each message is a line of JSON with at most one descriptor."""
 
 from __future__ import annotations
 
@@ -49,10 +49,10 @@ class ControlLine:
             self._connection.close()
 
     def drop(self) -> None:
-        """Close the descriptors in a forked child, without unregistering them: it shares the selector with its parent.
+        """Close the descriptors in a forked child, without unregistering them from the selector that it shares.
 
-        The channels of processes that are forked later are closed as well. Left open here, one would keep a worker's
-        line open after both of its ends have died.
+        The channels of processes that are forked later are closed as well. If the child kept such a channel, that
+        line would stay open after both of its ends have died.
         """
         self.closed = True
         self._connection.close()

@@ -1,4 +1,4 @@
-"""Assign free slots. The next one goes to the group with the oldest ready task, among those that are not full."""
+"""Assign free slots. The next slot goes to the group with the oldest ready task, among the groups that are not full."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ...ipc.store.values import Head, Process, Running
 from ..concurrency import ConcurrencyManager
 from .workers import WorkerHandle, Workers
 
-#: The workers that a group gets at once. They run short tasks in series, and more workers would only compete.
+#: The number of workers that a group gets at once. They run short tasks in series, and more workers would compete.
 RAMP_WORKERS = 2
 
 #: Milliseconds for which the first ready task of a group waits before the group gets another worker.
@@ -35,9 +35,9 @@ class Dispatch:
         self._external: dict[int, Slot] = {}
         self._chained = True
         self._parked_slots = queue.store.queue
-        #: The parked workers, as of the last look or round.
+        #: The parked workers at the last look or the last assignment of slots.
         self._parked: list[WorkerHandle] = []
-        #: The time (seconds, monotonic) to assign slots again, because a task will have waited long enough.
+        #: The time (seconds, monotonic) to assign slots again, because a task has waited long enough then.
         self.look_at = float("inf")
 
     def hint(self, *groups: str) -> None:
@@ -49,7 +49,7 @@ class Dispatch:
         """Read which groups have ready tasks. Free the slots of ended external work, which no worker reports."""
         self._heads = {group: head for head, group in self._queue.store.limits.waiting()}
         self._parked = self._find_parked()
-        claims = {one.claim for one in running}
+        claims = {task.claim for task in running}
         for claim in [claim for claim in self._external if claim not in claims]:
             slot = self._external.pop(claim)
             self._slots.release(slot.group, slot.number)
@@ -77,16 +77,16 @@ class Dispatch:
         self.unpark_all()
         self._slots.clear()
         self._slots.use(self._groups.limits())
-        for one in running:
-            self._slots.hold(one.slot.group, one.slot.number)
-        self._external = {one.claim: one.slot for one in running if one.agent == "external"}
-        owners = {one.slot: one.owner for one in running if one.owner}
+        for task in running:
+            self._slots.hold(task.slot.group, task.slot.number)
+        self._external = {task.claim: task.slot for task in running if task.agent == "external"}
+        owners = {task.slot: task.owner for task in running if task.owner}
         slots = {owner.number: slot for slot, owner in owners.items()}
         for worker in self._workers:
-            worker.slot = slots.get(worker.owner or 0) or self._kept(worker, owners)
+            worker.slot = slots.get(worker.owner or 0) or self._hold_again(worker, owners)
 
-    def _kept(self, worker: WorkerHandle, owners: Mapping[Slot, Process]) -> Slot | None:
-        """Return the slot of a worker without a running task, or None if a task that was moved has the slot now."""
+    def _hold_again(self, worker: WorkerHandle, owners: Mapping[Slot, Process]) -> Slot | None:
+        """Hold the slot of a worker without a running task. Return None if a task that was moved has the slot now."""
         slot = worker.slot
         if slot is None or (slot in owners and worker.may_be(owners[slot])):
             return slot
@@ -97,9 +97,9 @@ class Dispatch:
         return slot
 
     def unpark_all(self) -> None:
-        """Take the slots of all parked workers back. The slots must be counted again before any is assigned.
+        """Take the slots of all parked workers back. Before the next assignment, the slots must be counted again.
 
-        A worker that has parked before its first message was read keeps its slot: its record is not known yet.
+        A worker that parked before its first message was read keeps its slot, because its number is not known yet.
         """
         for owner in self._parked_slots.parked():
             worker = self._workers.of_owner(owner)
@@ -138,7 +138,7 @@ class Dispatch:
         return head
 
     def _is_ramping(self, group: str, head: Head) -> bool:
-        """Return True while enough workers are in the group for a task that has just arrived."""
+        """Return True if the group has enough workers for a task that has just arrived."""
         waited = clock.now() - head.queued_at
         at_work = [worker for worker in self._workers.in_group(group) if worker not in self._parked]
         if head.external or len(at_work) < RAMP_WORKERS or not 0 <= waited < RAMP_WAIT:
@@ -171,7 +171,7 @@ class Dispatch:
         return True
 
     def _available(self, max_workers: int) -> WorkerHandle | None:
-        """Return an idle worker, a new one, or one that was parked in another slot."""
+        """Return an idle worker, a new worker, or a worker that was parked in another slot."""
         while self._workers.idle() is None and len(self._workers) >= max_workers and self._parked:
             self._unpark(self._parked[0])
         idle = self._workers.idle()
@@ -179,10 +179,13 @@ class Dispatch:
 
     def _find_parked(self) -> list[WorkerHandle]:
         slots = self._parked_slots.parked()
-        return [one for one in self._workers if one.owner in slots and not one.leaving and not one.adopted]
+        return [
+            worker for worker in self._workers if worker.owner in slots and not worker.leaving and not worker.adopted
+        ]
 
     def _parked_in(self, group: str) -> WorkerHandle | None:
-        return next((one for one in self._parked if one.slot is not None and one.slot.group == group), None)
+        in_group = (worker for worker in self._parked if worker.slot is not None and worker.slot.group == group)
+        return next(in_group, None)
 
     def _unpark(self, worker: WorkerHandle) -> None:
         """Take the slot of a parked worker back, unless a launch was faster."""
@@ -201,9 +204,9 @@ class Dispatch:
         return self._workers.idle() is not None or len(self._workers) < max_workers or bool(self._parked)
 
     def _chain(self, chained: bool) -> None:
-        """Let workers take task after task of their group, or give their slot back each time if workers are short.
+        """Let workers take task after task of their group, or give the slot back after each task if workers are short.
 
-        In the second case, the oldest ready task is next, whatever its group.
+        If they give it back, the oldest ready task is next, whatever its group.
         """
         if chained != self._chained:
             self._chained = chained

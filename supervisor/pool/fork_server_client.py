@@ -1,4 +1,4 @@
-"""The supervisor's client of the fork server. It finds or starts one, and orders processes and the end of strays."""
+"""The supervisor's client of the fork server. It finds or starts a fork server, and sends it orders."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ..log import log
 from ..system.children import start_detached
 from .control_line import ControlLine
 
-#: Seconds from the start of a fork server until it must listen. It imports everything first.
+#: Seconds that a fork server may take until it listens. It imports everything first.
 START_TIMEOUT = 20.0
 
-#: Seconds that a fork server may take to make room for its successor. A stopped one stays in use.
+#: Seconds that a fork server may take to make room for its successor. A stopped fork server stays in use.
 RETIRE_TIMEOUT = 5.0
 
 #: Seconds that a fork server may take to exit after its line was closed.
@@ -42,7 +42,7 @@ class ForkServerClient:
     """Sends orders to the fork server, passes its messages on, and replaces it if it dies."""
 
     def __init__(self, home: Home, selector: selectors.BaseSelector, command: list[str], on_message: OnMessage) -> None:
-        """Start fork servers with `command`. Call `on_message` with each message of one."""
+        """Start fork servers with `command`. Call `on_message` with each of their messages."""
         self._home = home
         self._presence = Presence(home)
         self._selector = selector
@@ -56,11 +56,11 @@ class ForkServerClient:
 
     @property
     def lost(self) -> bool:
-        """Return True if there is no line to a fork server."""
+        """Return True if no fork server is connected."""
         return self._line is None or self._line.closed
 
     def connect(self) -> None:
-        """Connect to the living fork server, or start one. Retry if it dies before it listens. Raises Temporary."""
+        """Connect to the living fork server, or start it. Retry if it dies before it listens. Raises Temporary."""
         deadline, timer = clock.monotonic() + START_TIMEOUT, RestartTimer()
         while (connection := self._try_to_connect()) is None:
             if clock.monotonic() > deadline:
@@ -74,7 +74,7 @@ class ForkServerClient:
     def reconnect(self) -> bool:
         """Replace a lost fork server, if that is due. Return True if all orders must be repeated. Raises Temporary.
 
-        Workers survive their fork server. Only orders that it has not reported are lost.
+        Workers survive their fork server. Only the orders are lost that it has not reported as done.
         """
         if not self.lost or not self._restart_timer.is_due():
             return False
@@ -88,7 +88,7 @@ class ForkServerClient:
         self._watchdog.check(self._presence.holder("forkserver") if is_needed else None)
 
     def rest(self) -> float:
-        """Return the seconds until a lost fork server may be replaced, or infinity if none is lost."""
+        """Return the seconds until a lost fork server may be replaced, or infinity if it is not lost."""
         return self._restart_timer.rest() if self.lost else float("inf")
 
     def spawn(self, role: str, channel: socket.socket | None = None) -> int:
@@ -108,9 +108,9 @@ class ForkServerClient:
         self._send({"leave": True})
 
     def retire(self) -> None:
-        """Have the fork server make room for another one, and exit after its last child. Return when there is room.
+        """Have the fork server make room for its successor, and exit after its last child. Return when there is room.
 
-        If it does not (because it is stopped, for example), that is logged, and it stays in use.
+        If it does not make room, for example because it is stopped, this is logged, and it stays in use.
         """
         self._send({"retire": True})
         deadline = clock.monotonic() + RETIRE_TIMEOUT
@@ -127,7 +127,7 @@ class ForkServerClient:
             process.signal(signal.SIGKILL)
 
     def reap(self) -> None:
-        """Reap a fork server that has exited and was this process's child. One that stays becomes a child of init."""
+        """Reap the exited fork server if it was a child of this process. If it has not exited, init adopts it later."""
         if self._started is not None and self.lost:
             with suppress(subprocess.TimeoutExpired):
                 self._started.wait(REAP_TIMEOUT)

@@ -14,10 +14,10 @@ from ..system.file_watch import FALLBACK_POLL
 
 
 class Parking:
-    """Receives the task of a parked worker, as a message, or from the database if the message is missing.
+    """Receives the task of a parked worker, from a message, or from the database if the message is missing.
 
-    A message counts only while the worker is parked, and only for a higher claim than the last one of the worker. No
-    claim is used twice, and only the launch that deleted the worker's row claims for it.
+    A message counts only while the worker is parked, and only if its claim is higher than the worker's last claim. No
+    claim is used twice, and only the launch that deleted the worker's row claims a task for it.
     """
 
     def __init__(self, home: Home, slots: QueueStore, owner: int, poll: Callable[[], float]) -> None:
@@ -49,7 +49,7 @@ class Parking:
         return max(0.0, min(self._look_at, self._ends_at) - clock.monotonic())
 
     def is_over(self) -> bool:
-        """Return True if the worker has waited for long enough."""
+        """Return True if the waiting time is over."""
         return clock.monotonic() >= self._ends_at
 
     def look(self) -> None:
@@ -67,11 +67,11 @@ class Parking:
 
     def find(self) -> Taken | None:
         """Return the task that was claimed for this worker, or None."""
-        found, self._message = self._message, None
-        if found is None and clock.monotonic() >= self._look_at:
-            found = self._slots.assigned(self._owner)
+        taken, self._message = self._message, None
+        if taken is None and clock.monotonic() >= self._look_at:
+            taken = self._slots.assigned(self._owner)
             self._look_at = clock.monotonic() + self._poll()
-        return found
+        return taken
 
     def give_back(self) -> bool:
         """Give the slot back. Return False if a launch or the supervisor was faster."""

@@ -14,7 +14,7 @@ from .parking import Parking
 
 
 class Publisher:
-    """Publishes and takes tasks for one worker, which is parked if it wants a task and there is none."""
+    """Publishes and takes tasks for one worker. If no task is ready for the worker, it is parked."""
 
     def __init__(self, queue: Queue, owner: int, parking: Parking, is_home_lost: Callable[[], bool]) -> None:
         self.owner = owner
@@ -23,7 +23,7 @@ class Publisher:
         self._is_home_lost = is_home_lost
 
     def take(self, slot: Slot, count: int) -> list[Taken]:
-        """Take up to `count` tasks, or one without being parked if `count` is 0. Raises Temporary."""
+        """Take up to `count` tasks. If `count` is 0, take one task, and do not park. Raises Temporary."""
         if count == 0:
             return self._queue.take(slot, self.owner, 1)
         return self._advance(Step(slot, self.owner, count=count))

@@ -18,7 +18,7 @@ MAX_STATUSES = 1000
 
 
 class Reaper:
-    """Keeps the tasks of dead workers, and their slots, until the fork server has killed the strays."""
+    """Keeps the tasks and slots of dead workers until the fork server has killed their remaining processes (strays)."""
 
     def __init__(self, fork_server: ForkServerClient) -> None:
         self._fork_server = fork_server
@@ -33,14 +33,14 @@ class Reaper:
         return bool(self._waiting)
 
     def __contains__(self, running: Running) -> bool:
-        return any(running.claim == one.claim for tasks in self._waiting.values() for one in tasks)
+        return any(running.claim == task.claim for tasks in self._waiting.values() for task in tasks)
 
     def add_gone(self, worker: WorkerHandle) -> None:
         """Note that a worker has exited or died. Its tasks are looked up in the next turn."""
         self._gone.append(worker)
 
     def receive(self, message: dict[str, Any]) -> None:
-        """Handle a message of the fork server: a child has exited, or the strays are gone."""
+        """Handle the message of the fork server that a child has exited or that the strays are gone."""
         if "swept" in message:
             self._swept.add(message["swept"])
         elif message["status"]:  # an exit without an error is not logged
@@ -49,11 +49,11 @@ class Reaper:
                 del self._statuses[next(iter(self._statuses))]
 
     def take_gone(self, store: Store) -> Iterator[WorkerHandle]:
-        """Look up the tasks of the workers that are gone. Yield those without tasks, whose slots are free now."""
+        """Look up the tasks of the workers that are gone. Yield the workers without tasks. Their slots are free now."""
         while self._gone:
             worker = self._gone[-1]
             _unpark(worker, store.queue)
-            tasks = [one for one in store.hosts.running() if one.owner and one.owner.number == worker.owner]
+            tasks = [task for task in store.hosts.running() if task.owner and task.owner.number == worker.owner]
             self.add(tasks)
             if not tasks and worker.owner is not None:
                 remove_files(store.home, worker.owner)
@@ -73,7 +73,7 @@ class Reaper:
             self.add(tasks)
 
     def rescue_ready(self, queue: Queue) -> bool:
-        """Rescue the tasks whose workers' strays are gone. Return True if there were any."""
+        """Rescue the tasks of workers without remaining strays. Return True if there were any."""
         ready = sorted(self._swept & self._waiting.keys())
         for ticket in ready:
             for running in self._waiting[ticket]:
@@ -86,6 +86,6 @@ class Reaper:
 
 
 def _unpark(worker: WorkerHandle, slots: QueueStore) -> None:
-    """Keep launches from claiming for a worker that is gone. A task claimed for it before is among the running ones."""
+    """Keep launches from claiming tasks for a worker that is gone. Tasks that were claimed before are running tasks."""
     if worker.owner is not None and worker.owner in slots.parked():
         slots.unpark(worker.owner)

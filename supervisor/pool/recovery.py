@@ -1,4 +1,4 @@
-"""Rescue the tasks of dead workers: kill their trees, then settle them. This needs proof of death, not a timeout."""
+"""Rescue the tasks of dead workers. Their process trees are killed first. This needs proof of death, not a timeout."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from ..log import log
 
 
 def rescue(queue: Queue, running: Running, how: str) -> None:
-    """Kill what is left of a dead worker's tasks and settle them. `how` is how the worker died.
+    """Kill the remaining processes of a dead worker's tasks, and settle the tasks. `how` describes the worker's death.
 
-    A written verdict counts first, then the end in the journal. A task that was not started is requeued. A task
-    that may have been started, and may have had side effects, runs again only if its launcher asked for retries.
+    A written verdict counts first, then the outcome in the journal. A task that was not started is requeued. A task
+    that may have been started may have had side effects. It runs again only if its launcher asked for retries.
     """
     if running.owner is None:
         _rescue(queue, DeadWorker(None, how, running, ()))
@@ -41,14 +41,14 @@ def rescue(queue: Queue, running: Running, how: str) -> None:
 def rescue_worker(queue: Queue, owner: Process, how: str) -> None:
     """Rescue all tasks that a dead worker has now. It may have published after its tasks were looked up."""
     tasks = queue.store.hosts.running()
-    running = next((one for one in tasks if one.owner is not None and one.owner.number == owner.number), None)
+    running = next((task for task in tasks if task.owner is not None and task.owner.number == owner.number), None)
     _rescue(queue, DeadWorker(owner, how, running, queue.store.queue.held_by(owner.number)))
 
 
 def rescue_dead_holders(queue: Queue, is_known: Callable[[int], bool]) -> list[Holder]:
     """Rescue the tasks that dead workers held. Return the other workers that hold tasks.
 
-    A dead worker whose number `is_known` is skipped, because it is rescued with its running task.
+    A dead worker is skipped if its number `is_known`, because it is rescued with its running task.
     """
     presence, others = Presence(queue.home), []
     for holder in queue.store.hosts.holders():
@@ -60,7 +60,7 @@ def rescue_dead_holders(queue: Queue, is_known: Callable[[int], bool]) -> list[H
 
 
 class DeadWorker(NamedTuple):
-    """A dead worker: how it died, its running task, and the tasks that it held."""
+    """A dead worker with a description of its death, its running task, and the tasks that it held."""
 
     owner: Process | None
     how: str
@@ -80,78 +80,79 @@ class DeadWorker(NamedTuple):
 
 def _rescue(queue: Queue, worker: DeadWorker) -> None:
     home, attempts = queue.home, worker.attempts
-    claims = {one.claim for one in attempts}
+    claims = {attempt.claim for attempt in attempts}
     leader = worker.running.pid if worker.running is not None else None
     kill_all(lambda: _leftovers(claims, leader, home) - {os.getpid()})
     settlements = _Settlements(queue, worker)
-    statuses = queue.rescue([settlements.of(one) for one in attempts])
-    for one, status in zip(attempts, statuses, strict=True):
-        settlements.files[one.claim].delete_saved()
-        settlements.files[one.claim].delete_inputs()
-        log("rescued", id=one.id, pid=worker.pid, how=worker.how, status=status)
+    statuses = queue.rescue([settlements.of(attempt) for attempt in attempts])
+    for attempt, status in zip(attempts, statuses, strict=True):
+        settlements.files[attempt.claim].delete_saved()
+        settlements.files[attempt.claim].delete_inputs()
+        log("rescued", id=attempt.id, pid=worker.pid, how=worker.how, status=status)
     if worker.owner is not None:
         remove_files(home, worker.owner.number)
 
 
 class _Settlements:
-    """Decides, by the journal and the output files of a dead worker, how each of its tasks is settled."""
+    """Decides how each task of a dead worker is settled, from the worker's journal and output files."""
 
     def __init__(self, queue: Queue, worker: DeadWorker) -> None:
         self._queue, self._worker = queue, worker
         #: The files of each attempt, which record what the database has.
-        self.files = {one.claim: AttemptFiles(queue.home, one.claim) for one in worker.attempts}
+        self.files = {attempt.claim: AttemptFiles(queue.home, attempt.claim) for attempt in worker.attempts}
         owner = worker.owner
         self._same_boot = owner is not None and owner.identity.boot == boot_id()
         self._entries = entries_by_claim(queue.home, owner.number) if owner and self._same_boot else {}
 
-    def of(self, one: Running | Held) -> Rescued:
+    def of(self, attempt: Running | Held) -> Rescued:
         """Return one attempt with its settlement."""
-        entries = self._entries.get(one.claim, [])
-        files = self.files[one.claim]
-        started = self._may_have_started(one, entries, files)
+        entries = self._entries.get(attempt.claim, [])
+        files = self.files[attempt.claim]
+        started = self._may_have_started(attempt, entries, files)
         if started and entries and all(entry.kind == "s" for entry in entries):
-            self._adopt_outputs(one, files)
-        settlement = self._settlement(one, entries, started)
+            self._adopt_outputs(attempt, files)
+        settlement = self._settlement(attempt, entries, started)
         if settlement is not None:
             settlement = settlement._replace(outputs=(*settlement.outputs, *files.small()))
-        if isinstance(one, Running):
-            return Rescued(one.number, one.claim, settlement)
+        if isinstance(attempt, Running):
+            return Rescued(attempt.number, attempt.claim, settlement)
         started_at = entries[0].at // 1000 if entries else clock.now()
-        return Rescued(one.number, one.claim, settlement, one.group, started_at)
+        return Rescued(attempt.number, attempt.claim, settlement, attempt.group, started_at)
 
-    def _may_have_started(self, one: Running | Held, entries: Sequence[Entry], files: AttemptFiles) -> bool:
+    def _may_have_started(self, attempt: Running | Held, entries: Sequence[Entry], files: AttemptFiles) -> bool:
         owner = self._worker.owner
-        if owner is None or not self._same_boot:  # the journal was not synced: entries may be missing
+        if owner is None or not self._same_boot:  # the journal was not synced, so entries may be missing
             return True
-        if one.agent == "python" or any(entry.kind != "s" for entry in entries):
+        if attempt.agent == "python" or any(entry.kind != "s" for entry in entries):
             return bool(entries)
         return files.exist() or (bool(entries) and was_opened(self._queue.home, owner.number))
 
-    def _settlement(self, one: Running | Held, entries: Sequence[Entry], started: bool) -> Settlement | None:
+    def _settlement(self, attempt: Running | Held, entries: Sequence[Entry], started: bool) -> Settlement | None:
         config = self._queue.config
         for entry in reversed(entries):
             if entry.kind != "s":
                 document = entry.document
                 settlement = settlement_in(document)
-                if settlement is not None:  # the output is in the entry for the end of the call
+                if settlement is not None:  # the output is in the entry that notes the end of the call
                     return settlement._replace(outputs=_noted_outputs(entries))
-                return settlement_of(one, outcome_in(document), config, entry.at // 1000)
-        if started or (isinstance(one, Running) and one.verdict is not None):
+                return settlement_of(attempt, outcome_in(document), config, entry.at // 1000)
+        if started or (isinstance(attempt, Running) and attempt.verdict is not None):
             error = f"Its worker (pid {self._worker.pid}) died ({self._worker.how}) while it ran."
-            return settlement_of(one, Outcome(error=error, error_kind="lost"), config)
-        if isinstance(one, Held):
+            return settlement_of(attempt, Outcome(error=error, error_kind="lost"), config)
+        if isinstance(attempt, Held):
             return None
-        return interrupted(one, f"Its worker (pid {self._worker.pid}) died ({self._worker.how}) before it was started.")
+        error = f"Its worker (pid {self._worker.pid}) died ({self._worker.how}) before it was started."
+        return interrupted(attempt, error)
 
-    def _adopt_outputs(self, one: Running | Held, files: AttemptFiles) -> None:
-        """Move the output of the running task from the worker's files to its own files, unless it has some."""
+    def _adopt_outputs(self, attempt: Running | Held, files: AttemptFiles) -> None:
+        """Move the output of the running task from the worker's files to the task's own files, unless those exist."""
         owner = self._worker.owner
         assert owner is not None, "its journal was read"
-        name = runner_prefix if one.agent == "python" else command_prefix
+        prefix_of = runner_prefix if attempt.agent == "python" else command_prefix
         for stream, path in files.paths.items():
             if not os.path.exists(path):
                 with suppress(FileNotFoundError), failpoint("dead.output.rename"):
-                    os.rename(f"{name(self._queue.home, owner.number)}.{stream}", path)
+                    os.rename(f"{prefix_of(self._queue.home, owner.number)}.{stream}", path)
 
 
 def _noted_outputs(entries: Sequence[Entry]) -> tuple[tuple[str, bytes], ...]:
@@ -162,8 +163,8 @@ def _noted_outputs(entries: Sequence[Entry]) -> tuple[tuple[str, bytes], ...]:
 def remove_files(home: Home, owner: int) -> None:
     """Delete the journal and the output files of a worker that is gone and has no unsettled tasks."""
     folder = home.folder / "output"
-    found = [*folder.glob(f"worker-{owner}.*"), *folder.glob(f"worker-{owner}-*"), *folder.glob(f"command-{owner}.*")]
-    for path in found:
+    patterns = (f"worker-{owner}.*", f"worker-{owner}-*", f"command-{owner}.*")
+    for path in [path for pattern in patterns for path in folder.glob(pattern)]:
         with failpoint("dead.file.unlink"):
             path.unlink(missing_ok=True)
 
@@ -190,18 +191,19 @@ def _leftovers(claims: set[int], leader: int | None, home: Home) -> set[int]:
 
 
 def _strays_of(fork_server: int | None) -> set[int]:
-    if not fork_server:  # None, or 0 for one in another PID namespace (PID 0 is the parent of the kernel's processes)
+    # 0 stands for a process in another PID namespace. Here, PID 0 is the parent of the kernel's processes.
+    if not fork_server:
         return set()
     return {pid for pid in children_of(fork_server) if not is_role(pid) and not is_spared(pid)}
 
 
 def _strays(home: Home) -> set[int]:
-    """Return the children of the fork server that are not roles: descendants of dead workers."""
+    """Return the children of the fork server that are not roles. They are descendants of dead workers."""
     return _strays_of(Presence(home).holder("forkserver"))
 
 
 def rescue_all(home: Home) -> None:
-    """Rescue the tasks of all dead workers, unless a supervisor, or another process that does the same, is running."""
+    """Rescue the tasks of all dead workers, unless a supervisor or another call of this function is running."""
     lock = Lock(home.lock("supervisor"))
     if not lock.acquire():
         return

@@ -1,4 +1,4 @@
-"""A series in a worker's slot. It decides when to publish, and when a task takes too long for a series."""
+"""The run of a series in a worker's slot. It decides when to publish, and when a task takes too long for a series."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class SeriesRun:
         self.series = series
         self._slot = slot
         self._publisher = publisher
-        self._agent = series.waiting[0].task.agent  # all tasks of a series have the same
+        self._agent = series.waiting[0].task.agent  # all tasks of a series have the same agent
         self._look_after = PUBLISH_AFTER[self._agent]
         self._began = clock.monotonic()
         self._look_at = self._began + self._look_after
@@ -37,7 +37,7 @@ class SeriesRun:
         return self.series.is_urgent or clock.monotonic() >= self._look_at
 
     def takes_long(self) -> bool:
-        """Return True if the running task must be watched separately: it has run for a while, or is the last one."""
+        """Return True if the running task must be watched separately, because it takes long or is the last one."""
         return self.series.running_for() >= self._look_after / 2 or len(self.series.waiting) == 1
 
     def publish_and_continue(self) -> None:
@@ -47,7 +47,7 @@ class SeriesRun:
         self._look_at = now + self._look_after
 
     def publish(self, returned: Sequence[Taken] = ()) -> None:
-        """Publish the ended tasks. The running one becomes the current one of the slot, and `returned` are not run."""
+        """Publish the ended tasks. The running task becomes the slot's current task, and `returned` are requeued."""
         current = self.series.mark_started()
         if self.series.ended or returned or not current.current:
             self._publisher.publish(Step(self._slot, self._publisher.owner, self.series.ended, current, returned))
@@ -59,7 +59,7 @@ class SeriesRun:
         return self._publisher.publish(step)
 
     def note_pace(self, pace: Pace) -> None:
-        """Adapt the length of the next series to the time that this one took."""
+        """Adapt the length of the next series to the time that this series took."""
         if self.series.ended:
             pace.note(self._agent, len(self.series.ended), clock.monotonic() - self._began)
 

@@ -8,12 +8,12 @@ from ...ipc.backoff import RestartTimer
 from .fork_server_client import ForkServerClient
 from .workers import WorkerHandle, Workers
 
-#: The fork server is replaced after this number of workers in a row have died before their first report.
+#: When this number of workers in a row have died before their first report, the fork server is replaced.
 MAX_FAILED_SPAWNS = 5
 
 
 class Spawner:
-    """Orders workers from the fork server and counts those that fail."""
+    """Orders workers from the fork server, and counts the workers that fail."""
 
     def __init__(self, fork_server: ForkServerClient, workers: Workers) -> None:
         self._fork_server = fork_server
@@ -44,7 +44,7 @@ class Spawner:
         return True
 
     def forget(self) -> None:
-        """Forget the orders to a dead fork server. The channels of their workers are closed with it."""
+        """Forget the orders to a dead fork server. With it, the channels of the ordered workers were closed."""
         self._spawning.clear()
 
     def note_gone(self, worker: WorkerHandle) -> None:
@@ -57,9 +57,9 @@ class Spawner:
             self._fork_server.kill_process()
 
     def limit(self, workers: int) -> int:
-        """Return the most workers that there may be now: `workers`, or the present number while spawns fail."""
+        """Return the maximum number of workers now: `workers`, or not more than exist already while spawns fail."""
         return workers if self._timer.is_due() else min(len(self._workers), workers)
 
     def rest(self) -> float:
-        """Return the seconds until the limit is lifted, or infinity if there is none."""
+        """Return the seconds until workers can be spawned again, or infinity if they can be spawned now."""
         return self._timer.rest()

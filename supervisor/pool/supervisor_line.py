@@ -25,7 +25,7 @@ class SupervisorLine:
         self._reader = LineReader()
 
     def read(self, _mask: int) -> None:
-        """Read what has arrived."""
+        """Read the orders that have arrived."""
         try:
             data = self.channel.recv(65536)
         except BlockingIOError:

@@ -61,7 +61,7 @@ class Tools:
 
 
 class TaskLoop:
-    """Runs tasks in the worker's slot: plain ones in series, others one by one. Without tasks, the worker is parked."""
+    """Runs plain tasks in series, and others one by one, in the worker's slot. Without tasks, the worker is parked."""
 
     def __init__(self, host: Host, tools: Tools) -> None:
         self._host = host
@@ -83,7 +83,7 @@ class TaskLoop:
         return self._requested or self._leaving
 
     def assign(self, slot: Slot) -> None:
-        """Use this slot. A parked worker that is assigned a slot has lost the one in which it was parked."""
+        """Use this slot. If the worker was parked in another slot, it has lost that slot."""
         self._parking.stop()
         self._slot = slot
 
@@ -105,7 +105,7 @@ class TaskLoop:
             self._run.mark_ready()
 
     def step(self) -> float:
-        """Do everything that is due. Return the seconds until more is due, if nothing happens before that."""
+        """Do everything that is due. Return the seconds until the next step, if nothing happens before that."""
         if self._parking.active:
             self._check_parking()
         elif self._series is None and self._run is None and self._slot is not None:
@@ -121,16 +121,16 @@ class TaskLoop:
     # take tasks
 
     def _take(self, slot: Slot) -> list[Taken]:
-        """Take tasks in a slot that was just assigned. Without any, park there unless workers are short."""
+        """Take tasks in a slot that was just assigned. If none is ready, park there unless workers are short."""
         return self._publisher.take(slot, self._next_count()) if self._runner.is_fresh() else []
 
     def _next_count(self) -> int:
-        """Return how many tasks to take when publishing, or 0 if the slot is to be given back."""
+        """Return the number of tasks to take when publishing, or 0 if the slot must be given back."""
         takes_more = self.chained and not self._leaving and self._runner.is_fresh()
         return self._pace.count if takes_more else 0
 
     def _begin(self, taken: list[Taken]) -> None:
-        """Start the tasks that were taken. Without any, give the slot back unless the worker is parked there."""
+        """Start the taken tasks. If there are none, give the slot back unless the worker is parked there."""
         self._requested = False
         if taken:
             self._parking.last_claim = taken[-1].claim
@@ -156,14 +156,14 @@ class TaskLoop:
                 return
 
     def _refuse(self, taken: list[Taken], refusal: CannotStart) -> None:
-        """Settle tasks that cannot be started. Take no more at once: a new configuration may wait to be read."""
-        for one in taken:
-            AttemptFiles(self._queue.home, one.claim).delete_inputs()
-        self._publish([self._refused(one, refusal) for one in taken], 0)
+        """Settle tasks that cannot be started. Take no others yet, because a new configuration may wait to be read."""
+        for task in taken:
+            AttemptFiles(self._queue.home, task.claim).delete_inputs()
+        self._publish([self._refused(task, refusal) for task in taken], 0)
 
-    def _refused(self, one: Taken, refusal: CannotStart) -> Ended:
+    def _refused(self, task: Taken, refusal: CannotStart) -> Ended:
         outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
-        return Ended(one, one.started_at, settlement_of(one, outcome, self._queue.config))
+        return Ended(task, task.started_at, settlement_of(task, outcome, self._queue.config))
 
     def _publish(self, ended: list[Ended], count: int) -> list[Taken]:
         return self._publisher.publish(Step(self._used_slot, self._publisher.owner, ended=ended, count=count))
@@ -183,7 +183,7 @@ class TaskLoop:
     # parked in the slot
 
     def _check_parking(self) -> None:
-        """Start the task that a launch has claimed for this worker, or give the slot back when the time is over."""
+        """Start the task that a launch has claimed for this worker. Give the slot back if the waiting time is over."""
         if self._requested:
             self._parking.look()
         taken = self._parking.find()
@@ -196,7 +196,7 @@ class TaskLoop:
             self._begin([taken])
 
     def _unpark(self) -> Taken | None:
-        """Give the slot back. Return the task that a launch has claimed for this worker before, or None."""
+        """Give the slot back, unless a launch has claimed a task for this worker. Return that task, or None."""
         self._leaving |= self._parking.is_over()
         if self._parking.give_back():
             self._parking.stop()
@@ -223,7 +223,7 @@ class TaskLoop:
         return CallSeries(self._runner.get(config.agent("python").interpreter), self._journal, taken, config)
 
     def _follow(self, started: SeriesRun) -> float:
-        """Let a series run. Return the seconds until more is due."""
+        """Let a series run. Return the seconds until the next step."""
         if self._host.is_home_away():
             return TROUBLE_REST
         try:
@@ -236,7 +236,7 @@ class TaskLoop:
         return started.rest() if self._series is started else 0.0
 
     def _check_series(self, started: SeriesRun) -> None:
-        """Finish a series that is over. Publish, and watch the running task separately, when that is due."""
+        """Finish a series that is over. Otherwise publish or watch the running task separately, if that is due."""
         series = started.series
         if not series.waiting:
             self._finish_series(started, [])
@@ -283,14 +283,14 @@ class TaskLoop:
 
     # a task that is watched separately
 
-    def _start_alone(self, one: Taken) -> None:
+    def _start_alone(self, task: Taken) -> None:
         """Start a task that is watched separately. Raises CannotStart, Temporary."""
-        self._current = one
-        self._watch_alone(run.start(one.claimed(), self._queue, self._runner, self._journal), 0.0)
+        self._current = task
+        self._watch_alone(run.start(task.claimed(), self._queue, self._runner, self._journal), 0.0)
 
     def _watch_alone(self, attempt: Attempt, age: float) -> None:
         watched = self._run = Run(attempt, self._queue, self._runner, age)
-        watched.check_verdict = True  # a verdict may have been written when this worker was woken for the last time
+        watched.check_verdict = True  # the last wake-up of this worker may have been for a verdict
         if attempt.watched is not None:
             self._host.selector.register(attempt.watched, selectors.EVENT_READ, watched.mark_ready)
 
@@ -323,14 +323,14 @@ class TaskLoop:
         self._begin(taken)
 
     def _note_end(self, settlement: Settlement) -> None:
-        """Note the end in the journal, in case this process dies before the settlement. A full disk prevents that."""
+        """Note the end in the journal, in case this process dies before the settlement. A full disk is only logged."""
         try:
             self._journal.note_end(settlement.claim, settlement_document(settlement))
         except OSError as error:
             log("journal_failed", why=error)
 
     def _rest_after_failure(self) -> None:
-        """Rest if the runner could not begin a call, for lack of memory perhaps. Each try counts as an interruption."""
+        """Rest if the runner could not begin a call, perhaps for lack of memory. Each try counts as an interruption."""
         if self._runner.has_failed():
             log("trouble", rest=TROUBLE_REST, why="a process for calls has ended before its first call")
             clock.nap(TROUBLE_REST)

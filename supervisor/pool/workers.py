@@ -41,7 +41,7 @@ class WorkerHandle:
 
     @property
     def adopted(self) -> bool:
-        """Return True if an earlier supervisor had it spawned, so that there is no line to it."""
+        """Return True if an earlier supervisor ordered it. Such a worker has no line to this supervisor."""
         return self.channel is None
 
     @property
@@ -54,7 +54,7 @@ class WorkerHandle:
         self.slot, self.assigned, self.idle_since = None, False, clock.monotonic()
 
     def may_be(self, process: Process) -> bool:
-        """Return True if it may be this process. It can claim before its first message or its PID arrives here."""
+        """Return True if it may be this process. It can claim a task before its first message or its PID arrives."""
         return self.owner is None and self.pid in (None, process.identity.pid)
 
     def order(self, order: dict[str, Any]) -> None:
@@ -85,20 +85,20 @@ class Workers:
         return len(self._all)
 
     def idle(self) -> WorkerHandle | None:
-        """Return the idle worker that worked last, or None. So the others reach their idle timeout."""
-        return max((one for one in self._all if one.idle), key=lambda one: one.idle_since, default=None)
+        """Return the idle worker that became idle last, or None, so that the others reach their idle timeout."""
+        return max((worker for worker in self._all if worker.idle), key=lambda idle: idle.idle_since, default=None)
 
     def in_group(self, group: str) -> list[WorkerHandle]:
         """Return the workers that have a slot of a limit group."""
-        return [one for one in self._all if one.slot is not None and one.slot.group == group]
+        return [worker for worker in self._all if worker.slot is not None and worker.slot.group == group]
 
     def count_assigned(self, group: str) -> int:
         """Count the workers that were assigned a slot of a limit group and have not answered yet."""
-        return sum(one.assigned for one in self.in_group(group))
+        return sum(worker.assigned for worker in self.in_group(group))
 
     def of_owner(self, owner: int) -> WorkerHandle | None:
         """Return the worker with that number in the process table, or None."""
-        return next((one for one in self._all if one.owner == owner), None)
+        return next((worker for worker in self._all if worker.owner == owner), None)
 
     def add(self, channel: socket.socket) -> WorkerHandle:
         """Add a worker that is being spawned with the other end of `channel`."""
@@ -110,31 +110,31 @@ class Workers:
 
     def adopt(self, identity: Identity, owner: int, slot: Slot) -> WorkerHandle | None:
         """Add a worker of an earlier supervisor, or return None if it is dead."""
-        found = watch_identity(identity)
-        if found is None:
+        descriptor = watch_identity(identity)
+        if descriptor is None:
             return None
-        worker = WorkerHandle(pid=identity.pid, owner=owner, watch=found, slot=slot)
+        worker = WorkerHandle(pid=identity.pid, owner=owner, watch=descriptor, slot=slot)
         self._all.append(worker)
-        self._watch(worker, found)
+        self._watch(worker, descriptor)
         return worker
 
     def spawned(self, worker: WorkerHandle, pid: int) -> None:
-        """Record the PID of a worker. While its channel is open, no other process can have the number."""
+        """Record the PID of a worker. While its channel is open, no other process can have this PID."""
         if worker not in self._all:  # it died before its PID arrived
             return
-        found = watch(pid)
+        descriptor = watch(pid)
         worker.pid = pid
-        if found is None:
+        if descriptor is None:
             self._remove(worker)
             return
-        worker.watch = found
-        self._watch(worker, found)
+        worker.watch = descriptor
+        self._watch(worker, descriptor)
 
-    def _watch(self, worker: WorkerHandle, found: Watch) -> None:
-        self._selector.register(found, selectors.EVENT_READ, lambda _mask: self._remove(worker))
+    def _watch(self, worker: WorkerHandle, descriptor: Watch) -> None:
+        self._selector.register(descriptor, selectors.EVENT_READ, lambda _mask: self._remove(worker))
 
     def _read(self, worker: WorkerHandle) -> None:
-        if worker.channel is None or worker.channel.fileno() < 0:  # removed by an earlier callback of the same wait
+        if worker.channel is None or worker.channel.fileno() < 0:  # an earlier callback of the same wait removed it
             return
         try:
             data = worker.channel.recv(65536)
@@ -160,7 +160,7 @@ class Workers:
     def _remove(self, worker: WorkerHandle) -> None:
         if worker not in self._all:
             return
-        self._read(worker)  # its last message may be the first: its number in the process table
+        self._read(worker)  # its only message, with its number in the process table, may still be unread
         if worker not in self._all:
             return
         self._all.remove(worker)

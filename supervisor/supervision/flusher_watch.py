@@ -42,7 +42,7 @@ class FlusherWatch:
             flusher.signal(signal.SIGTERM)
 
     def ensure_running(self) -> None:
-        """Watch the flusher that is alive, or order one."""
+        """Watch the flusher that is alive, or order a new flusher."""
         if self._watch is None and self._timer.is_due():
             self.watch(self.process())
             if self._watch is None:
@@ -50,16 +50,16 @@ class FlusherWatch:
                 self._fork_server.spawn("flusher")
 
     def check_stopped(self) -> None:
-        """Continue a flusher that stays stopped, since no session is notified then. Kill it if that does not help."""
+        """Continue a flusher that stays stopped, because it notifies no session. If that does not help, kill it."""
         pid = self._presence.holder("flusher")
         self._watchdog.check(pid if pid is not None and is_stopped(pid) else None)
 
     def watch(self, process: Identity | None) -> None:
-        """Watch a flusher if it is alive and none is watched yet."""
-        found = watch_identity(process) if process and self._watch is None else None
-        if found is not None:
-            self._watch = found
-            self._selector.register(found, selectors.EVENT_READ, lambda _mask: self._gone())
+        """Watch a flusher if it is alive and no flusher is watched yet."""
+        descriptor = watch_identity(process) if process and self._watch is None else None
+        if descriptor is not None:
+            self._watch = descriptor
+            self._selector.register(descriptor, selectors.EVENT_READ, lambda _mask: self._gone())
 
     def rest(self) -> float:
         """Return the seconds until the next flusher may be ordered, or infinity if there is nothing to wait for."""
@@ -70,4 +70,4 @@ class FlusherWatch:
             self._selector.unregister(self._watch)
             self._watch.close()
             self._watch = None
-            self._fork_server.sweep()  # it may have left a command of on_batch, which the next flusher starts again
+            self._fork_server.sweep()  # it may have left an on_batch command, which the next flusher starts again

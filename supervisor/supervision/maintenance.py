@@ -12,13 +12,13 @@ from ...ipc.store.values import Upkeep
 from ..log import log
 from ..system.file_watch import FALLBACK_POLL
 
-#: Seconds between two rounds of pruning, and until the first one after the start.
+#: Seconds between two rounds of pruning, and from the start to the first round.
 ROUND = 3600.0
 FIRST = 60.0
 
 MEGABYTE = 1024 * 1024
 
-#: The backlog of the store, in bytes, from which the processes that block its upkeep are logged.
+#: If the backlog of the store exceeds this number of bytes, the processes that block its upkeep are logged.
 LONG_BACKLOG = 64 * MEGABYTE
 
 #: Seconds between two steps of a round. Each step holds the write gate for a few milliseconds.
@@ -35,14 +35,14 @@ class Maintenance:
         self._is_logged = False
 
     def turn(self, config: BackgroundConfig, forward: int) -> float:
-        """Do one small step if it is due. Return the seconds until the next one.
+        """Do one small step if it is due. Return the seconds until the next step.
 
         `forward` is the sum of all steps forward of the wall clock (milliseconds), which do not make a row older.
         """
         upkeep = self._store.maintenance.maintain()
         self._log_blockers(upkeep)
         rest = self._prune(config, forward)
-        return min(rest, FALLBACK_POLL) if upkeep.is_behind else rest  # no event tells when the last reader finishes
+        return min(rest, FALLBACK_POLL) if upkeep.is_behind else rest  # no event reports the end of the last reader
 
     def _prune(self, config: BackgroundConfig, forward: int) -> float:
         now = clock.monotonic()
@@ -57,7 +57,7 @@ class Maintenance:
         return self._next - now
 
     def _log_blockers(self, upkeep: Upkeep) -> None:
-        """Log which processes block the upkeep, once until the upkeep has caught up."""
+        """Log the processes that block the upkeep, only once until the upkeep has caught up."""
         if upkeep.backlog > LONG_BACKLOG and not self._is_logged:
             self._is_logged = True
             reader = _named(self._store.maintenance.blockers())

@@ -1,4 +1,4 @@
-"""Hints and orders to the supervisor, by its pipe and by signals."""
+"""Hints and orders to the supervisor, which arrive through its pipe and as signals."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Orders:
         self._waiting.append("down now" if again else "down")
 
     def execute_all(self, execute: Callable[[str], None]) -> None:
-        """Call `execute` with each order. An order that raises an error stays the first one, and is tried again."""
+        """Call `execute` with each order. An order that raises an error stays first in line and is tried again."""
         while self._waiting:
             execute(self._waiting[0])
             self._waiting.pop(0)

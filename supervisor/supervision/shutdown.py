@@ -48,7 +48,7 @@ class Shutdown:
         self._deadline = clock.monotonic() + grace
 
     def end_trees(self, requeue: bool) -> None:
-        """End the trees of all tasks, from the next turn on. With `requeue`, all tasks are requeued."""
+        """From the next turn on, end the process trees of all tasks. With `requeue`, requeue the tasks."""
         if not self._ends_trees:
             self._ends_trees, self._requeues = True, requeue
             self._deadline = clock.monotonic() + 2 * time_limit(self._queue.config)
@@ -66,8 +66,8 @@ class Shutdown:
     def rest(self) -> float | None:
         """Return the seconds to wait for workers, or None if there are none or their time is over."""
         assert self._deadline is not None, "it has begun"
-        left = self._deadline - clock.monotonic()
-        return left if len(self._workers) and left > 0 else None
+        rest = self._deadline - clock.monotonic()
+        return rest if len(self._workers) and rest > 0 else None
 
     def stop_roles(self) -> bool:
         """Stop the fork server and the flusher. Return True once the supervisor can exit."""

@@ -1,4 +1,4 @@
-"""Kill workers that keep other processes waiting for too long. Then their tasks are rescued."""
+"""Kill workers that keep other processes waiting for too long. Their tasks are rescued afterwards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.store.values import Holder, Running
 from ..log import log
 
-#: Seconds after `kill_grace_s` within which a worker must have ended a task or published.
+#: Seconds that a worker gets in addition to `kill_grace_s` to end a task or to publish.
 MARGIN = 1.0
 
 
@@ -20,7 +20,7 @@ def time_limit(config: BackgroundConfig) -> float:
 
 
 class UnresponsiveWorkers:
-    """Remembers since when other processes have been waiting for each worker."""
+    """Remembers the time since which other processes have been waiting for each worker."""
 
     def __init__(self) -> None:
         self._verdicts: dict[int, float] = {}
@@ -31,23 +31,24 @@ class UnresponsiveWorkers:
         return [*self._verdicts.values(), *self._requests.values()]
 
     def check_verdicts(self, running: Iterable[Running], limit: float) -> None:
-        """Kill the workers whose task has had a verdict for `limit` seconds and is still running."""
+        """Kill each worker that has not ended its task `limit` seconds after the task got a verdict."""
         now = clock.monotonic()
-        decided = {one.claim: one for one in running if one.verdict is not None and one.owner is not None}
+        decided = {task.claim: task for task in running if task.verdict is not None and task.owner is not None}
         self._verdicts = {claim: self._verdicts.get(claim, now + limit) for claim in decided}
         for claim in [claim for claim, deadline in self._verdicts.items() if deadline <= now]:
             owner = decided[claim].owner
-            assert owner is not None, "those without an owner are left out"
+            assert owner is not None, "tasks without an owner are left out"
             log("overdue", pid=owner.identity.pid, id=decided[claim].id)
             owner.identity.signal(signal.SIGKILL)
             self._verdicts[claim] = now + MARGIN  # until it is dead
 
     def check_requests(self, holders: Iterable[Holder], limit: float) -> None:
-        """Kill the workers that have not published the tasks that they hold `limit` seconds after a request."""
+        """Kill each worker that has not published its held tasks `limit` seconds after a request."""
         now = clock.monotonic()
-        # A holder includes the time of its request. After it has published, a new request makes it another key here.
-        self._requests = {one: self._requests.get(one, now + limit) for one in holders if one.requested is not None}
-        for one in [one for one, deadline in self._requests.items() if deadline <= now]:
-            log("unpublished", pid=one.process.identity.pid)
-            one.process.identity.signal(signal.SIGKILL)
-            self._requests[one] = now + MARGIN  # until it is dead
+        # A holder includes the time of its request. So a request after the worker has published is a new key here.
+        requested = [holder for holder in holders if holder.requested is not None]
+        self._requests = {holder: self._requests.get(holder, now + limit) for holder in requested}
+        for holder in [holder for holder, deadline in self._requests.items() if deadline <= now]:
+            log("unpublished", pid=holder.process.identity.pid)
+            holder.process.identity.signal(signal.SIGKILL)
+            self._requests[holder] = now + MARGIN  # until it is dead

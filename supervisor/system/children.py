@@ -18,7 +18,7 @@ from ...ipc.failpoints import failpoint
 from ...ipc.machine.identity import Identity
 from .signals import hold_back, let_through
 
-#: Seconds to read the line that a program has already printed, even if an earlier program took all the time.
+#: Seconds to read a line that a program has already printed, even if an earlier program used up the time.
 TO_READ = 0.2
 
 STDERR = 2
@@ -43,7 +43,7 @@ class Watch:
 
 
 def watch(pid: int) -> Watch | None:
-    """Watch a child, or a process whose identity is checked afterwards. Return None if it is dead."""
+    """Watch a child, or a process that the caller identifies afterwards. Return None if it is dead."""
     try:
         if hasattr(os, "pidfd_open"):
             return Watch(os.pidfd_open(pid))
@@ -54,11 +54,11 @@ def watch(pid: int) -> Watch | None:
 
 def watch_identity(identity: Identity) -> Watch | None:
     """Watch this process only. Return None if it is dead."""
-    found = watch(identity.pid)
-    if found is not None and not identity.alive():
-        found.close()
+    descriptor = watch(identity.pid)
+    if descriptor is not None and not identity.alive():
+        descriptor.close()
         return None
-    return found
+    return descriptor
 
 
 def _watch_by_kqueue(pid: int) -> Watch:
@@ -74,7 +74,7 @@ def _watch_by_kqueue(pid: int) -> Watch:
 def fork(child: Callable[[], None]) -> int:
     """Fork a child that runs this function and exits. Return its PID.
 
-    The child starts with our signals blocked: a role unblocks them when its handlers are installed.
+    The child starts with our signals blocked. A role unblocks them when its handlers are installed.
     """
     hold_back()
     try:
@@ -99,7 +99,7 @@ def _run_child(child: Callable[[], None]) -> NoReturn:
 
 
 def close_descriptors(*kept: int) -> None:
-    """Close all descriptors of this process except the standard ones and those in `kept`."""
+    """Close all descriptors of this process except the standard descriptors and `kept`."""
     for number in {int(name) for name in os.listdir("/dev/fd")} - {0, 1, STDERR, *kept}:
         os.closerange(number, number + 1)  # ignores the descriptor of the listing, which is closed already
 
@@ -112,14 +112,14 @@ def start_detached(command: list[str], environment: Mapping[str, str]) -> subpro
 
 
 def first_lines(commands: Sequence[Sequence[str]], patience: float) -> list[str]:
-    """Run programs at the same time. Return the first line of each, empty after more than `patience` seconds."""
+    """Run programs at the same time. Return the first line of each, or "" after `patience` seconds."""
     end = clock.monotonic() + patience
     with failpoint("agents.ask"):
-        asked = [_ask(command) for command in commands]
-    return [_first_line(one, end) for one in asked]
+        processes = [_start(command) for command in commands]
+    return [_first_line(process, end) for process in processes]
 
 
-def _ask(command: Sequence[str]) -> subprocess.Popen[str] | None:
+def _start(command: Sequence[str]) -> subprocess.Popen[str] | None:
     try:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
@@ -128,14 +128,14 @@ def _ask(command: Sequence[str]) -> subprocess.Popen[str] | None:
         return None
 
 
-def _first_line(asked: subprocess.Popen[str] | None, end: float) -> str:
-    if asked is None:
+def _first_line(process: subprocess.Popen[str] | None, end: float) -> str:
+    if process is None:
         return ""
     try:
-        output, _ = asked.communicate(timeout=max(TO_READ, end - clock.monotonic()))
+        output, _ = process.communicate(timeout=max(TO_READ, end - clock.monotonic()))
     except subprocess.TimeoutExpired:
-        asked.kill()
-        asked.communicate()
+        process.kill()
+        process.communicate()
         return ""
     return output.partition("\n")[0]
 

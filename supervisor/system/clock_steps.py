@@ -11,14 +11,14 @@ SMALLEST_STEP = 1000
 
 
 class Step(NamedTuple):
-    """A step in milliseconds: its size, and the earliest time, by the new clock, when it can have happened."""
+    """A step: its size in milliseconds, and the earliest time at which it can have happened, by the changed clock."""
 
     by: int
     since: int
 
 
 class ClockSteps:
-    """Compares the wall clock with a monotonic one."""
+    """Compares the wall clock with a monotonic clock."""
 
     def __init__(self) -> None:
         self._at, self._ahead = clock.monotonic_with_sleep(), _ahead()
@@ -26,7 +26,7 @@ class ClockSteps:
         self.forward = 0
 
     def check(self) -> Step | None:
-        """Return the step since the last check without one, or since the last confirmed step."""
+        """Return the step since the last confirmed step or the last check that found no step, or None."""
         at, ahead = clock.monotonic_with_sleep(), _ahead()
         if abs(ahead - self._ahead) >= SMALLEST_STEP:
             return Step(ahead - self._ahead, clock.now() - round((at - self._at) * 1000))

@@ -13,7 +13,7 @@ from typing import Any
 from ...ipc import clock
 from ...ipc.home import Home
 
-#: Seconds between two looks at the database without an armed watch. A notification may be lost, but a row is not.
+#: Seconds between two looks at the database without an armed watch. Notifications can be lost, but rows cannot.
 FALLBACK_POLL = 2.0
 
 #: Seconds between two looks with an armed watch. The kernel does not report a renamed parent directory, for example.
@@ -23,10 +23,10 @@ WATCHED_POLL = 60.0
 _MODIFY, _ATTRIB, _MOVED_FROM, _DELETE, _DELETE_SELF, _MOVE_SELF = 0x2, 0x4, 0x40, 0x200, 0x400, 0x800
 _ONESHOT = 0x80000000
 
-#: The events of the log: it was written, or replaced by another file.
+#: The events of the log, which is written to or replaced by another file.
 _FILE_EVENTS = _MODIFY | _ATTRIB | _DELETE_SELF | _MOVE_SELF | _ONESHOT
 
-#: The events of the state directory: it, or a file in it, was deleted or renamed.
+#: The events of the state directory, when it or a file in it is deleted or renamed.
 _FOLDER_EVENTS = _DELETE | _MOVED_FROM | _DELETE_SELF | _MOVE_SELF | _ONESHOT
 
 
@@ -34,8 +34,8 @@ class FileWatch:
     """Decides how long a role may rest before it looks at the database again.
 
     The watch is armed after `FALLBACK_POLL` seconds without activity and reports one event, so a busy role pays nothing
-    for it. A commit changes the file first and becomes visible later. So the first looks after both arming and an
-    event come after `FALLBACK_POLL` seconds as well. Only then is `WATCHED_POLL` enough.
+    for it. A commit changes the file first and becomes visible later. So the first look after arming, and the first
+    look after an event, also come after `FALLBACK_POLL` seconds. Only then is `WATCHED_POLL` enough.
     """
 
     def __init__(self, selector: selectors.BaseSelector, home: Home, on_change: Callable[[], None]) -> None:
@@ -83,7 +83,7 @@ class _Inotify:
     """Linux: inotify(7)."""
 
     def __init__(self) -> None:
-        """Open the descriptor. Raises OSError: EMFILE if the user has too many, or ENOSYS."""
+        """Open the descriptor. Raises OSError (EMFILE if the user has too many, or ENOSYS)."""
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = self._call("inotify_init1", os.O_NONBLOCK | os.O_CLOEXEC)
 
@@ -92,7 +92,7 @@ class _Inotify:
         return self._descriptor
 
     def arm(self, events: Mapping[Path, int]) -> None:
-        """Report the next of these events of each path. Raises OSError: ENOENT, ENOSPC, …"""
+        """Report the next of these events of each path. Raises OSError (ENOENT, ENOSPC, …)."""
         for path, mask in events.items():
             self._call("inotify_add_watch", self._descriptor, os.fsencode(path), ctypes.c_uint32(mask))
 

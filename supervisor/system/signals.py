@@ -41,7 +41,7 @@ def hold_back() -> None:
 
 
 def let_through() -> None:
-    """Unblock signals, and deliver those that have arrived meanwhile."""
+    """Unblock signals, and deliver the signals that arrived while they were blocked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
 
 

@@ -1,4 +1,4 @@
-"""Notify systemd of a service of `Type=notify`, as sd_notify(3) describes."""
+"""Notify systemd of the state of a service with `Type=notify`, as sd_notify(3) describes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ...ipc.failpoints import failpoint
 
 
 def notify(state: str) -> None:
-    """Send a state such as `READY=1` to the service manager, if there is one."""
+    """Send a state such as `READY=1` to the service manager, if the process has one."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return
