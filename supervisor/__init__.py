@@ -1,1 +1,1 @@
-"""The processes: supervisor, workers, fork server, flusher and command line. Nothing here is a public API."""
+"""The supervisor, workers, fork server, flusher and command line. Nothing here is a public API."""

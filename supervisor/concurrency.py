@@ -11,10 +11,10 @@ from ..ipc.config.settings import BackgroundConfig
 
 
 class ConcurrencyManager:
-    """Gives out slots by concurrency key, the lowest free number first, and never more of a group than its limit."""
+    """Assigns slots by concurrency key, the lowest free number first, and never more in a group than its limit."""
 
     def __init__(self, config: BackgroundConfig | Limits | Mapping[str, object] | None = None) -> None:
-        """Use the limits of a configuration, or of a part of one. Raises BadConfiguration."""
+        """Use the limits of a whole or partial configuration. Raises BadConfiguration."""
         self._limits = config if isinstance(config, Limits) else Limits.of(BackgroundConfig.of(config))
         self._slots: defaultdict[str, _Slots] = defaultdict(_Slots)
 
@@ -37,11 +37,11 @@ class ConcurrencyManager:
             del self._slots[held_by]  # a key may be any text, so an unused one must take no memory
 
     def limit(self, key: str) -> int:
-        """Return how many tasks may run at once in the group of this key. 0 means no limit."""
+        """Return the number of tasks that may run at once in the group of this key. 0 means no limit."""
         return self._limits.limit(self._limits.group(key))
 
     def in_use(self, group: str) -> int:
-        """Return how many slots of a group are held."""
+        """Return the number of held slots of a group."""
         return len(self._slots[group]) if group in self._slots else 0
 
     def hold(self, group: str, slot: int) -> None:
@@ -63,12 +63,12 @@ class ConcurrencyManager:
 
 
 class _Slots:
-    """The held slots of one group, and a heap of the released ones, so that no search is needed."""
+    """The held slots of one group, and a heap of the released slots, so that no search is needed."""
 
     def __init__(self) -> None:
         self._held: set[int] = set()
         self._released: list[int] = []
-        self._fresh = 0  # no number from here on was ever released
+        self._fresh = 0  # no slot with this or a higher number was ever released
 
     def __len__(self) -> int:
         return len(self._held)

@@ -23,12 +23,12 @@ from ..ipc.store.status import status
 from .integrations.on_batch import BatchCommand
 from .role import Role, do_nothing, keep_memory
 
-#: The maximum number of events read at a time, and of sessions whose batches are formed in one transaction.
+#: The maximum number of events that are read at a time, and of sessions that get their batches in one transaction.
 PAGE = 256
 
 
 class Flusher(Role):
-    """Publishes new events to subscribers, to calls that wait and to the on_batch command."""
+    """Publishes new events to subscribers, to waiting calls and to the on_batch command."""
 
     name = "bb-flusher"
 
@@ -108,7 +108,7 @@ class Flusher(Role):
         self._configured = True
 
     def _is_changed(self) -> bool:
-        """Return True if another process has written since the last call, or may have."""
+        """Return True if another process may have written since the last call."""
         seen, self._seen = self._seen, self._store.changed()
         return seen != self._seen
 
@@ -124,32 +124,32 @@ class Flusher(Role):
         if not lines:
             return False
         after, self._seq = self._seq, lines[-1].seq
-        full = self._count(_ends(lines))
+        full = self._count(_count_ended(lines))
         self._bus.publish(lines)
         self._handlers.observe(lines)
         self._on_batch.observe(lines, after)
         return self._form(full) > 0 or not is_all
 
-    def _count(self, ends: Mapping[str, int]) -> dict[str, int]:
-        """Add ended tasks to the windows of their parents. Return how many of each parent fill whole batches."""
-        full = {parent: self._window.add(parent, count) for parent, count in ends.items()}
+    def _count(self, ended: Mapping[str, int]) -> dict[str, int]:
+        """Add ended tasks to the windows of their parents. Return the number per parent that fills whole batches."""
+        full = {parent: self._window.add(parent, count) for parent, count in ended.items()}
         return {parent: count for parent, count in full.items() if count}
 
-    def _form(self, ends: Mapping[str, int]) -> int:
-        """Form the batches of this many ended tasks per parent. Return how many were formed.
+    def _form(self, ended: Mapping[str, int]) -> int:
+        """Form the batches of the given number of ended tasks per parent. Return the number of batches.
 
         Raises:
             Temporary: No batch was formed, and the tasks wait for another window.
         """
-        if not ends:
+        if not ended:
             return 0
         try:
-            formed = self._log.form_batches(ends, self._queue.config.notification_max_batch)
+            formed = self._log.form_batches(ended, self._queue.config.notification_max_batch)
         except Temporary:
-            for parent in ends:
+            for parent in ended:
                 self._window.restart(parent)
             raise
-        for parent, count in ends.items():
+        for parent, count in ended.items():
             self._window.remove(parent, count)
         return formed
 
@@ -163,17 +163,17 @@ class Flusher(Role):
         self._publish()
 
     def _form_batches(self, parent: str | None) -> None:
-        most = self._queue.config.notification_max_batch
-        for one in self._log.unbatched() if parent is None else [parent]:
-            while self._log.form_batch(one, most):
+        max_batch = self._queue.config.notification_max_batch
+        for session in self._log.unbatched() if parent is None else [parent]:
+            while self._log.form_batch(session, max_batch):
                 pass
-            self._window.close(one)
+            self._window.close(session)
 
     def _status(self) -> dict[str, object]:
         return status(self._store)
 
 
-def _ends(lines: Sequence[Line]) -> dict[str, int]:
+def _count_ended(lines: Sequence[Line]) -> dict[str, int]:
     """Count the ended tasks of each parent on a page of the log."""
     parents = Counter(line.parent for line in lines if line.type == "background_task_completed")
     return {parent: count for parent, count in parents.items() if parent is not None}

@@ -1,6 +1,7 @@
-"""The fork server forks workers and flushers that have everything imported. It has no database and no thread.
+"""The fork server forks workers and flushers, which inherit its imported modules. It has no database and no threads.
 
-It outlives the supervisor, and the next one finds it: the workers keep their parent, and strays keep their reaper.
+It outlives the supervisor, and the next supervisor connects to it. So workers keep their parent, and strays, which are
+the remaining processes of dead workers, keep the process that reaps them.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .system.children import fork
 from .system.file_watch import WATCHED_POLL
 from .system.signals import restore_default
 
-#: Creates a role in a forked child. The channel is the one that came with the order, or None.
+#: Creates a role in a forked child, with the channel that came with the order, or None.
 Builder = Callable[[Home, socket.socket | None], Role]
 
 
@@ -34,7 +35,7 @@ class ForkServer(Role):
     name = "bb-forkserver"
 
     def __init__(self, home: Home, builders: Mapping[str, Builder]) -> None:
-        """Fork the roles in `builders`, which has a function for each of them."""
+        """Fork the roles in `builders`, which maps each role to the function that creates it."""
         super().__init__(home)
         self._builders = builders
         self._lock = Lock(home.lock("forkserver"))
@@ -64,7 +65,7 @@ class ForkServer(Role):
         gc.freeze()
 
     def turn(self) -> float:
-        """Finish if an exit was ordered and no child is left."""
+        """Finish if an exit was ordered and no child remains."""
         if self._retired is None and not self._lock.held:  # the home was deleted and created again
             self._leave()
         if self._leaving and not self._children:
@@ -107,7 +108,7 @@ class ForkServer(Role):
         self._report({"spawned": ticket, "role": role, "pid": pid})
 
     def _run_role(self, role: str, channel: socket.socket | None) -> None:
-        """Run a role in the forked child, without anything of the fork server."""
+        """Run a role in the forked child, after closing the descriptors of the fork server."""
         os.setsid()
         restore_default(signal.SIGCHLD, signal.SIGHUP)
         if self._control is not None:
@@ -131,7 +132,7 @@ class ForkServer(Role):
         self._reap()
 
     def _sweep_if_retired(self) -> None:
-        """Kill the strays at once, because no supervisor is left to order it."""
+        """Kill the strays at once, because no supervisor remains to order it."""
         if self._retired is not None:
             kill_all(self._strays)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ..ipc import clock
 
-#: Each event and its text.
+#: The text of each event.
 MESSAGES: Mapping[str, str] = {
     "started": "started: pid {pid}, state directory {home}",
     "adopted": "worker {pid} adopted",
@@ -34,7 +34,7 @@ MESSAGES: Mapping[str, str] = {
     "batch_delivered": "on_batch succeeded for batch {seq} after {tries} failures",
 }
 
-#: The role of this process, with which its lines begin. A forked child sets its own.
+#: The role of this process, which each of its lines names. A forked child sets its own role.
 _role = "backburner"
 
 

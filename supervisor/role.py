@@ -27,8 +27,8 @@ HOME_LOST_AFTER = 60.0
 #: pages again. Returning that memory and faulting it in each time took a tenth of a worker's time.
 KEPT_MEMORY = 4 * 1024 * 1024
 
-#: Bytes from which a block is returned to the system as soon as it is freed. Without any setting, glibc adapts this
-#: limit up to that value (DEFAULT_MMAP_THRESHOLD_MAX in mallopt(3)).
+#: The size in bytes from which a freed block is returned to the system at once. This is the maximum to which glibc
+#: adapts the limit by default (DEFAULT_MMAP_THRESHOLD_MAX in mallopt(3)).
 LARGE_BLOCK = 32 * 1024 * 1024
 
 # prctl(2), mallopt(3)
@@ -41,7 +41,8 @@ _M_MMAP_THRESHOLD = -3
 class Role:
     """A long-lived process of this program. A subclass defines `turn`, and may define `boot` and `shutdown`.
 
-    Everything that the role waits for is registered with `selector`. The data is a callback that takes the ready mask.
+    Everything that the role waits for is registered with `selector`. The data of a registration is a callback, which
+    takes the mask of ready events.
     """
 
     #: The name of the process, as `ps -o comm` shows it.
@@ -119,13 +120,13 @@ class Role:
     def _guarded_shutdown(self) -> None:
         try:
             self.shutdown()
-        except Temporary as error:  # other processes notice by themselves that this one has exited
+        except Temporary as error:  # other processes notice that this one has exited
             log("trouble", rest=0.0, why=error)
 
     def _guarded_turn(self) -> float:
         try:
             return self.turn()
-        except (Temporary, PermissionError) as error:  # what is not permitted now may be later
+        except (Temporary, PermissionError) as error:  # a permission may be granted later
             log("trouble", rest=TROUBLE_REST, why=error)
             return TROUBLE_REST
 
@@ -145,9 +146,9 @@ def name_process(name: str) -> None:
 
 
 def keep_memory() -> None:
-    """Keep freed memory from one task to the next (glibc only).
+    """Keep freed memory for the next task (glibc only).
 
-    Use this only in processes that mostly run SQLite. With a fixed threshold, malloc no longer adapts to large blocks.
+    Use this only in processes that spend most time in SQLite. A fixed threshold does not adapt to large blocks.
     """
     _mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
 

@@ -25,9 +25,9 @@ class Finding(NamedTuple):
     """The result of an observation."""
 
     stable: bool
-    """True if the task has written something, and then nothing more for long enough."""
+    """True if the task has written output, and then none for long enough."""
     stale: int | None
-    """Milliseconds without a sign of life if the task has just become stale. Reported once until the next sign."""
+    """Milliseconds without a sign of life, if the task has just become stale. Reported once until the next sign."""
 
 
 class StabilityDetector:

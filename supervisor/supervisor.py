@@ -1,4 +1,4 @@
-"""The supervisor assigns slots, has workers spawned and rescues the tasks of dead ones. It runs no user code."""
+"""The supervisor assigns slots, orders workers and rescues the tasks of dead workers. It runs no user code."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from .system.clock_steps import ClockSteps
 from .system.file_watch import FALLBACK_POLL
 from .system.systemd import KeepAlive, notify
 
-#: Seconds between two checks of the orders to the fork server. Its answer wakes the supervisor earlier.
+#: Seconds between two checks of the orders to the fork server. An answer wakes the supervisor earlier.
 FORK_SERVER_POLL = 0.5
 
 #: Seconds between two checks for the end of the flusher and the fork server. Their death wakes the supervisor earlier.
@@ -59,7 +59,7 @@ class Source:
 
 
 class Supervisor(Role):
-    """The only process that assigns slots. A lock of the home excludes a second one."""
+    """The only process that assigns slots. A lock of the home excludes a second supervisor."""
 
     name = "bb-supervisor"
 
@@ -76,7 +76,7 @@ class Supervisor(Role):
         self._unresponsive = UnresponsiveWorkers()
         self._keep_alive = KeepAlive()
         self._clock_steps = ClockSteps()
-        #: The time of the next look at the database (seconds, monotonic), and its version at the last look.
+        #: The time of the next look at the database (seconds, monotonic), and the database's version at the last look.
         self._look_at = 0.0
         self._seen = -1
         #: The end of the next delay or timeout (milliseconds since 1970), or None.
@@ -86,13 +86,13 @@ class Supervisor(Role):
         self.successor: list[str] | None = None
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """Shut down on SIGTERM and Ctrl-C, at once on the second one. Read the configuration again on SIGHUP."""
+        """Shut down on SIGTERM and Ctrl-C, at once on a second signal. Read the configuration again on SIGHUP."""
         return {signal.SIGTERM: self._down, signal.SIGINT: self._down, signal.SIGHUP: self._orders.reload_or_down}
 
     # boot
 
     def boot(self) -> None:
-        """Lock, configure, adopt the living, rescue the dead, and only then claim. Raises AlreadyRunning, BadHome, …"""
+        """Lock, configure, adopt living workers, rescue the tasks of dead ones. Raises AlreadyRunning, BadHome, …"""
         self._config, sources = self._source.read()
         self.home.prepare()
         if not self._lock.acquire():
@@ -151,7 +151,7 @@ class Supervisor(Role):
     def turn(self) -> float:
         """Record what happened, promote tasks that are due, and assign free slots.
 
-        Callbacks between two turns only take notes. Work that may fail for now is done here, and tried again next turn.
+        Callbacks between two turns only record events. Work that can fail is done here, and tried again next turn.
         """
         self._keep_alive.ping_if_due()
         if self._is_displaced():
@@ -185,7 +185,7 @@ class Supervisor(Role):
         return min(self._rest(), self._maintenance.turn(self._config, self._clock_steps.forward))
 
     def _is_displaced(self) -> bool:
-        """Finish if the home was deleted and created again, because it belongs to another supervisor then."""
+        """Finish if the home was deleted and created again, because another supervisor may use it then."""
         if not self._lock.held:
             log("displaced", home=self.home.folder)
             self.finish()
@@ -209,7 +209,7 @@ class Supervisor(Role):
             self._counted = False
 
     def _apply_limits(self) -> None:
-        """Regroup as configured, once no worker holds a task."""
+        """Apply the configured limit groups, once no worker holds a task."""
         if not self._limits_applied and not self._groups.configure():
             self._limits_applied, self._counted = True, False
 
@@ -227,7 +227,7 @@ class Supervisor(Role):
         self._flusher.ensure_running()
 
     def _promote(self) -> None:
-        """Make tasks ready whose delay is over or whose dependencies have ended, and end those that have expired."""
+        """Make tasks ready when their delay is over or their dependencies have ended. End tasks that have expired."""
         while self._due is not None and self._due <= clock.now():
             self._due = self._queue.store.queue.next_due()
             if self._due is not None and self._due <= clock.now():
@@ -255,11 +255,11 @@ class Supervisor(Role):
             rests.append(LIMITS_POLL)
         if not self._shutdown.has_begun:
             rests.append(self._dispatch.look_at - now)
-        rests += [one.idle_since + self._config.worker_idle_s - now for one in self._workers if one.idle]
+        rests += [worker.idle_since + self._config.worker_idle_s - now for worker in self._workers if worker.idle]
         return max(0.0, min(rests))
 
     def _is_waiting(self) -> bool:
-        """Return True if something other than a commit may happen: a timeout, a worker's death, a stopped flusher."""
+        """Return True if an event other than a commit is possible: a timeout, a worker's death or a stopped flusher."""
         return self._due is not None or self._flusher.may_be_stopped or self._dispatch.any_at_work()
 
     # a look at the database
@@ -273,7 +273,7 @@ class Supervisor(Role):
         self._look_at = 0.0
 
     def _look_unless_quiet(self) -> None:
-        """Look, unless there was no hint, no worker at work and no commit of another process."""
+        """Look at the database if there was a hint, a worker is at work, or another process has committed."""
         self._flusher.check_stopped()
         version = self._store.changed()
         is_hinted = self._look_at == 0.0
@@ -286,19 +286,19 @@ class Supervisor(Role):
     def _look(self) -> None:
         """Read the whole state from the database. Hints only make this happen sooner."""
         self._schedule_look()
-        take_statuses()  # of a fork server that this process started before it replaced its program
+        take_statuses()  # reaps a fork server that this process started before it replaced its program
         self._due = 0
         running = self._hosts.running()
         self._dispatch.look(running)
         self._unresponsive.check_verdicts(running, time_limit(self._config))
-        self._reaper.add([one for one in running if self._is_unnoticed(one)])
+        self._reaper.add([task for task in running if self._is_unnoticed(task)])
         self._check_holders(running)
 
     def _schedule_look(self) -> None:
         self._look_at = clock.monotonic() + self.file_watch.rest()
 
     def _is_unnoticed(self, running: Running) -> bool:
-        """Return True if a task's worker is dead and neither the reaper nor a watch knows of it."""
+        """Return True if a task's worker is dead, and neither the reaper nor a watch has noticed that."""
         is_watched = running.owner is not None and self._has_worker(running.owner.number)
         return running.is_orphaned(self.presence) and running not in self._reaper and not is_watched
 
@@ -306,8 +306,8 @@ class Supervisor(Role):
         return self._workers.of_owner(owner) is not None
 
     def _check_holders(self, running: list[Running]) -> None:
-        """Rescue the tasks that dead workers held. Kill living workers that were asked to publish and do not."""
-        owners = {one.owner.number for one in running if one.owner is not None}
+        """Rescue the tasks that dead workers held. Kill living workers that do not publish when requested."""
+        owners = {task.owner.number for task in running if task.owner is not None}
         holders = rescue_dead_holders(self._queue, lambda number: number in owners or self._has_worker(number))
         self._unresponsive.check_requests(holders, time_limit(self._config))
 
@@ -379,7 +379,7 @@ class Supervisor(Role):
     # shutdown
 
     def _shut_down(self) -> float:
-        """Do the next steps of the shutdown. Return the seconds until further ones are due."""
+        """Do the next steps of the shutdown. Return the seconds until further steps are due."""
         self._shutdown.interrupt_tasks(self._look_soon)
         rest = self._shutdown.rest()
         if rest is not None:

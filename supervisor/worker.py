@@ -39,13 +39,13 @@ class Worker(Role):
     name = "bb-worker"
 
     def __init__(self, home: Home, channel: socket.socket) -> None:
-        """Use `channel`, whose other end the supervisor has."""
+        """Use `channel` to communicate with the supervisor, which has the other end."""
         super().__init__(home)
         self._line = SupervisorLine(channel, self._execute, self._lose_supervisor)
         self._configured = False
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
-        """Publish and look for a verdict on SIGUSR1. Exit after this task on SIGTERM. SIGIO reports a broken lease."""
+        """On SIGUSR1, publish and look for a verdict. On SIGTERM, exit after the task. SIGIO reports a broken lease."""
         return {
             signal.SIGTERM: self._leave,
             signal.SIGINT: self._leave,
@@ -82,7 +82,7 @@ class Worker(Role):
         return Tools(self._queue, self._journal, self._parking, publisher, self._runner, self._commands)
 
     def database_changed(self) -> None:
-        """Check if a launch has claimed a task for this worker whose message is missing."""
+        """Look for a task that a launch has claimed for this worker, in case its message is missing."""
         self._parking.look()
 
     def turn(self) -> float:
@@ -97,13 +97,13 @@ class Worker(Role):
         self._leave()
 
     def is_home_away(self) -> bool:
-        """Return True if the home was moved, and may come back with the output of its tasks."""
+        """Return True if the home was moved away, and may come back with the output of its tasks."""
         return not self.home.is_usable() and not self.is_home_lost()
 
     def shutdown(self) -> None:
-        """Deregister, since everything is settled. The runner notices that its channel is closed, and exits.
+        """Deregister, since all tasks are settled. The runner notices that its channel is closed, and exits.
 
-        The files are deleted first. Those of a worker that is not registered would stay until the next start.
+        The files are deleted first. Files of a worker that is not registered stay until the next supervisor starts.
         """
         self._journal.remove()
         self._commands.remove()
