@@ -44,7 +44,7 @@ EXCEPTIONS = {
     "ipc.store.sqlite.file.database Database.read COMMIT": "ends a reading: nothing is written",
     "ipc.failpoints Watch.reached os.kill": "the kill of a failpoint",
     "ipc.failpoints _append os.write": "the records of the watch",
-    "supervisor.system.children _ask subprocess.Popen": "its caller has the failpoint: agents.ask",
+    "supervisor.system.children _start subprocess.Popen": "its caller has the failpoint: agents.ask",
     "supervisor.system.children _first_line kill": "a foreign program that was asked for its version",
     "supervisor.pool.fork_server_client ForkServerClient._send send": "goes to ControlLine.send",
     "supervisor.fork_server ForkServer._report send": "goes to ControlLine.send",
