@@ -30,7 +30,8 @@ from ..model.event import ALL_SESSIONS, Event
 from . import jsonrpc
 from .jsonrpc import Id, Notification, Response, RpcError
 
-#: The longest line that a server may send: a page of a thousand tasks, each with its longest result.
+#: The maximum number of bytes in a line from the server. The largest line is a page of a thousand tasks, each with
+#: the longest possible result.
 MAX_RESPONSE = 256 * 1024 * 1024
 
 #: The maximum number of bytes that are read from a socket at a time.
@@ -45,7 +46,7 @@ _ERRORS: Mapping[int, type[BackburnerError]] = {
 
 
 class RpcConnection:
-    """The messages of one connection, without I/O. It numbers calls and separates responses from notifications."""
+    """The protocol of one connection, without I/O. Numbers calls and separates responses from notifications."""
 
     def __init__(self) -> None:
         self._numbers = count(1)
@@ -69,7 +70,7 @@ class RpcConnection:
         return number, line
 
     def receive(self, data: bytes) -> None:
-        """Take bytes that the server has sent. No bytes mean the end of the stream.
+        """Process bytes from the server. Empty `data` means the end of the stream.
 
         Raises:
             Disconnected: The stream has ended, or the bytes are not a message.
@@ -88,7 +89,7 @@ class RpcConnection:
         return number in self._responses
 
     def result(self, number: int) -> Any:
-        """Remove the response to a call and return its result. Raises the error that the server raised."""
+        """Remove the response to a call and return its result. Raises the error in the response."""
         response = self._responses.pop(number)
         if response.error is not None:
             raise _raised_by_server(response.error)
@@ -108,10 +109,10 @@ class RpcConnection:
 
 
 class SubscriptionCursor:
-    """The place of a subscriber in the log. After a reconnect it continues there: nothing is lost or repeated."""
+    """The position of a subscriber in the log. It survives a reconnect, so that no event is lost or repeated."""
 
     def __init__(self, parent: str, after: int | None, types: Sequence[str] | None, consumer: str | None) -> None:
-        """Start after the event `after`, or for None after the last event that the consumer has acknowledged."""
+        """Start after the event `after`. None means the last event that the consumer has acknowledged."""
         self._parent, self._after, self._consumer = parent, after, consumer
         self._types = None if types is None else list(types)
         self._log: str | None = None
@@ -121,30 +122,30 @@ class SubscriptionCursor:
     @property
     def subscription(self) -> dict[str, Any]:
         """Return the parameters of the next `subscribe`."""
-        given = {"after": self._after, "types": self._types, "consumer": self._consumer}
-        return {"parentSessionId": self._parent} | {name: value for name, value in given.items() if value is not None}
+        params = {"after": self._after, "types": self._types, "consumer": self._consumer}
+        return {"parentSessionId": self._parent} | {name: value for name, value in params.items() if value is not None}
 
     @property
     def pending_ack(self) -> dict[str, Any] | None:
         """Return the parameters of the `ack` for the last event, or None if the server has confirmed it."""
-        named = {} if self._consumer is None else {"consumer": self._consumer}
+        consumer = {} if self._consumer is None else {"consumer": self._consumer}
         if self._unacknowledged is None:
             return None
-        return {"parentSessionId": self._parent, "seq": self._unacknowledged, **named}
+        return {"parentSessionId": self._parent, "seq": self._unacknowledged, **consumer}
 
     def acknowledged(self) -> None:
-        """Note that the server has confirmed the `ack`."""
+        """Record that the server has confirmed the `ack`."""
         self._unacknowledged = None
 
     def subscribed(self, result: Mapping[str, Any]) -> None:
-        """Take the result of `subscribe`.
+        """Process the result of `subscribe`.
 
         Raises:
-            Disconnected: The server's log is a different one, in which the cursor is meaningless. The next subscription
-                starts at the beginning of the new log.
+            Disconnected: The server has another event log, so the cursor is invalid. The next subscription starts at
+                the beginning of that log.
         """
-        known, self._log = self._log, result["log"]
-        if known not in (None, self._log):
+        previous_log, self._log = self._log, result["log"]
+        if previous_log not in (None, self._log):
             self._after, self._unacknowledged = 0, None
             raise Disconnected("The event log is not the same as in the last connection.")
         if self._after is None and self._parent == ALL_SESSIONS:
@@ -203,10 +204,10 @@ class Client:
         consumer: str | None = None,
         ack: bool = False,
     ) -> Iterator[Event]:
-        """Yield the events of a parent session (`*`: of all) until `close`, across reconnects and restarts.
+        """Yield the events of a parent session, or of all sessions (`*`), until `close`. Reconnect when necessary.
 
-        They begin after the number `after`. By default they begin after the last event that the consumer has
-        acknowledged, and for `*` with new events. With `ack`, each event is acknowledged when the next one is
+        The first event is the first after the number `after`. By default, it is the first that the consumer has not
+        acknowledged. For `*`, it is the next new event. With `ack`, each event is acknowledged when the next one is
         requested. Raises InvalidInput.
         """
         cursor = SubscriptionCursor(parent, after, types, consumer)
@@ -244,9 +245,9 @@ class Client:
 
     def _connect(self, timeout: float | None, backoff: Backoff) -> BlockingConnection:
         """Connect as soon as a server listens. Raises NoSupervisor after the timeout, and Disconnected once closed."""
-        until = None if timeout is None else clock.monotonic() + timeout
+        deadline = None if timeout is None else clock.monotonic() + timeout
         while (connection := self._try_to_connect()) is None:
-            if until is not None and clock.monotonic() >= until:
+            if deadline is not None and clock.monotonic() >= deadline:
                 raise NoSupervisor(f"No supervisor is running for {self._home.folder}.")
             self._closed.wait(backoff.next_delay())
         return connection
@@ -286,11 +287,11 @@ class BlockingConnection:
 
     @property
     def is_stale(self) -> bool:
-        """Return True if the server has disconnected: it would certainly not carry out another call."""
+        """Return True if the server has disconnected, so that it cannot carry out another call."""
         return _is_readable(self._socket)
 
     def call(self, method: str, params: Mapping[str, Any]) -> Any:
-        """Call a method and return its result. Raises Disconnected, and the error that the server raised."""
+        """Call a method and return its result. Raises Disconnected, or the error in the response."""
         number, line = self._rpc.encode_call(method, params)
         self.busy = True
         try:
@@ -336,7 +337,7 @@ def _events(connection: BlockingConnection, cursor: SubscriptionCursor, ack: boo
 
 
 def _raised_by_server(refusal: RpcError) -> BackburnerError:
-    """Return the error that the server has raised, in the class of its code."""
+    """Return the error of a response as an instance of the class for its code."""
     kind = _ERRORS.get(refusal.rpc_code)
     return refusal if kind is None else kind(str(refusal), field=refusal.field)
 

@@ -18,18 +18,20 @@ from ..store.log_reader import LogReader
 from . import jsonrpc
 from .jsonrpc import Request
 
-#: With more than this waiting to be sent to a client, no more of its requests are read, in bytes.
+#: While this many bytes or more wait to be sent to a client, its next requests are not read.
 HIGH_WATER = 64 * 1024
-#: With less than this waiting, more of the log is read: half of it, so that a page is seldom read twice.
+#: While fewer bytes than this wait, the next page of the log is read. There is room for a good part of it then, so that
+#: a page is seldom read twice.
 LOW_WATER = HIGH_WATER // 2
 
 #: The maximum number of bytes that are read from a socket at a time.
 CHUNK = 64 * 1024
 
-#: Requests of one client that are answered before the others have their turn.
+#: The maximum number of requests of one client that are answered before other clients get their turn.
 REQUESTS_PER_TURN = 16
 
-#: What is read and discarded of a refused client, in bytes. It could not read the reason if it were cut off at once.
+#: The maximum number of bytes that are read from a refused client and discarded. A client that is disconnected at once
+#: might not receive the error.
 MAX_DISCARDED = 16 * 1024 * 1024
 
 
@@ -76,7 +78,7 @@ class Call:
 
 @dataclass(eq=False, slots=True)
 class Subscription:
-    """A cursor on the log. While it lags, its events are read from the log; otherwise they are delivered when new."""
+    """A cursor on the log. While it lags, its events are read from the log. Otherwise it gets new events at once."""
 
     connection: Connection
     parent: str
@@ -86,7 +88,7 @@ class Subscription:
     lagging: bool = False
 
     def fall_behind(self) -> None:
-        """Read the next events from the log, when there is room."""
+        """Let the connection read the next events from the log when it has room."""
         self.lagging = True
         self.connection.lagging.append(self)
 
@@ -98,13 +100,13 @@ class Subscription:
 
 
 class Server(Protocol):
-    """What a connection needs of the server."""
+    """The methods of the server that a connection calls."""
 
     def answer(self, connection: Connection, line: bytes) -> None:
         """Answer one request."""
 
     def catch_up(self, connection: Connection) -> None:
-        """Send a client some of the events that it is behind with."""
+        """Send a client some of the events that it has not received yet."""
 
     def release(self, connection: Connection) -> None:
         """End the subscriptions and calls of a client."""
@@ -114,14 +116,14 @@ class Server(Protocol):
 
 
 class Connection:
-    """One client: bytes in and out, both bounded.
+    """One client, with bounded buffers for input and output.
 
-    The socket is watched for reading while the client takes its responses, and for writing while something is left
-    to send. A client that does not read is no longer served, and costs nothing.
+    The socket is watched for reading while the client reads its responses, and for writing while there is something
+    to send. A client that does not read is not served until it reads again.
     """
 
     def __init__(self, client: socket.socket, selector: BaseSelector, server: Server) -> None:
-        """Take over a non-blocking socket, to be served after the first `flush`."""
+        """Take over a non-blocking socket. It is served after the first `flush`."""
         self.subscriptions: list[Subscription] = []
         self.lagging: deque[Subscription] = deque()
         self.calls: set[Call] = set()
@@ -135,12 +137,12 @@ class Connection:
         self._has_requests = False
         #: True once the client has sent everything.
         self._at_end = False
-        #: How many more bytes of a refused client are discarded; None for all others.
+        #: The number of bytes that may still be discarded from a refused client, or None for other clients.
         self._discards: int | None = None
 
     @property
     def is_full(self) -> bool:
-        """Return True if the client must read before it is sent more."""
+        """Return True if the client must read before it is sent anything else."""
         return len(self._out) >= HIGH_WATER
 
     @property
@@ -150,7 +152,7 @@ class Connection:
 
     @property
     def hung_up(self) -> bool:
-        """Return True if the client has closed its socket, and not only finished sending."""
+        """Return True if the client has closed its socket, instead of only its sending side."""
         if not self._at_end:
             return False
         poll = select.poll()
@@ -177,12 +179,12 @@ class Connection:
             self._out += frame
 
     def send(self, frame: bytes) -> None:
-        """Send a frame as soon as the client takes it."""
+        """Send a frame as soon as the client can receive it."""
         self.queue(frame)
         self.flush()
 
     def flush(self) -> None:
-        """Send what the client takes, then watch for the next event."""
+        """Send as much as the client can receive, then watch for the next event."""
         if self._in_turn or self.closed:
             return
         self._write()
@@ -265,25 +267,25 @@ class Connection:
             self.close()
 
     def _is_finished(self) -> bool:
-        """Return True if nothing is left to do. A client that has only finished sending still gets its events."""
+        """Return True if nothing is left to do. A client that has closed only its sending side still gets events."""
         if not self._at_end or self._out or self._has_requests:
             return False
         return not (self.subscriptions or self.calls) or self.hung_up
 
     def _watch(self) -> None:
-        wanted = self._wanted()
-        if wanted == self._watched:
+        mask = self._needed_mask()
+        if mask == self._watched:
             return
         if not self._watched:
-            self._selector.register(self._client, wanted, self.turn)
-        elif wanted:
-            self._selector.modify(self._client, wanted, self.turn)
+            self._selector.register(self._client, mask, self.turn)
+        elif mask:
+            self._selector.modify(self._client, mask, self.turn)
         else:
             self._selector.unregister(self._client)
-        self._watched = wanted
+        self._watched = mask
 
-    def _wanted(self) -> int:
-        """Return the events of the selector that there is something to do for."""
+    def _needed_mask(self) -> int:
+        """Return the selector events for which there is something to do."""
         may_read = self._discards is not None or not (self._has_requests or self.is_full)
         reads = may_read and not self._at_end
         writes = self._out or self._has_requests or self.lagging

@@ -31,16 +31,16 @@ from .waiters import END_TYPES, STOP_TYPES, HeldCalls, Waiter, Waiters
 #: The maximum number of bytes of output in one answer, unless the request sets a limit.
 DEFAULT_OUTPUT = 64 * 1024
 
-#: The size of the largest UTF-8 character, in bytes. With a smaller limit, a reader could never get past it.
+#: The size of the largest UTF-8 character, in bytes. With a smaller limit, a reader could never read such a character.
 LONGEST_CHARACTER = 4
 
 
 class ServerHooks(NamedTuple):
     """Functions of the process that serves the methods."""
 
-    #: Read the log soon: it has changed.
+    #: Make the process read the log soon, because it has changed.
     wake: Callable[[], object]
-    #: Form the waiting batches of a parent, or of all (None), now.
+    #: Form the waiting batches of a parent session now, or of all sessions if it is None.
     flush: Callable[[str | None], object]
     #: Return the document of `status --json`.
     status: Callable[[], Mapping[str, Any]]
@@ -86,7 +86,7 @@ class Handlers:
         return min((due for due in (self._waiters.due(), self._held_calls.due()) if due is not None), default=None)
 
     def answer_due(self) -> None:
-        """Answer the calls whose timeout is over, and retry those about tasks that a worker holds."""
+        """Answer the calls that have timed out, and retry the calls about tasks that a worker holds."""
         self._waiters.expire()
         self._held_calls.retry()
 
@@ -102,10 +102,10 @@ class Handlers:
 
     def _input(self, params: dict[str, Any]) -> LaunchInput:
         """Return a launch from checked parameters. Its `cwd` is relative to the folder that holds the home."""
-        wanted = LaunchInput.from_checked_json(params)
-        if wanted.resume is not None and wanted.cwd is None:
-            return wanted
-        return replace(wanted, cwd=str(self._home.folder.parent / (wanted.cwd or "")))
+        launch = LaunchInput.from_checked_json(params)
+        if launch.resume is not None and launch.cwd is None:
+            return launch
+        return replace(launch, cwd=str(self._home.folder.parent / (launch.cwd or "")))
 
     def _get(self, params: dict[str, Any], call: Call) -> object:
         return self._queue.get(params["id"]).to_json()
@@ -136,7 +136,7 @@ class Handlers:
         return DEFERRED
 
     def _start_wait(self, params: dict[str, Any]) -> Wait:
-        """Return a wait for the named tasks and the parent's unfinished ones, by default for all unfinished tasks."""
+        """Return a wait for the named tasks and the parent's unfinished tasks. The default is all unfinished tasks."""
         named, parent = params.get("ids") or [], params.get("parentSessionId")
         others = [] if parent is None and params.get("ids") is not None else self._queue.unfinished(parent)
         unfinished = [*self._queue.still_unfinished(named), *others]
@@ -148,7 +148,7 @@ class Handlers:
         return {"tasks": [task.brief() for task in tasks], "timedOut": not wait.is_over}
 
     def _cancel(self, params: dict[str, Any], call: Call) -> object:
-        """Answer when the log has the event of the attempt's end. By then its process tree is gone."""
+        """Answer when the log has the event that ends the attempt. Its process tree is gone by then."""
         return self._held_calls.attempt(call, lambda: self._try_cancel(params["id"], call))
 
     def _try_cancel(self, id: str, call: Call) -> object:

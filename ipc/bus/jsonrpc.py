@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import BackburnerError
 
-#: The deepest nesting of a message. The inputs of a task may not come near it.
+#: The maximum nesting of a message. The inputs of a task have a lower limit, so that they fit into a message.
 MAX_DEPTH = 128
 
 PARSE_ERROR = -32700
@@ -37,7 +37,7 @@ class RpcError(BackburnerError):
 
 @dataclass(frozen=True)
 class Request:
-    """A call of a client. One without an id is a notification, and gets no response."""
+    """A call from a client. A request without an ID is a notification, and gets no response."""
 
     id: Id
     method: str
@@ -47,7 +47,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Response:
-    """The response of a server: a result or an error."""
+    """The response of a server, with a result or an error."""
 
     id: Id
     result: Any = None
@@ -63,7 +63,7 @@ class Notification:
 
 
 def decode_request(line: bytes) -> Request:
-    """Return the request in a line of a client. Raises RpcError."""
+    """Return the request in a line from a client. Raises RpcError."""
     document = _object(line)
     id = document.get("id")
     if not _is_id(id):
@@ -76,7 +76,7 @@ def decode_request(line: bytes) -> Request:
 
 
 def decode_message(line: bytes) -> Response | Notification:
-    """Return the message in a line of a server. Raises RpcError."""
+    """Return the message in a line from a server. Raises RpcError."""
     document = _object(line)
     if "method" in document:
         params = document.get("params")
@@ -128,7 +128,7 @@ def _parse(line: bytes) -> Any:
     except RecursionError:
         raise RpcError(PARSE_ERROR, "The message is nested too deeply.") from None
     except ValueError as error:  # not UTF-8, not JSON, or a number of thousands of digits
-        raise RpcError(PARSE_ERROR, f"That is not JSON: {error}") from None
+        raise RpcError(PARSE_ERROR, f"The message is not JSON: {error}") from None
 
 
 def _refuse_constant(name: str) -> None:
@@ -172,8 +172,8 @@ def _method(document: Mapping[str, Any], id: Id) -> str:
 
 
 def _error(error: object, id: Id) -> RpcError:
-    found = error if isinstance(error, dict) else {}
-    code, message, data = found.get("code"), found.get("message"), found.get("data")
+    fields = error if isinstance(error, dict) else {}
+    code, message, data = fields.get("code"), fields.get("message"), fields.get("data")
     return RpcError(
         code if isinstance(code, int) else INTERNAL_ERROR,
         message if isinstance(message, str) else "The server sent an error without a message.",

@@ -8,10 +8,10 @@ from typing import Any, Final, NamedTuple
 from ..validation import Record
 from .connection import Call
 
-#: What a handler returns if it answers the call itself, later.
+#: The value that a handler returns if it answers the call later.
 DEFERRED: Final = object()
 
-#: Gets the checked parameters and the call. Returns the result or DEFERRED; raises BackburnerError.
+#: Takes the checked parameters and the call. Returns the result or DEFERRED. Raises BackburnerError.
 Handler = Callable[[dict[str, Any], Call], object]
 
 

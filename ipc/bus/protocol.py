@@ -1,4 +1,4 @@
-"""The methods and shapes of the socket: parameters, results and events, also as one JSON Schema document."""
+"""The methods of the socket, and the shapes of parameters, results and events, also as one JSON Schema document."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _ID = Text(max_bytes=1024, non_empty=True)
 _NAME = Text(max_bytes=1024, non_empty=True)
 
 
-def _task_params(title: str, **more: Text) -> Record:
+def _task_params(title: str, **fields: Text) -> Record:
     """Return the parameters of a method that is about one task."""
-    return Record(title, {"id": _ID, **more}, required=("id", *more))
+    return Record(title, {"id": _ID, **fields}, required=("id", *fields))
 
 
 #: The parameters of every method.
@@ -39,7 +39,7 @@ PARAMETERS: Mapping[str, Record] = {
             "model": Nullable(_NAME),
             "tags": Nullable(TAGS),
             "limit": Nullable(Integer(1, 1000)),
-            "cursor": Nullable(Text(pattern="[0-9]{1,18}", expected="the `next` of the page before")),
+            "cursor": Nullable(Text(pattern="[0-9]{1,18}", expected="the `next` of the previous page")),
         },
     ),
     "wait": Record(
@@ -97,7 +97,7 @@ ENDED_STATUS = OneOf(*(status for status in TaskStatus if status.ended))
 OPTIONAL_TEXT = Nullable(Text())
 ERROR_KIND = Nullable(OneOf(*ERROR_KINDS))
 
-TASK_FIELDS: dict[str, Shape[Any]] = {one.json_name: one.shape for one in TASK_SPECS}
+TASK_FIELDS: dict[str, Shape[Any]] = {spec.json_name: spec.shape for spec in TASK_SPECS}
 TIME = TASK_FIELDS["queuedAt"]
 BRIEF_FIELDS = {name: shape for name, shape in TASK_FIELDS.items() if name not in INPUTS} | {
     "result": Nullable(Text(max_bytes=BRIEF_LIMIT))
@@ -106,7 +106,7 @@ BRIEF_FIELDS = {name: shape for name, shape in TASK_FIELDS.items() if name not i
 TASK = Record("Task", TASK_FIELDS, required=TASK_FIELDS)
 #: A task as lists and events show it.
 BRIEF_TASK = Record("BriefTask", BRIEF_FIELDS, required=BRIEF_FIELDS)
-#: The result of `launch`. `existing` is true if the task was there before.
+#: The result of `launch`. `existing` is true if the task existed already.
 LAUNCHED = Record("LaunchedTask", {**TASK_FIELDS, "existing": Flag()}, required=(*TASK_FIELDS, "existing"))
 
 
@@ -204,7 +204,7 @@ RESULTS: Mapping[str, Record] = {
 
 
 def document() -> dict[str, Any]:
-    """Return the JSON Schema document of `backburner schema`: shapes under `$defs`, methods by name."""
+    """Return the JSON Schema document of `backburner schema`, with shapes under `$defs` and methods by name."""
     named = (TASK, BRIEF_TASK, LAUNCH, CONFIG, STATUS_DOCUMENT)
     shapes = {record.title: record.schema() for record in named} | _events()
     return {

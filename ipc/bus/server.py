@@ -30,12 +30,12 @@ ACCEPTS_PER_TURN = 64
 #: The maximum number of unanswered calls of one connection.
 MAX_CALLS = 1024
 
-#: File descriptors that clients never get: they are for the database, pipes and other files.
+#: The number of file descriptors that are kept free for the database, pipes and other files.
 RESERVED_DESCRIPTORS = 64
 
 
 class Bus:
-    """The socket of a home. The caller runs the selector, and calls `key.data(mask)` for each event of it."""
+    """The socket of a home. The caller runs the selector, and calls `key.data(mask)` for each of its events."""
 
     def __init__(self, selector: BaseSelector, home: Home, log: EventStore, methods: Mapping[str, Method]) -> None:
         """Serve these methods and subscriptions to this log, after `open`."""
@@ -66,7 +66,7 @@ class Bus:
     def open(self) -> None:
         """Bind, and start to accept clients. Raises OSError.
 
-        The socket replaces that of an earlier server: its path always leads to a socket.
+        The socket replaces the socket of an earlier server by a rename, so that the path always leads to a socket.
         """
         self._listener = _bind(Path(self._home.short("bus.new")), Path(self._home.bus))
         self._bound = _identity(Path(self._home.bus))
@@ -75,7 +75,7 @@ class Bus:
     def close(self) -> None:
         """Disconnect all clients, and remove the socket unless another server has replaced it.
 
-        What clients cannot take at once is not sent.
+        Data that a client cannot receive at once is dropped.
         """
         for connection in list(self._connections):
             connection.flush()
@@ -95,7 +95,7 @@ class Bus:
         self._resume()
 
     def answer(self, connection: Connection, line: bytes) -> None:
-        """Answer one request. A failure concerns only its client."""
+        """Answer one request. A failure affects only its client."""
         try:
             request = jsonrpc.decode_request(line)
         except RpcError as error:
@@ -112,7 +112,7 @@ class Bus:
             call.fail(RpcError(jsonrpc.INTERNAL_ERROR, "Something went wrong in the server; see its log."))
 
     def catch_up(self, connection: Connection) -> None:
-        """Send a client some of the events that it is behind with."""
+        """Send a client some of the events that it has not received yet."""
         self._subscriptions.catch_up(connection)
 
     def release(self, connection: Connection) -> None:
@@ -149,7 +149,7 @@ class Bus:
             self._add_client(client)
 
     def _reject_one(self) -> None:
-        """Close the next connection: no descriptor is left, and the selector would report it again and again."""
+        """Close the next connection, because no descriptor is left. The selector would report it again and again."""
         assert self._listener is not None
         self._close_spare()
         with suppress(OSError):
@@ -174,10 +174,10 @@ class Bus:
             connection.flush()
 
     def _at_capacity(self) -> bool:
-        """Return True if there is no room for a client, even after those that have hung up are closed."""
+        """Return True if there is no room for another client, even after clients that have hung up are closed."""
         if self.connections < _max_clients():
             return False
-        for connection in [known for known in self._connections if known.hung_up]:
+        for connection in [client for client in self._connections if client.hung_up]:
             connection.close()
         return self.connections >= _max_clients()
 
@@ -247,7 +247,7 @@ def _bind(temporary: Path, path: Path) -> socket.socket:
 
 def _identity(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino

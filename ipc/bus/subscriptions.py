@@ -16,7 +16,7 @@ from .connection import LOW_WATER, Call, Connection, Subscription
 from .methods import Method
 from .protocol import PARAMETERS
 
-#: Events read from the log at a time, and the pages read for one client before the others have their turn.
+#: The number of events in a page of the log, and of pages read for one client before other clients get their turn.
 PAGE = 64
 PAGES_PER_TURN = 4
 
@@ -51,7 +51,7 @@ class Subscriptions:
             connection.flush()
 
     def catch_up(self, connection: Connection) -> None:
-        """Send a client some of the events that it is behind with. Its subscriptions take turns."""
+        """Send a client some of the events that it has not received yet. Its subscriptions take turns."""
         for _ in range(PAGES_PER_TURN):
             if not (connection.lagging and connection.has_room):
                 return
@@ -86,10 +86,10 @@ class Subscriptions:
         return result
 
     def _unsubscribe(self, params: dict[str, Any], call: Call) -> object:
-        """End the newest subscription of that parent and consumer, if there is one."""
-        wanted = (params["parentSessionId"], _consumer(params))
+        """End the newest subscription of this parent and consumer, if there is one."""
+        parent_and_consumer = (params["parentSessionId"], _consumer(params))
         for subscription in reversed(call.connection.subscriptions):
-            if (subscription.parent, subscription.consumer) == wanted:
+            if (subscription.parent, subscription.consumer) == parent_and_consumer:
                 self._drop_subscription(subscription)
                 call.connection.subscriptions.remove(subscription)
                 if subscription.lagging:
@@ -98,7 +98,7 @@ class Subscriptions:
         return {"ended": False}
 
     def _acknowledge(self, params: dict[str, Any], call: Call) -> object:
-        """Move a cursor forward, at most to the end of the log, and return where it is."""
+        """Move a cursor forward and return its position."""
         parent = params["parentSessionId"]
         if parent == ALL_SESSIONS:
             raise InvalidInput("Only the events of one session can be acknowledged.", field="parentSessionId")
@@ -118,7 +118,7 @@ class Subscriptions:
             subscription.deliver(line)
 
     def _send_page(self, subscription: Subscription) -> bool:
-        """Send as much of the next page of the log as there is room for. Return True if there may be more."""
+        """Send as much of the next page of the log as there is room for. Return True if more events may follow."""
         page = subscription.reader.page(PAGE, LOW_WATER)
         if page.truncation is not None:
             event = json.dumps(page.truncation.to_json())

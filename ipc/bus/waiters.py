@@ -1,4 +1,4 @@
-"""Calls that are answered later: when tasks have ended, or when a worker has published its tasks."""
+"""Calls that are answered later, when tasks have ended or a worker has published its tasks."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from ..store.processes import PUBLICATION_TIMEOUT
 from .connection import Call
 from .methods import DEFERRED
 
-#: Tasks that all calls together may wait for. A task counts once for each call, and takes about a hundred bytes.
+#: The maximum number of tasks that all calls together may wait for. A task counts once for each call, and takes about a
+#: hundred bytes.
 MAX_WAITED = 100_000
 
-#: Seconds until a call about a task that a worker holds is retried. The worker has usually published it by then.
+#: Seconds until a call about a task that a worker holds is retried. The worker has usually published the task by then.
 RETRY_AFTER = 0.005
 
-#: The types of the events after which a task has ended, and after which it no longer runs.
+#: The types of events after which a task has ended, and the types of events after which it is not running.
 END_TYPES = frozenset({ENDED})
 STOP_TYPES = END_TYPES | {"background_task_retrying"}
 
@@ -46,7 +47,7 @@ class Waiter:
 
 
 class Waiters:
-    """The calls that wait, by the tasks they wait for. Nothing is polled."""
+    """Waiting calls, by the tasks that they wait for. Events end their waits, so no task is polled."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         """Take the time from `clock`, in monotonic seconds."""
@@ -67,7 +68,7 @@ class Waiters:
         return not self._waited or self._waited + tasks <= MAX_WAITED
 
     def add(self, waiter: Waiter, timeout: float | None) -> None:
-        """Answer the call when it is done, or after `timeout` seconds."""
+        """Answer the call when its wait is over, or after `timeout` seconds."""
         self._waited += len(waiter.wait.ids)
         for id in waiter.wait.unfinished:
             self._by_task.setdefault(id, set()).add(waiter)
@@ -77,7 +78,7 @@ class Waiters:
             heappush(self._deadlines, (self._clock() + timeout, next(self._numbers), waiter))
 
     def observe(self, line: Line) -> None:
-        """Answer the calls that are done after this event."""
+        """Answer the calls for which this event ends the wait."""
         if line.type not in STOP_TYPES:
             return
         id = json.loads(line.text)["taskId"]
@@ -88,13 +89,13 @@ class Waiters:
                     waiter.answer()
 
     def due(self) -> float | None:
-        """Return the seconds until the first timeout, 0 if it is over, or None if no call has a timeout."""
+        """Return the seconds until the next timeout, 0 if it has passed, or None if no call has a timeout."""
         while self._deadlines and self._deadlines[0][2].call.closed:
             heappop(self._deadlines)
         return max(0.0, self._deadlines[0][0] - self._clock()) if self._deadlines else None
 
     def expire(self) -> None:
-        """Answer the calls whose timeout is over."""
+        """Answer the calls that have timed out."""
         while self.due() == 0:
             heappop(self._deadlines)[2].answer()
 
@@ -137,7 +138,7 @@ class HeldCalls:
         return RETRY_AFTER if self._calls else None
 
     def retry(self) -> None:
-        """Retry all calls. A call whose time is up gets the error."""
+        """Retry all calls. A call that has timed out gets the error."""
         calls, self._calls = self._calls, []
         for deadline, call, handle in calls:
             if not call.closed:
