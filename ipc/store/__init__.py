@@ -1,4 +1,4 @@
-"""The store of tasks and events: the interface of an engine, what all engines share, and how a store is opened."""
+"""The store of tasks and events: the interface of an engine, the code that all engines share, and `open_store`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ if TYPE_CHECKING:
     from .interface import Store
     from .sqlite.file.salvage import Salvaged
 
-#: Seconds that a role waits for the write lock, if fewer than usual: a coding agent waits for its hooks.
+#: Seconds that a process waits for the write lock, by role. Other roles have a longer default. A hook has little time,
+#: because a coding agent waits for it.
 GATE_TIMEOUTS = {"hook": 0.5}
 
 
 def open_store(home: Home, config: BackgroundConfig | None, role: str) -> Store:
     """Open the store of a home for a process of a role ("command", "worker", ...), creating or migrating it if needed.
 
-    Roles that read the applied configuration from the store open it without one and set `Store.durability` later: until
-    then nothing survives a power loss. Raises NewerSchema, OlderProcesses, Permanent, Temporary.
+    A role that reads the applied configuration from the store opens it with None and sets `Store.durability` later.
+    Until then, changes may not survive a power loss. Raises NewerSchema, OlderProcesses, Permanent, Temporary.
     """
     from .sqlite.file.write_gate import WriteGate
     from .sqlite.store import SqliteStore
@@ -46,7 +47,7 @@ def refuse_older_processes(home: Home) -> None:
 
 
 def back_up(store: Store, file: Path, replacing: bool) -> int:
-    """Copy the store to a file; return its size in bytes. See `sqlite.file.backup`."""
+    """Copy the store to a file and return the size of the file in bytes. See `sqlite.file.backup`."""
     from .sqlite.file import backup
     from .sqlite.store import SqliteStore
 
@@ -55,7 +56,10 @@ def back_up(store: Store, file: Path, replacing: bool) -> int:
 
 
 def restore(home: Home, file: Path, replacing: bool) -> int:
-    """Replace a home's store with a backup; return how many tasks were running in it. See `sqlite.file.backup`."""
+    """Replace a home's store with a backup. Return the number of tasks that were running in it.
+
+    See `sqlite.file.backup`.
+    """
     from .sqlite.file import backup
 
     return backup.restore(home, file, replacing)

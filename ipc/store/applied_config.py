@@ -48,5 +48,5 @@ def record_reload(store: Store, refusal: str | None) -> None:
 def last_reload(store: Store) -> Reload:
     """Return the last reload."""
     text = store.maintenance.setting("reload")
-    found = {} if text is None else json.loads(text)
-    return Reload(found.get("number"), found.get("whyNot"))
+    record = {} if text is None else json.loads(text)
+    return Reload(record.get("number"), record.get("whyNot"))

@@ -1,6 +1,6 @@
-"""The formats of exported tasks: that of `export` and `import`, and the seed format (`export --seed`).
+"""The formats of exported tasks: the export format (`export`, `import`) and the seed format (`export --seed`).
 
-The seed format is that of background-manager.json, the file of the design that backburner descends from.
+The seed format is the format of background-manager.json, a file of the design that backburner descends from.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Timestamp(Text):
         super().__init__(expected="a time in ISO 8601")
 
     def mismatch(self, value: object) -> str | None:
-        """Return what is expected if the value is not a valid time."""
+        """Return the expected kind of value, or None if this value is a valid time."""
         if mismatch := super().mismatch(value):
             return mismatch
         try:
@@ -50,7 +50,7 @@ class Base64(Text):
         super().__init__(expected="base64")
 
     def mismatch(self, value: object) -> str | None:
-        """Return what is expected if the value cannot be decoded."""
+        """Return the expected kind of value, or None if this value can be decoded."""
         if mismatch := super().mismatch(value):
             return mismatch
         try:
@@ -60,7 +60,7 @@ class Base64(Text):
         return None
 
 
-#: The fields whose shape is that of the launch: a task lacks them, or checks them less strictly.
+#: The fields that have the same shape as in a launch. A task lacks them, or checks them less strictly.
 _FROM_LAUNCH = (
     "model concurrencyKey description parentSessionId parentMessageId call cwd env stdin timeoutMs retries uniqueKey"
     " afterAny leaveChildren metadata"
@@ -122,7 +122,7 @@ class SavedTask:
 def read(document: object, cwd: str) -> list[SavedTask]:
     """Return the tasks of a document in either format, oldest first.
 
-    `cwd` is the folder of tasks that name none. Raises InvalidInput with the path of the mistake.
+    `cwd` is the folder of tasks that have none. Raises InvalidInput with the path of the mistake.
     """
     tasks = document.get("tasks") if isinstance(document, Mapping) else None
     if isinstance(tasks, Mapping):
@@ -134,7 +134,7 @@ def read(document: object, cwd: str) -> list[SavedTask]:
 
 
 def from_task(task: Task) -> SavedTask:
-    """Check a task that a caller has built, and return it as a saved one. Raises InvalidInput."""
+    """Check a task that a caller has built, and return it as a saved task. Raises InvalidInput."""
     name = dotted("tasks", task.id)
     return _saved_task(SAVED_TASK.check(task.to_json(), name), name, task.cwd)
 
@@ -155,7 +155,7 @@ def _saved_task(fields: Mapping[str, Any], name: str, cwd: str) -> SavedTask:
 
 
 def to_export(task: Task, launch_fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a task in the export format. `launch_fields` are those that a task does not have."""
+    """Return a task in the export format. `launch_fields` has the fields of its launch that `Task` lacks."""
     return {**task.to_json(), **launch_fields}
 
 

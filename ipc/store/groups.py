@@ -31,8 +31,8 @@ class Groups:
     def configure(self) -> set[int]:
         """Apply the configured limits and regroup all tasks.
 
-        If workers hold tasks, only request that they publish them, and return these workers: the caller tries again.
-        Workers take one task at a time until a try succeeds, so the tries come to an end.
+        If workers hold tasks, change nothing, request that they publish their tasks, and return these workers. The
+        caller then tries again. Workers take one task at a time until a try succeeds, so that they soon hold none.
         """
         holders = self._store.limits.configure(self._config)
         for owner in holders:
@@ -40,9 +40,9 @@ class Groups:
         return holders
 
     def limit(self, key: str, limit: int | None) -> str:
-        """Set a limit that survives restarts (0: unlimited, None: as configured); return its group.
+        """Set a limit that survives restarts, and return the key's group.
 
-        Raises HeldByWorker.
+        A limit of 0 means unlimited. None restores the configured limit. Raises HeldByWorker.
         """
         publication = Publication(self._store)
         try:
@@ -55,10 +55,10 @@ class Groups:
         return self.limits().group(key)
 
     def pause(self, key: str) -> str:
-        """Stop starting tasks of a key's group; return the group.
+        """Stop starting tasks of a key's group, and return the group.
 
-        After it has returned, no task of the group starts. If it raises HeldByWorker, the group is paused, but a task
-        that a worker holds may still start.
+        After this method has returned, no task of the group starts. If it raises HeldByWorker, the group is paused, but
+        a task that a worker holds may still start.
         """
         group, holders = self._store.limits.pause(key, True, self._config)
         self._store.home.wake("supervisor", "limits")
@@ -67,16 +67,16 @@ class Groups:
         return group
 
     def resume(self, key: str) -> str:
-        """Start tasks of a key's group again; return the group."""
+        """Start tasks of a key's group again, and return the group."""
         group, _ = self._store.limits.pause(key, False, self._config)
         self._store.home.wake("supervisor", "limits")
         return group
 
 
 def wait_until_published(store: Store, group: str | None) -> None:
-    """Return when no worker holds a task of a group (None: of any). Raises HeldByWorker.
+    """Wait until no worker holds a task of a group, or of any group if it is None. Raises HeldByWorker.
 
-    Workers take further ready tasks meanwhile: pause the group first, or use `taking_one_at_a_time`.
+    Workers may take further tasks during the wait. To prevent this, pause the group or use `taking_one_at_a_time`.
     """
     publication = Publication(store)
     while holders := store.limits.request_held(group):
@@ -87,7 +87,7 @@ def wait_until_published(store: Store, group: str | None) -> None:
 def taking_one_at_a_time(store: Store) -> Iterator[None]:
     """Let workers take one task at a time in the block, so that they hold no others.
 
-    If this process dies, they do so until limits are applied again, which is only slower.
+    If this process dies, workers take one task at a time until limits are applied again. They are only slower then.
     """
     store.limits.set_single(True)
     try:
@@ -97,6 +97,6 @@ def taking_one_at_a_time(store: Store) -> Iterator[None]:
 
 
 def publish_all(store: Store) -> None:
-    """Wait until no worker holds a task; they may take others afterwards. Raises HeldByWorker."""
+    """Wait until no worker holds a task. Workers may take tasks again afterwards. Raises HeldByWorker."""
     with taking_one_at_a_time(store):
         wait_until_published(store, None)

@@ -19,7 +19,7 @@ STEP = 200
 
 @dataclass(frozen=True)
 class Loaded:
-    """The numbers of tasks that were added, and that were skipped because their IDs exist."""
+    """The number of tasks that were added, and of tasks that were skipped because their IDs exist."""
 
     added: int
     skipped: int
@@ -57,9 +57,9 @@ class Importer:
         return name
 
     def replace(self, tasks: Iterable[Task]) -> bool | None:
-        """Replace all tasks of the home. Return False while one runs, None while an ended one is in no batch yet.
+        """Replace all tasks of the home, and return True.
 
-        Raises InvalidInput.
+        Return False while a task is running, and None while an ended task is in no batch yet. Raises InvalidInput.
         """
         by_id = {task.id: task for task in tasks}
         saved = [export_format.from_task(task) for task in by_id.values()]

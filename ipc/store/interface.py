@@ -2,7 +2,7 @@
 
 Arguments and results are values of `model`, of `values`, and of the module that calls the method. No statement, row,
 transaction or error of an engine leaves the store. A method raises NotFound, MoveNotAllowed, InvalidInput or OverCap
-for an operation that is not allowed, and Temporary (GateBusy, Unsynced) for one that may succeed later.
+for an operation that is not allowed, and Temporary (GateBusy, Unsynced) for an operation that may succeed later.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class QueueStore(Protocol):
     """Changes of the status of tasks."""
 
     def launch(self, tasks: Sequence[NewTask], config: BackgroundConfig) -> Assignment | None:
-        """Accept new tasks in order, all or none, and complete them (see `NewTask`).
+        """Accept all new tasks in order, or none, and set their missing fields (see `NewTask`).
 
         A single task is claimed at once if a worker is parked for it.
         """
 
     def take(self, slot: Slot, owner: int | None, count: int) -> list[Taken]:
-        """Start the next task of a slot's group and hold up to `count` - 1 behind it, within the group's limit."""
+        """Start the next task of a slot's group, within its limit, and hold up to `count` - 1 tasks that follow."""
 
     def advance(self, step: Step) -> Advance:
         """Publish the states of a worker's tasks, and take more, or park the worker."""
@@ -64,7 +64,7 @@ class QueueStore(Protocol):
         """End an attempt, unless its claim is no longer in force."""
 
     def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
-        """Settle a dead worker's tasks in order; return their statuses, None for a claim that is no longer in force."""
+        """Settle a dead worker's tasks in order. Return their statuses, or None for claims no longer in force."""
 
     def held_by(self, owner: int) -> list[Held]:
         """Return the tasks that a worker holds, in order."""
@@ -94,7 +94,7 @@ class QueueStore(Protocol):
         """Cancel the tasks that have not ended."""
 
     def cancel_waiting(self, limit: int) -> int:
-        """Cancel pending tasks, at most `limit`; return how many."""
+        """Cancel up to `limit` pending tasks, and return their number."""
 
     def end(self, id: str, verdict: Verdict) -> Change:
         """Record a user's verdict on a running task. Raises NotFound, MoveNotAllowed."""
@@ -103,10 +103,10 @@ class QueueStore(Protocol):
         """Queue a failed or cancelled task again. Raises NotFound, MoveNotAllowed."""
 
     def next_due(self) -> int | None:
-        """Return when `promote` is next needed, in milliseconds since 1970; 0 for now, None for never."""
+        """Return the next time to call `promote`, in milliseconds since 1970. 0 means now, and None means never."""
 
     def promote(self, limit: int) -> set[str]:
-        """Make due tasks ready and end tasks that waited too long; return the groups of both."""
+        """Make due tasks ready, end tasks that have waited too long, and return the groups of these tasks."""
 
     def shift(self, by: int, since: int) -> None:
         """Move delays, expiries and timeouts of tasks launched before `since` by `by` milliseconds."""
@@ -115,7 +115,7 @@ class QueueStore(Protocol):
         """Return the slot of each parked worker."""
 
     def unpark(self, owner: int) -> bool:
-        """Take a worker out of its slot; return False if it was not parked."""
+        """Take a worker out of its slot. Return False if it was not parked."""
 
     def assigned(self, owner: int) -> Taken | None:
         """Return the running task of a worker, or None."""
@@ -137,7 +137,7 @@ class TaskStore(Protocol):
         """Return the next tasks by number, with the columns of their inputs."""
 
     def find(self, prefix: str) -> list[str]:
-        """Return up to three IDs with a prefix; `-` means the last task."""
+        """Return up to three IDs with a prefix. The prefix `-` means the last task."""
 
     def state(self, id: str) -> TaskState | None:
         """Return the state of a task, or None."""
@@ -152,7 +152,7 @@ class TaskStore(Protocol):
         """Return a piece of an attempt's output and the size of the whole output, or None if it is in files."""
 
     def slot_deadlocks(self, ids: Sequence[str], mine: str) -> dict[str, str]:
-        """Return the tasks that wait for the only slot of a group while the task `mine` has it, with that group."""
+        """Return the tasks that wait for the only slot of their group while `mine` has it, with their groups."""
 
 
 class EventStore(Protocol):
@@ -171,7 +171,7 @@ class EventStore(Protocol):
         """Return up to `limit` events after `after`, of one session or of all, in order."""
 
     def page(self, parent: str | None, after: int, limit: int, room: int = ...) -> tuple[list[Line], bool]:
-        """Like `read`, but stop after `room` bytes. The second value is True if there are no further events."""
+        """Return events like `read`, but stop after `room` bytes. The second value is True if no events follow."""
 
     def cursor(self, parent: str, consumer: str) -> int:
         """Return the number of the last event of a session that a consumer has acknowledged, or 0."""
@@ -180,13 +180,13 @@ class EventStore(Protocol):
         """Return the cursor of each consumer that has acknowledged anything."""
 
     def acknowledge(self, parent: str, consumer: str, seq: int) -> int:
-        """Move a cursor forward; return its new position. Raises InvalidInput beyond the end of the log."""
+        """Move a cursor forward and return its position. Raises InvalidInput beyond the end of the log."""
 
     def dismiss(self, parent: str, consumer: str) -> None:
         """Delete a cursor."""
 
     def truncated(self, parent: str | None, after: int) -> int | None:
-        """Return the first number that is not deleted, if events after `after` are deleted; else None."""
+        """Return the first event number that was not deleted, or None if no event after `after` was deleted."""
 
     def unread_batches(self, parent: str, consumer: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
         """Return the first batches that a consumer has not acknowledged, with their numbers.
@@ -201,16 +201,19 @@ class EventStore(Protocol):
         """Return True if a session has an ended task that is in no batch yet."""
 
     def unbatched(self) -> dict[str, tuple[int, int]]:
-        """Return, by session, how many ended tasks wait for a batch, and since when (milliseconds since 1970)."""
+        """Return by session the number of ended tasks that wait for a batch, and the time since which they wait."""
 
     def count_unbatched(self) -> int:
-        """Return how many ended tasks wait for a batch."""
+        """Return the number of ended tasks that wait for a batch."""
 
     def form_batch(self, parent: str, limit: int) -> int:
-        """Form a batch of up to `limit` ended tasks of a session; return how many are in it."""
+        """Form a batch of up to `limit` ended tasks of a session, and return the number of its tasks."""
 
     def form_batches(self, ends: Mapping[str, int], limit: int) -> int:
-        """Form batches of up to this many ended tasks of each session; return the number of batches."""
+        """Form batches of the given number of ended tasks of each session, and return the number of batches.
+
+        A batch has up to `limit` tasks.
+        """
 
 
 class LimitStore(Protocol):
@@ -223,25 +226,25 @@ class LimitStore(Protocol):
         """Return every group that has tasks or its own limit, or is paused."""
 
     def waiting(self) -> list[tuple[int, str]]:
-        """Return the first ready task, by its number, of each group that is not paused."""
+        """Return the number of the first ready task, and the group, for each group that is not paused."""
 
     def head(self, group: str, limit: int) -> Head | None:
-        """Return the first ready task of a group that is not paused; count ready ones up to `limit`."""
+        """Return the first ready task of a group that is not paused, and count its ready tasks up to `limit`."""
 
     def configure(self, config: BackgroundConfig) -> set[int]:
         """Apply the configured limits and regroup all tasks.
 
-        If workers hold tasks, only request that they publish them; return these workers.
+        If workers hold tasks, change nothing, request that they publish their tasks, and return these workers.
         """
 
     def set_limit(self, key: str, limit: int | None, config: BackgroundConfig) -> set[int]:
         """Set a limit that survives restarts, and regroup all tasks. If workers hold tasks, act like `configure`."""
 
     def pause(self, key: str, paused: bool, config: BackgroundConfig) -> tuple[str, set[int]]:
-        """Pause or resume the group of a key; return the group, and the workers that still hold tasks of it."""
+        """Pause or resume the group of a key. Return the group, and the workers that still hold tasks of it."""
 
     def request_held(self, group: str | None) -> set[int]:
-        """Request that workers publish the tasks they hold of a group (None: of any); return these workers."""
+        """Request that workers publish held tasks of a group, or of all groups (None). Return these workers."""
 
     def set_single(self, single: bool) -> None:
         """Let workers take one task at a time, or many."""
@@ -251,7 +254,7 @@ class HostStore(Protocol):
     """The processes of this program, and the tasks that they run."""
 
     def register(self, role: str, identity: Identity) -> int:
-        """Register a process; return its number."""
+        """Register a process and return its number."""
 
     def deregister(self, number: int) -> None:
         """Delete a process."""
@@ -282,7 +285,7 @@ class SessionStore(Protocol):
         """Move all tasks and unread batches of a session to its successor."""
 
     def of_process(self, process: Identity) -> tuple[str | None, str | None]:
-        """Return the last session of a client's process, and the one for which its server launches."""
+        """Return the last session of a client's process, and the session for which its server launches."""
 
     def record(self, process: Identity, session: str) -> None:
         """Record that a client's process is in a session, and clear the session's successor."""
@@ -304,7 +307,7 @@ class MaintenanceStore(Protocol):
         """Set several settings."""
 
     def newest_time(self) -> int | None:
-        """Return when the newest event happened, in milliseconds since 1970, or None."""
+        """Return the time of the newest event in milliseconds since 1970, or None."""
 
     def old_events(self, after: int, ancient: int, limit: int) -> list[OldEvent]:
         """Return the next events, and which of them may be deleted."""
@@ -316,16 +319,16 @@ class MaintenanceStore(Protocol):
         """
 
     def old_tasks(self, place: tuple[int, int], before: int, ancient: int, limit: int) -> list[FileUser]:
-        """Return the next old ended tasks that are in no batch; `place` is the time and number of the last one."""
+        """Return the next old ended tasks in no batch. `place` has the end and the number of the previous task."""
 
     def delete_tasks(self, tasks: Sequence[FileUser], before: int) -> list[FileUser]:
-        """Delete the tasks that ended before a time; return them."""
+        """Delete and return the tasks that ended before a time."""
 
     def delete_idle_groups(self, limit: int) -> int:
-        """Delete groups without tasks; return how many."""
+        """Delete up to `limit` groups without tasks, and return their number."""
 
     def delete_idle_keys(self, limit: int) -> int:
-        """Delete keys without a group; return how many."""
+        """Delete up to `limit` keys without a group, and return their number."""
 
     def idle_parents(self, after: str, limit: int) -> list[str]:
         """Return the next sessions that have only cursors."""
@@ -340,13 +343,13 @@ class MaintenanceStore(Protocol):
         """Return the files of tasks with smaller numbers than `before`, newest first."""
 
     def clear(self) -> ClearedRows | None:
-        """Delete all tasks, events and cursors; return None while a task is unfinished or in no batch yet."""
+        """Delete all tasks, events and cursors. Return None if a task is unfinished or in no batch yet."""
 
     def add(self, tasks: Sequence[SavedTask], config: BackgroundConfig) -> int:
-        """Add the saved tasks whose IDs are new; return how many."""
+        """Add the saved tasks that have new IDs, and return their number."""
 
     def replace(self, tasks: Mapping[str, Task], saved: Iterable[SavedTask], config: BackgroundConfig) -> bool | None:
-        """Replace all tasks. Return False while one runs, None while an ended one is in no batch yet."""
+        """Replace all tasks. Return False if a task is running, or None if an ended task is in no batch yet."""
 
     def maintain(self) -> Upkeep:
         """Do the maintenance of the engine that is due."""
@@ -358,7 +361,7 @@ class MaintenanceStore(Protocol):
 class Store(Protocol):
     """An open store. Threads may share it; call `release` before a fork."""
 
-    #: "full": whatever is reported survives a power loss; "normal": it survives the death of any process.
+    #: "full" or "normal". Reported data survives a power loss with "full", and the death of any process with "normal".
     durability: str
 
     #: The state directory of the store.

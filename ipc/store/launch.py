@@ -42,13 +42,13 @@ class NewTask:
     input: dict[str, Any]
     after: tuple[str, ...]
     after_any: tuple[str, ...]
-    #: The number of the new task, or 0 if an existing one is returned.
+    #: The number of the new task, or 0 if an existing task is returned.
     number: int = 0
     #: The ID of the unfinished task that is returned instead of a new one.
     existing: str | None = None
     #: The task waits for others.
     blocked: bool = False
-    #: A task that must complete first has failed or was cancelled, so this one cannot run.
+    #: A task that must complete first has failed or was cancelled, so this task cannot run.
     dependency_failed: bool = False
     #: The state of the task's limit group.
     group: Mapping[str, Any] = field(default_factory=dict)
@@ -75,22 +75,22 @@ class NewTask:
 
     @property
     def may_start(self) -> bool:
-        """Return True if its group was neither full nor paused when the task was accepted."""
+        """Return True if the task's group was neither full nor paused when the task was accepted."""
         return not (self.group["full"] or self.group["paused"])
 
     @classmethod
-    def of(cls, wanted: LaunchInput, config: BackgroundConfig, where: str) -> NewTask:
+    def of(cls, launch: LaunchInput, config: BackgroundConfig, where: str) -> NewTask:
         """Check a launch and fill in the defaults. `where` is put before field names in messages.
 
         Raises InvalidInput, UnknownAgent.
         """
-        if wanted.cwd is not None and not os.path.isdir(wanted.cwd):
-            raise InvalidInput(f"{where}cwd: there is no folder {wanted.cwd}.", field="cwd")
-        task = _task_row(wanted, agent_of(wanted, config, where), config)
-        input = _input_row(wanted, wanted.cwd or os.getcwd())
-        if _may_be_too_large(wanted, task, input):
-            _refuse_too_large(wanted, where)
-        return cls(task, input, wanted.after, wanted.after_any)
+        if launch.cwd is not None and not os.path.isdir(launch.cwd):
+            raise InvalidInput(f"{where}cwd: there is no folder {launch.cwd}.", field="cwd")
+        task = _task_row(launch, agent_of(launch, config, where), config)
+        input = _input_row(launch, launch.cwd or os.getcwd())
+        if _may_be_too_large(launch, task, input):
+            _refuse_too_large(launch, where)
+        return cls(task, input, launch.after, launch.after_any)
 
     def copy_stdin(self, home: Home) -> None:
         """Copy the file for stdin into the home. Raises InvalidInput, Temporary."""
@@ -118,12 +118,15 @@ class NewTask:
             raise Temporary(f"The copy of stdinFile cannot be synced now: {error.strerror}.") from error
 
 
-def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: str = "") -> LaunchInput:
+def follow_up(launch: LaunchInput, task: Task, config: BackgroundConfig, where: str = "") -> LaunchInput:
     """Return a launch that continues the session of an ended task. Fields that are not given come from that task.
 
-    Raises InvalidInput, UnknownAgent, and MoveNotAllowed if the session cannot be continued.
+    Raises:
+        InvalidInput: The launch has no prompt, or names another agent.
+        UnknownAgent: The task's agent is not configured.
+        MoveNotAllowed: The session cannot be continued.
     """
-    _require_prompt_for_same_agent(wanted, task, where)
+    _require_prompt_for_same_agent(launch, task, where)
     if not task.status.ended:
         raise MoveNotAllowed(f"Task {task.id} has not ended ({task.status}): its session is in use.")
     if not config.agent(task.agent).resume:
@@ -131,22 +134,22 @@ def follow_up(wanted: LaunchInput, task: Task, config: BackgroundConfig, where: 
         raise MoveNotAllowed(f"The agent {task.agent} cannot continue a session: its settings have no `resume`; {step}")
     if task.session_id is None:
         raise MoveNotAllowed(f"Task {task.id} has no session to continue: {task.agent} reported none.")
-    same_key = wanted.concurrency_key is None and wanted.model is None
+    same_key = launch.concurrency_key is None and launch.model is None
     return replace(
-        wanted,
+        launch,
         agent=task.agent,
-        model=wanted.model or task.model,
-        concurrency_key=task.concurrency_key if same_key else wanted.concurrency_key,
-        cwd=wanted.cwd or task.cwd,
-        parent_session_id=wanted.parent_session_id or task.parent_session_id,
+        model=launch.model or task.model,
+        concurrency_key=task.concurrency_key if same_key else launch.concurrency_key,
+        cwd=launch.cwd or task.cwd,
+        parent_session_id=launch.parent_session_id or task.parent_session_id,
     )
 
 
-def _require_prompt_for_same_agent(wanted: LaunchInput, task: Task, where: str) -> None:
-    if wanted.prompt is None or wanted.command is not None or wanted.call is not None:
+def _require_prompt_for_same_agent(launch: LaunchInput, task: Task, where: str) -> None:
+    if launch.prompt is None or launch.command is not None or launch.call is not None:
         raise InvalidInput(f"{where}prompt: only a prompt can continue a session.", field="prompt")
-    if wanted.agent not in (None, task.agent):
-        raise InvalidInput(f"{where}agent: {wanted.agent} cannot continue a session of {task.agent}.", field="agent")
+    if launch.agent not in (None, task.agent):
+        raise InvalidInput(f"{where}agent: {launch.agent} cannot continue a session of {task.agent}.", field="agent")
 
 
 def _discard_copy(copy: Path, error: OSError) -> Temporary:
@@ -156,26 +159,26 @@ def _discard_copy(copy: Path, error: OSError) -> Temporary:
     return Temporary(f"The copy of stdinFile does not fit into {copy.parent}: {error.strerror}.")
 
 
-def agent_of(wanted: LaunchInput, config: BackgroundConfig, where: str = "") -> str:
+def agent_of(launch: LaunchInput, config: BackgroundConfig, where: str = "") -> str:
     """Return the agent of a launch. Raises UnknownAgent, InvalidInput."""
-    _refuse_conflicts(wanted, where)
-    if wanted.agent is None:
-        return _implied_agent(wanted, config, where)
-    if wanted.agent not in config.agent_names:
+    _refuse_conflicts(launch, where)
+    if launch.agent is None:
+        return _implied_agent(launch, config, where)
+    if launch.agent not in config.agent_names:
         known = ", ".join(sorted(config.agent_names))
-        raise UnknownAgent(f"{where}agent: there is no agent {wanted.agent}; known agents: {known}.")
-    return wanted.agent
+        raise UnknownAgent(f"{where}agent: there is no agent {launch.agent}; known agents: {known}.")
+    return launch.agent
 
 
-def _refuse_conflicts(wanted: LaunchInput, where: str) -> None:
-    given = {"command": wanted.command is not None, "python": wanted.call is not None}
+def _refuse_conflicts(launch: LaunchInput, where: str) -> None:
+    given = {"command": launch.command is not None, "python": launch.call is not None}
     if all(given.values()):
         raise InvalidInput(f"{where}command: give a command or a call, not both.", field="command")
-    if wanted.stdin is not None and wanted.stdin_file is not None:
+    if launch.stdin is not None and launch.stdin_file is not None:
         raise InvalidInput(f"{where}stdin: give stdin or stdinFile, not both.", field="stdin")
-    if not given["python"] and (wanted.args or wanted.kwargs):
+    if not given["python"] and (launch.args or launch.kwargs):
         raise InvalidInput(f"{where}call: args and kwargs need a call.", field="call")
-    _refuse_wrong_agent(wanted.agent, given, where)
+    _refuse_wrong_agent(launch.agent, given, where)
 
 
 def _refuse_wrong_agent(agent: str | None, given: dict[str, bool], where: str) -> None:
@@ -188,12 +191,12 @@ def _refuse_wrong_agent(agent: str | None, given: dict[str, bool], where: str) -
         raise InvalidInput(f"{where}agent: the agent {agent} cannot run a {other} task.", field="agent")
 
 
-def _implied_agent(wanted: LaunchInput, config: BackgroundConfig, where: str) -> str:
-    if wanted.command is not None:
+def _implied_agent(launch: LaunchInput, config: BackgroundConfig, where: str) -> str:
+    if launch.command is not None:
         return "command"
-    if wanted.call is not None:
+    if launch.call is not None:
         return "python"
-    if wanted.prompt is None:
+    if launch.prompt is None:
         raise InvalidInput(f"{where}prompt: a task needs a prompt, a command or a call.", field="prompt")
     if not config.default_agent:
         known = ", ".join(sorted(set(config.agent_names) - set(BUILT_IN)))
@@ -209,14 +212,14 @@ def _default_timeout(agent: str, config: BackgroundConfig) -> int:
     return round((config.agent(agent).timeout_s or config.task_timeout_s) * 1000)
 
 
-def _may_be_too_large(wanted: LaunchInput, task: dict[str, Any], input: dict[str, Any]) -> bool:
+def _may_be_too_large(launch: LaunchInput, task: dict[str, Any], input: dict[str, Any]) -> bool:
     """Return False if the input is far below the limit: a character takes at most 6 bytes of JSON."""
-    texts = [value for value in (wanted.cwd, *task.values(), *input.values()) if isinstance(value, str)]
+    texts = [value for value in (launch.cwd, *task.values(), *input.values()) if isinstance(value, str)]
     return sum(map(len, texts)) > INPUT_LIMIT // 8
 
 
-def _refuse_too_large(wanted: LaunchInput, where: str) -> None:
-    if len(_json(wanted.to_json()).encode()) > INPUT_LIMIT:
+def _refuse_too_large(launch: LaunchInput, where: str) -> None:
+    if len(_json(launch.to_json()).encode()) > INPUT_LIMIT:
         raise InvalidInput(
             f"{where or 'The '}input is larger than 1 MiB as JSON; pass long texts in a file (stdinFile).",
             field="prompt",
@@ -224,31 +227,31 @@ def _refuse_too_large(wanted: LaunchInput, where: str) -> None:
 
 
 def _new_id() -> str:
-    """Return `bg-` and a random UUID, version 4 (RFC 9562), in a third of the time that `uuid` takes."""
+    """Return `bg-` and a random UUID, version 4 (RFC 9562), in a third of the time that the `uuid` module takes."""
     digits = os.urandom(16).hex()
     variant = "89ab"[int(digits[16], 16) % 4]
     return f"bg-{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
-def _task_row(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, Any]:
-    model = wanted.model or _default_model(agent, config)
+def _task_row(launch: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, Any]:
+    model = launch.model or _default_model(agent, config)
     return {
-        **wanted.columns("tasks"),
-        "id": wanted.id or _new_id(),
+        **launch.columns("tasks"),
+        "id": launch.id or _new_id(),
         "session": None,
         "agent": agent,
         "model": model,
-        "key": wanted.concurrency_key or model or agent,
-        "max_attempts": wanted.retries + 1,
-        **_times(wanted, agent, config),
+        "key": launch.concurrency_key or model or agent,
+        "max_attempts": launch.retries + 1,
+        **_times(launch, agent, config),
     }
 
 
-def _times(wanted: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, int | None]:
+def _times(launch: LaunchInput, agent: str, config: BackgroundConfig) -> dict[str, int | None]:
     now = clock.now()
-    not_before = now + wanted.delay_ms if wanted.delay_ms else None
+    not_before = now + launch.delay_ms if launch.delay_ms else None
     expires = (not_before or now) + config.max_queue_wait_s * 1000 if config.max_queue_wait_s else None
-    timeout = wanted.timeout_ms if wanted.timeout_ms is not None else _default_timeout(agent, config)
+    timeout = launch.timeout_ms if launch.timeout_ms is not None else _default_timeout(agent, config)
     return {
         "queued_at": now,
         "not_before": not_before,
@@ -262,17 +265,17 @@ def _earliest(*times: float | None) -> int | None:
     return min((round(time) for time in times if time is not None), default=None)
 
 
-def _input_row(wanted: LaunchInput, cwd: str) -> dict[str, Any]:
+def _input_row(launch: LaunchInput, cwd: str) -> dict[str, Any]:
     return {
-        **wanted.columns("inputs"),
-        "digest": _digest(wanted.to_json()) if wanted.id else None,
+        **launch.columns("inputs"),
+        "digest": _digest(launch.to_json()) if launch.id else None,
         "cwd": os.path.abspath(cwd),
-        "after": LIST.dump((*wanted.after, *wanted.after_any)),
+        "after": LIST.dump((*launch.after, *launch.after_any)),
     }
 
 
 def _digest(document: dict[str, Any]) -> str:
-    """Return the digest of an input without the caller's folder and environment: a repeated call may have others."""
+    """Return the digest of an input without folder and environment, which may differ in a repeated call."""
     import hashlib  # only a launch that chooses its ID needs it
 
     digested = {name: value for name, value in document.items() if name not in ("cwd", "env")}

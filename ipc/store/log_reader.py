@@ -10,7 +10,7 @@ from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, Event, Line, log_trunc
 from .interface import EventStore
 from .values import PAGE_BYTES
 
-#: Events read from the log at a time.
+#: The number of events that are read from the log at a time.
 PAGE = 256
 
 
@@ -25,12 +25,12 @@ class LogPage(NamedTuple):
 
 
 class LogReader:
-    """The place of one reader in the events of a session (`*`: of all)."""
+    """The position of a reader in the events of one session, or of all sessions (`*`)."""
 
     __slots__ = ("_is_of_other_log", "_log", "_parent", "seq")  # the bus may have thousands
 
     def __init__(self, log: EventStore, parent: str, after: int) -> None:
-        """Begin after the event `after`. A number that the log has not reached is from another log: begin at 0."""
+        """Begin after the event `after`, or at 0 if the log has not reached it: the number is from another log then."""
         self._log = log
         self._parent = None if parent == ALL_SESSIONS else parent
         self._is_of_other_log = after > log.last_seq()
@@ -54,7 +54,7 @@ class LogReader:
                 yield Event.from_json(json.loads(line.text))
 
     def _truncation(self, lines: list[Line]) -> Event | None:
-        # Asked after the page was read: events deleted in between would be missed otherwise.
+        # This is read after the page, so that no event that was deleted while the page was read is missed.
         first = self._log.truncated(self._parent, self.seq)
         if first is None and self._is_of_other_log:
             first = 1
@@ -68,7 +68,7 @@ class LogReader:
 def start_of(log: EventStore, parent: str, consumer: str | None, after: int | None) -> int:
     """Return the number of the event after which a reader begins.
 
-    Without `after`, it is the last event that the consumer has acknowledged, or the newest event for all sessions.
+    The default is the last event that the consumer has acknowledged, or the newest event for all sessions.
     """
     if after is not None:
         return after

@@ -1,7 +1,7 @@
-"""Parked workers: each waits in its slot for a launch that claims a task for it, without the supervisor.
+"""Parked workers. Each waits in its slot until a launch claims a task for it, without the supervisor.
 
-The store records each parked worker. The transaction that deletes the record decides the use of the slot: a launch
-starts its task there, and the supervisor or the worker takes the slot back. After the commit, a launch sends the task
+The store records each parked worker. The transaction that deletes the record decides how the slot is used: a launch
+starts its task there, while the supervisor or the worker takes the slot back. After the commit, a launch sends the task
 to the worker. A worker that does not receive it finds its running task in the store.
 """
 
@@ -14,7 +14,8 @@ from ..home import Home
 from ..model.claim import ReadyTask, Slot, Taken
 from .values import Assignment
 
-#: The size from which a message is replaced by a hint, in bytes. A pipe takes twice as much without blocking.
+#: The size in bytes from which an empty message, which only wakes the worker, replaces a message. A pipe takes twice as
+#: much without blocking.
 MESSAGE_LIMIT = 32 * 1024
 
 

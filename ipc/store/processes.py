@@ -1,8 +1,8 @@
-"""Registered processes: wake one, deregister the dead, and wait until workers publish the tasks that they hold.
+"""Wake registered processes, deregister dead processes, and wait until workers publish the tasks that they hold.
 
 A held task belongs to its worker. Another process that wants to change it marks it as requested, wakes the worker
 (SIGUSR1) and tries again. The worker publishes within about a millisecond: it settles the tasks that have ended, starts
-the current one in the store, and returns the others to the queue. The supervisor kills a worker that does not respond.
+the current task in the store, and returns the others to the queue. The supervisor kills a worker that does not respond.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .interface import Store
 #: The roles whose processes are registered.
 REGISTERED_ROLES = ("supervisor", "flusher", "worker")
 
-#: The delay between the first two tries, and the longest between any two, in seconds.
+#: The delay between the first two tries, and the maximum delay between later tries, in seconds.
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
 
 #: Seconds after which the supervisor is woken to check the worker.
@@ -30,7 +30,7 @@ PUBLICATION_TIMEOUT = 15.0
 
 
 def wake_process(store: Store, number: int) -> bool:
-    """Send SIGUSR1 to a registered process, which then reads the store; return True if it is alive."""
+    """Send SIGUSR1 to a registered process, which then reads the store. Return True if it is alive."""
     process = store.hosts.process(number)
     return process is not None and process.identity.signal(signal.SIGUSR1)
 
@@ -50,7 +50,7 @@ class Publication:
     """Waits, in one process, until workers have published their held tasks."""
 
     def __init__(self, store: Store, timeout: float = PUBLICATION_TIMEOUT) -> None:
-        """Wait at most `timeout` seconds; with 0, only wake the workers."""
+        """Wait at most `timeout` seconds. With a timeout of 0, only wake the workers."""
         self._store = store
         self._began = clock.monotonic()
         self._timeout = timeout

@@ -27,7 +27,7 @@ if TYPE_CHECKING:  # a launch needs none of them
 #: The maximum number of tasks that one transaction cancels.
 CANCELS = 100
 
-#: Bytes of a hint. A pipe takes far more at once.
+#: The maximum size of a hint in bytes. A pipe takes far more without blocking.
 HINT_LIMIT = 400
 
 
@@ -49,30 +49,36 @@ class Queue(Tasks):
 
     # launching
 
-    def launch(self, wanted: LaunchInput) -> Launched:
+    def launch(self, input: LaunchInput) -> Launched:
         """Queue one task. Raises like `launch_many`."""
-        return self.launch_many([wanted])[0]
+        return self.launch_many([input])[0]
 
-    def launch_many(self, wanted: Sequence[LaunchInput]) -> list[Launched]:
+    def launch_many(self, inputs: Sequence[LaunchInput]) -> list[Launched]:
         """Queue tasks in order. Either all of them are accepted or none.
 
-        Raises InvalidInput, UnknownAgent, NotFound (`after`, `resume`), MoveNotAllowed (`resume`), OverCap, Temporary.
+        Raises:
+            InvalidInput: A field is invalid.
+            UnknownAgent: An agent is not configured.
+            NotFound: `after` or `resume` names a task that does not exist.
+            MoveNotAllowed: The session of the task in `resume` cannot be continued.
+            OverCap: A session has reached `max_tasks_per_parent`.
+            Temporary: The store cannot be used now.
         """
-        return [Launched(task.id, task.existing is not None) for task in self.accept(wanted)]
+        return [Launched(task.id, task.existing is not None) for task in self.accept(inputs)]
 
     def launched_tasks(self, accepted: Sequence[NewTask]) -> list[Task]:
-        """Return the tasks that `accept` has accepted. One that existed already is read again."""
+        """Return the tasks that `accept` has accepted. A task that existed already is read again."""
         new = {task.id: task.columns for task in accepted if not (task.existing or task.dependency_failed)}
-        found = [Task.of_columns(columns, waiting_for(columns)) for columns in new.values()]
-        tasks = {task.id: task for task in self._with_waiting_for(found)}
+        new_tasks = [Task.of_columns(columns, waiting_for(columns)) for columns in new.values()]
+        tasks = {task.id: task for task in self._with_waiting_for(new_tasks)}
         return [tasks.get(task.id) or self.get(task.id) for task in accepted]
 
-    def accept(self, wanted: Sequence[LaunchInput]) -> list[NewTask]:
-        """Like `launch_many`, but return the accepted tasks with all their columns."""
+    def accept(self, inputs: Sequence[LaunchInput]) -> list[NewTask]:
+        """Queue tasks like `launch_many`, but return the accepted tasks with all their columns."""
         try:
-            tasks = self._new_tasks(wanted, self.config)
+            tasks = self._new_tasks(inputs, self.config)
         except UnknownAgent:
-            tasks = self._new_tasks(wanted, self._with_applied_agents())
+            tasks = self._new_tasks(inputs, self._with_applied_agents())
         self._copy_stdins(tasks)
         assignment = self.store.queue.launch(tasks, self.config)
         if assignment is not None:
@@ -84,7 +90,7 @@ class Queue(Tasks):
         return tasks
 
     def _send(self, assignment: Assignment) -> None:
-        """Send a task to the parked worker that it was claimed for; wake the supervisor if that worker is dead."""
+        """Send a task to the parked worker for which it was claimed. If that worker is dead, wake the supervisor."""
         with failpoint("launch.assignment.send"):
             sent = parking.send(self.home, assignment)
         if sent:
@@ -102,20 +108,20 @@ class Queue(Tasks):
             if self.store.durability == "full":
                 task.sync_stdin(self.home)
 
-    def _new_tasks(self, wanted: Sequence[LaunchInput], config: BackgroundConfig) -> list[NewTask]:
-        many = len(wanted) > 1
-        return [self._new_task(one, config, f"tasks[{at}]." if many else "") for at, one in enumerate(wanted)]
+    def _new_tasks(self, inputs: Sequence[LaunchInput], config: BackgroundConfig) -> list[NewTask]:
+        many = len(inputs) > 1
+        return [self._new_task(input, config, f"tasks[{index}]." if many else "") for index, input in enumerate(inputs)]
 
-    def _new_task(self, wanted: LaunchInput, config: BackgroundConfig, where: str) -> NewTask:
-        if wanted.resume is None:
-            return NewTask.of(wanted, config, where)
-        task = self.get(wanted.resume)
-        new = NewTask.of(follow_up(wanted, task, config, where), config, where)
+    def _new_task(self, input: LaunchInput, config: BackgroundConfig, where: str) -> NewTask:
+        if input.resume is None:
+            return NewTask.of(input, config, where)
+        task = self.get(input.resume)
+        new = NewTask.of(follow_up(input, task, config, where), config, where)
         new.row["session"] = task.session_id
         return new
 
     def _with_applied_agents(self) -> BackgroundConfig:
-        """Return this process's configuration with the further agents of the supervisor."""
+        """Return this process's configuration, with the other agents of the applied configuration."""
         applied = applied_configuration(self.store)
         default = self.config.default_agent or applied.default_agent
         return replace(self.config, agents={**applied.agents, **self.config.agents}, default_agent=default)
@@ -123,15 +129,15 @@ class Queue(Tasks):
     # running
 
     def claim(self, slot: Slot, owner: int | None) -> Claimed | None:
-        """Claim the next task of the slot's group; return None if there is none, or the slot may not be used.
+        """Claim the next task of the slot's group. Return None if there is none, or the slot may not be used.
 
-        An owner of None claims external tasks only, a worker all others.
+        If `owner` is None, only an external task is claimed. A worker claims only other tasks.
         """
         taken = self.take(slot, owner, 1)
         return taken[0].claimed() if taken else None
 
     def take(self, slot: Slot, owner: int | None, count: int) -> list[Taken]:
-        """Start the next task of the slot's group and hold up to `count` - 1 behind it; return them in order."""
+        """Start the next task of the slot's group, and hold up to `count` - 1 that follow. Return them in order."""
         taken = self.store.queue.take(slot, owner, count)
         if taken:
             self.home.wake("flusher")
@@ -147,7 +153,7 @@ class Queue(Tasks):
         return advance
 
     def settle(self, settlement: Settlement) -> str | None:
-        """End an attempt; return the status of its task, or None if the claim is no longer in force."""
+        """End an attempt. Return the status of its task, or None if the claim is no longer in force."""
         status, frees_others = self.store.queue.settle(settlement)
         self.home.wake("flusher")
         if frees_others:
@@ -155,7 +161,7 @@ class Queue(Tasks):
         return status
 
     def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
-        """Settle the tasks of a dead worker, in order; return their statuses.
+        """Settle the tasks of a dead worker in order, and return their statuses.
 
         A task whose claim is no longer in force is not changed; its status is None.
         """
@@ -165,11 +171,11 @@ class Queue(Tasks):
         return statuses
 
     def record_verdict(self, number: int, claim: int, verdict: Verdict) -> bool:
-        """Record the verdict on a running attempt; return True if it was the first."""
+        """Record the verdict on a running attempt. Return True if it was the first."""
         return self.store.queue.record_verdict(number, claim, verdict)
 
     def verdict(self, id: str, claim: int) -> str | None:
-        """Return the verdict on a running attempt, or None; "lost" if that attempt is no longer in force."""
+        """Return the verdict on a running attempt, or None. If the attempt is no longer in force, return "lost"."""
         state = self._state(id)
         if state.status is not TaskStatus.RUNNING or state.claim != claim:
             return "lost"
@@ -190,43 +196,46 @@ class Queue(Tasks):
         self.home.wake("flusher")
 
     def interrupt(self, running: Running, requeue: bool) -> bool:
-        """Record the verdict on a running attempt that the shutdown ends; requeue the task if it may run again."""
-        again = requeue or running.attempt < running.max_attempts
-        status = TaskStatus.PENDING if again else TaskStatus.ERROR
+        """Record that a shutdown ends a running attempt. With `requeue` or attempts left, the task runs again."""
+        runs_again = requeue or running.attempt < running.max_attempts
+        status = TaskStatus.PENDING if runs_again else TaskStatus.ERROR
         verdict = Verdict(status, "It was interrupted: the supervisor went down.", "interrupted")
         return self.record_verdict(running.number, running.claim, verdict)
 
     # verdicts of users
 
     def cancel(self, id: str) -> Task:
-        """Cancel a pending task at once, a running one by a verdict that its worker carries out.
+        """Cancel a pending task at once. For a running task, record a verdict that its worker carries out.
 
-        Raises NotFound, MoveNotAllowed if it has ended, HeldByWorker.
+        Raises:
+            NotFound: The task does not exist.
+            MoveNotAllowed: The task has ended.
+            HeldByWorker: The worker that holds the task does not publish it in time.
         """
         return self._change(id, lambda: self.store.queue.cancel(id))
 
     def cancel_all(self, ids: Sequence[str]) -> list[str]:
-        """Cancel the tasks that have not ended, many in one transaction; return their IDs.
+        """Cancel the tasks that have not ended, and return their IDs. One transaction cancels up to `CANCELS`.
 
         Raises Temporary, HeldByWorker.
         """
         cancelled: list[str] = []
         for start in range(0, len(ids), CANCELS):
-            some = [*ids[start : start + CANCELS]]
+            remaining = [*ids[start : start + CANCELS]]
             publication = Publication(self.store, self.publication_timeout)
-            while some:
-                found = self._cancel_some(some)
-                cancelled += found.ids
-                some = [id for id in some if id not in found.ids] if found.holders else []
-                if some:
-                    publication.wait_for(found.holders)
+            while remaining:
+                result = self._cancel_some(remaining)
+                cancelled += result.ids
+                remaining = [id for id in remaining if id not in result.ids] if result.holders else []
+                if remaining:
+                    publication.wait_for(result.holders)
         return list(dict.fromkeys(cancelled))
 
     def _cancel_some(self, ids: Sequence[str]) -> Cancelled:
-        found = self.store.queue.cancel_many(ids)
-        if found.ids:
-            self._notify(found.owners)
-        return found
+        result = self.store.queue.cancel_many(ids)
+        if result.ids:
+            self._notify(result.owners)
+        return result
 
     def complete(self, id: str, result: str | None = None) -> Task:
         """Record that a running task has completed. Raises NotFound, MoveNotAllowed, HeldByWorker."""
@@ -243,7 +252,7 @@ class Queue(Tasks):
         return self.get(id)
 
     def _change(self, id: str, change: Callable[[], Change]) -> Task:
-        """Change a task once no worker holds it; return the changed task."""
+        """Change a task as soon as no worker holds it, and return the changed task."""
         owner = self._published(change).owner
         self._notify(set() if owner is None else {owner})
         return self.get(id)
@@ -251,10 +260,10 @@ class Queue(Tasks):
     def _published(self, change: Callable[[], Change]) -> Change:
         """Repeat a change until no worker holds the task."""
         publication = Publication(self.store, self.publication_timeout)
-        while (found := change()).held:
-            assert found.owner is not None, "a held task has an owner"
-            publication.wait_for({found.owner})
-        return found
+        while (result := change()).held:
+            assert result.owner is not None, "a held task has an owner"
+            publication.wait_for({result.owner})
+        return result
 
     def _notify(self, owners: set[int]) -> None:
         """Wake the workers that have a verdict to carry out, the supervisor and the flusher."""
@@ -272,13 +281,13 @@ class Queue(Tasks):
     # time and dependencies
 
     def promote(self, limit: int = 200) -> set[str]:
-        """Make tasks ready whose wait is over, and end those that waited too long; return their groups."""
+        """Make due tasks ready, end tasks that have waited too long, and return the groups of these tasks."""
         groups = self.store.queue.promote(limit)
         self.home.wake("flusher")
         return groups
 
 
 def _hint(groups: set[str]) -> str:
-    """Return a line with the groups of new tasks; "", which means all groups, if the line is too long."""
+    """Return a line with the groups of new tasks. If it is too long, return "", which means all groups."""
     line = json.dumps(sorted(groups))
     return line if len(line) < HINT_LIMIT else ""

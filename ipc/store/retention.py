@@ -41,8 +41,8 @@ class Pruned:
 class Walk:
     """A walk over the event log.
 
-    Only the first events of each session are deleted, so that the remaining ones have no gaps. `kept` are the sessions
-    with an event that may not be deleted.
+    Only the first events of each session are deleted, so that the remaining ones have no gaps. `kept` has the
+    sessions with an event that may not be deleted.
     """
 
     after: int = 0
@@ -53,9 +53,9 @@ class Walk:
         """Return the next events that may be deleted."""
         young = next((index for index, event in enumerate(events) if event.at >= before), None)
         self.finished = young is not None or len(events) < STEP
-        found = events[:young]
-        self.after = found[-1].seq if found else self.after
-        return [event for event in found if self._is_deletable(event)]
+        old = events[:young]
+        self.after = old[-1].seq if old else self.after
+        return [event for event in old if self._is_deletable(event)]
 
     def _is_deletable(self, event: OldEvent) -> bool:
         if not event.deletable:
@@ -67,22 +67,22 @@ class Retention:
     """One round of deletions: events, tasks with their rows, unused keys, groups and cursors, and files."""
 
     def __init__(self, store: Store, config: BackgroundConfig, now: int) -> None:
-        """Delete what is older than `retention_days` at the time `now` (milliseconds since 1970)."""
+        """Plan to delete everything that is older than `retention_days` at `now` (milliseconds since 1970)."""
         self.done = Pruned()
         self._home = store.home
         self._store = store.maintenance
-        kept = config.retention_days * DAY
+        retention = config.retention_days * DAY
         self._now = now
-        self._before = round(now - kept)
-        self._ancient = round(now - max(DAY, UNACKNOWLEDGED_FACTOR * kept))
+        self._before = round(now - retention)
+        self._ancient = round(now - max(DAY, UNACKNOWLEDGED_FACTOR * retention))
 
     def steps(self) -> Iterator[None]:
-        """Do one small step per item. The caller may stop early: the next round continues."""
+        """Do one small step per item. The caller may stop early, because the next round does the rest."""
         for part in (self._events, self._tasks, self._groups, self._parents, self._orphans):
             yield from part()
 
     def _events(self) -> Iterator[None]:
-        """Delete events that are old enough, and with each batch its tasks."""
+        """Delete events that are old enough, and the tasks of the deleted batches."""
         walk = Walk()
         while not walk.finished:
             events = self._store.old_events(walk.after, self._ancient, STEP)
@@ -107,7 +107,7 @@ class Retention:
             yield
 
     def _clean_up(self, tasks: Sequence[FileUser]) -> None:
-        """Count deleted tasks and unlink their files; `_orphans` finds those that a crash leaves behind."""
+        """Count deleted tasks and unlink their files. `_orphans` finds the files that a crash leaves behind."""
         self.done.tasks += len(tasks)
         for task in tasks:
             self._unlink(self._files(task))
@@ -119,7 +119,7 @@ class Retention:
             yield self._home.input(task.stdin_file)
 
     def _groups(self) -> Iterator[None]:
-        """Delete groups and keys without unfinished tasks; a launch creates them again."""
+        """Delete groups and keys without unfinished tasks. A launch creates them again."""
         yield from _repeat(self._store.delete_idle_groups)
         yield from _repeat(self._store.delete_idle_keys)
 
@@ -178,7 +178,7 @@ def _repeat(delete: Callable[[int], int]) -> Iterator[None]:
 
 
 def _portions(events: Sequence[OldEvent]) -> Iterator[list[OldEvent]]:
-    """Split events into parts of up to `STEP` rows, with the tasks of their batches, or of one event."""
+    """Split events into parts. A part has up to `STEP` events and tasks of batches, or a single larger event."""
     part: list[OldEvent] = []
     room = STEP
     for event in events:
@@ -200,7 +200,7 @@ def _old_files(folder: Path, before: int) -> Iterator[tuple[Path, str]]:
 
 
 def _changed_at(path: Path) -> float:
-    """Return when a file was last changed, in milliseconds since 1970; infinity if it does not exist."""
+    """Return the time of a file's last change in milliseconds since 1970, or infinity if there is no file."""
     try:
         return path.stat().st_mtime * 1000
     except FileNotFoundError:  # its task has just been settled

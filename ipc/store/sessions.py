@@ -1,7 +1,7 @@
 """Adopt sessions: a session takes over the tasks and the unread batches of another one.
 
 A client may continue under another session ID. `/clear` creates a new one, and the ID of a resumed or forked
-conversation differs from that with which its servers were started. So the last session of each client's process is
+conversation differs from the ID with which its servers were started. So the last session of each client's process is
 recorded. When the process is seen in another session, the new session adopts the recorded one.
 """
 

@@ -60,7 +60,7 @@ def _started_at(store: Store, pid: int) -> str | None:
 
 
 def _workers(store: Store) -> list[Document]:
-    """Return the living workers, those with a task first."""
+    """Return the living workers. Workers with a task come first."""
     busy = {running.owner.number: running for running in store.hosts.running() if running.owner is not None}
     presence = Presence(store.home)
     living = [worker for worker in store.hosts.processes("worker") if not presence.is_dead(worker.identity)]

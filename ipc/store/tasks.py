@@ -22,9 +22,9 @@ Stream = Literal["stdout", "stderr"]
 NEWEST = 2**62
 #: The maximum number of tasks that one transaction reads. A long read keeps the write-ahead log from being reused.
 CHUNK = 1000
-#: Up to this many tasks are read one by one. For more, the unfinished ones are listed first.
+#: Up to this many tasks are read one by one. For more tasks, all unfinished tasks are listed first.
 FEW = 16
-#: Seconds during which a running supervisor is not looked up again.
+#: Seconds for which a supervisor that was found running is not looked up again.
 SUPERVISED_FOR = 0.05
 
 #: The values of `waiting_for` that are replaced by "supervisor" if no supervisor is running.
@@ -50,7 +50,7 @@ class Output(NamedTuple):
 
 # In the class, the method `list` hides the type.
 Ids = list[str]
-Found = list[Task]
+TaskList = list[Task]
 
 
 class Tasks:
@@ -71,15 +71,15 @@ class Tasks:
             raise self._no_task(id)
         return self._with_waiting_for([task])[0]
 
-    def existing(self, ids: Iterable[str]) -> Found:
+    def existing(self, ids: Iterable[str]) -> TaskList:
         """Return the tasks with these IDs and all their fields. Unknown IDs are omitted."""
-        found = map(self.store.tasks.get, ids)
-        return self._with_waiting_for([task for task in found if task is not None])
+        tasks = map(self.store.tasks.get, ids)
+        return self._with_waiting_for([task for task in tasks if task is not None])
 
-    def refresh(self, wait: Wait) -> Found:
+    def refresh(self, wait: Wait) -> TaskList:
         """Record in a wait which of its tasks have ended or were deleted. Return the tasks that have newly ended."""
-        left = wait.unfinished if len(wait.unfinished) <= FEW else wait.unfinished - set(self.unfinished())
-        ids = [id for id in wait.ids if id in left]
+        unchecked = wait.unfinished if len(wait.unfinished) <= FEW else wait.unfinished - set(self.unfinished())
+        ids = [id for id in wait.ids if id in unchecked]
         tasks = self.existing(ids)
         unfinished = {task.id for task in tasks if not task.status.ended}
         wait.record_ends(id for id in ids if id not in unfinished)
@@ -88,26 +88,26 @@ class Tasks:
     def list(self, which: Filter) -> Page:
         """Return tasks, newest first, without their inputs."""
         before = int(which.cursor) if which.cursor else NEWEST
-        left = NEWEST if which.limit is None else which.limit
+        remaining = NEWEST if which.limit is None else which.limit
         tasks: list[Task] = []
         while True:
-            limit = min(left, CHUNK)
-            found, before, is_cut = self.store.tasks.page(which, before, limit)
-            tasks += self._with_waiting_for(found)
-            left -= len(found)
-            if len(found) < limit and not is_cut:
+            limit = min(remaining, CHUNK)
+            rows, before, is_cut = self.store.tasks.page(which, before, limit)
+            tasks += self._with_waiting_for(rows)
+            remaining -= len(rows)
+            if len(rows) < limit and not is_cut:
                 return Page(tasks, None)
-            if left <= 0 or is_cut:
+            if remaining <= 0 or is_cut:
                 return Page(tasks, str(before))
 
-    def with_inputs(self, which: Filter) -> Found:
+    def with_inputs(self, which: Filter) -> TaskList:
         """Return the tasks of a list, oldest first, with their inputs."""
         tasks = self.list(which).tasks[::-1]
         chunks = (tasks[start : start + CHUNK] for start in range(0, len(tasks), CHUNK))
         return [task for chunk in chunks for task in self.store.tasks.with_inputs(chunk)]
 
     def find(self, prefix: str) -> str:
-        """Return the ID of the only task with a prefix (with or without `bg-`); `-` means the last task.
+        """Return the ID of the only task with a prefix, with or without `bg-`. The prefix `-` means the last task.
 
         Raises NotFound, Ambiguous.
         """
@@ -115,7 +115,7 @@ class Tasks:
         if not ids:
             raise self._no_task(prefix)
         if len(ids) > 1 and prefix not in ids:
-            raise Ambiguous(f"Several tasks start with {prefix}: {', '.join(ids[:2])} …; give more of the id.")
+            raise Ambiguous(f"Several tasks start with {prefix}: {', '.join(ids[:2])} …; give more of the ID.")
         return prefix if prefix in ids else ids[0]
 
     def output(self, id: str, stream: Stream, offset: int, limit: int, claim: int | None = None) -> Output:
@@ -124,12 +124,12 @@ class Tasks:
         With a claim, read the output of that attempt.
         """
         state = self._state(id)
-        wanted = claim or state.claim
-        if wanted is None:
+        claim = claim or state.claim
+        if claim is None:
             return Output(b"", offset, state.status.ended)
-        ended = state.status is not TaskStatus.RUNNING or state.claim != wanted
-        found = self._piece(wanted, stream, offset, limit) or self._piece(wanted, stream, offset, limit)
-        data, end, size = found or (b"", offset, 0)
+        ended = state.status is not TaskStatus.RUNNING or state.claim != claim
+        piece = self._piece(claim, stream, offset, limit) or self._piece(claim, stream, offset, limit)
+        data, end, size = piece or (b"", offset, 0)
         return Output(data, end, ended and end >= size)
 
     def claim_of(self, id: str) -> int | None:
@@ -137,10 +137,10 @@ class Tasks:
         return self._state(id).claim
 
     def _piece(self, claim: int, stream: Stream, offset: int, limit: int) -> tuple[bytes, int, int] | None:
-        """Return a piece of an output, its end and the total size; None if the output has just moved to the store."""
-        found = self.store.tasks.output(claim, stream, offset, limit)
-        if found is not None:
-            data, size = found
+        """Return a piece of an output, its end, and the total size, or None if the output just moved to the store."""
+        stored = self.store.tasks.output(claim, stream, offset, limit)
+        if stored is not None:
+            data, size = stored
             return data, offset + len(data), size
         try:
             return _read_at(self.home.output(claim, stream), offset, limit)
@@ -178,7 +178,7 @@ class Tasks:
     def _no_task(self, id: str) -> NotFound:
         return NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
 
-    def _with_waiting_for(self, tasks: Sequence[Task]) -> Found:
+    def _with_waiting_for(self, tasks: Sequence[Task]) -> TaskList:
         """Return tasks with the right `waiting_for`. If no supervisor is running, ready tasks wait for one."""
         waits = any(_waits_for_supervisor(task) for task in tasks)
         if not waits or self._is_supervised():
@@ -212,7 +212,7 @@ def _waits_for_supervisor(task: Task) -> bool:
 
 
 def _read_at(path: os.PathLike[str], offset: int, limit: int) -> tuple[bytes, int, int]:
-    """Return a piece of a file, the start of the next one and the size of the file. A line of text replaces a hole."""
+    """Return a piece of a file, the start of the next piece and the file's size. A line of text replaces a hole."""
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
         if offset >= size:

@@ -1,4 +1,4 @@
-"""The arguments and results of the store, besides the values of `model`."""
+"""The arguments and results of the store that are not values of `model`."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from ..model.claim import Slot, Taken
     from ..model.task import Task, TaskStatus
 
-#: Bytes after which a page of events, a list of tasks and a batch end.
+#: The size in bytes after which a page of events, a list of tasks or a batch ends.
 PAGE_BYTES = 1024 * 1024
 
 
 class Assignment(NamedTuple):
-    """A task that a launch has claimed for a parked worker; `owner` is that worker's number."""
+    """A task that a launch has claimed for a parked worker. `owner` is the number of that worker."""
 
     owner: int
     taken: Taken
 
 
 class Verdict(NamedTuple):
-    """How a running task will end. `text` is the result or the error, `kind` the kind of the error."""
+    """The decided outcome of a running task. `text` is the result or the error, and `kind` is the kind of the error."""
 
     status: TaskStatus
     text: str | None = None
@@ -31,14 +31,17 @@ class Verdict(NamedTuple):
 
 
 class Change(NamedTuple):
-    """The worker of a changed task. If it holds the task, the change was not made and the task is requested."""
+    """The worker of a task that was to be changed.
+
+    If `held` is true, the worker holds the task. The task was not changed, but the worker was requested to publish it.
+    """
 
     owner: int | None
     held: bool
 
 
 class Cancelled(NamedTuple):
-    """The tasks that are cancelled or will be, their workers, and the workers that hold others of the tasks."""
+    """The tasks that are or will be cancelled, their workers, and the workers that hold some of the other tasks."""
 
     ids: list[str]
     owners: set[int]
@@ -66,9 +69,9 @@ class TaskState(NamedTuple):
 
 
 class Filter(NamedTuple):
-    """The tasks of a list. They have all of the `tags`.
+    """The conditions for the tasks of a list. A task must have all of the `tags`.
 
-    `cursor` is a page's `next`. A limit of None means all tasks. A page ends after `room` bytes.
+    `cursor` is the `next` of the previous page. A limit of None means all tasks. A page ends after `room` bytes.
     """
 
     status: TaskStatus | None = None
@@ -81,7 +84,7 @@ class Filter(NamedTuple):
 
 
 class TaskRows(NamedTuple):
-    """Tasks of a list, newest first, and the number of the last one. `is_cut`: the page ended after `room` bytes."""
+    """Tasks of a list, newest first, and the number of the last. `is_cut` is true if `room` bytes ended the page."""
 
     tasks: list[Task]
     last: int
@@ -96,7 +99,7 @@ class StoredTask(NamedTuple):
 
 
 class Group(NamedTuple):
-    """A limit group. A limit of 0 means that it has none."""
+    """A limit group. A limit of 0 means no limit."""
 
     name: str
     limit: int
@@ -106,9 +109,9 @@ class Group(NamedTuple):
 
 
 class Head(NamedTuple):
-    """The first ready task of a group, and the number of ready ones, including the first.
+    """The first ready task of a group, and the number of ready tasks, including the first.
 
-    `queued_at` is when it was launched, in milliseconds since 1970.
+    `queued_at` is the time of its launch, in milliseconds since 1970.
     """
 
     number: int
@@ -118,7 +121,7 @@ class Head(NamedTuple):
 
 
 class Process(NamedTuple):
-    """A registered process of a role; its number is never given to another one."""
+    """A registered process of a role. Its number is never given to another process."""
 
     number: int
     role: str
@@ -142,7 +145,7 @@ class Running(NamedTuple):
     owner: Process | None
 
     def is_orphaned(self, presence: Presence) -> bool:
-        """Return True if its worker is proved dead. An external task has none and is never orphaned."""
+        """Return True if the task's worker is certainly dead. An external task has no worker and is never orphaned."""
         if self.agent == "external":
             return False
         return self.owner is None or presence.is_dead(self.owner.identity)
@@ -192,7 +195,7 @@ class FileUser(NamedTuple):
 
 
 class PrunedRows(NamedTuple):
-    """The tasks that were deleted, and the number of events."""
+    """The deleted tasks, and the number of deleted events."""
 
     tasks: list[FileUser]
     events: int
@@ -208,7 +211,7 @@ class ClearedRows(NamedTuple):
 
 
 class Upkeep(NamedTuple):
-    """The bytes that are left to maintain. `is_behind`: another try is due soon."""
+    """The bytes that remain to be maintained. `is_behind` is true if another try is due soon."""
 
     backlog: int
     is_behind: bool

@@ -18,11 +18,11 @@ HELD = 2
 
 
 def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) -> list[Taken]:
-    """Start the next task of the slot's group, and hold up to `count` - 1 of those that come after it.
+    """Start the next task of the slot's group, and hold up to `count` - 1 tasks that follow it.
 
-    Return them in order, or an empty list if no task is ready or the slot may not be used now. External tasks have no
-    worker: they are started only for an owner of None, and other tasks only for a worker. All tasks of a series have
-    the same agent.
+    Return the tasks in order, or an empty list if no task is ready or the slot may not be used now. External tasks have
+    no worker: they are started only if `owner` is None, and other tasks only for a worker. All returned tasks have the
+    same agent.
     """
     allowed = transaction.fetch_one("check_slot", {"limit_group": slot.group, "slot": slot.number})
     if allowed is None:
@@ -44,7 +44,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
 
 
 def next_claim(transaction: Transaction, count: int = 1) -> int:
-    """Reserve `count` claim numbers that were never used before; return the first."""
+    """Reserve `count` claim numbers that were never used before, and return the first."""
     last: int = transaction.fetch_value("take_claims", {"count": count})
     return last - count + 1
 
@@ -58,7 +58,7 @@ def _fair_share(transaction: Transaction, group: str, count: int, limit: int) ->
 
 
 def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyTask]:
-    """Return the next task, and those behind it that may run in a series with it."""
+    """Return the next task, and the tasks behind it that the same worker may hold."""
     with closing(transaction.iterate("list_ready", {"limit_group": group, "limit": count})) as rows:
         tasks = map(ReadyTask._make, rows)
         first = next(tasks, None)
@@ -68,7 +68,7 @@ def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyT
 
 
 def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
-    """Make a taken task the running one of its slot; the caller sets `taken.current` after the commit."""
+    """Make a taken task the running task of its slot. The caller sets `taken.current` after the commit."""
     values = {
         "number": taken.number,
         "claim": taken.claim,
@@ -81,11 +81,10 @@ def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:
 
 
 def end(transaction: Transaction, ended: Sequence[Ended], owner: int | None) -> list[str | None]:
-    """Settle attempts in order; return the new statuses of their tasks."""
+    """Settle attempts in order, and return the new statuses of their tasks."""
     statuses: list[str | None] = []
-    rest = iter(ended)
     completed: list[Ended] = []
-    for attempt in rest:
+    for attempt in ended:
         if _is_held_and_completed(attempt):
             completed.append(attempt)
             statuses.append(TaskStatus.COMPLETED)
@@ -115,31 +114,31 @@ def _complete_held(transaction: Transaction, completed: Sequence[Ended]) -> None
 
 def _end_values(attempt: Ended) -> dict[str, object]:
     settlement = attempt.settlement
-    kept = cut(settlement.result, RESULT_LIMIT)
+    result = cut(settlement.result, RESULT_LIMIT)
     return {
         "number": settlement.number,
         "claim": settlement.claim,
         "started_at": attempt.started_at,
         "ended_at": settlement.ended_at or clock.now(),
-        "result": kept,
-        "result_truncated": int(kept != settlement.result),
-        "brief": brief(kept),
+        "result": result,
+        "result_truncated": int(result != settlement.result),
+        "brief": brief(result),
         "exit_code": settlement.exit_code,
     }
 
 
 def settle(transaction: Transaction, settlement: Settlement) -> str | None:
-    """End a running attempt; return the status of its task, or None if the claim is no longer in force."""
-    kept = cut(settlement.result, RESULT_LIMIT)
+    """End a running attempt. Return the status of its task, or None if the claim is no longer in force."""
+    result = cut(settlement.result, RESULT_LIMIT)
     row = transaction.fetch_one(
         "settle_task",
         {
             "number": settlement.number,
             "claim": settlement.claim,
             "status": settlement.status,
-            "result": kept,
-            "result_truncated": kept != settlement.result,
-            "brief": brief(kept),
+            "result": result,
+            "result_truncated": result != settlement.result,
+            "brief": brief(result),
             "error": cut(settlement.error, RESULT_LIMIT),
             "error_kind": settlement.error_kind,
             "exit_code": settlement.exit_code,
@@ -158,7 +157,7 @@ def settle(transaction: Transaction, settlement: Settlement) -> str | None:
 
 
 def rescue(transaction: Transaction, attempt: Rescued) -> str | None:
-    """Settle an attempt of a dead worker; return the status of its task, or None if its claim is not in force."""
+    """Settle an attempt of a dead worker. Return the status of its task, or None if its claim is not in force."""
     if attempt.group is None:
         return None if attempt.settlement is None else settle(transaction, attempt.settlement)
     if attempt.settlement is None:
@@ -175,7 +174,7 @@ def find_free_slot(transaction: Transaction, group: str) -> int:
 
 
 def return_held(transaction: Transaction, held: Iterable[tuple[int, int]]) -> int:
-    """Return held tasks, as (number, claim), to the queue; return how many were held under their claim."""
+    """Move tasks, given as (number, claim), back to the queue. Return the number of tasks that were held."""
     return transaction.run_many("return_held_task", [{"number": number, "claim": claim} for number, claim in held])
 
 
@@ -194,16 +193,16 @@ def _keep_outputs(transaction: Transaction, settlement: Settlement) -> None:
 def require(changed: int, expected: int) -> None:
     """Raise AssertionError if another process has changed a held task, which the schema forbids."""
     if changed != expected:
-        raise AssertionError(f"{expected} held tasks were expected, {changed} found")
+        raise AssertionError(f"{changed} instead of {expected} held tasks were changed")
 
 
 def park(transaction: Transaction, slot: Slot, owner: int) -> bool:
-    """Park a worker in its slot; return False if the slot may not be used now or a task of the group is ready."""
+    """Park a worker in its slot. Return False if the slot may not be used now or a task of the group is ready."""
     return transaction.run("park_worker", {"owner": owner, "limit_group": slot.group, "slot": slot.number}) == 1
 
 
 def assign(transaction: Transaction, number: int, launched: Mapping[str, Any]) -> Assignment | None:
-    """Claim a new task for a parked worker of its group, if there is one and the task is the group's next.
+    """Claim a new task for a parked worker of its group. Return None if there is none, or another task is next.
 
     `launched` has the columns of the task and of its input.
     """

@@ -67,11 +67,11 @@ class SqliteEvents:
     def truncated(self, parent: str | None, after: int) -> int | None:
         name = parent or ALL_SESSIONS
         with self._database.read() as transaction:
-            gone = transaction.fetch_value("get_truncation", {"parent": name}) or 0
-            if gone <= after:
+            deleted = transaction.fetch_value("get_truncation", {"parent": name}) or 0
+            if deleted <= after:
                 return None
-            kept = transaction.fetch_value("get_first_event_after", {"parent": name, "after": gone})
-        return int(kept) if kept is not None else int(gone) + 1
+            first = transaction.fetch_value("get_first_event_after", {"parent": name, "after": deleted})
+        return int(first) if first is not None else int(deleted) + 1
 
     def unread_batches(self, parent: str, consumer: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
         values = {"parent": parent, "consumer": consumer, "limit": limit}
@@ -121,25 +121,25 @@ def cursors(transaction: Transaction, parent: str) -> dict[str, int]:
 
 
 def acknowledge(transaction: Transaction, parent: str, consumer: str, seq: int) -> int:
-    """Move a cursor forward; return its new position."""
+    """Move a cursor forward and return its position."""
     return int(transaction.fetch_value("set_cursor", {"parent": parent, "consumer": consumer, "seq": seq}))
 
 
 def form_batch(transaction: Transaction, parent: str, limit: int) -> int:
-    """Form a batch of up to `limit` ended tasks of a session, or fewer large ones; return their number."""
-    ends, _ = transaction.fetch_page("take_unbatched", {"parent": parent, "limit": limit}, PAGE_BYTES)
-    if not ends:
+    """Form a batch of up to `limit` ended tasks of a session, or fewer if they are large. Return their number."""
+    rows, _ = transaction.fetch_page("take_unbatched", {"parent": parent, "limit": limit}, PAGE_BYTES)
+    if not rows:
         return 0
-    seqs, ids, statuses, briefs = zip(*ends, strict=True)
+    seqs, ids, statuses, briefs = zip(*rows, strict=True)
     head = {"taskIds": ids, "source": SOURCE}
     totals = batch_totals(statuses, all_complete=not more_to_come(transaction, parent, seqs[-1]))
     body = f'{_json(head)[:-1]},"tasks":[{",".join(briefs)}],{_json(totals)[1:]}'
     append_batch(transaction, parent, body, seqs[-1])
-    return len(ends)
+    return len(rows)
 
 
 def _form_until(transaction: Transaction, parent: str, count: int, limit: int) -> int:
-    """Form batches of `count` ended tasks of a session, if there are as many; return the number of batches."""
+    """Form batches of a session until `count` ended tasks, or all, are in one. Return the number of batches."""
     formed = 0
     while count > 0 and (size := form_batch(transaction, parent, limit)):
         count, formed = count - size, formed + 1
@@ -152,5 +152,5 @@ def more_to_come(transaction: Transaction, parent: str, seq: int) -> bool:
 
 
 def append_batch(transaction: Transaction, parent: str, body: str, seq: int) -> None:
-    """Append a batch to the log. `body` is compact JSON, with the session's tasks that ended up to the event `seq`."""
+    """Append a batch of the tasks that ended up to the event `seq` to the log. `body` is the batch as compact JSON."""
     transaction.run("form_batch", {"seq": seq, "parent": parent, "at": clock.now(), "body": body})

@@ -30,14 +30,15 @@ class Launching:
         self._limits = limits
 
     def place(self, tasks: Sequence[NewTask]) -> None:
-        """Set the session and the limit group of each task; each pair of session and key is looked up once."""
+        """Set the session and the limit group of each task. Each pair of session and key is looked up once."""
         pairs = {(task.row["parent"], task.row["key"]) for task in tasks}
-        places = {(parent, key): self._place_of(parent, key) for parent, key in pairs}
+        groups = {(parent, key): self._group_of(parent, key) for parent, key in pairs}
         for task in tasks:
-            task.group = places[task.row["parent"], task.row["key"]]
+            task.group = groups[task.row["parent"], task.row["key"]]
             task.row["parent"], task.row["limit_group"] = task.group["parent"], task.group["limit_group"]
 
-    def _place_of(self, parent: str | None, key: str) -> Values:
+    def _group_of(self, parent: str | None, key: str) -> Values:
+        """Return the state of a key's group, with the session that receives launches for `parent`."""
         row = self._transaction.fetch_one("place_task", {"parent": parent, "key": key})
         if row is not None:
             return columns_of(row)
@@ -107,10 +108,12 @@ def insert_dependencies(transaction: Transaction, number: int, blockers: Sequenc
 
 
 def blockers_of(transaction: Transaction, after: Sequence[str], after_any: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the tasks to wait for, without those that have already ended as required. Raises NotFound."""
+    """Return the tasks to wait for. Tasks that have already ended as required are omitted. Raises NotFound."""
     pairs = [(id, False) for id in after] + [(id, True) for id in after_any]
-    found = [_blocker(transaction, id, any_end) for id, any_end in dict.fromkeys(pairs)]
-    return [blocker for blocker in found if not (blocker["finished"] and (blocker["succeeded"] or blocker["any_end"]))]
+    blockers = [_blocker(transaction, id, any_end) for id, any_end in dict.fromkeys(pairs)]
+    return [
+        blocker for blocker in blockers if not (blocker["finished"] and (blocker["succeeded"] or blocker["any_end"]))
+    ]
 
 
 def _blocker(transaction: Transaction, id: str, any_end: bool) -> dict[str, Any]:

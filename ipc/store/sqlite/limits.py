@@ -59,7 +59,7 @@ class SqliteLimits:
         return self._change(change, config)
 
     def _change(self, change: Callable[[Transaction], None], config: BackgroundConfig) -> set[int]:
-        """Change limits if no worker holds a task; until then workers take one task at a time."""
+        """Change limits if no worker holds a task. Otherwise, let workers take only one task at a time."""
         with self._database.write() as transaction:
             holders = _request_held(transaction, None)
             transaction.run("set_single", {"single": bool(holders)})
@@ -113,13 +113,13 @@ def _request_held(transaction: Transaction, group: str | None) -> set[int]:
 
 
 def _regroup(transaction: Transaction, config: BackgroundConfig) -> None:
-    """Move every key, with its unfinished tasks, to its group by the limits in force; record these limits."""
+    """Move every key and its unfinished tasks to their group under the limits in force. Record these limits."""
     limits = load_limits(transaction, config)
     for row in transaction.fetch_all("list_keys"):
         group = limits.group(row["name"])
         if group != row["limit_group"]:
-            place = {"limit_group": group, "slot_limit": limits.limit(group)}
-            _move(transaction, {"key": row["name"], "was": row["limit_group"], **place})
+            target = {"limit_group": group, "slot_limit": limits.limit(group)}
+            _move(transaction, {"key": row["name"], "was": row["limit_group"], **target})
     transaction.run("delete_empty_groups")
     for row in transaction.fetch_all("list_groups"):
         transaction.run("set_slot_limit", {"name": row["name"], "slot_limit": limits.limit(row["name"])})

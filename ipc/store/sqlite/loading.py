@@ -28,23 +28,23 @@ class TaskLoader:
         self._limits = load_limits(transaction, config)
 
     def add(self, tasks: Sequence[SavedTask]) -> int:
-        """Insert the tasks whose IDs are new; return how many."""
+        """Insert the tasks that have new IDs, and return their number."""
         new = [task for task in tasks if find_state(self._transaction, task.id) is None]
         for task in new:
             self._insert(task)
         return len(new)
 
     def replace(self, tasks: Mapping[str, Task], saved: Iterable[SavedTask]) -> None:
-        """Replace all tasks by these. Rows of tasks that have not changed are kept."""
+        """Replace all tasks with the given ones. Rows of tasks that have not changed are kept."""
         new = {task.id: task for task in saved}
         known = {stored.task.id: stored for stored in stored_tasks(self._transaction, 0, None)}
-        kept = {id for id, stored in known.items() if id in tasks and _stored(stored.task) == _stored(tasks[id])}
-        deleted = [stored for id, stored in known.items() if id not in kept]
+        unchanged = {id for id, stored in known.items() if id in tasks and _stored(stored.task) == _stored(tasks[id])}
+        deleted = [stored for id, stored in known.items() if id not in unchanged]
         outputs = {stored.task.id: self._outputs(stored) for stored in deleted if stored.task.id in new}
         for stored in deleted:
             self._transaction.run("delete_task", {"number": stored.columns["number"]})
         for task in sorted(new.values(), key=lambda task: _launch_order(known.get(task.id))):
-            if task.id not in kept:
+            if task.id not in unchanged:
                 number = self._insert(_with_kept_columns(task, known.get(task.id)))
                 self._restore_outputs(number, outputs.get(task.id, []))
         self._transaction.run("resolve_dependencies")
@@ -94,7 +94,7 @@ def _stored(task: Task) -> Task:
 
 
 def _with_kept_columns(task: SavedTask, known: StoredTask | None) -> SavedTask:
-    """Return the task, with the columns of its former row that the class Task lacks."""
+    """Return the task with the columns of its former row that `Task` lacks."""
     if known is None:
         return task
     columns: Values = known.columns

@@ -16,7 +16,7 @@ def has_finished_dependency(transaction: Transaction) -> bool:
 
 
 def next_due(transaction: Transaction) -> int | None:
-    """Return when `promote` is next needed, in milliseconds since 1970; 0 for now, None for never."""
+    """Return the next time to call `promote`, in milliseconds since 1970. 0 means now, and None means never."""
     if has_finished_dependency(transaction):
         return 0
     due = transaction.fetch_value("get_next_due")
@@ -24,7 +24,7 @@ def next_due(transaction: Transaction) -> int | None:
 
 
 def promote(transaction: Transaction, limit: int) -> set[str]:
-    """Make due tasks ready and end tasks that waited too long; return the groups of both."""
+    """Make due tasks ready, end tasks that have waited too long, and return the groups of these tasks."""
     now = clock.now()
     overdue = transaction.fetch_all("list_due", {"now": now, "limit": limit})
     for row in overdue:
@@ -55,7 +55,7 @@ def _promote(transaction: Transaction, row: Row, now: int) -> None:
 
 
 def _time_out(transaction: Transaction, row: Row) -> None:
-    """End an external task that took too long. It has no worker that enforces its timeout."""
+    """End an external task that has run too long. It has no worker that enforces its timeout."""
     status = TaskStatus.PENDING if row["attempt"] < row["max_attempts"] else TaskStatus.ERROR
     error = f"No verdict within {row['timeout_ms']} ms."
     attempt = {"number": row["number"], "claim": row["claim"]}

@@ -53,7 +53,7 @@ class SqliteQueue:
     # running
 
     def take(self, slot: Slot, owner: int | None, count: int) -> list[Taken]:
-        """Start the next task of a slot's group and hold up to `count` - 1 behind it, within the limit in force.
+        """Start the next task of a slot's group, within its limit, and hold up to `count` - 1 tasks that follow.
 
         The count of running tasks and the claim are one transaction: two workers can never exceed the limit.
         """
@@ -134,8 +134,8 @@ class SqliteQueue:
             states = {id: find_state(transaction, id) for id in ids}
             known = {id: state for id, state in states.items() if state is not None}
             holders = {state["owner"] for state in known.values() if _request_if_held(transaction, state)}
-            done = [id for id, state in known.items() if _cancel(transaction, state)]
-        return Cancelled(done, {known[id]["owner"] for id in done} - {None}, holders)
+            cancelled = [id for id, state in known.items() if _cancel(transaction, state)]
+        return Cancelled(cancelled, {known[id]["owner"] for id in cancelled} - {None}, holders)
 
     def cancel_waiting(self, limit: int) -> int:
         with self._database.write() as transaction:
@@ -168,8 +168,8 @@ class SqliteQueue:
             task = known_task(transaction, id)
             if find_unique_holder(transaction, task.unique_key) is not None:
                 raise MoveNotAllowed(f"Another task holds the unique name {task.unique_key} now.")
-            kept = {"parent": task.parent_session_id, "task": state["number"], "snapshot": json.dumps(task.brief())}
-            transaction.run("save_snapshot", kept)
+            ended = {"parent": task.parent_session_id, "task": state["number"], "snapshot": json.dumps(task.brief())}
+            transaction.run("save_snapshot", ended)
             group = assign_group(transaction, self._current_limits(transaction, config), task.concurrency_key)
             transaction.run("delete_finished_dependencies", {"task": state["number"], "every": False})
             transaction.run("retry_task", {"number": state["number"], "now": clock.now(), "limit_group": group})
@@ -208,14 +208,14 @@ class SqliteQueue:
 
 
 def _request_if_held(transaction: Transaction, state: Row) -> bool:
-    """Return True for a held task, and request that its worker publishes it."""
+    """Request that a task's worker publishes it, and return True, if the worker holds it."""
     if state["ready"] != HELD:
         return False
     return transaction.run("request_held", {"number": state["number"], "now": clock.now()}) == 1
 
 
 def _cancel(transaction: Transaction, state: Row) -> bool:
-    """Cancel a pending task or record the verdict on a running one; return True if it is or will be cancelled."""
+    """Cancel a pending task, or record the verdict on a running task. Return True if it is or will be cancelled."""
     if transaction.run("cancel_pending", {"number": state["number"], "now": clock.now()}):
         return True
     if state["status"] != TaskStatus.RUNNING or state["verdict"] not in (None, TaskStatus.PENDING):
@@ -233,7 +233,7 @@ def _record_verdict_or_refuse(transaction: Transaction, state: Row, verdict: Ver
 
 
 def _write_verdict(transaction: Transaction, attempt: dict[str, int], verdict: Verdict) -> bool:
-    kept = cut(verdict.text, RESULT_LIMIT)
-    brief = claims.brief(kept) if verdict.status is TaskStatus.COMPLETED else None
-    text = {"text": kept, "kind": verdict.kind, "brief": brief, "truncated": kept != verdict.text}
-    return transaction.run("write_verdict", {**attempt, "verdict": verdict.status, **text}) == 1
+    text = cut(verdict.text, RESULT_LIMIT)
+    brief = claims.brief(text) if verdict.status is TaskStatus.COMPLETED else None
+    values = {"text": text, "kind": verdict.kind, "brief": brief, "truncated": text != verdict.text}
+    return transaction.run("write_verdict", {**attempt, "verdict": verdict.status, **values}) == 1

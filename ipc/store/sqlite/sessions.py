@@ -67,7 +67,7 @@ def successor_of(transaction: Transaction, parent: str | None) -> str | None:
 
 
 def _deliver_again(transaction: Transaction, parent: str, successor: str) -> int:
-    """Append a session's unread batches to its successor's log and acknowledge them; return how many."""
+    """Append a session's unread batches to its successor's log and acknowledge them. Return their number."""
     acknowledged = {MODEL: 0} | cursors(transaction, parent)
     caught_up = [consumer for consumer in acknowledged if _has_caught_up(transaction, successor, consumer)]
     old = transaction.fetch_all("list_batches", {"parent": parent, "after": min(acknowledged.values())})
@@ -86,7 +86,7 @@ def _has_caught_up(transaction: Transaction, parent: str, consumer: str) -> bool
 
 
 def _append(transaction: Transaction, parent: str, batches: Sequence[Row]) -> list[int]:
-    """Append batches, with a new `allComplete`, to a session's log; return their numbers."""
+    """Append batches, with a new `allComplete`, to a session's log. Return their event numbers."""
     numbers = []
     for row in batches:
         complete = row is batches[-1] and not more_to_come(transaction, parent, 0)

@@ -22,9 +22,13 @@ class SqliteStore(Database):
     """One process's connection to a home's database, and the operations of the store on it."""
 
     def __init__(self, home: Home, durability: str = "full") -> None:
-        """Open the home's database, creating or migrating it if necessary.
+        """Open the home's database. Create or migrate it if necessary.
 
-        Raises NewerSchema, OlderProcesses, Permanent (not a database), Temporary (locked, full, unreadable now).
+        Raises:
+            NewerSchema: A newer release has migrated the database.
+            OlderProcesses: Processes of an older release run in the home.
+            Permanent: The file is not a database.
+            Temporary: The database is locked or unreadable now, or the disk is full.
         """
         super().__init__(home, durability)
         self.queue: QueueStore = SqliteQueue(self)

@@ -81,12 +81,12 @@ class SqliteTasks:
 
     def slot_deadlocks(self, ids: Sequence[str], mine: str) -> dict[str, str]:
         with self._database.read() as transaction:
-            found = {id: transaction.fetch_value("find_slot_deadlock", {"id": id, "mine": mine}) for id in ids}
-        return {id: group for id, group in found.items() if group is not None}
+            groups = {id: transaction.fetch_value("find_slot_deadlock", {"id": id, "mine": mine}) for id in ids}
+        return {id: group for id, group in groups.items() if group is not None}
 
 
 def stored_tasks(transaction: Transaction, after: int, limit: int | None) -> list[StoredTask]:
-    """Return the next tasks by number; a limit of None means all."""
+    """Return the next tasks by number. A limit of None means all tasks."""
     rows = transaction.fetch_all("list_whole_tasks", {"after": after, "limit": -1 if limit is None else limit})
     return [StoredTask(task_of(row), columns_of(row)) for row in rows]
 
@@ -112,12 +112,12 @@ def known_task(transaction: Transaction, id: str) -> Task:
 
 
 def columns_of(row: Row) -> Values:
-    """Return a row's values by name. A lookup in the row itself searches its columns."""
+    """Return a row's values by name. A lookup in the row itself would search its columns each time."""
     return dict(zip(row.keys(), row, strict=True))
 
 
 def task_of(row: Row) -> Task:
-    """Return the task of a row of `task_rows`."""
+    """Return the task in a row of the view `task_rows`."""
     columns = columns_of(row)
     return Task.of_columns(columns, waiting_for(columns))
 

@@ -50,7 +50,7 @@ BOOT_ID = ("ipc/machine/identity.py", "/proc/sys/kernel/random/boot_id")
 
 #: Bugs that are injected to show that they are found: the file, the fragment that it has once, and its replacement.
 BUGS = {
-    "unsynced": ("ipc/store/sqlite/file/group_commit.py", "if synced >= wanted:", "if wanted:"),
+    "unsynced": ("ipc/store/sqlite/file/group_commit.py", "if synced >= last:", "if last:"),
     "no-jump": (
         "ipc/store/sqlite/file/database.py",
         "                    skip_counters_ahead(self._transaction)\n",

@@ -32,10 +32,14 @@ SCRATCH = "scratch-"
 
 
 def back_up(store: SqliteStore, file: Path, replacing: bool) -> int:
-    """Copy a home's database to a file; return its size in bytes.
+    """Copy a home's database to a file, and return the size of the file in bytes.
 
-    The copy is checked before it gets the name of the file. Writers do not wait. Raises InvalidInput if the file exists
-    and may not be replaced, Permanent, Temporary.
+    The copy is checked before it gets the name of the file. Writers do not wait.
+
+    Raises:
+        InvalidInput: The file exists and `replacing` is false, or it is the database itself.
+        Permanent: The file cannot be written, or the database is damaged.
+        Temporary: The file cannot be written now, or the database cannot be read now.
     """
     _refuse_own(store.home, file)
     if os.path.lexists(file) and not replacing:
@@ -67,13 +71,13 @@ def _draft_of(file: Path) -> Iterator[Path]:
     try:
         yield Path(name)
     finally:
-        for left in (name, f"{name}-journal", f"{name}-wal", f"{name}-shm"):
+        for path in (name, f"{name}-journal", f"{name}-wal", f"{name}-shm"):
             with failpoint("backup.draft.unlink"):
-                Path(left).unlink(missing_ok=True)
+                Path(path).unlink(missing_ok=True)
 
 
 def refuse_damaged(file: Path, kind: type[Permanent]) -> None:
-    """Raise an error of that kind if a database file is damaged."""
+    """Raise an error of the given kind if a database file is damaged."""
     flaws = flaws_of(file)
     if flaws:
         raise kind(f"{file} is damaged ({flaws[0]}).")
@@ -105,9 +109,10 @@ def _failed(file: Path, error: OSError) -> Permanent | Temporary:
 
 
 def restore(home: Home, file: Path, replacing: bool) -> int:
-    """Replace a home's database with a backup; return how many tasks were running in it: they are `error` (`lost`).
+    """Replace a home's database with a backup. Return the number of tasks that were running in the backup.
 
-    New events and claims get numbers that neither the backup nor the home has given. A failure changes nothing.
+    These tasks get the status `error` and the error kind `lost`. New events and claims get numbers that were used
+    neither in the backup nor in the home. A failure changes nothing.
 
     Raises:
         InvalidInput: The file is not a backup, or is damaged.
@@ -140,7 +145,7 @@ class _Copy(SqliteStore):
 
 
 def _refuse_other(file: Path) -> None:
-    """Raise InvalidInput for a file that is not an undamaged database of a home."""
+    """Raise InvalidInput if a file is not the database of a home, or is damaged."""
     damaged = DamagedDatabase(file)
     try:
         flaws = damaged.flaws()
@@ -162,7 +167,7 @@ def _copy(file: Path, to: Path) -> None:
 
 
 def _refuse_used(store: Store, replacing: bool) -> None:
-    running = [one.id for one in store.hosts.running() if one.agent != "external"]
+    running = [task.id for task in store.hosts.running() if task.agent != "external"]
     if running:
         raise MoveNotAllowed(f"{len(running)} tasks run in {store.home.folder}; see: backburner list --status running")
     if not replacing and store.tasks.page(Filter(), 2**62, 1).tasks:
@@ -188,27 +193,27 @@ def without_supervisor(home: Home) -> Iterator[None]:
 
 @contextmanager
 def scratch_home(home: Home) -> Iterator[Home]:
-    """Yield a temporary home for one database; delete those that killed processes have left."""
-    for left in home.folder.glob(f"{SCRATCH}*"):
+    """Yield a temporary home for one database. Delete temporary homes that killed processes have left behind."""
+    for abandoned in home.folder.glob(f"{SCRATCH}*"):
         with failpoint("scratch.remove"):
-            shutil.rmtree(left)
+            shutil.rmtree(abandoned)
     with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=home.folder) as folder:
         yield Home(Path(folder))
 
 
 def settle_lost(store: Store, why: str) -> int:
-    """Settle all running and held tasks as lost and deregister all processes; return how many tasks there were."""
+    """Settle all running and held tasks as lost, and deregister all processes. Return the number of tasks."""
     running, held = store.hosts.running(), store.queue.all_held()
-    attempts = [_lost(one, why, None) for one in running] + [_lost(one, why, one.group) for one in held]
+    attempts = [_lost(task, why, None) for task in running] + [_lost(task, why, task.group) for task in held]
     Queue(store, DEFAULT_BACKGROUND_CONFIG).rescue(attempts)
     for process in [process for role in REGISTERED_ROLES for process in store.hosts.processes(role)]:
         store.hosts.deregister(process.number)
     return len(attempts)
 
 
-def _lost(one: Attempted, why: str, group: str | None) -> Rescued:
-    end = Settlement(number=one.number, claim=one.claim, status=TaskStatus.ERROR, error=why, error_kind="lost")
-    return Rescued(one.number, one.claim, end, group, clock.now())
+def _lost(task: Attempted, why: str, group: str | None) -> Rescued:
+    end = Settlement(number=task.number, claim=task.claim, status=TaskStatus.ERROR, error=why, error_kind="lost")
+    return Rescued(task.number, task.claim, end, group, clock.now())
 
 
 def files_beside(home: Home) -> list[Path]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .transaction import Transaction
 
-#: The distance by which both counters skip ahead when given numbers may have been lost: at a new boot and after a
-#: restore. 2^21 such jumps stay below 2^53, the largest integer that all JSON readers agree on.
+#: The distance by which both counters skip ahead at a new boot and after a restore, when used numbers may have been
+#: lost. 2^21 such jumps stay below 2^53, the largest integer that all JSON readers agree on.
 JUMP = 2**32
 
 

@@ -32,14 +32,14 @@ class DamagedDatabase:
             return [str(error)]
 
     def rows(self, table: str) -> list[dict[str, Any]]:
-        """Return the readable rows of a table: those before and after the damage, and those between damaged pages."""
+        """Return the readable rows of a table, including rows after the damage and between damaged pages."""
         from sqlite_utils import Database as Tables
 
         try:
-            found = Tables(self._connection, execute_plugins=False).table(table)
+            source = Tables(self._connection, execute_plugins=False).table(table)
         except sqlite3.DatabaseError:
             return []
-        reader = _TableReader(lambda where, order: found.rows_where(where, order_by=order))
+        reader = _TableReader(lambda where, order: source.rows_where(where, order_by=order))
         return reader.by_number() if table in NUMBERED else reader.once()
 
     def has_tables(self) -> bool:
@@ -57,7 +57,7 @@ class DamagedDatabase:
 class _TableReader:
     """Reads the rows of one table, each of which may be unreadable."""
 
-    #: The number of failed reads after which the rest of the table is given up. With more, the damage is not local.
+    #: The number of failed reads after which the rest of the table is given up, because the damage is not local.
     MAX_FAILURES = 5000
 
     def __init__(self, select: Callable[[str | None, str | None], Iterator[dict[str, Any]]]) -> None:
@@ -96,7 +96,7 @@ class _TableReader:
             self._between(middle + 1, last)
 
     def _read(self, where: str | None, order: str | None) -> bool:
-        """Read rows; return False if reading failed before their end."""
+        """Read rows. Return False if reading failed before their end."""
         try:
             for row in self._select(where, order):
                 self._rows.append(row)
@@ -132,7 +132,7 @@ REPAIRS = (
 
 
 def _copy_table(damaged: DamagedDatabase, table: str, connection: sqlite3.Connection) -> int:
-    """Copy the readable rows of a table, except those that violate the schema; return their number."""
+    """Copy the readable rows of a table that do not violate the schema. Return their number."""
     from sqlite_utils import Database as Tables
 
     fresh = Tables(connection, execute_plugins=False).table(table)
@@ -152,9 +152,9 @@ class SalvageDatabase(SqliteStore):
     """A new database for the rows of a damaged one."""
 
     def import_damaged(self, damaged: DamagedDatabase) -> dict[str, int]:
-        """Copy the readable rows of a damaged database into this one; return their number by table.
+        """Copy the readable rows of a damaged database into this one. Return their number by table.
 
-        Rows whose task is lost are omitted. `given_up` counts the tasks that were failed because their input is lost.
+        Rows of lost tasks are omitted. `given_up` is the number of tasks that failed because their input is lost.
         Raises Temporary.
         """
         with self._mutex, translated(self.home), self._gate:

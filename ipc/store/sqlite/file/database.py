@@ -33,14 +33,14 @@ CHECKPOINT_LOOK = 64
 
 
 class _Write:
-    """The context manager of one write transaction. As a generator, it would take a tenth of the time of a launch."""
+    """The context manager of one write transaction. A generator would cost a tenth of the time of a launch."""
 
     __slots__ = ("_database", "_durable", "_number")
 
     def __init__(self, database: Database, durable: bool) -> None:
         self._database = database
         self._durable = durable
-        self._number = 0  # the number that the group commit gave the transaction, or 0 outside of it
+        self._number = 0  # the transaction's number in the group commit, or 0 if it has none
 
     def __enter__(self) -> Transaction:
         database = self._database
@@ -106,9 +106,13 @@ class Database:
     """One process's connection to a home's database. Threads may share it. Call `release` before a fork."""
 
     def __init__(self, home: Home, durability: str = "full") -> None:
-        """Open the home's database, creating or migrating it if necessary.
+        """Open the home's database. Create or migrate it if necessary.
 
-        Raises NewerSchema, OlderProcesses, Permanent (not a database), Temporary (locked, full, unreadable now).
+        Raises:
+            NewerSchema: A newer release has migrated the database.
+            OlderProcesses: Processes of an older release run in the home.
+            Permanent: The file is not a database.
+            Temporary: The database is locked or unreadable now, or the disk is full.
         """
         self.home = home
         self.durability = durability
@@ -155,14 +159,14 @@ class Database:
         self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _reopen_if_replaced(self) -> None:
-        """Open the database again if its file was replaced: no other process writes to the old one.
+        """Open the database again if its file was replaced, because other processes use the new file.
 
-        On closing, SQLite does not touch the files beside a database that was moved or deleted.
+        When SQLite closes a database that was moved or deleted, it does not touch the files beside it.
         """
-        found = _file_id(self._path)
-        if found is None:
+        file = _file_id(self._path)
+        if file is None:
             raise Temporary(f"The database of {self.home.folder} is gone.")
-        if found != self._file:
+        if file != self._file:
             self._shut()
             self._open()
 
@@ -189,7 +193,10 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """Open a read transaction: one snapshot, durable when the block ends. Keep it short: a reader pins the WAL."""
+        """Open a read transaction on one snapshot, which is durable when the block ends.
+
+        Keep the block short, because a reader keeps the write-ahead log from being reused.
+        """
         with self._mutex, translated(self.home):
             if self._in_write:
                 yield self._transaction
@@ -205,15 +212,15 @@ class Database:
     def write(self, durable: bool = True) -> AbstractContextManager[Transaction]:
         """Open a write transaction; an exception in the block rolls it back.
 
-        With `durable` and the durability "full" it survives a power loss once the block has ended. It survives the
-        death of any process in either case. Raises GateBusy, Unsynced, Temporary, MoveNotAllowed.
+        With `durable` and the durability "full", it survives a power loss once the block has ended. It always survives
+        the death of any process. Raises GateBusy, Unsynced, Temporary, MoveNotAllowed.
         """
         return _Write(self, durable)
 
     def sync(self) -> None:
         """Make all that can be read now survive a power loss, if the durability is "full".
 
-        Raises Unsynced, GateBusy. Then it is unknown whether the data is durable.
+        Raises Unsynced, GateBusy. After either error, it is unknown whether the data is durable.
         """
         if self.durability == "full" and not self._in_write:
             with translated(self.home):
@@ -255,7 +262,7 @@ class Database:
             self._synchronous = synchronous
 
     def _first_of_this_boot(self) -> None:
-        """Skip the numbers whose commits a power loss before this boot may have undone."""
+        """Skip the numbers of commits that a power loss before this boot may have undone."""
         if self._boot_seen:
             return
         boot = boot_id()
@@ -311,10 +318,10 @@ class Database:
             advance_counters_past(transaction, known)
 
     def replace_contents_with(self, other: Database) -> None:
-        """Replace all contents with those of another database, in one transaction.
+        """Replace all contents with the contents of another database, in one transaction.
 
-        The next numbers are new to both databases. The log keeps its ID only if both have the same. Discard `other`
-        afterwards. Raises GateBusy, Temporary.
+        The next numbers are new to both databases. The log keeps its ID only if both databases have the same log ID.
+        Discard `other` afterwards. Raises GateBusy, Temporary.
         """
         with self._mutex, translated(self.home):
             self._reopen_if_replaced()
@@ -333,7 +340,7 @@ class Database:
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
-        """Close the connection, under the gate: SQLite checkpoints when the last one is closed. Raises GateBusy."""
+        """Close the connection under the gate, because SQLite may checkpoint at this point. Raises GateBusy."""
         with self._mutex:
             try:
                 with self._gate:
@@ -371,10 +378,10 @@ def _refuse_wal_without_database(path: Path) -> None:
 
 def _file_id(path: str) -> tuple[int, int] | None:
     try:
-        found = os.stat(path)
+        status = os.stat(path)
     except FileNotFoundError:
         return None
-    return found.st_dev, found.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _create_private(path: Path) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from ....errors import Damaged, MoveNotAllowed, Temporary
 from ....home import Home
 
-#: The meaning of SQLite's errors by the beginning of their names. The first match counts.
-_MEANINGS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
+#: This program's class for an error of SQLite, by the beginning of the error's name. The first match counts.
+_KINDS: tuple[tuple[str, Callable[[str], Exception]], ...] = (
     ("SQLITE_NOTADB", Damaged),
     ("SQLITE_CORRUPT", Damaged),
     ("SQLITE_CONSTRAINT_TRIGGER", MoveNotAllowed),
@@ -35,9 +35,9 @@ class translated:
 
 
 def raise_translated(place: Home | Path, error: BaseException) -> None:
-    """Raise this program's error for an error of SQLite or of the system. Return for any other."""
-    if isinstance(error, (sqlite3.Error, OSError)) and (meaning := _translation(place, error)) is not None:
-        raise meaning from error
+    """Raise this program's error for an error of SQLite or of the system. Do nothing for other errors."""
+    if isinstance(error, (sqlite3.Error, OSError)) and (translation := _translation(place, error)) is not None:
+        raise translation from error
 
 
 def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exception | None:
@@ -47,12 +47,12 @@ def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exceptio
         folder = path.parent if isinstance(place, Path) else f"The home {place.folder}"
         return Temporary(f"{folder} cannot be used now: {error.strerror or error}.")
     if isinstance(error, sqlite3.ProgrammingError):
-        return Temporary(f"{what} was closed in the meantime.") if "closed" in str(error) else None
+        return Temporary(f"{what} has been closed.") if "closed" in str(error) else None
     name = getattr(error, "sqlite_errorname", "")
-    found = next((meaning for start, meaning in _MEANINGS if name.startswith(start)), None)
-    if found is None:
+    kind = next((kind for start, kind in _KINDS if name.startswith(start)), None)
+    if kind is None:
         return None
-    return found(damage(path, error) if found is Damaged else f"{what} does not answer ({error}).")
+    return kind(damage(path, error) if kind is Damaged else f"{what} does not answer ({error}).")
 
 
 def damage(path: Path, why: object) -> str:

@@ -18,7 +18,7 @@ from .... import clock
 from ....errors import Unsynced
 from .write_gate import WriteGate
 
-#: The call that SQLite uses: it syncs the data and the size of a file, but no times.
+#: The system call that SQLite uses. It syncs the data and the size of a file, but not its times.
 sync_data = getattr(os, "fdatasync", os.fsync)
 
 _ALL, _ONE = struct.Struct("=qqq"), struct.Struct("=q")
@@ -48,11 +48,11 @@ class GroupCommit:
         self._descriptor = -1
 
     def start(self) -> int:
-        """Count a transaction, before any other process can read it; return its number. Raises OSError.
+        """Count a transaction before other processes can read it, and return its number. Raises OSError.
 
         The caller holds the write gate.
         """
-        number = max(self._counters().started + 1, clock.nanoseconds())  # higher than all numbers of a lost file
+        number = max(self._counters().started + 1, clock.nanoseconds())  # higher than all numbers in a lost file
         self._set("started", number)
         return number
 
@@ -63,15 +63,15 @@ class GroupCommit:
     def sync(self) -> None:
         """Make all that can be read now survive a power loss.
 
-        Raises Unsynced, GateBusy, OSError. Then it is unknown whether the data is durable.
+        Raises Unsynced, GateBusy, OSError. After any of these, it is unknown whether the data is durable.
         """
         started, finished, synced = self._counters()
-        wanted = max(started, finished)
-        if synced >= wanted:
+        last = max(started, finished)
+        if synced >= last:
             return
         with self._gate:
-            counters = self._counters()  # another process may have synced the log meanwhile
-            if counters.synced < wanted:
+            counters = self._counters()  # another process may have synced the log during the wait
+            if counters.synced < last:
                 self._sync_log()
                 self._set("synced", counters.finished)
 
@@ -88,8 +88,8 @@ class GroupCommit:
             return self._descriptor
 
     def _counters(self) -> Counters:
-        found = os.pread(self._file(), _ALL.size, 0)
-        return Counters(*_ALL.unpack(found)) if len(found) == _ALL.size else UNKNOWN
+        data = os.pread(self._file(), _ALL.size, 0)
+        return Counters(*_ALL.unpack(data)) if len(data) == _ALL.size else UNKNOWN
 
     def _set(self, name: str, number: int) -> None:
         # Each counter has one writer at a time: the holder of the sync gate for `synced`, and the holder of the write

@@ -56,15 +56,15 @@ class Inspection(SqliteStore):
 def refuse_older_processes(home: Home) -> None:
     """Raise OlderProcesses if processes of an older release run in a home with a database."""
     if home.database.exists():
-        with closing(Inspection(home)) as found:
-            found.refuse_older_processes()
+        with closing(Inspection(home)) as inspection:
+            inspection.refuse_older_processes()
 
 
 def connect_reading(path: Path) -> sqlite3.Connection:
-    """Return a read-only connection; it does not create a log beside a database that no process has open."""
-    how = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
+    """Return a read-only connection. It does not create a log beside a database that no process has open."""
+    mode = "mode=ro" if os.path.exists(f"{path}-wal") else "immutable=1"
     connection = sqlite3.connect(
-        f"file:{quote(str(path))}?{how}", uri=True, timeout=2.0, isolation_level=None, check_same_thread=False
+        f"file:{quote(str(path))}?{mode}", uri=True, timeout=2.0, isolation_level=None, check_same_thread=False
     )
     connection.row_factory = sqlite3.Row
     return connection
@@ -72,5 +72,5 @@ def connect_reading(path: Path) -> sqlite3.Connection:
 
 def find_flaws(connection: sqlite3.Connection, check: str) -> list[str]:
     """Return the problems that a check of SQLite finds."""
-    found = [str(row[0]) for row in connection.execute(check)]
-    return [] if found == ["ok"] else found
+    flaws = [str(row[0]) for row in connection.execute(check)]
+    return [] if flaws == ["ok"] else flaws

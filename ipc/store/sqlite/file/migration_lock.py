@@ -1,4 +1,4 @@
-"""Decide whether a database may be migrated now, and keep supervisors from starting meanwhile."""
+"""Decide whether a database may be migrated now, and keep supervisors from starting during the migration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ....machine.presence import Presence
 #: The first schema whose processes may keep running while a newer supervisor migrates the database.
 FIRST_LIVE = 6
 
-#: Returns the rows of the process table, as `list_registered` has them.
+#: Returns the rows of the process table in the form of the statement `list_registered`.
 Registered = Callable[[], Sequence[Mapping[str, Any]]]
 
 #: The locks of fork servers, replaced ones included. Release 0.1 named them `nursery`.
@@ -35,7 +35,7 @@ class LivingProcess(NamedTuple):
 
 @contextmanager
 def migration_lock(home: Home, version: int, registered: Registered) -> Iterator[None]:
-    """Hold the supervisor lock of a home while its database, of this schema, is migrated.
+    """Hold the supervisor lock of a home while its database is migrated from the schema `version`.
 
     The running supervisor, which already holds the lock, may migrate a database of schema `FIRST_LIVE` or later while
     other processes run. In all other cases, all processes of the home must have ended. Raises OlderProcesses, and
@@ -60,10 +60,10 @@ def refuse_living(home: Home, version: int, registered: Sequence[Mapping[str, An
 
     A supervisor that has not registered yet is ignored: it may be of this release, about to migrate the database.
     """
-    found = _lock_holders(home)
+    holders = _lock_holders(home)
     known = {_identity(row) for row in registered}
-    found += [LivingProcess(row["role"], _identity(row).pid) for row in registered if _lives(row)]
-    living = list(dict.fromkeys(process for process in found if process.pid != os.getpid()))
+    others = [LivingProcess(row["role"], _identity(row).pid) for row in registered if _lives(row)]
+    living = list(dict.fromkeys(process for process in [*holders, *others] if process.pid != os.getpid()))
     is_starting = [process.role for process in living] == ["supervisor"] and Identity.of(living[0].pid) not in known
     if living and not is_starting:
         what = f"{home.folder} belongs to an older backburner (schema {version}), which is still running"
@@ -82,7 +82,7 @@ def _identity(row: Mapping[str, Any]) -> Identity:
 
 
 def _lives(row: Mapping[str, Any]) -> bool:
-    """Return True if a registered process lives. In another PID namespace, it counts as alive while it has a task."""
+    """Return True if a registered process is alive. In another PID namespace, it is alive if it has a task."""
     alive = _identity(row).alive()
     return bool(row["has_task"]) if alive is None else alive
 

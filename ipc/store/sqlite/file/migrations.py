@@ -1,4 +1,4 @@
-"""The migrations that bring an empty database, or that of an older release, to the schema of this release."""
+"""The migrations from an empty database, or the database of an older release, to the schema of this release."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def second_schema(tables: Tables) -> None:
 
 @migrations()
 def third_schema(tables: Tables) -> None:
-    """Add the task whose session a task continues."""
+    """Add the column `resumes` for tasks that continue the session of another task."""
     _run_all(tables, "schema_3")
 
 

@@ -23,7 +23,7 @@ class Transaction:
         self._connection = connection
 
     def run(self, name: str, values: Values | None = None) -> int:
-        """Run a statement; return how many rows it changed."""
+        """Run a statement, and return the number of rows that it changed."""
         return self._connection.execute(statement(name), values or {}).rowcount
 
     def fetch_one(self, name: str, values: Values | None = None) -> Row | None:
@@ -47,7 +47,7 @@ class Transaction:
         return rows, True
 
     def fetch_page(self, name: str, values: Values, room: int) -> tuple[list[Any], bool]:
-        """Like `fetch_some`, but return plain tuples, and count only the bytes of the last column."""
+        """Return rows like `fetch_some`, but as plain tuples. Only the bytes of the last column count."""
         rows: list[Any] = []
         with closing(self._connection.execute(statement(name), values)) as cursor:
             cursor.row_factory = None
@@ -68,7 +68,7 @@ class Transaction:
         return self.fetch_value("get_setting", {"name": name})
 
     def insert(self, name: str, row: Values) -> int:
-        """Insert a row with a statement that lists its columns; return its number.
+        """Insert a row with a statement that lists its columns, and return the row's number.
 
         A column whose value is None is omitted and gets its default: the sqlite3 module takes ten times as long to bind
         None as to bind a number.
@@ -77,7 +77,7 @@ class Transaction:
         return self._connection.execute(statement_for(name, tuple(values)), tuple(values.values())).lastrowid or 0
 
     def run_many(self, name: str, values: Iterator[Values] | list[dict[str, Any]]) -> int:
-        """Run a statement once per set of values; return how many rows it changed."""
+        """Run a statement once per set of values, and return the number of rows that were changed."""
         return self._connection.executemany(statement(name), values).rowcount
 
     def iterate(self, name: str, values: Values) -> Generator[tuple[Any, ...]]:

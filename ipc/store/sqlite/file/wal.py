@@ -13,7 +13,7 @@ from ....machine import proc
 #: The bytes of the `-shm` file that a connection locks while it reads (sqlite.org/walformat.html, "WAL locks").
 READING = range(123, 128)
 
-#: How many more times the readers are listed, and the seconds in between.
+#: The number of times that the readers are listed again, and the seconds between two listings.
 LOOKS, LOOK = 5, 0.02
 
 #: Heads of a write-ahead log (page size, salts) and of each frame in it (salts): sqlite.org/fileformat2.html, 4.1.
@@ -22,23 +22,23 @@ LOG_HEAD, FRAME_HEAD = struct.Struct(">8xI4x8s8x"), struct.Struct(">8x8s8x")
 
 def openers(paths: Iterable[Path]) -> list[int]:
     """Return the other processes that have one of these files open, if this user may see them."""
-    files = {found for path in paths if (found := proc.file_id(path)) is not None}
+    files = {file for path in paths if (file := proc.file_id(path)) is not None}
     return sorted(set(proc.pids_with_open(files)) - {os.getpid()})
 
 
 def readers(database: Path) -> list[int]:
     """Return the processes that keep the log of a database from being truncated by a long read. Linux only.
 
-    A process that is a reader each time it is looked up reads for long. A short read ends between two looks.
+    A process that is a reader in every listing has a long read. A short read ends between two listings.
     """
     shared = proc.file_id(f"{database}-shm")
     if shared is None or not proc.LINUX:
         return []
-    found = _reading(shared[1])
+    pids = _reading(shared[1])
     for _ in range(LOOKS):
         clock.nap(LOOK)
-        found &= _reading(shared[1])
-    return sorted(found)
+        pids &= _reading(shared[1])
+    return sorted(pids)
 
 
 def _reading(inode: int) -> set[int]:
@@ -48,8 +48,8 @@ def _reading(inode: int) -> set[int]:
 def exceeds(database: str, length: int) -> bool:
     """Return True if the write-ahead log has grown beyond `length` bytes since SQLite restarted it.
 
-    SQLite restarts the log in the same file, so the size of the file is no answer. The frame at that length belongs to
-    the present log if both have the same salts.
+    SQLite restarts the log in the same file, so the file may be larger than the log. The frame at that length belongs
+    to the current log if it has the same salts as the head of the log.
     """
     try:
         with open(f"{database}-wal", "rb", buffering=0) as log:

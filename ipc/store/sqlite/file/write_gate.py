@@ -26,11 +26,11 @@ from ....machine.watchdog import Watchdog
 #: Seconds that a writer waits for the gate: longer than any transaction takes, and short enough for a command.
 TIMEOUT = 5.0
 
-#: Seconds between the first two tries, about as long as a short transaction, and at most between any two, so that
-#: sixteen waiting writers still try often enough. The jitter keeps them from trying at the same moment.
+#: The delays between tries in seconds. The first is about as long as a short transaction. The longest is short enough
+#: for sixteen waiting writers. The jitter keeps them from trying at the same moment.
 FIRST_DELAY, LONGEST_DELAY, JITTER = 0.0001, 0.003, (0.5, 1.5)
 
-#: Seconds after which a waiting writer checks the process that holds the gate: longer than many writers take in turn.
+#: Seconds after which a waiting writer checks the process that holds the gate. Many writers in turn need less time.
 CHECK_AFTER = 0.1
 
 #: The signals by which a terminal stops a process.
@@ -110,13 +110,13 @@ class WriteGate:
             self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         if not try_lock(self._descriptor):
             return False
-        if self._is_the_file():
+        if self._has_current_file():
             return True
         os.close(self._descriptor)  # the home was recreated, and other processes lock the new file
         self._descriptor = -1
         return False
 
-    def _is_the_file(self) -> bool:
+    def _has_current_file(self) -> bool:
         try:
             return os.fstat(self._descriptor).st_ino == os.stat(self.path).st_ino
         except FileNotFoundError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ....model.fields import Spec
 from ....model.task import INPUTS, TASK_SPECS
 
-#: Fields of a task whose values in an event differ from their columns'. A task in a batch has ended.
+#: The SQL of fields that have other values in an event than in their columns. A task in a batch has ended.
 _COMPUTED = {
     "stopping": "json('false')",
     "waiting_for": "NULL",
@@ -41,12 +41,12 @@ def statement_for(name: str, columns: tuple[str, ...]) -> str:
 
 def _brief() -> str:
     """Return the arguments of json_object() for the brief of the task `t` with the input `i`."""
-    return ", ".join(f"'{one.json_name}', {_json_of(one)}" for one in TASK_SPECS if one.name not in INPUTS)
+    return ", ".join(f"'{spec.json_name}', {_json_of(spec)}" for spec in TASK_SPECS if spec.name not in INPUTS)
 
 
-def _json_of(one: Spec) -> str:
-    if one.name in _COMPUTED:
-        return _COMPUTED[one.name]
-    column = f"{'t' if one.table == 'tasks' else 'i'}.{one.column}"
-    absent = "NULL" if one.default is None else "'[]'" if one.default == () else "'{}'"
-    return _AS_JSON[one.codec.name].format(column=column, absent=absent)
+def _json_of(spec: Spec) -> str:
+    if spec.name in _COMPUTED:
+        return _COMPUTED[spec.name]
+    column = f"{'t' if spec.table == 'tasks' else 'i'}.{spec.column}"
+    absent = "NULL" if spec.default is None else "'[]'" if spec.default == () else "'{}'"
+    return _AS_JSON[spec.codec.name].format(column=column, absent=absent)

@@ -1,2 +1,2 @@
--- Give all tasks of a session to another one, which will receive their later ends.
+-- Move all tasks of a session to another session, which is notified when they end.
 UPDATE tasks SET parent = :successor WHERE parent = :parent

@@ -1,4 +1,4 @@
--- Return the number, agent and launch of the first ready task of a group, and how many are ready, up to `limit`.
+-- Return the first ready task of a group (number, agent, launch time), and the number of ready tasks up to `limit`.
 SELECT (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE status = 'pending' AND ready = 1 AND limit_group = :limit_group LIMIT :limit)) AS ready,
   number, agent, queued_at
 FROM tasks WHERE status = 'pending' AND ready = 1 AND limit_group = :limit_group AND NOT (SELECT paused FROM groups WHERE name = :limit_group)

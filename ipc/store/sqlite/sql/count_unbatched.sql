@@ -1,2 +1,2 @@
--- Return how many ends are in no batch yet.
+-- Return the number of ended tasks that are in no batch yet.
 SELECT count(*) FROM outbox

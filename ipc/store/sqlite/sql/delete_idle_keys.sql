@@ -1,2 +1,2 @@
--- Delete keys whose group is deleted.
+-- Delete keys whose group does not exist any longer.
 DELETE FROM keys WHERE name IN (SELECT name FROM keys WHERE limit_group NOT IN (SELECT name FROM groups) LIMIT :limit)

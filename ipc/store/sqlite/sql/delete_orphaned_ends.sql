@@ -1,2 +1,2 @@
--- Delete ends that are in no batch yet and whose task is lost.
+-- Delete the outbox rows of lost tasks.
 DELETE FROM outbox WHERE task NOT IN (SELECT number FROM tasks)

@@ -1,2 +1,2 @@
--- Append a batch to the log, and remove its ends from the outbox.
+-- Append a batch to the log, and remove its tasks from the outbox.
 INSERT INTO batches (seq, parent, at, body) VALUES (:seq, :parent, :at, :body)

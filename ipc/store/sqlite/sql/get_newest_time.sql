@@ -1,2 +1,2 @@
--- Return when the newest event happened.
+-- Return the time of the newest event.
 SELECT at FROM events ORDER BY seq DESC LIMIT 1

@@ -1,2 +1,2 @@
--- Return the session that receives another one's notifications and launches, if it has a successor.
+-- Return the successor of a session, which receives its notifications and launches.
 SELECT successor FROM successors WHERE parent = :parent

@@ -1,2 +1,2 @@
--- Return a row if an end is in no batch yet.
+-- Return a row if an ended task is in no batch yet.
 SELECT EXISTS (SELECT 1 FROM outbox)

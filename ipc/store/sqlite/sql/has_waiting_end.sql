@@ -1,2 +1,2 @@
--- Return a row if an end of a session's tasks is in no batch yet.
+-- Return a row if an ended task of a session is in no batch yet.
 SELECT EXISTS (SELECT 1 FROM outbox WHERE parent = :parent)

@@ -1,3 +1,3 @@
--- Make a task wait for the end of another.
+-- Make a task wait until another task ends.
 INSERT INTO dependencies (blocker, task, any_end, finished, succeeded) VALUES (:blocker, :task, :any_end, :finished, :succeeded)
 ON CONFLICT (blocker, task) DO UPDATE SET any_end = min(any_end, :any_end)

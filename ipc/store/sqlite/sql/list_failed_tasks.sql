@@ -1,4 +1,4 @@
--- Return failed or cancelled tasks, newest first, by an index of these.
+-- Return failed or cancelled tasks, newest first, by an index of such tasks.
 SELECT * FROM task_rows
 WHERE number IN (SELECT number FROM tasks WHERE status IN ('error', 'cancelled') AND status = :status
     AND number < :before AND (:model IS NULL OR model = :model)

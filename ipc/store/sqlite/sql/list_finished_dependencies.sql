@@ -1,4 +1,4 @@
--- Return tasks with an ended dependency: whether one ended badly, and how many have not ended.
+-- Return tasks with a finished dependency: whether any has failed, and the number of unfinished dependencies.
 SELECT d.task AS number, t.limit_group, t.status, t.not_before, t.due_at, sum(d.finished = 1 AND d.succeeded = 0 AND d.any_end = 0) AS bad,
   sum(d.finished = 0) AS open
 FROM dependencies d JOIN tasks t ON t.number = d.task

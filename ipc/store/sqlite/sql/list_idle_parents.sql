@@ -1,4 +1,4 @@
--- Return sessions of which only cursors are left, and whose consumers had all read every event.
+-- Return sessions that have only cursors left, and in which every consumer has read every event.
 SELECT t.parent FROM truncations t
 WHERE t.parent > :after AND t.parent <> '*'
   AND t.seq <= (SELECT min(c.seq) FROM cursors c WHERE c.parent = t.parent)

@@ -1,5 +1,5 @@
--- Return ended tasks that are old enough to be deleted and that no batch will take along, in the order of their ends.
--- They have no session, no event of their session is left, or they are very old.
+-- Return ended tasks that are old enough to be deleted, but will not be deleted with a batch, in the order they ended.
+-- A task is returned if it has no session, if no event of its session is left, or if it is very old.
 SELECT t.number, t.completed_at, t.claim, i.stdin_file FROM tasks t JOIN inputs i ON i.task = t.number
 WHERE t.completed_at < :before AND t.completed_at >= :from AND (t.completed_at > :from OR t.number > :after)
   AND NOT EXISTS (SELECT 1 FROM outbox o WHERE o.parent = t.parent AND o.task = t.number)

@@ -1,4 +1,4 @@
--- Return pending or running tasks, newest first, by an index of these.
+-- Return pending or running tasks, newest first, by an index of such tasks.
 SELECT * FROM task_rows
 WHERE number IN (SELECT number FROM tasks WHERE status IN ('pending', 'running') AND status = :status
     AND number < :before AND (:model IS NULL OR model = :model)

@@ -1,6 +1,6 @@
 -- Return the events of all sessions in order, each as the JSON-RPC frame that subscribers receive.
--- The frame of a batch omits `taskIds` and `source`: compact bodies start with these and are cut, those of
--- earlier versions contain spaces and are parsed.
+-- The frame of a batch omits `taskIds` and `source`: compact bodies start with these fields, which are cut off.
+-- Bodies of earlier versions contain spaces and are parsed.
 SELECT seq, method AS type, parent, CAST(printf(
   '{"jsonrpc":"2.0","method":"%s","params":{"seq": %d, "type": "%s", "at": "%s", "parentSessionId": %s, %s}' || char(10),
   method, seq, method, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch'), json_quote(parent), CASE

@@ -150,7 +150,7 @@ CREATE TABLE outputs (
 
 CREATE INDEX outputs_of_task ON outputs (task);
 
--- A pending task that waits for another; `over` is 1 once that one has ended, `well` if it completed.
+-- A pending task that waits for another task. `over` is 1 once that task has ended, and `well` is 1 if it completed.
 CREATE TABLE dependencies (
   blocker INTEGER NOT NULL,
   task INTEGER NOT NULL REFERENCES tasks (number) ON DELETE CASCADE,
@@ -175,7 +175,7 @@ CREATE TABLE events (
 
 CREATE INDEX events_of_parent ON events (parent, seq) WHERE parent IS NOT NULL;
 
--- The ends that are in no batch yet.
+-- The ended tasks that are in no batch yet.
 CREATE TABLE outbox (
   parent TEXT NOT NULL,
   seq INTEGER NOT NULL,
@@ -198,8 +198,8 @@ CREATE TABLE truncations (
   seq INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- The counters of events and claims. The rows exist from the start, so that moving a counter is always an update. Both
--- are in one table because a claim changes both, and so writes one page instead of two.
+-- The counters of events and claims. The rows exist from the start, so that moving a counter is always an update. A claim
+-- changes both, and writes only one page because they are in one table.
 INSERT INTO sqlite_sequence (name, seq) VALUES ('events', 0), ('claims', 0);
 
 -- The tasks of lists; `blocked`, `paused`, `full` and `busy` decide what a pending task waits for.

@@ -1,6 +1,6 @@
 -- The second schema: sessions that change their ID.
 
--- Sessions whose notifications and launches go to another session, `heir`. That one never has a row itself.
+-- Sessions whose notifications and launches go to another session, `heir`, which never has a row itself.
 CREATE TABLE heirs (
   parent TEXT PRIMARY KEY,
   heir TEXT NOT NULL,

@@ -1,4 +1,4 @@
--- The third schema: tasks that continue the session of another one.
+-- The third schema: tasks that continue the session of another task.
 
 ALTER TABLE inputs ADD COLUMN resumes TEXT;
 

@@ -1,4 +1,4 @@
--- The fifth schema: tasks that a worker holds behind the one that runs in its slot. The column with a task's batch goes.
+-- The fifth schema: tasks that a worker holds behind the task in its slot. The column with a task's batch is dropped.
 
 DROP TRIGGER batch_formed;
 
@@ -30,8 +30,8 @@ BEGIN
   SELECT RAISE(ABORT, 'illegal move');
 END;
 
--- A held task belongs to its worker: these columns change only when the task is started, returned or completed, and so is
--- no longer held. A task that fails or is cancelled was started or returned before.
+-- A held task belongs to its worker: these columns change only when the task is started, returned or completed, which
+-- ends the hold. A task that fails or is cancelled was started or returned before.
 CREATE TRIGGER held_refused BEFORE UPDATE OF status, ready, owner, grp, held ON tasks
 WHEN OLD.ready = 2 AND (NEW.held IS NOT NULL OR NEW.status IN ('error', 'cancelled'))
 BEGIN

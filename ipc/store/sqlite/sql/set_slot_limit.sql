@@ -1,2 +1,2 @@
--- Set the limit of a group that is in force.
+-- Set the limit in force of a group.
 UPDATE groups SET slot_limit = :slot_limit WHERE name = :name AND slot_limit <> :slot_limit
