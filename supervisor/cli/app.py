@@ -12,7 +12,7 @@ import click
 from ...ipc.errors import BROKEN_PIPE
 from .context import Context
 
-#: The commands, in the order of the help. Each is the object `command` of the module of its name.
+#: The commands, in the order of the help. Each is the object `command` of the module with the same name.
 SECTIONS = {
     "Tasks": "launch run list show output wait cancel retry complete fail progress".split(),
     "Supervisor": "up down restart reload status doctor service".split(),
@@ -40,9 +40,9 @@ class Program(click.Group):
             return None
         module = importlib.import_module(f".commands.{_MODULES.get(cmd_name, cmd_name)}", __package__)
         gc.enable()
-        found = module.command
-        assert isinstance(found, click.Command)
-        return found
+        command = module.command
+        assert isinstance(command, click.Command)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands by section."""
@@ -66,7 +66,7 @@ class Program(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command that is named, or fail with the most similar name."""
+        """Return the named command, or fail and suggest the most similar name."""
         if args and args[0] not in VERBS and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
@@ -76,8 +76,8 @@ class Program(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
-    if wanted and not ctx.resilient_parsing:
+def _print_version(ctx: click.Context, _param: click.Parameter, is_requested: bool) -> None:
+    if is_requested and not ctx.resilient_parsing:
         from ...ipc.machine.distribution import version
 
         print(f"backburner {version()}")
@@ -107,7 +107,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) ->
 def program(ctx: click.Context, home: str | None) -> Any:
     """Run long jobs and coding agents in the background, a few at a time, and get notified when they finish.
 
-    Without a command: status.
+    Without a command, show the status.
     """
     context = ctx.ensure_object(Context)
     context.home_option = home

@@ -17,8 +17,8 @@ UP_HELP = "Start a supervisor in the background if none is running; with --no-up
 def ensure_supervisor(context: Context, up: bool | None) -> bool:
     """Start a supervisor if none is running, unless `--no-up` or the setting `autostart` prevents it.
 
-    Return False if none is running and nothing was reported on stderr. It never raises an error of the start: the
-    tasks are accepted, and a caller that took them for refused would queue them twice.
+    Return False if no supervisor is running and nothing was reported on stderr. A failed start raises no error,
+    because the tasks are already accepted: a caller that took them for refused would queue them twice.
     """
     if Presence(context.home).is_held("supervisor"):
         return True

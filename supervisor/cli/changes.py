@@ -1,4 +1,4 @@
-"""Wait for a change in a state directory: by events from the bus, or without a bus by polling the database."""
+"""Wait for a change in a state directory. The bus reports changes. Without a bus, the database is polled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...ipc.machine.presence import Presence
 from ...ipc.model.event import ALL_SESSIONS
 from .context import Context
 
-#: Seconds between two checks of the database: the first, and the longest without and with a bus.
+#: Seconds between two checks of the database: the first delay, and the maximum delays without and with a bus.
 FIRST_DELAY, LONGEST_DELAY, LONGEST_WITH_BUS = 0.01, 0.2, 2.0
 GROWTH = 1.5
 
@@ -45,10 +45,10 @@ class ChangeWatch:
         """Return True as soon as something may have changed, False after `timeout` seconds."""
         end = float("inf") if timeout is None else clock.monotonic() + timeout
         while not self._has_changed():
-            left = end - clock.monotonic()
-            if left <= 0:
+            remaining = end - clock.monotonic()
+            if remaining <= 0:
                 return False
-            self._notified.wait(min(left, self._backoff.next_delay(), self._longest_delay()))
+            self._notified.wait(min(remaining, self._backoff.next_delay(), self._longest_delay()))
         self._backoff.reset()
         return True
 
@@ -70,15 +70,15 @@ class ChangeWatch:
 def wait_until(
     context: Context, condition: Callable[[], bool], timeout: float | None, interval: float = float("inf")
 ) -> bool:
-    """Wait until `condition()` is true; return False after `timeout` seconds.
+    """Wait until `condition()` is true. Return False after `timeout` seconds.
 
-    It is called whenever something may have changed, and at least every `interval` seconds.
+    `condition` is called whenever something may have changed, and at least every `interval` seconds.
     """
     end = float("inf") if timeout is None else clock.monotonic() + timeout
     with ChangeWatch(context) as watch:
         while not condition():
-            left = end - clock.monotonic()
-            if left <= 0:
+            remaining = end - clock.monotonic()
+            if remaining <= 0:
                 return False
-            watch.wait(min(left, interval))
+            watch.wait(min(remaining, interval))
     return True

@@ -72,7 +72,7 @@ class Context:
         """Return True if a task was ever launched here."""
         try:
             return self.home.database.exists()
-        except PermissionError:  # another user's home: an attempt to open it reports that
+        except PermissionError:  # another user's home, which is reported when it is opened
             return True
 
     def check_owner(self) -> None:
@@ -105,7 +105,7 @@ class Context:
         return Queue(self._existing_store(), self.config)
 
     def resolve_id(self, id: str) -> str:
-        """Return the full ID for a prefix of it, or for `-`, the last task launched.
+        """Return the full ID for a prefix. For `-`, return the ID of the last task launched.
 
         Raises NotFound, Ambiguous, InvalidInput.
         """

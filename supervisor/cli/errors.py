@@ -21,7 +21,7 @@ from ...ipc.errors import (
 )
 from .context import Context
 
-#: The next step for an error whose message names none. The first class that matches counts.
+#: The next step by class of error, for messages that name no command. The first matching class counts.
 _NEXT_STEPS: tuple[tuple[type[BackburnerError], str], ...] = (
     (NoSupervisor, "start one: backburner up --detach"),
     (AlreadyRunning, "see: backburner status"),

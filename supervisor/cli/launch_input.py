@@ -1,4 +1,4 @@
-"""The inputs of the launches that a command line describes by options, arguments and files."""
+"""Read launch inputs from the options, arguments and files of a command line."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ Options = Mapping[str, Any]
 
 
 class Positional(NamedTuple):
-    """The arguments before the first `--`, and those after it. None means that there is no `--`."""
+    """The arguments before and after the first `--`. `command` is None if there is no `--`."""
 
     words: Sequence[str]
     command: Sequence[str] | None
@@ -72,7 +72,7 @@ def _fields(context: Context, options: Options) -> dict[str, Any]:
 
 
 def _folder_and_session(context: Context, options: Options) -> dict[str, Any]:
-    """Return the working folder and the session. By default, a follow-up has the same as its first task."""
+    """Return the working folder and the session. By default, a follow-up takes both from the task that it resumes."""
     if options["resume"] is not None:
         if options["no_parent"]:
             raise click.UsageError("--no-parent cannot be combined with --resume; use --parent", _ctx())
@@ -86,9 +86,9 @@ def _folder_and_session(context: Context, options: Options) -> dict[str, Any]:
 
 
 def _environment(options: Options, config: BackgroundConfig) -> dict[str, str | None]:
-    kept = inherited(os.environ) if options["inherit_env"] else captured(os.environ, config.pass_env)
+    variables = inherited(os.environ) if options["inherit_env"] else captured(os.environ, config.pass_env)
     pairs = (entry.partition("=") for entry in options["env"])
-    return {**kept, **{name: value if equals else None for name, equals, value in pairs}}
+    return {**variables, **{name: value if equals else None for name, equals, value in pairs}}
 
 
 def _stdin(source: str | None) -> dict[str, Any]:
@@ -131,13 +131,13 @@ def _read_stdin(field: str) -> str:
 
 
 def _from_file(path: str, fields: dict[str, Any], config: BackgroundConfig) -> Iterator[LaunchInput]:
-    for place, line in _lines(path):
+    for position, line in _lines(path):
         try:
             launch = LaunchInput.from_json(_with_defaults(_parse(line), fields))
             if launch.resume is None:
                 agent_of(launch, config)
         except InvalidInput as error:
-            raise type(error)(f"{place}: {error}", field=error.field) from None
+            raise type(error)(f"{position}: {error}", field=error.field) from None
         yield launch
 
 
@@ -180,12 +180,12 @@ def _with_defaults(line: object, fields: dict[str, Any]) -> object:
 
 
 def locate(error: InvalidInput, path: str | None) -> InvalidInput:
-    """Return an error about `tasks[2]` of a file with the line of the file instead of the index."""
-    found = re.match(r"tasks\[(\d+)\]\.", str(error))
-    if path is None or found is None:
+    """Return an error about `tasks[2]` of a file, with the position in the file in position of the index."""
+    match = re.match(r"tasks\[(\d+)\]\.", str(error))
+    if path is None or match is None:
         return error
-    place = [place for place, _ in _lines(path)][int(found[1])] if path != "-" else f"task {int(found[1]) + 1}"
-    return type(error)(f"{place}: {str(error)[found.end() :]}", field=error.field)
+    position = [position for position, _ in _lines(path)][int(match[1])] if path != "-" else f"task {int(match[1]) + 1}"
+    return type(error)(f"{position}: {str(error)[match.end() :]}", field=error.field)
 
 
 def _ctx() -> click.Context:

@@ -32,8 +32,8 @@ class LaunchCommand(click.Command):
         """Keep the arguments after the first `--` unparsed."""
         own, command = list(args), None
         if "--" in args:
-            place = args.index("--")
-            own, command = args[:place], args[place + 1 :]
+            index = args.index("--")
+            own, command = args[:index], args[index + 1 :]
         ctx.meta["command"] = command
         return super().parse_args(ctx, own)
 
@@ -77,12 +77,12 @@ class JsonValue(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the value. Raises BadParameter."""
         try:
-            found = json.loads(value) if isinstance(value, str) else value
+            parsed = json.loads(value) if isinstance(value, str) else value
         except (ValueError, RecursionError) as error:
             self.fail(f"{value[:60]!r} is not valid JSON ({error})", param, ctx)
-        if not isinstance(found, self.kind):
+        if not isinstance(parsed, self.kind):
             self.fail(f"expected {self.name}", param, ctx)
-        return found
+        return parsed
 
 
 def launch_options(command: Command) -> Command:
@@ -90,8 +90,8 @@ def launch_options(command: Command) -> Command:
     decorated: Any = click.argument("words", nargs=-1)(command)
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
-    found: Command = decorated
-    return found
+    result: Command = decorated
+    return result
 
 
 def _check_variables(_ctx: click.Context, _param: click.Parameter, entries: Sequence[str]) -> Sequence[str]:

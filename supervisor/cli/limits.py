@@ -26,10 +26,10 @@ def limit_groups(context: Context) -> Groups:
 
 
 def print_group(context: Context, name: str, as_json: bool) -> None:
-    """Print a limit group: its limit, and how many of its tasks are running and pending."""
+    """Print a limit group with its limit and its numbers of running and pending tasks."""
     groups = limit_groups(context)
     limit = groups.limits().limit(name)
-    group = next((one for one in groups.all() if one.name == name), Group(name, limit, 0, 0, False))
+    group = next((group for group in groups.all() if group.name == name), Group(name, limit, 0, 0, False))
     if as_json:
         names = {"key": group.name, "limit": group.limit, "running": group.running}
         print_json(names | {"pending": group.pending, "paused": group.paused})

@@ -18,13 +18,13 @@ from .text import short_id
 Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")
 
-#: The variables that name the session that a command works for. The first one that is set counts.
+#: The variables that name the session for which a command works. The first variable that is set counts.
 SESSION_VARIABLES = ("BACKBURNER_PARENT", "CLAUDE_CODE_SESSION_ID")
 
 #: The variable that holds a task's ID in the task's own environment.
 TASK_VARIABLE = "BACKBURNER_TASK_ID"
 
-#: Milliseconds of each unit. A bare number means seconds.
+#: Milliseconds in each unit. A bare number means seconds.
 UNITS = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 _DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(ms|[smhd]?)\s*", re.ASCII)
@@ -61,11 +61,11 @@ def complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) ->
 
     from ...ipc.store.values import Filter
 
-    found: list[str] = []
+    ids: list[str] = []
     with Context() as context, suppress(BackburnerError):
         context.home_option = ctx.find_root().params.get("home")
-        found = [short_id(task.id) for task in context.tasks.list(Filter()).tasks]
-    return [id for id in found if id.startswith(incomplete)]
+        ids = [short_id(task.id) for task in context.tasks.list(Filter()).tasks]
+    return [id for id in ids if id.startswith(incomplete)]
 
 
 def require_ids(ids: Sequence[str]) -> None:
@@ -75,7 +75,7 @@ def require_ids(ids: Sequence[str]) -> None:
 
 
 def resolve_own_id(context: Context, id: str | None) -> str:
-    """Return the full ID of the named task. Raises UsageError if none is named, NotFound, Ambiguous."""
+    """Return the full ID of the named task. Raises UsageError, NotFound, Ambiguous."""
     if not id:
         raise click.UsageError(
             f"Missing argument 'ID'; only inside a task it may be left out (${TASK_VARIABLE})",
@@ -98,14 +98,14 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in old
         """Return the milliseconds. Raises BadParameter."""
         if isinstance(value, int):
             return value
-        found = _DURATION.fullmatch(str(value))
-        if found is None:
+        match = _DURATION.fullmatch(str(value))
+        if match is None:
             self.fail(
                 f"{value!r} is not a duration; use a number with ms, s, m, h or d, such as 90s or 1.5h",
                 param,
                 ctx,
             )
-        milliseconds = float(found[1]) * UNITS[found[2]]
+        milliseconds = float(match[1]) * UNITS[match[2]]
         if milliseconds > LONGEST:
             self.fail(f"{value!r} is longer than 30 years", param, ctx)
         return round(milliseconds)
@@ -122,7 +122,7 @@ class PerTask:
         self._errors: list[BackburnerError] = []
 
     def run(self, ids: Iterable[str], action: Callable[[str], Result]) -> list[Result]:
-        """Return the results of `action(full ID)` for the tasks that did not refuse it.
+        """Return the results of `action(full ID)` for the tasks for which it succeeded.
 
         Permanent and temporary failures (exit codes from 100) are raised.
         """

@@ -51,7 +51,7 @@ def print_statuses(tasks: Sequence[Task], as_json: bool) -> None:
 
 
 def print_task(task: Task, as_json: bool) -> None:
-    """Print the ID and status of a task, or all of it as JSON."""
+    """Print the ID and status of a task, or the whole task as JSON."""
     if as_json:
         print_json(task.to_json())
     else:
@@ -59,12 +59,12 @@ def print_task(task: Task, as_json: bool) -> None:
 
 
 def print_counts(verb: str, counts: Pruned | Cleared | Loaded | None, as_json: bool) -> None:
-    """Print how many tasks, events and so on a command changed."""
-    found = {} if counts is None else asdict(counts)
+    """Print the numbers of tasks, events and other items that a command changed."""
+    numbers = {} if counts is None else asdict(counts)
     if as_json:
-        print_json(found)
+        print_json(numbers)
     else:
-        print(f"{verb} {', '.join(f'{number} {name}' for name, number in found.items()) or 'nothing'}")
+        print(f"{verb} {', '.join(f'{number} {name}' for name, number in numbers.items()) or 'nothing'}")
 
 
 def _is_ascii_only() -> bool:

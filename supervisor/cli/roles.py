@@ -1,4 +1,4 @@
-"""The composition of roles: the configuration that a supervisor reads, and the roles that a fork server forks."""
+"""Compose the roles. A supervisor gets its configuration, and a fork server gets the roles that it forks."""
 
 from __future__ import annotations
 

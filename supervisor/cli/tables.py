@@ -13,7 +13,7 @@ FAINT, BOLD, YELLOW = "2", "1", "33"
 #: The separator of two columns.
 GAP = "  "
 
-#: The narrowest width to which the last column is cut.
+#: The minimum width to which the last column is cut.
 NARROWEST = 8
 
 
@@ -34,7 +34,7 @@ def uses_colours(stream: TextIO) -> bool:
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """Return the number of columns of a terminal, or None for anything else, where lines are not cut."""
+    """Return the number of columns of a terminal. Return None for other streams, whose lines are not cut."""
     if not stream.isatty():
         return None
     try:
@@ -57,7 +57,7 @@ def format_table(head: Sequence[str], rows: Iterable[Row], stream: TextIO) -> st
         [Cell(head[column], BOLD) for column in used],
         *([row[column] for column in used] for row in cells),
     ]
-    widths = [max(display_width(line[place].text) for line in lines) for place in range(len(used))]
+    widths = [max(display_width(line[column].text) for line in lines) for column in range(len(used))]
     colours = uses_colours(stream)
     return "".join(_line(line, widths, terminal_width(stream), colours) + "\n" for line in lines)
 
@@ -72,8 +72,8 @@ def format_fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> st
 
 def sanitize(text: str) -> str:
     """Return a text on one line, without characters that control a terminal."""
-    words = " ".join(text.split()) if not text.isprintable() else text
-    return _printable(words)
+    line = " ".join(text.split()) if not text.isprintable() else text
+    return _printable(line)
 
 
 def display_width(text: str) -> int:

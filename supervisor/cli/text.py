@@ -18,7 +18,7 @@ def short_id(id: str) -> str:
 
 
 def count_of(number: int, noun: str) -> str:
-    """Return «1 task», «2 tasks»."""
+    """Return a number and its noun, such as «1 task» or «2 tasks»."""
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
@@ -39,7 +39,7 @@ def format_duration(milliseconds: float) -> str:
     if seconds < 60:
         return f"{milliseconds / 1000:.1f} s" if seconds < 10 else f"{seconds} s"
     units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-    first = next(place for place, (_, size) in enumerate(units) if seconds >= size)
+    first = next(index for index, (_, size) in enumerate(units) if seconds >= size)
     parts = [(seconds // units[first][1], units[first][0])]
     rest, second = seconds % units[first][1], units[first + 1]
     if rest // second[1]:
@@ -48,7 +48,7 @@ def format_duration(milliseconds: float) -> str:
 
 
 def local_time(seconds: float) -> str:
-    """Return a time of the epoch in the local time zone, with the date if it is not today's."""
+    """Return a time (seconds since 1970) in the local time zone, with its date unless that is today."""
     from datetime import datetime
 
     then, now = datetime.fromtimestamp(seconds).astimezone(), clock.to_datetime(clock.now()).astimezone()
@@ -68,7 +68,7 @@ def waiting_reason(task: Task) -> str:
 
 
 def explain_pending(task: Task, context: Context) -> str | None:
-    """Return a sentence about why a task has not started, or None if nothing holds it up."""
+    """Return the reason why a pending task has not started, or None if there is none."""
     if task.status is not TaskStatus.PENDING:
         return None
     if task.waiting_for == "delay" and task.not_before is not None:

@@ -10,7 +10,7 @@ PROBLEM, NOTE = "problem", "note"
 
 @dataclass(frozen=True)
 class Finding:
-    """A finding of a check: its description, its effect, and the command that fixes it."""
+    """A problem or a note that a check reports, with its effect and the command that fixes it."""
 
     check: str
     what: str

@@ -15,7 +15,7 @@ def check_name_clash() -> Iterator[Finding]:
 
     for name in sorted({*packages_distributions().get("backburner", ())} - {DISTRIBUTION}):
         what = f"The distribution {name} also installs an import package called backburner."
-        why = "pip overwrites the files of one with those of the other."
+        why = "pip overwrites the files of one distribution with files of the other."
         fix = f"pip uninstall {name}, or install backburner in its own environment: {INSTALL_HINT}"
         yield Finding("names", what, why, fix)
 

@@ -25,7 +25,10 @@ def check_gate(home: Home) -> Iterator[Finding]:
     """Report a stopped process that holds the write gate."""
     pid = Presence(home).holder("gate")
     if pid is not None and is_stopped(pid):
-        what, why = f"Process {pid} is stopped while it holds the write gate.", "No process can write until it ends."
+        what, why = (
+            f"Process {pid} is stopped while it holds the write gate.",
+            "No process can write until it continues or ends.",
+        )
         yield Finding("gate", what, why, f"kill -CONT {pid}")
 
 
@@ -51,7 +54,9 @@ def _check_unsupervised(living: dict[str, int | None]) -> Iterator[Finding]:
     for role in ("flusher", "forkserver"):
         if living[role] is not None:
             what = f"The {role} {living[role]} has no supervisor."
-            yield Finding("roles", what, "Its supervisor was killed; the next one adopts it.", "backburner up --detach")
+            yield Finding(
+                "roles", what, "Its supervisor was killed; the next supervisor adopts it.", "backburner up --detach"
+            )
 
 
 def _appears(home: Home, role: str) -> bool:
@@ -87,28 +92,28 @@ def check_orphans(contents: Contents) -> Iterator[Finding]:
     dead = _dead(contents)
     if dead and contents.is_supervised:
         clock.nap(TIMEOUT)
-        still = {one.claim for one in _dead(contents)}
-        dead = [one for one in dead if one.claim in still]
-    for one in dead:
-        what, why = f"Task {one.id} is running, but its worker has died.", "It occupies a slot and never ends."
+        still_dead = {task.claim for task in _dead(contents)}
+        dead = [task for task in dead if task.claim in still_dead]
+    for task in dead:
+        what, why = f"Task {task.id} is running, but its worker has died.", "It occupies a slot and never ends."
         yield Finding("orphans", what, why, contents.start_command)
 
 
 def _dead(contents: Contents) -> list[Running]:
     presence = Presence(contents.home)
-    return [one for one in contents.store.hosts.running() if one.is_orphaned(presence)]
+    return [task for task in contents.store.hosts.running() if task.is_orphaned(presence)]
 
 
 def check_strays(contents: Contents) -> Iterator[Finding]:
     """Report processes of attempts that have ended."""
     before = _claims(contents)
-    found = marked_processes(contents.home.folder)
+    marked = marked_processes(contents.home.folder)
     known = before | _claims(contents)
-    for pid, claim in sorted(found.items()):
+    for pid, claim in sorted(marked.items()):
         if claim not in known and start_ticks(pid) is not None:
             what = f"Process {pid} belongs to an attempt that has ended (claim {claim})."
             yield Finding("strays", what, "It still runs, and no process of backburner watches it.", f"kill {pid}")
 
 
 def _claims(contents: Contents) -> set[int]:
-    return {one.claim for one in contents.store.hosts.running()}
+    return {task.claim for task in contents.store.hosts.running()}

@@ -33,13 +33,13 @@ CONTENTS_CHECKS: Sequence[Callable[[storage.Contents], Iterator[Finding]]] = (
 
 def examine(home: Home, mistakes: Sequence[ConfigMistake]) -> list[Finding]:
     """Return the problems of the state directory and the program, and notes about them. Writes nothing."""
-    found = [*installation.check_configuration(mistakes), *installation.check_name_clash(), *storage.check_engine()]
+    findings = [*installation.check_configuration(mistakes), *installation.check_name_clash(), *storage.check_engine()]
     if not home.folder.exists():
-        return found
+        return findings
     unusable = list(storage.check_home(home))
     if unusable:
-        return [*unusable, *found]
-    return [*storage.check_database(home, CONTENTS_CHECKS), *_check_home(home), *found]
+        return [*unusable, *findings]
+    return [*storage.check_database(home, CONTENTS_CHECKS), *_check_home(home), *findings]
 
 
 def _check_home(home: Home) -> Iterator[Finding]:

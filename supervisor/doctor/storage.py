@@ -1,4 +1,4 @@
-"""Checks of the state directory, its files and its database. No other module of `supervisor` knows SQLite."""
+"""Checks of the state directory, its files and its database. No other module of `supervisor` refers to SQLite."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MEGABYTE = 1024 * 1024
 #: The free space and the free inodes that a burst of task outputs may need.
 MIN_FREE_BYTES, MIN_FREE_FILES = 256 * MEGABYTE, 1000
 
-#: The size from which a write-ahead log is reported: it would have been truncated, unless a reader prevents it.
+#: The size from which a write-ahead log is reported. Such a log is truncated, unless a reader prevents that.
 LONG_LOG = 64 * MEGABYTE
 
 PRIVATE = ("backburner.db", "backburner.db-wal", "backburner.db-shm", "supervisor.log", "config.toml", "bus.sock")
@@ -72,11 +72,11 @@ def check_database(home: Home, checks: Iterable[Callable[[Contents], Iterator[Fi
         return []
     try:
         with closing(Inspection(home)) as database:
-            found = [*_check_integrity(database), *_check_schema(database)]
+            findings = [*_check_integrity(database), *_check_schema(database)]
             if database.version() == SCHEMA:
                 contents = Contents(database, database.wal_bytes(), applied_configuration(database))
-                found += chain.from_iterable(check(contents) for check in checks)
-            return found
+                findings += chain.from_iterable(check(contents) for check in checks)
+            return findings
     except Damaged as error:
         return [Finding("integrity", str(error), "No task can be read.", "backburner salvage")]
     except BackburnerError as error:

@@ -55,7 +55,7 @@ def check_readers(contents: Contents) -> Iterator[Finding]:
     """Report consumers that have stopped acknowledging events."""
     for parent, consumer in contents.store.events.lagging(clock.now() - OLD, MAX_READERS):
         what = f"Consumer {consumer} of {parent} has not acknowledged events that are over a day old."
-        why = "They are kept for it, up to ten times as long as retention_days."
+        why = "They are kept for this consumer, up to ten times as long as retention_days."
         fix = f"backburner listen --parent {parent} --consumer {consumer} --ack --until-now"
         yield Finding("readers", what, why, fix, NOTE)
 

@@ -225,7 +225,7 @@ class CommandSeries(Series):
         self._programs: dict[tuple[str, str, bytes | None], str] = {}
 
     def advance(self, until: float) -> None:
-        """Run commands until `until`, a command that leaves processes behind, or other work for the worker."""
+        """Run commands until the time is up, one of them leaves processes behind, or the worker has other work."""
         self._start_next()
         while self._pid and self._status is None:
             status = take_status(self._pid)

@@ -39,7 +39,7 @@ class SessionResolver:
         """Return the session of a call.
 
         It is named by the argument, the metadata, the client's last hook or the start of the server, in this order.
-        A client may switch to another session without a call or a restart, but its hooks name the new one.
+        A client may switch to another session without a call or a restart, but its hooks name the new session.
         """
         named = argument or _first_session((meta or {}).get(name) for name in META_FIELDS)
         if store is None:
@@ -58,7 +58,7 @@ class SessionResolver:
         return own is not None and session in (own, store.sessions.successor(own))
 
     def remember_start(self, store: Store) -> None:
-        """Store the session that this server launches for, unless a hook has named one. Later hooks need it."""
+        """Store the session for which this server launches tasks, unless a hook has named one. Later hooks need it."""
         if self._client is None:
             return
         if store.sessions.of_process(self._client) == (None, None):
@@ -75,15 +75,15 @@ def this_process() -> SessionResolver:
 
 def client_process() -> Identity | None:
     """Return the nearest ancestor that is neither a shell nor a launcher, or None if it is unknown."""
-    found = next((pid for pid, name in _ancestors() if name not in LAUNCHERS), None)
-    return None if found is None else Identity.of(found)
+    client = next((pid for pid, name in _ancestors() if name not in LAUNCHERS), None)
+    return None if client is None else Identity.of(client)
 
 
 def _first_session(candidates: Iterable[object]) -> str | None:
     from ...ipc.model.launch import LAUNCH_FIELDS  # hooks, which import this module, start faster without it
 
     shape = LAUNCH_FIELDS["parentSessionId"]
-    return next((one for one in candidates if isinstance(one, str) and shape.mismatch(one) is None), None)
+    return next((name for name in candidates if isinstance(name, str) and shape.mismatch(name) is None), None)
 
 
 def _ancestors() -> Iterator[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""The configuration files of each agent's client, and the entries that give it backburner's tools and hooks."""
+"""The configuration files of each agent's client, and the entries that add backburner's tools and hooks."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Server:
         servers = document
         for name in self.path:
             servers = _child(servers, name, dict)
-        found = servers.get(NAME)
-        servers[NAME] = dict(self.value) if found is None else _updated(found, self.value)
+        existing = servers.get(NAME)
+        servers[NAME] = dict(self.value) if existing is None else _updated(existing, self.value)
 
     def remove(self, document: Document) -> None:
         """Remove the entry from the document, unless the user has changed it."""
@@ -54,22 +54,22 @@ class Hook:
     def add(self, document: Document) -> None:
         """Add the entry to the document. Raises ValueError."""
         entries = _child(_child(document, "hooks", dict), self.event, list)
-        places = self._places(entries)
-        for place in places:
-            entries[place] = self._updated(entries[place])
-        if not places:
+        indexes = self._indexes(entries)
+        for index in indexes:
+            entries[index] = self._updated(entries[index])
+        if not indexes:
             entries.append({"hooks": [dict(self.value)]})
 
     def remove(self, document: Document) -> None:
         """Remove the entry from the document, unless the user has changed it."""
         entries = _find(document, ("hooks", self.event))
         ours = {"hooks": [self.value]}
-        for place in [place for place in self._places(entries) if self._updated(entries[place]) == ours][:1]:
-            _delete(document, ("hooks", self.event, place))
+        for index in [index for index in self._indexes(entries) if self._updated(entries[index]) == ours][:1]:
+            _delete(document, ("hooks", self.event, index))
 
-    def _places(self, entries: Any) -> list[int]:
-        found = entries if isinstance(entries, list) else []
-        return [place for place, entry in enumerate(found) if self.mark in str(entry)]
+    def _indexes(self, entries: Any) -> list[int]:
+        items = entries if isinstance(entries, list) else []
+        return [index for index, entry in enumerate(items) if self.mark in str(entry)]
 
     def _updated(self, entry: Any) -> Any:
         hooks = entry.get("hooks") if isinstance(entry, dict) else None
@@ -101,14 +101,14 @@ def _delete(container: Any, path: Sequence[str | int]) -> None:
         del container[first]
 
 
-def _updated(found: Any, ours: Mapping[str, Any]) -> Any:
+def _updated(existing: Any, ours: Mapping[str, Any]) -> Any:
     """Return the existing entry, with our command if it starts another installation for the same purpose."""
-    if not (isinstance(found, dict) and ("args" in found) == ("args" in ours)):
-        return found
-    words, our_words = _words(found), _words(ours)
+    if not (isinstance(existing, dict) and ("args" in existing) == ("args" in ours)):
+        return existing
+    words, our_words = _words(existing), _words(ours)
     if not _program_length(words) > 0 or words[_program_length(words) :] != our_words[_program_length(our_words) :]:
-        return found
-    return {**found, **{name: ours[name] for name in ("command", "args") if name in ours}}
+        return existing
+    return {**existing, **{name: ours[name] for name in ("command", "args") if name in ours}}
 
 
 def _words(entry: Mapping[str, Any]) -> list[str]:
@@ -123,7 +123,7 @@ def _words(entry: Mapping[str, Any]) -> list[str]:
 
 
 def _program_length(words: Sequence[str]) -> int:
-    """Return how many of the words, before its arguments, start an installation of backburner. Return 0 if none do."""
+    """Return the number of words before the arguments if they start an installation of backburner, else 0."""
     if not (words and os.path.isabs(words[0])):
         return 0
     if os.path.basename(words[0]) == NAME:
@@ -137,7 +137,7 @@ class File:
 
     path: Path
     entries: Sequence[Server | Hook]
-    #: Other files that the client reads for the same purpose. The user may have renamed one to another since.
+    #: Other files that the client reads for the same purpose. The user may have renamed the file to one of them.
     elsewhere: Sequence[Path] = ()
 
     def with_ours(self, text: str) -> str:

@@ -25,7 +25,7 @@ UNSAFE = "its layout does not allow a safe change; edit it by hand"
 
 #: The white space and comments before, between or after the items of a container.
 _Gap = list[str | Comment]
-#: The nodes of each item, by name or place: a member's key and value, or an element.
+#: The nodes of each item, by name or index. They are a member's key and value, or an element.
 _Items = dict[Any, list[Any]]
 
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
@@ -50,20 +50,20 @@ def _edit(text: str, read: Callable[[str], Any], write: Callable[[str, Document]
     document = read(text)
     if not isinstance(document, dict):
         raise ValueError(f"expected an object, found {json.dumps(document)[:40]}")
-    wanted = copy.deepcopy(document)
+    changed = copy.deepcopy(document)
     for edit in edits:
-        edit(wanted)
-    if wanted == document:
+        edit(changed)
+    if changed == document:
         return text
-    new = write(text, wanted)
-    if read(new) != wanted:
+    new = write(text, changed)
+    if read(new) != changed:
         raise ValueError(UNSAFE)
     return new
 
 
 def _write_json(_text: str, document: Document) -> str:
     new = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    return _LONE_SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", new)
+    return _LONE_SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", new)
 
 
 def _write_toml(text: str, document: Document) -> str:
@@ -76,10 +76,10 @@ def _update_table(table: Any, wanted: Document) -> None:
     for name in [name for name in table if name not in wanted]:
         _delete(table, name)
     for name, value in wanted.items():
-        found = table.get(name)
-        if isinstance(found, dict) and isinstance(value, dict):
-            _update_table(found, value)
-        elif found != value:
+        existing = table.get(name)
+        if isinstance(existing, dict) and isinstance(value, dict):
+            _update_table(existing, value)
+        elif existing != value:
             table[name] = value
 
 
@@ -93,9 +93,9 @@ def _delete(table: Any, name: str) -> None:
     container = table.value if isinstance(table, Table) else table
     if not isinstance(container, Container):  # a table whose parts are scattered over the file
         raise ValueError(UNSAFE)
-    place = next(place for place, (key, _) in enumerate(container.body) if key is not None and key.key == name)
+    index = next(index for index, (key, _) in enumerate(container.body) if key is not None and key.key == name)
     container.remove(name)
-    container.body[place] = (None, Whitespace(tail))
+    container.body[index] = (None, Whitespace(tail))
 
 
 def _write_json_with_comments(text: str, document: Document) -> str:
@@ -106,19 +106,19 @@ def _write_json_with_comments(text: str, document: Document) -> str:
 
 def _updated(node: Value, wanted: Any, line: str) -> Value:
     """Return the node with the wanted value. `line` is a line break and the indent of the node's line."""
-    found = DefaultLoader().load(node)
-    if found == wanted:
+    current = DefaultLoader().load(node)
+    if current == wanted:
         return node
     if isinstance(node, JSONObject) and isinstance(wanted, dict):
-        if len(node.keys) > len(found):
+        if len(node.keys) > len(current):
             raise ValueError("an object has two members of the same name")
-        members: _Items = {name: list(pair) for name, pair in zip(found, node.key_value_pairs, strict=True)}
+        members: _Items = {name: list(pair) for name, pair in zip(current, node.key_value_pairs, strict=True)}
         _update_items(node, members, wanted, line)
         node.keys, node.values = [key for key, _ in members.values()], [value for _, value in members.values()]
         return node
     if isinstance(node, JSONArray) and isinstance(wanted, list):
-        elements: _Items = {place: [value] for place, value in enumerate(node.values)}
-        _update_items(node, elements, _by_place(found, wanted), line)
+        elements: _Items = {index: [value] for index, value in enumerate(node.values)}
+        _update_items(node, elements, _by_index(current, wanted), line)
         node.values = [value for (value,) in elements.values()]
         return node
     new = _parsed(wanted, line)
@@ -126,19 +126,19 @@ def _updated(node: Value, wanted: Any, line: str) -> Value:
     return new
 
 
-def _by_place(found: list[Any], wanted: list[Any]) -> dict[int, Any]:
+def _by_index(current: list[Any], wanted: list[Any]) -> dict[int, Any]:
     """Return the wanted elements by index. Elements are changed or appended, or removed from the end."""
-    if len(wanted) >= len(found):
+    if len(wanted) >= len(current):
         return dict(enumerate(wanted))
-    return {place: value for place, value in enumerate(found) if value in wanted}
+    return {index: value for index, value in enumerate(current) if value in wanted}
 
 
 def _update_items(node: JSONObject | JSONArray, items: _Items, wanted: dict[Any, Any], line: str) -> None:
     """Remove, change and append items, and move the gaps between them."""
     gaps = _take_gaps(node, list(items.values()))
-    for place, name in reversed(list(enumerate(items))):
+    for index, name in reversed(list(enumerate(items))):
         if name not in wanted:
-            gaps[place : place + 2] = [_joined(gaps[place], gaps[place + 1])]
+            gaps[index : index + 2] = [_joined(gaps[index], gaps[index + 1])]
             del items[name]
     for gap, (name, item) in zip(gaps, items.items(), strict=False):
         item[-1] = _updated(item[-1], wanted[name], _line(gap) or line)

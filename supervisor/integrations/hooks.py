@@ -16,15 +16,15 @@ from ...ipc.store import open_store
 from .caller import client_process
 from .inbox import Inbox, Unread
 
-#: By client: the events whose response may add context for the model.
+#: The events of each client whose response may add context for the model.
 CONTEXT = {
     "claude": ("SessionStart", "UserPromptSubmit", "PostToolUse"),
     "codex": ("SessionStart", "UserPromptSubmit", "PostToolUse"),
     "gemini": ("SessionStart", "BeforeAgent", "AfterTool"),
 }
-#: By client: the event at which the model is about to stop.
+#: The event of each client at which the model is about to stop.
 STOP = {"claude": "Stop", "codex": "Stop", "gemini": "AfterAgent"}
-#: By client: the decision that makes the model continue instead.
+#: The decision that makes each client's model continue instead.
 CONTINUE = {"claude": "block", "codex": "block", "gemini": "deny"}
 
 
@@ -64,7 +64,7 @@ class HookRun:
         home.check()
         self._store = open_store(
             home, DEFAULT_BACKGROUND_CONFIG, "hook"
-        )  # durable: what was delivered must not be lost
+        )  # durable, because the record of a delivery must not be lost
         self._input, self._client = hook_input, client
         self._inbox = Inbox(self._store, hook_input.session)
 
@@ -75,7 +75,7 @@ class HookRun:
         self._store.close()
 
     def record_session(self) -> None:
-        """Store the session of the client's process. Adopt the session that it continues. Raises Temporary."""
+        """Store the session of the client's process, which may continue a former session. Raises Temporary."""
         process = client_process()
         if process is None:
             return
@@ -113,7 +113,7 @@ class HookRun:
 
 
 def find_home(named: str | None, hook_input: HookInput, environ: Mapping[str, str]) -> Home | None:
-    """Return the state directory that is named or belongs to the session's folder or project, if it exists.
+    """Return the named state directory, or the state directory of the session's folder or project, if it exists.
 
     A client that does not name the session's folder starts the hook in it. Raises BadHome, FileNotFoundError.
     """

@@ -15,7 +15,7 @@ from ...ipc.machine.lock import Lock
 from ...ipc.model.event import MODEL
 from ...ipc.store.interface import Store
 
-#: Batches in one text, and characters of a result or an error in it.
+#: The maximum numbers of batches in one text, and of characters of a result or an error in it.
 MAX_BATCHES, MAX_RESULT = 20, 400
 #: The number of lock files, which all sessions share.
 LOCKS = 64
@@ -62,7 +62,7 @@ class Inbox:
 
 
 def delivery_lock(parent: str) -> str:
-    """Return the name of the lock for deliveries to a session. Sessions share locks, which limits the files."""
+    """Return the name of the lock for deliveries to a session. Sessions share locks to limit the number of files."""
     return f"telling-{crc32(parent.encode(errors='surrogatepass')) % LOCKS}"
 
 

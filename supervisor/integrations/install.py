@@ -19,13 +19,13 @@ from ...ipc.validation import MapOf, Nullable, Record, Text
 from .client_files import File
 
 _BASE64 = Text(pattern="(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", expected="base64")
-#: By path: the file before the first change (null: it did not exist), and its digest after the last change.
+#: By path, the file before the first change (null if it did not exist) and its digest after the last change.
 _COPIES = MapOf(Record("copy", {"before": Nullable(_BASE64), "after": Text()}, required=("before", "after")))
 
 
 @dataclass(frozen=True)
 class Change:
-    """The bytes of a file before and after a change. None: the file does not exist."""
+    """The bytes of a file before and after a change. None means that the file does not exist."""
 
     path: Path
     before: bytes | None
@@ -61,7 +61,7 @@ class Setup:
         self._copies = KeptCopies(state / f"install-{client}.json")
 
     def additions(self) -> list[Change]:
-        """Return the changes that add the entries that are missing. Raises Permanent."""
+        """Return the changes that add the missing entries. Raises Permanent."""
         return [change for file in self._files if (change := _addition(file)).before != change.after]
 
     def add(self, changes: Sequence[Change]) -> None:
@@ -75,8 +75,8 @@ class Setup:
 
         A file that has not changed since `add` gets its kept copy back, byte for byte.
         """
-        places = [(file, _real(path)) for file in self._files for path in (file.path, *file.elsewhere)]
-        return [change for file, path in places if (change := self._removal(file, path)).before != change.after]
+        paths = [(file, _real(path)) for file in self._files for path in (file.path, *file.elsewhere)]
+        return [change for file, path in paths if (change := self._removal(file, path)).before != change.after]
 
     def remove(self, changes: Sequence[Change]) -> None:
         """Make the changes, and delete the kept copies. Raises Permanent."""
@@ -99,7 +99,7 @@ class Setup:
 
 
 class KeptCopies:
-    """The copies of a client's files from before they were changed."""
+    """Copies of a client's files, made before the files were changed."""
 
     def __init__(self, path: Path) -> None:
         """Store the copies in the file `path`."""
@@ -134,9 +134,9 @@ class KeptCopies:
             self._path.unlink(missing_ok=True)
 
     def _all(self) -> dict[str, Any]:
-        found = _read(self._path)
+        data = _read(self._path)
         try:
-            return {} if found is None else _COPIES.check(json.loads(found))
+            return {} if data is None else _COPIES.check(json.loads(data))
         except (ValueError, RecursionError, InvalidInput) as error:
             raise Permanent(
                 f"{self._path} is damaged, so the original files are unknown ({error}). Delete it: then --undo removes"
@@ -163,10 +163,10 @@ def _addition(file: File) -> Change:
 def _edited(path: Path, text: bytes, edit: Callable[[str], str]) -> bytes:
     crlf = 0 < text.count(b"\r\n") == text.count(b"\n")
     try:
-        found = edit(text.decode().replace("\r\n", "\n") if crlf else text.decode())
+        edited = edit(text.decode().replace("\r\n", "\n") if crlf else text.decode())
     except (ValueError, RecursionError) as error:
         raise Permanent(f"cannot edit {path}, which is unchanged: {error}") from error
-    return (found.replace("\n", "\r\n") if crlf else found).encode()
+    return (edited.replace("\n", "\r\n") if crlf else edited).encode()
 
 
 def _real(path: Path) -> Path:

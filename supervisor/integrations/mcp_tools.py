@@ -35,13 +35,13 @@ from ...ipc.store.values import Filter
 from ...ipc.validation import Integer, ListOf, Nullable, Record, Schema, Shape
 from .caller import Meta, SessionResolver
 
-#: The duration of one `wait` in milliseconds, by default and at most. Clients give up on a call after 60 s.
+#: The default and the maximum duration of one `wait`, in milliseconds. Clients give up on a call after 60 s.
 DEFAULT_WAIT, MAX_WAIT = 45_000, 49_000
-#: Bytes of output in one answer by default, and characters of a result in a summary.
+#: The default number of bytes of output in one answer, and the maximum number of characters of a result in a summary.
 DEFAULT_OUTPUT, MAX_RESULT = 30_000, 400
 #: Seconds to wait for the bus of a supervisor that is starting.
 CONNECT_TIMEOUT = 10.0
-#: Seconds for which a wait looks for a bus that has closed, if no supervisor runs that would open another one.
+#: Seconds for which a wait tries to reconnect to a closed bus while no supervisor is running.
 RECONNECT_TIMEOUT = 2.0
 #: The maximum number of calls of one tool that wait for the bus at the same time, each in a thread. Further calls take
 #: turns.
@@ -74,7 +74,7 @@ class Tool(NamedTuple):
     hints: Mapping[str, str]
 
     def schema(self) -> Schema:
-        """Return the JSON Schema of the arguments. A nullable parameter is an optional one."""
+        """Return the JSON Schema of the arguments. Nullable parameters are shown as optional."""
         shapes = {name: _without_null(shape) for name, shape in self.params.fields.items()}
         schema = Record(self.params.title, shapes, self.params.required).schema()
         for name, hint in self.hints.items():
@@ -150,7 +150,7 @@ class ToolService:
     """Runs tool calls in one state directory, for the clients of one server process."""
 
     def __init__(self, home: Home, sessions: SessionResolver) -> None:
-        """Open nothing yet: the first launch creates the state directory."""
+        """Open nothing yet, because the first launch creates the state directory."""
         self.home = home
         self._sessions = sessions
         self._opened: Store | None = None
@@ -228,11 +228,11 @@ class ToolService:
     async def _wait(self, params: dict[str, Any], session: str) -> Answer:
         ids = await asyncio.to_thread(self._tasks_to_wait_for, params, session)
         timeout = params.get("timeoutMs")
-        wanted: dict[str, Any] = {"ids": ids, "any": bool(params.get("any"))}
+        request: dict[str, Any] = {"ids": ids, "any": bool(params.get("any"))}
         if ids:
             seconds = min(DEFAULT_WAIT if timeout is None else timeout, MAX_WAIT) / 1000
-            await self._wait_until(clock.monotonic() + seconds, wanted)
-        return await asyncio.to_thread(self._wait_result, **wanted)
+            await self._wait_until(clock.monotonic() + seconds, request)
+        return await asyncio.to_thread(self._wait_result, **request)
 
     def _tasks_to_wait_for(self, params: dict[str, Any], session: str) -> list[str]:
         if params.get("ids"):
@@ -240,25 +240,25 @@ class ToolService:
             return [queue.find(id) for id in params["ids"]]
         return [] if self.store is None else self._queue().unfinished(session)
 
-    async def _wait_until(self, end: float, wanted: Mapping[str, Any]) -> None:
-        """Wait for the tasks or the end of the time. This starts no supervisor, since the user may have stopped it."""
+    async def _wait_until(self, end: float, request: Mapping[str, Any]) -> None:
+        """Wait for the tasks until `end`. Start no supervisor, because the user may have stopped it."""
         timeout, backoff = 0.0 if self._is_down() else RECONNECT_TIMEOUT, Backoff()
         while True:
-            left = max(0.0, end - clock.monotonic())
+            remaining = max(0.0, end - clock.monotonic())
             try:
-                with Client(self.home, min(left, timeout)) as client:
-                    return await self._in_thread(self._waits, self._wait_on_bus, client, end, wanted)
+                with Client(self.home, min(remaining, timeout)) as client:
+                    return await self._in_thread(self._waits, self._wait_on_bus, client, end, request)
             except Disconnected:
                 timeout, is_gone = RECONNECT_TIMEOUT, False  # a restart opens another bus
             except NoSupervisor:
                 is_gone = self._is_down()
-            if is_gone or left == 0:
+            if is_gone or remaining == 0:
                 return None
-            await asyncio.sleep(min(left, backoff.next_delay()))  # a bus may disconnect at once, again and again
+            await asyncio.sleep(min(remaining, backoff.next_delay()))  # a bus may disconnect at once, repeatedly
 
-    def _wait_on_bus(self, client: Client, end: float, wanted: Mapping[str, Any]) -> None:
-        left = max(0.0, end - clock.monotonic())  # the call may have waited for a thread
-        client.call("wait", **wanted, timeoutMs=round(left * 1000))
+    def _wait_on_bus(self, client: Client, end: float, request: Mapping[str, Any]) -> None:
+        remaining = max(0.0, end - clock.monotonic())  # the call may have waited for a thread
+        client.call("wait", **request, timeoutMs=round(remaining * 1000))
 
     def _wait_result(self, ids: Sequence[str], any: bool) -> Answer:
         wait = Wait(ids, any=any)
@@ -274,7 +274,7 @@ class ToolService:
         return _summary(task)
 
     async def _try_to_cancel(self, id: str) -> Task:
-        """Return the task after a try to cancel it. Only the wait ends if the call itself is cancelled."""
+        """Try to cancel a task, and return it. If this call is cancelled, only its wait ends."""
         if self._is_down():
             await asyncio.to_thread(self._cancel_without_supervisor, id)
         else:
@@ -321,7 +321,7 @@ class ToolService:
 
 
 def _summary(task: Task) -> Answer:
-    """Return the fields of a task for the model, without empty ones and those that the model has set itself."""
+    """Return a task's fields for the model, without empty fields and fields that the model has set itself."""
     result = task.result if task.result is None or len(task.result) <= MAX_RESULT else f"{task.result[:MAX_RESULT]}…"
     fields = replace(task, result=result, prompt=None, args=None, kwargs=None).to_json()
     omitted = ("cwd", "parentMessageId", "slot", "pid", "priority", "maxAttempts", "metadata", "resultTruncated")

@@ -1,4 +1,4 @@
-"""Run the user's `on_batch` command for every batch, one after the other, each until it succeeds."""
+"""Run the user's `on_batch` command for one batch after another, each until it succeeds."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from ...ipc.store.values import PAGE_BYTES
 from ..log import log
 from ..system import children
 
-#: The name of the command's cursor. The cursor is one for all sessions.
+#: The name of the command's cursor, which covers all sessions.
 CONSUMER = "on_batch"
 #: The maximum number of events read from the log at a time, and of batches that wait in memory.
 PAGE = 256
 #: The time in seconds after which the command is killed.
 TIMEOUT = 60.0
-#: Seconds between two tries for a batch: the first and the longest delay.
+#: The first and the maximum delay between two tries for a batch, in seconds.
 FIRST_DELAY, LAST_DELAY = 1.0, 300.0
-#: The number of failures of one batch that are logged. Later ones are not, until the batch is delivered.
+#: The maximum number of failures that are logged for one batch.
 MAX_LOGGED = 10
 
 
 class BatchCommand:
     """Runs the command as a part of the flusher, which never waits for it.
 
-    The batches in memory are always the next ones after the cursor, which moves when a batch is delivered. So the next
-    flusher delivers what a dead one has not. If the flusher dies after the command has ended and before the cursor has
-    moved, the next flusher delivers that batch again.
+    The batches in memory always follow the cursor, which moves when a batch is delivered. So the next flusher delivers
+    the batches that a dead flusher has not delivered. If the flusher dies after the command has ended and before the
+    cursor has moved, the next flusher delivers that batch again.
     """
 
     def __init__(self, selector: BaseSelector, store: Store) -> None:
@@ -46,14 +46,14 @@ class BatchCommand:
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: children.Watch | None = None
         self._waiting: deque[Line] = deque()
-        #: The batch that the process is for: the first one that waits, or None if its command was removed.
+        #: The batch that the process delivers (the first waiting batch), or None if its command was removed.
         self._current: Line | None = None
         self._failures = 0
         self._due = 0.0
         self.configure()
 
     def configure(self) -> None:
-        """Read the user's file. A new command gets the batches from now on. One that failed is tried at once."""
+        """Read the user's file. A new command gets only later batches. A failed batch is tried again at once."""
         self._command = on_batch()
         has_cursor = bool(self._command) and CONSUMER in self._log.cursors(ALL_SESSIONS)
         if not self._command:
@@ -71,7 +71,7 @@ class BatchCommand:
     def observe(self, lines: Sequence[Line], after: int) -> None:
         """Take the batches from the page of the log that follows number `after`, or leave them to be read later.
 
-        They are left if many batches wait, and if an earlier page is missing here.
+        They are left if many batches wait, or if an earlier page was not read.
         """
         if not self._command:
             return
@@ -96,7 +96,7 @@ class BatchCommand:
         return 0.0
 
     def stop(self) -> None:
-        """Kill the command: the next flusher delivers its batch again."""
+        """Kill the command. The next flusher delivers its batch again."""
         if self._process is not None:
             children.end_group(self._process.pid)
             self._process.wait()
@@ -137,9 +137,9 @@ class BatchCommand:
         """Return the seconds until the command's timeout, or 0 if it has ended or was killed."""
         assert self._process is not None, "the caller has checked it"
         code = self._process.poll()
-        left = self._due - clock.monotonic()
-        if code is None and left > 0:
-            return left
+        seconds = self._due - clock.monotonic()
+        if code is None and seconds > 0:
+            return seconds
         if code is None:
             children.end_group(self._process.pid)
             code = self._process.wait()
@@ -185,5 +185,5 @@ def delay_after(failures: int) -> float:
 
 
 def filled(template: str, placeholders: dict[str, str]) -> str:
-    """Replace placeholders by their values, once: a message may itself contain `{home}`."""
-    return re.sub("|".join(map(re.escape, placeholders)), lambda found: placeholders[found[0]], template)
+    """Replace placeholders by their values in one pass, because a message may contain a text such as `{home}`."""
+    return re.sub("|".join(map(re.escape, placeholders)), lambda match: placeholders[match[0]], template)

@@ -40,10 +40,10 @@ def desktop(batch: Batch) -> None:
 
 
 class Opencode:
-    """A server of opencode: `opencode serve`, or the one in its terminal UI (`opencode --port N`)."""
+    """A server of opencode, which `opencode serve` or the terminal UI (`opencode --port N`) starts."""
 
     def __init__(self, url: str, environ: Mapping[str, str]) -> None:
-        """Connect to that URL, with the password from the variable that opencode itself reads."""
+        """Use the server at `url`, with the password from the variable that opencode itself reads."""
         self._url = url.rstrip("/")
         password = environ.get("OPENCODE_SERVER_PASSWORD")
         user = environ.get("OPENCODE_SERVER_USERNAME") or "opencode"
@@ -71,15 +71,15 @@ class Opencode:
             store.close()
 
     def _session(self, parent: str) -> str | None:
-        """Return the session with that ID, or the last used one of that folder."""
+        """Return the session that `parent` names, or the last used session of its folder."""
         if parent.startswith("ses_"):
             return parent
         if not parent.startswith("cwd:"):
             return None
         folder = parent.removeprefix("cwd:")
-        found = self._request(f"/session?directory={quote(folder)}", None) or []
-        own = [one for one in found if one.get("directory") == folder and not one.get("parentID")]
-        return max(own, key=lambda one: one["time"]["updated"])["id"] if own else None
+        sessions = self._request(f"/session?directory={quote(folder)}", None) or []
+        own = [session for session in sessions if session.get("directory") == folder and not session.get("parentID")]
+        return max(own, key=lambda session: session["time"]["updated"])["id"] if own else None
 
     def _request(self, path: str, document: object) -> Any:
         data = None if document is None else json.dumps(document).encode()

@@ -1,1 +1,1 @@
-"""The commands, a module each; a module is imported when its command is used."""
+"""The commands. Each command has a module, which is imported when the command is used."""

@@ -50,7 +50,7 @@ class Agent:
 def command(ctx: click.Context, as_json: bool) -> None:
     """List the agents that can run a prompt.
 
-    For each: the installed version, the version it was tested with, and its command. To use one:
+    Shows each agent's installed version, the version it was tested with, and its command. To use an agent:
     backburner launch --agent NAME PROMPT
     """
     if ctx.invoked_subcommand is not None:
@@ -61,7 +61,7 @@ def command(ctx: click.Context, as_json: bool) -> None:
     if as_json:
         print_json([agent.to_json() for agent in agents])
         return
-    rows = [(one.name, _installed(one), one.tried or "untested", shlex.join(one.command)) for one in agents]
+    rows = [(agent.name, _installed(agent), agent.tried or "untested", shlex.join(agent.command)) for agent in agents]
     sys.stdout.write(format_table(("AGENT", "INSTALLED", "TRIED WITH", "COMMAND"), rows, sys.stdout))
 
 
@@ -105,8 +105,8 @@ def list_agents(config: BackgroundConfig) -> list[Agent]:
 
 
 def flatten(template: Sequence[Element]) -> tuple[str, ...]:
-    """Return all elements of a command's template, those that may be left out included."""
-    return tuple(chain.from_iterable([one] if isinstance(one, str) else one for one in template))
+    """Return all elements of a command's template, including those in lists that may be left out."""
+    return tuple(chain.from_iterable([element] if isinstance(element, str) else element for element in template))
 
 
 def _installed(agent: Agent) -> str:

@@ -19,8 +19,8 @@ from ..printing import print_json
 def command(context: Context, file: Path, force: bool, as_json: bool) -> None:
     """Back up the database to a file.
 
-    Tasks may run meanwhile. The copy is checked before it is named FILE. It does not contain outputs larger than
-    64 KiB and copies made for --stdin: these are separate files.
+    Tasks can keep running. The copy is checked before it is named FILE. It does not contain outputs larger than
+    64 KiB or copies made for --stdin, which are separate files.
     """
     from ....ipc.store import back_up
 

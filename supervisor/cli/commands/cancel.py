@@ -44,7 +44,7 @@ def cancel_if_unfinished(context: Context, id: str) -> bool:
 
 
 def wait_until_ended(context: Context, ids: Sequence[str]) -> list[Task]:
-    """Return these cancelled tasks when a worker, the supervisor or this process has ended their processes."""
+    """Wait until all processes of these cancelled tasks have ended, and return the tasks."""
     if not ids:
         return []
     from ....ipc.api.waiting import wait_until_gone
@@ -63,14 +63,14 @@ def settle_verdict(context: Context, task: Task) -> Task:
 
 
 def settle_orphans(context: Context, ids: Collection[str]) -> None:
-    """End and settle the tasks whose worker has died, if no supervisor runs to do so."""
+    """End and settle the tasks whose worker has died, if no supervisor is running to do so."""
     presence = Presence(context.home)
     if presence.is_held("supervisor"):
         return
     from ...pool.recovery import rescue_all
 
-    running = [one for one in context.store.hosts.running() if one.id in ids]
-    if any(one.is_orphaned(presence) for one in running):
+    running = [task for task in context.store.hosts.running() if task.id in ids]
+    if any(task.is_orphaned(presence) for task in running):
         rescue_all(context.home)
 
 

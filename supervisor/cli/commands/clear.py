@@ -17,7 +17,7 @@ from ..printing import print_counts
 def command(context: Context, yes: bool, as_json: bool) -> None:
     """Cancel and delete all tasks and events.
 
-    Pending notifications are sent first, and running tasks are cancelled. A running supervisor stays.
+    Pending notifications are sent first, and running tasks are cancelled. A running supervisor keeps running.
     """
     if not yes:
         raise click.UsageError(

@@ -22,7 +22,7 @@ from ..printing import print_json
 def command(ctx: click.Context) -> None:
     """Show or check the configuration.
 
-    Without a command: show.
+    Without a command, this is `config show`.
     """
     if ctx.invoked_subcommand is None:
         ctx.invoke(show)

@@ -33,4 +33,4 @@ def command(context: Context, now: bool, requeue: bool) -> None:
 
 def _still_running(context: Context) -> list[str]:
     """Return the running tasks that have a process."""
-    return [one.id for one in context.store.hosts.running() if one.owner is not None]
+    return [task.id for task in context.store.hosts.running() if task.owner is not None]

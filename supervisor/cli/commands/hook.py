@@ -15,7 +15,7 @@ from ...integrations.inbox import delivering
 if TYPE_CHECKING:
     import click
 
-#: The longest input, in bytes. It may contain the whole output of a tool.
+#: The maximum length of the input, in bytes. It may contain the whole output of a tool.
 MAX_INPUT = 64 * 1024 * 1024
 STDOUT = 1
 
@@ -32,15 +32,15 @@ def answer_hook(words: list[str]) -> None:
 
 def _options(words: list[str]) -> tuple[str | None, str]:
     """Return the values of `--home DIR` and `--client NAME`. Raises ValueError."""
-    found = {"--home": None, "--client": "claude"}
+    options = {"--home": None, "--client": "claude"}
     parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     for name, value in zip(parts[::2], [*parts[1::2], ""], strict=False):
-        if name not in found or not value:
+        if name not in options or not value:
             raise ValueError(f"unknown option {name}; use --client NAME or --home DIR")
-        found[name] = value
-    if found["--client"] not in CONTEXT:
-        raise ValueError(f"unknown client {found['--client']}; use one of {', '.join(CONTEXT)}")
-    return found["--home"], str(found["--client"])
+        options[name] = value
+    if options["--client"] not in CONTEXT:
+        raise ValueError(f"unknown client {options['--client']}; use one of {', '.join(CONTEXT)}")
+    return options["--home"], str(options["--client"])
 
 
 def _answer(named: str | None, client: str) -> None:
@@ -61,10 +61,10 @@ def _answer(named: str | None, client: str) -> None:
 
 def _print(document: dict[str, Any]) -> None:
     """Write without buffers, because the notifications count as delivered once this returns."""
-    left = json.dumps(document).encode() + b"\n"
-    while left:
+    remaining = json.dumps(document).encode() + b"\n"
+    while remaining:
         with failpoint("hook.tell"):
-            left = left[os.write(STDOUT, left) :]
+            remaining = remaining[os.write(STDOUT, remaining) :]
 
 
 def __getattr__(name: str) -> click.Command:

@@ -32,8 +32,8 @@ def command(client: str, yes: bool, undo: bool) -> None:
         if not undo and importlib.util.find_spec("mcp") is None:
             raise ModuleNotFoundError(name="mcp")
 
-    environ, person = dict(os.environ), Path.home()
-    setup = Setup(client, CLIENTS[client](own_command(), person, environ), state_folder(environ, person))
+    environ, home = dict(os.environ), Path.home()
+    setup = Setup(client, CLIENTS[client](own_command(), home, environ), state_folder(environ, home))
     changes = setup.removals() if undo else setup.additions()
     print("".join(diffs(changes)), end="")
     if not changes:
@@ -52,5 +52,5 @@ def own_command() -> list[str]:
     script = os.path.abspath(sys.argv[0])
     if os.path.basename(script) == "backburner" and os.access(script, os.X_OK):
         return [script]
-    found = shutil.which("backburner")
-    return [os.path.abspath(found)] if found else [sys.executable, "-m", "backburner"]
+    program = shutil.which("backburner")
+    return [os.path.abspath(program)] if program else [sys.executable, "-m", "backburner"]

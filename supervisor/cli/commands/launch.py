@@ -34,10 +34,10 @@ def command(context: Context, /, words: Sequence[str], up: bool | None, as_json:
     """
     launched = launch(context, parse_inputs(context, options, words), options)
     if as_json:
-        documents = [task_document(context.queue, one) for one in launched]
+        documents = [task_document(context.queue, task) for task in launched]
         print_json(documents if options["from_file"] else documents[0])
     else:
-        sys.stdout.write("".join(f"{one.id}\n" for one in launched))
+        sys.stdout.write("".join(f"{task.id}\n" for task in launched))
     sys.stdout.flush()
     if not launched:
         return

@@ -10,13 +10,13 @@ from ..context import Context
 from ..limits import key_argument, limit_groups, print_group
 from ..options import example, json_option
 
-#: The words that stand for a limit: 0 is unlimited, None the configured limit.
+#: The words that stand for a limit. 0 is unlimited, and None is the configured limit.
 _WORDS = {"default": None, "unlimited": 0}
 _LARGEST = 1_000_000
 
 
 class LimitValue(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
-    """A number of tasks, `default` or `unlimited`. The value is a tuple, since None means a missing one to click."""
+    """A number of tasks, `default` or `unlimited`. It is a tuple, because click takes None for a missing value."""
 
     name = "limit"
 
@@ -37,7 +37,7 @@ class LimitValue(click.ParamType):  # type: ignore[type-arg]  # not generic in o
 def command(context: Context, key: str, limit: tuple[int | None], as_json: bool) -> None:
     """Set how many tasks of a key may run at once.
 
-    KEY may be a pattern: all keys that match share the limit. The limit is kept over restarts; `default` returns
-    to the configured one. Running tasks are never stopped to keep a limit.
+    KEY may be a pattern. All keys that match share the limit. The limit is kept over restarts, and `default`
+    restores the configured limit. Running tasks are never stopped to keep a limit.
     """
     print_group(context, limit_groups(context).limit(key, limit[0]), as_json)

@@ -17,9 +17,9 @@ from ..text import short_id, title
 
 #: The number of tasks shown on a terminal by default.
 SHOWN = 100
-#: Tasks read at a time.
+#: The number of tasks read at a time.
 PAGE = 1000
-#: The least seconds between two redraws of `list --watch`.
+#: The minimum number of seconds between two redraws of `list --watch`.
 REDRAW_INTERVAL = 0.1
 
 _HEAD = ("ID", "STATUS", "KEY", "SINCE", "TOOK", "WAITS FOR", "NOTE", "TASK")
@@ -59,32 +59,32 @@ def command(context: Context, /, watch: bool, as_json: bool, **filters: Any) -> 
 
 
 def _tasks(context: Context, filters: dict[str, Any], limit: int | None) -> Iterator[Task]:
-    """Yield the selected tasks, which are read in pages, because a list may be larger than the memory."""
+    """Yield the selected tasks, selection are read in pages, because a list may be larger than the memory."""
     from ....ipc.store.values import Filter
 
     if not context.has_database:
         return
-    left, cursor = limit or None, None
+    remaining, cursor = limit or None, None
     status = TaskStatus(filters["status"]) if filters["status"] else None
     while True:
-        size = PAGE if left is None else min(PAGE, left)
-        which = Filter(status, filters["parent"], filters["model"], size, cursor, tags=filters["tags"])
-        page = context.tasks.list(which)
+        size = PAGE if remaining is None else min(PAGE, remaining)
+        selection = Filter(status, filters["parent"], filters["model"], size, cursor, tags=filters["tags"])
+        page = context.tasks.list(selection)
         yield from page.tasks
-        cursor, left = page.next, None if left is None else left - len(page.tasks)
-        if cursor is None or left == 0:
+        cursor, remaining = page.next, None if remaining is None else remaining - len(page.tasks)
+        if cursor is None or remaining == 0:
             return
 
 
 def _print_table(context: Context, filters: dict[str, Any]) -> None:
     default = SHOWN if sys.stdout.isatty() else None
     limit = default if filters["limit"] is None else filters["limit"] or None
-    found = list(_tasks(context, filters, None if limit is None else limit + 1))
-    if found:
-        sys.stdout.write(format_table(_HEAD, map(_row, found[:limit]), sys.stdout))
+    tasks = list(_tasks(context, filters, None if limit is None else limit + 1))
+    if tasks:
+        sys.stdout.write(format_table(_HEAD, map(_row, tasks[:limit]), sys.stdout))
     elif sys.stderr.isatty():
         note(f"no such tasks in {context.home.folder}")
-    if limit is not None and len(found) > limit and filters["limit"] is None:
+    if limit is not None and len(tasks) > limit and filters["limit"] is None:
         note(f"only the newest {limit} tasks are shown; to show all: backburner list --limit 0")
 
 

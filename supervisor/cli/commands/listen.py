@@ -53,8 +53,8 @@ Event = dict[str, Any]
 def command(context: Context, /, parent: str | None, until_now: bool, as_json: bool, **filters: Any) -> None:
     """Print events as they happen.
 
-    One event a line: JSON, or text on a terminal. Waits until a supervisor is running, and continues at the same
-    place when it was restarted.
+    One event a line: JSON, or text on a terminal. Waits until a supervisor is running, and continues with
+    the next event after a restart.
     """
     parent = parent or session_from_environment()
     ctx = click.get_current_context()
@@ -96,9 +96,9 @@ def _print_line(event: Event) -> None:
     from ....ipc import clock
 
     colours = uses_colours(sys.stdout)
-    at = paint(Cell(local_time(clock.parse(event["at"]) / 1000), FAINT), colours)
+    time = paint(Cell(local_time(clock.parse(event["at"]) / 1000), FAINT), colours)
     text = Cell(sanitize(_describe(event)), COLOURS.get(event.get("status", ""), ""))
-    print(f"{at}  {paint(text, colours)}", flush=True)
+    print(f"{time}  {paint(text, colours)}", flush=True)
 
 
 def _describe(event: Event) -> str:

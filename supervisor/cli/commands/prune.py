@@ -16,7 +16,7 @@ from ..printing import print_counts
 def command(context: Context, as_json: bool) -> None:
     """Delete old tasks and events.
 
-    Deletes ended tasks and acknowledged events that are older than retention_days. A supervisor does this by itself.
+    Deletes ended tasks and acknowledged events that are older than retention_days. A supervisor does this regularly.
     """
     pruned = Maintenance(context.store, context.valid_config).prune() if context.has_database else None
     print_counts("deleted", pruned, as_json)

@@ -21,8 +21,8 @@ from ..printing import print_statuses
 def command(context: Context, ids: Sequence[str], up: bool | None, as_json: bool) -> int:
     """Queue failed or cancelled tasks again.
 
-    The tasks keep their IDs, and their attempts are counted on. If no supervisor is running, one is started in the
-    background.
+    The tasks keep their IDs, and the count of their attempts continues. If no supervisor is running, one is started in
+    the background.
     """
     require_ids(ids)
     per_task = PerTask(context)

@@ -51,7 +51,7 @@ def command(context: Context, /, words: Sequence[str], up: bool | None, as_json:
 
 
 def _refuse_deadlock(context: Context, launched: Launched) -> None:
-    """Cancel a task that waits for the slot of the task that waits for it. Raises MoveNotAllowed."""
+    """Cancel the task if it needs the slot of the task in which this command runs. Raises MoveNotAllowed."""
     try:
         context.queue.refuse_self_deadlock([launched.id])
     except MoveNotAllowed:
@@ -72,7 +72,7 @@ def _follow(context: Context, launched: Launched, silent: bool) -> Task:
 
 
 def _interrupted(context: Context, launched: Launched) -> int:
-    """Cancel the task, unless another command had launched it."""
+    """Cancel the task, unless another command launched it."""
     from .cancel import cancel_if_unfinished, wait_until_ended
 
     id = short_id(launched.id)

@@ -26,23 +26,23 @@ def command(context: Context, as_json: bool = False) -> None:
     """
     from ....ipc.store.status import blank, status
 
-    found = status(context.store) if context.has_database else blank(context.home)
+    document = status(context.store) if context.has_database else blank(context.home)
     if as_json:
-        print_json(found)
+        print_json(document)
     else:
-        sys.stdout.write(_format(found))
+        sys.stdout.write(_format(document))
 
 
-def _format(found: dict[str, Any]) -> str:
-    supervisor = found["supervisor"]
+def _format(document: dict[str, Any]) -> str:
+    supervisor = document["supervisor"]
     state = f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}" if supervisor else "not running"
-    roles = [(label, f"pid {found[role]['pid']}" if found[role] else "-") for role, label in _ROLES.items()]
+    roles = [(label, f"pid {document[role]['pid']}" if document[role] else "-") for role, label in _ROLES.items()]
     processes = format_fields(
-        [("home", found["home"]), ("supervisor", state), *roles, ("socket", found["socket"])], sys.stdout
+        [("home", document["home"]), ("supervisor", state), *roles, ("socket", document["socket"])], sys.stdout
     )
-    keys = format_table(("KEY", "LIMIT", "RUNNING", "PENDING", ""), map(_key_row, found["keys"]), sys.stdout)
-    workers = format_table(("WORKER", "KEY", "SLOT", "TASK", ""), map(_worker_row, found["workers"]), sys.stdout)
-    tables = [table for rows, table in ((found["keys"], keys), (found["workers"], workers)) if rows]
+    keys = format_table(("KEY", "LIMIT", "RUNNING", "PENDING", ""), map(_key_row, document["keys"]), sys.stdout)
+    workers = format_table(("WORKER", "KEY", "SLOT", "TASK", ""), map(_worker_row, document["workers"]), sys.stdout)
+    tables = [table for rows, table in ((document["keys"], keys), (document["workers"], workers)) if rows]
     return "\n".join([processes, *tables])
 
 

@@ -40,7 +40,7 @@ def command(context: Context, detach: bool) -> None:
 
 
 def _start(context: Context) -> None:
-    """Start a supervisor in the background, or wait until the one that is running answers."""
+    """Start a supervisor in the background, or wait until the running supervisor answers."""
     try:
         start(context.home)
     except AlreadyRunning:

@@ -45,8 +45,8 @@ def command(
 ) -> int:
     """Wait until tasks have ended.
 
-    Waits for the named tasks, those of a session, or all unfinished ones. Exits with 1 if one of them failed or was
-    cancelled.
+    Waits for the named tasks, the unfinished tasks of a session, or all unfinished tasks. Exits with 1 if any of them
+    failed or was cancelled.
     """
     if not context.has_database and not ids:
         return _report([], False, as_json)
@@ -55,28 +55,28 @@ def command(
     context.tasks.refuse_self_deadlock(list(wait.unfinished))
     if wait.unfinished and not Presence(context.home).is_held("supervisor"):
         note(f"waiting: {no_supervisor(context)}")
-    ended += _wait_for_ends(context, wait, ended, timeout)
+    ended += _wait_for_tasks(context, wait, ended, timeout)
     if not wait.is_over:
-        left, total = len(wait.unfinished), count_of(len(wait.ids), "task")
-        note(f"timed out after {format_duration(timeout or 0)}: {left} of {total} unfinished")
+        unfinished, total = len(wait.unfinished), count_of(len(wait.ids), "task")
+        note(f"timed out after {format_duration(timeout or 0)}: {unfinished} of {total} unfinished")
     tasks = {task.id: task for task in ended}
     return _report([tasks[id] for id in wait.ended if id in tasks], not wait.is_over, as_json)
 
 
 def _selected(context: Context, ids: Sequence[str], parent: str | None) -> list[str]:
-    found = [context.resolve_id(id) for id in ids]
-    return found if ids and parent is None else [*found, *context.queue.unfinished(parent)]
+    selected = [context.resolve_id(id) for id in ids]
+    return selected if ids and parent is None else [*selected, *context.queue.unfinished(parent)]
 
 
-def _wait_for_ends(context: Context, wait: Wait, ended: Sequence[Task], timeout: int | None) -> list[Task]:
+def _wait_for_tasks(context: Context, wait: Wait, ended: Sequence[Task], timeout: int | None) -> list[Task]:
     """Return the tasks that have ended during the wait."""
     new: list[Task] = []
     with _progress_bar(0 if wait.any else len(wait.ids)) as advance:
         advance(ended)
 
         def is_over() -> bool:
-            advance(found := context.queue.refresh(wait))
-            new.extend(found)
+            advance(ended_now := context.queue.refresh(wait))
+            new.extend(ended_now)
             return wait.is_over
 
         wait_until(context, is_over, None if timeout is None else timeout / 1000)
@@ -84,7 +84,7 @@ def _wait_for_ends(context: Context, wait: Wait, ended: Sequence[Task], timeout:
 
 
 def _progress_bar(total: int) -> AbstractContextManager[Callable[[Sequence[Task]], object]]:
-    """Return a progress bar, whose function takes the ended tasks. On a pipe it prints nothing."""
+    """Return a progress bar that yields a function, which takes ended tasks. On a pipe it prints nothing."""
     if total < 2 or not sys.stderr.isatty():
         return nullcontext(len)
     return _Bar(total)
@@ -120,14 +120,14 @@ def _last_ended(task: Task | None) -> str:
 def _report(tasks: Sequence[Task], timed_out: bool, as_json: bool) -> int:
     from ....ipc.model.batch import format_batch_notification
 
-    ends = [task.status for task in tasks]
-    completed, failed = ends.count(TaskStatus.COMPLETED), ends.count(TaskStatus.ERROR)
+    statuses = [task.status for task in tasks]
+    completed, failed = statuses.count(TaskStatus.COMPLETED), statuses.count(TaskStatus.ERROR)
     if as_json:
         print_json({"tasks": [task.brief() for task in tasks], "timedOut": timed_out})
-    elif ends:
-        print(format_batch_notification(len(ends), completed, failed))
+    elif statuses:
+        print(format_batch_notification(len(statuses), completed, failed))
     elif not timed_out:
         note("there are no unfinished tasks to wait for")
     if timed_out:
         return TIMED_OUT
-    return 1 if len(ends) > completed else 0
+    return 1 if len(statuses) > completed else 0

@@ -42,9 +42,9 @@ def command(context: Context, target: str, url: str) -> None:
 
 def _read_batch() -> dict[str, Any]:
     try:
-        found = json.load(sys.stdin)
+        batch = json.load(sys.stdin)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"stdin: expected a batch as JSON ({error})") from None
-    if not (isinstance(found, dict) and {"parentSessionId", "message", "tasks"} <= found.keys()):
+    if not (isinstance(batch, dict) and {"parentSessionId", "message", "tasks"} <= batch.keys()):
         raise InvalidInput("stdin: expected a batch, as on_batch passes it")
-    return found
+    return batch
