@@ -36,10 +36,27 @@ Queue(SqliteStore(Home(Path(sys.argv[1]))), BackgroundConfig()).launch(LaunchInp
 """
 
 
+#: One worker and one slot, in which it stays parked for longer than a test takes.
+ONE_WORKER = {**BRISK, "default_concurrency": 1, "max_workers": 1, "worker_idle_s": TIMEOUT}
+
+
 @pytest.fixture
 def parked(instance: Instance) -> Instance:
-    """Start a supervisor whose only worker is parked in the only slot, for longer than a test takes."""
-    return park_workers(instance.up(**BRISK, default_concurrency=1, max_workers=1, worker_idle_s=TIMEOUT))
+    """Start a supervisor whose only worker is parked in the only slot."""
+    return park_workers(instance.up(**ONE_WORKER))
+
+
+@pytest.fixture(scope="module")
+def one_worker(shared_home: Path) -> Iterator[Instance]:
+    with Instance(shared_home) as instance:
+        yield instance.up(**ONE_WORKER)
+        instance.down(now=True)
+
+
+@pytest.fixture
+def shared_parked(one_worker: Instance) -> Instance:
+    """Park the only worker of an instance whose supervisor all tests leave running."""
+    return park_workers(one_worker)
 
 
 def park_workers(instance: Instance, *keys: str) -> Instance:
@@ -75,10 +92,10 @@ def attempts(instance: Instance, id: str) -> list[int]:
     return [event["attempt"] for event in instance.events() if event.get("taskId") == id and "attempt" in event]
 
 
-def test_launch_starts_in_a_parked_slot_without_the_supervisor(parked: Instance):
-    with supervisor_stopped(parked):
-        assert [parked.result("echo", str(at)).result for at in range(3)] == ["0", "1", "2"]
-        assert parked.result("cat", stdin="hello").result == "hello"
+def test_launch_starts_in_a_parked_slot_without_the_supervisor(shared_parked: Instance):
+    with supervisor_stopped(shared_parked):
+        assert [shared_parked.result("echo", str(at)).result for at in range(3)] == ["0", "1", "2"]
+        assert shared_parked.result("cat", stdin="hello").result == "hello"
 
 
 def test_task_whose_message_could_not_be_sent_is_found(parked: Instance):
@@ -87,37 +104,37 @@ def test_task_whose_message_could_not_be_sent_is_found(parked: Instance):
         assert parked.result("true").status == "completed"
 
 
-def test_task_whose_message_is_lost_is_found(parked: Instance, monkeypatch: pytest.MonkeyPatch):
+def test_task_whose_message_is_lost_is_found(shared_parked: Instance, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(parking, "send", lambda *_: True)
-    with supervisor_stopped(parked):
-        assert parked.result("true").status == "completed"
+    with supervisor_stopped(shared_parked):
+        assert shared_parked.result("true").status == "completed"
 
 
 @pytest.mark.parametrize("edge", ["before", "after"])
-def test_task_of_a_launcher_that_dies_at_the_send_runs_once(parked: Instance, tmp_path: Path, edge: str):
+def test_task_of_a_launcher_that_dies_at_the_send_runs_once(shared_parked: Instance, tmp_path: Path, edge: str):
     where = f"command wake.send@send {edge}"
     (tmp_path / "order").write_text(json.dumps({"token": "t", "kill": where, "nth": 1}))
     environment = {**os.environ, WATCH: str(tmp_path), "PYTHONPATH": str(IMPORT_ROOT)}
-    launch = [sys.executable, "-c", LAUNCH, str(parked.folder), "dies"]
+    launch = [sys.executable, "-c", LAUNCH, str(shared_parked.folder), f"dies-{edge}"]
     assert subprocess.run(launch, env=environment, check=False).returncode == -signal.SIGKILL
-    assert parked.until("dies").status == "completed"
-    assert attempts(parked, "dies") == [1]
+    assert shared_parked.until(f"dies-{edge}").status == "completed"
+    assert attempts(shared_parked, f"dies-{edge}") == [1]
 
 
-def test_killed_parked_worker_is_replaced(parked: Instance):
-    kill(parked.status()["workers"][0]["pid"])
-    eventually(lambda: not slots(parked).parked(), TIMEOUT, "the worker's slot to be free")
-    assert parked.result("true").status == "completed"
+def test_killed_parked_worker_is_replaced(shared_parked: Instance):
+    kill(shared_parked.status()["workers"][0]["pid"])
+    eventually(lambda: not slots(shared_parked).parked(), TIMEOUT, "the worker's slot to be free")
+    assert shared_parked.result("true").status == "completed"
 
 
-def test_task_claimed_for_a_dead_worker_goes_back_to_the_queue_and_runs(parked: Instance):
-    pid = parked.status()["workers"][0]["pid"]
-    with supervisor_stopped(parked):
+def test_task_claimed_for_a_dead_worker_goes_back_to_the_queue_and_runs(shared_parked: Instance):
+    pid = shared_parked.status()["workers"][0]["pid"]
+    with supervisor_stopped(shared_parked):
         os.kill(pid, signal.SIGKILL)
-        id = parked.launch("true")
-        assert parked.task(id).status == "running"
-    task = parked.until(id)
-    assert (task.status, task.attempt, len(parked.ends(id))) == ("completed", 1, 1)
+        id = shared_parked.launch("true")
+        assert shared_parked.task(id).status == "running"
+    task = shared_parked.until(id)
+    assert (task.status, task.attempt, len(shared_parked.ends(id))) == ("completed", 1, 1)
 
 
 def test_task_claimed_for_a_worker_that_died_with_its_supervisor_runs_after_up(parked: Instance):
@@ -151,22 +168,22 @@ def test_worker_with_a_claimed_task_runs_it_after_its_supervisor_died(parked: In
     assert parked.until(id).status == "completed"
 
 
-def test_task_claimed_for_a_stopped_worker_can_be_cancelled(parked: Instance):
-    pid = parked.status()["workers"][0]["pid"]
+def test_task_claimed_for_a_stopped_worker_can_be_cancelled(shared_parked: Instance):
+    pid = shared_parked.status()["workers"][0]["pid"]
     os.kill(pid, signal.SIGSTOP)
-    id = parked.launch("sleep", "60")
-    parked.queue.cancel(id)
+    id = shared_parked.launch("sleep", "60")
+    shared_parked.queue.cancel(id)
     os.kill(pid, signal.SIGCONT)
-    assert parked.until(id).status == "cancelled"
+    assert shared_parked.until(id).status == "cancelled"
 
 
-def test_group_with_a_parked_worker_can_be_paused(parked: Instance):
-    parked.check("pause", "command")
-    id = parked.launch("true")
-    assert parked.result("true", concurrencyKey="other").status == "completed"
-    assert parked.task(id).status == "pending"
-    parked.check("resume", "command")
-    assert parked.until(id).status == "completed"
+def test_group_with_a_parked_worker_can_be_paused(shared_parked: Instance):
+    shared_parked.check("pause", "command")
+    id = shared_parked.launch("true")
+    assert shared_parked.result("true", concurrencyKey="other").status == "completed"
+    assert shared_parked.task(id).status == "pending"
+    shared_parked.check("resume", "command")
+    assert shared_parked.until(id).status == "completed"
 
 
 def test_limit_of_a_group_with_parked_workers_can_be_lowered(instance: Instance, tmp_path: Path):
@@ -188,11 +205,11 @@ def test_limit_of_a_group_with_parked_workers_can_be_lowered(instance: Instance,
     assert instance.until(second).status == "completed"
 
 
-def test_only_worker_serves_another_group_while_parked(parked: Instance):
-    pid = parked.status()["workers"][0]["pid"]
+def test_only_worker_serves_another_group_while_parked(shared_parked: Instance):
+    pid = shared_parked.status()["workers"][0]["pid"]
     for key in ("other", "command", "third"):
-        assert parked.result("true", concurrencyKey=key).status == "completed"
-    assert [one["pid"] for one in parked.status()["workers"]] == [pid]
+        assert shared_parked.result("true", concurrencyKey=key).status == "completed"
+    assert [one["pid"] for one in shared_parked.status()["workers"]] == [pid]
 
 
 def test_order_is_kept_when_many_tasks_are_launched_at_once(parked: Instance):
@@ -204,8 +221,8 @@ def test_order_is_kept_when_many_tasks_are_launched_at_once(parked: Instance):
     assert started == [high, low, next_]
 
 
-def test_parked_worker_is_shown_idle(parked: Instance):
-    (shown,) = json.loads(parked.check("status", "--json"))["workers"]
+def test_parked_worker_is_shown_idle(shared_parked: Instance):
+    (shown,) = json.loads(shared_parked.check("status", "--json"))["workers"]
     assert (shown["concurrencyKey"], shown["slot"], shown["taskId"]) == (None, None, None)
 
 
