@@ -98,11 +98,11 @@ def test_command_cancels_a_task_whose_worker_and_supervisor_were_killed(live: In
     assert (live.task(id).status, len(live.ends(id))) == ("cancelled", 1)
 
 
-def test_second_up_is_refused(live: Instance):
-    with pytest.raises(AlreadyRunning, match=str(live.pid_of("supervisor"))):
-        live.up()
-    assert live.run("up").returncode == 100
-    assert live.result("true").status == "completed"
+def test_second_up_is_refused(shared: Instance):
+    with pytest.raises(AlreadyRunning, match=str(shared.pid_of("supervisor"))):
+        shared.up()
+    assert shared.run("up").returncode == 100
+    assert shared.result("true").status == "completed"
 
 
 def test_down_without_a_supervisor_raises_no_supervisor(instance: Instance):
@@ -223,17 +223,17 @@ def test_task_of_a_killed_worker_is_lost_and_its_slot_is_free_within_a_second(in
     assert instance.batches("me", 1)[0]["failedCount"] == 1
 
 
-def test_task_of_a_killed_worker_is_retried_if_it_has_retries(live: Instance, tmp_path: Path):
-    id = live.launch(*tree(tmp_path / "pids"), retries=1, parentSessionId="me")
+def test_task_of_a_killed_worker_is_retried_if_it_has_retries(shared: Instance, tmp_path: Path):
+    id = shared.launch(*tree(tmp_path / "pids"), retries=1, parentSessionId="retried")
     first = wait_for_numbers(tmp_path / "pids", 4)
-    kill(live.worker_of(id))
+    kill(shared.worker_of(id))
     second = wait_for_numbers(tmp_path / "pids", 8)[4:]
     assert are_gone(first)
-    assert live.task(id).attempt == 2
-    kill(live.worker_of(id))
-    assert live.until(id).error_kind == "lost"
+    assert shared.task(id).attempt == 2
+    kill(shared.worker_of(id))
+    assert shared.until(id).error_kind == "lost"
     assert are_gone(second)
-    types = [event["type"] for event in live.events("me") if event["type"] != "background_tasks_batch"]
+    types = [event["type"] for event in shared.events("retried") if event["type"] != "background_tasks_batch"]
     assert [name.rpartition("_")[2] for name in types] == ["started", "retrying", "started", "completed"]
 
 
@@ -281,41 +281,41 @@ class Subscriber(threading.Thread):
                     return
 
 
-def test_subscribers_receive_each_event_once_when_the_flusher_is_killed(live: Instance):
-    subscriber = Subscriber(live, "me", 30)
+def test_subscribers_receive_each_event_once_when_the_flusher_is_killed(shared: Instance):
+    subscriber = Subscriber(shared, "subscribed", 30)
     subscriber.start()
     for _ in range(3):
-        for id in [live.launch("true", parentSessionId="me") for _ in range(10)]:
-            live.until(id)
-        live.kill("flusher")
+        for id in [shared.launch("true", parentSessionId="subscribed") for _ in range(10)]:
+            shared.until(id)
+        shared.kill("flusher")
     subscriber.join(TIMEOUT)
     assert not subscriber.is_alive()
     seqs = [event.seq for event in subscriber.received]
-    assert seqs == [event["seq"] for event in live.events("me")]
+    assert seqs == [event["seq"] for event in shared.events("subscribed")]
     ends = [event.data["taskId"] for event in subscriber.received if event.type == "background_task_completed"]
     assert len(ends) == len(set(ends)) == 30
 
 
-def test_killed_fork_server_is_replaced_and_its_workers_live_on(live: Instance, tmp_path: Path):
+def test_killed_fork_server_is_replaced_and_its_workers_live_on(shared: Instance, tmp_path: Path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    id = live.launch("sh", "-c", f"cat {pipe}")
-    pid, worker = live.pid(id), live.worker_of(id)
-    old = live.kill("forkServer")
-    assert live.result("true", concurrencyKey="new").status == "completed"
-    assert live.pid_of("forkServer") != old
-    assert (live.pid(id), live.worker_of(id)) == (pid, worker)
+    id = shared.launch("sh", "-c", f"cat {pipe}")
+    pid, worker = shared.pid(id), shared.worker_of(id)
+    old = shared.kill("forkServer")
+    assert shared.result("true", concurrencyKey="new").status == "completed"
+    assert shared.pid_of("forkServer") != old
+    assert (shared.pid(id), shared.worker_of(id)) == (pid, worker)
     pipe.write_text("done\n")
-    assert live.until(id).result == "done"
+    assert shared.until(id).result == "done"
 
 
-def test_worker_that_dies_after_its_fork_server_is_rescued(live: Instance, tmp_path: Path):
-    id = live.launch(*tree(tmp_path / "pids", "marked"))
+def test_worker_that_dies_after_its_fork_server_is_rescued(shared: Instance, tmp_path: Path):
+    id = shared.launch(*tree(tmp_path / "pids", "marked"))
     pids = wait_for_numbers(tmp_path / "pids", 4)
-    worker = live.worker_of(id)
-    live.kill("forkServer")
+    worker = shared.worker_of(id)
+    shared.kill("forkServer")
     kill(worker)
-    assert live.until(id).error_kind == "lost"
+    assert shared.until(id).error_kind == "lost"
     assert are_gone(pids)
 
 
@@ -822,6 +822,9 @@ session = "json:session_id"
 command = ["cat"]
 stdin = "{prompt}"
 result = "jsonl:result"
+[agents.mute]
+command = ["echo", "no json"]
+result = "json:result"
 [agents.stubborn]
 command = ["sh", "-c", 'echo "$0" >&2; exec sleep 1000', "{prompt}"]
 error = ["stderr~no .*"]
@@ -899,9 +902,9 @@ def test_down_ends_flusher_and_fork_server_of_a_killed_supervisor(live: Instance
     eventually(lambda: are_gone(left), TIMEOUT, "flusher and fork server to be gone")
 
 
-def test_stopped_fork_server_is_continued_when_it_is_needed(live: Instance):
-    os.kill(live.pid_of("forkServer"), signal.SIGSTOP)
-    assert live.result("echo", "continued").result == "continued"
+def test_stopped_fork_server_is_continued_when_it_is_needed(shared: Instance):
+    os.kill(shared.pid_of("forkServer"), signal.SIGSTOP)
+    assert shared.result("echo", "continued").result == "continued"
 
 
 def test_down_returns_although_the_fork_server_is_stopped(live: Instance):
@@ -911,34 +914,33 @@ def test_down_returns_although_the_fork_server_is_stopped(live: Instance):
     eventually(lambda: live.status()["forkServer"] is None, TIMEOUT, "the fork server to exit")
 
 
-def test_lone_surrogate_of_a_callable_is_stored_as_json(live: Instance, tmp_path: Path):
+def test_lone_surrogate_of_a_callable_is_stored_as_json(shared: Instance, tmp_path: Path):
     (tmp_path / "odd.py").write_text(
         "def half():\n    return '\\ud800'\n\ndef fail():\n    raise ValueError('\\udc80')\n"
     )
-    half = live.result(call="odd:half", cwd=str(tmp_path))
+    half = shared.result(call="odd:half", cwd=str(tmp_path))
     assert (half.status, json.loads(half.result or "")) == ("completed", "\ud800")
-    failed = live.result(call="odd:fail", cwd=str(tmp_path))
+    failed = shared.result(call="odd:fail", cwd=str(tmp_path))
     assert (failed.status, failed.error_kind, failed.error) == ("error", "failed", "ValueError: ?")
 
 
-def test_agent_without_an_answer_fails(instance: Instance):
-    instance.up(**BRISK, agents={"mute": {"command": ["echo", "no json"], "result": "json:result"}})
-    task = instance.until(instance.check("launch", "--agent", "mute", "hello").strip())
+def test_agent_without_an_answer_fails(agents: Instance):
+    task = asked(agents, "--agent", "mute", "hello")
     assert (task.status, task.error_kind) == ("error", "failed")
     assert task.error == "It ended well, but without an answer: no json"
 
 
-def test_folder_over_the_socket_is_relative_to_the_home_and_must_exist(live: Instance):
-    (live.folder.parent / "sub").mkdir()
-    with live.client() as client:
-        assert client.call("launch", command=["true"], cwd="sub")["cwd"] == str(live.folder.parent / "sub")
+def test_folder_over_the_socket_is_relative_to_the_home_and_must_exist(shared: Instance):
+    (shared.folder.parent / "sub").mkdir()
+    with shared.client() as client:
+        assert client.call("launch", command=["true"], cwd="sub")["cwd"] == str(shared.folder.parent / "sub")
         with pytest.raises(InvalidInput) as refusal:
             client.call("launch", command=["true"], cwd="/nowhere/at/all")
         assert refusal.value.field == "cwd"
 
 
-def test_launch_refuses_the_wildcard_as_parent(live: Instance):
-    assert live.run("launch", "--parent", "*", "--", "true").returncode == 2
+def test_launch_refuses_the_wildcard_as_parent(shared: Instance):
+    assert shared.run_here("launch", "--parent", "*", "--", "true").returncode == 2
 
 
 def test_status_shows_keys_that_became_one_pool_as_one(instance: Instance):

@@ -198,33 +198,33 @@ def opencode() -> Iterator[tuple[type[Opencode], str]]:
 
 
 @pytest.mark.parametrize(("parent", "session"), [("ses_1", "ses_1"), ("cwd:/work", "ses_new")])
-def test_opencode_session_is_prompted_once(live: Instance, opencode, parent, session):
+def test_opencode_session_is_prompted_once(shared: Instance, opencode, parent, session):
     handler, url = opencode
-    id = run(live, parent)
-    live.check("flush")
+    id = run(shared, parent)
+    shared.check("flush")
     batch = json.dumps({"parentSessionId": parent, "message": "1 task", "tasks": []})
     for _ in range(2):
-        live.check("wake", "opencode", "--url", url, stdin=batch)
+        shared.check("wake", "opencode", "--url", url, stdin=batch)
     ((path, document),) = handler.requests
     assert path == f"/session/{session}/prompt_async"
     assert f"- {id}" in document["parts"][0]["text"]
 
 
-def test_prompt_that_opencode_refuses_is_not_acknowledged(live: Instance, opencode):
+def test_prompt_that_opencode_refuses_is_not_acknowledged(shared: Instance, opencode):
     handler, url = opencode
-    run(live, "ses_1")
+    run(shared, "ses_1")
     handler.fails = True
     batch = json.dumps({"parentSessionId": "ses_1", "message": "1 task", "tasks": []})
-    assert live.run("wake", "opencode", "--url", url, stdin=batch).returncode == 111
+    assert shared.run("wake", "opencode", "--url", url, stdin=batch).returncode == 111
     handler.fails = False
-    live.check("wake", "opencode", "--url", url, stdin=batch)
+    shared.check("wake", "opencode", "--url", url, stdin=batch)
     assert len(handler.requests) == 2
 
 
-def test_parent_that_is_no_opencode_session_is_ignored(live: Instance, opencode):
+def test_parent_that_is_no_opencode_session_is_ignored(shared: Instance, opencode):
     handler, url = opencode
-    run(live, "other")
-    live.check("wake", "opencode", "--url", url, stdin='{"parentSessionId": "other", "message": "", "tasks": []}')
+    run(shared, "other")
+    shared.check("wake", "opencode", "--url", url, stdin='{"parentSessionId": "other", "message": "", "tasks": []}')
     assert handler.requests == []
 
 

@@ -33,21 +33,21 @@ def command(instance: Instance, *words: str) -> list[str]:
 # tasks outlive their launchers
 
 
-def test_task_outlives_the_session_that_launched_it(live: Instance, tmp_path: Path):
+def test_task_outlives_the_session_that_launched_it(shared: Instance, tmp_path: Path):
     go = tmp_path / "go"
     os.mkfifo(go)
-    launch = command(live, "launch", "--parent", "p", "--", "sh", "-c", f"cat {go}")
+    launch = command(shared, "launch", "--parent", "outlived", "--", "sh", "-c", f"cat {go}")
     with subprocess.Popen(
         [sys.executable, "-c", SESSION, *launch], stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as session:
         assert session.stdout is not None
         id = session.stdout.readline().strip()
-        live.pid(id)
+        shared.pid(id)
         os.killpg(session.pid, signal.SIGKILL)
     go.write_text("done")
-    waited = live.run("wait", "--parent", "p")
-    assert (waited.returncode, live.task(id).result) == (0, "done")
-    assert live.batches("p", 1)[0]["allComplete"] is True
+    waited = shared.run("wait", "--parent", "outlived")
+    assert (waited.returncode, shared.task(id).result) == (0, "done")
+    assert shared.batches("outlived", 1)[0]["allComplete"] is True
 
 
 def test_task_that_another_task_launched_outlives_it(shared: Instance):
@@ -71,17 +71,17 @@ def test_task_that_would_wait_for_its_own_slot_is_refused(live: Instance):
     assert [task["status"] for task in json.loads(live.check("list", "--json"))] == ["cancelled", "error"]
 
 
-def test_callable_that_would_wait_for_its_own_slot_is_refused(live: Instance, tmp_path: Path):
-    live.check("limit", "one", "1")
+def test_callable_that_would_wait_for_its_own_slot_is_refused(shared: Instance, tmp_path: Path):
+    shared.check("limit", "own", "1")
     (tmp_path / "waits.py").write_text(
         "from backburner import BackgroundManager\n"
         "def wait():\n"
         "    with BackgroundManager() as manager:\n"
-        "        manager.wait(manager.launch(command=['true'], concurrency_key='one').id)\n"
+        "        manager.wait(manager.launch(command=['true'], concurrency_key='own').id)\n"
     )
-    task = live.result(call="waits:wait", concurrencyKey="one", cwd=str(tmp_path))
+    task = shared.result(call="waits:wait", concurrencyKey="own", cwd=str(tmp_path))
     assert task.status == "error"
-    assert re.search("MoveNotAllowed.* waits for the only slot of one", task.error or "", re.DOTALL), task.error
+    assert re.search("MoveNotAllowed.* waits for the only slot of own", task.error or "", re.DOTALL), task.error
 
 
 def test_task_may_wait_for_a_task_with_another_key(shared: Instance):
@@ -141,14 +141,14 @@ def test_tasks_of_dead_workers_are_rescued_before_the_first_claim(instance: Inst
 # lost wake-ups
 
 
-def test_task_is_started_although_its_wake_up_is_lost(live: Instance, monkeypatch: pytest.MonkeyPatch):
-    live.result("true")
+def test_task_is_started_although_its_wake_up_is_lost(shared: Instance, monkeypatch: pytest.MonkeyPatch):
+    shared.result("true")
     with monkeypatch.context() as patch:
         patch.setattr(Home, "wake", lambda *_: False)
-        ids = [live.launch("true", parentSessionId="p") for _ in range(3)]
+        ids = [shared.launch("true", parentSessionId="hints") for _ in range(3)]
     for id in ids:
-        assert live.until(id).status == "completed"
-    assert sum(batch["count"] for batch in live.batches("p", 3)) == 3
+        assert shared.until(id).status == "completed"
+    assert sum(batch["count"] for batch in shared.batches("hints", 3)) == 3
 
 
 # repeated and conflicting commands
@@ -193,28 +193,28 @@ def test_task_is_found_by_id_from_any_folder_after_its_session_has_gone(
 # many writers
 
 
-def test_six_launchers_at_once_all_succeed(live: Instance):
+def test_six_launchers_at_once_all_succeed(shared: Instance):
     launchers = [
         subprocess.Popen(
-            command(live, "launch", "--from-file", "-"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command(shared, "launch", "--from-file", "-"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         for _ in range(6)
     ]
-    line = json.dumps({"command": ["true"], "parentSessionId": "p"}) + "\n"
+    line = json.dumps({"command": ["true"], "parentSessionId": "launchers"}) + "\n"
     ids = [one.communicate(line * 20, timeout=TIMEOUT)[0].split() for one in launchers]
     assert [one.returncode for one in launchers] == [0] * 6
     assert [len(one) for one in ids] == [20] * 6
     assert len({id for one in ids for id in one}) == 120
-    assert sum(batch["count"] for batch in live.batches("p", 120)) == 120
-    seqs = [event["seq"] for event in live.events("p")]
+    assert sum(batch["count"] for batch in shared.batches("launchers", 120)) == 120
+    seqs = [event["seq"] for event in shared.events("launchers")]
     assert all(first < second for first, second in pairwise(seqs))
 
 
 # large tasks
 
 
-def test_tasks_with_large_metadata_are_each_reported_once(live: Instance):
+def test_tasks_with_large_metadata_are_each_reported_once(shared: Instance):
     large = {"x": "y" * 700_000}
-    ids = [live.launch("true", metadata=large, parentSessionId="large", concurrencyKey="large") for _ in range(5)]
-    reported = [task["id"] for batch in live.batches("large", len(ids)) for task in batch["tasks"]]
+    ids = [shared.launch("true", metadata=large, parentSessionId="large", concurrencyKey="large") for _ in range(5)]
+    reported = [task["id"] for batch in shared.batches("large", len(ids)) for task in batch["tasks"]]
     assert sorted(reported) == sorted(ids)

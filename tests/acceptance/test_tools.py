@@ -110,8 +110,8 @@ def test_cancelled_call_ends_the_wait_but_not_the_task(tools, shared, me, tmp_pa
     assert f"- {id}" in tools.call("inbox", parentSessionId=me).notifications
 
 
-def test_other_tools_answer_while_many_waits_are_open(live: Instance, me, tmp_path):
-    with client(str(live.folder), str(tmp_path)) as tools:
+def test_other_tools_answer_while_many_waits_are_open(shared: Instance, me, tmp_path):
+    with client(str(shared.folder), str(tmp_path)) as tools:
         tools.initialize()
         launch(tools, me, *WAIT_FOR_FILE, str(tmp_path / "go"))
         calls = [tools.begin_call("wait", parentSessionId=me) for _ in range(MAX_WAITING + 8)]
@@ -254,22 +254,26 @@ def test_mcp_answer_omits_notifications_when_client_has_hooks(live: Instance, tm
         assert f"- {third}" in tools.call("inbox").notifications
 
 
-@pytest.mark.parametrize("place", ["backburner.toml", ".backburner/config.toml"])
-def test_invalid_configuration_refuses_only_launches(instance: Instance, place):
+def test_invalid_configuration_refuses_only_launches(instance: Instance):
     folder = instance.folder.parent
     instance.up()
-    with client(str(instance.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
-        tools.initialize()
-        id = tools.call("launch", command=["echo", "hi"]).answer["id"]
-        instance.until(id)
-    (folder / place).write_text("max_workers = [")
+    id = instance.result("echo", "hi", parentSessionId="me").id
+    (instance.folder / "config.toml").write_text("max_workers = [")
     with client(str(instance.folder), str(folder), CLAUDE_CODE_SESSION_ID="me") as tools:
         tools.initialize()
         assert [task["id"] for task in tools.call("list").answer["tasks"]] == [id]
         assert tools.call("inbox").answer["unfinished"] == []
         assert tools.call("wait", ids=[id]).answer["timedOut"] is False
         assert tools.call("output", id=id).answer["data"] == "hi\n"
-        assert f"{folder / place}:1: " in tools.error("launch", command=["true"])
+        assert f"{instance.folder / 'config.toml'}:1: " in tools.error("launch", command=["true"])
+
+
+def test_invalid_configuration_of_the_project_refuses_launches(shared: Instance, tmp_path):
+    (tmp_path / "backburner.toml").write_text("max_workers = [")
+    with client(str(shared.folder), str(tmp_path), CLAUDE_CODE_SESSION_ID="me") as tools:
+        tools.initialize()
+        assert tools.call("inbox").answer["unfinished"] == []
+        assert f"{tmp_path / 'backburner.toml'}:1: " in tools.error("launch", command=["true"])
 
 
 def test_first_launch_creates_the_state_directory_and_supervisor(instance: Instance, tmp_path):
@@ -348,34 +352,33 @@ def test_wait_reports_that_the_supervisor_is_down_and_starts_none(instance: Inst
         assert instance.status()["supervisor"] is None
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["its worker lives", "its worker was killed"])
-def test_running_task_can_be_cancelled_without_a_supervisor(instance: Instance, tmp_path, killed):
+def test_running_tasks_can_be_cancelled_without_supervisor_and_worker(instance: Instance, tmp_path):
     instance.up(shutdown_grace_s=0)
-    id = instance.launch_sleeper(parentSessionId="me")
-    pid, worker = instance.pid(id), instance.worker_of(id)
+    ids = [instance.launch_sleeper(parentSessionId="me") for _ in range(2)]
+    pids, worker = [instance.pid(id) for id in ids], instance.worker_of(ids[0])
     instance.kill("supervisor")
-    if killed:
-        kill(worker)
+    kill(worker)
     with client(str(instance.folder), str(tmp_path)) as tools:
         tools.initialize()
-        assert tools.call("cancel", id=id, parentSessionId="me").answer["status"] == "cancelled"
-    assert are_gone([pid])
+        for id in ids:
+            assert tools.call("cancel", id=id, parentSessionId="me").answer["status"] == "cancelled"
+    assert are_gone(pids)
     assert instance.status()["supervisor"] is None
 
 
-def test_next_server_delivers_the_notifications_of_a_killed_one(live: Instance, tmp_path):
-    with client(str(live.folder), str(tmp_path)) as tools:
+def test_next_server_delivers_the_notifications_of_a_killed_one(shared: Instance, me, tmp_path):
+    with client(str(shared.folder), str(tmp_path)) as tools:
         tools.initialize()
-        id = launch(tools, "me", *WAIT_FOR_FILE, str(tmp_path / "go"))
-        tools.begin_call("wait", parentSessionId="me")
+        id = launch(tools, me, *WAIT_FOR_FILE, str(tmp_path / "go"))
+        tools.begin_call("wait", parentSessionId=me)
         tools.process.kill()
         tools.process.wait()
         (tmp_path / "go").touch()
-        live.until(id)
-        with client(str(live.folder), str(tmp_path)) as again:
+        shared.until(id)
+        with client(str(shared.folder), str(tmp_path)) as again:
             again.initialize()
-            assert f"- {id}" in again.call("inbox", parentSessionId="me").notifications
-            assert again.call("inbox", parentSessionId="me").notifications == ""
+            assert f"- {id}" in again.call("inbox", parentSessionId=me).notifications
+            assert again.call("inbox", parentSessionId=me).notifications == ""
         tools.process.returncode = 0
 
 
