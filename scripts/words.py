@@ -98,21 +98,26 @@ def phrases(text: str) -> Iterator[str]:
 def check_document(path: Path, name: str) -> Iterator[Finding]:
     """Yield what is wrong with a Markdown document."""
     text = path.read_text()
-    for line, paragraph in paragraphs(text):
-        yield from (Finding(name, line, what) for what in phrases(_unquoted(paragraph)))
+    for line, prose in (*paragraphs(text), *_table_rows(text)):
+        yield from (Finding(name, line, what) for what in phrases(_unquoted(prose)))
     for one in long_sentences(text):
         what = f"a sentence of {one.length} words (at most {LONGEST_SENTENCE}): {one.text[:60]}..."
         yield Finding(name, one.line, what)
 
 
+def _table_rows(text: str) -> Iterator[tuple[int, str]]:
+    return ((number, line) for number, line in enumerate(text.splitlines(), 1) if line.startswith("|"))
+
+
 def check_source(path: Path, name: str) -> Iterator[Finding]:
-    """Yield what is wrong with the docstrings, the comments, the help and the names of tests of a Python file."""
+    """Yield what is wrong with the docstrings, comments, help and names of functions of a Python file."""
     text = path.read_text()
     tree = ast.parse(text)
     for line, prose in (*_docstrings(tree), *_comments(text), *_help(tree)):
         yield from (Finding(name, line, what) for what in phrases(_unquoted(prose)))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield from (Finding(name, node.lineno, what) for what in phrases(node.name.replace("_", " ")))
             if node.name.startswith("test_") and len(node.name) > MAX_TEST_NAME:
                 yield Finding(name, node.lineno, f"a name of {len(node.name)} characters (at most {MAX_TEST_NAME})")
             if QUESTION.match(ast.get_docstring(node) or ""):

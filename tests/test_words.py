@@ -84,6 +84,16 @@ def test_long_sentence_of_a_document_is_reported_with_its_line(tmp_path: Path):
     assert found.startswith("text:3: a sentence of 31 words (at most 30)")
 
 
+def test_row_of_a_table_is_checked(tmp_path: Path):
+    assert findings("document", "| key | What nobody reads. |", tmp_path)
+
+
+def test_name_of_a_function_is_checked(tmp_path: Path):
+    path = tmp_path / "test_it.py"
+    path.write_text("def test_list_says_what_it_waits_for():\n    pass\n")
+    assert len(list(check_source(path, path.name))) == 1
+
+
 @pytest.mark.parametrize(("length", "count"), [(80, 0), (81, 1)])
 def test_name_of_a_test_has_at_most_80_characters(length: int, count: int, tmp_path: Path):
     path = tmp_path / "test_it.py"

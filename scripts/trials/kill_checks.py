@@ -125,11 +125,11 @@ def _text_of(task: dict[str, Any]) -> str:
 
 def check_outcomes(evidence: Evidence) -> Iterator[str]:
     """Without a verdict from outside, the outcome follows from what the task noted and from the kills."""
-    last_words = {(line.id, line.claim): line.word for line in evidence.lines if line.is_end}
+    last_lines = {(line.id, line.claim): line.word for line in evidence.lines if line.is_end}
     failures = {line.id: int(line.words[2]) for line in evidence.noted("launched")}
     for id in evidence.tasks.keys() - evidence.touched():
         task = evidence.tasks[id]
-        last = last_words.get((id, task["claim"]))
+        last = last_lines.get((id, task["claim"]))
         if task["status"] == "completed" and (last != "end" or _text_of(task) != f"{id} {task['claim']}"):
             yield f"{id} is completed with {task['result']!r}, its last line is {last}: {lines_of(evidence, id)}"
         elif task["status"] == "cancelled":

@@ -279,7 +279,7 @@ def test_five_ends_are_batched_at_once(manager: BackgroundManager):
     assert received.at(BATCH)[0] - received.at(END)[-1] < 0.5
 
 
-def test_parent_receives_only_events_of_its_own_tasks(manager: BackgroundManager):
+def test_parent_receives_events_only_of_tasks_it_launched(manager: BackgroundManager):
     names = ("one", "two")
     ids = {
         name: [running(manager, parent_session_id=name, concurrency_key=f"{name}{n}").id for n in range(2)]

@@ -95,7 +95,7 @@ def _check_row(id: str, task: Facts, state: str, end: str | None, is_retried: bo
     if has_ended != (state == "ended") and not (is_retried and not has_ended):
         yield Violation("I3", f"{id} is {task['status']}, and by its events it is {state}")
     if has_ended and task["status"] != end:
-        yield Violation("I3", f"{id} is {task['status']}, and its last event of an end says {end}")
+        yield Violation("I3", f"{id} is {task['status']}, and its last event of an end reports {end}")
 
 
 def check_starts(starts: Iterable[Start]) -> Iterator[Violation]:

@@ -375,12 +375,12 @@ class Machine(RuleBasedStateMachine):
             process(self.model.now, "close")
         shutil.rmtree(self.project)
 
-    def ask(self, who: int, verb: str, *words: Any) -> Any:
-        self.other = 1 - who
+    def call(self, process: int, verb: str, *words: Any) -> Any:
+        self.other = 1 - process
         self.model.now += 1
-        return self.processes[who](self.model.now, verb, *words)
+        return self.processes[process](self.model.now, verb, *words)
 
-    who = st.integers(0, 1)
+    process = st.integers(0, 1)
     documents = st.lists(
         st.fixed_dictionaries(
             {
@@ -401,14 +401,14 @@ class Machine(RuleBasedStateMachine):
         max_size=3,
     )
 
-    @rule(who=who, drawn=documents)
-    def launch(self, who: int, drawn: list[dict[str, Any]]) -> None:
-        self.launch_all(who, drawn)
+    @rule(process=process, drawn=documents)
+    def launch(self, process: int, drawn: list[dict[str, Any]]) -> None:
+        self.launch_all(process, drawn)
 
-    def launch_all(self, who: int, drawn: list[dict[str, Any]]) -> None:
+    def launch_all(self, process: int, drawn: list[dict[str, Any]]) -> None:
         documents = [self.document(one) for one in drawn]
         expected = self.model_at_next(lambda: self.model.launch(documents))
-        answer = self.ask(who, "launch", documents)
+        answer = self.call(process, "launch", documents)
         if isinstance(expected, str):
             assert answer == expected
             return
@@ -443,21 +443,21 @@ class Machine(RuleBasedStateMachine):
                 found[name] = [UNKNOWN] if is_unknown else [known[-1 - drawn[name] % len(known)]]
         return found
 
-    @rule(who=who, group=st.sampled_from(GROUPS), slot=st.integers(0, 3), external=st.booleans())
-    def claim(self, who: int, group: str, slot: int, external: bool) -> None:
-        self.claim_in(who, group, slot, external)
+    @rule(process=process, group=st.sampled_from(GROUPS), slot=st.integers(0, 3), external=st.booleans())
+    def claim(self, process: int, group: str, slot: int, external: bool) -> None:
+        self.claim_in(process, group, slot, external)
 
-    def claim_in(self, who: int, group: str, slot: int, external: bool) -> None:
+    def claim_in(self, process: int, group: str, slot: int, external: bool) -> None:
         expected = self.model.claimable(group, slot, external)
-        claimed = self.ask(who, "claim", group, slot, None if external else 1)
+        claimed = self.call(process, "claim", group, slot, None if external else 1)
         self.took(expected, claimed, slot)
 
     @precondition(lambda self: self.free())
-    @rule(who=who, place=st.integers(0, 9))
-    def claim_a_ready_task(self, who: int, place: int) -> None:
+    @rule(process=process, place=st.integers(0, 9))
+    def claim_a_ready_task(self, process: int, place: int) -> None:
         found = self.free()
         group, slot, external = found[place % len(found)]
-        self.claim_in(who, group, slot, external)
+        self.claim_in(process, group, slot, external)
 
     def free(self) -> list[tuple[str, int, bool]]:
         places = itertools.product(sorted({task.group for task in self.model.tasks.values()}), range(3), (False, True))
@@ -478,21 +478,21 @@ class Machine(RuleBasedStateMachine):
 
     @running
     @rule(
-        who=who,
+        process=process,
         place=st.integers(0, 5),
         how=st.sampled_from(("completed", "failed", "again", "later", "unused")),
-        goes_on=st.booleans(),
+        continues=st.booleans(),
     )
-    def settle(self, who: int, place: int, how: str, goes_on: bool) -> None:
+    def settle(self, process: int, place: int, how: str, continues: bool) -> None:
         task = self.pick(place, "running")
         if self.model.held_by(task.owner):
             return  # its worker publishes the whole series
         words = self.settlement(task.number, task.claim or 0, how)
         slot = task.slot or 0
         status = self.model_at_next(lambda: self.model.settle(task, words))
-        then = [task.group, slot, 2] if goes_on else None
-        expected = self.model.claimable(task.group, slot, False) if goes_on else None
-        answer, claimed = self.ask(who, "settle", words, then)
+        then = [task.group, slot, 2] if continues else None
+        expected = self.model.claimable(task.group, slot, False) if continues else None
+        answer, claimed = self.call(process, "settle", words, then)
         assert answer == status
         self.took(expected, claimed, slot)
 
@@ -509,23 +509,23 @@ class Machine(RuleBasedStateMachine):
         found |= {"result": "done"} if how == "completed" else {"error": how}
         return found | ({"not_before": self.model.now + 700} if how == "later" else {})
 
-    @rule(who=who, place=st.integers(0, 9), count=st.integers(2, 4), key=st.sampled_from((*KEYS, None)))
-    def take(self, who: int, place: int, count: int, key: str | None) -> None:
+    @rule(process=process, place=st.integers(0, 9), count=st.integers(2, 4), key=st.sampled_from((*KEYS, None)))
+    def take(self, process: int, place: int, count: int, key: str | None) -> None:
         if key is not None:
             common = {"parentSessionId": None, "priority": 0, "retries": place % 2}
-            self.launch_all(who, [{"concurrencyKey": key, **common}] * (2 * count))
+            self.launch_all(process, [{"concurrencyKey": key, **common}] * (2 * count))
         places = itertools.product(sorted({task.group for task in self.model.tasks.values()}), range(3))
         found = [place for place in places if len(self.model.series(*place, count)) > 1] or [("one", 0)]
         group, slot = found[place % len(found)]
         expected = self.model.series(group, slot, count)
         owner = next(self.owners)
-        self.took_series(expected, self.ask(who, "take", group, slot, owner, count), who, (slot, owner))
+        self.took_series(expected, self.call(process, "take", group, slot, owner, count), process, (slot, owner))
 
-    def took_series(self, expected: list[ModelTask], taken: list[Any], who: int, place: tuple[int, int]) -> None:
+    def took_series(self, expected: list[ModelTask], taken: list[Any], process: int, place: tuple[int, int]) -> None:
         slot, owner = place
         assert [one["id"] for one in taken] == [task.id for task in expected]
         for task, one in zip(expected, taken, strict=True):
-            task.taker, first = who, task is expected[0]
+            task.taker, first = process, task is expected[0]
             self.stale.append((task.number, one["claim"]))
             if first:
                 self.model.start(task, slot, one["claim"])
@@ -558,7 +558,7 @@ class Machine(RuleBasedStateMachine):
             "count": 0 if current else count,
         }
         expected = self.model_at_next(lambda: self.published(what, ended, current, returned))
-        taken = self.ask(series[0].taker, "publish", [group, slot], owner, what)
+        taken = self.call(series[0].taker, "publish", [group, slot], owner, what)
         self.took_series(expected, taken, series[0].taker, (slot, owner))
 
     def split(self, left: list[ModelTask], rest: str) -> tuple[ModelTask | None, list[ModelTask]]:
@@ -585,15 +585,15 @@ class Machine(RuleBasedStateMachine):
         return self.model.series(group, slot, what["count"]) if what["count"] else []
 
     @holding
-    @rule(who=who, place=st.integers(0, 3), outcomes=outcomes, begun=st.booleans())
-    def rescue(self, who: int, place: int, outcomes: list[str], begun: bool) -> None:
+    @rule(process=process, place=st.integers(0, 3), outcomes=outcomes, begun=st.booleans())
+    def rescue(self, process: int, place: int, outcomes: list[str], begun: bool) -> None:
         series = self.pick_series(place)
         hows: list[str | None] = [*(outcomes if begun and outcomes else ["unused"]), *[None] * 4]
         attempts = [self.rescued(one, how) for one, how in zip(series, hows, strict=False)]
         expected = self.model_at_next(
             lambda: [self.saved(one, made["how"]) for one, made in zip(series, attempts, strict=True)]
         )
-        assert self.ask(who, "rescue", attempts) == expected
+        assert self.call(process, "rescue", attempts) == expected
 
     def rescued(self, task: ModelTask, how: str | None) -> dict[str, Any]:
         return {
@@ -611,20 +611,26 @@ class Machine(RuleBasedStateMachine):
         return self.model.settle(task, how)
 
     @holding
-    @rule(who=who, place=st.integers(0, 9), act=st.sampled_from(("cancel", "complete", "fail", "progress", "retry")))
-    def change_a_held_task(self, who: int, place: int, act: str) -> None:
+    @rule(
+        process=process,
+        place=st.integers(0, 9),
+        act=st.sampled_from(("cancel", "complete", "fail", "progress", "retry")),
+    )
+    def change_a_held_task(self, process: int, place: int, act: str) -> None:
         held = [task for task in self.model.tasks.values() if task.held is not None]
         task = held[place % len(held)]
         task.requested = task.requested or act != "retry"
-        answer = self.ask(who, "progress", task.id) if act == "progress" else self.ask(who, "act", act, task.id)
+        answer = (
+            self.call(process, "progress", task.id) if act == "progress" else self.call(process, "act", act, task.id)
+        )
         assert answer == ("MoveNotAllowed!" if act == "retry" else "HeldByWorker!")
 
     @precondition(lambda self: self.model.tasks)
-    @rule(who=who, places=st.lists(st.integers(0, 9), max_size=3))
-    def cancel_all(self, who: int, places: list[int]) -> None:
+    @rule(process=process, places=st.lists(st.integers(0, 9), max_size=3))
+    def cancel_all(self, process: int, places: list[int]) -> None:
         tasks = list({(task := self.pick(place)).id: task for place in places}.values())
         expected = self.model_at_next(lambda: [task.id for task in tasks if self.cancelled(task)])
-        answer = self.ask(who, "cancel_all", [task.id for task in tasks])
+        answer = self.call(process, "cancel_all", [task.id for task in tasks])
         assert answer == ("HeldByWorker!" if any(task.held for task in tasks) else expected)
 
     def cancelled(self, task: ModelTask) -> bool:
@@ -633,114 +639,120 @@ class Machine(RuleBasedStateMachine):
         return self.model.act("cancel", task) in ("running", "cancelled")
 
     @holding
-    @rule(who=who)
-    def cancel_waiting(self, who: int) -> None:
+    @rule(process=process)
+    def cancel_waiting(self, process: int) -> None:
         waiting = [task for task in self.model.tasks.values() if task.status == "pending" and task.held is None]
         for task in waiting:
             self.model.end(task, "cancelled", kind=task.kind)
-        assert self.ask(who, "cancel_waiting") == len(waiting)
+        assert self.call(process, "cancel_waiting") == len(waiting)
 
-    @rule(who=who, by=st.sampled_from((-700, 700, 60_000)))
-    def set_the_clock(self, who: int, by: int) -> None:
+    @rule(process=process, by=st.sampled_from((-700, 700, 60_000)))
+    def set_the_clock(self, process: int, by: int) -> None:
         self.model.shift(by)
-        self.ask(who, "shift", by)
+        self.call(process, "shift", by)
 
-    @rule(who=who)
-    def configure(self, who: int) -> None:
+    @rule(process=process)
+    def configure(self, process: int) -> None:
         owners = sorted({task.owner for task in self.model.tasks.values() if task.held is not None})
         self.model.single = self.model.request()
-        assert self.ask(who, "configure") == owners
+        assert self.call(process, "configure") == owners
 
     @precondition(lambda self: self.stale)
-    @rule(who=who, place=st.integers(0, 9), way=st.sampled_from(("record_verdict", "settle", "rescue", "return")))
-    def an_old_claim_changes_nothing(self, who: int, place: int, way: str) -> None:
+    @rule(
+        process=process, place=st.integers(0, 9), way=st.sampled_from(("record_verdict", "settle", "rescue", "return"))
+    )
+    def an_old_claim_changes_nothing(self, process: int, place: int, way: str) -> None:
         number, claim = self.stale[place % len(self.stale)]
         if any(claim == (task.held or task.claim) and task.unfinished for task in self.model.tasks.values()):
             return
         if way == "record_verdict":
-            assert self.ask(who, "record_verdict", number, claim, "cancelled", None) is False
+            assert self.call(process, "record_verdict", number, claim, "cancelled", None) is False
         elif way != "settle":
             how = self.settlement(number, claim, "completed") if way == "rescue" else None
             group = next(task.group for task in self.model.tasks.values() if task.number == number)
             attempt = {"number": number, "claim": claim, "group": group, "how": how}
-            assert self.ask(who, "rescue", [attempt]) == [None]
+            assert self.call(process, "rescue", [attempt]) == [None]
         else:
-            assert self.ask(who, "settle", self.settlement(number, claim, "completed"), None) == [None, None]
+            assert self.call(process, "settle", self.settlement(number, claim, "completed"), None) == [None, None]
 
     @running
-    @rule(who=who, place=st.integers(0, 5), verdict=st.sampled_from(("completed", "error", "cancelled", "pending")))
-    def record_verdict(self, who: int, place: int, verdict: str) -> None:
+    @rule(
+        process=process,
+        place=st.integers(0, 5),
+        verdict=st.sampled_from(("completed", "error", "cancelled", "pending")),
+    )
+    def record_verdict(self, process: int, place: int, verdict: str) -> None:
         task = self.pick(place, "running")
         if task.agent == "external":
             return
         kind = {"error": "timeout", "pending": "interrupted"}.get(verdict)
         first = self.model.record_verdict(task, (verdict, "decided", kind))
-        assert self.ask(who, "record_verdict", task.number, task.claim, verdict, kind) is first
+        assert self.call(process, "record_verdict", task.number, task.claim, verdict, kind) is first
 
     @precondition(lambda self: self.model.tasks)
-    @rule(who=who, act=st.sampled_from(("cancel", "complete", "fail", "retry")), place=st.integers(0, 9))
-    def act(self, who: int, act: str, place: int) -> None:
+    @rule(process=process, act=st.sampled_from(("cancel", "complete", "fail", "retry")), place=st.integers(0, 9))
+    def act(self, process: int, act: str, place: int) -> None:
         task = self.pick(place)
         expected = self.model_at_next(lambda: self.model.act(act, task))
-        assert self.ask(who, "act", act, task.id) == expected
+        assert self.call(process, "act", act, task.id) == expected
 
-    @rule(who=who, passed=st.sampled_from((0, 200, 1500, 60_000)))
-    def promote(self, who: int, passed: int) -> None:
+    @rule(process=process, passed=st.sampled_from((0, 200, 1500, 60_000)))
+    def promote(self, process: int, passed: int) -> None:
         self.model.now += passed
-        assert self.ask(who, "due") == self.model.due
+        assert self.call(process, "due") == self.model.due
         self.model_at_next(self.model.promote)
-        self.ask(who, "promote")
+        self.call(process, "promote")
 
     @rule(
-        who=who,
+        process=process,
         key=st.sampled_from(GROUPS),
         what=st.sampled_from((None, 0, 1, 2, 4, "pause", "resume", "batch")),
         few=st.booleans(),
     )
-    def change_group(self, who: int, key: str, what: int | str | None, few: bool) -> None:
+    def change_group(self, process: int, key: str, what: int | str | None, few: bool) -> None:
         if what in ("pause", "resume"):
-            self.pause(who, key, int(what == "pause"))
+            self.pause(process, key, int(what == "pause"))
         elif what == "batch":
-            self.batch(who, PARENTS[GROUPS.index(key) % 2], 1 if few else 3)
+            self.batch(process, PARENTS[GROUPS.index(key) % 2], 1 if few else 3)
         else:
-            self.limit(who, key, what)
+            self.limit(process, key, what)
 
     @running
-    @rule(who=who, place=st.integers(0, 9), fewer=st.integers(0, 1))
-    def lower_limit(self, who: int, place: int, fewer: int) -> None:
+    @rule(process=process, place=st.integers(0, 9), fewer=st.integers(0, 1))
+    def lower_limit(self, process: int, place: int, fewer: int) -> None:
         """Lower a limit to or below the number of running tasks; then no slot can be claimed."""
         group = self.pick(place, "running").group
         limit = max(1, len(self.model.running(group)) - fewer)
-        if not self.limit(who, group, limit):
+        if not self.limit(process, group, limit):
             return
         self.the_other_process_sees_the_same()
         for slot in range(limit):
-            self.claim_in(1 - who, group, slot, False)
+            self.claim_in(1 - process, group, slot, False)
 
-    def limit(self, who: int, key: str, limit: Any) -> bool:
+    def limit(self, process: int, key: str, limit: Any) -> bool:
         self.model.single = False
         if self.model.request():
-            assert self.ask(who, "limit", key, limit) == "HeldByWorker!"
+            assert self.call(process, "limit", key, limit) == "HeldByWorker!"
             return False
         self.model.live = {name: value for name, value in self.model.live.items() if name != key}
         self.model.live |= {} if limit is None else {key: limit}
-        assert self.ask(who, "limit", key, limit) == self.model.group(key)
+        assert self.call(process, "limit", key, limit) == self.model.group(key)
         for task in self.model.tasks.values():
             group = self.model.group(task.key)
             if task.unfinished and group != task.group:
                 task.group, task.slot = group, None  # any free slot: `check_task` reads it
         return True
 
-    def pause(self, who: int, key: str, paused: int) -> None:
+    def pause(self, process: int, key: str, paused: int) -> None:
         group = self.model.group(key)
         self.model.paused = self.model.paused | {group} if paused else self.model.paused - {group}
         held = paused and self.model.request(group)
-        assert self.ask(who, "pause", key, paused) == ("HeldByWorker!" if held else group)
+        assert self.call(process, "pause", key, paused) == ("HeldByWorker!" if held else group)
 
-    def batch(self, who: int, parent: str | None, limit: int) -> None:
+    def batch(self, process: int, parent: str | None, limit: int) -> None:
         waiting = [entry for entry in self.model.outbox if entry[0] == parent]
         batched, left = waiting[:limit], waiting[limit:]
-        assert self.ask(who, "batch", parent, limit) == len(batched)
+        assert self.call(process, "batch", parent, limit) == len(batched)
         if batched:
             busy = any(task.unfinished and task.parent == parent for task in self.model.tasks.values())
             ends = tuple((id, status) for _, id, status in batched)

@@ -102,10 +102,10 @@ async def in_asyncio() -> None:
         assert_type(await manager.wait(task.id, timeout=3), list[Task])
         assert_type(await manager.get_task(task.id), Task | None)
 
-        async def told(task: BackgroundTask) -> None:
+        async def notified(task: BackgroundTask) -> None:
             logging.info(task.id)
 
-        manager.on_complete(told)
+        manager.on_complete(notified)
         manager.on_complete(lambda task: None)
         async for event in manager.events(parent="ses-1"):
             assert_type(event, Event)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 #: Failpoints that no scene reaches.
 UNREACHABLE = {
-    "holder.signal": "a process must stop inside the write gate; tests/ipc/store/sqlite/test_write_gate.py",
+    "holder.signal": "a process must stop inside the write gate; tests/ipc/store/sqlite/file/test_write_gate.py",
     "process.kill": "only where the system has no pidfd",
     "shortcut.link": "only for a home whose path is too long for a socket",
     "systemd.send": "only under systemd; nothing depends on it",
@@ -16,7 +16,7 @@ UNREACHABLE = {
     "clear.output.unlink": "as clear.input.unlink",
     "prune.unlink": "once an hour; run again, it continues",
     "agents.ask": "only asks other programs for their versions",
-    "usher.start": "the matrix starts supervisors itself; the usher exits before one is ready",
+    "usher.start": "the matrix starts supervisors itself; the helper that detaches them exits before one is ready",
     "caller.start": "the library starts the command line, which has its own failpoints",
     "output.disarm": "only where a file system does not set the time of an empty file that is truncated",
     "call.unlink": "only for a call that ends while its worker links its output files",
@@ -29,8 +29,8 @@ UNREACHABLE = {
     **dict.fromkeys(
         ("setup.rename", "setup.unlink", "setup.forget", "setup.clean"), "files of an agent, not of a home"
     ),
-    "scratch.remove": "after a restore that was killed; tests/ipc/store/sqlite/test_backup.py leaves such a folder",
-    "salvage.link": "only for a damaged database; tests/ipc/store/sqlite/test_backup.py kills a salvage there",
+    "scratch.remove": "after a killed restore; tests/ipc/store/sqlite/file/test_backup.py leaves such a folder",
+    "salvage.link": "only for a damaged database; tests/ipc/store/sqlite/file/test_backup.py kills a salvage there",
     "salvage.rename": "as salvage.link",
     "salvage.unlink": "as salvage.link, after a salvage that was killed; run again, it continues",
     "salvage.rename-back": "as salvage.unlink",

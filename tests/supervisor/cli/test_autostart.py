@@ -53,7 +53,7 @@ def in_task(home: Path, other: Path, *words: str) -> str:
     return id
 
 
-def test_launch_starts_a_supervisor_and_says_so_once(autostarting: Path):
+def test_launch_starts_a_supervisor_and_reports_it_once(autostarting: Path):
     first = backburner(autostarting, "launch", "--", "true")
     assert (first.returncode, first.stdout.count("\n")) == (0, 1)
     assert first.stderr == f"backburner: started a supervisor for {autostarting}; to stop it: backburner down\n"

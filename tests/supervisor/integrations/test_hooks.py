@@ -111,7 +111,7 @@ def test_failure_is_delivered_with_its_cause(queue_db):
     assert "No such file" in found
 
 
-def test_delivery_says_all_complete_only_if_it_is_true_now(queue_db):
+def test_delivered_batch_is_all_complete_only_if_that_is_true_now(queue_db):
     ended(queue_db)
     queue_db.log.form_batch("S", 5)
     queue_db.launch(parent_session_id="S")

@@ -23,18 +23,18 @@ class DeadWorker:
     """A worker that died, the tasks that it had taken, its journal and its output files."""
 
     def __init__(self, queue_db: QueueDatabase) -> None:
-        self._yard = queue_db
+        self._queue_db = queue_db
         self.journal = Journal(queue_db.home, queue_db.owner)
         self.files = OutputFiles(queue_db.home, queue_db.owner)
         self.taken: list[Taken] = []
 
     def take(self, count: int) -> list[Taken]:
-        self.taken = self._yard.queue.take(Slot("command", 0), self._yard.owner, count)
+        self.taken = self._queue_db.queue.take(Slot("command", 0), self._queue_db.owner, count)
         return self.taken
 
     def rescue(self) -> None:
-        (running,) = self._yard.store.hosts.running()
-        rescue(self._yard.queue, running, "SIGKILL")
+        (running,) = self._queue_db.store.hosts.running()
+        rescue(self._queue_db.queue, running, "SIGKILL")
 
 
 @pytest.fixture

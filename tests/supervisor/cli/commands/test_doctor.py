@@ -26,9 +26,9 @@ from tests.supervisor.cli.conftest import Cli, Tasks
 
 def problems(cli: Cli, code: int = 1) -> dict[str, dict[str, Any]]:
     """Run `doctor` and return the problems by check."""
-    said = cli("doctor", "--json")
-    assert said.code == code, said.out + said.err
-    return {one["check"]: one for one in said.json["findings"] if one["level"] == "problem"}
+    printed = cli("doctor", "--json")
+    assert printed.code == code, printed.out + printed.err
+    return {one["check"]: one for one in printed.json["findings"] if one["level"] == "problem"}
 
 
 def looks(folder: Path) -> set[tuple[str, int, int, int]]:
@@ -61,10 +61,10 @@ def test_every_problem_has_a_reason_and_a_fix(cli: Cli, tasks: Tasks, home: Path
         assert finding["what"]
         assert finding["why"]
         assert finding["mend"]
-    said = cli("doctor").out
-    assert said.startswith("problem: ")
-    assert "  fix: backburner up --detach\n" in said
-    assert said.splitlines()[-1] == f"2 problems in {home}"
+    printed = cli("doctor").out
+    assert printed.startswith("problem: ")
+    assert "  fix: backburner up --detach\n" in printed
+    assert printed.splitlines()[-1] == f"2 problems in {home}"
 
 
 def test_doctor_reports_pending_tasks_without_a_supervisor(cli: Cli, tasks: Tasks):
@@ -158,8 +158,8 @@ def test_doctor_reports_a_stopped_process_that_blocks_others(cli: Cli, tasks: Ta
         other.send_signal(signal.SIGSTOP)
         try:
             eventually(lambda: Path(f"/proc/{other.pid}/stat").read_text().split()[2] == "T")
-            said = cli("doctor", "--json").json["findings"]
-            assert f"kill -CONT {other.pid}" in [one["mend"] for one in said if one["check"] == check]
+            printed = cli("doctor", "--json").json["findings"]
+            assert f"kill -CONT {other.pid}" in [one["mend"] for one in printed if one["check"] == check]
         finally:
             other.kill()
 

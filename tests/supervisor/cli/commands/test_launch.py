@@ -23,7 +23,7 @@ def test_launch_help_has_sections_and_both_forms(cli: Cli):
     assert all(f"\n{section}:\n" in out for section in (WHAT, WHEN, HOW, ABOUT, OTHER))
 
 
-def test_launch_on_a_terminal_says_that_no_supervisor_is_running(home: Path):
+def test_launch_on_a_terminal_reports_that_no_supervisor_is_running(home: Path):
     with Terminal("launch", "--", "true") as terminal:
         assert terminal.end() == 0
     first, second = terminal.plain.splitlines()
@@ -43,7 +43,7 @@ def test_launch_on_a_terminal_explains_delay_pause_and_dependency(home: Path, ta
         terminal.see(f"pending: starts after {blocker[3:11]}")
 
 
-def test_launch_on_a_terminal_says_how_many_tasks_are_ahead(supervised: Path):
+def test_launch_on_a_terminal_shows_how_many_tasks_are_ahead(supervised: Path):
     stdout_of(supervised, "limit", "opus", "1")
     ids = [launch_running(supervised, "--model", "opus"), launch(supervised, "--model", "opus", "--", "true")]
     with Terminal("--home", str(supervised), "launch", "--model", "opus", "--", "true") as terminal:

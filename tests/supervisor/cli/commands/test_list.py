@@ -76,7 +76,7 @@ def test_list_reads_many_pages(cli: Cli, tasks: Tasks, monkeypatch: pytest.Monke
     assert [task["id"] for task in cli("list", "--json", "--limit", "3").json] == ids[:1:-1]
 
 
-def test_list_says_what_a_pending_task_waits_for(cli: Cli, tasks: Tasks):
+def test_list_shows_what_a_pending_task_waits_for(cli: Cli, tasks: Tasks):
     blocker = tasks.pending(description="the first")
     tasks.pending(description="the second", after=(blocker,))
     tasks.pending(description="later", delay_ms=3_600_000)

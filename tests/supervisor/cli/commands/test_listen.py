@@ -44,7 +44,7 @@ def test_listen_prints_each_event_once_over_a_restart(supervised: Path):
     assert received[5]["allComplete"] is True
 
 
-def test_listen_waits_for_a_supervisor_and_says_so(home: Path, no_strays: None):
+def test_listen_waits_for_a_supervisor_and_reports_it(home: Path, no_strays: None):
     with start(home, "listen", "--parent", "me", "--type", "background_tasks_batch") as process:
         assert process.stderr is not None
         assert process.stdout is not None

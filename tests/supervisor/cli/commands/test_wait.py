@@ -88,7 +88,7 @@ def test_wait_with_parent_waits_for_tasks_of_that_session(cli: Cli, tasks: Tasks
     assert cli("wait", "--parent", "you", "--timeout", "0").code == 124
 
 
-def test_wait_without_a_supervisor_says_so_and_still_returns(cli: Cli, tasks: Tasks):
+def test_wait_without_a_supervisor_reports_that_and_still_returns(cli: Cli, tasks: Tasks):
     id = tasks.running()
     timer = threading.Timer(0.1, lambda: tasks.queue.complete(id, "ok"))
     timer.start()

@@ -93,7 +93,7 @@ def test_migration_is_refused_while_an_older_process_runs(older: Home, name: str
     assert schema_of(older) == SCHEMA
 
 
-def test_refusal_says_how_to_stop_a_supervisor(older: Home):
+def test_refusal_names_the_command_that_stops_a_supervisor(older: Home):
     refused = pytest.raises(OlderProcesses, match=r"supervisor \d+, fork server \d+\. First: backburner down$")
     with process(older, "supervisor", "nursery"), refused:
         migrate(older)
