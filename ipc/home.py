@@ -145,12 +145,17 @@ class Home:
 
 def sync(path: Path) -> None:
     """Make a file, and its name in its folder, survive a power loss. Raises OSError."""
-    for target in (path, path.parent):
-        descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    sync_path(path)
+    sync_path(path.parent)
+
+
+def sync_path(path: Path) -> None:
+    """Make a file or a folder durable. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_unsafe(folder: Path, status: os.stat_result) -> None:

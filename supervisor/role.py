@@ -23,7 +23,7 @@ TROUBLE_REST = 0.5
 #: Seconds after which a missing home counts as deleted. Until then it may have been moved, and may come back.
 HOME_LOST_AFTER = 60.0
 
-#: Bytes of freed memory that a process keeps. SQLite drops its page cache when another process commits, and reads the
+#: Bytes of freed memory that a process keeps. The store drops its cache when another process commits, and reads the
 #: pages again. Returning that memory and faulting it in each time took a tenth of a worker's time.
 KEPT_MEMORY = 4 * 1024 * 1024
 
@@ -148,7 +148,7 @@ def name_process(name: str) -> None:
 def keep_memory() -> None:
     """Keep freed memory for the next task (glibc only).
 
-    Use this only in processes that spend most time in SQLite. A fixed threshold does not adapt to large blocks.
+    Use this only in processes that spend most time in the store. A fixed threshold does not adapt to large blocks.
     """
     _mallopt(_M_TRIM_THRESHOLD, KEPT_MEMORY)
 

@@ -167,8 +167,8 @@ def test_statement_is_used_by_the_engine():
     assert [path.stem for path in STATEMENTS if path.stem not in used] == []
 
 
-#: The functions that open the store, the doctor's check of the storage, and the command that salvages the file.
-ENGINE_USERS = {"ipc.store", "supervisor.doctor.storage", "supervisor.cli.commands.salvage"}
+#: The functions that open the store, and the doctor's check of the storage.
+ENGINE_USERS = {"ipc.store", "supervisor.doctor.storage"}
 CLIENTS = [name for name in MODULES if not name.startswith("ipc.store.sqlite") and name not in ENGINE_USERS]
 
 
@@ -179,6 +179,11 @@ def test_client_of_the_store_does_not_name_the_engine():
         for module in CLIENTS
     }
     assert {module: names for module, names in found.items() if names} == {}
+
+
+def test_text_of_the_supervisor_does_not_name_the_engine():
+    paths = {path for path in SUPERVISOR.rglob("*.py") if "sqlite" in path.read_text().lower()}
+    assert paths == {SUPERVISOR / "doctor" / "storage.py"}
 
 
 #: The tests that run on every engine of the store, and their helpers.

@@ -79,7 +79,7 @@ def _with_home(message: str, context: Context) -> str:
 
 
 def _uncapitalised(message: str) -> str:
-    """Return a message with a small first letter. A name such as SQLite or JSON is unchanged."""
+    """Return a message with a small first letter. A name such as JSON or CPU is unchanged."""
     return message[:1].lower() + message[1:] if message[1:2].islower() or message[1:2] == " " else message
 
 

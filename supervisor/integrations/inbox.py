@@ -63,7 +63,7 @@ class Inbox:
 
 def delivery_lock(parent: str) -> str:
     """Return the name of the lock for deliveries to a session. Sessions share locks to limit the number of files."""
-    return f"telling-{crc32(parent.encode(errors='surrogatepass')) % LOCKS}"
+    return f"delivery-{crc32(parent.encode(errors='surrogatepass')) % LOCKS}"
 
 
 @contextmanager

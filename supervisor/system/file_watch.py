@@ -139,6 +139,6 @@ class _Kqueue:
         return q.kevent(file, q.KQ_FILTER_VNODE, q.KQ_EV_ADD | q.KQ_EV_ONESHOT, changes)
 
     def _release(self) -> None:
-        """Close the files. SQLite has no lock on the log itself that this could drop."""
+        """Close the files. The log itself has no lock that this could drop."""
         while self._files:
             os.close(self._files.pop())

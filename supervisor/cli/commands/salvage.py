@@ -30,5 +30,5 @@ def command(context: Context, as_json: bool) -> None:
     lost = f"; {count_of(salvaged.lost, 'running task')} ended in error (lost)" if salvaged.lost else ""
     print(f"recovered {count_of(salvaged.tasks, 'task')} and {count_of(salvaged.events, 'event')}{lost}")
     note(f"the damaged database is kept in {salvaged.aside}")
-    if salvaged.unreadable:
-        note(f"its tables cannot be listed; SQLite's own tool may find more: sqlite3 {salvaged.aside} .recover")
+    if salvaged.further_step:
+        note(salvaged.further_step)

@@ -14,7 +14,7 @@ from .... import clock
 from ....config.settings import DEFAULT_BACKGROUND_CONFIG
 from ....errors import AlreadyRunning, HeldByWorker, InvalidInput, MoveNotAllowed, Permanent, Temporary
 from ....failpoints import failpoint
-from ....home import Home
+from ....home import Home, sync_path
 from ....machine.lock import Lock
 from ....machine.presence import ROLES, Presence
 from ....model.claim import Attempted, Rescued, Settlement
@@ -92,15 +92,6 @@ def put(draft: Path, file: Path) -> None:
         sync_path(file.parent)
     except OSError as error:
         raise _failed(file, error) from error
-
-
-def sync_path(path: Path) -> None:
-    """Make a file or a folder durable. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _failed(file: Path, error: OSError) -> Permanent | Temporary:

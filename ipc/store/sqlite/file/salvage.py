@@ -10,8 +10,8 @@ from pathlib import Path
 from .... import clock
 from ....errors import Damaged, MoveNotAllowed
 from ....failpoints import failpoint
-from ....home import Home
-from .backup import files_beside, put, refuse_damaged, scratch_home, settle_lost, sync_path, without_supervisor
+from ....home import Home, sync_path
+from .backup import files_beside, put, refuse_damaged, scratch_home, settle_lost, without_supervisor
 from .damaged import DamagedDatabase, SalvageDatabase
 from .wal import openers
 from .write_gate import WriteGate
@@ -25,8 +25,14 @@ class Salvaged:
     events: int
     lost: int
     aside: Path
-    #: True if the list of tables was unreadable. The `.recover` command of sqlite3 may then find more rows.
+    #: True if the list of tables was unreadable.
     unreadable: bool
+
+    @property
+    def further_step(self) -> str | None:
+        """Return the message that names another tool that may find more rows, or None."""
+        tool = f"SQLite's own tool may find more: sqlite3 {self.aside} .recover"
+        return f"its tables cannot be listed; {tool}" if self.unreadable else None
 
 
 def salvage(home: Home) -> Salvaged:
