@@ -2,7 +2,7 @@
 
 A failpoint surrounds every action that other processes can see: commits, starts, signals, sends, renames and unlinks.
 An example is `with failpoint("log.rename"):`. Outside tests it only reads a global variable. A process started with
-BACKBURNER_MOMENTS=FOLDER follows the file `order` in that folder and records the failpoints that it reaches.
+BACKBURNER_FAILPOINTS=FOLDER follows the file `order` in that folder and records the failpoints that it reaches.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import CodeType
 from typing import Final
 
 #: The environment variable that names the folder of the test.
-WATCH: Final = "BACKBURNER_MOMENTS"
+WATCH: Final = "BACKBURNER_FAILPOINTS"
 
 
 class _Unwatched:

@@ -15,7 +15,7 @@ from ..ipc.home import Home
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock
 from ..ipc.model.batch import BatchWindow, NotificationConfig
-from ..ipc.model.event import Line
+from ..ipc.model.event import ENDED, Line
 from ..ipc.store import open_store
 from ..ipc.store.applied_config import applied_configuration
 from ..ipc.store.queue import Queue
@@ -175,5 +175,5 @@ class Flusher(Role):
 
 def _count_ended(lines: Sequence[Line]) -> dict[str, int]:
     """Count the ended tasks of each parent on a page of the log."""
-    parents = Counter(line.parent for line in lines if line.type == "background_task_completed")
+    parents = Counter(line.parent for line in lines if line.type == ENDED)
     return {parent: count for parent, count in parents.items() if parent is not None}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..clock import monotonic
 from ..errors import InvalidInput
-from .event import BATCH, EventBus
+from .event import BATCH, ENDED, EventBus
 from .task import Task, TaskStatus
 
 SOURCE = "background-manager"
@@ -134,7 +134,7 @@ class NotificationManager:
         A task that has not ended is only remembered. Until it ends, no batch of its parent is `allComplete`.
         """
         if task.status.ended:
-            self._event_bus.dispatch("background_task_completed", _completed_payload(task))
+            self._event_bus.dispatch(ENDED, _completed_payload(task))
         if task.parent_session_id is not None and self._remember(task.parent_session_id, task):
             self.flush_parent(task.parent_session_id)
 
