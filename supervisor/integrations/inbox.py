@@ -70,7 +70,10 @@ def delivery_lock(parent: str) -> str:
 def delivering(home: Home, parent: str) -> Iterator[None]:
     """Exclude other processes while notifications are read, delivered and acknowledged.
 
-    A hook and an MCP server of one session may run at the same time, and only one of them may deliver.
+    A hook and an MCP server of one session may run at the same time, and only one of them may deliver. This is a lock
+    and not a compare-and-swap of the cursor: the cursor moves only after the delivery, so a process that dies before
+    that loses no notification. The kernel releases its lock.
+
     Raises Temporary if another process delivers for too long.
     """
     lock, until = Lock(home.lock(delivery_lock(parent))), clock.monotonic() + DELIVERY_TIMEOUT
