@@ -31,6 +31,13 @@ def open_store(home: Home, config: BackgroundConfig | None, role: str) -> Store:
     return SqliteStore(home, "normal" if config is None else config.durability)
 
 
+def preload() -> None:
+    """Import all modules of the store, so that a fork of this process need not."""
+    from .sqlite.store import load_all_parts
+
+    load_all_parts()
+
+
 def engine_version() -> str:
     """Return the version of SQLite."""
     from .sqlite.file.database import sqlite_version

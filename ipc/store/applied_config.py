@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..config.settings import DEFAULT_BACKGROUND_CONFIG, USER_ONLY, BackgroundConfig
-from .interface import Store
+
+if TYPE_CHECKING:
+    from .interface import Store
 
 
 class Reload(NamedTuple):

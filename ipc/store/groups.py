@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from ..config.limits import Limits
 from ..config.settings import BackgroundConfig
-from .interface import Store
 from .processes import Publication, wake_process
 from .values import Group
+
+if TYPE_CHECKING:
+    from .interface import Store
 
 
 class Groups:

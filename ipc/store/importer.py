@@ -6,12 +6,15 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from ..config.settings import BackgroundConfig
 from ..model.task import Task
 from . import export_format
 from .export_format import SavedTask
-from .interface import Store
+
+if TYPE_CHECKING:
+    from .interface import Store
 
 #: The maximum number of tasks that one transaction adds.
 STEP = 200

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, Event, Line, log_truncated
-from .interface import EventStore
 from .values import PAGE_BYTES
+
+if TYPE_CHECKING:
+    from .interface import EventStore
 
 #: The number of events that are read from the log at a time.
 PAGE = 256

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from .. import clock
 from ..backoff import Backoff
 from ..errors import HeldByWorker
 from ..machine.presence import Presence
-from .interface import Store
+
+if TYPE_CHECKING:
+    from .interface import Store
 
 #: The roles whose processes are registered.
 REGISTERED_ROLES = ("supervisor", "flusher", "worker")

@@ -14,7 +14,6 @@ from ..model.launch import LaunchInput
 from ..model.task import Task, TaskStatus
 from . import parking, processes
 from .applied_config import applied_configuration
-from .interface import Store
 from .launch import NewTask, follow_up
 from .processes import PUBLICATION_TIMEOUT, Publication
 from .tasks import Tasks, waiting_for
@@ -22,6 +21,7 @@ from .values import Assignment, Cancelled, Change, Verdict
 
 if TYPE_CHECKING:  # a launch needs none of them
     from ..model.claim import Advance, Claimed, Rescued, Settlement, Slot, Step, Taken
+    from .interface import Store
     from .values import Running
 
 #: The maximum number of tasks that one transaction cancels.

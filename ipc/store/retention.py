@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config.settings import BackgroundConfig
 from ..failpoints import failpoint
 from ..model.event import ALL_SESSIONS
-from .interface import Store
 from .values import FileUser, OldEvent
+
+if TYPE_CHECKING:
+    from .interface import Store
 
 #: The maximum number of rows that one transaction deletes.
 STEP = 200

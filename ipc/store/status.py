@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .. import clock
 from ..home import Home
 from ..machine.distribution import version
 from ..machine.presence import Presence
 from . import engine_version
-from .interface import Store
 from .values import Group, Process, Running
+
+if TYPE_CHECKING:
+    from .interface import Store
 
 Document = dict[str, Any]
 

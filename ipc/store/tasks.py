@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .. import clock
 from ..config.settings import BackgroundConfig
 from ..errors import Ambiguous, MoveNotAllowed, NotFound
 from ..machine.presence import Presence
 from ..model.task import Task, TaskStatus
-from ..model.wait import Wait
-from .interface import Store
 from .values import Filter, TaskState
+
+if TYPE_CHECKING:
+    from ..model.wait import Wait
+    from .interface import Store
 
 Stream = Literal["stdout", "stderr"]
 

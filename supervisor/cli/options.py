@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import click
 
 from ...ipc.errors import BackburnerError
-from ...ipc.model.launch import LONGEST
 from .context import Context
 from .text import short_id
 
@@ -105,6 +104,8 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in old
                 param,
                 ctx,
             )
+        from ...ipc.model.launch import LONGEST
+
         milliseconds = float(match[1]) * UNITS[match[2]]
         if milliseconds > LONGEST:
             self.fail(f"{value!r} is longer than 30 years", param, ctx)

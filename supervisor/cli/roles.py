@@ -52,6 +52,7 @@ def run_fork_server(folder: str) -> None:
 
     The modules of workers and flushers are imported here, so that a fork of this process is ready at once.
     """
+    from ...ipc.store import preload
     from ..flusher import Flusher
     from ..fork_server import ForkServer
     from ..worker import Worker
@@ -63,4 +64,5 @@ def run_fork_server(folder: str) -> None:
     def flusher(home: Home, _channel: socket.socket | None) -> Role:
         return Flusher(home)
 
+    preload()
     ForkServer(Home(Path(folder)), {"worker": worker, "flusher": flusher}).run()

@@ -12,8 +12,7 @@ from . import claims
 from .file.transaction import Transaction, Values
 from .limits import assign_group
 from .promotion import end_pending
-from .sessions import successor_of
-from .tasks import columns_of, find_state
+from .tasks import columns_of, find_state, successor_of
 
 if TYPE_CHECKING:
     from ...config.limits import Limits

@@ -13,6 +13,7 @@ from ..values import Adopted
 from .events import acknowledge, append_batch, cursors, form_batch, last_seq, more_to_come
 from .file.database import Database
 from .file.transaction import Row, Transaction
+from .tasks import successor_of
 
 if TYPE_CHECKING:
     from ...machine.identity import Identity
@@ -59,11 +60,6 @@ class SqliteSessions:
     def clients_of(self, session: str) -> list[str]:
         with self._database.read() as transaction:
             return [row["process"] for row in transaction.fetch_all("list_clients_of", {"session": session})]
-
-
-def successor_of(transaction: Transaction, parent: str | None) -> str | None:
-    """Return the session that receives a session's launches and notifications."""
-    return transaction.fetch_value("get_successor", {"parent": parent}) or parent
 
 
 def _deliver_again(transaction: Transaction, parent: str, successor: str) -> int:

@@ -1,40 +1,51 @@
-"""The store in SQLite: one file, with one connection per process."""
+"""The store in SQLite: one file, which each process opens once."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ...home import Home
-from .events import SqliteEvents
 from .file.database import Database
-from .hosts import SqliteHosts
-from .limits import SqliteLimits
-from .maintenance import SqliteMaintenance
-from .queue import SqliteQueue
-from .sessions import SqliteSessions
-from .tasks import SqliteTasks
 
 if TYPE_CHECKING:
     from ..interface import EventStore, HostStore, LimitStore, MaintenanceStore, QueueStore, SessionStore, TaskStore
+
+Part = TypeVar("Part")
+
+
+class _Lazy(Generic[Part]):
+    """A part of the store, in the module of its name. It is imported at its first use: most commands need one part."""
+
+    def __init__(self, class_name: str) -> None:
+        self._class_name = class_name
+
+    def __set_name__(self, owner: type[SqliteStore], name: str) -> None:
+        self._name = name
+
+    def __get__(self, store: SqliteStore, owner: type[SqliteStore]) -> Part:
+        part: Part = self.load()(store)
+        vars(store)[self._name] = part  # later uses find it there
+        return part
+
+    def load(self) -> Any:
+        """Import the module and return the class."""
+        return getattr(import_module(f".{self._name}", __package__), self._class_name)
 
 
 class SqliteStore(Database):
     """One process's connection to a home's database, and the operations of the store on it."""
 
-    def __init__(self, home: Home, durability: str = "full") -> None:
-        """Open the home's database. Create or migrate it if necessary.
+    queue: _Lazy[QueueStore] = _Lazy("SqliteQueue")
+    tasks: _Lazy[TaskStore] = _Lazy("SqliteTasks")
+    events: _Lazy[EventStore] = _Lazy("SqliteEvents")
+    limits: _Lazy[LimitStore] = _Lazy("SqliteLimits")
+    hosts: _Lazy[HostStore] = _Lazy("SqliteHosts")
+    sessions: _Lazy[SessionStore] = _Lazy("SqliteSessions")
+    maintenance: _Lazy[MaintenanceStore] = _Lazy("SqliteMaintenance")
 
-        Raises:
-            NewerSchema: A newer release has migrated the database.
-            OlderProcesses: Processes of an older release run in the home.
-            Permanent: The file is not a database.
-            Temporary: The database is locked or unreadable now, or the disk is full.
-        """
-        super().__init__(home, durability)
-        self.queue: QueueStore = SqliteQueue(self)
-        self.tasks: TaskStore = SqliteTasks(self)
-        self.events: EventStore = SqliteEvents(self)
-        self.limits: LimitStore = SqliteLimits(self)
-        self.hosts: HostStore = SqliteHosts(self)
-        self.sessions: SessionStore = SqliteSessions(self)
-        self.maintenance: MaintenanceStore = SqliteMaintenance(self)
+
+def load_all_parts() -> None:
+    """Import the modules of all parts."""
+    for part in vars(SqliteStore).values():
+        if isinstance(part, _Lazy):
+            part.load()

@@ -141,3 +141,8 @@ def _search(prefix: str) -> tuple[str, dict[str, Any]]:
 
 def _with_input(task: Task, row: Row) -> Task:
     return replace(task, prompt=row["prompt"], args=LIST.load(row["args"]), kwargs=OBJECT.load(row["kwargs"]))
+
+
+def successor_of(transaction: Transaction, parent: str | None) -> str | None:
+    """Return the session that receives a session's launches and notifications."""
+    return transaction.fetch_value("get_successor", {"parent": parent}) or parent

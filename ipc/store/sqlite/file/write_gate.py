@@ -18,10 +18,8 @@ from types import TracebackType
 from typing import Self
 
 from .... import clock
-from ....backoff import Backoff
 from ....errors import GateBusy
 from ....machine.lock import holder_of, try_lock
-from ....machine.watchdog import Watchdog
 
 #: Seconds that a writer waits for the gate: longer than any transaction takes, and short enough for a command.
 TIMEOUT = 5.0
@@ -94,6 +92,9 @@ class WriteGate:
         self._mutex.release()
 
     def _wait(self, deadline: float) -> None:
+        from ....backoff import Backoff  # imported only if the gate is contended
+        from ....machine.watchdog import Watchdog
+
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, 3.0, JITTER)
         watchdog = Watchdog()  # not reused: the process that held the gate during the last wait has released it since
         began = clock.monotonic()
