@@ -13,6 +13,7 @@ from ..bus.client import Client
 from ..config.settings import BackgroundConfig
 from ..errors import Disconnected, MoveNotAllowed, NoSupervisor, Temporary
 from ..failpoints import failpoint
+from ..model.query import StoredTask
 from ..model.task import Task
 from ..store import export_format
 from ..store.groups import publish_all
@@ -20,7 +21,6 @@ from ..store.importer import Importer, Loaded
 from ..store.interface import Store
 from ..store.queue import Queue
 from ..store.retention import STEP, Pruned, Retention
-from ..store.values import StoredTask
 from .waiting import wait_until_gone
 
 #: Seconds that a flusher may take to send all notifications. A stopped flusher sends none.

@@ -19,12 +19,13 @@ from ..home import Home
 from ..machine.presence import Presence
 from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, TYPES, EventBus
 from ..model.launch import LaunchFields, LaunchInput, launch_input
+from ..model.query import Filter
 from ..model.task import Task, TaskStatus
 from ..model.wait import Wait
 from ..store.log_reader import start_of
 from ..store.sessions import adopt
 from ..store.tasks import Stream as OutputStream
-from ..store.values import Adopted, Filter
+from ..store.values import Adopted
 from ..validation import ListOf, Nullable, OneOf, Text
 from . import control
 from .callbacks import Callback, Remove

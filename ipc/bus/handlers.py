@@ -17,12 +17,13 @@ from ..home import Home
 from ..machine.distribution import version
 from ..model.event import Line
 from ..model.launch import LaunchInput
+from ..model.query import Filter
 from ..model.task import Task, TaskStatus
 from ..model.wait import Wait
 from ..store.queue import Queue
 from ..store.sessions import adopt
 from ..store.tasks import Stream
-from ..store.values import PAGE_BYTES, Filter
+from ..store.values import PAGE_BYTES
 from .connection import Call
 from .methods import DEFERRED, Handler, Method
 from .protocol import PARAMETERS, PROTOCOL

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ..machine.identity import Identity
     from ..model.claim import Advance, Held, Rescued, Settlement, Slot, Step, Taken
     from ..model.event import Line
+    from ..model.query import Filter, StoredTask, TaskRows, TaskState
     from ..model.task import Task
     from .export_format import SavedTask
     from .launch import NewTask
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
         Change,
         ClearedRows,
         FileUser,
-        Filter,
         Group,
         Head,
         Holder,
@@ -37,9 +37,6 @@ if TYPE_CHECKING:
         PrunedRows,
         Running,
         Settled,
-        StoredTask,
-        TaskRows,
-        TaskState,
         Upkeep,
         Verdict,
     )

@@ -11,8 +11,8 @@ from .. import clock
 from ..config.settings import BackgroundConfig
 from ..errors import Ambiguous, MoveNotAllowed, NotFound
 from ..machine.presence import Presence
+from ..model.query import Filter, TaskState
 from ..model.task import Task, TaskStatus
-from .values import Filter, TaskState
 
 if TYPE_CHECKING:
     from ..model.wait import Wait

@@ -58,7 +58,7 @@ def complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) ->
     """Return the IDs of the newest tasks that start with `incomplete`."""
     from contextlib import suppress
 
-    from ...ipc.store.values import Filter
+    from ...ipc.model.query import Filter
 
     ids: list[str] = []
     with Context() as context, suppress(BackburnerError):

@@ -25,13 +25,13 @@ from ...ipc.home import Home
 from ...ipc.machine.presence import Presence
 from ...ipc.model.event import ALL_SESSIONS
 from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, inherit
+from ...ipc.model.query import Filter
 from ...ipc.model.task import Task, TaskStatus
 from ...ipc.model.wait import Wait
 from ...ipc.store import open_store
 from ...ipc.store.interface import Store
 from ...ipc.store.queue import Launched, Queue
 from ...ipc.store.tasks import Stream
-from ...ipc.store.values import Filter
 from ...ipc.validation import Integer, ListOf, Nullable, Record, Schema, Shape
 from .caller import Meta, SessionResolver
 

@@ -17,7 +17,7 @@ import pytest
 
 from backburner.ipc.api.control import program
 from backburner.ipc.lines import MAX_LINE
-from backburner.ipc.store.values import Filter
+from backburner.ipc.model.query import Filter
 from tests.acceptance.conftest import BRISK
 from tests.helpers.bus import Peer
 from tests.helpers.instance import Instance, as_toml

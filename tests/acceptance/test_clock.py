@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from backburner.ipc import clock
+from backburner.ipc.model.query import Filter
 from backburner.ipc.store.sqlite.file.counters import JUMP
-from backburner.ipc.store.values import Filter
 from tests.acceptance.conftest import BRISK
 from tests.helpers.instance import FOREVER, TIMEOUT, Instance, as_toml
 from tests.helpers.places import ROOT

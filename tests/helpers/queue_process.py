@@ -21,12 +21,13 @@ from backburner.ipc.errors import BackburnerError
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Claimed, Ended, Rescued, Settlement, Slot, Step, Taken
 from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.query import Filter
 from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store import open_store
 from backburner.ipc.store.applied_config import apply_configuration
 from backburner.ipc.store.groups import Groups
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.values import Filter, Verdict
+from backburner.ipc.store.values import Verdict
 from tests.helpers.places import IMPORT_ROOT, ROOT
 
 #: More events than any test has.

@@ -16,8 +16,8 @@ from .tasks import find_state, stored_tasks
 
 if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
+    from ...model.query import StoredTask
     from ..export_format import SavedTask
-    from ..values import StoredTask
 
 
 class TaskLoader:

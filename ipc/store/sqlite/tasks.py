@@ -9,9 +9,9 @@ from typing import Any
 
 from ...errors import NotFound
 from ...model.fields import LIST, OBJECT
+from ...model.query import Filter, StoredTask, TaskRows, TaskState
 from ...model.task import Task, TaskStatus
 from ..tasks import waiting_for
-from ..values import Filter, StoredTask, TaskRows, TaskState
 from .file.database import Database
 from .file.transaction import Row, Transaction, Values
 

@@ -60,7 +60,7 @@ def command(context: Context, /, watch: bool, as_json: bool, **filters: Any) -> 
 
 def _tasks(context: Context, filters: dict[str, Any], limit: int | None) -> Iterator[Task]:
     """Yield the selected tasks, selection are read in pages, because a list may be larger than the memory."""
-    from ....ipc.store.values import Filter
+    from ....ipc.model.query import Filter
 
     if not context.has_database:
         return

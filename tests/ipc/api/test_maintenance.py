@@ -316,7 +316,7 @@ def test_unused_keys_and_limit_groups_are_deleted(queue_db, maintenance):
 
 
 def _everything():
-    from backburner.ipc.store.values import Filter
+    from backburner.ipc.model.query import Filter
 
     return Filter()
 

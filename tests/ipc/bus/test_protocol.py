@@ -27,11 +27,11 @@ from backburner.ipc.model.claim import Settlement, Slot
 from backburner.ipc.model.event import TYPES
 from backburner.ipc.model.fields import camel
 from backburner.ipc.model.launch import LaunchInput
+from backburner.ipc.model.query import Filter
 from backburner.ipc.model.task import ERROR_KINDS, Task, TaskStatus
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.status import blank, status
-from backburner.ipc.store.values import Filter
 from backburner.ipc.validation import DIALECT
 
 

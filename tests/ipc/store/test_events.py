@@ -8,8 +8,9 @@ import pytest
 
 from backburner.ipc.errors import InvalidInput
 from backburner.ipc.model.event import BATCH
+from backburner.ipc.model.query import Filter
 from backburner.ipc.model.task import TaskStatus
-from backburner.ipc.store.values import PAGE_BYTES, Filter
+from backburner.ipc.store.values import PAGE_BYTES
 from tests.helpers.queue_db import QueueDatabase
 
 

@@ -18,12 +18,12 @@ from ....home import Home, sync_path
 from ....machine.lock import Lock
 from ....machine.presence import ROLES, Presence
 from ....model.claim import Attempted, Rescued, Settlement
+from ....model.query import Filter
 from ....model.task import TaskStatus
 from ...groups import taking_one_at_a_time, wait_until_published
 from ...interface import Store
 from ...processes import REGISTERED_ROLES
 from ...queue import Queue
-from ...values import Filter
 from ..store import SqliteStore
 from .damaged import DamagedDatabase, flaws_of
 

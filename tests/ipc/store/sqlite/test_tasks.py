@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backburner.ipc.store.values import Filter
+from backburner.ipc.model.query import Filter
 from tests.helpers.queue_db import QueueDatabase
 
 
