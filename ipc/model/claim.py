@@ -270,3 +270,46 @@ class Settlement(NamedTuple):
     unused: bool = False
     outputs: tuple[tuple[str, bytes], ...] = ()
     ended_at: int | None = None
+
+
+class Assignment(NamedTuple):
+    """A task that a launch has claimed for a parked worker. `owner` is the number of that worker."""
+
+    owner: int
+    taken: Taken
+
+
+class Verdict(NamedTuple):
+    """The decided outcome of a running task. `text` is the result or the error, and `kind` is the kind of the error."""
+
+    status: TaskStatus
+    text: str | None = None
+    kind: str | None = None
+
+
+class Change(NamedTuple):
+    """The worker of a task that was to be changed.
+
+    If `held` is true, the worker holds the task. The task was not changed, but the worker was requested to publish it.
+    """
+
+    owner: int | None
+    held: bool
+
+
+class Cancelled(NamedTuple):
+    """The tasks that are or will be cancelled, their workers, and the workers that hold some of the other tasks."""
+
+    ids: list[str]
+    owners: set[int]
+    holders: set[int]
+
+
+class Settled(NamedTuple):
+    """The status of a settled task, or None if its claim is no longer in force.
+
+    `frees_others` is true if other tasks may be ready now.
+    """
+
+    status: str | None
+    frees_others: bool

@@ -15,7 +15,20 @@ if TYPE_CHECKING:
     from ..config.settings import BackgroundConfig
     from ..home import Home
     from ..machine.identity import Identity
-    from ..model.claim import Advance, Held, Rescued, Settlement, Slot, Step, Taken
+    from ..model.claim import (
+        Advance,
+        Assignment,
+        Cancelled,
+        Change,
+        Held,
+        Rescued,
+        Settled,
+        Settlement,
+        Slot,
+        Step,
+        Taken,
+        Verdict,
+    )
     from ..model.event import Line
     from ..model.query import Filter, StoredTask, TaskRows, TaskState
     from ..model.task import Task
@@ -23,9 +36,6 @@ if TYPE_CHECKING:
     from .launch import NewTask
     from .values import (
         Adopted,
-        Assignment,
-        Cancelled,
-        Change,
         ClearedRows,
         FileUser,
         Group,
@@ -36,9 +46,7 @@ if TYPE_CHECKING:
         Process,
         PrunedRows,
         Running,
-        Settled,
         Upkeep,
-        Verdict,
     )
 
 

@@ -11,8 +11,7 @@ import json
 from zlib import crc32
 
 from ..home import Home
-from ..model.claim import ReadyTask, Slot, Taken
-from .values import Assignment
+from ..model.claim import Assignment, ReadyTask, Slot, Taken
 
 #: The size in bytes from which an empty message, which only wakes the worker, replaces a message. A pipe takes twice as
 #: much without blocking.

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..config.settings import BackgroundConfig
 from ..errors import Temporary, UnknownAgent
 from ..failpoints import failpoint
+from ..model.claim import Assignment, Cancelled, Change, Verdict
 from ..model.launch import LaunchInput
 from ..model.task import Task, TaskStatus
 from . import parking, processes
-from .applied_config import applied_configuration
 from .launch import NewTask, follow_up
 from .processes import PUBLICATION_TIMEOUT, Publication
 from .tasks import Tasks, waiting_for
-from .values import Assignment, Cancelled, Change, Verdict
 
 if TYPE_CHECKING:  # a launch needs none of them
     from ..model.claim import Advance, Claimed, Rescued, Settlement, Slot, Step, Taken
@@ -122,6 +121,8 @@ class Queue(Tasks):
 
     def _with_applied_agents(self) -> BackgroundConfig:
         """Return this process's configuration, with the other agents of the applied configuration."""
+        from .applied_config import applied_configuration  # few launches need it
+
         applied = applied_configuration(self.store)
         default = self.config.default_agent or applied.default_agent
         return replace(self.config, agents={**applied.agents, **self.config.agents}, default_agent=default)

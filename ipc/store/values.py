@@ -7,54 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from ..machine.identity import Identity
     from ..machine.presence import Presence
-    from ..model.claim import Slot, Taken
-    from ..model.task import TaskStatus
+    from ..model.claim import Slot
 
 #: The size in bytes after which a page of events, a list of tasks or a batch ends.
 PAGE_BYTES = 1024 * 1024
-
-
-class Assignment(NamedTuple):
-    """A task that a launch has claimed for a parked worker. `owner` is the number of that worker."""
-
-    owner: int
-    taken: Taken
-
-
-class Verdict(NamedTuple):
-    """The decided outcome of a running task. `text` is the result or the error, and `kind` is the kind of the error."""
-
-    status: TaskStatus
-    text: str | None = None
-    kind: str | None = None
-
-
-class Change(NamedTuple):
-    """The worker of a task that was to be changed.
-
-    If `held` is true, the worker holds the task. The task was not changed, but the worker was requested to publish it.
-    """
-
-    owner: int | None
-    held: bool
-
-
-class Cancelled(NamedTuple):
-    """The tasks that are or will be cancelled, their workers, and the workers that hold some of the other tasks."""
-
-    ids: list[str]
-    owners: set[int]
-    holders: set[int]
-
-
-class Settled(NamedTuple):
-    """The status of a settled task, or None if its claim is no longer in force.
-
-    `frees_others` is true if other tasks may be ready now.
-    """
-
-    status: str | None
-    frees_others: bool
 
 
 class Group(NamedTuple):

@@ -7,10 +7,9 @@ import os
 from ...ipc import clock
 from ...ipc.config.agents import AgentConfig
 from ...ipc.machine.proc import own_children
-from ...ipc.model.claim import Claimed, Settlement
+from ...ipc.model.claim import Claimed, Settlement, Verdict
 from ...ipc.model.task import TaskStatus
 from ...ipc.store.queue import Queue
-from ...ipc.store.values import Verdict
 from .attempt import Attempt, CallAttempt, ProcessAttempt
 from .journal import Journal
 from .monitor import Monitor

@@ -19,7 +19,7 @@ from backburner.ipc.api.maintenance import Maintenance
 from backburner.ipc.config.settings import BackgroundConfig
 from backburner.ipc.errors import BackburnerError
 from backburner.ipc.home import Home
-from backburner.ipc.model.claim import Claimed, Ended, Rescued, Settlement, Slot, Step, Taken
+from backburner.ipc.model.claim import Claimed, Ended, Rescued, Settlement, Slot, Step, Taken, Verdict
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.query import Filter
 from backburner.ipc.model.task import TaskStatus
@@ -27,7 +27,6 @@ from backburner.ipc.store import open_store
 from backburner.ipc.store.applied_config import apply_configuration
 from backburner.ipc.store.groups import Groups
 from backburner.ipc.store.queue import Queue
-from backburner.ipc.store.values import Verdict
 from tests.helpers.places import IMPORT_ROOT, ROOT
 
 #: More events than any test has.

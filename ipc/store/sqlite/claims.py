@@ -8,9 +8,8 @@ from itertools import takewhile
 from typing import Any
 
 from ... import clock
-from ...model.claim import Ended, ReadyTask, Rescued, Settlement, Slot, Taken
+from ...model.claim import Assignment, Ended, ReadyTask, Rescued, Settlement, Slot, Taken
 from ...model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
-from ..values import Assignment
 from .file.transaction import Transaction
 
 #: The value of `ready` of a task that a worker holds.

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ...errors import InvalidInput, NotFound, OverCap
+from ...model.claim import Assignment
 from ...model.task import TaskStatus
-from ..values import Assignment
 from . import claims
 from .file.transaction import Transaction, Values
 from .limits import assign_group

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from ... import clock
 from ...config.limits import Limits
-from ..values import Group, Head
 from .claims import find_free_slot
 from .file.database import Database
 from .file.transaction import Transaction
 
 if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
+    from ..values import Group, Head
 
 
 class SqliteLimits:
@@ -27,6 +27,8 @@ class SqliteLimits:
             return load_limits(transaction, config)
 
     def groups(self) -> list[Group]:
+        from ..values import Group  # a launch does not need it
+
         with self._database.read() as transaction:
             rows = transaction.fetch_all("list_groups")
         return [
@@ -38,6 +40,8 @@ class SqliteLimits:
             return [(row["head"], row["limit_group"]) for row in transaction.fetch_all("list_waiting_groups")]
 
     def head(self, group: str, limit: int) -> Head | None:
+        from ..values import Head  # a launch does not need it
+
         with self._database.read() as transaction:
             row = transaction.fetch_one("count_ready", {"limit_group": group, "limit": limit})
         return None if row is None else Head(row["number"], row["agent"] == "external", row["ready"], row["queued_at"])

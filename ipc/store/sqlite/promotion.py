@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from ... import clock
-from ...model.claim import Settlement
+from ...model.claim import Settlement, Verdict
 from ...model.task import TaskStatus
-from ..values import Verdict
 from .claims import settle
 from .file.transaction import Row, Transaction
 

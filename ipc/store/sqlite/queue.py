@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from ... import clock
 from ...config.limits import Limits
 from ...errors import MoveNotAllowed
-from ...model.claim import Advance, Held, ReadyTask, Slot, Taken
+from ...model.claim import Advance, Assignment, Cancelled, Change, Held, ReadyTask, Settled, Slot, Taken, Verdict
 from ...model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
-from ..values import Assignment, Cancelled, Change, Settled, Verdict
 from . import claims, promotion
 from .claims import HELD
 from .file.database import Database

@@ -13,13 +13,12 @@ from backburner.ipc import clock
 from backburner.ipc.errors import Ambiguous, InvalidInput, MoveNotAllowed, NotFound, OverCap, UnknownAgent
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import Lock
-from backburner.ipc.model.claim import Ended, Slot, Step
+from backburner.ipc.model.claim import Ended, Slot, Step, Verdict
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.query import Filter
 from backburner.ipc.model.task import BRIEF_LIMIT, RESULT_LIMIT, Task, TaskStatus
 from backburner.ipc.store.sessions import adopt
 from backburner.ipc.store.tasks import SUPERVISED_FOR
-from backburner.ipc.store.values import Verdict
 from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
 

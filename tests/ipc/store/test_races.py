@@ -16,13 +16,13 @@ import pytest
 
 from backburner.ipc import clock
 from backburner.ipc.errors import BackburnerError, InvalidInput, MoveNotAllowed, OverCap
+from backburner.ipc.model.claim import Verdict
 from backburner.ipc.model.event import BATCH, MODEL
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.query import Filter
 from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store import export_format
 from backburner.ipc.store.sessions import adopt
-from backburner.ipc.store.values import Verdict
 from tests.helpers.queue_db import MANY, QueueDatabase
 from tests.helpers.queue_process import QueueProcess
 

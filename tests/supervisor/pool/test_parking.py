@@ -5,9 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from backburner.ipc.model.claim import Slot, Step, Taken
+from backburner.ipc.model.claim import Assignment, Slot, Step, Taken
 from backburner.ipc.store import parking
-from backburner.ipc.store.values import Assignment
 from backburner.supervisor.pool.parking import Parking
 from tests.helpers.queue_db import QueueDatabase
 
