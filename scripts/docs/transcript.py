@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -169,11 +170,25 @@ class Sandbox:
         return self.normaliser.normalise(f"$ nc -U {path}\n" + "".join(conversation.lines))
 
     def _add_tasks(self, text: str) -> None:
-        """Assign fixed ids to tasks in the order of their launch, whatever is shown first."""
+        """Assign fixed IDs to tasks in the order of their launch, whatever is shown first.
+
+        A task that has a slot starts before the next command, as if a person typed it.
+        """
         if re.search(r"\b[0-9a-f]{8}\b", text):
-            words = program("--home", str(self.project / ".backburner"), "list", "--json")
-            listed = subprocess.run(words, capture_output=True, check=True, env=self.environment, timeout=TIMEOUT)
-            self.normaliser.add([task["id"].removeprefix("bg-") for task in reversed(json.loads(listed.stdout))])
+            until = time.monotonic() + TIMEOUT
+            while any(map(_starts_soon, tasks := self._tasks())) and time.monotonic() < until:
+                continue
+            self.normaliser.add([task["id"].removeprefix("bg-") for task in reversed(tasks)])
+
+    def _tasks(self) -> list[dict[str, Any]]:
+        words = program("--home", str(self.project / ".backburner"), "list", "--json")
+        listed = subprocess.run(words, capture_output=True, check=True, env=self.environment, timeout=TIMEOUT)
+        tasks: list[dict[str, Any]] = json.loads(listed.stdout)
+        return tasks
+
+
+def _starts_soon(task: dict[str, Any]) -> bool:
+    return task["status"] == "pending" and task["waitingFor"] is None
 
 
 class Conversation:
