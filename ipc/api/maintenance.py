@@ -162,7 +162,7 @@ class Maintenance:
             return None
 
     def load(self, document: object) -> Loaded:
-        """Add the tasks of a document in the export or seed format. Tasks whose IDs exist are skipped.
+        """Add the tasks of a document in the export or seed format. Tasks with IDs that exist are skipped.
 
         Running tasks become `error` (`lost`), and pending ones will run. Raises InvalidInput with the field.
         """

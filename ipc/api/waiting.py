@@ -39,7 +39,7 @@ class TaskWait:
         self._queue, self._wait, self._thread, self._wake = queue, wait, thread, wake
         self._backoff = Backoff()
         self._next_read = 0.0
-        #: The number of the last event for whose callbacks the wait waits, or -1 before the first read.
+        #: The wait includes the callbacks of events up to this number. It is -1 before the first read.
         self._last_due = -1
         self._is_behind = False
         self._is_closed = False

@@ -37,7 +37,7 @@ class Importer:
         self._config = config
 
     def load(self, document: object) -> Loaded:
-        """Add the tasks of a document whose IDs are new. Raises InvalidInput."""
+        """Add those tasks of a document that have new IDs. Raises InvalidInput."""
         tasks = export_format.read(document, str(self._home.folder.parent))
         rest = iter(tasks)
         added = 0

@@ -164,7 +164,7 @@ class Queue(Tasks):
     def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
         """Settle the tasks of a dead worker in order, and return their statuses.
 
-        A task whose claim is no longer in force is not changed; its status is None.
+        If a claim is no longer in force, its task is not changed and the status is None.
         """
         statuses = self.store.queue.rescue(attempts)
         self.home.wake("flusher")

@@ -52,7 +52,7 @@ class RawRows(Contestant):
         self._count, self._size, self._durability = count // processes, processes, durability
 
     def open(self) -> None:
-        """Create a home with one task, whose rows are copied. No supervisor runs."""
+        """Create a home with one task. Its rows are copied, and no supervisor runs."""
         self._home = BenchHome.with_settings(durability=self._durability)
         launch = ("launch", "--parent", "raw", "--key", "bench", "--cwd", str(self._home.project), "--", "true")
         pattern = self._home.check(*launch).strip()

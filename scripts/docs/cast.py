@@ -56,7 +56,7 @@ COMMANDS = (
 
 
 class Terminal:
-    """A shell in a terminal whose output is recorded with its times."""
+    """A shell in a terminal. Its output is recorded with the times."""
 
     def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
         """Start the shell, and wait for its prompt."""

@@ -76,7 +76,7 @@ class Context:
             return True
 
     def check_owner(self) -> None:
-        """Raise BadHome if the state directory belongs to another user, whose supervisor would not answer."""
+        """Raise BadHome if the state directory belongs to another user: the supervisor there would not answer."""
         if self.has_database:
             self.home.check()
 

@@ -34,7 +34,7 @@ def uses_colours(stream: TextIO) -> bool:
 
 
 def terminal_width(stream: TextIO) -> int | None:
-    """Return the number of columns of a terminal. Return None for other streams, whose lines are not cut."""
+    """Return the number of columns of a terminal, or None for other streams: their lines are not cut."""
     if not stream.isatty():
         return None
     try:

@@ -193,7 +193,7 @@ def _program_at(name: str, path: str) -> str:
 
 @functools.cache
 def inherited() -> dict[str, str]:
-    """Return the variables that a task inherits from this worker, whose environment never changes."""
+    """Return the variables that a task inherits from this worker. They never change."""
     return {name: value for name, value in os.environ.items() if not is_foreign(name)}
 
 

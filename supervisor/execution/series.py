@@ -207,7 +207,7 @@ class CallSeries(Series):
         return [taken for taken in back if not taken.current]
 
     def attempt(self) -> Attempt:
-        """Return the current call, whose output goes to its own files from now on."""
+        """Return the current call. Its output goes to separate files from now on."""
         attempt = CallAttempt(self.waiting[0].claimed(), self._runner, self._journal, self._end_entry)
         attempt.has_begun = self._running_since > 0
         return attempt
@@ -284,7 +284,7 @@ class CommandSeries(Series):
         return program
 
     def _conclude(self, status: int) -> None:
-        """Determine the outcome of the current command, whose tree is gone, and note its end."""
+        """Determine the outcome of the current command and note its end. Its tree must be gone."""
         sizes = self._tools.files.sizes()
         self._pid = 0
         if max(sizes) > SMALL:

@@ -32,7 +32,7 @@ _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def edit_json(text: str, edits: Iterable[Edit]) -> str:
-    """Return JSON text, with or without comments, whose document the edits have changed. Raises ValueError."""
+    """Apply edits to JSON text, with or without comments, and return the new text. Raises ValueError."""
     text = text if text.strip() else "{}"
     try:
         json.loads(text)
@@ -42,7 +42,7 @@ def edit_json(text: str, edits: Iterable[Edit]) -> str:
 
 
 def edit_toml(text: str, edits: Iterable[Edit]) -> str:
-    """Return TOML text whose document the edits have changed. Raises ValueError."""
+    """Apply edits to TOML text and return the new text. Raises ValueError."""
     return _edit(text, tomllib.loads, _write_toml, edits)
 
 

@@ -16,7 +16,7 @@ from ...ipc.store import open_store
 from .caller import client_process
 from .inbox import Inbox, Unread
 
-#: The events of each client whose response may add context for the model.
+#: For each client, the hook events that may add context for the model in the response.
 CONTEXT = {
     "claude": ("SessionStart", "UserPromptSubmit", "PostToolUse"),
     "codex": ("SessionStart", "UserPromptSubmit", "PostToolUse"),

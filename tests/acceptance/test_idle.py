@@ -78,7 +78,7 @@ def unwatched(instance: Instance, tmp_path: Path) -> Instance:
 
 @pytest.fixture
 def silent() -> Iterator[None]:
-    """Make this process commit without waking a role. Request it after the instance, whose shutdown wakes roles."""
+    """Make this process commit without waking a role. Request it after the instance: its shutdown wakes roles."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Home, "wake", lambda *_: False)
         yield

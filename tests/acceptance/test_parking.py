@@ -55,7 +55,7 @@ def one_worker(shared_home: Path) -> Iterator[Instance]:
 
 @pytest.fixture
 def shared_parked(one_worker: Instance) -> Instance:
-    """Park the only worker of an instance whose supervisor all tests leave running."""
+    """Park the only worker of an instance that the tests share. They leave its supervisor running."""
     return park_workers(one_worker)
 
 

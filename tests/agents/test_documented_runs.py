@@ -47,7 +47,7 @@ def project(users_instance: Instance) -> Path:
 
 @pytest.fixture
 def users_instance(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Instance]:
-    """Start a supervisor in the environment of a user whose agents use a model that answers pong."""
+    """Start a supervisor in the environment of a user. The agents there use a model that answers pong."""
     with Model(Say("pong")) as model, Instance(home) as instance:
         environment = write_settings(tmp_path / "person", model.url)
         ours = str(Path(sys.executable).parent)

@@ -142,7 +142,7 @@ class QueueCommands:
         return str(verb(id, *more).status)
 
     def promote(self) -> list[str]:
-        """Make tasks ready whose delay is over, and return their groups."""
+        """Make tasks ready when their delay is over, and return their groups."""
         return sorted(self._queue.promote())
 
     def due(self) -> int | None:
@@ -173,7 +173,7 @@ class QueueCommands:
         }
 
     def _held(self) -> dict[str, Any]:
-        """Return the held tasks, and those whose worker runs no task of their group."""
+        """Return the held tasks, and the held tasks of workers that run no task of the same group."""
         held = self._store.queue.all_held()
         running = {one.owner: self._store.queue.assigned(one.owner) for one in held}
         groups = {owner: taken.slot.group for owner, taken in running.items() if taken is not None}

@@ -65,7 +65,7 @@ def program(name: str) -> str:
 
 
 def libraries() -> dict[str, str]:
-    """Return the environment for these programs, whose libraries are unpacked beside them."""
+    """Return the environment for these programs. Their libraries are unpacked beside them."""
     return {**os.environ, "LD_LIBRARY_PATH": f"{DEBIAN}/root/usr/lib/x86_64-linux-gnu"}
 
 

@@ -33,7 +33,7 @@ def note(journal: str, what: str) -> None:
 
 
 def daemonise(seconds: float) -> None:
-    """Leave a process in its own session whose parent is gone."""
+    """Leave an orphan in its own session."""
     if os.fork():
         os.wait()
         return

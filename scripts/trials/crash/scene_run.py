@@ -14,7 +14,7 @@ from backburner import Task
 from scripts.trials.crash.home import JOB, SHORT_JOB, TIMEOUT, CrashHome, Order
 from tests.helpers.invariants import Violation
 
-#: Edges at which a process has no task that may have begun and whose end is not noted: killed there, it loses none.
+#: Edges at which a process has no unfinished task that may have begun. If it is killed there, no task is lost.
 HARMLESS = (
     "bb-worker journal.start@*",
     "bb-worker series.spawn@* before",

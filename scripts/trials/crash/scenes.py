@@ -137,7 +137,7 @@ def dependent(run: SceneRun) -> None:
 
 
 def adopted(run: SceneRun) -> None:
-    """Kill the supervisor while a task runs; the next one, whose start counts from its first line on, adopts it."""
+    """Kill the supervisor while a task runs. The next one may be killed during its start, and adopts the task."""
     id = run.launch(DONE, command=run.job("holds"))
     run.until_runs(id)
     run.arm()

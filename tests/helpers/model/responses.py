@@ -20,7 +20,7 @@ USAGE = {
 
 
 class Responses(Chat):
-    """Responses, whose errors have the form of chat completions."""
+    """Responses. Their errors have the form of chat completions."""
 
     last = ""
 

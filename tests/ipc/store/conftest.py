@@ -75,7 +75,7 @@ def series(limited: QueueDatabase) -> Series:
 
 @pytest.fixture
 def publishing(series: Series, monkeypatch: pytest.MonkeyPatch) -> Series:
-    """Take a series whose worker publishes when it is woken: all but the running task are returned."""
+    """Take a series. When its worker is woken, it publishes: all tasks but the running one are returned."""
 
     def wake(*_: object) -> bool:
         if series.is_held(1):

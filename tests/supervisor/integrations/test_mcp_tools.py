@@ -27,7 +27,7 @@ CLIENT_TIMEOUT = 60_000
 
 
 class Bus:
-    """A client whose bus records requests and disconnects as often as a test wants, some seconds later each time."""
+    """A client with a bus that records requests and then disconnects, `breaks` times, each `later` seconds later."""
 
     asked: list[int]
     breaks: int
