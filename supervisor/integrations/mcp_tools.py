@@ -290,8 +290,8 @@ class ToolService:
     def _inbox(self, _params: dict[str, Any], session: str) -> Answer:
         """Return the unfinished tasks. The notifications are appended to the answer, as to every answer."""
         queue = None if self.store is None else self._queue()
-        ids = [] if queue is None else queue.unfinished(session)
-        return {"parentSessionId": session, "unfinished": [_summary(queue.get(id)) for id in ids] if queue else []}
+        tasks = queue.existing(queue.unfinished(session)) if queue else []
+        return {"parentSessionId": session, "unfinished": [_summary(task) for task in tasks]}
 
     async def _in_thread(self, threads: Executor, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
         """Run a call of a client, and close the client. That also frees the thread of a cancelled call."""
