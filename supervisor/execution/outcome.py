@@ -64,21 +64,11 @@ def backoff(attempt: int, config: BackgroundConfig) -> int:
 
 def interrupted(attempted: Attempted, why: str) -> Settlement:
     """Return the settlement that requeues a task which was claimed and not started. The attempt does not count."""
-    if attempted.interruptions + 1 >= MAX_INTERRUPTIONS:
-        error = f"{why} It was interrupted {attempted.interruptions + 1} times before it started."
-        return Settlement(
-            number=attempted.number,
-            claim=attempted.claim,
-            status=TaskStatus.ERROR,
-            error=error,
-            error_kind="lost",
-            unused=True,
-        )
+    status, error, kind = TaskStatus.PENDING, why, "interrupted"
+    interruptions = attempted.interruptions + 1
+    if interruptions >= MAX_INTERRUPTIONS:
+        error = f"{why} It was interrupted {interruptions} times before it started."
+        status, kind = TaskStatus.ERROR, "lost"
     return Settlement(
-        number=attempted.number,
-        claim=attempted.claim,
-        status=TaskStatus.PENDING,
-        error=why,
-        error_kind="interrupted",
-        unused=True,
+        number=attempted.number, claim=attempted.claim, status=status, error=error, error_kind=kind, unused=True
     )
