@@ -126,7 +126,7 @@ class Subscriber(threading.Thread):
         super().__init__(daemon=True)
         self.last_seq = 0
         self.connections = 0
-        self._path, self._parent, self._handle = path, parent, handle
+        self._path, self._parent, self._on_event = path, parent, handle
         self._acknowledge_every = acknowledge_every
         self._received = 0
         self._closing = threading.Event()
@@ -173,7 +173,7 @@ class Subscriber(threading.Thread):
 
     def _handle_event(self, event: dict[str, Any], client: RpcClient) -> None:
         self.last_seq = event["seq"]
-        self._handle(event)
+        self._on_event(event)
         self._received += 1
         if self._acknowledge_every and self._received % self._acknowledge_every == 0:
             client.send("ack", parentSessionId=self._parent, seq=event["seq"])
