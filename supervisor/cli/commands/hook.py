@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
+import select
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Timer
 from typing import TYPE_CHECKING, Any
 
 from ....ipc.failpoints import failpoint
@@ -17,7 +21,13 @@ if TYPE_CHECKING:
 
 #: The maximum length of the input, in bytes. It may contain the whole output of a tool.
 MAX_INPUT = 64 * 1024 * 1024
-STDOUT = 1
+#: The maximum number of bytes that one read returns.
+PIECE = 256 * 1024
+#: Seconds after which the hook ends without a response. The client waits for it, and may keep stdin open.
+TIMEOUT = 1.8
+#: The number of bytes at the end of the input in which its last brace is looked for.
+TAIL = 256
+STDIN, STDOUT = 0, 1
 
 
 def answer_hook(words: list[str]) -> None:
@@ -44,7 +54,30 @@ def _options(words: list[str]) -> tuple[str | None, str]:
 
 
 def _answer(named: str | None, client: str) -> None:
-    hook_input = HookInput.parse(sys.stdin.buffer.read(MAX_INPUT).decode(errors="replace"))
+    with _time_limit() as timer:
+        _deliver(named, client, timer)
+
+
+@contextmanager
+def _time_limit() -> Iterator[Timer]:
+    """End this process when the time is over. Nothing is lost, because what is not printed stays unread."""
+    timer = Timer(TIMEOUT, _give_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield timer
+    finally:
+        timer.cancel()
+
+
+def _give_up() -> None:
+    with suppress(OSError):
+        print("backburner hook: no complete input in time; nothing was delivered", file=sys.stderr, flush=True)
+    os._exit(0)
+
+
+def _deliver(named: str | None, client: str, timer: Timer) -> None:
+    hook_input = HookInput.parse(_read_input())
     home = find_home(named, hook_input, os.environ)
     if home is None:
         return
@@ -55,8 +88,37 @@ def _answer(named: str | None, client: str) -> None:
         with delivering(home, hook_input.session):
             unread = run.unread()
             if unread is not None:
+                timer.cancel()  # what is printed must also be acknowledged
                 _print(run.response(unread))
                 run.acknowledge(unread)
+
+
+def _read_input() -> str:
+    """Return the input as soon as it is complete, even if stdin stays open. Raises ValueError, OSError."""
+    raw = bytearray()
+    while piece := os.read(STDIN, PIECE):
+        raw += piece
+        if len(raw) > MAX_INPUT:
+            raise ValueError("the input is longer than 64 MiB")
+        if _may_be_complete(raw) and _is_json(_text(raw)):
+            break
+    return _text(raw)
+
+
+def _may_be_complete(raw: bytearray) -> bool:
+    return bytes(raw[-TAIL:]).rstrip()[-1:] in (b"}", b"") and not select.select([STDIN], [], [], 0)[0]
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _text(raw: bytearray) -> str:
+    return raw.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
 
 
 def _print(document: dict[str, Any]) -> None:

@@ -6,9 +6,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -129,7 +130,7 @@ def test_notification_that_cannot_be_printed_is_not_acknowledged(queue_db):
 def test_hook_killed_while_it_prints_has_acknowledged_nothing(queue_db, monkeypatch, tmp_path, edge):
     id = ended(queue_db)
     (tmp_path / "order").write_text(
-        json.dumps({"token": "t", "kill": f"command hook.tell@_answer<answer_hook<_hook {edge}", "nth": 1})
+        json.dumps({"token": "t", "kill": f"command hook.tell@_deliver<_answer<answer_hook<_hook {edge}", "nth": 1})
     )
     monkeypatch.setenv(WATCH, str(tmp_path))
     done = run({"hook_event_name": "PostToolUse"})
@@ -167,6 +168,44 @@ def test_invalid_hook_input_is_no_failure_for_the_client(home, hook_input):
     assert (done.returncode, done.stdout) == (0, "")
     assert done.stderr.startswith("backburner hook: ")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("ending", ["", "\n", "\n" + 300 * " "])
+def test_hook_answers_complete_input_while_stdin_stays_open(queue_db, ending):
+    id = ended(queue_db)
+    document = {"hook_event_name": "PostToolUse", "session_id": "S", "cwd": os.getcwd(), "tool_response": 99_999 * "}"}
+    with opened() as (process, stdin):
+        stdin.write(b"\xef\xbb\xbf" + json.dumps(document).encode() + ending.encode())
+        stdin.flush()
+        assert process.wait(timeout=50) == 0
+        assert id in process.stdout.read().decode()
+
+
+@pytest.mark.parametrize("text", [b"", b'{"session_id": "S"'])
+def test_hook_without_complete_input_ends_within_two_seconds(home, text):
+    with opened() as (process, stdin):
+        stdin.write(text)
+        stdin.flush()
+        assert process.wait(timeout=50) == 0
+        assert process.stderr.read().startswith(b"backburner hook: no complete input")
+
+
+def test_hook_ends_within_two_seconds_while_the_database_is_busy(queue_db, home):
+    id = ended(queue_db)
+    with queue_db.store.write():
+        done = run({"hook_event_name": "PostToolUse"})
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("backburner hook: ")
+    assert id in context("PostToolUse")
+
+
+@contextmanager
+def opened() -> Iterator[tuple[subprocess.Popen[bytes], IO[bytes]]]:
+    """Start a hook whose stdin stays open."""
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(program("hook"), **pipes) as process:
+        assert process.stdin is not None, "it is a pipe"
+        yield process, process.stdin
 
 
 @pytest.mark.parametrize("words", [("--client", "emacs"), ("--nonsense", "1"), ("--client",), ("word",)])
@@ -307,7 +346,7 @@ def test_hook_does_not_import_heavy_modules(queue_db, home):
     """They would take a third of the time that a hook should take."""
     ended(queue_db)
     code = (
-        "import sys, io; sys.stdin = io.TextIOWrapper(io.BytesIO(sys.argv[1].encode()))\n"
+        "import sys\n"
         "from backburner.supervisor.cli import main; main(['hook'])\n"
         "heavy = {'click', 'sqlite_utils', 'psutil', 'mcp', 'asyncio', 'subprocess', 'logging', 'uuid'}\n"
         "print(sorted(heavy & set(sys.modules)))"
@@ -315,7 +354,8 @@ def test_hook_does_not_import_heavy_modules(queue_db, home):
     hook_input = json.dumps({"session_id": "S", "hook_event_name": "PostToolUse", "cwd": str(Path.cwd())})
     root = str(Path(program()[-1].split("root = '")[1].split("'")[0]))
     done = subprocess.run(
-        [sys.executable, "-c", code, hook_input],
+        [sys.executable, "-c", code],
+        input=hook_input,
         env={**os.environ, "PYTHONPATH": root},
         capture_output=True,
         text=True,
