@@ -44,7 +44,8 @@ def _summary(context: click.Context) -> str:
 
 
 def _section(name: str, context: click.Context) -> str:
-    return f"## {name} {{ #{_anchor(name)} }}\n\n```text\n{context.get_help()}\n```\n"
+    text = program.get_complete_help(context) if context.command is program else context.get_help()
+    return f"## {name} {{ #{_anchor(name)} }}\n\n```text\n{text}\n```\n"
 
 
 def _anchor(name: str) -> str:

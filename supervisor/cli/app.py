@@ -19,9 +19,22 @@ SECTIONS = {
     "Limits": "limit pause resume".split(),
     "Notifications and agents": "listen flush adopt agents install mcp hook wake".split(),
     "Maintenance": "prune clear export import backup restore salvage".split(),
-    "Configuration": "config schema completion".split(),
+    "Configuration and help": "config schema completion help".split(),
 }
 VERBS = tuple(chain.from_iterable(SECTIONS.values()))
+
+#: The names that other programs use for these commands, and the arguments that they stand for.
+ALIASES = {
+    "add": ["launch"],
+    "ls": ["list"],
+    "ps": ["list", "--status", "running"],
+    "log": ["output"],
+    "logs": ["output"],
+    "follow": ["output", "--follow"],
+    "kill": ["cancel"],
+    "start": ["up"],
+    "stop": ["down"],
+}
 
 #: The modules of commands whose names are keywords of Python.
 _MODULES = {"import": "import_"}
@@ -44,12 +57,26 @@ class Program(click.Group):
         assert isinstance(command, click.Command)
         return command
 
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands of every day."""
+        from .help import write_overview
+
+        write_overview(ctx, formatter)
+
+    def get_complete_help(self, ctx: click.Context) -> str:
+        """Return the help with all options and commands."""
+        formatter = ctx.make_formatter()
+        super().format_help(ctx, formatter)
+        return formatter.getvalue().rstrip("\n")
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the commands by section."""
+        """Write the commands by section, then the aliases."""
         width = max(map(len, VERBS))
         for section, names in SECTIONS.items():
             with formatter.section(section):
                 formatter.write_dl([(name.ljust(width), self._summary(ctx, name)) for name in names])
+        with formatter.section("Aliases"):
+            formatter.write_dl([(name.ljust(width), " ".join(words)) for name, words in ALIASES.items()])
 
     def _summary(self, ctx: click.Context, name: str) -> str:
         command = self.get_command(ctx, name)
@@ -67,13 +94,16 @@ class Program(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the named command, or fail and suggest the most similar name."""
-        if args and args[0] not in VERBS and not ctx.resilient_parsing:
+        if args[:1] == ["stop"] and any(not word.startswith("-") for word in args[1:]):
+            ctx.fail(f"'stop' stops the supervisor; to stop a task: backburner cancel {args[1]}")
+        words = [*ALIASES.get(args[0], args[:1]), *args[1:]] if args else args
+        if words and words[0] not in VERBS and not ctx.resilient_parsing:
             from difflib import get_close_matches
 
-            close = get_close_matches(args[0], VERBS, n=1)
+            close = get_close_matches(words[0], [*VERBS, *ALIASES], n=1)
             guess = f" (did you mean '{close[0]}'?)" if close else ""
-            ctx.fail(f"no such command: {args[0]}{guess}")
-        return super().resolve_command(ctx, args)
+            ctx.fail(f"no such command: {words[0]}{guess}")
+        return super().resolve_command(ctx, words)
 
 
 def _print_version(ctx: click.Context, _param: click.Parameter, is_requested: bool) -> None:

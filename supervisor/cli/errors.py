@@ -40,7 +40,7 @@ def report_error(error: Exception, context: Context) -> int:
     if isinstance(error, click.Abort):
         return INTERRUPTED
     if isinstance(error, click.ClickException):
-        return _report_usage_error(error, context)
+        return _report_usage_error(error)
     if isinstance(error, UnicodeEncodeError):
         error = InvalidInput("an argument is not valid UTF-8; pass such text in a file")
     if isinstance(error, OSError) and error.errno in _EXHAUSTED:
@@ -53,21 +53,24 @@ def report_error(error: Exception, context: Context) -> int:
 
 
 def format_error(error: BackburnerError, context: Context) -> str:
-    """Return the line for stderr: what happened, the next step, and the state directory."""
+    """Return the line for stderr: what happened, the next step, and where it matters the state directory."""
     message = _uncapitalised(str(error).rstrip("."))
     step = next((text for kind, text in _NEXT_STEPS if isinstance(error, kind)), "")
     if step and "backburner " not in message:
         message += f"; {step}"
+    if type(error) is InvalidInput:  # the state directory has nothing to do with it
+        return f"backburner: {message}"
     return f"backburner: {_with_home(message, context)}"
 
 
-def _report_usage_error(error: click.ClickException, context: Context) -> int:
-    ctx = getattr(error, "ctx", None)
-    if ctx is not None:
-        _print(ctx.get_usage())
-    step = "" if ctx is None else f"; see: {ctx.command_path} --help"
-    message = _uncapitalised(error.format_message().rstrip("."))
-    _print(f"backburner: {_with_home(message + step, context)}")
+def _report_usage_error(error: click.ClickException) -> int:
+    """Print what is wrong with the command line. A group that is called without a command prints its help."""
+    message, ctx = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        _print(message)
+        return error.exit_code
+    step = "" if ctx is None or "backburner " in message else f"; see: {ctx.command_path} --help"
+    _print(f"backburner: {_uncapitalised(message)}{step}")
     return error.exit_code
 
 

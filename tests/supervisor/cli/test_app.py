@@ -11,7 +11,8 @@ import pytest
 
 from backburner.ipc.api.control import program as command_line
 from backburner.ipc.model.launch import LaunchInput
-from backburner.supervisor.cli.app import SECTIONS, VERBS, program
+from backburner.supervisor.cli.app import ALIASES, SECTIONS, VERBS, program
+from backburner.supervisor.cli.help import EVERYDAY
 from tests.helpers.places import IMPORT_ROOT
 from tests.supervisor.cli.conftest import Cli, Tasks
 
@@ -46,10 +47,53 @@ def test_help_does_not_touch_the_state_directory(cli: Cli, home: Path, verb: str
     assert list(home.iterdir()) == []
 
 
-def test_root_help_lists_every_command(cli: Cli):
-    out = cli("--help").out
+def test_first_page_of_the_help_fits_on_a_screen(cli: Cli):
+    lines = cli("--help").out.splitlines()
+    assert len(lines) < 24, "the prompt of the shell needs a line"
+    assert max(map(len, lines)) < 80
+    names = {name for section in EVERYDAY.values() for names in section for name in names.split(", ")}
+    assert names <= set(VERBS)
+    assert cli("help").out == cli("--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "path"), [(["list"], "list"), (["config", "check"], "config check"), (["logs"], "output")]
+)
+def test_help_explains_a_command(cli: Cli, words: list[str], path: str):
+    assert cli("help", *words).out == cli(*words, "--help").out
+    assert f"Usage: backburner {path} " in cli("help", *words).out
+
+
+def test_help_of_an_unknown_command_suggests_the_nearest_one(cli: Cli):
+    result = cli("help", "lanch")
+    assert (result.code, result.out) == (2, "")
+    assert "did you mean 'launch'?" in result.err
+
+
+def test_complete_help_lists_every_command(cli: Cli):
+    out = cli("help", "--all").out
     assert [verb for verb in VERBS if f"\n  {verb} " not in out] == []
     assert [section for section in SECTIONS if f"\n{section}:\n" not in out] == []
+    assert [alias for alias in ALIASES if f"\n  {alias} " not in out] == []
+
+
+@pytest.mark.parametrize("alias", ALIASES)
+def test_name_that_other_programs_use_runs_the_command(cli: Cli, tasks: Tasks, alias: str):
+    tasks.pending()
+    command, *options = ALIASES[alias]
+    assert cli(alias, "--help").out == cli(command, *options, "--help").out
+
+
+def test_ps_lists_running_tasks(cli: Cli, tasks: Tasks):
+    tasks.pending()
+    running = tasks.running()
+    assert [task["id"] for task in cli("ps", "--json").json] == [running]
+
+
+def test_stop_with_an_id_names_the_command_that_stops_a_task(cli: Cli):
+    result = cli("stop", "3a47defe")
+    assert result.code == 2
+    assert "backburner cancel 3a47defe" in result.err
 
 
 @pytest.mark.parametrize("name", commands())

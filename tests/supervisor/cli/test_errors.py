@@ -9,7 +9,7 @@ from tests.supervisor.cli.conftest import Cli, Tasks
 
 @pytest.mark.parametrize(
     "words",
-    [("show", "zz"), ("launch", "a", "b"), ("flush",), ("down",), ("reload",), ("nope",), ("list", "--nope")],
+    [("show", "zz"), ("flush",), ("down",), ("reload",)],
 )
 def test_error_names_the_state_directory_and_leaves_stdout_empty(cli: Cli, home: Path, words: tuple[str, ...]):
     result = cli(*words)
@@ -17,6 +17,22 @@ def test_error_names_the_state_directory_and_leaves_stdout_empty(cli: Cli, home:
     assert str(home) in result.err
     assert result.out == ""
     assert "Traceback" not in result.err
+
+
+@pytest.mark.parametrize("words", [("launch", "a", "b"), ("nope",), ("list", "--nope"), ("show", "")])
+def test_usage_error_is_one_line_about_the_arguments(cli: Cli, home: Path, tasks: Tasks, words: tuple[str, ...]):
+    tasks.pending()
+    result = cli(*words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.count("\n") == 1
+    assert result.err.startswith("backburner: ")
+    assert str(home) not in result.err
+
+
+def test_group_without_a_command_prints_its_help(cli: Cli):
+    result = cli("service")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == cli("service", "--help").out
 
 
 @pytest.mark.parametrize("verb", ["down", "reload", "flush"])
