@@ -72,8 +72,11 @@ def format_fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> st
 
 def sanitize(text: str) -> str:
     """Return a text on one line, without characters that control a terminal."""
-    line = " ".join(text.split()) if not text.isprintable() else text
-    return _printable(line)
+    if text.isprintable():
+        return text
+    from ...ipc.text.screen import one_line
+
+    return one_line(text)
 
 
 def display_width(text: str) -> int:

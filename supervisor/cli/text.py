@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...ipc import clock
 from ...ipc.model.task import Task, TaskStatus
+from ...ipc.text.durations import format_duration as format_duration
 from .context import Context
 
 if TYPE_CHECKING:
@@ -29,22 +30,6 @@ def title(task: Task) -> str:
     if task.command:
         return " ".join(task.command)
     return task.call or task.agent
-
-
-def format_duration(milliseconds: float) -> str:
-    """Return a duration in at most two units: «850 ms», «12 s», «3 m 20 s», «2 d 4 h»."""
-    if milliseconds < 1000:
-        return f"{round(milliseconds)} ms"
-    seconds = round(milliseconds / 1000)
-    if seconds < 60:
-        return f"{milliseconds / 1000:.1f} s" if seconds < 10 else f"{seconds} s"
-    units = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
-    first = next(index for index, (_, size) in enumerate(units) if seconds >= size)
-    parts = [(seconds // units[first][1], units[first][0])]
-    rest, second = seconds % units[first][1], units[first + 1]
-    if rest // second[1]:
-        parts.append((rest // second[1], second[0]))
-    return " ".join(f"{number} {unit}" for number, unit in parts)
 
 
 def local_time(seconds: float) -> str:

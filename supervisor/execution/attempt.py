@@ -10,8 +10,9 @@ from contextlib import suppress
 from ...ipc.config.agents import AgentConfig
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
+from ...ipc.model.cause import signal_name
 from ...ipc.model.claim import Claimed
-from ..system.children import Watch, signal_name, watch
+from ..system.children import Watch, watch
 from .journal import Entry, Journal, entries, outcome_in
 from .outcome import INTERRUPTED, Outcome
 from .output_files import AttemptFiles

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from ...ipc.config.agents import ASSIGNED_SESSION, AgentConfig
 from ...ipc.config.extract import pick, read
-from ..system.children import signal_name
+from ...ipc.model.cause import signal_name
+from ...ipc.text.screen import last_line, one_line
 from .outcome import Outcome
 
 #: The maximum number of characters of a reported cause, and of the text that is searched for it.
@@ -44,11 +45,11 @@ def outcome_of(status: int, output: Output, agent: AgentConfig | None) -> Outcom
         error = f"It was ended by {signal_name(-code)}."
         return Outcome(error=error, error_kind="signal", signal=-code, session=session)
     if code > 0:
-        cause = cause_of(output, rules) or _last_line(output.stderr)
+        cause = cause_of(output, rules) or _last_line(output)
         return Outcome(error=f"exit code {code}{cause}", error_kind="exit", exit_code=code, session=session)
     failure = _failure(output, rules)
     if failure is not None:
-        cause = cause_of(output, rules) or _last_line(output.stderr) or _last_line(output.stdout) or "."
+        cause = cause_of(output, rules) or _last_line(output) or "."
         return Outcome(error=failure + cause, error_kind="failed", exit_code=0, session=session)
     return Outcome(result=read(rules.result, output.stdout), exit_code=0, session=session)
 
@@ -82,14 +83,15 @@ def cause_of(output: Output, rules: AgentConfig) -> str:
     return next(filter(None, clauses), "")
 
 
-def _last_line(text: str) -> str:
-    return as_clause(text.rstrip().rpartition("\n")[2])
+def _last_line(output: Output) -> str:
+    """Return the last line of stderr as the end of a sentence. Some programs report errors on stdout alone."""
+    return as_clause(last_line(output.stderr[-MAX_SEARCHED:]) or last_line(output.stdout[-MAX_SEARCHED:]))
 
 
 def as_clause(text: str) -> str:
     """Return a text as the end of a sentence, in one line, or an empty string if it has no line."""
-    line = " ".join(text.split())  # some programs break their lines as for a terminal
-    return f": {line[:MAX_CAUSE]}" if line else ""
+    line = one_line(text)[:MAX_CAUSE]  # some programs break their lines as for a terminal
+    return f": {line}" if line else ""
 
 
 def unwrap_json(text: str) -> str:

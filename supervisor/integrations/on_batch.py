@@ -14,6 +14,7 @@ from ...ipc.backoff import Backoff
 from ...ipc.config.agents import BATCH_PLACEHOLDERS
 from ...ipc.config.environment import without_our_variables
 from ...ipc.config.files import on_batch
+from ...ipc.model.cause import signal_name
 from ...ipc.model.event import ALL_SESSIONS, BATCH, Line
 from ...ipc.store.interface import Store
 from ...ipc.store.values import PAGE_BYTES
@@ -152,7 +153,7 @@ class BatchCommand:
         if line is None:
             self._failures, self._due = 0, 0.0
         elif code:
-            self._failed(line, f"exit code {code}" if code > 0 else children.signal_name(-code))
+            self._failed(line, f"exit code {code}" if code > 0 else signal_name(-code))
         else:
             self._succeeded(line)
 

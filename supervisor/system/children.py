@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from ...ipc import clock
 from ...ipc.failpoints import failpoint
 from ...ipc.machine.identity import Identity
+from ...ipc.model.cause import signal_name
 from .signals import hold_back, let_through
 
 #: Seconds to read a line that a program has already printed, even if an earlier program used up the time.
@@ -168,11 +169,3 @@ def describe_exit(status: int | None) -> str:
         return "unseen"
     code = os.waitstatus_to_exitcode(status)
     return f"exit code {code}" if code >= 0 else signal_name(-code)
-
-
-def signal_name(number: int) -> str:
-    """Return the name of a signal, for example `SIGKILL` for 9."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from backburner.supervisor.execution.verdict import MAX_CAUSE, MAX_SEARCHED, as_clause, unwrap_json
+from backburner.supervisor.execution.verdict import MAX_CAUSE, MAX_SEARCHED, Output, as_clause, outcome_of, unwrap_json
 
 #: Google's errors are nested: the message of an error is an error, as JSON.
 INNER = json.dumps({"error": {"code": 429, "message": "out of quota"}}, indent=1)
@@ -45,3 +45,17 @@ def test_cause_is_one_short_line_or_empty():
     assert as_clause(" \n ") == ""
     assert as_clause("it broke\n  here\n") == ": it broke here"
     assert as_clause("x" * 9999) == ": " + "x" * MAX_CAUSE
+
+
+@pytest.mark.parametrize(
+    ("stdout", "stderr", "error"),
+    [
+        ("41 lines", "make: *** no rule\n", "exit code 2: make: *** no rule"),
+        ("done 3/4\n2 tests failed\n\n", " \n", "exit code 2: 2 tests failed"),
+        ("", "copying 10%\rcopying 60%\r\x1b[Kcp: no space\n", "exit code 2: cp: no space"),
+        ("", "\x1b]0;x\x07\x1b[31mred\x1b[0m\n\x1b[2K\r\n", "exit code 2: red"),
+        ("", "", "exit code 2"),
+    ],
+)
+def test_cause_is_the_last_line_that_a_terminal_shows(stdout: str, stderr: str, error: str):
+    assert outcome_of(2 << 8, Output(stdout, stderr), None).error == error

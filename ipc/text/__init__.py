@@ -1,0 +1,1 @@
+"""Text for people, which needs no other part of the program."""
