@@ -55,6 +55,10 @@ class Program(click.Group):
         gc.enable()
         command = module.command
         assert isinstance(command, click.Command)
+        if ctx.resilient_parsing:  # a shell completes a word
+            from .completion import offer_words
+
+            offer_words(command)
         return command
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

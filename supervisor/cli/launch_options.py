@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .autostart import UP_HELP
 from .options import DURATION, Command
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 #: The sections of the help.
 WHAT, WHEN, HOW = "What to run", "When to run it", "How to run it"
@@ -87,11 +90,19 @@ class JsonValue(click.ParamType):  # type: ignore[type-arg]  # not generic in ol
 
 def launch_options(command: Command) -> Command:
     """Add the options of `launch` and `run`, and the positional arguments."""
-    decorated: Any = click.argument("words", nargs=-1)(command)
+    decorated: Any = click.argument("words", nargs=-1, shell_complete=_complete_words)(command)
     for option in reversed(_OPTIONS):
         decorated = option(decorated)
     result: Command = decorated
     return result
+
+
+def _complete_words(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the command after `--`. A prompt is free text."""
+    from .completion import complete_command
+
+    command = ctx.meta["command"]
+    return [] if command is None else complete_command(command, incomplete)
 
 
 def _check_variables(_ctx: click.Context, _param: click.Parameter, entries: Sequence[str]) -> Sequence[str]:

@@ -12,7 +12,6 @@ import click
 
 from ...ipc.errors import BackburnerError
 from .context import Context
-from .text import short_id
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 Result = TypeVar("Result")
@@ -41,30 +40,17 @@ def json_option(command: Command) -> Command:
 
 def id_argument(command: Command) -> Command:
     """Add the ID of one task."""
-    return click.argument("id", metavar="ID", shell_complete=complete_id)(command)
+    return click.argument("id", metavar="ID")(command)
 
 
 def ids_argument(command: Command) -> Command:
     """Add the IDs of any number of tasks."""
-    return click.argument("ids", metavar="[ID]...", nargs=-1, shell_complete=complete_id)(command)
+    return click.argument("ids", metavar="[ID]...", nargs=-1)(command)
 
 
 def own_id_argument(command: Command) -> Command:
     """Add the ID of one task. The default is the task in which the command runs."""
-    return click.argument("id", required=False, envvar=TASK_VARIABLE, shell_complete=complete_id)(command)
-
-
-def complete_id(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """Return the IDs of the newest tasks that start with `incomplete`."""
-    from contextlib import suppress
-
-    from ...ipc.model.query import Filter
-
-    ids: list[str] = []
-    with Context() as context, suppress(BackburnerError):
-        context.home_option = ctx.find_root().params.get("home")
-        ids = [short_id(task.id) for task in context.tasks.list(Filter()).tasks]
-    return [id for id in ids if id.startswith(incomplete)]
+    return click.argument("id", required=False, envvar=TASK_VARIABLE)(command)
 
 
 def require_ids(ids: Sequence[str]) -> None:

@@ -10,7 +10,7 @@ import click
 def command(shell: str) -> None:
     """Print the completion script for a shell.
 
-    It completes commands, options and task IDs.
+    It completes commands, options, keys, agents, sessions, and IDs of tasks that fit the command.
     """
     from click.shell_completion import get_completion_class
 
