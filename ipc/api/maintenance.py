@@ -149,6 +149,7 @@ class Maintenance:
             "stdinData": self._stdin_data(columns["stdin_file"]),
             "leaveChildren": None if columns["leave_children"] is None else bool(columns["leave_children"]),
             "retries": columns["retries"],
+            "notify": columns["notify"],
             "afterAny": json.loads(columns["after_any"]),
         }
         return export_format.to_export(stored.task, inputs)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
-from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, Record, Shape, Text
+from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text
 from .fields import LIST, OBJECT, VARIABLES, declared, specs_of
 from .task import ID, TAGS, plain
 
@@ -59,6 +59,8 @@ class LaunchInput:
     after: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), (), "inputs.after", LIST)
     after_any: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), ())
     leave_children: bool | None = declared(Nullable(Flag()), None, "inputs.leave_children")
+    #: "person": notify people of this task by itself, as soon as it ends.
+    notify: str | None = declared(Nullable(OneOf("person")), None, "tasks.notify")
     metadata: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.metadata", OBJECT)
 
     @classmethod
@@ -132,6 +134,7 @@ class LaunchFields(TypedDict, total=False):
     after: Sequence[str]
     after_any: Sequence[str]
     leave_children: bool | None
+    notify: str | None
     metadata: Mapping[str, Any] | None
 
 

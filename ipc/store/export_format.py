@@ -63,7 +63,7 @@ class Base64(Text):
 #: The fields that have the same shape as in a launch. A task lacks them, or checks them less strictly.
 _FROM_LAUNCH = (
     "model concurrencyKey description parentSessionId parentMessageId call cwd env stdin timeoutMs retries uniqueKey"
-    " afterAny leaveChildren metadata"
+    " afterAny leaveChildren notify metadata"
 ).split()
 
 #: Fields that are checked less strictly than in a task, because another program may have written them.
@@ -216,6 +216,7 @@ def _task_row(fields: Mapping[str, Any], status: TaskStatus) -> dict[str, Any]:
         "due_at": columns["not_before"] if status is TaskStatus.PENDING else None,
         "retries": fields.get("retries", max(0, attempts - 1)),
         "max_attempts": attempts,
+        "notify": fields.get("notify"),
         **_outcome_columns(fields, status),
     }
 

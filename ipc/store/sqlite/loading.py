@@ -98,7 +98,7 @@ def _with_kept_columns(task: SavedTask, known: StoredTask | None) -> SavedTask:
     if known is None:
         return task
     columns: Values = known.columns
-    row = {name: columns[name] for name in ("number", "claim", "retries")}
+    row = {name: columns[name] for name in ("number", "claim", "retries", "notify")}
     input = {name: columns[name] for name in ("env", "stdin", "stdin_file", "leave_children")}
     after_any = tuple(json.loads(columns["after_any"]))
     return replace(task, row={**task.row, **row}, input={**task.input, **input}, after_any=after_any)

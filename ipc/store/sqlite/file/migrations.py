@@ -49,6 +49,12 @@ def sixth_schema(tables: Tables) -> None:
     _run_all(tables, "schema_6")
 
 
+@migrations()
+def seventh_schema(tables: Tables) -> None:
+    """Add columns for the environment of a task and for notifications of people."""
+    _run_all(tables, "schema_7")
+
+
 def _run_all(tables: Tables, name: str) -> None:
     """Run the statements of a file, separated by blank lines. `executescript` would commit the transaction."""
     for text in statement(name).split("\n\n"):
