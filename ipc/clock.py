@@ -44,6 +44,11 @@ def parse(text: str) -> int:
     return round((stamp if stamp.tzinfo else stamp.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
+def whole_milliseconds(seconds: float) -> int:
+    """Return seconds as whole milliseconds, at least 1 for a positive duration: 0 often means none."""
+    return max(1, round(seconds * 1000)) if seconds > 0 else 0
+
+
 def to_datetime(milliseconds: int) -> datetime:
     """Return milliseconds since 1970 as an aware datetime."""
     return _EPOCH + timedelta(milliseconds=milliseconds)

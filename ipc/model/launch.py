@@ -19,6 +19,8 @@ LONGEST = 10**12
 
 _NAME = Text(max_bytes=1024, non_empty=True)
 
+_CALL = Text(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", expected="MODULE:FUNCTION, such as json:loads")
+
 #: `*` means all sessions, so a session with this name is not allowed.
 _PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name other than *")
 
@@ -39,7 +41,7 @@ class LaunchInput:
     parent_session_id: str | None = declared(Nullable(_PARENT), None, "tasks.parent")
     parent_message_id: str | None = declared(Nullable(_NAME), None, "tasks.message")
     command: tuple[str, ...] | None = declared(Nullable(ListOf(Text(), non_empty=True)), None, "inputs.command", LIST)
-    call: str | None = declared(Nullable(Text(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")), None, "inputs.call")
+    call: str | None = declared(Nullable(_CALL), None, "inputs.call")
     args: tuple[Any, ...] | None = declared(Nullable(ListOf(Anything())), None, "inputs.args", LIST)
     kwargs: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.kwargs", OBJECT)
     cwd: str | None = declared(Nullable(Text(non_empty=True)), None, "inputs.cwd")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -183,6 +183,11 @@ def cut(text: str | None, limit: int) -> str | None:
         return text
     raw = text.encode(errors="replace")
     return raw[:limit].decode(errors="ignore")
+
+
+def command_line(command: Sequence[str]) -> str:
+    """Return a command on one line. A line of shell is shown without its `sh -c`."""
+    return command[2] if len(command) == 3 and [*command[:2]] == ["sh", "-c"] else " ".join(command)
 
 
 #: The types that need no conversion to JSON. Most values of a task have one of these types.

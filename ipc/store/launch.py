@@ -209,7 +209,7 @@ def _default_model(agent: str, config: BackgroundConfig) -> str | None:
 
 
 def _default_timeout(agent: str, config: BackgroundConfig) -> int:
-    return round((config.agent(agent).timeout_s or config.task_timeout_s) * 1000)
+    return clock.whole_milliseconds(config.agent(agent).timeout_s or config.task_timeout_s)
 
 
 def _may_be_too_large(launch: LaunchInput, task: dict[str, Any], input: dict[str, Any]) -> bool:

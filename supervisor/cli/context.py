@@ -104,13 +104,13 @@ class Context:
 
         return Queue(self._existing_store(), self.config)
 
-    def resolve_id(self, id: str) -> str:
+    def resolve_id(self, id: str, name: str = "ID") -> str:
         """Return the full ID for a prefix. For `-`, return the ID of the last task launched.
 
-        Raises NotFound, Ambiguous, InvalidInput.
+        `name` is the option or argument for error messages. Raises NotFound, Ambiguous, InvalidInput.
         """
         if not id.removeprefix("bg-"):
-            raise InvalidInput("id: expected at least one digit of the ID", field="id")
+            raise InvalidInput(f"{name} must not be empty" if not id else f"{name}: {id} is no ID", field="id")
         return self.tasks.find(id)
 
     def _existing_store(self) -> Store:

@@ -14,10 +14,13 @@ import click
 
 from ...ipc.config.environment import captured, inherited
 from ...ipc.config.settings import BackgroundConfig
-from ...ipc.errors import InvalidInput
+from ...ipc.errors import InvalidInput, UnknownAgent
+from ...ipc.mistakes import utf8_size
 from ...ipc.model.launch import INPUT_LIMIT, LaunchInput
 from ...ipc.store.launch import agent_of
 from .context import Context
+from .input.prompt import suggest_command
+from .input.refusal import OPTIONS, naming_options, with_options
 from .options import session_from_environment
 
 #: Options whose values are fields of a LaunchInput without conversion.
@@ -28,7 +31,6 @@ _FIELDS = {
     "message": "parentMessageId",
     "description": "description",
     "priority": "priority",
-    "delay": "delayMs",
     "timeout": "timeoutMs",
     "retries": "retries",
     "unique": "uniqueKey",
@@ -51,12 +53,14 @@ class Positional(NamedTuple):
 
 def launch_inputs(context: Context, options: Options, arguments: Positional) -> list[LaunchInput]:
     """Return the input of a command line, or the inputs in its file. Raises InvalidInput, UsageError."""
-    fields = _fields(context, options)
-    if options["from_file"] is not None:
-        if arguments.words or arguments.command is not None:
-            raise click.UsageError("--from-file cannot be combined with a prompt or a command", _ctx())
-        return list(_from_file(options["from_file"], fields, context.valid_config))
-    return [LaunchInput.from_json(fields | _prompt_or_command(arguments, options))]
+    with naming_options():
+        fields = _fields(context, options)
+        if options["from_file"] is None:
+            return [LaunchInput.from_json(fields | _prompt_or_command(arguments, options))]
+        LaunchInput.from_json(fields)
+    if arguments.words or arguments.command is not None or options["line"] is not None:
+        raise click.UsageError("--from-file cannot be combined with a prompt or a command", _ctx())
+    return _from_file(options["from_file"], fields, context.valid_config)
 
 
 def _fields(context: Context, options: Options) -> dict[str, Any]:
@@ -65,10 +69,17 @@ def _fields(context: Context, options: Options) -> dict[str, Any]:
     fields |= {"env": _environment(options, context.valid_config), **_folder_and_session(context, options)}
     for name, field in (("after", "after"), ("after_any", "afterAny")):
         if options[name]:
-            fields[field] = [context.resolve_id(id) for id in options[name]]
+            fields[field] = [context.resolve_id(id, OPTIONS[field]) for id in options[name]]
     if options["tags"]:
         fields["tags"] = list(options["tags"])
-    return fields | _stdin(options["stdin"])
+    return fields | _delay(options) | _stdin(options["stdin"])
+
+
+def _delay(options: Options) -> dict[str, Any]:
+    if None not in (options["delay"], options["at"]):
+        raise click.UsageError("give --delay or --at, not both", _ctx())
+    delay = options["delay"] if options["at"] is None else options["at"]
+    return {} if delay is None else {"delayMs": delay}
 
 
 def _folder_and_session(context: Context, options: Options) -> dict[str, Any]:
@@ -78,7 +89,7 @@ def _folder_and_session(context: Context, options: Options) -> dict[str, Any]:
             raise click.UsageError("--no-parent cannot be combined with --resume; use --parent", _ctx())
         given = {"cwd": options["cwd"] and os.path.abspath(options["cwd"]), "parentSessionId": options["parent"]}
         return {
-            "resume": context.resolve_id(options["resume"]),
+            "resume": context.resolve_id(options["resume"], "--resume"),
             **{name: value for name, value in given.items() if value},
         }
     parent = None if options["no_parent"] else options["parent"] or session_from_environment()
@@ -101,18 +112,39 @@ def _stdin(source: str | None) -> dict[str, Any]:
 
 def _prompt_or_command(arguments: Positional, options: Options) -> dict[str, Any]:
     words, command = arguments
+    if options["line"] is not None:
+        return {"command": ["sh", "-c", _checked_line(options["line"], arguments)]}
     if command is not None:
-        if words:
-            raise click.UsageError("Give a prompt or a command after --, not both", _ctx())
-        if not command:
-            raise click.UsageError("Missing command after --", _ctx())
-        return {"command": list(command)}
+        return {"command": _checked_command(words, command)}
     if not words and options["call"]:
         return {}
     if len(words) != 1:
-        missing = "Missing prompt" if not words else f"Expected one prompt, got {len(words)} arguments"
-        raise click.UsageError(f"{missing}; quote a prompt, or put a command after --", _ctx())
+        if not words:
+            raise click.UsageError("missing prompt or command; put a command after --", _ctx())
+        step = suggest_command(_ctx().info_name or "launch", words)
+        raise click.UsageError(f"{step}; a prompt is one argument, got {len(words)}: quote it", _ctx())
     return {"prompt": _read_stdin("prompt") if words[0] == "-" else words[0]}
+
+
+def _checked_line(line: str, arguments: Positional) -> str:
+    if arguments.words or arguments.command is not None:
+        raise click.UsageError("give -c LINE, a prompt, or a command after --, and only one of them", _ctx())
+    if not line.strip():
+        raise click.UsageError("-c must not be empty", _ctx())
+    return line
+
+
+def _checked_command(words: Sequence[str], command: Sequence[str]) -> list[str]:
+    if words:
+        raise click.UsageError("give a prompt or a command after --, not both", _ctx())
+    if not command:
+        raise click.UsageError("missing command after --", _ctx())
+    for word in command:
+        if utf8_size(word) is None:
+            shown = os.fsencode(word).decode(errors="backslashreplace")
+            step = "name a file by a pattern of the shell, as in: -c 'wc ./*.txt'"
+            raise click.UsageError(f"the argument '{shown}' is not valid UTF-8; {step}", _ctx())
+    return [*command]
 
 
 def _read_stdin(field: str) -> str:
@@ -130,7 +162,14 @@ def _read_stdin(field: str) -> str:
         ) from None
 
 
-def _from_file(path: str, fields: dict[str, Any], config: BackgroundConfig) -> Iterator[LaunchInput]:
+def _from_file(path: str, fields: dict[str, Any], config: BackgroundConfig) -> list[LaunchInput]:
+    launches = list(_launches(path, fields, config))
+    if not launches:
+        raise InvalidInput(f"--from-file: no tasks in {'stdin' if path == '-' else path}", field="from-file")
+    return launches
+
+
+def _launches(path: str, fields: dict[str, Any], config: BackgroundConfig) -> Iterator[LaunchInput]:
     for position, line in _lines(path):
         try:
             launch = LaunchInput.from_json(_with_defaults(_parse(line), fields))
@@ -179,13 +218,22 @@ def _with_defaults(line: object, fields: dict[str, Any]) -> object:
     return merged
 
 
-def locate(error: InvalidInput, path: str | None) -> InvalidInput:
-    """Return an error about `tasks[2]` of a file, with the position in the file in position of the index."""
+def locate(error: InvalidInput, inputs: Sequence[LaunchInput], path: str | None) -> InvalidInput:
+    """Return an error with the position in the file in place of `tasks[2]`. Without a file, it names options."""
+    if path is None:
+        return type(error)(_suggestion(error, inputs[0]) + with_options(str(error)), field=error.field)
     match = re.match(r"tasks\[(\d+)\]\.", str(error))
-    if path is None or match is None:
+    if match is None:
         return error
     position = [position for position, _ in _lines(path)][int(match[1])] if path != "-" else f"task {int(match[1]) + 1}"
     return type(error)(f"{position}: {str(error)[match.end() :]}", field=error.field)
+
+
+def _suggestion(error: InvalidInput, launch: LaunchInput) -> str:
+    """Return the start of a message: the way to run a command, if a prompt without an agent may have been meant so."""
+    if not isinstance(error, UnknownAgent) or launch.agent or launch.prompt is None:
+        return ""
+    return f"{suggest_command(_ctx().info_name or 'launch', [launch.prompt])}; "
 
 
 def _ctx() -> click.Context:

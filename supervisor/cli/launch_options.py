@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .autostart import UP_HELP
-from .options import DURATION, Command
+from .input.duration import DURATION, WholeNumber
+from .input.moment import MOMENT
+from .input.prompt import after_options, arrange, suggest_command
+from .options import Command
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -38,7 +41,10 @@ class LaunchCommand(click.Command):
             index = args.index("--")
             own, command = args[:index], args[index + 1 :]
         ctx.meta["command"] = command
-        return super().parse_args(ctx, own)
+        try:
+            return super().parse_args(ctx, arrange(self, own))
+        except click.NoSuchOption as error:
+            raise _with_hint(error, suggest_command(ctx.info_name or "launch", after_options(self, own))) from None
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the forms with and without `--`."""
@@ -55,6 +61,14 @@ class LaunchCommand(click.Command):
         for section, rows in sections.items():
             with formatter.section(section):
                 formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+
+
+def _with_hint(error: click.NoSuchOption, suggestion: str) -> click.UsageError:
+    """Return the error with the ways to pass text that begins with a dash, unless a similar option was meant."""
+    if error.possibilities:
+        return error
+    hint = f"{suggestion}; a prompt that begins with '-' is read from stdin: -"
+    return click.UsageError(f"{error.format_message().rstrip('.')}; {hint}", error.ctx)
 
 
 class SectionOption(click.Option):
@@ -124,6 +138,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     ),
     _option("--model", section=WHAT, metavar="NAME", help="The model for the agent. [default: the agent's model]"),
     _option("--resume", section=WHAT, metavar="ID", help="Continue the session of task ID, which has ended."),
+    _option("-c", "line", section=WHAT, metavar="LINE", help="Run a line of shell, with sh -c."),
     _option("--call", section=WHAT, metavar="MODULE:FUNCTION", help="Call a Python function."),
     _option("--args", section=WHAT, type=_LIST, metavar="JSON", help="A list: positional arguments of the call."),
     _option("--kwargs", section=WHAT, type=_OBJECT, metavar="JSON", help="An object: keyword arguments of the call."),
@@ -134,6 +149,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         help="Queue the tasks of a file, one JSON object a line: all of them or none. - reads stdin.",
     ),
     _option(
+        "-k",
         "--key",
         section=WHEN,
         metavar="KEY",
@@ -142,7 +158,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     _option(
         "--priority",
         section=WHEN,
-        type=click.IntRange(-1000, 1000),
+        type=WholeNumber(-1000, 1000),
         metavar="N",
         help="Run before pending tasks with a lower priority. [default: 0; -1000 to 1000]",
     ),
@@ -151,7 +167,14 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         section=WHEN,
         type=DURATION,
         metavar="DURATION",
-        help="Wait at least this long before starting (90s, 5m, 1.5h). [default: 0]",
+        help="Wait at least this long before starting (90s, 5m, 1h30m). [default: 0]",
+    ),
+    _option(
+        "--at",
+        section=WHEN,
+        type=MOMENT,
+        metavar="TIME",
+        help="Do not start before this time (03:00, 2026-12-24T03:00), in this process's time zone.",
     ),
     _option(
         "--after",
@@ -177,7 +200,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     _option(
         "--retries",
         section=WHEN,
-        type=click.IntRange(0, 1000),
+        type=WholeNumber(0, 1000),
         metavar="N",
         help="Retry up to N times after a failure. [default: 0; at most 1000]",
     ),
@@ -229,7 +252,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     ),
     _option("--no-parent", section=ABOUT, is_flag=True, help="Notify no session."),
     _option("--message", section=ABOUT, metavar="ID", help="The session's message that asked for the task."),
-    _option("--description", section=ABOUT, metavar="TEXT", help="A line about the task, shown in lists."),
+    _option("-d", "--description", section=ABOUT, metavar="TEXT", help="A line about the task, shown in lists."),
     _option("--tag", "tags", section=ABOUT, multiple=True, metavar="TAG", help="A label to filter by. Repeatable."),
     _option(
         "--metadata", section=ABOUT, type=_OBJECT, metavar="JSON", help="An object of your own, stored with the task."

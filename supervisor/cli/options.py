@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -21,11 +20,6 @@ SESSION_VARIABLES = ("BACKBURNER_PARENT", "CLAUDE_CODE_SESSION_ID")
 
 #: The variable that holds a task's ID in the task's own environment.
 TASK_VARIABLE = "BACKBURNER_TASK_ID"
-
-#: Milliseconds in each unit. A bare number means seconds.
-UNITS = {"ms": 1, "s": 1000, "": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-
-_DURATION = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*(ms|[smhd]?)\s*", re.ASCII)
 
 
 def example(*lines: str) -> str:
@@ -72,33 +66,6 @@ def resolve_own_id(context: Context, id: str | None) -> str:
 def session_from_environment() -> str | None:
     """Return the session for which this command was started, or None."""
     return next((os.environ[name] for name in SESSION_VARIABLES if os.environ.get(name)), None)
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
-    """A number with a unit (`ms s m h d`), or a number of seconds. It is converted to whole milliseconds."""
-
-    name = "duration"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the milliseconds. Raises BadParameter."""
-        if isinstance(value, int):
-            return value
-        match = _DURATION.fullmatch(str(value))
-        if match is None:
-            self.fail(
-                f"{value!r} is not a duration; use a number with ms, s, m, h or d, such as 90s or 1.5h",
-                param,
-                ctx,
-            )
-        from ...ipc.model.launch import LONGEST
-
-        milliseconds = float(match[1]) * UNITS[match[2]]
-        if milliseconds > LONGEST:
-            self.fail(f"{value!r} is longer than 30 years", param, ctx)
-        return round(milliseconds)
-
-
-DURATION = Duration()
 
 
 class PerTask:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...ipc import clock
-from ...ipc.model.task import Task, TaskStatus
+from ...ipc.model.task import Task, TaskStatus, command_line
 from ...ipc.text.durations import format_duration as format_duration
 from .context import Context
 
@@ -28,7 +28,7 @@ def title(task: Task) -> str:
     if task.description:
         return task.description
     if task.command:
-        return " ".join(task.command)
+        return command_line(task.command)
     return task.call or task.agent
 
 

@@ -13,6 +13,7 @@ from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.machine.lock import Lock
 from ...ipc.model.event import MODEL
+from ...ipc.model.task import command_line
 from ...ipc.store.interface import Store
 
 #: The maximum numbers of batches in one text, and of characters of a result or an error in it.
@@ -102,7 +103,7 @@ def _batch_lines(batch: Mapping[str, Any]) -> Iterator[str]:
 
 def _task_line(task: Mapping[str, Any]) -> str:
     """Return one line: «bg-1 [count lines] completed in 12.0 s: 41 lines»."""
-    title = task.get("description") or " ".join(task.get("command") or ()) or task.get("call") or task["agent"]
+    title = task.get("description") or command_line(task.get("command") or ()) or task.get("call") or task["agent"]
     kind = f" ({task['errorKind']})" if task.get("errorKind") else ""
     result = task.get("result") if task["status"] == "completed" else task.get("error") or task.get("result")
     line = f"{task['id']} [{_shortened(title, 80)}] {task['status']}{kind}{_duration(task)}"

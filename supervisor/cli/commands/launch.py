@@ -57,7 +57,7 @@ def launch(context: Context, inputs: Sequence[LaunchInput], options: Options) ->
     try:
         return queue.launch_many(inputs)
     except InvalidInput as error:
-        raise locate(error, options["from_file"]) from None
+        raise locate(error, inputs, options["from_file"]) from None
 
 
 def task_document(queue: Queue, launched: Launched) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import click
 
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Context
+from ..input.duration import WholeNumber
 from ..options import example, json_option
 from ..printing import note, print_json_array, print_json_line
 from ..tables import Row, format_table, status_cell
@@ -38,7 +39,7 @@ _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Show only tasks with this tag. Repeatable.")
 @click.option(
     "--limit",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     metavar="N",
     help=f"Show at most N tasks; 0 shows all. [default: {SHOWN} on a terminal, else all]",
 )

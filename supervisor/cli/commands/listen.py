@@ -13,6 +13,7 @@ from ....ipc.machine.presence import Presence
 from ....ipc.model.event import ALL_SESSIONS, DEFAULT_CONSUMER, TYPES
 from ....ipc.store.log_reader import LogReader, start_of
 from ..context import Context
+from ..input.duration import WholeNumber
 from ..options import example, session_from_environment
 from ..printing import note, print_json_line
 from ..tables import COLOURS, FAINT, Cell, paint, sanitize, uses_colours
@@ -33,7 +34,7 @@ Event = dict[str, Any]
 )
 @click.option(
     "--after",
-    type=click.IntRange(0),
+    type=WholeNumber(0),
     metavar="SEQ",
     help="Begin after the event with this number. [default: the last acknowledged event; for '*' the newest one]",
 )

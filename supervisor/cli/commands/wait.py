@@ -14,7 +14,8 @@ from ....ipc.model.task import Task, TaskStatus
 from ....ipc.model.wait import Wait
 from ..changes import wait_until
 from ..context import Context
-from ..options import DURATION, example, ids_argument, json_option
+from ..input.duration import DURATION
+from ..options import example, ids_argument, json_option
 from ..printing import note, print_json
 from ..text import count_of, format_duration, no_supervisor, short_id
 
@@ -29,7 +30,7 @@ TIMED_OUT = 124
     "--timeout",
     type=DURATION,
     metavar="DURATION",
-    help="Exit with 124 if the tasks have not ended after this time (90s, 5m). [default: no timeout]",
+    help="Exit with 124 if the tasks have not ended after this time (90s, 1h30m). [default: no timeout]",
 )
 @json_option
 @click.pass_obj

@@ -1,35 +1,9 @@
 from __future__ import annotations
 
-import click
 import pytest
 
 from backburner.ipc.model.task import TaskStatus
-from backburner.supervisor.cli.options import DURATION
 from tests.supervisor.cli.conftest import Cli, Tasks
-
-
-@pytest.mark.parametrize(
-    ("text", "milliseconds"),
-    [
-        ("90", 90_000),
-        ("0", 0),
-        ("250ms", 250),
-        ("1.5s", 1500),
-        (".5m", 30_000),
-        ("2h", 7_200_000),
-        ("1d", 86_400_000),
-        ("0.0004s", 0),
-        (" 3 s ", 3000),
-    ],
-)
-def test_duration_is_a_number_with_a_unit_or_of_seconds(text: str, milliseconds: int):
-    assert DURATION.convert(text, None, None) == milliseconds
-
-
-@pytest.mark.parametrize("text", ["-1", "-5s", "", "s", "1w", "1h30m", "1e3", "nan", "inf", "1,5", "٣", "99999999d"])
-def test_invalid_duration_is_refused(text: str):
-    with pytest.raises(click.BadParameter):
-        DURATION.convert(text, None, None)
 
 
 def test_id_may_be_any_unique_prefix(cli: Cli, tasks: Tasks):

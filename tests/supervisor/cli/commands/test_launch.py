@@ -158,6 +158,7 @@ def test_delay_sets_not_before(cli: Cli):
     [
         (("--delay", "-5"), "--delay"),
         (("--timeout", "soon"), "--timeout"),
+        (("--priority", "high"), "must be a whole number from -1000 to 1000"),
         (("--priority", "1001"), "--priority"),
         (("--retries", "-1"), "--retries"),
         (("--retries", "x"), "--retries"),
@@ -167,8 +168,13 @@ def test_delay_sets_not_before(cli: Cli):
         (("--metadata", "1"), "--metadata"),
         (("--cwd", "/nonexistent"), "--cwd"),
         (("--env", "=x"), "--env"),
-        (("--stdin", "/nonexistent"), "stdinFile"),
-        (("--unique", ""), "uniqueKey"),
+        (("--stdin", "/nonexistent"), "--stdin"),
+        (("--unique", ""), "--unique must not be empty"),
+        (("--key", ""), "--key must not be empty"),
+        (("--after", ""), "--after must not be empty"),
+        (("--at", "25:00"), "--at"),
+        (("--at", "03:00", "--delay", "1h"), "--at"),
+        (("-c", "true"), "-c LINE"),
         (("--nope",), "--nope"),
     ],
 )
@@ -178,6 +184,66 @@ def test_invalid_option_is_named_and_nothing_is_queued(cli: Cli, words: tuple[st
     assert name in result.err
     assert result.out == ""
     assert cli("list", "--json").json == []
+
+
+def test_call_of_another_form_is_refused_with_the_form(cli: Cli):
+    result = cli("launch", "--call", "json.loads")
+    assert result.code == 2
+    assert "--call: expected MODULE:FUNCTION, such as json:loads, got 'json.loads'" in result.err
+
+
+def test_argument_that_is_not_utf8_is_shown_with_the_way_out(cli: Cli):
+    result = cli("launch", "--", "cat", "a\udcff")
+    assert result.code == 2
+    assert "the argument 'a\\xff' is not valid UTF-8" in result.err
+    assert "-c '" in result.err
+    assert "--description is not valid UTF-8" in cli("launch", "-d", "\udcff", "--", "true").err
+
+
+def test_line_of_shell_is_a_command_that_lists_show_as_it_was_given(cli: Cli):
+    task = launched(cli, "-c", "echo a | wc -c", "-k", "small", "-d", "count")
+    assert task["command"] == ["sh", "-c", "echo a | wc -c"]
+    assert (task["concurrencyKey"], task["description"]) == ("small", "count")
+    cli("launch", "-c", "echo a | wc -c")
+    assert cli("list").out.splitlines()[1].endswith("  echo a | wc -c")
+
+
+@pytest.mark.parametrize("line", ["", "  "])
+def test_line_of_shell_is_not_empty(cli: Cli, line: str):
+    assert "-c must not be empty" in cli("launch", "-c", line).err
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (("make", "test"), "backburner launch -- make test;"),
+        (("make test",), "backburner launch -- make test;"),
+        (("make",), "backburner launch -- make;"),
+        (("make", "-j4"), "backburner launch -- make -j4;"),
+        (("cat x | wc",), "backburner launch -c 'cat x | wc';"),
+    ],
+)
+def test_command_without_double_dash_is_refused_with_the_right_line(cli: Cli, words: tuple[str, ...], written: str):
+    result = cli("launch", *words)
+    assert result.code == 2
+    assert f"to run a command, write: {written}" in result.err
+
+
+def test_prompt_with_a_blank_may_begin_with_a_dash(cli: Cli):
+    assert launched(cli, "-x is wrong, fix it", "--agent", "external")["prompt"] == "-x is wrong, fix it"
+    assert "a prompt that begins with '-' is read from stdin: -" in cli("launch", "-x", "--agent", "external").err
+
+
+def test_time_of_the_start_sets_not_before(cli: Cli):
+    assert launched(cli, "--at", "2050-01-02T03:04:05Z", "--", "true")["notBefore"].startswith("2050-01-02T03:04:05.")
+
+
+@pytest.mark.parametrize("path", ["-", "/dev/null", "blank"])
+def test_file_without_tasks_is_refused(cli: Cli, tmp_path: Path, path: str):
+    (tmp_path / "blank").write_text("\n \n")
+    result = cli("launch", "--from-file", path)
+    assert result.code == 2
+    assert f"no tasks in {'stdin' if path == '-' else path}" in result.err
 
 
 def test_error_about_an_unknown_agent_lists_the_agents(cli: Cli):
@@ -320,9 +386,9 @@ def test_launch_stores_tags_in_the_order_given(cli: Cli):
 @pytest.mark.parametrize(
     ("tags", "message"),
     [
-        (["two words"], "tags[0]: expected 1 to 64 of"),
-        (["x" * 65], "tags[0]: expected 1 to 64 of"),
-        ([f"t{number}" for number in range(17)], "tags: expected a list of at most 16 items, got a list of 17"),
+        (["two words"], "--tag: expected 1 to 64 of"),
+        (["x" * 65], "--tag: expected 1 to 64 of"),
+        ([f"t{number}" for number in range(17)], "--tag: expected a list of at most 16 items, got a list of 17"),
     ],
 )
 def test_launch_refuses_tags_of_another_shape(cli: Cli, tags: list[str], message: str):

@@ -1,0 +1,78 @@
+"""Options, durations and errors of commands, and the changes of tasks."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from scripts.trials.report_rows import Sandbox, row
+
+
+def _refused(sandbox: Sandbox, *words: str) -> str:
+    """Return the error of a command that exits with 2."""
+    done = sandbox.run(*words)
+    assert done.returncode == 2, done
+    return done.stderr
+
+
+@row("launch '-x is wrong, fix it' --agent external", "a word with a blank that begins with - is a prompt")
+def _(sandbox: Sandbox) -> None:
+    id = sandbox.launch("-x is wrong, fix it", "--agent", "external")
+    assert sandbox.task(id)["prompt"] == "-x is wrong, fix it"
+    sandbox.check("cancel", id)
+    error = _refused(sandbox, "launch", "-x", "--agent", "external")
+    assert "launch -- " in error, error
+    assert "stdin: -" in error, error
+
+
+@row("launch make test, launch 'make test', launch make", "the line to write is in the error")
+def _(sandbox: Sandbox) -> None:
+    for words in (["make", "test"], ["make test"]):
+        assert "to run a command, write: backburner launch -- make test;" in _refused(sandbox, "launch", *words)
+    assert "write: backburner launch -- make;" in _refused(sandbox, "launch", "make")
+
+
+@row("--timeout 1h30m, '2 min', 1d, 0.4ms", "durations of several units, never rounded to none")
+def _(sandbox: Sandbox) -> None:
+    for text, milliseconds in (("1h30m", 5_400_000), ("2 min", 120_000), ("1d", 86_400_000), ("0.4ms", 1)):
+        id = sandbox.launch("--timeout", text, "--delay", "1h", "--", "true")
+        assert sandbox.task(id)["timeoutMs"] == milliseconds, text
+        sandbox.check("cancel", id)
+
+
+@row("--key '', --stdin /nosuch, --call json.loads, --priority high", "errors name options, not fields")
+def _(sandbox: Sandbox) -> None:
+    assert "--key must not be empty" in _refused(sandbox, "launch", "--key", "", "--", "true")
+    assert "--stdin: /nosuch" in _refused(sandbox, "launch", "--stdin", "/nosuch", "--", "true")
+    assert "--call: expected MODULE:FUNCTION" in _refused(sandbox, "launch", "--call", "json.loads")
+    error = _refused(sandbox, "launch", "--priority", "high", "--", "true")
+    assert "must be a whole number from -1000 to 1000" in error, error
+
+
+@row("launch --from-file - </dev/null", "exits with 2: no tasks in stdin")
+def _(sandbox: Sandbox) -> None:
+    done = sandbox.shell("backburner launch --from-file - </dev/null")
+    assert done.returncode == 2, done
+    assert "no tasks in stdin" in done.stderr, done
+
+
+@row("launch -- $'\\xff'", "the argument is not valid UTF-8")
+def _(sandbox: Sandbox) -> None:
+    done = sandbox.shell(r"""backburner launch -- "$(printf '\377')" """)
+    assert done.returncode == 2, done
+    assert "is not valid UTF-8" in done.stderr, done
+
+
+@row("launch -c 'echo a | wc -c' -k KEY -d TEXT", "runs a line of shell, with the short options")
+def _(sandbox: Sandbox) -> None:
+    id = sandbox.launch("-c", "echo a | wc -c", "-k", "short", "-d", "count")
+    task = sandbox.ended(id)
+    assert task["result"].strip() == "2", task
+    assert (task["concurrencyKey"], task["description"]) == ("short", "count")
+
+
+@row("launch --at 03:00", "starts at the next 03:00 of the launcher's clock")
+def _(sandbox: Sandbox) -> None:
+    id = sandbox.launch("--at", "03:00", "--", "true")
+    then = datetime.fromisoformat(sandbox.task(id)["notBefore"]).astimezone()
+    assert f"{then:%H:%M}" == "03:00", then
+    sandbox.check("cancel", id)

@@ -1,0 +1,1 @@
+"""Values that users type: durations, times, numbers and prompts, and the errors about them."""

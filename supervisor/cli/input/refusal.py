@@ -1,0 +1,72 @@
+"""Errors about launches that name the options of the command line in place of the fields of a launch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from ....ipc.errors import InvalidInput
+
+#: The option of each field of a launch, or the name of an argument.
+OPTIONS: Mapping[str, str] = {
+    "agent": "--agent",
+    "model": "--model",
+    "concurrencyKey": "--key",
+    "parentMessageId": "--message",
+    "parentSessionId": "--parent",
+    "description": "--description",
+    "tags": "--tag",
+    "priority": "--priority",
+    "delayMs": "--delay",
+    "timeoutMs": "--timeout",
+    "retries": "--retries",
+    "uniqueKey": "--unique",
+    "after": "--after",
+    "afterAny": "--after-any",
+    "resume": "--resume",
+    "leaveChildren": "--leave-children",
+    "call": "--call",
+    "args": "--args",
+    "kwargs": "--kwargs",
+    "metadata": "--metadata",
+    "cwd": "--cwd",
+    "env": "--env",
+    "stdinFile": "--stdin",
+    "stdin": "--stdin",
+    "prompt": "prompt",
+    "command": "command",
+}
+
+#: The start of a message, or of a further mistake in it: a field, possibly with an index or a key, and a colon.
+_FIELD = re.compile(r"(?:^|(?<=; ))(?P<name>[a-z][A-Za-z]*)(?P<place>(?:\.|\[)[^:;]*)?: ")
+
+#: The description of a mistake that is only that the text is empty.
+_EMPTY = re.compile(r": expected [^;]*, got ''")
+
+#: The description of a mistake in the bytes of an argument, which cannot have a NUL.
+_NOT_UTF8 = re.compile(r": expected text without NUL characters and lone surrogates, got [^;]*")
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Name options in errors about a launch whose fields come from options."""
+    try:
+        yield
+    except InvalidInput as error:
+        raise type(error)(with_options(str(error)), field=error.field) from None
+
+
+def with_options(message: str) -> str:
+    """Return a message in which options replace the fields of a launch."""
+    named = _FIELD.sub(_option, message).replace("--call: args and kwargs need", "--args and --kwargs need")
+    return _NOT_UTF8.sub(" is not valid UTF-8", _EMPTY.sub(" must not be empty", named))
+
+
+def _option(match: re.Match[str]) -> str:
+    name, place = OPTIONS.get(match["name"]), match["place"] or ""
+    if name is None:
+        return match[0]
+    if name == "--tag":
+        place = ""
+    return f"{name}{place.replace('.', ' ', 1) if name == '--env' else place}: "
