@@ -14,6 +14,7 @@ from ..ipc import clock
 from ..ipc.config.settings import BackgroundConfig
 from ..ipc.errors import AlreadyRunning, BadConfiguration
 from ..ipc.home import Home
+from ..ipc.machine.home_registry import register
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock
 from ..ipc.store import open_store, refuse_older_processes
@@ -100,6 +101,7 @@ class Supervisor(Role):
             pid = self.presence.holder("supervisor")
             raise AlreadyRunning(f"A supervisor (pid {pid}) already runs in {self.home.folder}.")
         log("started", pid=os.getpid(), home=self.home.folder)
+        register(self.home)
         self._open()
         self._apply(sources)
         self._fork_server.connect()

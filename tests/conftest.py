@@ -28,7 +28,7 @@ hypothesis.settings.load_profile("backburner")
 
 @pytest.fixture(autouse=True)
 def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Set each test apart from the developer's home, configuration and session, in an empty folder.
+    """Set each test apart from the developer's home, configuration, state and session, in an empty folder.
 
     The user's configuration has `autostart = false`: many tests launch without a supervisor on purpose. A test
     of `autostart` sets it in the home's configuration.
@@ -40,6 +40,7 @@ def apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tmp_path_factory: pyt
     settings.parent.mkdir()
     settings.write_text("autostart = false\n")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(configuration))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("xdg-state")))
     monkeypatch.chdir(tmp_path)
 
 
@@ -72,6 +73,7 @@ def shared_home() -> Iterator[Path]:
         for name in filter(is_foreign, list(os.environ)):
             patch.delenv(name)
         patch.setenv("XDG_CONFIG_HOME", str(folder.parent / "xdg-config"))
+        patch.setenv("XDG_STATE_HOME", str(folder.parent / "xdg-state"))
         yield folder
         fail_if_left(folder)
 

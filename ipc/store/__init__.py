@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..errors import NotFound
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -29,6 +31,24 @@ def open_store(home: Home, config: BackgroundConfig | None, role: str) -> Store:
     if role in GATE_TIMEOUTS:
         WriteGate.of(home.lock("gate")).timeout = GATE_TIMEOUTS[role]
     return SqliteStore(home, "normal" if config is None else config.durability)
+
+
+def open_reading(home: Home) -> Store:
+    """Open the existing store of a home to read it. Nothing is created, migrated or written.
+
+    Raises NotFound if nothing was ever launched there, and otherwise like `open_store`.
+    """
+    from .sqlite.file.inspection import Inspection
+
+    if not home.database.exists():
+        raise NotFound(f"There are no tasks in {home.folder}.")
+    store = Inspection(home)
+    try:
+        store.refuse_other_schemas()
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def preload() -> None:

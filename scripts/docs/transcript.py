@@ -133,6 +133,7 @@ class Sandbox:
         self.environment = kept | {
             "PATH": os.pathsep.join([str(project / "bin"), os.environ["PATH"]]),
             "XDG_CONFIG_HOME": str(project / "xdg"),
+            "XDG_STATE_HOME": str(project / "xdg-state"),
             "TERM": "xterm",
             "NO_COLOR": "1",
             "LC_ALL": "C.UTF-8",

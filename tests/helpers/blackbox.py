@@ -92,6 +92,7 @@ class Place:
         return kept | {
             HOME_MARK: str(self.home),
             "XDG_CONFIG_HOME": str(self.project / _USER_CONFIGURATION),
+            "XDG_STATE_HOME": str(self.project / "xdg-state"),
             "PYTHONPATH": str(self.tree),
         }
 

@@ -9,28 +9,62 @@ import click
 
 from ..context import Context
 from ..options import example, json_option
-from ..printing import print_json
+from ..printing import note, print_json
+from ..projects import all_projects_option
 from ..tables import YELLOW, Cell, Row, format_fields, format_table
 from ..text import short_id
 
 _ROLES = {"flusher": "flusher", "forkServer": "fork server"}
 
 
-@click.command("status", epilog=example("status"))
+@click.command("status", epilog=example("status", "status --all-projects"))
+@all_projects_option
 @json_option
 @click.pass_obj
-def command(context: Context, as_json: bool = False) -> None:
+def command(context: Context, all_projects: bool = False, as_json: bool = False) -> None:
     """Show running processes, limits and queue lengths.
 
-    Exits with 0 whether a supervisor is running or not.
+    Exits with 0 whether a supervisor is running or not. With --all-projects, print one line
+    for each of your state directories.
     """
     from ....ipc.store.status import blank, status
 
+    if all_projects:
+        _show_all(context, as_json)
+        return
     document = status(context.store) if context.has_database else blank(context.home)
     if as_json:
         print_json(document)
     else:
         sys.stdout.write(_format(document))
+
+
+def _show_all(context: Context, as_json: bool) -> None:
+    from ....ipc.store.status import status
+    from ..projects import Unreadable, each_home, project_name
+
+    found = list(each_home(context.home, status))
+    if as_json:
+        documents = [
+            {"home": str(one.home.folder), "error": one.error} if isinstance(one, Unreadable) else one[1]
+            for one in found
+        ]
+        print_json(documents)
+        return
+    rows: list[Row] = []
+    for one in found:
+        if isinstance(one, Unreadable):
+            note(f"{one.home.folder} was skipped: {one.error}")
+        else:
+            rows.append((project_name(one[0]), *_summary(one[1])))
+    if rows:
+        sys.stdout.write(format_table(("PROJECT", "SUPERVISOR", "RUNNING", "PENDING"), rows, sys.stdout))
+
+
+def _summary(document: dict[str, Any]) -> Row:
+    supervisor, keys = document["supervisor"], document["keys"]
+    state = Cell(f"pid {supervisor['pid']}" if supervisor else "not running", "" if supervisor else YELLOW)
+    return state, *(str(sum(key[name] for key in keys)) for name in ("running", "pending"))
 
 
 def _format(document: dict[str, Any]) -> str:

@@ -8,8 +8,10 @@ from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from urllib.parse import quote
 
+from ....errors import NewerSchema, Permanent
 from ....home import Home
 from ..store import SqliteStore
+from .database import SCHEMA
 from .errors import translated
 from .migration_lock import FIRST_LIVE, refuse_living
 from .transaction import Transaction
@@ -35,6 +37,14 @@ class Inspection(SqliteStore):
             version = self._version()
             if 0 < version < FIRST_LIVE:
                 refuse_living(self.home, version, self._registered())
+
+    def refuse_other_schemas(self) -> None:
+        """Raise NewerSchema or Permanent if this program does not know the tables. Raises Damaged, Temporary."""
+        version = self.version()
+        if version > SCHEMA:
+            raise NewerSchema(f"The database in {self.home.folder} has a newer schema ({version}); upgrade backburner.")
+        if version < SCHEMA:
+            raise Permanent(f"The database in {self.home.folder} is of an older release; run there: backburner up")
 
     def flaws(self) -> list[str]:
         """Return up to ten problems that SQLite finds in the file. Raises Damaged, Temporary."""
