@@ -32,6 +32,12 @@ def json_option(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
 
 
+def all_projects_option(command: Command) -> Command:
+    """Add `--all-projects` and `-A`."""
+    text = "Show all state directories in which you have started a supervisor."
+    return click.option("-A", "--all-projects", is_flag=True, help=text)(command)
+
+
 def id_argument(command: Command) -> Command:
     """Add the ID of one task."""
     return click.argument("id", metavar="ID")(command)

@@ -8,9 +8,8 @@ from typing import Any
 import click
 
 from ..context import Context
-from ..options import example, json_option
+from ..options import all_projects_option, example, json_option
 from ..printing import note, print_json
-from ..projects import all_projects_option
 from ..tables import YELLOW, Cell, Row, format_fields, format_table
 from ..text import short_id
 
@@ -40,8 +39,8 @@ def command(context: Context, all_projects: bool = False, as_json: bool = False)
 
 
 def _show_all(context: Context, as_json: bool) -> None:
+    from ....ipc.api.projects import Unreadable, each_home, project_name
     from ....ipc.store.status import status
-    from ..projects import Unreadable, each_home, project_name
 
     found = list(each_home(context.home, status))
     if as_json:
