@@ -123,7 +123,7 @@ class BackgroundManager:
 
     def get_tasks_by_status(self, status: TaskStatus | str) -> list[Task]:
         """Return the tasks with a status, oldest first. Raises ValueError for an unknown status."""
-        return self._handle.queue.with_inputs(Filter(status=TaskStatus(status), limit=None))
+        return self._handle.queue.with_inputs(Filter(statuses=[TaskStatus(status)], limit=None))
 
     def get_tasks_for_parent(self, parent_session_id: str) -> list[Task]:
         """Return the tasks of a session, oldest first."""

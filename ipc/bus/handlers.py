@@ -112,18 +112,9 @@ class Handlers:
         return self._queue.get(params["id"]).to_json()
 
     def _list(self, params: dict[str, Any], call: Call) -> object:
-        status = params.get("status")
-        page = self._queue.list(
-            Filter(
-                status=None if status is None else TaskStatus(status),
-                parent=params.get("parentSessionId"),
-                model=params.get("model"),
-                limit=params.get("limit") or Filter().limit,
-                cursor=params.get("cursor"),
-                room=PAGE_BYTES,
-                tags=params.get("tags") or (),
-            )
-        )
+        limit = params.get("limit") or Filter().limit
+        which = Filter.of_parameters(params, parent=params.get("parentSessionId"), limit=limit, room=PAGE_BYTES)
+        page = self._queue.list(which)
         return {"tasks": [task.brief() for task in page.tasks], "next": page.next}
 
     def _wait(self, params: dict[str, Any], call: Call) -> object:

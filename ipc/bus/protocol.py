@@ -8,6 +8,7 @@ from typing import Any
 from ..config.settings import CONFIG
 from ..model.event import TYPES
 from ..model.launch import LAUNCH, LONGEST
+from ..model.query import Moment, OneOrMore
 from ..model.task import BRIEF_LIMIT, ERROR_KINDS, ID, INPUTS, TAGS, TASK_SPECS, TaskStatus
 from ..validation import DIALECT, Flag, Integer, ListOf, Nullable, OneOf, Record, Shape, Text
 
@@ -34,10 +35,14 @@ PARAMETERS: Mapping[str, Record] = {
     "list": Record(
         "list",
         {
-            "status": Nullable(OneOf(*TaskStatus)),
+            "status": Nullable(OneOrMore(OneOf(*TaskStatus))),
             "parentSessionId": Nullable(_NAME),
             "model": Nullable(_NAME),
+            "concurrencyKey": Nullable(_NAME),
+            "agent": Nullable(_NAME),
             "tags": Nullable(TAGS),
+            "text": Nullable(_NAME),
+            "since": Nullable(Moment()),
             "limit": Nullable(Integer(1, 1000)),
             "cursor": Nullable(Text(pattern="[0-9]{1,18}", expected="the `next` of the previous page")),
         },

@@ -135,6 +135,12 @@ class TaskStore(Protocol):
     def page(self, which: Filter, before: int, limit: int) -> TaskRows:
         """Return tasks with smaller numbers than `before`, newest first, without their inputs."""
 
+    def in_order(self, which: Filter, limit: int) -> list[int]:
+        """Return the numbers of running tasks, pending tasks as they will start, and ended tasks, last end first."""
+
+    def numbered(self, numbers: Sequence[int]) -> list[Task]:
+        """Return the tasks with these numbers in this order, with the start of their prompts. Others are omitted."""
+
     def with_inputs(self, tasks: Sequence[Task]) -> list[Task]:
         """Return the same tasks with their inputs."""
 

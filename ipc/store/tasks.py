@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -101,6 +101,15 @@ class Tasks:
                 return Page(tasks, None)
             if remaining <= 0 or is_cut:
                 return Page(tasks, str(before))
+
+    def in_order(self, which: Filter) -> Iterator[Task]:
+        """Yield running tasks, pending tasks as they will start, and ended tasks, last end first.
+
+        They are read in chunks, because all of them may be larger than the memory. Their prompts are cut.
+        """
+        numbers = self.store.tasks.in_order(which, NEWEST if which.limit is None else which.limit)
+        for start in range(0, len(numbers), CHUNK):
+            yield from self._with_waiting_for(self.store.tasks.numbered(numbers[start : start + CHUNK]))
 
     def with_inputs(self, which: Filter) -> TaskList:
         """Return the tasks of a list, oldest first, with their inputs."""

@@ -77,8 +77,7 @@ def _ids_of_any_status(context: Context, _ctx: click.Context) -> Words:
 
 
 def _tasks(context: Context, statuses: Iterable[TaskStatus]) -> Iterator[Task]:
-    for status in tuple(statuses) or (None,):
-        yield from context.tasks.list(Filter(status=status, limit=NEWEST)).tasks
+    yield from context.tasks.list(Filter(statuses=tuple(statuses), limit=NEWEST)).tasks
 
 
 def _keys(context: Context, _ctx: click.Context) -> Words:

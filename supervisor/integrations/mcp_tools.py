@@ -26,7 +26,7 @@ from ...ipc.machine.presence import Presence
 from ...ipc.model.event import ALL_SESSIONS
 from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, inherit
 from ...ipc.model.query import Filter
-from ...ipc.model.task import Task, TaskStatus
+from ...ipc.model.task import Task
 from ...ipc.model.wait import Wait
 from ...ipc.store import open_store
 from ...ipc.store.interface import Store
@@ -118,7 +118,13 @@ TOOLS: Mapping[str, Tool] = {
     "list": Tool(
         "List your tasks, newest first, with their status.",
         Record("list", {**PARAMETERS["list"].fields}),
-        {"parentSessionId": "list another session's tasks; * for all sessions", "cursor": "`next` of the page before"},
+        {
+            "status": "a status, or a list of several",
+            "text": "words in the description, command or prompt",
+            "since": "only tasks that were queued, started or ended then or later",
+            "parentSessionId": "list another session's tasks; * for all sessions",
+            "cursor": "`next` of the page before",
+        },
     ),
     "output": Tool(
         "Read a task's output, also while it runs. Continue from the returned `offset` until `eof`.",
@@ -206,16 +212,9 @@ class ToolService:
     def _list(self, params: dict[str, Any], session: str) -> Answer:
         if self.store is None:
             return {"tasks": [], "next": None}
-        status, is_all = params.get("status"), params.get("parentSessionId") == ALL_SESSIONS
-        filter = Filter(
-            status=None if status is None else TaskStatus(status),
-            parent=None if is_all else session,
-            model=params.get("model"),
-            limit=params.get("limit") or 20,
-            cursor=params.get("cursor"),
-            tags=params.get("tags") or (),
-        )
-        page = self._queue().list(filter)
+        is_all = params.get("parentSessionId") == ALL_SESSIONS
+        limit = params.get("limit") or 20
+        page = self._queue().list(Filter.of_parameters(params, parent=None if is_all else session, limit=limit))
         return {"tasks": [_summary(task) for task in page.tasks], "next": page.next}
 
     def _output(self, params: dict[str, Any], _session: str) -> Answer:

@@ -28,19 +28,26 @@ class SqliteTasks:
         return None if row is None else task_of(row)
 
     def page(self, which: Filter, before: int, limit: int) -> TaskRows:
-        values: Values = {
-            "status": which.status,
-            "parent": which.parent,
-            "model": which.model,
-            "tags": json.dumps(which.tags) if which.tags else None,
-            # Compared first, as text: json_each takes microseconds a task. The longest tag is probably the rarest.
-            "rarest_tag": json.dumps(max(which.tags, key=len, default=None)),
-            "before": before,
-            "limit": limit,
-        }
+        values = {**_values(which), "before": before, "limit": limit}
         with self._database.read() as transaction:
             rows, fit = transaction.fetch_some(_list_statement(which), values, which.room)
         return TaskRows([task_of(row) for row in rows], rows[-1]["number"] if rows else before, not fit)
+
+    def in_order(self, which: Filter, limit: int) -> list[int]:
+        ended = {status.ended for status in which.statuses or TaskStatus}
+        statements = {False: "list_unfinished_in_order", True: "list_ended_in_order"}
+        numbers: list[int] = []
+        with self._database.read() as transaction:
+            for name in (statements[is_ended] for is_ended in sorted(ended)):
+                values = {**_values(which), "limit": limit - len(numbers)}
+                numbers += [row["number"] for row in transaction.fetch_all(name, values)]
+        return numbers
+
+    def numbered(self, numbers: Sequence[int]) -> list[Task]:
+        with self._database.read() as transaction:
+            rows = transaction.fetch_all("list_numbered_tasks", {"numbers": json.dumps(numbers)})
+        tasks = {row["number"]: task_of(row) for row in rows}
+        return [tasks[number] for number in numbers if number in tasks]
 
     def with_inputs(self, tasks: Sequence[Task]) -> list[Task]:
         ids = json.dumps([task.id for task in tasks])
@@ -122,12 +129,35 @@ def task_of(row: Row) -> Task:
     return Task.of_columns(columns, waiting_for(columns))
 
 
+def _values(which: Filter) -> dict[str, Any]:
+    """Return the values of the conditions of a filter, for `{matches}`."""
+    return {
+        "status": which.statuses[0] if which.statuses else None,
+        "statuses": json.dumps(which.statuses) if which.statuses else None,
+        "parent": which.parent,
+        "model": which.model,
+        "key": which.key,
+        "agent": which.agent,
+        "since": which.since,
+        "tags": json.dumps(which.tags) if which.tags else None,
+        # Compared first, as text: json_each takes microseconds a task. The longest tag is probably the rarest.
+        "rarest_tag": json.dumps(max(which.tags, key=len, default=None)),
+        "text": None if which.text is None else f"%{_escaped(which.text)}%",
+    }
+
+
+def _escaped(text: str) -> str:
+    """Return a text whose characters have no special meaning for LIKE."""
+    return text.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+
+
 def _list_statement(which: Filter) -> str:
+    statuses = set(which.statuses)
     if which.parent is not None:
         return "list_tasks_of_parent"
-    if which.status in (TaskStatus.PENDING, TaskStatus.RUNNING):
+    if statuses and not any(status.ended for status in statuses):
         return "list_unfinished_tasks"
-    if which.status in (TaskStatus.ERROR, TaskStatus.CANCELLED):
+    if len(statuses) == 1 and statuses <= {TaskStatus.ERROR, TaskStatus.CANCELLED}:
         return "list_failed_tasks"
     return "list_tasks"
 

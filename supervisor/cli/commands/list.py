@@ -66,7 +66,7 @@ def _tasks(context: Context, filters: dict[str, Any], limit: int | None) -> Iter
     if not context.has_database:
         return
     remaining, cursor = limit or None, None
-    status = TaskStatus(filters["status"]) if filters["status"] else None
+    status = [TaskStatus(filters["status"])] if filters["status"] else []
     while True:
         size = PAGE if remaining is None else min(PAGE, remaining)
         selection = Filter(status, filters["parent"], filters["model"], size, cursor, tags=filters["tags"])

@@ -145,6 +145,8 @@ def test_all_mistakes_of_a_launch_are_reported_at_once(peer):
         ("list", {"limit": 0}, "limit"),
         ("list", {"limit": 1001}, "limit"),
         ("list", {"status": "done"}, "status"),
+        ("list", {"status": ["running", "done"]}, "status[1]"),
+        ("list", {"since": "yesterday"}, "since"),
         ("list", {"cursor": "x"}, "cursor"),
         ("wait", {"ids": "x"}, "ids"),
         ("wait", {"any": 1}, "any"),
@@ -176,6 +178,9 @@ def test_list_returns_pages_newest_first(server, peer):
     assert "prompt" not in first["tasks"][0]
     assert peer.call("list", status="running", parentSessionId="p")["tasks"] == []
     assert len(peer.call("list", status=None, limit=None)["tasks"]) == 5
+    assert len(peer.call("list", status=["running", "pending"])["tasks"]) == 5
+    assert len(peer.call("list", concurrencyKey="command", agent="command", text="TRUE")["tasks"]) == 5
+    assert peer.call("list", since="9999-12-31T23:59:59Z")["tasks"] == []
 
 
 def test_list_limits_the_size_of_a_page(server, peer):

@@ -618,8 +618,8 @@ def test_lists_are_newest_first_with_filters_and_pages(queue_db):
     assert listed() == ids[::-1]
     assert listed(parent="ses-1") == [ids[5], ids[3], ids[1]]
     assert listed(model="m-0") == [ids[6], ids[3], ids[0]]
-    assert listed(status=TaskStatus.CANCELLED) == [ids[6]]
-    assert listed(status=TaskStatus.PENDING, parent="ses-0") == [ids[4], ids[2], ids[0]]
+    assert listed(statuses=[TaskStatus.CANCELLED]) == [ids[6]]
+    assert listed(statuses=[TaskStatus.PENDING], parent="ses-0") == [ids[4], ids[2], ids[0]]
     page = queue_db.queue.list(Filter(limit=4))
     rest = queue_db.queue.list(Filter(limit=4, cursor=page.next))
     assert [task.id for task in page.tasks + rest.tasks] == ids[::-1]
@@ -639,8 +639,8 @@ def test_lists_by_tag_have_the_tasks_with_all_of_them(queue_db):
     assert listed("nightly") == [one, both]
     assert listed("nightly", "docs") == [both]
     assert listed("docs", parent="ses-1") == [both]
-    assert listed("docs", status=TaskStatus.PENDING) == [both]
-    assert listed("docs", status=TaskStatus.CANCELLED) == [failed]
+    assert listed("docs", statuses=[TaskStatus.PENDING]) == [both]
+    assert listed("docs", statuses=[TaskStatus.CANCELLED]) == [failed]
     assert listed("night") == []
 
 

@@ -28,8 +28,9 @@ _AS_JSON = {
 
 @functools.cache
 def statement(name: str) -> str:
-    """Return the text of `<name>.sql`, with `{brief}` replaced by the SQL of `Task.brief`."""
+    """Return the text of `<name>.sql`, with `{brief}` and `{matches}` replaced by their SQL."""
     text = (Path(__file__).parent / f"{name}.sql").read_text()
+    text = text.replace("{matches}", _conditions()) if "{matches}" in text else text
     return text.replace("{brief}", _brief()) if "{brief}" in text else text
 
 
@@ -37,6 +38,11 @@ def statement(name: str) -> str:
 def statement_for(name: str, columns: tuple[str, ...]) -> str:
     """Return the INSERT of `<name>.sql` for these columns, with positional values."""
     return f"{statement(name)}({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+def _conditions() -> str:
+    """Return the conditions of a filter, for a table with the columns of `tasks`."""
+    return statement("match_tasks").partition("WHERE\n")[2].rstrip()
 
 
 def _brief() -> str:

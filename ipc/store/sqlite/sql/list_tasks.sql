@@ -1,6 +1,3 @@
 -- Return tasks, newest first.
-SELECT * FROM task_rows
-WHERE number < :before AND (:status IS NULL OR status = :status) AND (:model IS NULL OR model = :model)
-  AND (:tags IS NULL OR instr(tags, :rarest_tag) AND NOT EXISTS (SELECT 1 FROM json_each(:tags) wanted
-    WHERE wanted.value NOT IN (SELECT value FROM json_each(tags))))
+SELECT * FROM task_rows WHERE number < :before AND {matches}
 ORDER BY number DESC LIMIT :limit
