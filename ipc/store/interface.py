@@ -200,7 +200,7 @@ class EventStore(Protocol):
         """Return the first event number that was not deleted, or None if no event after `after` was deleted."""
 
     def unread_batches(self, parent: str, consumer: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return the first batches that a consumer has not acknowledged, with their numbers.
+        """Return the first batches that a consumer has not acknowledged, with their numbers. Their size is limited.
 
         `allComplete` is computed now: it may have changed since the batch was formed.
         """

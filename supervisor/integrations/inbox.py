@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 from zlib import crc32
 
 from ...ipc import clock
@@ -13,11 +12,11 @@ from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.machine.lock import Lock
 from ...ipc.model.event import MODEL
-from ...ipc.model.task import command_line
 from ...ipc.store.interface import Store
+from .notification_text import notification_text
 
-#: The maximum numbers of batches in one text, and of characters of a result or an error in it.
-MAX_BATCHES, MAX_RESULT = 20, 400
+#: The maximum number of batches that one notification covers.
+MAX_BATCHES = 1000
 #: The number of lock files, which all sessions share.
 LOCKS = 64
 #: Seconds to wait for another process that delivers at the same time.
@@ -44,7 +43,9 @@ class Inbox:
         """Return the unread notifications of tasks that have ended by now, or None. Raises Temporary."""
         self._form_batches()
         batches = self._store.events.unread_batches(self.parent, MODEL, MAX_BATCHES)
-        return Unread(batches[-1][0], text([batch for _, batch in batches])) if batches else None
+        if not batches:
+            return None
+        return Unread(batches[-1][0], notification_text([batch for _, batch in batches], self.parent))
 
     def acknowledge(self, seq: int) -> None:
         """Mark the notifications up to `seq` as read. Raises Temporary."""
@@ -86,36 +87,3 @@ def delivering(home: Home, parent: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def text(batches: Sequence[Mapping[str, Any]]) -> str:
-    """Return batches as text for a model: the outcome and result of each task, and the way to read more."""
-    lines = [line for batch in batches for line in _batch_lines(batch)]
-    return "\n".join(["<background-tasks>", *lines, "</background-tasks>"])
-
-
-def _batch_lines(batch: Mapping[str, Any]) -> Iterator[str]:
-    yield batch["message"] + (" You have no unfinished tasks." if batch["allComplete"] else "")
-    for task in batch["tasks"]:
-        yield f"- {_task_line(task)}"
-    yield f"Full output: the tool `output`, or: backburner output {batch['tasks'][0]['id']}"
-
-
-def _task_line(task: Mapping[str, Any]) -> str:
-    """Return one line: «bg-1 [count lines] completed in 12.0 s: 41 lines»."""
-    title = task.get("description") or command_line(task.get("command") or ()) or task.get("call") or task["agent"]
-    kind = f" ({task['errorKind']})" if task.get("errorKind") else ""
-    result = task.get("result") if task["status"] == "completed" else task.get("error") or task.get("result")
-    line = f"{task['id']} [{_shortened(title, 80)}] {task['status']}{kind}{_duration(task)}"
-    return f"{line}: {_shortened(result, MAX_RESULT)}" if result else line
-
-
-def _duration(task: Mapping[str, Any]) -> str:
-    if not (task.get("startedAt") and task.get("completedAt")):
-        return ""
-    return f" in {(clock.parse(task['completedAt']) - clock.parse(task['startedAt'])) / 1000:.1f} s"
-
-
-def _shortened(text: str, length: int) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= length else f"{line[:length]}…"

@@ -66,7 +66,7 @@ class NotifyingOutput:
                 inbox = self._inbox(session)
                 unread = inbox and inbox.unread()
                 if unread:
-                    document["result"]["content"].append({"type": "text", "text": unread.text})
+                    document["result"]["content"].append({"type": "text", "text": f"\n{unread.text}"})
                 self._write(document)
                 is_written = True
                 if inbox and unread:

@@ -76,9 +76,9 @@ class SqliteEvents:
     def unread_batches(self, parent: str, consumer: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
         values = {"parent": parent, "consumer": consumer, "limit": limit}
         with self._database.read() as transaction:
-            rows = transaction.fetch_all("list_unread", values)
+            rows, _ = transaction.fetch_page("list_unread", values, PAGE_BYTES)
             is_busy = bool(rows) and more_to_come(transaction, parent, 0)
-        batches = [(row["seq"], json.loads(row["body"]) | {"allComplete": False}) for row in rows]
+        batches = [(seq, json.loads(body) | {"allComplete": False}) for seq, body in rows]
         if batches:
             batches[-1][1]["allComplete"] = not is_busy
         return batches
