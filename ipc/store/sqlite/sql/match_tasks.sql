@@ -1,4 +1,4 @@
--- The conditions of `Filter`, for `{matches}` of other statements. Text is searched in the newest 10 000 tasks.
+-- The conditions of `Filter`, which other statements include. Text is searched in the newest 10 000 tasks.
 SELECT number FROM tasks WHERE
   number >= iif(:text IS NULL, 0, coalesce((SELECT number FROM tasks ORDER BY number DESC LIMIT 1 OFFSET 9999), 0))
   AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
