@@ -59,7 +59,7 @@ class LaunchInput:
     retries: int = declared(Integer(0, 1000), 0, "tasks.retries")
     unique_key: str | None = declared(Nullable(_NAME), None, "tasks.unique_key")
     after: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), (), "inputs.after", LIST)
-    after_any: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), ())
+    after_any: tuple[str, ...] = declared(ListOf(Text(non_empty=True)), (), "inputs.after_any", LIST)
     leave_children: bool | None = declared(Nullable(Flag()), None, "inputs.leave_children")
     #: "person": notify people of this task by itself, as soon as it ends.
     notify: str | None = declared(Nullable(OneOf("person")), None, "tasks.notify")

@@ -271,6 +271,7 @@ def _input_row(launch: LaunchInput, cwd: str) -> dict[str, Any]:
         "digest": _digest(launch.to_json()) if launch.id else None,
         "cwd": os.path.abspath(cwd),
         "after": LIST.dump((*launch.after, *launch.after_any)),
+        "after_any": LIST.dump([id for id in launch.after_any if id not in launch.after]),
     }
 
 

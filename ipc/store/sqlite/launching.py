@@ -11,7 +11,7 @@ from ...model.task import TaskStatus
 from . import claims
 from .file.transaction import Transaction, Values
 from .limits import assign_group
-from .promotion import end_pending
+from .promotion import end_blocked
 from .tasks import columns_of, find_state, successor_of
 
 if TYPE_CHECKING:
@@ -58,9 +58,9 @@ class Launching:
         number = task.number = self._transaction.insert("insert_task", task.row)
         insert_input(self._transaction, number, task.input)
         insert_dependencies(self._transaction, number, blockers)
-        if any(blocker["finished"] and not blocker["succeeded"] and not blocker["any_end"] for blocker in blockers):
+        if any(map(is_failure, blockers)):
             task.dependency_failed = True
-            end_pending(self._transaction, number, "dependency", "A task that it depends on did not complete.")
+            end_blocked(self._transaction, number)
 
     def assign(self, task: NewTask) -> Assignment | None:
         """Claim an accepted task for a parked worker of its group, if there is one."""
@@ -104,6 +104,19 @@ def insert_dependencies(transaction: Transaction, number: int, blockers: Sequenc
     """Make a task wait for others."""
     for blocker in blockers:
         transaction.run("insert_dependency", {**blocker, "task": number})
+
+
+def is_failure(blocker: Mapping[str, Any]) -> bool:
+    """Return True if a blocker had to complete, and has failed or was cancelled."""
+    return bool(blocker["finished"] and not blocker["succeeded"] and not blocker["any_end"])
+
+
+def existing_blockers(transaction: Transaction, after: Sequence[str], after_any: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the tasks to wait for that still exist. Only tasks that ended as required can have been deleted."""
+    existing = {id for id in (*after, *after_any) if find_state(transaction, id) is not None}
+    any_end = [id for id in after_any if id in existing]
+    to_complete = [id for id in after if id in existing and id not in any_end]
+    return blockers_of(transaction, to_complete, any_end)
 
 
 def blockers_of(transaction: Transaction, after: Sequence[str], after_any: Sequence[str]) -> list[dict[str, Any]]:

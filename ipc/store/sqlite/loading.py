@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...errors import InvalidInput
 from ...model.task import Task, TaskStatus
 from .file.transaction import Row, Transaction, Values
-from .launching import blockers_of, find_unique_holder, insert_dependencies, insert_input
+from .launching import existing_blockers, find_unique_holder, insert_dependencies, insert_input
 from .limits import assign_group, load_limits
 from .tasks import find_state, stored_tasks
 
@@ -60,7 +60,7 @@ class TaskLoader:
         pending = task.row["status"] is TaskStatus.PENDING
         if pending:
             self._refuse_held_name(task)
-        blockers = self._blockers(task) if pending else []
+        blockers = existing_blockers(self._transaction, task.after, task.after_any) if pending else []
         group = assign_group(self._transaction, self._limits, task.row["key"])
         ready = pending and task.row["not_before"] is None and not blockers
         row = {"claim": None, **task.row, "limit_group": group, "ready": ready}
@@ -74,13 +74,6 @@ class TaskLoader:
         if holder is not None:
             field = f"{task.name}.uniqueKey"
             raise InvalidInput(f"{field}: {task.row['unique_key']} is held by {holder}.", field=field)
-
-    def _blockers(self, task: SavedTask) -> list[dict[str, Any]]:
-        """Return the blockers that still exist. Only blockers that ended as required can have been pruned."""
-        existing = {id for id in (*task.after, *task.after_any) if find_state(self._transaction, id) is not None}
-        any_end = [id for id in task.after_any if id in existing]
-        to_complete = [id for id in task.after if id in existing and id not in any_end]
-        return blockers_of(self._transaction, to_complete, any_end)
 
 
 def _launch_order(known: StoredTask | None) -> float:

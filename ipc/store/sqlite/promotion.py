@@ -39,6 +39,16 @@ def end_pending(transaction: Transaction, number: int, kind: str, error: str) ->
     transaction.run("end_pending", {"number": number, "kind": kind, "error": error, "now": clock.now()})
 
 
+def end_blocked(transaction: Transaction, number: int) -> None:
+    """End a pending task whose dependency failed or was cancelled, and name that dependency."""
+    row = transaction.fetch_one("find_failed_dependency", {"task": number})
+    error = "A task that it depends on did not complete."
+    if row is not None:
+        verb = "was cancelled" if row["status"] == TaskStatus.CANCELLED else "failed"
+        error = f"Its dependency {row['id']} {verb}."
+    end_pending(transaction, number, "dependency", error)
+
+
 def settle_external(transaction: Transaction, number: int, claim: int, verdict: Verdict) -> None:
     """Settle an external task by its recorded verdict."""
     settle(transaction, Settlement(number=number, claim=claim, status=verdict.status))
@@ -63,7 +73,7 @@ def _time_out(transaction: Transaction, row: Row) -> None:
 
 def _resolve(transaction: Transaction, row: Row, now: int) -> None:
     if row["status"] == TaskStatus.PENDING and row["bad"]:
-        end_pending(transaction, row["number"], "dependency", "A task that it depends on did not complete.")
+        end_blocked(transaction, row["number"])
     elif row["status"] == TaskStatus.PENDING and not row["open"] and (row["not_before"] or 0) <= now:
         transaction.run("make_ready", {"number": row["number"], "ready": True})
     ended = row["status"] != TaskStatus.PENDING or bool(row["bad"])

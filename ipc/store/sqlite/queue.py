@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ... import clock
 from ...config.limits import Limits
 from ...errors import MoveNotAllowed
 from ...model.claim import Advance, Assignment, Cancelled, Change, Held, ReadyTask, Settled, Slot, Taken, Verdict
+from ...model.fields import LIST
 from ...model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
 from . import claims, promotion
 from .claims import HELD
 from .file.database import Database
 from .file.transaction import Row, Transaction
-from .launching import Launching, find_unique_holder
+from .launching import Launching, existing_blockers, find_unique_holder, insert_dependencies, is_failure
 from .limits import assign_group, load_limits
 from .tasks import find_state, known_task, state_of
 
@@ -170,8 +171,10 @@ class SqliteQueue:
             ended = {"parent": task.parent_session_id, "task": state["number"], "snapshot": json.dumps(task.brief())}
             transaction.run("save_snapshot", ended)
             group = assign_group(transaction, self._current_limits(transaction, config), task.concurrency_key)
-            transaction.run("delete_finished_dependencies", {"task": state["number"], "every": False})
+            blockers = _restore_dependencies(transaction, state["number"])
             transaction.run("retry_task", {"number": state["number"], "now": clock.now(), "limit_group": group})
+            if any(map(is_failure, blockers)):
+                promotion.end_blocked(transaction, state["number"])
 
     # time and dependencies
 
@@ -204,6 +207,20 @@ class SqliteQueue:
             return None
         claim, group, slot, started_at, *task = row
         return Taken(ReadyTask._make(task), claim, Slot(group, slot), started_at)
+
+
+def _restore_dependencies(transaction: Transaction, number: int) -> list[dict[str, Any]]:
+    """Make an ended task wait for its dependencies again, because they may have been retried. Return those that count.
+
+    The dependencies were deleted when they had ended, or when the task had.
+    """
+    row = transaction.fetch_one("get_dependencies", {"task": number})
+    assert row is not None, "every task has an input"
+    after, after_any = LIST.load(row["after"]), LIST.load(row["after_any"])
+    blockers = existing_blockers(transaction, after or (), after_any or ())
+    transaction.run("delete_dependencies", {"task": number})
+    insert_dependencies(transaction, number, blockers)
+    return blockers
 
 
 def _request_if_held(transaction: Transaction, state: Row) -> bool:

@@ -605,6 +605,59 @@ def test_retry_keeps_unmet_dependencies(queue_db):
     queue_db.start(after)
 
 
+def run(queue_db, id, status=TaskStatus.COMPLETED):
+    """Run a task that must be the next one."""
+    claimed = queue_db.start(id)
+    queue_db.settle(claimed, status)
+    queue_db.queue.promote()
+
+
+def test_retried_chain_runs_in_its_order(queue_db):
+    first = queue_db.launch()
+    second = queue_db.launch(after=(first,))
+    third = queue_db.launch(after=(second,))
+    run(queue_db, first, TaskStatus.ERROR)
+    queue_db.queue.promote()
+    for id in (first, second, third):
+        queue_db.queue.retry(id)
+    for id in (first, second, third):
+        run(queue_db, id)
+
+
+def test_task_retried_before_its_failed_dependency_ends_again(queue_db):
+    first = queue_db.launch()
+    second = queue_db.launch(after=(first,))
+    run(queue_db, first, TaskStatus.ERROR)
+    task = queue_db.queue.retry(second)
+    assert (task.status, task.error_kind) == (TaskStatus.ERROR, "dependency")
+    assert task.error == f"Its dependency {first} failed."
+    queue_db.queue.promote()
+    assert queue_db.claim() is None
+
+
+def test_retried_task_waits_for_any_end_of_a_retried_dependency(queue_db):
+    first = queue_db.launch()
+    second = queue_db.launch(after_any=(first,))
+    run(queue_db, first, TaskStatus.ERROR)
+    run(queue_db, second, TaskStatus.ERROR)
+    queue_db.queue.retry(first)
+    assert queue_db.queue.retry(second).waiting_for == "dependency"
+    run(queue_db, first, TaskStatus.ERROR)
+    run(queue_db, second)
+
+
+def test_retried_task_whose_dependency_was_deleted_runs(queue_db):
+    first = queue_db.launch()
+    second = queue_db.launch(after=(first,))
+    run(queue_db, first)
+    run(queue_db, second, TaskStatus.ERROR)
+    forever = 2**62
+    (old,) = [task for task in queue_db.store.maintenance.old_tasks((0, 0), forever, forever, 1)]
+    assert queue_db.store.maintenance.delete_tasks([old], forever) == [old]
+    queue_db.queue.retry(second)
+    run(queue_db, second)
+
+
 # reading
 
 

@@ -1,4 +1,4 @@
--- The seventh schema: the environment of a task, and notifications of people.
+-- The seventh schema: the environment of a task, notifications of people, and lasting dependencies.
 
 -- 'person' if the end of the task is notified by itself.
 ALTER TABLE tasks ADD COLUMN notify TEXT;
@@ -15,6 +15,9 @@ ALTER TABLE inputs ADD COLUMN env_dropped TEXT;
 
 -- Further arguments of the agent's command.
 ALTER TABLE inputs ADD COLUMN agent_args TEXT;
+
+-- The tasks of `after` that may end in any way.
+ALTER TABLE inputs ADD COLUMN after_any TEXT;
 
 DROP VIEW task_rows;
 

@@ -1,0 +1,2 @@
+-- Delete the dependencies of a task.
+DELETE FROM dependencies WHERE task = :task
