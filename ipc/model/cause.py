@@ -7,12 +7,12 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from ..text.durations import format_duration
+from ..text.durations import format_setting
 from ..text.screen import one_line
 from .task import Task, TaskStatus
 
-#: The exit codes that a shell reports for a program that was not found, and for one that cannot be executed.
-NOT_FOUND, NOT_EXECUTABLE = 127, 126
+#: The part of an error for a program that does not exist. Shells use the same words.
+NOT_FOUND = "command not found"
 
 #: The maximum number of characters of an error in a cause.
 MAX_ERROR = 200
@@ -78,12 +78,12 @@ def _of_signal(end: _End) -> str:
 
 
 def _of_timeout(end: _End) -> str:
-    return f"timeout after {format_duration(end.timeout_ms)}" if end.timeout_ms else ""
+    return f"timeout after {format_setting(end.timeout_ms)}" if end.timeout_ms else ""
 
 
 def _of_spawn(end: _End) -> str:
-    if end.exit_code == NOT_FOUND:
-        return "command not found"
+    if NOT_FOUND in end.error:
+        return NOT_FOUND
     return f"cannot start: {_clause(end.error)}" if end.error else ""
 
 

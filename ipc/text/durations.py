@@ -5,6 +5,11 @@ from __future__ import annotations
 _UNITS = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
 
 
+def format_setting(milliseconds: float) -> str:
+    """Return a duration that was chosen, without decimals that say nothing: «3 s», not «3.0 s»."""
+    return format_duration(milliseconds).replace(".0 s", " s")
+
+
 def format_duration(milliseconds: float) -> str:
     """Return a duration in at most two units: «850 ms», «12 s», «3 m 20 s», «2 d 4 h»."""
     if milliseconds < 1000:

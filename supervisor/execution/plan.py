@@ -13,11 +13,16 @@ from ...ipc.config.agents import AgentConfig, Arguments
 from ...ipc.config.environment import is_foreign
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
+from ...ipc.model.cause import NOT_FOUND
 from ...ipc.model.claim import Claimed, Taken, decoded_environment
+from ...ipc.text.screen import one_line
 from .process_tree import CLAIM_MARK, HOME_MARK, SPARE_MARK
 
 #: The maximum number of launchers' environments that are kept in memory. Each may have a megabyte.
 MAX_ENVIRONMENTS = 8
+
+#: The maximum number of characters of a PATH in a message.
+MAX_PATH = 1000
 
 
 class CannotStart(Exception):
@@ -176,18 +181,19 @@ def find_program(name: str, cwd: str, path: str | None) -> str:
     """Return the path of a program, searched in the task's PATH and relative to its folder. Raises CannotStart."""
     if "/" in name:
         return _program_at(name, os.path.join(cwd, name))
-    for folder in (os.defpath if path is None else path).split(os.pathsep):
+    folders = os.defpath if path is None else path
+    for folder in folders.split(os.pathsep):
         file = f"{folder}/{name}" if folder.startswith("/") else os.path.join(cwd, folder, name)
         if os.access(file, os.X_OK) and not os.path.isdir(file):
             return file
-    raise CannotStart(f"There is no program {name} in the PATH.")
+    raise CannotStart(f"{name}: {NOT_FOUND} (in the task's PATH: {one_line(folders, MAX_PATH)})")
 
 
 def _program_at(name: str, path: str) -> str:
     if not os.path.exists(path):
-        raise CannotStart(f"There is no program {name}.")
+        raise CannotStart(f"{name}: {NOT_FOUND}")
     if not os.access(path, os.X_OK) or os.path.isdir(path):
-        raise CannotStart(f"The program {name} is not an executable file.", 126)
+        raise CannotStart(f"{name}: not an executable file", 126)
     return path
 
 

@@ -10,6 +10,7 @@ from ...ipc.machine.proc import own_children
 from ...ipc.model.claim import Claimed, Settlement, Verdict
 from ...ipc.model.task import TaskStatus
 from ...ipc.store.queue import Queue
+from ...ipc.text.durations import format_duration, format_setting
 from .attempt import Attempt, CallAttempt, ProcessAttempt
 from .journal import Journal
 from .monitor import Monitor
@@ -71,7 +72,8 @@ class Run:
             return settlement
         if now >= self._deadline:
             cause = self.attempt.cause()
-            error = f"It ran longer than {self.claimed.timeout_ms} ms" + (f"; its last error{cause}" if cause else ".")
+            error = f"It ran longer than {format_setting(self.claimed.timeout_ms or 0)}"
+            error += f"; its last error{cause}" if cause else "."
             return self._stop(Outcome(error=error, error_kind="timeout"))
         return None
 
@@ -106,7 +108,9 @@ class Run:
         self._queue.record_stale(self.claimed.number, self.claimed.claim, idle_ms)
         if self._queue.config.stale_action == "notify":
             return None
-        return self._stop(Outcome(error=f"It gave no sign of life for {idle_ms} ms.", error_kind="stalled"))
+        return self._stop(
+            Outcome(error=f"It gave no sign of life for {format_duration(idle_ms)}.", error_kind="stalled")
+        )
 
     def _ends_when_stable(self) -> bool:
         return self._agent is not None and self._agent.completion == "stable"

@@ -875,7 +875,7 @@ def test_failed_if_overrides_exit_code_0(agents: Instance, prompt: str):
 )
 def test_error_of_an_agent_that_timed_out_quotes_its_last_error_line(agents: Instance, prompt: str, why: str):
     task = asked(agents, "--agent", "stubborn", "--timeout", "3s", prompt)
-    assert (task.error_kind, task.error) == ("timeout", f"It ran longer than 3000 ms{why}")
+    assert (task.error_kind, task.error) == ("timeout", f"It ran longer than 3 s{why}")
 
 
 def test_result_of_a_streaming_agent_is_its_last_answer(agents: Instance):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ... import clock
 from ...model.claim import Settlement, Verdict
 from ...model.task import TaskStatus
+from ...text.durations import format_setting
 from .claims import settle
 from .file.transaction import Row, Transaction
 
@@ -66,7 +67,7 @@ def _promote(transaction: Transaction, row: Row, now: int) -> None:
 def _time_out(transaction: Transaction, row: Row) -> None:
     """End an external task that has run too long. It has no worker that enforces its timeout."""
     status = TaskStatus.PENDING if row["attempt"] < row["max_attempts"] else TaskStatus.ERROR
-    error = f"No verdict within {row['timeout_ms']} ms."
+    error = f"No verdict within {format_setting(row['timeout_ms'])}."
     attempt = {"number": row["number"], "claim": row["claim"]}
     settle(transaction, Settlement(**attempt, status=status, error=error, error_kind="timeout"))
 

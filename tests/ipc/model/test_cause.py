@@ -22,6 +22,11 @@ def task(status: str = "error", **fields: Any) -> Task:
         ({"error_kind": "exit", "exit_code": 2, "error": "exit code 2: no rule"}, "exit code 2"),
         ({"error_kind": "signal", "signal": 11, "error": "x"}, "killed by SIGSEGV"),
         ({"error_kind": "timeout", "timeout_ms": 600_000, "error": "x"}, "timeout after 10 m"),
+        ({"error_kind": "timeout", "timeout_ms": 3000, "error": "x"}, "timeout after 3 s"),
+        (
+            {"error_kind": "spawn", "exit_code": 127, "error": "./s: no interpreter"},
+            "cannot start: ./s: no interpreter",
+        ),
         ({"error_kind": "spawn", "exit_code": 127, "error": "make: command not found"}, "command not found"),
         (
             {"error_kind": "spawn", "exit_code": 1, "error": "The folder /x cannot be used."},
