@@ -21,8 +21,16 @@ class BackburnerError(Exception):
 
     def __init__(self, message: str | None = None, *, field: str | None = None) -> None:
         """Take the message for the user. The default is the first line of the class's docstring."""
-        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+        super().__init__(message or _default_message(type(self)))
         self.field = field or self.field
+
+
+def _default_message(kind: type[BackburnerError]) -> str:
+    """Return the first line of a class's docstring. `python -OO` removes it, and then the name has to do."""
+    if kind.__doc__:
+        return kind.__doc__.splitlines()[0]
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in kind.__name__)
+    return f"{words.strip().capitalize()}."
 
 
 class InvalidInput(BackburnerError):

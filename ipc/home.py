@@ -31,10 +31,21 @@ class Home:
 
     @classmethod
     def find(cls, explicit: str | None = None, cwd: Path | None = None) -> Home:
-        """Return the home of a command that was started in `cwd` with `--home explicit`. Does not create it."""
+        """Return the home of a command that was started in `cwd` with `--home explicit`. Does not create it.
+
+        Symbolic links are resolved, so that all processes of a home know it by the same path.
+
+        Raises:
+            BadHome: The current folder is gone, and the home depends on it.
+        """
         named = explicit or os.environ.get("BACKBURNER_HOME")
-        start = cwd or Path.cwd()
-        return cls(Path(os.path.abspath(start / Path(named).expanduser()) if named else _nearest(start)))
+        folder = _expanded(named) if named else None
+        if folder is None or not folder.is_absolute():
+            start = cwd or current_folder()
+            if start is None:
+                raise BadHome("The current folder is gone; change to another one, or use --home DIR with a full path.")
+            folder = _nearest(start) if folder is None else start / folder
+        return cls(Path(os.path.realpath(folder)))
 
     @property
     def database(self) -> Path:
@@ -141,6 +152,21 @@ class Home:
         finally:
             os.close(pipe)
         return True
+
+
+def current_folder() -> Path | None:
+    """Return the current folder, or None if it was deleted."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        return None
+
+
+def _expanded(named: str) -> Path:
+    try:
+        return Path(named).expanduser()
+    except RuntimeError:
+        raise BadHome(f"The home folder of this user is unknown, so {named} leads nowhere; give a full path.") from None
 
 
 def sync(path: Path) -> None:

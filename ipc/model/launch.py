@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
 
+from ..errors import InvalidInput
 from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text
 from .fields import LIST, OBJECT, VARIABLES, declared, specs_of
 from .task import ID, TAGS, plain
@@ -150,8 +151,15 @@ def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[st
 
 def inherit(launch: LaunchInput, kept: Mapping[str, str]) -> LaunchInput:
     """Add what a launch inherits from this process: the working directory, and the variables in `kept`."""
-    cwd = launch.cwd or (None if launch.resume else os.getcwd())
+    cwd = launch.cwd or (None if launch.resume else _working_folder())
     return LaunchInput.of_checked({**vars(launch), "cwd": cwd, "env": {**kept, **(launch.env or {})}})
+
+
+def _working_folder() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        raise InvalidInput("cwd: the current folder is gone; give another one", field="cwd") from None
 
 
 def _checked(given: LaunchFields | LaunchInput, where: str) -> LaunchInput:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import importlib
+import sys
 from itertools import chain
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from ...ipc.errors import BROKEN_PIPE
 from .context import Context
+from .docstrings import restore_help
 
 #: The commands, in the order of the help. Each is the object `command` of the module with the same name.
 SECTIONS = {
@@ -40,6 +42,13 @@ ALIASES = {
 _MODULES = {"import": "import_"}
 
 
+#: The commands that make no state directory, with their aliases.
+READERS = frozenset(
+    "list ls ps show output log logs follow wait cancel kill retry complete fail progress down stop restart reload"
+    " status doctor listen flush prune clear export backup salvage rm edit signal answer ask stats top report".split()
+)
+
+
 class Program(click.Group):
     """A group that imports a command's module when the command is used."""
 
@@ -59,6 +68,8 @@ class Program(click.Group):
             from .completion import offer_words
 
             offer_words(command)
+        if sys.flags.optimize > 1:  # `python -OO` has removed the docstrings, which are the help
+            restore_help(module, command)
         return command
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -145,6 +156,7 @@ def program(ctx: click.Context, home: str | None) -> Any:
     """
     context = ctx.ensure_object(Context)
     context.home_option = home
+    context.only_reads = ctx.invoked_subcommand is None or ctx.invoked_subcommand in READERS
     if ctx.invoked_subcommand is None:
         status = program.get_command(ctx, "status")
         assert status is not None, "status is a command"

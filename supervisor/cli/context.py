@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from ...ipc.config.files import Reading, read
 from ...ipc.config.settings import BackgroundConfig, ConfigurationMistakes
 from ...ipc.errors import BadHome, InvalidInput, NotFound
-from ...ipc.home import Home
+from ...ipc.home import Home, current_folder
+from .home_option import check_home_option
 
 if TYPE_CHECKING:
     from ...ipc.store.interface import Store
@@ -23,6 +23,8 @@ class Context:
 
     def __init__(self) -> None:
         self.home_option: str | None = None
+        #: True if the command makes no state directory.
+        self.only_reads = False
         self._store: Store | None = None
         self._warned = False
 
@@ -37,18 +39,18 @@ class Context:
 
     @cached_property
     def home(self) -> Home:
-        """Return the state directory of the command. Raises BadHome."""
-        try:
-            return Home.find(self.home_option)
-        except FileNotFoundError:
-            raise BadHome("the current folder is gone; change to another one, or use --home DIR") from None
+        """Return the state directory of the command. Raises BadHome, InvalidInput."""
+        home = Home.find(self.home_option)
+        if self.home_option is not None:
+            check_home_option(self.home_option, home, self.only_reads)
+        return home
 
     @property
     def home_label(self) -> str:
         """Return the state directory's path for error messages."""
         try:
             return str(self.home.folder)
-        except BadHome:
+        except (BadHome, InvalidInput):
             return "none"
 
     @property
@@ -120,11 +122,4 @@ class Context:
 
     @cached_property
     def _reading(self) -> Reading:
-        return read(self.home, _current_folder())
-
-
-def _current_folder() -> Path | None:
-    try:
-        return Path.cwd()
-    except FileNotFoundError:
-        return None
+        return read(self.home, current_folder())

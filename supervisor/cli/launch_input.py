@@ -7,7 +7,6 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
@@ -87,13 +86,20 @@ def _folder_and_session(context: Context, options: Options) -> dict[str, Any]:
     if options["resume"] is not None:
         if options["no_parent"]:
             raise click.UsageError("--no-parent cannot be combined with --resume; use --parent", _ctx())
-        given = {"cwd": options["cwd"] and os.path.abspath(options["cwd"]), "parentSessionId": options["parent"]}
+        given = {"cwd": options["cwd"] and _absolute(options["cwd"]), "parentSessionId": options["parent"]}
         return {
             "resume": context.resolve_id(options["resume"], "--resume"),
             **{name: value for name, value in given.items() if value},
         }
     parent = None if options["no_parent"] else options["parent"] or session_from_environment()
-    return {"cwd": os.path.abspath(options["cwd"] or Path.cwd())} | ({"parentSessionId": parent} if parent else {})
+    return {"cwd": _absolute(options["cwd"] or "")} | ({"parentSessionId": parent} if parent else {})
+
+
+def _absolute(folder: str) -> str:
+    try:
+        return os.path.abspath(folder)
+    except FileNotFoundError:
+        raise InvalidInput("the current folder is gone; name another one with --cwd DIR", field="cwd") from None
 
 
 def _environment(options: Options, config: BackgroundConfig) -> dict[str, str | None]:

@@ -18,7 +18,7 @@ from ..role import Role
 FORK_SERVER = "_forkserver"
 
 
-def run_supervisor(home: Home, cwd: Path, overrides: Mapping[str, object]) -> None:
+def run_supervisor(home: Home, cwd: Path | None, overrides: Mapping[str, object]) -> None:
     """Run a supervisor until it is stopped. Raises AlreadyRunning, BadConfiguration, BadHome, Temporary."""
     from ..supervisor import Source, Supervisor
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
+from ...ipc.home import current_folder
 from ...ipc.machine import proc
 from ...ipc.machine.identity import Identity
 from ...ipc.store.interface import Store
@@ -70,7 +71,7 @@ class SessionResolver:
 
 def this_process() -> SessionResolver:
     """Return the resolver for the server in this process."""
-    return SessionResolver(os.environ, os.getcwd())
+    return SessionResolver(os.environ, str(current_folder() or "/"))
 
 
 def client_process() -> Identity | None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
-from ...ipc.home import Home
+from ...ipc.home import Home, current_folder
 from ...ipc.machine.identity import Identity
 from ...ipc.store import open_store
 from .caller import client_process
@@ -115,8 +114,9 @@ class HookRun:
 def find_home(named: str | None, hook_input: HookInput, environ: Mapping[str, str]) -> Home | None:
     """Return the named state directory, or the state directory of the session's folder or project, if it exists.
 
-    A client that does not name the session's folder starts the hook in it. Raises BadHome, FileNotFoundError.
+    A client that does not name the session's folder starts the hook in it. Raises BadHome.
     """
     projects = (environ.get(f"{client}_PROJECT_DIR") for client in ("CLAUDE", "GEMINI"))
-    homes = [Home.find(named, Path(folder)) for folder in (hook_input.cwd or os.getcwd(), *projects) if folder]
+    folders: list[Path | None] = [Path(folder) for folder in (hook_input.cwd or current_folder(), *projects) if folder]
+    homes = [Home.find(named, folder) for folder in folders or [None]]
     return next((home for home in homes if home.database.exists()), None)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ....ipc.config.files import check, sources
 from ....ipc.errors import BadConfiguration
+from ....ipc.home import current_folder
 from ..context import Context
 from ..options import example, json_option
 from ..printing import print_json
@@ -40,7 +40,7 @@ def show(context: Context, as_json: bool = False) -> None:
     if as_json:
         print_json(settings)
         return
-    for path in sources(context.home, Path.cwd()):
+    for path in sources(context.home, current_folder()):
         print(f"# {path}")
     print("\n".join(toml_lines(settings)))
 
@@ -53,7 +53,7 @@ def check_files(context: Context, as_json: bool) -> int:
 
     Each line names the file, the setting and the expected value. Exits with 100 if there is a mistake.
     """
-    folder = Path.cwd()
+    folder = current_folder()
     mistakes = check(context.home, folder)
     if as_json:
         print_json([mistake._asdict() for mistake in mistakes])

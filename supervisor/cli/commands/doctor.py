@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -25,10 +24,11 @@ def command(context: Context, as_json: bool) -> int:
     Changes nothing. Needs no supervisor. Exits with 1 if there is a problem, with 0 if there are only notes.
     """
     from ....ipc.config.files import check
+    from ....ipc.home import current_folder
     from ...doctor.finding import PROBLEM
     from ...doctor.report import examine
 
-    findings = examine(context.home, check(context.home, Path.cwd()))
+    findings = examine(context.home, check(context.home, current_folder()))
     findings.sort(key=lambda finding: finding.level != PROBLEM)
     if as_json:
         print_json({"home": str(context.home.folder), "findings": [finding.to_json() for finding in findings]})

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from ....ipc.errors import Permanent
 from ..options import example
 from ..printing import note
 from .mcp import require_extra
@@ -32,7 +33,7 @@ def command(client: str, yes: bool, undo: bool) -> None:
         if not undo and importlib.util.find_spec("mcp") is None:
             raise ModuleNotFoundError(name="mcp")
 
-    environ, home = dict(os.environ), Path.home()
+    environ, home = dict(os.environ), _home_folder()
     setup = Setup(client, CLIENTS[client](own_command(), home, environ), state_folder(environ, home))
     changes = setup.removals() if undo else setup.additions()
     print("".join(diffs(changes)), end="")
@@ -45,6 +46,15 @@ def command(client: str, yes: bool, undo: bool) -> None:
         note(ADVICE.get(client, f"{client} is set up; restart it to load the changes"))
     else:
         note(f"no file was changed; to make the changes, run: backburner install {client} --yes")
+
+
+def _home_folder() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user ID without an entry in the password database
+        raise Permanent(
+            "the home folder of this user is unknown; set HOME to the folder with the client's files"
+        ) from None
 
 
 def own_command() -> list[str]:

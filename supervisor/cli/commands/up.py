@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ....ipc.api.control import OVERRIDES, start
 from ....ipc.errors import AlreadyRunning, BadConfiguration
+from ....ipc.home import current_folder
 from ....ipc.machine.presence import Presence
 from ..context import Context
 from ..options import example
@@ -36,7 +36,7 @@ def command(context: Context, detach: bool) -> None:
         return
     from ..roles import run_supervisor
 
-    run_supervisor(context.home, Path.cwd(), _overrides())
+    run_supervisor(context.home, current_folder(), _overrides())
 
 
 def _start(context: Context) -> None:

@@ -11,7 +11,70 @@ from tests.supervisor.cli.processes import stdout_of
 
 def test_home_option_chooses_the_state_directory(cli: Cli, tmp_path: Path):
     other = tmp_path / "other"
+    other.mkdir(0o700)
     assert cli("--home", str(other), "status", "--json").json["home"] == str(other)
+    link = tmp_path / "link"
+    link.symlink_to(other)
+    assert cli("--home", str(link), "status", "--json").json["home"] == str(other)
+
+
+def test_home_option_of_a_reading_command_must_exist(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    missing = tmp_path / "typo"
+    for words in ((), ("list",), ("status",), ("doctor",), ("wait",), ("cancel", "-")):
+        result = cli("--home", str(missing), *words)
+        assert (result.code, "no such folder" in result.err) == (2, True), words
+    assert cli("--home", "", "list").code == 2
+    monkeypatch.setenv("BACKBURNER_HOME", str(missing))
+    assert cli("list").code == 0
+    assert not missing.exists()
+
+
+def test_home_option_refuses_a_folder_with_other_files(cli: Cli, tmp_path: Path):
+    (tmp_path / "main.py").touch()
+    result = cli("--home", str(tmp_path), "launch", "--", "true")
+    assert result.code == 2
+    assert f"did you mean --home {tmp_path}/.backburner?" in result.err
+    assert [path.name for path in tmp_path.iterdir()] == ["main.py"]
+
+
+def test_home_option_takes_an_empty_folder_and_a_home_with_other_files(cli: Cli, tmp_path: Path):
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "config.toml").write_text("")
+    assert cli("--home", str(tmp_path), "launch", "--", "true").code == 0
+    (tmp_path / "main.py").touch()
+    assert cli("--home", str(tmp_path), "launch", "--", "true").code == 0
+
+
+@pytest.fixture
+def deleted_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the test in a folder that does not exist any more."""
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    folder.rmdir()
+
+
+@pytest.mark.usefixtures("deleted_folder")
+def test_named_home_works_from_a_deleted_folder(cli: Cli, home: Path):
+    for words in (
+        ("list",),
+        ("launch", "--cwd", "/", "--", "true"),
+        ("config", "check"),
+        ("config", "show"),
+        ("status",),
+    ):
+        assert cli(*words).code == 0, words
+        assert cli("--home", str(home), *words).code == 0, words
+    result = cli("launch", "--", "true")
+    assert (result.code, "--cwd" in result.err) == (2, True)
+
+
+@pytest.mark.usefixtures("deleted_folder")
+def test_command_without_a_home_in_a_deleted_folder_names_the_way_out(cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("BACKBURNER_HOME")
+    for words in (("list",), ("launch", "--", "true"), ("config", "check"), ("doctor",)):
+        result = cli(*words)
+        assert (result.code, "--home DIR" in result.err) == (100, True), words
 
 
 def test_home_writable_by_others_is_refused(cli: Cli, home: Path):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,12 @@ def test_argument_that_is_not_utf8_is_a_usage_error(cli: Cli, tasks: Tasks):
         result = cli(*words)
         assert result.code == 2, words
         assert "Traceback" not in result.err
+
+
+def test_commands_work_without_docstrings(home: Path):
+    program = [sys.executable, "-OO", "-m", "backburner", "--home", str(home)]
+    code = "from backburner.ipc.errors import Disconnected, Temporary; print(Disconnected(), Temporary('why'))"
+    printed = subprocess.run([sys.executable, "-OO", "-c", code], capture_output=True, text=True, check=False)
+    assert printed.stdout == "Disconnected. why\n", printed.stderr
+    helped = subprocess.run([*program, "config", "check", "--help"], capture_output=True, text=True, check=False)
+    assert "Report all mistakes in the configuration files." in helped.stdout, helped.stderr

@@ -42,8 +42,9 @@ def test_doctor_finds_no_problem_in_an_empty_state_directory(cli: Cli, home: Pat
     assert looks(home) == before
 
 
-def test_doctor_does_not_create_a_missing_state_directory(cli: Cli, tmp_path: Path):
-    assert cli("--home", str(tmp_path / "none"), "doctor").code == 0
+def test_doctor_does_not_create_a_missing_state_directory(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BACKBURNER_HOME", str(tmp_path / "none"))
+    assert cli("doctor").code == 0
     assert not (tmp_path / "none").exists()
 
 
