@@ -1,0 +1,82 @@
+"""State directories, processes and resources that are not as usual."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from scripts.trials.report_rows import Sandbox, row
+
+#: Runs commands in a folder that was deleted; `$1` is a state directory.
+_DELETED = 'mkdir -p gone && cd gone && rmdir "$PWD" && '
+
+
+@row("a deleted current folder, and a named home", "every command works")
+def _(sandbox: Sandbox) -> None:
+    for words in ("list", "run --cwd / -- true", "config check", "status", "doctor"):
+        for command in (f"backburner {words}", f"env -u BACKBURNER_HOME backburner --home {sandbox.home} {words}"):
+            done = sandbox.shell(_DELETED + command)
+            assert done.returncode == 0, (command, done)
+
+
+@row("a deleted current folder, and no named home", "one sentence names the way out")
+def _(sandbox: Sandbox) -> None:
+    for words in ("list", "config check", "launch -- true"):
+        done = sandbox.shell(f"{_DELETED} env -u BACKBURNER_HOME backburner {words}")
+        assert done.returncode == 100, done
+        assert "--home DIR" in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+
+
+@row("--home names a project folder, or a folder that is not there", "it is refused, and nothing is made")
+def _(sandbox: Sandbox) -> None:
+    project = sandbox.project / "checkout"
+    project.mkdir()
+    (project / "main.py").touch()
+    done = sandbox.run("--home", str(project), "launch", "--", "true")
+    assert done.returncode == 2, done
+    assert f"--home {project}/.backburner" in done.stderr, done.stderr
+    assert [path.name for path in project.iterdir()] == ["main.py"]
+    done = sandbox.run("--home", str(project / "typo"), "list")
+    assert done.returncode == 2, done
+    assert not (project / "typo").exists()
+
+
+@row("a home by a symbolic link", "it is one home, with the name of its folder")
+def _(sandbox: Sandbox) -> None:
+    link = sandbox.project / "link"
+    link.symlink_to(sandbox.home)
+    done = sandbox.run("--home", str(link), "status", "--json")
+    assert f'"home": "{sandbox.home}"' in done.stdout, done
+
+
+@row("python -OO", "commands, errors and help are as without it")
+def _(sandbox: Sandbox) -> None:
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-OO", "-m", "backburner", *words],
+            env=sandbox.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    done = run("run", "--", "true")
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert "Queue a task" in run("launch", "--help").stdout
+
+
+@row("install without HOME, for a user ID that the system does not know", "one sentence")
+def _(sandbox: Sandbox) -> None:
+    unknown = "import os; os.getuid = lambda: 54321; from backburner.supervisor.cli import main; main()"
+    environment = {name: value for name, value in sandbox.environment.items() if name != "HOME"}
+    done = subprocess.run(
+        [sys.executable, "-c", unknown, "install", "claude"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 100, done
+    assert "Traceback" not in done.stderr, done.stderr
