@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-
 #: The exit codes that a shell reports for a program that Ctrl-C has interrupted, and for one that wrote to a pipe
 #: without a reader.
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -131,8 +129,3 @@ class GateBusy(Temporary):
 
 class Disconnected(Temporary):
     """The bus went away."""
-
-
-def is_full(error: OSError) -> bool:
-    """Return True if the disk or the user's quota is full. The same operation may succeed later."""
-    return error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -45,7 +45,7 @@ class Home:
             if start is None:
                 raise BadHome("The current folder is gone; change to another one, or use --home DIR with a full path.")
             folder = _nearest(start) if folder is None else start / folder
-        return cls(Path(os.path.realpath(folder)))
+        return cls(_resolved(folder))
 
     @property
     def database(self) -> Path:
@@ -160,6 +160,12 @@ def current_folder() -> Path | None:
         return Path.cwd()
     except FileNotFoundError:
         return None
+
+
+def _resolved(folder: Path) -> Path:
+    """Resolve links, except a link to nothing: it is refused later, since its disk may only be missing for now."""
+    resolved = os.path.realpath(folder)
+    return Path(os.path.abspath(folder) if os.path.islink(folder) and not os.path.exists(resolved) else resolved)
 
 
 def _expanded(named: str) -> Path:

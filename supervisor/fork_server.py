@@ -6,6 +6,7 @@ the remaining processes of dead workers, keep the process that reaps them.
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import selectors
@@ -91,7 +92,10 @@ class ForkServer(Role):
 
     def _execute(self, order: dict[str, Any], channel: socket.socket | None) -> None:
         if "spawn" in order:
-            self._spawn(order["spawn"], order["ticket"], channel)
+            if channel is None and order["channel"]:  # without a free descriptor the kernel drops it
+                self._report({"refused": order["ticket"], "why": os.strerror(errno.EMFILE)})
+            else:
+                self._spawn(order["spawn"], order["ticket"], channel)
         elif "sweep" in order:
             self._sweep()
             self._report({"swept": order["sweep"]})
@@ -101,11 +105,16 @@ class ForkServer(Role):
             self._retire()
 
     def _spawn(self, role: str, ticket: int, channel: socket.socket | None) -> None:
-        pid = fork(lambda: self._run_role(role, channel))
-        self._children.add(pid)
+        """Fork a role, or report that this is not possible now. The supervisor orders it again."""
+        try:
+            pid = fork(lambda: self._run_role(role, channel))
+        except OSError as error:
+            self._report({"refused": ticket, "why": error.strerror})
+        else:
+            self._children.add(pid)
+            self._report({"spawned": ticket, "role": role, "pid": pid})
         if channel is not None:
             channel.close()
-        self._report({"spawned": ticket, "role": role, "pid": pid})
 
     def _run_role(self, role: str, channel: socket.socket | None) -> None:
         """Run a role in the forked child, after closing the descriptors of the fork server."""

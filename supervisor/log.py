@@ -34,6 +34,9 @@ MESSAGES: Mapping[str, str] = {
     "batch_delivered": "on_batch succeeded for batch {seq} after {tries} failures",
 }
 
+#: Seconds for which an error that stays the same is not logged again.
+TROUBLE_INTERVAL = 60.0
+
 #: The role of this process, which each of its lines names. A forked child sets its own role.
 _role = "backburner"
 
@@ -42,6 +45,19 @@ def set_role(role: str) -> None:
     """Name the role of this process."""
     global _role
     _role = role
+
+
+#: The last trouble that was logged, and the time (seconds, monotonic) from which it is logged again.
+_trouble = ("", 0.0)
+
+
+def log_trouble(rest: float, why: object) -> None:
+    """Log an error after which this process tries again. Repetitions are logged once in `TROUBLE_INTERVAL` seconds."""
+    global _trouble
+    text, now = str(why), clock.monotonic()
+    if text != _trouble[0] or now >= _trouble[1]:
+        _trouble = (text, now + TROUBLE_INTERVAL)
+        log("trouble", rest=rest, why=text)
 
 
 def log(event: str, **fields: object) -> None:

@@ -13,12 +13,16 @@ from ..ipc import clock
 from ..ipc.errors import Temporary
 from ..ipc.home import Home
 from ..ipc.machine.presence import Presence
-from .log import log, set_role
+from ..ipc.machine.shortage import is_shortage
+from .log import log, log_trouble, set_role
 from .system.file_watch import FileWatch
 from .system.signals import Signals, let_through
 
 #: Seconds until the next try when the disk is full or the write gate is taken.
 TROUBLE_REST = 0.5
+
+#: Seconds of rest after a callback that failed for want of a descriptor.
+SHORTAGE_PAUSE = 0.1
 
 #: Seconds after which a missing home counts as deleted. Until then it may have been moved, and may come back.
 HOME_LOST_AFTER = 60.0
@@ -47,6 +51,8 @@ class Role:
 
     #: The name of the process, as `ps -o comm` shows it.
     name = "bb-role"
+    #: True if a turn that failed for want of processes, memory or descriptors can be repeated.
+    outlasts_shortages = True
 
     def __init__(self, home: Home) -> None:
         self.home = home
@@ -103,7 +109,16 @@ class Role:
         if events:
             self.file_watch.note_activity()
         for key, mask in events:
-            key.data(mask)
+            self._call_back(key.data, mask)
+
+    def _call_back(self, callback: Callable[[int], object], mask: int) -> None:
+        try:
+            callback(mask)
+        except OSError as error:
+            if not (self.outlasts_shortages and is_shortage(error)):
+                raise
+            log_trouble(TROUBLE_REST, error)
+            clock.nap(SHORTAGE_PAUSE)  # the descriptor may still be ready
 
     def database_changed(self) -> None:
         """React to a change that the file watch reported. The turn that follows looks at the database."""
@@ -121,14 +136,18 @@ class Role:
         try:
             self.shutdown()
         except Temporary as error:  # other processes notice that this one has exited
-            log("trouble", rest=0.0, why=error)
+            log_trouble(0.0, error)
 
     def _guarded_turn(self) -> float:
         try:
             return self.turn()
         except (Temporary, PermissionError) as error:  # a permission may be granted later
-            log("trouble", rest=TROUBLE_REST, why=error)
-            return TROUBLE_REST
+            log_trouble(TROUBLE_REST, error)
+        except (OSError, MemoryError) as error:
+            if not (self.outlasts_shortages and is_shortage(error)):
+                raise
+            log_trouble(TROUBLE_REST, error)
+        return TROUBLE_REST
 
     def listen_for_hints(self, role: str, on_data: Callable[[bytes], None]) -> None:
         """Pass on what other processes write to the pipe `<role>.wake` of the home."""

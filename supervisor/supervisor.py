@@ -327,6 +327,8 @@ class Supervisor(Role):
     def _receive_from_fork_server(self, message: dict[str, Any]) -> None:
         if "spawned" in message:
             self._note_spawned(message)
+        elif "refused" in message:
+            self._spawner.refused(message["refused"], message["why"])
         elif "stopped" in message:
             self.database_changed()
         else:

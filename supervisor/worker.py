@@ -25,7 +25,7 @@ from .execution.output_files import STREAMS, runner_prefix
 from .execution.plan import Environments, inherited
 from .execution.runner_pool import LazyRunner, Runner
 from .execution.series import CommandTools
-from .log import log
+from .log import log_trouble
 from .pool.parking import Parking
 from .pool.publisher import Publisher
 from .pool.supervisor_line import SupervisorLine
@@ -37,6 +37,7 @@ class Worker(Role):
     """Runs tasks until the supervisor no longer needs it. If the supervisor dies, it exits after its task."""
 
     name = "bb-worker"
+    outlasts_shortages = False  # its loop waits where a task can be started again; elsewhere its task is rescued
 
     def __init__(self, home: Home, channel: socket.socket) -> None:
         """Use `channel` to communicate with the supervisor, which has the other end."""
@@ -187,7 +188,7 @@ class Worker(Role):
         if runner.refuses:
             self._unregister(runner.channel)
         if runner.blocked:
-            log("trouble", rest=TROUBLE_REST, why="a runner cannot write its journal")
+            log_trouble(TROUBLE_REST, "a runner cannot write its journal")
             clock.nap(TROUBLE_REST)
             runner.resume()
         self._loop.runner_is_ready()

@@ -22,6 +22,7 @@ from ..failpoints import failpoint
 from ..home import Home
 from ..machine.identity import Identity
 from ..machine.presence import Presence
+from ..machine.shortage import is_shortage
 from ..store import refuse_older_processes
 
 #: The environment variable with the settings that override all files, as a JSON object.
@@ -173,15 +174,20 @@ def _refuse_second(home: Home) -> None:
 
 def _start_detached(home: Home, overrides: Mapping[str, object] | None) -> subprocess.Popen[bytes]:
     command = program("--home", str(home.folder), "up")
-    with failpoint("usher.start"):
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _DETACH_HELPER, str(home.log), *command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(home, overrides),
-            start_new_session=True,
-        )
+    try:
+        with failpoint("usher.start"):
+            return subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", _DETACH_HELPER, str(home.log), *command],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env=_environment(home, overrides),
+                start_new_session=True,
+            )
+    except OSError as error:
+        if not is_shortage(error):
+            raise
+        raise Temporary(f"No process can be started now: {error.strerror}.") from error
 
 
 def _environment(home: Home, overrides: Mapping[str, object] | None) -> dict[str, str]:

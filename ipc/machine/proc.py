@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Callable, Collection, Iterator
 
+from .shortage import patiently
+
 LINUX: bool = sys.platform == "linux"
 
 #: A file, by its device and inode.
@@ -31,7 +33,7 @@ _PAGE = 4096
 def all_pids() -> Iterator[int]:
     """Yield the process IDs of all processes."""
     if LINUX:
-        return (int(name) for name in os.listdir("/proc") if name.isdigit())
+        return (int(name) for name in patiently(os.listdir, "/proc") if name.isdigit())
     import psutil
 
     return iter(psutil.pids())
@@ -202,7 +204,7 @@ def children(pid: int) -> set[int]:
         return _children_by_psutil(pid)
     pids: set[int] = set()
     try:
-        for thread in os.listdir(f"/proc/{pid}/task"):
+        for thread in patiently(os.listdir, f"/proc/{pid}/task"):
             pids.update(map(int, _read(f"/proc/{pid}/task/{thread}/children").split()))
     except _GONE:
         return pids
@@ -289,7 +291,7 @@ def pid_namespace() -> str:
 
 def _read(path: str) -> bytes:
     """Return the content of a file in /proc. It uses no file object, because some files are read after every task."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    descriptor = patiently(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         content = b""
         while piece := os.read(descriptor, _PAGE):

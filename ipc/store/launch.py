@@ -12,7 +12,7 @@ from typing import Any
 from .. import clock
 from ..config.agents import BUILT_IN
 from ..config.settings import BackgroundConfig
-from ..errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent, is_full
+from ..errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent
 from ..failpoints import failpoint
 from ..home import Home, sync
 from ..model.fields import LIST
@@ -104,7 +104,9 @@ class NewTask:
             with failpoint("launch.stdin.copy"):
                 shutil.copyfile(os.path.join(self.input["cwd"], source), home.input(self.input["stdin_file"]))
         except OSError as error:
-            if is_full(error):
+            from ..machine.shortage import is_shortage
+
+            if is_shortage(error):
                 raise _discard_copy(home.input(self.input["stdin_file"]), error) from error
             raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 from contextlib import suppress
 
@@ -19,6 +18,7 @@ from ...ipc.errors import (
     NotFound,
     Temporary,
 )
+from ...ipc.machine.shortage import is_shortage
 from .context import Context
 
 #: The next step by class of error, for messages that name no command. The first matching class counts.
@@ -31,9 +31,6 @@ _NEXT_STEPS: tuple[tuple[type[BackburnerError], str], ...] = (
     (Temporary, "try again later"),
 )
 
-#: Errors of the operating system that end when space, descriptors or memory are freed.
-_EXHAUSTED = (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-
 
 def report_error(error: Exception, context: Context) -> int:
     """Print an error on stderr and return the exit code. An unexpected error is raised again."""
@@ -43,7 +40,7 @@ def report_error(error: Exception, context: Context) -> int:
         return _report_usage_error(error)
     if isinstance(error, UnicodeEncodeError):
         error = InvalidInput("an argument is not valid UTF-8; pass such text in a file")
-    if isinstance(error, OSError) and error.errno in _EXHAUSTED:
+    if isinstance(error, OSError) and is_shortage(error):
         error = Temporary(str(error))
     if not isinstance(error, BackburnerError):
         _print(f"backburner: internal error (state directory: {context.home_label}); please report what follows")

@@ -13,6 +13,7 @@ from typing import Any
 
 from ...ipc.errors import Temporary
 from ...ipc.failpoints import failpoint
+from ...ipc.machine.shortage import is_shortage
 from ...ipc.store.interface import Store
 from ..role import name_process, reuse_large_blocks
 from ..system.children import close_descriptors, fork
@@ -274,7 +275,7 @@ def _run_forked(worker: int, channel: socket.socket, orders: socket.socket) -> N
 
 
 def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> int:
-    """Start the runner under another interpreter. Raises CannotStart."""
+    """Start the runner under another interpreter. Raises CannotStart, OSError."""
     numbers = [str(channel.fileno()), str(queue.fileno())]
     for connection in (channel, queue):
         connection.set_inheritable(True)
@@ -289,6 +290,8 @@ def _spawn(interpreter: str, channel: socket.socket, queue: socket.socket) -> in
                 setsigdef=DEFAULT_SIGNALS,
             )
     except OSError as error:
+        if is_shortage(error):
+            raise
         raise CannotStart(f"The interpreter {interpreter} cannot be started: {error.strerror}.") from error
     finally:
         queue.set_inheritable(False)

@@ -12,9 +12,10 @@ from typing import Any
 
 from ...ipc import clock
 from ...ipc.config.settings import BackgroundConfig
-from ...ipc.errors import Temporary, is_full
+from ...ipc.errors import Temporary
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home, sync
+from ...ipc.machine.shortage import is_shortage
 from ...ipc.model.claim import Ended, Taken
 from ..log import log
 from .attempt import Attempt, CallAttempt, ProcessAttempt
@@ -253,6 +254,8 @@ class CommandSeries(Series):
         try:
             os.chdir(task.cwd)
         except OSError as error:
+            if is_shortage(error):
+                raise Temporary(f"The folder {task.cwd} cannot be used now: {error.strerror}.") from error
             raise CannotStart(f"The folder {task.cwd} cannot be used: {error.strerror}.", 1) from error
         environment = tools.environments.of(taken)
         program = self._program(argv[0], task.cwd, environment.get(b"PATH"))
@@ -270,7 +273,9 @@ class CommandSeries(Series):
                     setsigdef=DEFAULT_SIGNALS,
                 )
         except OSError as error:
-            if is_full(error) or not tools.home.is_usable():
+            if is_shortage(error):
+                raise Temporary(f"No process can be started now: {error.strerror}.") from error
+            if not tools.home.is_usable():
                 raise Temporary(f"{tools.home.folder} cannot be used now: {error.strerror}.") from error
             raise CannotStart(f"{argv[0]} cannot be started: {error.strerror}.", 126) from error
         forget_status(self._pid)

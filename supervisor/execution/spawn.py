@@ -6,8 +6,9 @@ import os
 import signal
 from contextlib import suppress
 
-from ...ipc.errors import Temporary, is_full
+from ...ipc.errors import Temporary
 from ...ipc.failpoints import failpoint
+from ...ipc.machine.shortage import is_shortage
 from .plan import CannotStart, Plan, find_program
 from .process_tree import forget_status
 
@@ -32,6 +33,8 @@ def spawn(plan: Plan, outputs: list[str]) -> int:
     try:
         os.chdir(plan.cwd)  # the current folder of a worker has no other use
     except OSError as error:
+        if is_shortage(error):
+            raise Temporary(f"The folder {plan.cwd} cannot be used now: {error.strerror}.") from error
         raise CannotStart(f"The folder {plan.cwd} cannot be used: {error.strerror}.", 1) from error
     try:
         return _spawn(plan, find_program(plan.argv[0], plan.cwd, plan.environment.get("PATH")), outputs)
@@ -60,8 +63,8 @@ def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
         for path in outputs:
             with suppress(FileNotFoundError), failpoint("spawn.failed.unlink"):
                 os.unlink(path)
-        if is_full(error):  # the output files are created with the process
-            raise Temporary(f"{os.path.dirname(outputs[0])} has no room: {error.strerror}.") from error
+        if is_shortage(error):  # of processes, or of space, because the output files are created with the process
+            raise Temporary(f"No process can be started now: {error.strerror}.") from error
         raise CannotStart(f"{plan.argv[0]} cannot be started: {error.strerror}.", 126) from error
     forget_status(pid)
     return pid

@@ -17,7 +17,7 @@ from ...ipc.errors import BackburnerError
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.distribution import version
-from ..log import log
+from ..log import log_trouble
 from .caller import this_process
 from .inbox import Inbox, delivering
 from .mcp_tools import INSTRUCTIONS, TOOLS, ToolService
@@ -72,7 +72,7 @@ class NotifyingOutput:
                 if inbox and unread:
                     inbox.acknowledge(unread.seq)
         except BackburnerError as error:
-            log("trouble", rest=0.0, why=error)
+            log_trouble(0.0, error)
             if not is_written:
                 self._write(document)
 

@@ -17,9 +17,11 @@ from ...ipc.backoff import RestartTimer
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.machine.presence import Presence
+from ...ipc.machine.shortage import is_shortage
 from ...ipc.machine.watchdog import Watchdog
 from ..execution.runner.marks import ROOM
-from ..log import log
+from ..log import log, log_trouble
+from ..role import TROUBLE_REST
 from ..system.children import start_detached
 from .control_line import ControlLine
 
@@ -67,9 +69,18 @@ class ForkServerClient:
                 raise Temporary(f"The fork server of {self._home.folder} does not answer; see {self._home.log}.")
             if timer.is_due() and not self._is_starting():
                 timer.note_start()
-                self._started = start_detached(self._command, self._environment())
+                self._start()
             clock.nap(0.01)
         self._line = ControlLine(connection, self._selector, lambda message, _channel: self._on_message(message))
+
+    def _start(self) -> None:
+        """Start a fork server. If this is not possible now, the next try follows."""
+        try:
+            self._started = start_detached(self._command, self._environment())
+        except OSError as error:
+            if not is_shortage(error):
+                raise
+            log_trouble(TROUBLE_REST, f"No fork server can be started now: {error.strerror}.")
 
     def reconnect(self) -> bool:
         """Replace a lost fork server, if that is due. Return True if all orders must be repeated. Raises Temporary.

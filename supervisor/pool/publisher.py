@@ -8,7 +8,7 @@ from ...ipc import clock
 from ...ipc.errors import Temporary
 from ...ipc.model.claim import Slot, Step, Taken
 from ...ipc.store.queue import Queue
-from ..log import log
+from ..log import log_trouble
 from ..role import TROUBLE_REST
 from .parking import Parking
 
@@ -44,7 +44,7 @@ class Publisher:
         """Rest before another try. Raises the error instead if the home is lost."""
         if self._is_home_lost():
             raise error
-        log("trouble", rest=TROUBLE_REST, why=error)
+        log_trouble(TROUBLE_REST, error)
         clock.nap(TROUBLE_REST)
 
     def _advance(self, step: Step) -> list[Taken]:

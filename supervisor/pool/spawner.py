@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import socket
 
+from ...ipc import clock
 from ...ipc.backoff import RestartTimer
+from ..log import log_trouble
 from .fork_server_client import ForkServerClient
 from .workers import WorkerHandle, Workers
 
 #: When this number of workers in a row have died before their first report, the fork server is replaced.
 MAX_FAILED_SPAWNS = 5
+
+#: Seconds until the next order after the fork server could not fork.
+REFUSAL_REST = 0.5
 
 
 class Spawner:
@@ -21,6 +26,8 @@ class Spawner:
         self._spawning: dict[int, WorkerHandle] = {}
         self._failed_spawns = 0
         self._timer = RestartTimer()
+        #: The time (seconds, monotonic) until which no process is ordered, because none could be forked.
+        self._refused_until = 0.0
 
     @property
     def is_waiting(self) -> bool:
@@ -43,12 +50,21 @@ class Spawner:
         self._workers.spawned(worker, pid)
         return True
 
+    def refused(self, ticket: int, why: str) -> None:
+        """Note that no process can be forked now. This is no failure of the fork server, so it is not replaced."""
+        log_trouble(REFUSAL_REST, f"No process can be started now: {why}.")
+        self._refused_until = clock.monotonic() + REFUSAL_REST
+        self._failed_spawns = 0
+        self._spawning.pop(ticket, None)
+
     def forget(self) -> None:
         """Forget the orders to a dead fork server. With it, the channels of the ordered workers were closed."""
         self._spawning.clear()
 
     def note_gone(self, worker: WorkerHandle) -> None:
         """Count a worker that died before its first report. After several, kill the fork server to have it replaced."""
+        if worker.pid is None and clock.monotonic() < self._refused_until:
+            return
         self._failed_spawns = 0 if worker.owner is not None else self._failed_spawns + 1
         if self._failed_spawns:
             self._timer.note_start()
@@ -58,8 +74,10 @@ class Spawner:
 
     def limit(self, workers: int) -> int:
         """Return the maximum number of workers now: `workers`, or not more than exist already while spawns fail."""
-        return workers if self._timer.is_due() else min(len(self._workers), workers)
+        is_due = self._timer.is_due() and clock.monotonic() >= self._refused_until
+        return workers if is_due else min(len(self._workers), workers)
 
     def rest(self) -> float:
         """Return the seconds until workers can be spawned again, or infinity if they can be spawned now."""
-        return self._timer.rest()
+        refused = self._refused_until - clock.monotonic()
+        return min(self._timer.rest(), refused if refused > 0 else float("inf"))

@@ -20,7 +20,7 @@ from ..execution.plan import CannotStart
 from ..execution.run import Run
 from ..execution.runner_pool import LazyRunner
 from ..execution.series import CallSeries, CommandSeries, CommandTools, Series
-from ..log import log
+from ..log import log, log_trouble
 from ..role import TROUBLE_REST
 from ..system.file_watch import FALLBACK_POLL
 from .parking import Parking
@@ -332,5 +332,5 @@ class TaskLoop:
     def _rest_after_failure(self) -> None:
         """Rest if the runner could not begin a call, perhaps for lack of memory. Each try counts as an interruption."""
         if self._runner.has_failed():
-            log("trouble", rest=TROUBLE_REST, why="a process for calls has ended before its first call")
+            log_trouble(TROUBLE_REST, "a process for calls has ended before its first call")
             clock.nap(TROUBLE_REST)

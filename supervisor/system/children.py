@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from ...ipc import clock
 from ...ipc.failpoints import failpoint
 from ...ipc.machine.identity import Identity
+from ...ipc.machine.shortage import patiently
 from ...ipc.model.cause import signal_name
 from .signals import hold_back, let_through
 
@@ -47,7 +48,7 @@ def watch(pid: int) -> Watch | None:
     """Watch a child, or a process that the caller identifies afterwards. Return None if it is dead."""
     try:
         if hasattr(os, "pidfd_open"):
-            return Watch(os.pidfd_open(pid))
+            return Watch(patiently(os.pidfd_open, pid))
         return _watch_by_kqueue(pid)
     except ProcessLookupError:
         return None
