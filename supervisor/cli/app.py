@@ -12,7 +12,6 @@ import click
 
 from ...ipc.errors import BROKEN_PIPE
 from .context import Context
-from .docstrings import restore_help
 
 #: The commands, in the order of the help. Each is the object `command` of the module with the same name.
 SECTIONS = {
@@ -68,7 +67,9 @@ class Program(click.Group):
             from .completion import offer_words
 
             offer_words(command)
-        if sys.flags.optimize > 1:  # `python -OO` has removed the docstrings, which are the help
+        if sys.flags.optimize > 1:
+            from .help import restore_help
+
             restore_help(module, command)
         return command
 

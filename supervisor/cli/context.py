@@ -10,7 +10,7 @@ from ...ipc.config.files import Reading, read
 from ...ipc.config.settings import BackgroundConfig, ConfigurationMistakes
 from ...ipc.errors import BadHome, InvalidInput, NotFound
 from ...ipc.home import Home, current_folder
-from .home_option import check_home_option
+from ...ipc.home_option import check_home_option
 
 if TYPE_CHECKING:
     from ...ipc.store.interface import Store

@@ -1,6 +1,8 @@
-"""The first page of the help: the commands of every day, on one screen of 24 lines."""
+"""The first page of the help: the commands of every day, on one screen of 24 lines. The help under `python -OO`."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import click
 
@@ -41,3 +43,27 @@ def write_overview(ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for name, summary in commands.items():
             formatter.write(f"  {name.ljust(width)}  {summary}\n")
     formatter.write(f"\n{_END}\n")
+
+
+def restore_help(module: ModuleType, command: click.Command) -> None:
+    """Read the docstrings of a command and its subcommands from the source of their module.
+
+    `python -OO` removes the docstrings, which are the help.
+    """
+    import ast
+    import inspect
+
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError):  # only compiled files are installed
+        return
+    texts = {node.name: ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    _restore(command, texts)
+
+
+def _restore(command: click.Command, texts: dict[str, str | None]) -> None:
+    name = getattr(command.callback, "__name__", "")
+    command.help = command.help or texts.get(name)
+    if isinstance(command, click.Group):
+        for inner in command.commands.values():
+            _restore(inner, texts)

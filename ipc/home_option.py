@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...ipc.errors import BadHome, InvalidInput
-from ...ipc.home import NAME, Home
+from .errors import BadHome, InvalidInput
+from .home import NAME, Home
 
 #: What a state directory without a database may contain: our files, and those that a person or a file system puts
 #: there.
