@@ -6,12 +6,10 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..ipc import clock
-from ..ipc.config.settings import BackgroundConfig
 from ..ipc.errors import AlreadyRunning, BadConfiguration
 from ..ipc.home import Home
 from ..ipc.machine.home_registry import register
@@ -36,6 +34,7 @@ from .supervision.flusher_watch import FlusherWatch
 from .supervision.maintenance import Maintenance
 from .supervision.orders import RESTART, Orders
 from .supervision.shutdown import Shutdown
+from .supervision.source import Source
 from .supervision.unresponsive import UnresponsiveWorkers, time_limit
 from .system.clock_steps import ClockSteps
 from .system.file_watch import FALLBACK_POLL
@@ -49,14 +48,6 @@ SHUTDOWN_POLL = 0.2
 
 #: Seconds between two tries to apply limits while workers hold tasks. Each try asks them to publish the tasks.
 LIMITS_POLL = 0.005
-
-
-@dataclass(frozen=True)
-class Source:
-    """A function that reads the configuration, and the command that starts a fork server."""
-
-    read: Callable[[], tuple[BackgroundConfig, list[Path]]]
-    fork_server: list[str]
 
 
 class Supervisor(Role):

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Self
 from ...ipc.config.files import Reading, read
 from ...ipc.config.settings import BackgroundConfig, ConfigurationMistakes
 from ...ipc.errors import BadHome, InvalidInput, NotFound
-from ...ipc.home import Home, current_folder
-from ...ipc.home_option import check_home_option
+from ...ipc.home import Home, check_home_option, current_folder
 
 if TYPE_CHECKING:
     from ...ipc.store.interface import Store

@@ -20,7 +20,8 @@ FORK_SERVER = "_forkserver"
 
 def run_supervisor(home: Home, cwd: Path | None, overrides: Mapping[str, object]) -> None:
     """Run a supervisor until it is stopped. Raises AlreadyRunning, BadConfiguration, BadHome, Temporary."""
-    from ..supervisor import Source, Supervisor
+    from ..supervision.source import Source
+    from ..supervisor import Supervisor
 
     def read() -> tuple[BackgroundConfig, list[Path]]:
         return files.load(home, cwd, overrides), files.sources(home, cwd)
