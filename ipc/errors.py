@@ -127,5 +127,11 @@ class GateBusy(Temporary):
     """Another process holds the write gate."""
 
 
+class OutputFailed(BackburnerError):
+    """The output of a command could not be written."""
+
+    exit_code = 74
+
+
 class Disconnected(Temporary):
     """The bus went away."""

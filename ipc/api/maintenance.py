@@ -155,11 +155,11 @@ class Maintenance:
         return export_format.to_export(stored.task, inputs)
 
     def _stdin_data(self, name: str | None) -> str | None:
-        if name is None:
+        if name is None or self.home.input(name).is_fifo():
             return None
         try:
             return base64.b64encode(self.home.input(name).read_bytes()).decode()
-        except FileNotFoundError:
+        except (FileNotFoundError, PermissionError):  # a link names a file of the user
             return None
 
     def load(self, document: object) -> Loaded:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from ..config.agents import BUILT_IN
 from ..config.settings import BackgroundConfig
 from ..errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent
 from ..failpoints import failpoint
-from ..home import Home, sync
+from ..home import Home, sync, sync_path
 from ..model.fields import LIST
 from ..model.launch import INPUT_LIMIT, LaunchInput
 from ..model.task import TASK_SPECS, Task, TaskStatus
@@ -93,9 +94,15 @@ class NewTask:
         return cls(task, input, launch.after, launch.after_any)
 
     def copy_stdin(self, home: Home) -> None:
-        """Copy the file for stdin into the home. Raises InvalidInput, Temporary."""
+        """Copy the file for stdin into the home. Raises InvalidInput, Temporary.
+
+        A pipe or a link that a command has put there for this task is used as it is.
+        """
         source = self.input["stdin_file"]
         if source is None:
+            return
+        if _is_in_place(source, home):
+            self.input["stdin_file"] = os.path.basename(source)
             return
         import shutil  # only a launch with a file needs it
 
@@ -114,8 +121,12 @@ class NewTask:
         """Sync the copy, so that it is as durable as its task. Raises Temporary."""
         if self.input["stdin_file"] is None:
             return
+        path = home.input(self.input["stdin_file"])
         try:
-            sync(home.input(self.input["stdin_file"]))
+            if stat.S_ISREG(path.lstat().st_mode):
+                sync(path)
+            else:
+                sync_path(path.parent)
         except OSError as error:
             raise Temporary(f"The copy of stdinFile cannot be synced now: {error.strerror}.") from error
 
@@ -152,6 +163,11 @@ def _require_prompt_for_same_agent(launch: LaunchInput, task: Task, where: str) 
         raise InvalidInput(f"{where}prompt: only a prompt can continue a session.", field="prompt")
     if launch.agent not in (None, task.agent):
         raise InvalidInput(f"{where}agent: {launch.agent} cannot continue a session of {task.agent}.", field="agent")
+
+
+def _is_in_place(source: str, home: Home) -> bool:
+    folder, name = os.path.split(source)
+    return folder == str(home.input(name).parent) and not stat.S_ISREG(os.lstat(source).st_mode)
 
 
 def _discard_copy(copy: Path, error: OSError) -> Temporary:

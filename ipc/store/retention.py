@@ -205,6 +205,6 @@ def _old_files(folder: Path, before: int) -> Iterator[tuple[Path, str]]:
 def _changed_at(path: Path) -> float:
     """Return the time of a file's last change in milliseconds since 1970, or infinity if there is no file."""
     try:
-        return path.stat().st_mtime * 1000
+        return path.lstat().st_mtime * 1000  # of a link itself, not of the file for stdin that it names
     except FileNotFoundError:  # its task has just been settled
         return float("inf")

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ...ipc.errors import BROKEN_PIPE, INTERRUPTED
+from ...ipc.errors import BROKEN_PIPE, INTERRUPTED, OutputFailed
+from ..system.streams import discard_output, guarded
 
 if TYPE_CHECKING:
     from .context import Context
@@ -65,12 +66,16 @@ def _run_process(words: list[str]) -> int:
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             _open_null(number, name)
+    sys.stdout = guarded(sys.stdout, 1, "stdout")
     return _run(words)
 
 
 def _open_null(number: int, name: str) -> None:
-    """Open /dev/null in place of a stream that the caller closed, before another file gets its number."""
-    os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    """Open /dev/null in place of a stream that the caller closed, before another file gets its number.
+
+    A result has no place to go then: it is an error to write to stdout.
+    """
+    os.dup2(os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_RDWR), number)
     setattr(sys, name, os.fdopen(number, "w" if number else "r"))
 
 
@@ -85,8 +90,11 @@ def _run(words: list[str]) -> int:
             sys.stdout.flush()
             return code
     except BrokenPipeError:  # the reader of the output has exited
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output(sys.stdout.fileno())
         return BROKEN_PIPE
+    except OutputFailed as error:
+        discard_output(sys.stdout.fileno())
+        return report_error(error, context)
     except Exception as error:
         return report_error(error, context)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
 
 
 def note(text: str) -> None:
-    """Print a message on stderr. Results go to stdout."""
-    print(f"backburner: {text}", file=sys.stderr, flush=True)
+    """Print a message on stderr. Results go to stdout. It is no error if the message cannot be written."""
+    with suppress(OSError):
+        print(f"backburner: {text}", file=sys.stderr, flush=True)
 
 
 def print_json(document: Any) -> None:

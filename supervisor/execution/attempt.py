@@ -142,6 +142,7 @@ class CallAttempt(Attempt):
         if not os.path.isdir(claimed.cwd):
             raise CannotStart(f"The folder {claimed.cwd} cannot be used.", 1)
         home = journal.home
+        has_stdin = claimed.stdin is not None or claimed.stdin_file is not None
         order = Order(
             claim=claimed.claim,
             attempt=claimed.attempt,
@@ -152,7 +153,7 @@ class CallAttempt(Attempt):
             kwargs=json.dumps(claimed.kwargs),
             cwd=claimed.cwd,
             env=json.dumps(claimed.env),
-            stdin=None if claimed.stdin is claimed.stdin_file is None else stdin_path(claimed, home, claimed.stdin),
+            stdin=stdin_path(claimed, home, claimed.stdin) if has_stdin else None,
             leave_children=bool(claimed.leave_children),
         )
         attempt = cls(claimed, runner, journal)

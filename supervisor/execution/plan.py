@@ -13,6 +13,7 @@ from ...ipc.config.agents import AgentConfig, Arguments
 from ...ipc.config.environment import is_foreign
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
+from ...ipc.machine import input_pipe
 from ...ipc.model.cause import NOT_FOUND
 from ...ipc.model.claim import Claimed, Taken, decoded_environment
 from ...ipc.text.screen import one_line
@@ -129,14 +130,25 @@ def write_order(claim: int, home: Home, order: bytes) -> str:
 
 
 def stdin_path(claimed: Claimed, home: Home, text: str | None) -> str:
-    """Return the path of a task's stdin. Write the text, if there is one, to a file. Raises Temporary."""
+    """Return the path of a task's stdin. Write the text, if there is one, to a file. Raises CannotStart, Temporary."""
     if claimed.stdin_file is not None:
-        return str(home.input(claimed.stdin_file))
+        return str(stdin_file(claimed, home))
     if text is None:
         return os.devnull
     file = home.input(f"{claimed.claim}.stdin")
     _write_private(file, text)
     return str(file)
+
+
+def stdin_file(claimed: Claimed, home: Home) -> Path:
+    """Return the file or the pipe for the stdin of an attempt. Raises CannotStart if it is gone."""
+    assert claimed.stdin_file is not None, "the caller has checked it"
+    path = home.input(claimed.stdin_file)
+    if path.is_fifo() and not path.is_symlink():
+        path = input_pipe.path_of(path, claimed.attempt)
+    if not os.path.lexists(path):
+        raise CannotStart("Its stdin was passed on from a command, and cannot be read again.", 1)
+    return path
 
 
 class Environments:

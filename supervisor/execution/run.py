@@ -6,6 +6,7 @@ import os
 
 from ...ipc import clock
 from ...ipc.config.agents import AgentConfig
+from ...ipc.machine.input_pipe import is_broken_off, path_of
 from ...ipc.machine.proc import own_children
 from ...ipc.model.claim import Claimed, Settlement, Verdict
 from ...ipc.model.task import TaskStatus
@@ -122,6 +123,9 @@ class Run:
     def _conclude(self, outcome: Outcome) -> Settlement:
         """Settle an attempt whose first process has ended, and end the rest of its tree."""
         self._note_progress(clock.monotonic())
+        if outcome.error_kind is None and self._has_lost_stdin():
+            error = "The command that passed its stdin on was killed before the end."
+            outcome = outcome._replace(error=error, error_kind="failed")
         settlement = self._judge(outcome)
         living = self._leftovers()
         if living and self._leaves_children():
@@ -131,6 +135,11 @@ class Run:
             self._end()
         leftovers = len(living - {self.attempt.pid})
         return settlement._replace(leftovers=leftovers) if leftovers else settlement
+
+    def _has_lost_stdin(self) -> bool:
+        """Return True if the attempt has read only a part of its stdin, and took that for all of it."""
+        name = self.claimed.stdin_file
+        return name is not None and is_broken_off(path_of(self._queue.home.input(name), self.claimed.attempt))
 
     def _stop(self, outcome: Outcome | None) -> Settlement:
         """End the tree of a running attempt with this outcome. None means that a verdict is already written."""

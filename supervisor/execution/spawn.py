@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from ...ipc.errors import Temporary
 from ...ipc.failpoints import failpoint
+from ...ipc.machine.input_pipe import BrokenOff, open_input
 from ...ipc.machine.shortage import is_shortage
 from .plan import CannotStart, Plan, find_program
 from .process_tree import forget_status
@@ -43,9 +44,30 @@ def spawn(plan: Plan, outputs: list[str]) -> int:
 
 
 def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
+    stdin = None if plan.stdin == os.devnull else _open_stdin(plan.stdin)
+    try:
+        return _spawn_with(plan, program, outputs, stdin)
+    finally:
+        if stdin is not None:
+            os.close(stdin)
+
+
+def _open_stdin(path: str) -> int:
+    """Open the stdin of a task here, because opening a pipe in the child could block this process."""
+    try:
+        return open_input(path)
+    except BrokenOff:
+        raise CannotStart("The command that passes its stdin on has exited.", 1) from None
+    except OSError as error:
+        if is_shortage(error):
+            raise Temporary(f"Its stdin cannot be opened now: {error.strerror}.") from error
+        raise CannotStart(f"Its stdin {os.path.realpath(path)} cannot be opened: {error.strerror}.", 1) from error
+
+
+def _spawn_with(plan: Plan, program: str, outputs: list[str], stdin: int | None) -> int:
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     actions = [
-        (os.POSIX_SPAWN_OPEN, 0, plan.stdin, os.O_RDONLY, 0),
+        (os.POSIX_SPAWN_OPEN, 0, plan.stdin, os.O_RDONLY, 0) if stdin is None else (os.POSIX_SPAWN_DUP2, stdin, 0),
         *((os.POSIX_SPAWN_OPEN, target, path, flags, 0o600) for target, path in enumerate(outputs, 1)),
     ]
     try:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import selectors
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 #: The signals that roles react to. They are blocked around a fork, so that none reaches the pipe of the wrong process.
 OURS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
@@ -43,6 +44,33 @@ def hold_back() -> None:
 def let_through() -> None:
     """Unblock signals, and deliver the signals that arrived while they were blocked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, OURS)
+
+
+class Signalled(KeyboardInterrupt):
+    """A signal has arrived that ends a command, as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        #: The number of the signal.
+        self.number = number
+
+
+@contextmanager
+def raised(*numbers: signal.Signals) -> Iterator[None]:
+    """Raise `Signalled` within the block when one of these signals arrives, unless it was ignored before."""
+    kept = {number: signal.getsignal(number) for number in numbers}
+    heeded = [number for number, action in kept.items() if action is not signal.SIG_IGN]
+    for number in heeded:
+        signal.signal(number, _raise)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, kept[number] or signal.SIG_DFL)
+
+
+def _raise(number: int, _frame: object) -> None:
+    raise Signalled(number)
 
 
 def restore_default(*numbers: signal.Signals) -> None:

@@ -9,6 +9,10 @@ UNREACHABLE = {
     "shortcut.link": "only for a home whose path is too long for a socket",
     "systemd.send": "only under systemd; nothing depends on it",
     "launch.stdin.unlink": "only on a full disk; killed there, a launch leaves a file that no task names",
+    **dict.fromkeys(
+        ("input.pipe.make", "input.pipe.write", "input.pipe.unlink", "run.input.link", "run.input.unlink"),
+        "only for `run` with a stdin to pass on; tests/supervisor/cli/commands/test_run.py kills it there",
+    ),
     "launch.assignment.send": "only for a launch into a parked slot; tests/acceptance/test_parking.py leaves it out",
     "spawn.failed.unlink": "only for a command that runs alone and cannot be started",
     "bus.refuse": "only with more clients than descriptors",

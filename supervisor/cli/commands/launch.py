@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ....ipc.errors import InvalidInput
+from ....ipc.errors import InvalidInput, OutputFailed
 from ....ipc.model.launch import LaunchInput
 from ....ipc.store.queue import Launched, Queue
 from ..autostart import ensure_supervisor
@@ -33,17 +33,24 @@ def command(context: Context, /, words: Sequence[str], up: bool | None, as_json:
     background.
     """
     launched = launch(context, parse_inputs(context, options, words), options)
+    try:
+        _print(context, launched, as_json, options)
+    except OutputFailed:
+        note(f"queued all the same: {' '.join(task.id for task in launched)}")
+        raise
+    finally:
+        reported = not launched or ensure_supervisor(context, up)
+    if launched and sys.stderr.isatty():
+        _explain(context, launched[-1], reported)
+
+
+def _print(context: Context, launched: Sequence[Launched], as_json: bool, options: Options) -> None:
     if as_json:
         documents = [task_document(context.queue, task) for task in launched]
         print_json(documents if options["from_file"] else documents[0])
     else:
         sys.stdout.write("".join(f"{task.id}\n" for task in launched))
     sys.stdout.flush()
-    if not launched:
-        return
-    reported = ensure_supervisor(context, up)
-    if sys.stderr.isatty():
-        _explain(context, launched[-1], reported)
 
 
 def parse_inputs(context: Context, options: Options, words: Sequence[str]) -> list[LaunchInput]:

@@ -2,86 +2,171 @@
 
 from __future__ import annotations
 
+import signal
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, BinaryIO, cast
 
 import click
 
-from ....ipc.errors import INTERRUPTED, MoveNotAllowed
+from ....ipc.backoff import Backoff
+from ....ipc.errors import MoveNotAllowed, NoSupervisor, OutputFailed
+from ....ipc.model.launch import LaunchInput
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
+from ...system.signals import Signalled, hold_back, let_through, raised
+from ...system.streams import Output
 from ..autostart import ensure_supervisor
+from ..changes import ChangeWatch
 from ..context import Context
 from ..launch_options import LaunchCommand, launch_options
 from ..options import example
 from ..printing import note, print_json
-from ..text import explain_pending, no_supervisor, short_id
+from ..text import explain_pending, short_id
+from ..waiting.absence import HELP, Absence
+from ..waiting.stdin import NotRepeatable, PassedInput, passed_input
 from .launch import launch, parse_inputs, task_document
-from .output import StreamCopy, follow_task
+from .output import FIRST_DELAY, GROWTH, LONGEST_DELAY, StreamCopy
 
 #: The exit code of a shell for a program that was not found.
 NOT_FOUND = 127
 
+#: The signals that cancel the task, as Ctrl-C does.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 
 @click.command("run", cls=LaunchCommand, epilog=example("run -- make test", "run --agent claude 'Explain this folder'"))
 @launch_options
+@click.option("--keep", is_flag=True, help="Let the task continue when this command is interrupted.")
+@click.option("--wait-for-supervisor", is_flag=True, help=HELP)
 @click.pass_obj
 def command(context: Context, /, words: Sequence[str], up: bool | None, as_json: bool, **options: Any) -> int:
     """Queue a task, print its output and exit with its exit code.
 
     If no supervisor is running, one is started in the background. The exit code is 128 plus the number of the signal
-    that ended the task, and 127 if its program was not found. Ctrl-C cancels the task. With --json, the ended task is
-    printed instead of its output.
+    that ended the task, and 127 if its program was not found. With --json, the ended task is printed instead of its
+    output.
+
+    Ctrl-C, SIGTERM and SIGHUP cancel the task, and so does a reader of the output that exits. With --keep the task
+    continues.
+
+    The task reads this command's stdin. A file is opened by the task, and a pipe is streamed to it. With --retries, up
+    to output_limit_mb of a pipe are kept for the next attempts. From a terminal, the task reads /dev/null. It does not
+    read this command's stdin if --stdin is given, or if the agent reads its prompt there. In a `while read` loop, use
+    --stdin /dev/null: the task would read the rest of the loop's input.
     """
     inputs = parse_inputs(context, options, words)
     if len(inputs) != 1:
         raise click.UsageError(f"run takes one task, got {len(inputs)}", click.get_current_context())
-    launched = launch(context, inputs, options)[0]
-    try:
-        if not ensure_supervisor(context, up):
-            note(f"waiting: {no_supervisor(context)}")
-        _refuse_deadlock(context, launched)
-        task = _follow(context, launched, as_json)
-    except KeyboardInterrupt:
-        return _interrupted(context, launched)
+    with raised(*ENDING), passed_input(context, inputs[0]) as stdin:
+        launched = _launch(context, stdin.fill(inputs[0]), options)
+        foreground = Foreground(context, launched, stdin, options)
+        try:
+            with foreground.ends_the_task():
+                let_through()
+                task = foreground.follow(up, as_json)
+        except KeyboardInterrupt as interrupt:
+            return 128 + (interrupt.number if isinstance(interrupt, Signalled) else signal.SIGINT)
     if as_json:
         print_json(task_document(context.queue, launched))
     return _report(task)
 
 
-def _refuse_deadlock(context: Context, launched: Launched) -> None:
-    """Cancel the task if it needs the slot of the task in which this command runs. Raises MoveNotAllowed."""
+def _launch(context: Context, launch_input: LaunchInput, options: dict[str, Any]) -> Launched:
+    """Queue the task. Signals are held back until the caller lets them through, so that the task's ID is known."""
+    hold_back()
     try:
-        context.queue.refuse_self_deadlock([launched.id])
-    except MoveNotAllowed:
-        if not launched.existing:
-            context.queue.cancel(launched.id)
+        return launch(context, [launch_input], options)[0]
+    except BaseException:
+        let_through()
         raise
 
 
-def _follow(context: Context, launched: Launched, silent: bool) -> Task:
-    task = context.queue.get(launched.id)
-    if sys.stderr.isatty() and task.waiting_for != "supervisor" and (explanation := explain_pending(task, context)):
-        note(explanation)
-    copies = (
-        StreamCopy(context.queue, launched.id, "stdout", sys.stdout.buffer),
-        StreamCopy(context.queue, launched.id, "stderr", sys.stderr.buffer),
-    )
-    return follow_task(context, launched.id, () if silent else copies)
+class Foreground:
+    """A task that does not outlive its command."""
 
+    def __init__(self, context: Context, launched: Launched, stdin: PassedInput, options: dict[str, Any]) -> None:
+        self._context, self._launched, self._stdin = context, launched, stdin
+        self._keeps = options["keep"]
+        self._absence = Absence(context, options["wait_for_supervisor"])
 
-def _interrupted(context: Context, launched: Launched) -> int:
-    """Cancel the task, unless another command launched it."""
-    from .cancel import cancel_if_unfinished, wait_until_ended
+    @contextmanager
+    def ends_the_task(self) -> Iterator[None]:
+        """Cancel the task if the command cannot continue within the block."""
+        try:
+            yield
+        except BrokenPipeError:
+            self._end(lambda _text: None)
+            raise
+        except (KeyboardInterrupt, NoSupervisor, NotRepeatable, OutputFailed):
+            with suppress(KeyboardInterrupt):  # a second signal: the task is ended without this command
+                self._end(note)
+            raise
 
-    id = short_id(launched.id)
-    if launched.existing:
-        note(f"task {id} keeps running; to cancel it: backburner cancel {id}")
-    elif cancel_if_unfinished(context, launched.id):
-        wait_until_ended(context, [launched.id])
-        note(f"task {id} was cancelled")
-    return INTERRUPTED
+    def follow(self, up: bool | None, silent: bool) -> Task:
+        """Start a supervisor if necessary, and copy the task's output until it has ended. Return the ended task.
+
+        Raises MoveNotAllowed, NoSupervisor, NotRepeatable, OutputFailed, BrokenPipeError.
+        """
+        if not self._launched.existing:
+            self._stdin.begin()
+        self._absence.is_reported = ensure_supervisor(self._context, up)
+        self._refuse_deadlock()
+        with ChangeWatch(self._context) as watch:
+            return self._copy(watch, [] if silent else self._copies())
+
+    def _copies(self) -> list[StreamCopy]:
+        queue, id = self._context.queue, self._launched.id
+        return [
+            StreamCopy(queue, id, "stdout", sys.stdout.buffer),
+            StreamCopy(queue, id, "stderr", cast("BinaryIO", Output(sys.stderr.buffer, "stderr"))),
+        ]
+
+    def _copy(self, watch: ChangeWatch, copies: Sequence[StreamCopy]) -> Task:
+        task = self._context.queue.get(self._launched.id)
+        self._explain(task)
+        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, GROWTH)
+        while True:
+            copied = any([copy.advance() for copy in copies])
+            if task.status.ended and all(copy.eof for copy in copies):
+                return task
+            if copied:
+                backoff.reset()
+            self._stdin.follow(task)
+            self._absence.check([task].copy)
+            is_running = task.status is TaskStatus.RUNNING
+            if watch.wait(backoff.next_delay() if is_running else self._absence.interval):
+                task = self._context.queue.get(self._launched.id)
+
+    def _explain(self, task: Task) -> None:
+        if sys.stderr.isatty() and task.waiting_for != "supervisor":
+            explanation = explain_pending(task, self._context)
+            if explanation:
+                note(explanation)
+
+    def _refuse_deadlock(self) -> None:
+        """Cancel the task if it needs the slot of the task in which this command runs. Raises MoveNotAllowed."""
+        try:
+            self._context.queue.refuse_self_deadlock([self._launched.id])
+        except MoveNotAllowed:
+            if not self._launched.existing:
+                self._context.queue.cancel(self._launched.id)
+            raise
+
+    def _end(self, report: Callable[[str], object]) -> None:
+        """Cancel the task, unless another command launched it or it is to continue."""
+        from .cancel import cancel_if_unfinished, wait_until_ended
+
+        id = short_id(self._launched.id)
+        if self._launched.existing:
+            report(f"task {id} keeps running; to cancel it: backburner cancel {id}")
+        elif self._keeps:
+            self._stdin.leave()
+            report(f"task {id} keeps running; to follow it: backburner output --follow {id}")
+        elif cancel_if_unfinished(self._context, self._launched.id):
+            wait_until_ended(self._context, [self._launched.id])
+            report(f"task {id} was cancelled")
 
 
 def _report(task: Task) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice
 from typing import Any
 
 import click
 
-from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.model.wait import Wait
 from ..changes import wait_until
@@ -17,9 +17,13 @@ from ..context import Context
 from ..input.duration import DURATION
 from ..options import example, ids_argument, json_option
 from ..printing import note, print_json
-from ..text import count_of, format_duration, no_supervisor, short_id
+from ..text import count_of, format_duration, short_id
+from ..waiting.absence import HELP, INTERVAL, Absence
 
 TIMED_OUT = 124
+
+#: The maximum number of tasks that are examined for the need of a supervisor.
+SAMPLE = 1000
 
 
 @click.command("wait", epilog=example("wait 1a2b3c4d 5e6f7a8b", "wait --parent ses-1 --timeout 10m"))
@@ -32,18 +36,10 @@ TIMED_OUT = 124
     metavar="DURATION",
     help="Exit with 124 if the tasks have not ended after this time (90s, 1h30m). [default: no timeout]",
 )
+@click.option("--wait-for-supervisor", is_flag=True, help=f"{HELP} With --timeout, that is the limit.")
 @json_option
 @click.pass_obj
-def command(
-    context: Context,
-    /,
-    *,
-    ids: Sequence[str],
-    parent: str | None,
-    any_one: bool,
-    timeout: int | None,
-    as_json: bool,
-) -> int:
+def command(context: Context, /, *, ids: Sequence[str], parent: str | None, as_json: bool, **options: Any) -> int:
     """Wait until tasks have ended.
 
     Waits for the named tasks, the unfinished tasks of a session, or all unfinished tasks. Exits with 1 if any of them
@@ -51,12 +47,12 @@ def command(
     """
     if not context.has_database and not ids:
         return _report([], False, as_json)
-    wait = Wait(_selected(context, ids, parent), any=any_one)
+    timeout: int | None = options["timeout"]
+    wait = Wait(_selected(context, ids, parent), any=options["any_one"])
     ended = context.queue.refresh(wait)
     context.tasks.refuse_self_deadlock(list(wait.unfinished))
-    if wait.unfinished and not Presence(context.home).is_held("supervisor"):
-        note(f"waiting: {no_supervisor(context)}")
-    ended += _wait_for_tasks(context, wait, ended, timeout)
+    absence = Absence(context, is_patient=options["wait_for_supervisor"] or timeout is not None)
+    ended += _wait_for_tasks(context, wait, ended, timeout, absence)
     if not wait.is_over:
         unfinished, total = len(wait.unfinished), count_of(len(wait.ids), "task")
         note(f"timed out after {format_duration(timeout or 0)}: {unfinished} of {total} unfinished")
@@ -69,7 +65,9 @@ def _selected(context: Context, ids: Sequence[str], parent: str | None) -> list[
     return selected if ids and parent is None else [*selected, *context.queue.unfinished(parent)]
 
 
-def _wait_for_tasks(context: Context, wait: Wait, ended: Sequence[Task], timeout: int | None) -> list[Task]:
+def _wait_for_tasks(
+    context: Context, wait: Wait, ended: Sequence[Task], timeout: int | None, absence: Absence
+) -> list[Task]:
     """Return the tasks that have ended during the wait."""
     new: list[Task] = []
     with _progress_bar(0 if wait.any else len(wait.ids)) as advance:
@@ -78,9 +76,11 @@ def _wait_for_tasks(context: Context, wait: Wait, ended: Sequence[Task], timeout
         def is_over() -> bool:
             advance(ended_now := context.queue.refresh(wait))
             new.extend(ended_now)
+            if not wait.is_over:
+                absence.check(lambda: context.queue.existing(islice(wait.unfinished, SAMPLE)))
             return wait.is_over
 
-        wait_until(context, is_over, None if timeout is None else timeout / 1000)
+        wait_until(context, is_over, None if timeout is None else timeout / 1000, INTERVAL)
     return new
 
 

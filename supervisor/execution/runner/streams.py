@@ -81,7 +81,10 @@ class Streams:
             return False
 
     def _read_from(self, path: str) -> None:
-        move_descriptor(os.open(path, os.O_RDONLY | os.O_CLOEXEC), 0)
+        # opening a pipe must not wait for a writer: the input may have ended already
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        os.set_blocking(descriptor, True)
+        move_descriptor(descriptor, 0)
         self._null = file_id(0) if path == os.devnull else self._null
 
     def _replace(self, name: str) -> None:

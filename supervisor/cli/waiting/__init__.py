@@ -1,0 +1,1 @@
+"""What the commands that wait in the foreground share: `run`, `wait` and `down`."""
