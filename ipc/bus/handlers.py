@@ -12,16 +12,19 @@ from functools import partial
 from typing import Any, NamedTuple, cast
 
 from ..clock import monotonic
-from ..errors import Temporary
+from ..errors import InvalidInput, Temporary
 from ..home import Home
 from ..machine.distribution import version
+from ..model.edit import TaskEdit
 from ..model.event import Line
 from ..model.launch import LaunchInput
 from ..model.query import Filter
 from ..model.task import Task, TaskStatus
 from ..model.wait import Wait
+from ..store.groups import Groups
 from ..store.queue import Queue
 from ..store.sessions import adopt
+from ..store.status import key_document
 from ..store.tasks import Stream
 from ..store.values import PAGE_BYTES
 from .connection import Call
@@ -66,6 +69,12 @@ class Handlers:
             "wait": self._wait,
             "cancel": self._cancel,
             "retry": self._retry,
+            "attempts": self._attempts,
+            "edit": self._edit,
+            "remove": self._remove,
+            "pause": self._pause,
+            "resume": self._resume,
+            "limit": self._limit,
             "complete": self._complete,
             "fail": self._fail,
             "progress": self._progress,
@@ -109,7 +118,16 @@ class Handlers:
         return replace(launch, cwd=str(self._home.folder.parent / (launch.cwd or "")))
 
     def _get(self, params: dict[str, Any], call: Call) -> object:
-        return self._queue.get(params["id"]).to_json()
+        ids = params.get("ids")
+        if (params.get("id") is None) == (ids is None):
+            raise InvalidInput("id: give id or ids", field="id")
+        if ids is None:
+            return self._queue.get(params["id"]).to_json()
+        tasks = {task.id: task.to_json() for task in self._queue.existing(dict.fromkeys(ids))}
+        return {"tasks": [tasks.get(id) for id in ids]}
+
+    def _attempts(self, params: dict[str, Any], call: Call) -> object:
+        return {"attempts": [attempt.to_json() for attempt in self._queue.attempts(params["id"])]}
 
     def _list(self, params: dict[str, Any], call: Call) -> object:
         limit = params.get("limit") or Filter().limit
@@ -153,6 +171,35 @@ class Handlers:
 
     def _retry(self, params: dict[str, Any], call: Call) -> object:
         return self._wake_and_return(self._queue.retry(params["id"]))
+
+    def _edit(self, params: dict[str, Any], call: Call) -> object:
+        edit = TaskEdit.from_checked_json(params)
+        return self._change(call, lambda: self._queue.edit(params["id"], edit))
+
+    def _remove(self, params: dict[str, Any], call: Call) -> object:
+        ids = list(dict.fromkeys(params["ids"]))
+        self._queue.remove(ids)
+        self._hooks.wake()
+        return {"ids": ids}
+
+    def _pause(self, params: dict[str, Any], call: Call) -> object:
+        return self._change_group(call, lambda groups: groups.pause(params["key"]))
+
+    def _resume(self, params: dict[str, Any], call: Call) -> object:
+        return self._change_group(call, lambda groups: groups.resume(params["key"]))
+
+    def _limit(self, params: dict[str, Any], call: Call) -> object:
+        """Set a limit. Without a limit, return the key's row."""
+        key, limit = params["key"], params.get("limit")
+        if limit is None:
+            return self._change_group(call, lambda groups: groups.limits().group(key))
+        number = {"default": None, "unlimited": 0}[limit] if isinstance(limit, str) else int(limit)
+        return self._change_group(call, lambda groups: groups.limit(key, number))
+
+    def _change_group(self, call: Call, change: Callable[[Groups], str]) -> object:
+        groups = Groups(self._queue.store, self._queue.config)
+        groups.publication_timeout = self._queue.publication_timeout
+        return self._held_calls.attempt(call, lambda: key_document(groups.row(change(groups))))
 
     def _complete(self, params: dict[str, Any], call: Call) -> object:
         return self._change(call, lambda: self._queue.complete(params["id"], params.get("result")))

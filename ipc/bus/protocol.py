@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..config.settings import CONFIG
+from ..model.edit import EDIT_FIELDS, EDITABLE
 from ..model.event import TYPES
 from ..model.launch import LAUNCH, LONGEST
 from ..model.query import Moment, OneOrMore
@@ -18,8 +19,32 @@ PROTOCOL = 1
 #: The maximum number of bytes of output that one call returns.
 MAX_OUTPUT = 1024 * 1024
 
+#: The maximum number of tasks that one call reads or deletes.
+MAX_IDS = 1000
+
+#: The largest limit of a key.
+LARGEST_LIMIT = 1_000_000
+
+
+class LimitValue(Shape[int | str]):
+    """A number of tasks, or a word: `default` for the configured limit, `unlimited` for none."""
+
+    expected = f"a whole number from 0 to {LARGEST_LIMIT}, default or unlimited"
+    _number, _word = Integer(0, LARGEST_LIMIT), OneOf("default", "unlimited")
+
+    def mismatch(self, value: object) -> str | None:
+        """Return a description of a valid value, or None."""
+        return None if self._number.fits(value) or self._word.fits(value) else self.expected
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema."""
+        return {"anyOf": [self._number.schema(), self._word.schema()]}
+
+
 _ID = Text(max_bytes=1024, non_empty=True)
 _NAME = Text(max_bytes=1024, non_empty=True)
+#: A limit of a key, as `limit` takes it. 0 is unlimited.
+LIMIT = LimitValue()
 
 
 def _task_params(title: str, **fields: Text) -> Record:
@@ -31,7 +56,8 @@ def _task_params(title: str, **fields: Text) -> Record:
 PARAMETERS: Mapping[str, Record] = {
     "launch": LAUNCH,
     "launchMany": Record("launchMany", {"tasks": ListOf(LAUNCH)}, required=("tasks",)),
-    "get": _task_params("get"),
+    "get": Record("get", {"id": Nullable(_ID), "ids": Nullable(ListOf(_ID, max_items=MAX_IDS))}),
+    "attempts": _task_params("attempts"),
     "list": Record(
         "list",
         {
@@ -58,6 +84,11 @@ PARAMETERS: Mapping[str, Record] = {
     ),
     "cancel": _task_params("cancel"),
     "retry": _task_params("retry"),
+    "edit": Record("edit", {"id": _ID, **EDIT_FIELDS}, required=("id",)),
+    "remove": Record("remove", {"ids": ListOf(_ID, max_items=MAX_IDS)}, required=("ids",)),
+    "pause": Record("pause", {"key": _NAME}, required=("key",)),
+    "resume": Record("resume", {"key": _NAME}, required=("key",)),
+    "limit": Record("limit", {"key": _NAME, "limit": Nullable(LIMIT)}, required=("key",)),
     "complete": Record("complete", {"id": _ID, "result": Nullable(Text())}, required=("id",)),
     "fail": _task_params("fail", error=Text()),
     "progress": _task_params("progress", text=Text()),
@@ -142,6 +173,7 @@ EVENTS: Mapping[str, Record] = {
         ),
         _event("background_task_stale", {"taskId": ID, "idleMs": COUNT}),
         _event("background_task_progress", {"taskId": ID, "progress": Text(max_bytes=BRIEF_LIMIT)}),
+        _event("background_task_changed", {"taskId": ID, "fields": ListOf(OneOf(*EDITABLE), non_empty=True)}),
         _event(
             "background_tasks_batch",
             {
@@ -164,6 +196,20 @@ def _record(title: str, **fields: Shape[Any]) -> Record:
     return Record(title, fields, required=fields)
 
 
+_KEY = _record("Key", key=Text(), limit=COUNT, running=COUNT, pending=COUNT, paused=Flag())
+
+_ATTEMPT = _record(
+    "Attempt",
+    attempt=Integer(1),
+    startedAt=TIME,
+    endedAt=Nullable(TIME),
+    status=OneOf(*TaskStatus),
+    error=OPTIONAL_TEXT,
+    errorKind=ERROR_KIND,
+    exitCode=Nullable(Integer()),
+    signal=Nullable(Integer(1)),
+)
+
 _PROCESS = Nullable(_record("Process", pid=Integer(1)))
 
 #: The result of `status`.
@@ -182,7 +228,7 @@ STATUS_DOCUMENT = _record(
             adopted=Flag(),
         )
     ),
-    keys=ListOf(_record("Key", key=Text(), limit=COUNT, running=COUNT, pending=COUNT, paused=Flag())),
+    keys=ListOf(_KEY),
     log=_record("Log", id=OPTIONAL_TEXT, lastSeq=SEQ, unbatched=COUNT),
     home=Text(),
     socket=Text(),
@@ -190,13 +236,29 @@ STATUS_DOCUMENT = _record(
     sqlite=Text(),
 )
 
+
+class GetResult(Record):
+    """A task for `id`, or a list of tasks for `ids`."""
+
+    def schema(self) -> dict[str, Any]:
+        """Return the JSON Schema of both."""
+        tasks = _record("tasks", tasks=ListOf(Nullable(TASK)))
+        return {"anyOf": [TASK.schema(), tasks.schema()]}
+
+
+GET_RESULT = GetResult("get", {**TASK_FIELDS, "tasks": ListOf(Nullable(TASK))})
+
 #: The results of the methods.
 RESULTS: Mapping[str, Record] = {
     "launch": LAUNCHED,
     "launchMany": _record("launchMany", ids=ListOf(ID)),
     "list": _record("list", tasks=ListOf(BRIEF_TASK), next=OPTIONAL_TEXT),
     "wait": _record("wait", tasks=ListOf(BRIEF_TASK), timedOut=Flag()),
-    **{name: TASK for name in ("get", "cancel", "retry", "complete", "fail", "progress")},
+    **{name: TASK for name in ("cancel", "retry", "edit", "complete", "fail", "progress")},
+    "get": GET_RESULT,
+    "attempts": _record("attempts", attempts=ListOf(_ATTEMPT)),
+    "remove": _record("remove", ids=ListOf(ID)),
+    **{name: _KEY for name in ("pause", "resume", "limit")},
     "output": _record("output", data=Text(), offset=COUNT, eof=Flag()),
     "ack": _record("ack", seq=SEQ),
     "adopt": _record("adopt", tasks=COUNT, notices=COUNT),

@@ -38,6 +38,7 @@ TYPES = (
     "background_task_retrying",
     "background_task_stale",
     "background_task_progress",
+    "background_task_changed",
     BATCH,
     TRUNCATED,
 )

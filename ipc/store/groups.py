@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..config.limits import Limits
 from ..config.settings import BackgroundConfig
-from .processes import Publication, wake_process
+from .processes import PUBLICATION_TIMEOUT, Publication, wake_process
 from .values import Group
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Groups:
         """Work on this store; `config` has the configured limits and the default."""
         self._store = store
         self._config = config
+        #: Seconds to wait for workers that hold tasks. A process that serves others sets 0, and tries again.
+        self.publication_timeout = PUBLICATION_TIMEOUT
 
     def limits(self) -> Limits:
         """Return the limits in force."""
@@ -45,14 +47,16 @@ class Groups:
     def limit(self, key: str, limit: int | None) -> str:
         """Set a limit that survives restarts, and return the key's group.
 
-        A limit of 0 means unlimited. None restores the configured limit. Raises HeldByWorker.
+        A limit of 0 means unlimited. None restores the configured limit. Raises HeldByWorker. Without a publication
+        timeout, workers then take one task at a time until a further try succeeds, so that they soon hold none.
         """
-        publication = Publication(self._store)
+        publication = Publication(self._store, self.publication_timeout)
         try:
             while holders := self._store.limits.set_limit(key, limit, self._config):
                 publication.wait_for(holders)
         except BaseException:
-            self._store.limits.set_single(False)
+            if self.publication_timeout:
+                self._store.limits.set_single(False)
             raise
         self._store.home.wake("supervisor", "limits")
         return self.limits().group(key)
@@ -66,8 +70,13 @@ class Groups:
         group, holders = self._store.limits.pause(key, True, self._config)
         self._store.home.wake("supervisor", "limits")
         if holders:
-            wait_until_published(self._store, group)
+            wait_until_published(self._store, group, self.publication_timeout)
         return group
+
+    def row(self, name: str) -> Group:
+        """Return a group. It may have no tasks and no separate limit."""
+        known = next((group for group in self.all() if group.name == name), None)
+        return known or Group(name, self.limits().limit(name), 0, 0, False)
 
     def resume(self, key: str) -> str:
         """Start tasks of a key's group again, and return the group."""
@@ -76,12 +85,12 @@ class Groups:
         return group
 
 
-def wait_until_published(store: Store, group: str | None) -> None:
+def wait_until_published(store: Store, group: str | None, timeout: float = PUBLICATION_TIMEOUT) -> None:
     """Wait until no worker holds a task of a group, or of any group if it is None. Raises HeldByWorker.
 
     Workers may take further tasks during the wait. To prevent this, pause the group or use `taking_one_at_a_time`.
     """
-    publication = Publication(store)
+    publication = Publication(store, timeout)
     while holders := store.limits.request_held(group):
         publication.wait_for(holders)
 

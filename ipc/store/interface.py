@@ -15,20 +15,9 @@ if TYPE_CHECKING:
     from ..config.settings import BackgroundConfig
     from ..home import Home
     from ..machine.identity import Identity
-    from ..model.claim import (
-        Advance,
-        Assignment,
-        Cancelled,
-        Change,
-        Held,
-        Rescued,
-        Settled,
-        Settlement,
-        Slot,
-        Step,
-        Taken,
-        Verdict,
-    )
+    from ..model import claim as claims
+    from ..model.attempt import AttemptEvent
+    from ..model.edit import TaskEdit
     from ..model.event import Line
     from ..model.query import Filter, StoredTask, TaskRows, TaskState
     from ..model.task import Task
@@ -53,31 +42,31 @@ if TYPE_CHECKING:
 class QueueStore(Protocol):
     """Changes of the status of tasks."""
 
-    def launch(self, tasks: Sequence[NewTask], config: BackgroundConfig) -> Assignment | None:
+    def launch(self, tasks: Sequence[NewTask], config: BackgroundConfig) -> claims.Assignment | None:
         """Accept all new tasks in order, or none, and set their missing fields (see `NewTask`).
 
         A single task is claimed at once if a worker is parked for it.
         """
 
-    def take(self, slot: Slot, owner: int | None, count: int) -> list[Taken]:
+    def take(self, slot: claims.Slot, owner: int | None, count: int) -> list[claims.Taken]:
         """Start the next task of a slot's group, within its limit, and hold up to `count` - 1 tasks that follow."""
 
-    def advance(self, step: Step) -> Advance:
+    def advance(self, step: claims.Step) -> claims.Advance:
         """Publish the states of a worker's tasks, and take more, or park the worker."""
 
-    def settle(self, settlement: Settlement) -> Settled:
+    def settle(self, settlement: claims.Settlement) -> claims.Settled:
         """End an attempt, unless its claim is no longer in force."""
 
-    def rescue(self, attempts: Sequence[Rescued]) -> list[str | None]:
+    def rescue(self, attempts: Sequence[claims.Rescued]) -> list[str | None]:
         """Settle a dead worker's tasks in order. Return their statuses, or None for claims no longer in force."""
 
-    def held_by(self, owner: int) -> list[Held]:
+    def held_by(self, owner: int) -> list[claims.Held]:
         """Return the tasks that a worker holds, in order."""
 
-    def all_held(self) -> list[Held]:
+    def all_held(self) -> list[claims.Held]:
         """Return the tasks that workers hold, including workers that are not registered."""
 
-    def record_verdict(self, number: int, claim: int, verdict: Verdict) -> bool:
+    def record_verdict(self, number: int, claim: int, verdict: claims.Verdict) -> bool:
         """Record the verdict on a running attempt; return True if it was the first."""
 
     def record_pid(self, number: int, claim: int, pid: int | None) -> None:
@@ -89,23 +78,32 @@ class QueueStore(Protocol):
     def record_progress(self, number: int, claim: int, text: str) -> None:
         """Record the progress of a running attempt."""
 
-    def set_progress(self, id: str, text: str) -> Change:
+    def set_progress(self, id: str, text: str) -> claims.Change:
         """Record the progress of a running task. Raises NotFound, MoveNotAllowed."""
 
-    def cancel(self, id: str) -> Change:
+    def cancel(self, id: str) -> claims.Change:
         """Cancel a pending task, or record the verdict on a running one. Raises NotFound, MoveNotAllowed."""
 
-    def cancel_many(self, ids: Sequence[str]) -> Cancelled:
+    def cancel_many(self, ids: Sequence[str]) -> claims.Cancelled:
         """Cancel the tasks that have not ended."""
 
     def cancel_waiting(self, limit: int) -> int:
         """Cancel up to `limit` pending tasks, and return their number."""
 
-    def end(self, id: str, verdict: Verdict) -> Change:
+    def end(self, id: str, verdict: claims.Verdict) -> claims.Change:
         """Record a user's verdict on a running task. Raises NotFound, MoveNotAllowed."""
 
     def retry(self, id: str, config: BackgroundConfig) -> None:
         """Queue a failed or cancelled task again. Raises NotFound, MoveNotAllowed."""
+
+    def edit(self, id: str, edit: TaskEdit, config: BackgroundConfig) -> claims.Change:
+        """Change a pending task. Raises NotFound, MoveNotAllowed."""
+
+    def remove(self, ids: Sequence[str], batch_size: int) -> list[FileUser]:
+        """Delete ended tasks, all or none, and return their files. Their events stay. Raises NotFound, MoveNotAllowed.
+
+        An end that waits for a batch gets into one of up to `batch_size` tasks first.
+        """
 
     def next_due(self) -> int | None:
         """Return the next time to call `promote`, in milliseconds since 1970. 0 means now, and None means never."""
@@ -116,13 +114,13 @@ class QueueStore(Protocol):
     def shift(self, by: int, since: int) -> None:
         """Move delays, expiries and timeouts of tasks launched before `since` by `by` milliseconds."""
 
-    def parked(self) -> dict[int, Slot]:
+    def parked(self) -> dict[int, claims.Slot]:
         """Return the slot of each parked worker."""
 
     def unpark(self, owner: int) -> bool:
         """Take a worker out of its slot. Return False if it was not parked."""
 
-    def assigned(self, owner: int) -> Taken | None:
+    def assigned(self, owner: int) -> claims.Taken | None:
         """Return the running task of a worker, or None."""
 
 
@@ -161,6 +159,9 @@ class TaskStore(Protocol):
 
     def output(self, claim: int, stream: str, offset: int, limit: int) -> tuple[bytes, int] | None:
         """Return a piece of an attempt's output and the size of the whole output, or None if it is in files."""
+
+    def attempt_events(self, id: str, parent: str | None) -> list[AttemptEvent]:
+        """Return the events that begin and end the attempts of a task of a session, in order."""
 
     def slot_deadlocks(self, ids: Sequence[str], mine: str) -> dict[str, str]:
         """Return the tasks that wait for the only slot of their group while `mine` has it, with their groups."""

@@ -20,6 +20,7 @@ from .tasks import Tasks, waiting_for
 
 if TYPE_CHECKING:  # a launch needs none of them
     from ..model.claim import Advance, Claimed, Rescued, Settlement, Slot, Step, Taken
+    from ..model.edit import TaskEdit
     from .interface import Store
     from .values import Running
 
@@ -278,6 +279,19 @@ class Queue(Tasks):
         self.store.queue.retry(id, self.config)
         self.home.wake("supervisor")
         return self.get(id)
+
+    def edit(self, id: str, edit: TaskEdit) -> Task:
+        """Change a pending task. Raises NotFound, MoveNotAllowed, HeldByWorker."""
+        return self._change(id, lambda: self.store.queue.edit(id, edit, self.config))
+
+    def remove(self, ids: Sequence[str]) -> None:
+        """Delete ended tasks with their output, all or none. Their events stay. Raises NotFound, MoveNotAllowed."""
+        from .retention import files_of, unlink
+
+        deleted = self.store.queue.remove(ids, self.config.notification_max_batch)
+        self.home.wake("flusher")
+        for task in deleted:
+            unlink(files_of(task, self.home))
 
     # time and dependencies
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..config.settings import BackgroundConfig
 from ..failpoints import failpoint
+from ..home import Home
 from ..model.event import ALL_SESSIONS
 from .values import FileUser, OldEvent
 
@@ -113,13 +114,7 @@ class Retention:
         """Count deleted tasks and unlink their files. `_orphans` finds the files that a crash leaves behind."""
         self.done.tasks += len(tasks)
         for task in tasks:
-            self._unlink(self._files(task))
-
-    def _files(self, task: FileUser) -> Iterator[Path]:
-        if task.claim is not None:
-            yield from (self._home.output(task.claim, stream) for stream in STREAMS)
-        if task.stdin_file is not None:
-            yield self._home.input(task.stdin_file)
+            self._unlink(files_of(task, self._home))
 
     def _groups(self) -> Iterator[None]:
         """Delete groups and keys without unfinished tasks. A launch creates them again."""
@@ -147,13 +142,28 @@ class Retention:
         self._unlink(orphans)
 
     def _unlink(self, paths: Iterable[Path]) -> None:
-        for path in paths:
-            try:
-                with failpoint("prune.unlink"):
-                    path.unlink()
-            except FileNotFoundError:  # the output is in the database, or there was none
-                continue
-            self.done.files += 1
+        self.done.files += unlink(paths)
+
+
+def files_of(task: FileUser, home: Home) -> Iterator[Path]:
+    """Yield the paths of the files that a task may have."""
+    if task.claim is not None:
+        yield from (home.output(task.claim, stream) for stream in STREAMS)
+    if task.stdin_file is not None:
+        yield home.input(task.stdin_file)
+
+
+def unlink(paths: Iterable[Path]) -> int:
+    """Unlink files of deleted tasks, and return their number. A round of deletions finds what a crash leaves."""
+    count = 0
+    for path in paths:
+        try:
+            with failpoint("prune.unlink"):
+                path.unlink()
+        except FileNotFoundError:  # the output is in the database, or there was none
+            continue
+        count += 1
+    return count
 
 
 class Orphans:

@@ -27,7 +27,7 @@ def status(store: Store) -> Document:
     return blank(store.home) | {
         **_roles(store),
         "workers": _workers(store),
-        "keys": [_key(group) for group in store.limits.groups()],
+        "keys": [key_document(group) for group in store.limits.groups()],
         "log": {"id": events.id(), "lastSeq": events.last_seq(), "unbatched": events.count_unbatched()},
     }
 
@@ -92,7 +92,8 @@ def _sort_key(worker: Document) -> tuple[bool, str, int]:
     return worker["taskId"] is None, worker["concurrencyKey"] or "", worker["slot"] or 0
 
 
-def _key(group: Group) -> Document:
+def key_document(group: Group) -> Document:
+    """Return a limit group as `status.keys` has it."""
     return {
         "key": group.name,
         "limit": group.limit,

@@ -15,6 +15,7 @@ from ..model.query import Filter, TaskState
 from ..model.task import Task, TaskStatus
 
 if TYPE_CHECKING:
+    from ..model.attempt import Attempt
     from ..model.wait import Wait
     from .interface import Store
 
@@ -53,6 +54,7 @@ class Output(NamedTuple):
 # In the class, the method `list` hides the type.
 Ids = list[str]
 TaskList = list[Task]
+AttemptList = list["Attempt"]
 
 
 class Tasks:
@@ -146,6 +148,13 @@ class Tasks:
     def claim_of(self, id: str) -> int | None:
         """Return the claim of a task's last attempt, or None before the first. Raises NotFound."""
         return self._state(id).claim
+
+    def attempts(self, id: str) -> AttemptList:
+        """Return the attempts of a task in order, as far as the log has their events. Raises NotFound."""
+        from ..model.attempt import attempts_of
+
+        task = self.get(id)
+        return attempts_of(task, self.store.tasks.attempt_events(task.id, task.parent_session_id))
 
     def _piece(self, claim: int, stream: Stream, offset: int, limit: int) -> tuple[bytes, int, int] | None:
         """Return a piece of an output, its end, and the total size, or None if the output just moved to the store."""

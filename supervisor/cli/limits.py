@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ...ipc.store.groups import Groups
-from ...ipc.store.values import Group
+from ...ipc.store.status import key_document
 from ...ipc.validation import Text
 from .context import Context
 from .options import Command
@@ -27,14 +27,11 @@ def limit_groups(context: Context) -> Groups:
 
 def print_group(context: Context, name: str, as_json: bool) -> None:
     """Print a limit group with its limit and its numbers of running and pending tasks."""
-    groups = limit_groups(context)
-    limit = groups.limits().limit(name)
-    group = next((group for group in groups.all() if group.name == name), Group(name, limit, 0, 0, False))
+    group = limit_groups(context).row(name)
     if as_json:
-        names = {"key": group.name, "limit": group.limit, "running": group.running}
-        print_json(names | {"pending": group.pending, "paused": group.paused})
+        print_json(key_document(group))
         return
-    limited = f"at most {group.limit} at once" if group.limit else "unlimited"
+    limited = f"at most {group.limit} at once" if group.limit else "unlimited (0 means no limit)"
     state = "paused, " if group.paused else ""
     print(f"{group.name}: {state}{limited}; {group.running} running, {group.pending} pending")
 

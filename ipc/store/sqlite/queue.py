@@ -14,6 +14,7 @@ from ...model.fields import LIST
 from ...model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
 from . import claims, promotion
 from .claims import HELD
+from .editing import edit_task, editable_columns, edited_columns, remove_task
 from .file.database import Database
 from .file.transaction import Row, Transaction
 from .launching import Launching, existing_blockers, find_unique_holder, insert_dependencies, is_failure
@@ -23,7 +24,9 @@ from .tasks import find_state, known_task, state_of
 if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
     from ...model.claim import Rescued, Settlement, Step
+    from ...model.edit import TaskEdit
     from ..launch import NewTask
+    from ..values import FileUser
 
 
 class SqliteQueue:
@@ -175,6 +178,25 @@ class SqliteQueue:
             transaction.run("retry_task", {"number": state["number"], "now": clock.now(), "limit_group": group})
             if any(map(is_failure, blockers)):
                 promotion.end_blocked(transaction, state["number"])
+
+    def edit(self, id: str, edit: TaskEdit, config: BackgroundConfig) -> Change:
+
+        def change(transaction: Transaction, state: Row) -> None:
+            if state["status"] != TaskStatus.PENDING:
+                raise MoveNotAllowed(f"Task {id} is not pending ({state['status']}); only a pending task can change.")
+            was = editable_columns(transaction, state["number"])
+            columns = edited_columns(was, edit, config)
+            if columns["key"] != was["key"]:
+                limits = self._current_limits(transaction, config)
+                columns["limit_group"] = assign_group(transaction, limits, columns["key"])
+            edit_task(transaction, columns)
+
+        return self._change(id, change)
+
+    def remove(self, ids: Sequence[str], batch_size: int) -> list[FileUser]:
+        with self._database.write() as transaction:
+            states = {id: state_of(transaction, id, self._database) for id in ids}
+            return [remove_task(transaction, id, state, batch_size) for id, state in states.items()]
 
     # time and dependencies
 

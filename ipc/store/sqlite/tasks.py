@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ...errors import NotFound
 from ...model.fields import LIST, OBJECT
@@ -14,6 +14,12 @@ from ...model.task import Task, TaskStatus
 from ..tasks import waiting_for
 from .file.database import Database
 from .file.transaction import Row, Transaction, Values
+
+if TYPE_CHECKING:
+    from ...model.attempt import AttemptEvent
+
+#: The number of events that one transaction looks through.
+EVENTS = 50_000
 
 
 class SqliteTasks:
@@ -85,6 +91,20 @@ class SqliteTasks:
         with self._database.read() as transaction:
             row = transaction.fetch_one("get_output", values)
         return None if row is None else (row["data"], row["size"])
+
+    def attempt_events(self, id: str, parent: str | None) -> list[AttemptEvent]:
+        from ...model.attempt import AttemptEvent  # few commands need it
+
+        events: list[AttemptEvent] = []
+        after, last = 0, 1
+        while after < last:
+            values = {"id": id, "parent": parent, "after": after, "to": after + EVENTS}
+            with self._database.read() as transaction:
+                last = transaction.fetch_value("get_last_seq")
+                rows = transaction.fetch_all("list_attempt_events", values)
+            events += [AttemptEvent(row["type"], row["at"], json.loads(row["body"])) for row in rows]
+            after += EVENTS
+        return events
 
     def slot_deadlocks(self, ids: Sequence[str], mine: str) -> dict[str, str]:
         with self._database.read() as transaction:

@@ -112,7 +112,7 @@ def _describe(event: Event) -> str:
             return f"{task} {event['status']}" + (f": {event['error']}" if event["error"] else "")
         case "background_task_retrying":
             return f"{task} attempt {event['attempt']} failed, retrying: {event['error'] or event['errorKind']}"
-        case "background_task_stale" | "background_task_progress":
+        case "background_task_stale" | "background_task_progress" | "background_task_changed":
             return f"{task} {_activity(event)}"
         case "background_tasks_batch":
             return f"{event['message']}{' All tasks have ended.' if event['allComplete'] else ''}"
@@ -120,4 +120,6 @@ def _describe(event: Event) -> str:
 
 
 def _activity(event: Event) -> str:
+    if event["type"] == "background_task_changed":
+        return f"changed: {', '.join(event['fields'])}"
     return event.get("progress") or f"has shown no activity for {event['idleMs'] // 1000} s"

@@ -11,7 +11,7 @@ import pytest
 
 from backburner.ipc.bus import waiters
 from backburner.ipc.bus.handlers import Handlers, ServerHooks, _decode
-from backburner.ipc.bus.protocol import PARAMETERS
+from backburner.ipc.bus.protocol import PARAMETERS, RESULTS
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.machine.identity import Identity
@@ -363,3 +363,52 @@ def test_adopt_moves_tasks_and_notifications(server, peer):
     server.end(server.run(server.launch(parent_session_id="P")))
     assert peer.call("adopt", **{"from": "P", "to": "Q"}) == {"tasks": 1, "notices": 1}
     assert server.wakes == 1
+
+
+def test_get_answers_several_ids_in_order_with_null_for_unknown_ones(server, peer):
+    first, second = server.launch(), server.launch()
+    tasks = peer.call("get", ids=[second, UNKNOWN, first, second])["tasks"]
+    assert [task and task["id"] for task in tasks] == [second, None, first, second]
+    for params in ({}, {"id": first, "ids": [second]}):
+        assert peer.call("get", **params)["data"]["field"] == "id"
+
+
+def test_edit_changes_a_pending_task(server, peer):
+    id = server.launch()
+    task = peer.call("edit", id=id, priority=4, tags=["a"], description="x", timeoutMs=None)
+    assert (task["priority"], task["tags"], task["description"]) == (4, ["a"], "x")
+    server.run(id)
+    assert peer.call("edit", id=id, priority=5)["code"] == -32002
+    assert peer.call("edit", id=UNKNOWN, priority=5)["code"] == -32001
+    assert peer.call("edit", id=id)["code"] == -32602
+    assert peer.call("edit", id=id, priority="high")["data"]["field"] == "priority"
+
+
+def test_remove_deletes_ended_tasks(server, peer):
+    id, running = server.launch(), server.launch(priority=1)
+    server.run(running)
+    assert peer.call("remove", ids=[running])["code"] == -32002
+    peer.call("cancel", id=id)
+    assert peer.call("remove", ids=[id, id]) == {"ids": [id]}
+    assert peer.call("get", id=id)["code"] == -32001
+
+
+def test_attempts_of_a_task_are_listed(server, peer):
+    id = server.launch()
+    server.end(server.run(id), TaskStatus.ERROR, error="no", error_kind="exit", exit_code=2)
+    (attempt,) = peer.call("attempts", id=id)["attempts"]
+    assert (attempt["attempt"], attempt["status"], attempt["exitCode"]) == (1, "error", 2)
+    assert RESULTS["attempts"].mistakes({"attempts": [attempt]}) == []
+
+
+def test_limit_and_pause_answer_with_the_row_of_the_key(server, peer):
+    row = {"key": "k", "limit": 3, "running": 0, "pending": 0, "paused": False}
+    assert peer.call("limit", key="k") == row
+    assert peer.call("limit", key="k", limit=2) == row | {"limit": 2}
+    assert peer.call("limit", key="k") == row | {"limit": 2}
+    assert peer.call("pause", key="k") == row | {"limit": 2, "paused": True}
+    assert peer.call("resume", key="k") == row | {"limit": 2}
+    assert peer.call("limit", key="k", limit="unlimited") == row | {"limit": 0}
+    assert peer.call("limit", key="k", limit="default") == row
+    for limit in (-1, 1.5, "many", True):
+        assert peer.call("limit", key="k", limit=limit)["data"]["field"] == "limit"

@@ -24,6 +24,7 @@ from backburner.ipc.bus.protocol import (
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.ipc.model.claim import Settlement, Slot
+from backburner.ipc.model.edit import TaskEdit
 from backburner.ipc.model.event import TYPES
 from backburner.ipc.model.fields import camel
 from backburner.ipc.model.launch import LaunchInput
@@ -65,7 +66,8 @@ def fill(queue: Queue) -> Task:
         error = {"error": "no", "error_kind": "failed"} if status_ is not TaskStatus.COMPLETED else {}
         queue.settle(Settlement(number=claimed.number, claim=claimed.claim, status=status_, **error))
     queue.store.events.form_batch("me", 5)
-    queue.launch(_external(None, delay_ms=60_000))
+    delayed = queue.launch(_external(None, delay_ms=60_000)).id
+    queue.edit(delayed, TaskEdit(priority=1))
     queue.launch(_external(None))
     claimed = queue.claim(Slot("external", 0), None)
     assert claimed is not None

@@ -55,6 +55,12 @@ def seventh_schema(tables: Tables) -> None:
     _run_all(tables, "schema_7")
 
 
+@migrations()
+def eighth_schema(tables: Tables) -> None:
+    """Add events of changed tasks."""
+    _run_all(tables, "schema_8")
+
+
 def _run_all(tables: Tables, name: str) -> None:
     """Run the statements of a file, separated by blank lines. `executescript` would commit the transaction."""
     for text in statement(name).split("\n\n"):
