@@ -55,6 +55,11 @@ class Home:
         return cls(_resolved(folder))
 
     @property
+    def id(self) -> str:
+        """Return the device and inode of the folder, or "" if it is missing. A move keeps them, a copy has others."""
+        return folder_id(self.folder)
+
+    @property
     def database(self) -> Path:
         """Return the path of the SQLite file."""
         return self.folder / "backburner.db"
@@ -193,6 +198,15 @@ def _expanded(named: str) -> Path:
         return Path(named).expanduser()
     except RuntimeError:
         raise BadHome(f"The home folder of this user is unknown, so {named} leads nowhere; give a full path.") from None
+
+
+def folder_id(path: str | os.PathLike[str]) -> str:
+    """Return the device and inode of a folder as one word, or "" if it cannot be reached."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
 
 
 def sync(path: Path) -> None:

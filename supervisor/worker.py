@@ -177,6 +177,7 @@ class Worker(Role):
             "outputs": prefix,
             "claims": f"{self.home.folder}/output",
             "home": str(self.home.folder),
+            "homeId": self.home.id,
             "environment": {**inherited(), **self._queue.config.agent("python").env},
             "inherited": dict(os.environ),
         }

@@ -17,7 +17,7 @@ from ...ipc.machine import input_pipe
 from ...ipc.model.cause import NOT_FOUND
 from ...ipc.model.claim import Claimed, Taken, decoded_environment
 from ...ipc.text.screen import one_line
-from .process_tree import CLAIM_MARK, HOME_MARK, SPARE_MARK
+from .process_tree import CLAIM_MARK, HOME_ID_MARK, HOME_MARK, SPARE_MARK
 
 #: The maximum number of launchers' environments that are kept in memory. Each may have a megabyte.
 MAX_ENVIRONMENTS = 8
@@ -55,6 +55,7 @@ def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave
     environment = with_stored({**inherited(), **given}, claimed.env)
     environment |= {
         HOME_MARK: str(home.folder),
+        HOME_ID_MARK: home.id,
         CLAIM_MARK: str(claimed.claim),
         "BACKBURNER_TASK_ID": claimed.id,
         "BACKBURNER_ATTEMPT": str(claimed.attempt),
@@ -156,7 +157,8 @@ class Environments:
 
     def __init__(self, home: Home, given: Mapping[str, str]) -> None:
         """Base each environment on the inherited variables and on `given`, the configured variables."""
-        self._home, self._given = os.fsencode(home.folder), given
+        self._marks = {HOME_MARK.encode(): os.fsencode(home.folder), HOME_ID_MARK.encode(): home.id.encode()}
+        self._given = given
         self._known: dict[str | None, dict[bytes, bytes]] = {}
 
     def of(self, taken: Taken) -> dict[bytes, bytes]:
@@ -176,7 +178,7 @@ class Environments:
                 self._known.clear()
             variables = with_stored({**inherited(), **self._given}, decoded_environment(text) if text else {})
             encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
-            self._known[text] = encoded | {HOME_MARK.encode(): self._home}
+            self._known[text] = encoded | self._marks
         return self._known[text]
 
 

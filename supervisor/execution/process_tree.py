@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ...ipc import clock
 from ...ipc.failpoints import failpoint
-from ...ipc.home import Home
+from ...ipc.home import Home, folder_id
 from ...ipc.machine import proc
 from ...ipc.machine.presence import ROLES, Presence
 from ..system.children import watch
@@ -25,6 +25,7 @@ from ..system.children import watch
 #: Environment variables of every process of a task. The last one is set only if the process may outlive the task.
 CLAIM_MARK = "BACKBURNER_CLAIM"
 HOME_MARK = "BACKBURNER_HOME"
+HOME_ID_MARK = "BACKBURNER_HOME_ID"
 SPARE_MARK = "BACKBURNER_LEAVE_CHILDREN"
 
 #: The process names of the fork server and the roles it forks. A child has its parent's name until it sets its own.
@@ -91,7 +92,14 @@ def marked_processes(home: Path) -> dict[int, int]:
 
 def _claim_in(environment: dict[str, str], home: Path) -> int | None:
     claim = environment.get(CLAIM_MARK, "")
-    return int(claim) if claim.isdecimal() and environment.get(HOME_MARK) == str(home) else None
+    return int(claim) if claim.isdecimal() and _is_of(environment, home) else None
+
+
+def _is_of(environment: dict[str, str], home: Path) -> bool:
+    """Return True if a process belongs to a home, by whatever path the home was reached when it was started."""
+    folder = environment.get(HOME_MARK, "")
+    id = environment.get(HOME_ID_MARK) or folder_id(folder)  # earlier releases marked only the path
+    return id == folder_id(home) if id else folder == str(home)
 
 
 def is_spared(pid: int) -> bool:

@@ -35,7 +35,7 @@ RETIRE_TIMEOUT = 5.0
 REAP_TIMEOUT = 5.0
 
 #: The size of the marks of an attempt in its environment, in bytes, without the path of the home.
-MARKS_ROOM = 100
+MARKS_ROOM = 180
 
 OnMessage = Callable[[dict[str, Any]], None]
 

@@ -68,7 +68,7 @@ class CallRunner:
         self._journal = Journal(journal, self._failpoint)
         self._outputs = Outputs(hello["outputs"], hello["claims"], self._failpoint)
         self._streams = Streams()
-        self._home: str = hello["home"]
+        self._home: tuple[str, str] = hello["home"], hello["homeId"]
         self._environment = Environment(hello)
         self._state = ProcessState()
         self._descriptors = Descriptors(journal, self._channel.fileno(), self._queue.fileno())

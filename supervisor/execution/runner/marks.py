@@ -10,8 +10,10 @@ from .wire import Order
 #: A variable that reserves room for the marks of the current call, in the environment block of this process.
 ROOM = "BACKBURNER_ROOM"
 
-#: Marks of a call in its environment: the claim, the state directory, and permission for children to outlive it.
-_SHOWN = _CLAIM, _HOME, _LEAVE_CHILDREN = "BACKBURNER_CLAIM", "BACKBURNER_HOME", "BACKBURNER_LEAVE_CHILDREN"
+#: Marks of a call in its environment: the claim, the state directory and its ID, and that children may outlive it.
+_CLAIM, _HOME, _HOME_ID = "BACKBURNER_CLAIM", "BACKBURNER_HOME", "BACKBURNER_HOME_ID"
+_LEAVE_CHILDREN = "BACKBURNER_LEAVE_CHILDREN"
+_SHOWN = _CLAIM, _HOME, _HOME_ID, _LEAVE_CHILDREN
 
 #: The index, behind the name in /proc/self/stat, of the address of the environment block (proc_pid_stat(5)).
 _ENV_START = 47
@@ -62,11 +64,12 @@ def _room() -> tuple[int, int]:
     return start + index, environment.find(b"\0", index + 1) - index - 1 if start and index >= 0 else -1
 
 
-def marks_of(order: Order, home: str) -> dict[str, str]:
-    """Return the variables that identify a call and its children as part of the task."""
+def marks_of(order: Order, home: tuple[str, str]) -> dict[str, str]:
+    """Return the variables that identify a call and its children as part of the task. `home` is its path and ID."""
     marks = {
         _CLAIM: str(order.claim),
-        _HOME: home,
+        _HOME: home[0],
+        _HOME_ID: home[1],
         "BACKBURNER_TASK_ID": order.id,
         "BACKBURNER_ATTEMPT": str(order.attempt),
     }

@@ -38,7 +38,8 @@ from backburner.supervisor.execution.runner.wire import Order
 from backburner.supervisor.execution.runner_pool import Runner
 runner = Runner.forked()
 journal = os.open("journal", os.O_RDWR | os.O_CREAT | os.O_APPEND)
-hello = {"outputs": os.path.abspath("own"), "claims": os.getcwd(), "home": "/h", "environment": {}, "inherited": {}}
+hello = {"outputs": os.path.abspath("own"), "claims": os.getcwd(), "home": "/h", "homeId": "1:2"}
+hello |= {"environment": {}, "inherited": {}}
 runner.start(hello, journal)
 order = Order(1, 1, "bg-1", None, sys.argv[1], sys.argv[2], None, "/", None, None, False)
 assert runner.send(order, str)
@@ -63,6 +64,7 @@ class Worker:
             "outputs": str(folder / "own"),
             "claims": str(folder / "claims"),
             "home": str(folder),
+            "homeId": "1:2",
             "environment": environment,
             "inherited": {"INHERITED": "from the supervisor"},
         }

@@ -1,4 +1,4 @@
-"""The counters of events and claims. No number is given twice, even if the commit that gave it was lost."""
+"""Numbers that must not be used twice, also after a lost commit or in a copy: of events, claims and processes."""
 
 from __future__ import annotations
 
@@ -39,3 +39,16 @@ def _distance(transaction: Transaction, last: str, known: int) -> int:
 def _advance(transaction: Transaction, seq: int, claim: int) -> None:
     transaction.run("advance_seq", {"by": seq})
     transaction.run("advance_claims", {"by": claim})
+
+
+def disown_foreign_processes(transaction: Transaction, home: str) -> None:
+    """Let all processes count as dead if this database was copied from another home, or restored from there.
+
+    They serve the home in which they were started, and their process IDs must not be used from this one. `home` is the
+    ID of this home, or empty if it is unknown now.
+    """
+    known = transaction.setting("home")
+    if home and known != home:
+        if known is not None:
+            transaction.run("disown_processes", {"boot": f"home {known}"})
+        transaction.run("set_setting", {"name": "home", "value": home})

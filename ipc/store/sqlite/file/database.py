@@ -15,7 +15,7 @@ from ....failpoints import failpoint
 from ....home import Home
 from ....machine.identity import boot_id
 from . import wal
-from .counters import advance_counters_past, skip_counters_ahead
+from .counters import advance_counters_past, disown_foreign_processes, skip_counters_ahead
 from .errors import damage, raise_translated, translated
 from .group_commit import GroupCommit
 from .migration_lock import migration_lock
@@ -272,6 +272,7 @@ class Database:
                 if known is not None:
                     skip_counters_ahead(self._transaction)
                 self._transaction.run("set_setting", {"name": "boot", "value": boot})
+            disown_foreign_processes(self._transaction, self.home.id)
         self._boot_seen = True
 
     def _note_commit(self) -> None:
