@@ -31,10 +31,20 @@ class Pointer(NamedTuple):
     path: tuple[str, ...]
     conditions: tuple[tuple[tuple[str, ...], str], ...]
 
+    def meets_conditions(self, document: Any) -> bool:
+        """Return True if the document has the expected values."""
+        return all(expected in map(text_of, _values_at(document, path)) for path, expected in self.conditions)
+
     def values(self, document: Any) -> Iterator[Any]:
         """Yield the values at the path that are not null, if the document meets the conditions."""
-        if all(expected in map(text_of, _values_at(document, path)) for path, expected in self.conditions):
+        if self.meets_conditions(document):
             yield from (value for value in _values_at(document, self.path) if value is not None)
+
+    def owners(self, document: Any) -> Iterator[tuple[Any, Any]]:
+        """Yield the values at the path that are not null, each with the object or list that holds it."""
+        if self.meets_conditions(document):
+            for owner in _values_at(document, self.path[:-1]):
+                yield from ((value, owner) for value in _step(owner, self.path[-1]) if value is not None)
 
     def last(self, document: Any) -> Any:
         """Return the last value at the path, or None."""

@@ -49,6 +49,19 @@ class Output(NamedTuple):
     offset: int
     #: True if there is no further output.
     eof: bool
+    #: The size of the output up to now.
+    size: int = 0
+    #: The time when the file of a running attempt was changed (nanoseconds since 1970), or 0 if it is unknown.
+    modified: int = 0
+
+
+class _Piece(NamedTuple):
+    """A piece of an output, where it ends, and the size and the time of the whole output."""
+
+    data: bytes
+    end: int
+    size: int
+    modified: int = 0
 
 
 # In the class, the method `list` hides the type.
@@ -142,8 +155,8 @@ class Tasks:
             return Output(b"", offset, state.status.ended)
         ended = state.status is not TaskStatus.RUNNING or state.claim != claim
         piece = self._piece(claim, stream, offset, limit) or self._piece(claim, stream, offset, limit)
-        data, end, size = piece or (b"", offset, 0)
-        return Output(data, end, ended and end >= size)
+        data, end, size, modified = piece or _Piece(b"", offset, offset)
+        return Output(data, end, ended and end >= size, size, modified)
 
     def claim_of(self, id: str) -> int | None:
         """Return the claim of a task's last attempt, or None before the first. Raises NotFound."""
@@ -156,12 +169,12 @@ class Tasks:
         task = self.get(id)
         return attempts_of(task, self.store.tasks.attempt_events(task.id, task.parent_session_id))
 
-    def _piece(self, claim: int, stream: Stream, offset: int, limit: int) -> tuple[bytes, int, int] | None:
-        """Return a piece of an output, its end, and the total size, or None if the output just moved to the store."""
+    def _piece(self, claim: int, stream: Stream, offset: int, limit: int) -> _Piece | None:
+        """Return a piece of an output, or None if the output just moved to the store."""
         stored = self.store.tasks.output(claim, stream, offset, limit)
         if stored is not None:
             data, size = stored
-            return data, offset + len(data), size
+            return _Piece(data, offset + len(data), size)
         try:
             return _read_at(self.home.output(claim, stream), offset, limit)
         except FileNotFoundError:
@@ -231,20 +244,22 @@ def _waits_for_supervisor(task: Task) -> bool:
     return task.status is TaskStatus.PENDING and task.waiting_for in _NEEDS_SUPERVISOR
 
 
-def _read_at(path: os.PathLike[str], offset: int, limit: int) -> tuple[bytes, int, int]:
-    """Return a piece of a file, the start of the next piece and the file's size. A line of text replaces a hole."""
+def _read_at(path: os.PathLike[str], offset: int, limit: int) -> _Piece:
+    """Return a piece of a file. A line of text replaces a hole."""
     with open(path, "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+        status = os.fstat(file.fileno())
+        size = status.st_size
+        modified = status.st_mtime_ns if status.st_blocks * 512 >= size else 0  # punching a hole changes the time
         if offset >= size:
-            return b"", offset, size
+            return _Piece(b"", offset, size, modified)
         start = _seek(file.fileno(), offset, os.SEEK_DATA, size)
         if start > offset:
             note = f"\n[{start - offset} bytes are missing here: more than output_limit_mb]\n"
-            return note.encode(), start, size
+            return _Piece(note.encode(), start, size, modified)
         stop = _seek(file.fileno(), offset, os.SEEK_HOLE, size)
         file.seek(offset)
         data = file.read(min(limit, stop - offset))
-        return data, offset + len(data), size
+        return _Piece(data, offset + len(data), size, modified)
 
 
 def _seek(descriptor: int, offset: int, whence: int, size: int) -> int:

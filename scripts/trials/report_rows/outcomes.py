@@ -46,3 +46,31 @@ def _(sandbox: Sandbox) -> None:
 def _(sandbox: Sandbox) -> None:
     task = sandbox.ended(sandbox.launch("--", "sh", "-c", "echo 2 tests failed; exit 1"))
     assert task["error"] == "exit code 1: 2 tests failed", task["error"]
+
+
+@row("output of a failed command that wrote to stderr alone", "stderr is printed on stderr, stdout stays empty")
+def _(sandbox: Sandbox) -> None:
+    id = sandbox.launch("--", "sh", "-c", "echo no rule >&2; exit 2")
+    sandbox.ended(id)
+    done = sandbox.run("output", id)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "no rule\n"), done
+    assert sandbox.check("output", "--stderr", id) == "no rule\n"
+
+
+@row("output of two tasks, of their last lines, of failed ones", "the ID comes before each line")
+def _(sandbox: Sandbox) -> None:
+    ids = [sandbox.launch("--", "sh", "-c", f"seq 3; exit {code}") for code in (0, 1)]
+    for id in ids:
+        sandbox.ended(id)
+    lines = [f"{id[3:11]} | 3" for id in ids]
+    assert sandbox.check("output", "-n", "1", *ids).splitlines() == lines
+    assert sandbox.check("output", "-f", "-n", "1", *ids).splitlines() == lines
+    assert sandbox.check("output", "--failed", *ids) == "1\n2\n3\n"
+
+
+@row("a followed task that opens /dev/stdout with >", "the cut is reported, and the follower continues")
+def _(sandbox: Sandbox) -> None:
+    line = "echo one; sleep 0.5; echo TWO > /dev/stdout; sleep 0.5; echo three"
+    done = sandbox.run("run", "--", "sh", "-c", line)
+    assert done.stdout.splitlines() == ["one", "TWO", "three"], done
+    assert "has cut its stdout" in done.stderr, done

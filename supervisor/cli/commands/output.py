@@ -1,105 +1,147 @@
-"""`output`, and the copying of a task's streams that `run` shares with it."""
+"""`output`."""
 
 from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, BinaryIO
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from ....ipc.backoff import Backoff
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Context
-from ..options import example, id_argument
-from ..printing import print_json
+from ..options import PerTask, example, ids_argument
+from ..printing import note, print_json, print_json_array
+from ..streams.copy import StreamCopy, follow_tasks
+from ..streams.sinks import Descriptor
+from ..streams.view import BOTH, View, copies_of, stderr_hint
+from ..text import explain_pending
 
 if TYPE_CHECKING:
-    from ....ipc.store.tasks import Stream, Tasks
+    from ....ipc.store.tasks import Stream
 
-#: Bytes read at a time.
-CHUNK = 256 * 1024
-#: Seconds between two reads of a running task's output. No system call reports its growth on every platform.
-FIRST_DELAY, LONGEST_DELAY = 0.01, 0.2
-GROWTH = 1.5
+#: The number of failed tasks that are shown if no task is named.
+NEWEST_FAILED = 20
 
 
-@click.command("output", epilog=example("output 1a2b3c4d", "output --follow -"))
-@id_argument
-@click.option("--follow", "-f", is_flag=True, help="Continue until the task has ended.")
-@click.option(
-    "--stderr",
-    "stream",
-    flag_value="stderr",
-    default="stdout",
-    help="Print the task's stderr. [default: its stdout]",
+@click.command(
+    "output",
+    epilog=example("output 1a2b3c4d", "output --follow -", "output -n 20 --failed", "output --stderr - | grep error"),
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: data, offset and eof, as on the socket.")
+@ids_argument
+@click.option("--follow", "-f", is_flag=True, help="Continue until the tasks have ended.")
+@click.option("--stdout", "only_stdout", is_flag=True, help="Print the stdout alone.")
+@click.option("--stderr", "only_stderr", is_flag=True, help="Print the stderr alone, on stdout.")
+@click.option("--lines", "-n", type=click.IntRange(0), metavar="N", help="Print the last N lines. [default: all]")
+@click.option(
+    "--failed",
+    is_flag=True,
+    help=f"Print the output of failed tasks: of those named, or of the newest {NEWEST_FAILED}.",
+)
+@click.option("--timestamps", "-t", is_flag=True, help="With --follow, print the time when each line arrived.")
+@click.option("--raw", is_flag=True, help="Print the output of an agent as it is, on a terminal, too.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: data, offset and eof of one stream.")
 @click.pass_obj
-def command(context: Context, id: str, follow: bool, stream: Stream, as_json: bool) -> None:
-    """Print a task's output.
+def command(context: Context, /, ids: Sequence[str], **options: Any) -> int:
+    """Print the output of tasks.
 
-    Prints the stdout of the last attempt, byte for byte.
+    Prints what the last attempt wrote to stdout on stdout, and what it wrote to stderr on stderr. Of several tasks, the
+    ID comes before each line. On a terminal, the output of an agent is shown as its messages and tool calls.
     """
-    full_id = context.resolve_id(id)
-    sink = sys.stdout.buffer
-    if follow:
-        follow_task(context, full_id, [StreamCopy(context.tasks, full_id, stream, sink)])
-    elif as_json:
-        _print_document(context.tasks, full_id, stream)
+    request = _Request(**options)
+    request.check(ids)
+    per_task = PerTask(context)
+    tasks = per_task.run(ids, context.tasks.get) if ids else _failed_tasks(context)
+    if request.failed:
+        tasks = [task for task in tasks if task.status is TaskStatus.ERROR]
+    if request.as_json:
+        _print_documents(context, tasks, request, len(ids) != 1)
+    elif request.follow:
+        view = request.view(len(tasks) > 1)
+        follow_tasks(context, {task.id: copies_of(context, task, view) for task in tasks})
     else:
-        StreamCopy(context.tasks, full_id, stream, sink).advance()
+        _print(context, tasks, request)
+    return per_task.report_errors()
 
 
-class StreamCopy:
-    """Copies one stream of a task to a file, each byte once. If the task is retried, every attempt is copied."""
+@dataclass(frozen=True)
+class _Request:
+    """The options of the command."""
 
-    def __init__(self, tasks: Tasks, id: str, stream: Stream, sink: BinaryIO) -> None:
-        self._tasks, self._id, self._stream, self._sink = tasks, id, stream, sink
-        self._claim: int | None = None
-        self.offset = 0
-        self.eof = False
+    follow: bool
+    only_stdout: bool
+    only_stderr: bool
+    lines: int | None
+    failed: bool
+    timestamps: bool
+    raw: bool
+    as_json: bool
 
-    def advance(self) -> bool:
-        """Copy new output. Return False if there was none."""
-        previous, claim = self._claim, self._tasks.claim_of(self._id)
-        copied = previous is not None and self._copy()
-        if previous != claim:  # a new attempt writes to new files
-            self._claim, self.offset, self.eof = claim, 0, False
-            copied |= self._copy()
-        return copied
+    def check(self, ids: Sequence[str]) -> None:
+        """Raise UsageError for options that need or exclude each other."""
+        for problem in self._problems(ids):
+            raise click.UsageError(problem, click.get_current_context())
 
-    def _copy(self) -> bool:
-        start = self.offset
-        while True:
-            chunk = self._tasks.output(self._id, self._stream, self.offset, CHUNK, self._claim)
-            self._sink.write(chunk.data)
-            self.offset, self.eof = chunk.offset, chunk.eof
-            if self.eof or not chunk.data:
-                self._sink.flush()
-                return self.offset > start
+    def _problems(self, ids: Sequence[str]) -> Iterator[str]:
+        if not ids and not self.failed:
+            yield "Missing argument 'ID'"
+        if self.only_stdout and self.only_stderr:
+            yield "--stdout and --stderr exclude each other; without them both are printed"
+        if self.timestamps and not self.follow:
+            yield "--timestamps needs --follow: the time of a line is known only when it arrives"
+        if self.as_json and (self.follow or self.lines is not None):
+            yield "--json cannot be combined with --follow or --lines"
 
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """Return the streams to print."""
+        if self.only_stderr:
+            return ("stderr",)
+        return ("stdout",) if self.only_stdout else BOTH
 
-def follow_task(context: Context, id: str, copies: Sequence[StreamCopy]) -> Task:
-    """Copy a task's streams until it has ended and everything is copied. Return the ended task."""
-    from ..changes import ChangeWatch
-
-    with ChangeWatch(context) as watch:
-        task = context.tasks.get(id)
-        backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, GROWTH)
-        while True:
-            copied = any([copy.advance() for copy in copies])
-            if task.status.ended and all(copy.eof for copy in copies):
-                return task
-            if copied:
-                backoff.reset()
-            if watch.wait(backoff.next_delay() if task.status is TaskStatus.RUNNING else None):
-                task = context.tasks.get(id)
+    def view(self, with_ids: bool) -> View:
+        """Return how the output is shown."""
+        return View(self.streams, self.lines, self.raw, self.timestamps, with_ids, with_heading=not self.follow)
 
 
-def _print_document(tasks: Tasks, id: str, stream: Stream) -> None:
+def _failed_tasks(context: Context) -> list[Task]:
+    """Return the newest failed tasks, oldest first."""
+    from ....ipc.model.query import Filter
+
+    if not context.has_database:
+        return []
+    newest = context.tasks.list(Filter((TaskStatus.ERROR,), limit=NEWEST_FAILED + 1)).tasks
+    if len(newest) > NEWEST_FAILED:
+        note(f"only the newest {NEWEST_FAILED} failed tasks are shown; to show others: backburner output ID...")
+    return newest[:NEWEST_FAILED][::-1]
+
+
+def _print(context: Context, tasks: Sequence[Task], request: _Request) -> None:
+    for task in tasks:
+        copies = copies_of(context, task, request.view(len(tasks) > 1))
+        for copy in copies:
+            copy.advance()
+            copy.finish()
+        if request.only_stdout and (hint := stderr_hint(context, task, copies)):
+            note(hint)
+        if sys.stderr.isatty() and (explanation := explain_pending(task, context)):
+            note(explanation)
+
+
+def _print_documents(context: Context, tasks: Sequence[Task], request: _Request, several: bool) -> None:
+    stream: Stream = "stderr" if request.only_stderr else "stdout"
+    documents = ({"id": task.id, **_document(context, task, stream)} for task in tasks)
+    if several:
+        print_json_array(documents)
+    else:
+        for task in tasks:
+            print_json(_document(context, task, stream))
+
+
+def _document(context: Context, task: Task, stream: Stream) -> dict[str, Any]:
     data = io.BytesIO()
-    copy = StreamCopy(tasks, id, stream, data)
+    copy = StreamCopy(context.tasks, task.id, stream, Descriptor(data))
     copy.advance()
-    print_json({"data": data.getvalue().decode(errors="replace"), "offset": copy.offset, "eof": copy.eof})
+    return {"data": data.getvalue().decode(errors="replace"), "offset": copy.offset, "eof": copy.eof}

@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import click
 
@@ -16,18 +16,18 @@ from ....ipc.model.launch import LaunchInput
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
 from ...system.signals import Signalled, hold_back, let_through, raised
-from ...system.streams import Output
 from ..autostart import ensure_supervisor
 from ..changes import ChangeWatch
 from ..context import Context
 from ..launch_options import LaunchCommand, launch_options
 from ..options import example
 from ..printing import note, print_json
+from ..streams.copy import FIRST_DELAY, GROWTH, LONGEST_DELAY, StreamCopy
+from ..streams.view import copies_of
 from ..text import explain_pending, short_id
 from ..waiting.absence import HELP, Absence
 from ..waiting.stdin import NotRepeatable, PassedInput, passed_input
 from .launch import launch, parse_inputs, task_document
-from .output import FIRST_DELAY, GROWTH, LONGEST_DELAY, StreamCopy
 
 #: The exit code of a shell for a program that was not found.
 NOT_FOUND = 127
@@ -114,22 +114,18 @@ class Foreground:
         self._absence.is_reported = ensure_supervisor(self._context, up)
         self._refuse_deadlock()
         with ChangeWatch(self._context) as watch:
-            return self._copy(watch, [] if silent else self._copies())
+            return self._copy(watch, silent)
 
-    def _copies(self) -> list[StreamCopy]:
-        queue, id = self._context.queue, self._launched.id
-        return [
-            StreamCopy(queue, id, "stdout", sys.stdout.buffer),
-            StreamCopy(queue, id, "stderr", cast("BinaryIO", Output(sys.stderr.buffer, "stderr"))),
-        ]
-
-    def _copy(self, watch: ChangeWatch, copies: Sequence[StreamCopy]) -> Task:
+    def _copy(self, watch: ChangeWatch, silent: bool) -> Task:
         task = self._context.queue.get(self._launched.id)
         self._explain(task)
+        copies: list[StreamCopy] = [] if silent else copies_of(self._context, task)
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, GROWTH)
         while True:
             copied = any([copy.advance() for copy in copies])
             if task.status.ended and all(copy.eof for copy in copies):
+                for copy in copies:
+                    copy.finish()
                 return task
             if copied:
                 backoff.reset()
