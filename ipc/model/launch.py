@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, TypedDict
 
 from ..errors import InvalidInput
+from ..mistakes import utf8_size
 from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text
 from .fields import LIST, OBJECT, VARIABLES, declared, specs_of
 from .task import ID, TAGS, plain
@@ -23,7 +24,7 @@ _NAME = Text(max_bytes=1024, non_empty=True)
 _CALL = Text(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", expected="MODULE:FUNCTION, such as json:loads")
 
 #: `*` means all sessions, so a session with this name is not allowed.
-_PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name other than *")
+_PARENT = Text(max_bytes=1024, pattern=r"\*[\s\S]+|[^*][\s\S]*", expected="a name other than *")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +158,12 @@ def inherit(launch: LaunchInput, kept: Mapping[str, str]) -> LaunchInput:
 
 def _working_folder() -> str:
     try:
-        return os.getcwd()
+        folder = os.getcwd()
     except FileNotFoundError:
         raise InvalidInput("cwd: the current folder is gone; give another one", field="cwd") from None
+    if utf8_size(folder) is None:
+        raise InvalidInput("cwd: the name of the current folder is not UTF-8; give another one", field="cwd")
+    return folder
 
 
 def _checked(given: LaunchFields | LaunchInput, where: str) -> LaunchInput:
