@@ -16,6 +16,7 @@ MESSAGES: Mapping[str, str] = {
     "unpublished": "worker {pid} killed: it did not publish the tasks that it holds in time",
     "reloaded": "configuration applied from {sources}",
     "not_reloaded": "configuration not applied: {why}",
+    "shared_limits_off": "shared limits do not count now, because their slots cannot be locked: {why}",
     "stopping": "shutting down: {running} still running, waiting up to {grace:g} s",
     "left_running": "task {id} (pid {pid}) left to its worker",
     "stopped": "stopped",

@@ -27,6 +27,8 @@ from .pool.dispatch import Dispatch
 from .pool.fork_server_client import ForkServerClient
 from .pool.reaper import Reaper
 from .pool.recovery import remove_stale_files, rescue_dead_holders
+from .pool.shared_limits import SharedLimits
+from .pool.slot_keeper import SlotKeeper
 from .pool.spawner import Spawner
 from .pool.workers import WorkerHandle, Workers
 from .role import Role
@@ -61,8 +63,10 @@ class Supervisor(Role):
         self._lock = Lock(home.lock("supervisor"))
         self._fork_server = ForkServerClient(home, self.selector, source.fork_server, self._receive_from_fork_server)
         self._reaper = Reaper(self._fork_server)
-        self._workers = Workers(self.selector, self._receive_from_worker, self._reaper.add_gone)
-        self._spawner = Spawner(self._fork_server, self._workers)
+        self._workers = Workers(self.selector, self._receive_from_worker, self._note_gone)
+        self._slot_keeper = SlotKeeper(self._fork_server, self._workers)
+        self._shared = SharedLimits(home, self.selector)
+        self._spawner = Spawner(self._fork_server, self._workers, self._shared)
         self._flusher = FlusherWatch(self.presence, self.selector, self._fork_server)
         self._orders = Orders(self._hint_groups, self._look_soon)
         self._unresponsive = UnresponsiveWorkers()
@@ -108,7 +112,7 @@ class Supervisor(Role):
         self._groups = Groups(self._store, self._config)
         self._hosts = self._store.hosts
         self._maintenance = Maintenance(self._store)
-        self._dispatch = Dispatch(self._workers, self._groups, self._queue, self._spawner.spawn_worker)
+        self._dispatch = Dispatch(self._workers, self._groups, self._queue, self._spawner.spawn_worker, self._shared)
         self._shutdown = Shutdown(self._queue, self._workers, self._fork_server, self._flusher)
         deregister_dead(self._store)
         remove_stale_files(self.home, {process.number for process in self._hosts.processes("worker")})
@@ -120,6 +124,7 @@ class Supervisor(Role):
         self._groups = Groups(self._store, self._config)
         self._store.durability = self._config.durability
         apply_configuration(self._store, self._config, sources)
+        self._shared.configure(self._config.shared_limits)
         self._limits_applied = not self._groups.configure()
         self._counted = False
         for worker in self._workers:
@@ -128,16 +133,8 @@ class Supervisor(Role):
 
     def _adopt_running(self) -> None:
         for running in self._hosts.running():
-            if not self._adopt(running) and running.is_orphaned(self.presence):
+            if not self._workers.adopt_owner(running) and running.is_orphaned(self.presence):
                 self._reaper.add([running])
-
-    def _adopt(self, running: Running) -> bool:
-        if running.owner is None:
-            return False
-        worker = self._workers.adopt(running.owner.identity, running.owner.number, running.slot)
-        if worker is not None:
-            log("adopted", pid=worker.pid)
-        return worker is not None
 
     # a turn
 
@@ -174,7 +171,7 @@ class Supervisor(Role):
         self._recovered |= not self._reaper.is_waiting
         if self._recovered and self._dispatch.assign_slots(self._spawner.limit(self._config.max_workers)):
             self._due = 0  # external work may have a timeout
-        self._dismiss_idle()
+        self._workers.dismiss_idle(self._config.worker_idle_s)
         return min(self._rest(), self._maintenance.turn(self._config, self._clock_steps.forward))
 
     def _is_displaced(self) -> bool:
@@ -217,6 +214,7 @@ class Supervisor(Role):
         if self._fork_server.reconnect():
             self._spawner.forget()
             self._reaper.resubmit()
+            self._slot_keeper.share()
         self._flusher.ensure_running()
 
     def _promote(self) -> None:
@@ -226,20 +224,13 @@ class Supervisor(Role):
             if self._due is not None and self._due <= clock.now():
                 self._dispatch.hint(*self._queue.promote())
 
-    def _dismiss_idle(self) -> None:
-        now = clock.monotonic()
-        for worker in self._workers:
-            if worker.idle and now - worker.idle_since >= self._config.worker_idle_s:
-                worker.leaving = True
-                worker.order({"leave": True})
-
     def _rest(self) -> float:
         now = clock.monotonic()
         if self._is_waiting():
             self._look_at = min(self._look_at, now + FALLBACK_POLL)
         self._look_at = min((self._look_at, *self._unresponsive.deadlines()))
         rests = [self._look_at - now, self._keep_alive.rest()]
-        rests += [role.rest() for role in (self._spawner, self._flusher, self._fork_server)]
+        rests += [role.rest() for role in (self._spawner, self._flusher, self._fork_server, self._shared)]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)
         if self._spawner.is_waiting or self._reaper.is_waiting:
@@ -281,11 +272,13 @@ class Supervisor(Role):
         self._schedule_look()
         take_statuses()  # reaps a fork server that this process started before it replaced its program
         self._due = 0
+        slots_of_dead = self._slot_keeper.of_dead()
         running = self._hosts.running()
         self._dispatch.look(running)
         self._unresponsive.check_verdicts(running, time_limit(self._config))
         self._reaper.add([task for task in running if self._is_unnoticed(task)])
         self._check_holders(running)
+        self._slot_keeper.free(slots_of_dead, running)
 
     def _schedule_look(self) -> None:
         self._look_at = clock.monotonic() + self.file_watch.rest()
@@ -315,8 +308,15 @@ class Supervisor(Role):
         elif "idle" in message:
             self._dispatch.free(worker)
 
-    def _receive_from_fork_server(self, message: dict[str, Any]) -> None:
-        if "spawned" in message:
+    def _note_gone(self, worker: WorkerHandle) -> None:
+        self._slot_keeper.keep(worker)
+        self._reaper.add_gone(worker)
+
+    def _receive_from_fork_server(self, message: dict[str, Any], descriptors: list[int]) -> None:
+        if "holds" in message:
+            self._slot_keeper.receive(message["holds"], descriptors)
+            self._look_soon()
+        elif "spawned" in message:
             self._note_spawned(message)
         elif "refused" in message:
             self._spawner.refused(message["refused"], message["why"])
@@ -324,6 +324,8 @@ class Supervisor(Role):
             self.database_changed()
         else:
             self._reaper.receive(message)
+            if self._slot_keeper.keeps_any:
+                self._look_soon()
 
     def _note_spawned(self, message: dict[str, Any]) -> None:
         is_worker = self._spawner.spawned(message["spawned"], message["pid"])
@@ -385,6 +387,7 @@ class Supervisor(Role):
 
     def shutdown(self) -> None:
         """Deregister and close the database. The lock is released by the exit."""
+        self._shared.close()
         if self._lock.held:
             self._hosts.deregister(self._number)
             self._store.close()

@@ -15,6 +15,7 @@ from ..ipc.failpoints import failpoint
 from ..ipc.home import Home
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.proc import watch_own_children
+from ..ipc.machine.shared_slots import SharedSlot, wake_waiting
 from ..ipc.model.claim import Slot
 from ..ipc.store import open_store
 from ..ipc.store.applied_config import applied_configuration
@@ -39,9 +40,10 @@ class Worker(Role):
     name = "bb-worker"
     outlasts_shortages = False  # its loop waits where a task can be started again; elsewhere its task is rescued
 
-    def __init__(self, home: Home, channel: socket.socket) -> None:
-        """Use `channel` to communicate with the supervisor, which has the other end."""
+    def __init__(self, home: Home, channel: socket.socket, slot: SharedSlot | None = None) -> None:
+        """Use `channel` to communicate with the supervisor, which has the other end, and takes the shared slot."""
         super().__init__(home)
+        self._shared_slot = slot
         self._line = SupervisorLine(channel, self._execute, self._lose_supervisor)
         self._configured = False
 
@@ -113,6 +115,13 @@ class Worker(Role):
                 path.unlink(missing_ok=True)
         self._hosts.deregister(self._owner)
         self._store.close()
+        self.free_shared_slot()
+
+    def free_shared_slot(self) -> None:
+        """Free the shared slot, and wake the supervisors that wait for one."""
+        if self._shared_slot is not None:
+            self._shared_slot.free()
+            wake_waiting()
 
     # the supervisor
 
@@ -121,7 +130,9 @@ class Worker(Role):
         self._line.report(message)
 
     def _execute(self, order: dict[str, Any]) -> None:
-        if "run" in order:
+        if "run" in order and "key" in order:
+            self._loop.assign_for_one(Slot(*order["run"]), order["key"])
+        elif "run" in order:
             self._loop.assign(Slot(*order["run"]))
         elif "chained" in order:
             self._loop.chained = order["chained"]
@@ -145,6 +156,8 @@ class Worker(Role):
         self._queue.config = config
         self._store.durability = config.durability
         self._commands.environments = Environments(self.home, config.agent("command").env)
+        if config.shared_limits != before.shared_limits:
+            self._loop.give_slot_back_soon()
         if config.agent("python") != before.agent("python"):  # a runner gets its settings only when it starts
             self._runner.mark_outdated()
         self._configured = True

@@ -49,7 +49,12 @@ class Document(NamedTuple):
         """Return the mistakes that can be found without the other sources."""
         mistakes = [located(mistake, self.source) for mistake in CONFIG.mistakes(self.values)]
         # An empty value is accepted, because overrides may be a whole configuration, with every key.
-        return mistakes + ([_misplaced(self)] if self.values.get(USER_ONLY) and not self._is_user_file() else [])
+        return mistakes + ([] if self._is_user_file() else self._misplaced())
+
+    def _misplaced(self) -> list[ConfigMistake]:
+        allowed = f"to be set only in the user's own file ({' or '.join(map(str, _user_file()))})"
+        set_here = [name for name in USER_ONLY if self.values.get(name)]
+        return [ConfigMistake(self.source, name, allowed, describe(self.values[name])) for name in set_here]
 
     def _is_user_file(self) -> bool:
         return self.source in map(str, _user_file())
@@ -121,7 +126,7 @@ def on_batch() -> tuple[str, ...]:
     for path in _user_file():
         reading = read_file(path) if path.exists() else None
         if isinstance(reading, Document) and not reading.mistakes():
-            return BackgroundConfig.of({USER_ONLY: reading.values.get(USER_ONLY, [])}).on_batch
+            return BackgroundConfig.of({"on_batch": reading.values.get("on_batch", [])}).on_batch
     return ()
 
 
@@ -142,16 +147,6 @@ def _usable(documents: Sequence[Document]) -> BackgroundConfig:
         return BackgroundConfig.of(_merge(documents))
     except BadConfiguration:
         return DEFAULT_BACKGROUND_CONFIG
-
-
-def _misplaced(document: Document) -> ConfigMistake:
-    allowed = " or ".join(map(str, _user_file()))
-    return ConfigMistake(
-        document.source,
-        USER_ONLY,
-        f"to be set only in the user's own file ({allowed})",
-        describe(document.values[USER_ONLY]),
-    )
 
 
 def _user_file() -> list[Path]:

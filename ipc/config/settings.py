@@ -30,13 +30,17 @@ from .agents import (
 )
 from .presets import presets
 
-#: The setting that is accepted only in the user's own file. A file in a checkout must not choose programs to run.
-USER_ONLY = "on_batch"
+#: The settings that are accepted only in the user's own file. A file in a checkout must not choose programs to run, or
+#: what other projects may do.
+USER_ONLY = ("on_batch", "shared_limits")
 
 #: Default limits, which a configuration overrides key by key.
 MODEL_CONCURRENCY = {"opus": 2, "sonnet": 3, "haiku": 5}
 
 COUNT = Integer(0, 1_000_000)
+
+#: Each slot of a shared limit is a lock that is tried.
+SHARED = Integer(0, 1000)
 
 ONE_OR_MORE = Integer(1, 1_000_000)
 
@@ -118,6 +122,8 @@ class BackgroundConfig:
     on_batch: tuple[str, ...] = setting((), ListOf(BatchTemplate()))
     #: Limits by key or pattern.
     model_concurrency: Mapping[str, int] = setting({}, MapOf(COUNT, key=NAME))
+    #: Limits by key or pattern that hold over all state directories of the user together. See `USER_ONLY`.
+    shared_limits: Mapping[str, int] = setting({}, MapOf(SHARED, key=NAME))
     #: The configured agents, by name. The built-in agents need no entry.
     agents: Mapping[str, AgentConfig] = setting({}, Agents())
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..config.settings import DEFAULT_BACKGROUND_CONFIG, USER_ONLY, BackgroundConfig
+from ..config.settings import DEFAULT_BACKGROUND_CONFIG, BackgroundConfig
 
 if TYPE_CHECKING:
     from .interface import Store
@@ -22,7 +22,7 @@ class Reload(NamedTuple):
 
 def apply_configuration(store: Store, config: BackgroundConfig, sources: Sequence[Path]) -> None:
     """Make this the configuration in force."""
-    shared = {name: value for name, value in config.to_json().items() if name != USER_ONLY}
+    shared = {name: value for name, value in config.to_json().items() if name != "on_batch"}
     store.maintenance.apply_settings(
         {
             "config": json.dumps(shared),

@@ -7,7 +7,7 @@ for an operation that is not allowed, and Temporary (GateBusy, Unsynced) for an 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ class QueueStore(Protocol):
         A single task is claimed at once if a worker is parked for it.
         """
 
-    def take(self, slot: claims.Slot, owner: int | None, count: int) -> list[claims.Taken]:
-        """Start the next task of a slot's group, within its limit, and hold up to `count` - 1 tasks that follow."""
+    def take(self, slot: claims.Slot, owner: int | None, count: int, key: str | None = None) -> list[claims.Taken]:
+        """Start a slot's next task (of a key, if given), within the limit. Hold up to `count` - 1 that follow."""
 
     def advance(self, step: claims.Step) -> claims.Advance:
         """Publish the states of a worker's tasks, and take more, or park the worker."""
@@ -240,8 +240,8 @@ class LimitStore(Protocol):
     def waiting(self) -> list[tuple[int, str]]:
         """Return the number of the first ready task, and the group, for each group that is not paused."""
 
-    def head(self, group: str, limit: int) -> Head | None:
-        """Return the first ready task of a group that is not paused, and count its ready tasks up to `limit`."""
+    def head(self, group: str, limit: int, is_blocked: Callable[[str], bool] | None = None) -> Head | None:
+        """Return the first ready task of a group that is not paused, and count up to `limit`. Skip blocked keys."""
 
     def configure(self, config: BackgroundConfig) -> set[int]:
         """Apply the configured limits and regroup all tasks.

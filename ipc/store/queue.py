@@ -138,9 +138,12 @@ class Queue(Tasks):
         taken = self.take(slot, owner, 1)
         return taken[0].claimed() if taken else None
 
-    def take(self, slot: Slot, owner: int | None, count: int) -> list[Taken]:
-        """Start the next task of the slot's group, and hold up to `count` - 1 that follow. Return them in order."""
-        taken = self.store.queue.take(slot, owner, count)
+    def take(self, slot: Slot, owner: int | None, count: int, key: str | None = None) -> list[Taken]:
+        """Start the next task of the slot's group, and hold up to `count` - 1 that follow. Return them in order.
+
+        With a key, take only the next task with that key.
+        """
+        taken = self.store.queue.take(slot, owner, count, key)
         if taken:
             self.home.wake("flusher")
         return taken

@@ -215,8 +215,22 @@ class Tasks:
         """Return tasks with the right `waiting_for`. If no supervisor is running, ready tasks wait for one."""
         waits = any(_waits_for_supervisor(task) for task in tasks)
         if not waits or self._is_supervised():
-            return [*tasks]
+            return self._with_shared_limits(tasks) if waits and self.config.shared_limits else [*tasks]
         return [replace(task, waiting_for="supervisor") if _waits_for_supervisor(task) else task for task in tasks]
+
+    def _with_shared_limits(self, tasks: Sequence[Task]) -> TaskList:
+        """Return tasks with the right `waiting_for` if they wait for a slot that other state directories use."""
+        from ..config.limits import SharedPools  # few users have shared limits
+        from ..machine.shared_slots import count_taken
+
+        pools = SharedPools(self.config.shared_limits)
+        full = {pool for pool, taken in count_taken(pools.limits).items() if taken >= pools.limits[pool]}
+
+        def is_waiting(task: Task) -> bool:
+            is_ready = task.status is TaskStatus.PENDING and task.waiting_for is None
+            return is_ready and pools.pool(task.concurrency_key) in full
+
+        return [replace(task, waiting_for="slot") if is_waiting(task) else task for task in tasks]
 
     def _is_supervised(self) -> bool:
         """Return True if a supervisor is running, or was during the last `SUPERVISED_FOR` seconds."""

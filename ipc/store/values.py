@@ -33,6 +33,7 @@ class Head(NamedTuple):
     external: bool
     ready: int
     queued_at: int
+    key: str
 
 
 class Process(NamedTuple):

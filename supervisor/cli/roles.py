@@ -12,6 +12,7 @@ from ...ipc.config import files
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
+from ...ipc.machine.shared_slots import SharedSlot
 from ..role import Role
 
 #: The argument that makes this program a fork server. Only the supervisor uses it.
@@ -58,11 +59,11 @@ def run_fork_server(folder: str) -> None:
     from ..fork_server import ForkServer
     from ..worker import Worker
 
-    def worker(home: Home, channel: socket.socket | None) -> Role:
+    def worker(home: Home, channel: socket.socket | None, slot: SharedSlot | None) -> Role:
         assert channel is not None, "the order for a worker brings its control line"
-        return Worker(home, channel)
+        return Worker(home, channel, slot)
 
-    def flusher(home: Home, _channel: socket.socket | None) -> Role:
+    def flusher(home: Home, _channel: socket.socket | None, _slot: SharedSlot | None) -> Role:
         return Flusher(home)
 
     preload()

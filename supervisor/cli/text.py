@@ -72,11 +72,23 @@ def _explain_group(task: Task, context: Context) -> str | None:
     if task.waiting_for not in ("slot", "paused"):
         return None
     group = _group_of(task, context)
+    if task.waiting_for == "slot" and not 0 < group.limit <= group.running and context.config.shared_limits:
+        return _explain_shared_limit(task, context)
     if task.waiting_for == "paused":
         return f"pending: '{group.name}' is paused; to resume it: backburner resume '{group.name}'"
     ahead = max(0, group.pending - 1)
     in_use = f"{group.running} of {group.limit} slots of '{group.name}' are in use"
     return f"queued: {in_use}, {count_of(ahead, 'task')} ahead"
+
+
+def _explain_shared_limit(task: Task, context: Context) -> str | None:
+    from ...ipc.config.limits import SharedPools
+
+    pools = SharedPools(context.config.shared_limits)
+    pool = pools.pool(task.concurrency_key)
+    if pool is None:
+        return None
+    return f"queued: all {count_of(pools.limits[pool], 'slot')} of the shared limit '{pool}' are in use"
 
 
 def _group_of(task: Task, context: Context) -> Group:

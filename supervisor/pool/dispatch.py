@@ -11,6 +11,7 @@ from ...ipc.store.groups import Groups
 from ...ipc.store.queue import Queue
 from ...ipc.store.values import Head, Process, Running
 from ..concurrency import ConcurrencyManager
+from .shared_limits import SharedLimits
 from .workers import WorkerHandle, Workers
 
 #: The number of workers that a group gets at once. They run short tasks in series, and more workers would compete.
@@ -24,12 +25,14 @@ class Dispatch:
     """Assigns slots to workers, from its own records of ready tasks and slots. The claim checks the database."""
 
     def __init__(
-        self, workers: Workers, groups: Groups, queue: Queue, spawn_worker: Callable[[], WorkerHandle]
+        self, workers: Workers, groups: Groups, queue: Queue, spawn: Callable[[], WorkerHandle], shared: SharedLimits
     ) -> None:
+        """Call `spawn` for a new worker."""
         self._workers = workers
+        self._shared = shared
         self._groups = groups
         self._queue = queue
-        self._spawn_worker = spawn_worker
+        self._spawn_worker = spawn
         self._slots = ConcurrencyManager(groups.limits())
         self._heads: dict[str, int] = {}
         self._external: dict[int, Slot] = {}
@@ -126,6 +129,7 @@ class Dispatch:
             else:
                 is_short |= not self._has_capacity(max_workers)
         self._chain(not is_short)
+        self._shared.stop_waiting()
         return has_started
 
     def _next_in(self, group: str) -> Head | None:
@@ -135,7 +139,18 @@ class Dispatch:
         head = self._queue.store.limits.head(group, self._workers.count_assigned(group) + 1)
         if head is None:
             self._heads.pop(group, None)
+        elif self._shared.active:
+            return self._next_with_shared_slot(group, head)
         return head
+
+    def _next_with_shared_slot(self, group: str, head: Head) -> Head | None:
+        """Return the first ready task of a group for which a shared slot is free, if it needs one."""
+        if head.external or not self._shared.is_full(self._shared.pool(head.key)):
+            return head
+        if not self._shared.is_mixed(group):
+            return None
+        limit = self._workers.count_assigned(group) + 1
+        return self._queue.store.limits.head(group, limit, lambda key: self._shared.is_full(self._shared.pool(key)))
 
     def _is_ramping(self, group: str, head: Head) -> bool:
         """Return True if the group has enough workers for a task that has just arrived."""
@@ -157,18 +172,28 @@ class Dispatch:
         if number is None:
             return False
         slot = Slot(group, number)
-        if self._claim_external(slot) if head.external else self._assign(slot, max_workers):
+        if self._claim_external(slot) if head.external else self._assign(slot, head, max_workers):
             return True
         self._slots.release(group, number)
         return False
 
-    def _assign(self, slot: Slot, max_workers: int) -> bool:
-        worker = self._available(max_workers)
+    def _assign(self, slot: Slot, head: Head, max_workers: int) -> bool:
+        pool = self._shared.pool(head.key)
+        worker = self._available(max_workers) if pool is None else self._available_with_slot(pool, max_workers)
         if worker is None:
             return False
+        order: dict[str, object] = {"run": [slot.group, slot.number]}
+        if pool is not None or self._shared.is_mixed(slot.group):
+            order["key"] = head.key if self._shared.is_mixed(slot.group) else None
         worker.slot, worker.assigned = slot, True
-        worker.order({"run": [slot.group, slot.number]})
+        worker.order(order)
         return True
+
+    def _available_with_slot(self, pool: str, max_workers: int) -> WorkerHandle | None:
+        """Return an available worker that has just taken a shared slot, or None."""
+        while (worker := self._available(max_workers)) is not None and not self._shared.fits(worker.shared):
+            worker.dismiss()  # it was started before there were shared limits, or the file of slots was replaced
+        return worker if worker is not None and self._shared.take(worker.shared, pool) else None
 
     def _available(self, max_workers: int) -> WorkerHandle | None:
         """Return an idle worker, a new worker, or a worker that was parked in another slot."""

@@ -8,7 +8,7 @@ import selectors
 import signal
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -37,7 +37,8 @@ REAP_TIMEOUT = 5.0
 #: The size of the marks of an attempt in its environment, in bytes, without the path of the home.
 MARKS_ROOM = 180
 
-OnMessage = Callable[[dict[str, Any]], None]
+#: Handles a message, and the descriptors of a shared slot that came with it.
+OnMessage = Callable[[dict[str, Any], list[int]], None]
 
 
 class ForkServerClient:
@@ -71,7 +72,7 @@ class ForkServerClient:
                 timer.note_start()
                 self._start()
             clock.nap(0.01)
-        self._line = ControlLine(connection, self._selector, lambda message, _channel: self._on_message(message))
+        self._line = ControlLine(connection, self._selector, self._receive)
 
     def _start(self) -> None:
         """Start a fork server. If this is not possible now, the next try follows."""
@@ -102,11 +103,22 @@ class ForkServerClient:
         """Return the seconds until a lost fork server may be replaced, or infinity if it is not lost."""
         return self._restart_timer.rest() if self.lost else float("inf")
 
-    def spawn(self, role: str, channel: socket.socket | None = None) -> int:
-        """Order a process. Return the ticket under which its PID will be reported."""
+    def spawn(self, role: str, channel: socket.socket | None = None, slot: Sequence[int] = ()) -> int:
+        """Order a process, with a channel and the descriptors of a shared slot. Return the ticket for its PID."""
         ticket = next(self._tickets)
-        self._send({"spawn": role, "ticket": ticket, "channel": channel is not None}, channel)
+        message = {"spawn": role, "ticket": ticket, "channel": channel is not None}
+        if slot:
+            message["slot"] = len(slot)
+        self._send(message, [*([] if channel is None else [channel.fileno()]), *slot])
         return ticket
+
+    def share_slot(self, pid: int, slot: Sequence[int]) -> None:
+        """Have the fork server hold the shared slot of a worker that an earlier fork server has forked."""
+        self._send({"hold": pid, "slot": len(slot)}, slot)
+
+    def free_slot(self, pid: int) -> None:
+        """Have the fork server close the shared slot of a dead worker, whose task is settled."""
+        self._send({"settled": pid})
 
     def sweep(self) -> int:
         """Have the strays of dead workers killed. Return the ticket under which their end will be reported."""
@@ -143,9 +155,12 @@ class ForkServerClient:
             with suppress(subprocess.TimeoutExpired):
                 self._started.wait(REAP_TIMEOUT)
 
-    def _send(self, message: dict[str, Any], channel: socket.socket | None = None) -> None:
+    def _receive(self, message: dict[str, Any], _channel: socket.socket | None, slot: list[int]) -> None:
+        self._on_message(message, slot)
+
+    def _send(self, message: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         if self._line is not None:
-            self._line.send(message, channel)
+            self._line.send(message, descriptors)
 
     def _environment(self) -> dict[str, str]:
         """Return our environment with room at its end, into which a runner writes the marks of an attempt."""

@@ -22,10 +22,13 @@ class Publisher:
         self._parking = parking
         self._is_home_lost = is_home_lost
 
-    def take(self, slot: Slot, count: int) -> list[Taken]:
-        """Take up to `count` tasks. If `count` is 0, take one task, and do not park. Raises Temporary."""
+    def take(self, slot: Slot, count: int, key: str | None = None) -> list[Taken]:
+        """Take up to `count` tasks. If `count` is 0, take one task, and do not park. Raises Temporary.
+
+        With a key, which needs a `count` of 0, take a task with that key.
+        """
         if count == 0:
-            return self._queue.take(slot, self.owner, 1)
+            return self._queue.take(slot, self.owner, 1, key)
         return self._advance(Step(slot, self.owner, count=count))
 
     def publish(self, step: Step) -> list[Taken]:

@@ -8,6 +8,7 @@ from ...ipc import clock
 from ...ipc.backoff import RestartTimer
 from ..log import log_trouble
 from .fork_server_client import ForkServerClient
+from .shared_limits import SharedLimits
 from .workers import WorkerHandle, Workers
 
 #: When this number of workers in a row have died before their first report, the fork server is replaced.
@@ -20,9 +21,10 @@ REFUSAL_REST = 0.5
 class Spawner:
     """Orders workers from the fork server, and counts the workers that fail."""
 
-    def __init__(self, fork_server: ForkServerClient, workers: Workers) -> None:
+    def __init__(self, fork_server: ForkServerClient, workers: Workers, shared: SharedLimits) -> None:
         self._fork_server = fork_server
         self._workers = workers
+        self._shared = shared
         self._spawning: dict[int, WorkerHandle] = {}
         self._failed_spawns = 0
         self._timer = RestartTimer()
@@ -38,7 +40,9 @@ class Spawner:
         """Order a worker."""
         ours, theirs = socket.socketpair()
         worker = self._workers.add(ours)
-        self._spawning[self._fork_server.spawn("worker", theirs)] = worker
+        slot = worker.shared = self._shared.open()
+        ticket = self._fork_server.spawn("worker", theirs, () if slot is None else slot.descriptors)
+        self._spawning[ticket] = worker
         theirs.close()
         return worker
 

@@ -47,6 +47,9 @@ class Host(Protocol):
     def finish(self) -> None:
         """Exit after this turn."""
 
+    def free_shared_slot(self) -> None:
+        """Free the shared slot, if this worker has one."""
+
 
 @dataclass(frozen=True)
 class Tools:
@@ -71,6 +74,10 @@ class TaskLoop:
         #: False while workers are short. Then the slot is given back after each task.
         self.chained = True
         self._slot: Slot | None = None
+        #: True if the slot is for one task, because other state directories may need its shared slot next.
+        self._is_for_one = False
+        #: The only key of which a task may be taken now, or None.
+        self._key: str | None = None
         self._leaving = False
         self._requested = False
         self._series: SeriesRun | None = None
@@ -85,7 +92,16 @@ class TaskLoop:
     def assign(self, slot: Slot) -> None:
         """Use this slot. If the worker was parked in another slot, it has lost that slot."""
         self._parking.stop()
-        self._slot = slot
+        self._slot, self._is_for_one, self._key = slot, False, None
+
+    def assign_for_one(self, slot: Slot, key: str | None) -> None:
+        """Use this slot for one task, with this key if one is given."""
+        self.assign(slot)
+        self._is_for_one, self._key = True, key
+
+    def give_slot_back_soon(self) -> None:
+        """Take no further task in the slot that is in use, because it may need a shared slot now."""
+        self._is_for_one = True
 
     def leave(self) -> None:
         """Exit after the running task."""
@@ -122,11 +138,11 @@ class TaskLoop:
 
     def _take(self, slot: Slot) -> list[Taken]:
         """Take tasks in a slot that was just assigned. If none is ready, park there unless workers are short."""
-        return self._publisher.take(slot, self._next_count()) if self._runner.is_fresh() else []
+        return self._publisher.take(slot, self._next_count(), self._key) if self._runner.is_fresh() else []
 
     def _next_count(self) -> int:
         """Return the number of tasks to take when publishing, or 0 if the slot must be given back."""
-        takes_more = self.chained and not self._leaving and self._runner.is_fresh()
+        takes_more = self.chained and not self._is_for_one and not self._leaving and self._runner.is_fresh()
         return self._pace.count if takes_more else 0
 
     def _begin(self, taken: list[Taken]) -> None:
@@ -175,6 +191,7 @@ class TaskLoop:
 
     def _give_slot_back(self) -> None:
         self._slot = None
+        self._host.free_shared_slot()
         if self._leaving or not self._runner.is_fresh():
             self._host.finish()
         else:

@@ -13,8 +13,10 @@ from ...ipc import clock
 from ...ipc.failpoints import failpoint
 from ...ipc.lines import LineReader
 from ...ipc.machine.identity import Identity
+from ...ipc.machine.shared_slots import SharedSlot
 from ...ipc.model.claim import Slot
-from ...ipc.store.values import Process
+from ...ipc.store.values import Process, Running
+from ..log import log
 from ..system.children import Watch, watch, watch_identity
 
 OnMessage = Callable[["WorkerHandle", dict[str, Any]], None]
@@ -26,7 +28,7 @@ class WorkerHandle:
     """One worker.
 
     `owner` is its number in the process table. `assigned` is True from the assignment of a slot until the worker
-    reports whether it found a task there.
+    reports whether it found a task there. `shared` can hold one of the slots of the shared limits.
     """
 
     pid: int | None = None
@@ -36,6 +38,7 @@ class WorkerHandle:
     slot: Slot | None = None
     assigned: bool = False
     leaving: bool = False
+    shared: SharedSlot | None = None
     reader: LineReader = field(default_factory=LineReader)
     idle_since: float = field(default_factory=clock.monotonic)
 
@@ -56,6 +59,11 @@ class WorkerHandle:
     def may_be(self, process: Process) -> bool:
         """Return True if it may be this process. It can claim a task before its first message or its PID arrives."""
         return self.owner is None and self.pid in (None, process.identity.pid)
+
+    def dismiss(self) -> None:
+        """Have the worker exit after its task."""
+        self.leaving = True
+        self.order({"leave": True})
 
     def order(self, order: dict[str, Any]) -> None:
         """Send an order. If the worker is dead, its watch reports that."""
@@ -100,6 +108,17 @@ class Workers:
         """Return the worker with that number in the process table, or None."""
         return next((worker for worker in self._all if worker.owner == owner), None)
 
+    def dismiss_idle(self, seconds: float) -> None:
+        """Have the workers exit that have been idle for this number of seconds."""
+        now = clock.monotonic()
+        for worker in self._all:
+            if worker.idle and now - worker.idle_since >= seconds:
+                worker.dismiss()
+
+    def of_pid(self, pid: int) -> WorkerHandle | None:
+        """Return the worker with this PID, or None."""
+        return next((worker for worker in self._all if worker.pid == pid), None)
+
     def add(self, channel: socket.socket) -> WorkerHandle:
         """Add a worker that is being spawned with the other end of `channel`."""
         worker = WorkerHandle(channel=channel)
@@ -117,6 +136,14 @@ class Workers:
         self._all.append(worker)
         self._watch(worker, descriptor)
         return worker
+
+    def adopt_owner(self, running: Running) -> bool:
+        """Adopt the worker of a running task. Return False if it is dead or the task has none."""
+        owner = running.owner
+        if owner is None or self.adopt(owner.identity, owner.number, running.slot) is None:
+            return False
+        log("adopted", pid=owner.identity.pid)
+        return True
 
     def spawned(self, worker: WorkerHandle, pid: int) -> None:
         """Record the PID of a worker. While its channel is open, no other process can have this PID."""

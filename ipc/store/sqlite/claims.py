@@ -16,7 +16,7 @@ from .file.transaction import Transaction
 HELD = 2
 
 
-def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) -> list[Taken]:
+def take(transaction: Transaction, slot: Slot, owner: int | None, count: int, key: str | None = None) -> list[Taken]:
     """Start the next task of the slot's group, and hold up to `count` - 1 tasks that follow it.
 
     Return the tasks in order, or an empty list if no task is ready or the slot may not be used now. External tasks have
@@ -28,7 +28,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int) ->
         return []
     if count > 1:
         count = 1 if allowed["single"] else _fair_share(transaction, slot.group, count, allowed["limit"])
-    tasks = _next_tasks(transaction, slot.group, count)
+    tasks = _next_tasks(transaction, slot.group, count) if key is None else _next_with_key(transaction, slot.group, key)
     if not tasks or (tasks[0].agent == "external") != (owner is None):
         return []
     claim = next_claim(transaction, len(tasks))
@@ -64,6 +64,12 @@ def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyT
         if first is None or not first.is_plain:
             return [] if first is None else [first]
         return [first, *takewhile(lambda task: task.agent == first.agent and task.is_plain, tasks)]
+
+
+def _next_with_key(transaction: Transaction, group: str, key: str) -> list[ReadyTask]:
+    """Return the next task of a group with this key."""
+    with closing(transaction.iterate("list_ready_with_key", {"limit_group": group, "key": key})) as rows:
+        return [ReadyTask._make(row) for row in rows]
 
 
 def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -39,12 +40,20 @@ class SqliteLimits:
         with self._database.read() as transaction:
             return [(row["head"], row["limit_group"]) for row in transaction.fetch_all("list_waiting_groups")]
 
-    def head(self, group: str, limit: int) -> Head | None:
+    def head(self, group: str, limit: int, is_blocked: Callable[[str], bool] | None = None) -> Head | None:
         from ..values import Head  # a launch does not need it
 
+        values: dict[str, object] = {"limit_group": group, "limit": limit}
         with self._database.read() as transaction:
-            row = transaction.fetch_one("count_ready", {"limit_group": group, "limit": limit})
-        return None if row is None else Head(row["number"], row["agent"] == "external", row["ready"], row["queued_at"])
+            if is_blocked is None:
+                row = transaction.fetch_one("count_ready", values)
+            else:
+                names = [key["name"] for key in transaction.fetch_all("list_keys") if key["limit_group"] == group]
+                keys = json.dumps([name for name in names if is_blocked(name)])
+                row = transaction.fetch_one("count_ready_without_keys", values | {"keys": keys})
+        if row is None:
+            return None
+        return Head(row["number"], row["agent"] == "external", row["ready"], row["queued_at"], row["key"])
 
     def configure(self, config: BackgroundConfig) -> set[int]:
 

@@ -55,13 +55,13 @@ class SqliteQueue:
 
     # running
 
-    def take(self, slot: Slot, owner: int | None, count: int) -> list[Taken]:
+    def take(self, slot: Slot, owner: int | None, count: int, key: str | None = None) -> list[Taken]:
         """Start the next task of a slot's group, within its limit, and hold up to `count` - 1 tasks that follow.
 
         The count of running tasks and the claim are one transaction: two workers can never exceed the limit.
         """
         with self._database.write(durable=False) as transaction:
-            return claims.take(transaction, slot, owner, count)
+            return claims.take(transaction, slot, owner, count, key)
 
     def advance(self, step: Step) -> Advance:
         with self._database.write(durable=False) as transaction:

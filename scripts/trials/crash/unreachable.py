@@ -15,6 +15,10 @@ UNREACHABLE = {
     ),
     "launch.assignment.send": "only for a launch into a parked slot; tests/acceptance/test_parking.py leaves it out",
     "spawn.failed.unlink": "only for a command that runs alone and cannot be started",
+    "registry.unlink": "only for a state directory that is gone; run again, it continues",
+    **dict.fromkeys(
+        ("slots.wake", "slots.pipe.make", "slots.pipe.unlink"), "only with shared limits; scripts/trials/shared_limits"
+    ),
     "bus.refuse": "only with more clients than descriptors",
     "clear.input.unlink": "maintenance on request; run again, it continues",
     "clear.output.unlink": "as clear.input.unlink",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -35,7 +36,7 @@ def command(context: Context, all_projects: bool = False, as_json: bool = False)
     if as_json:
         print_json(document)
     else:
-        sys.stdout.write(_format(document))
+        sys.stdout.write(_format(document) + _format_shared(context.config.shared_limits))
 
 
 def _show_all(context: Context, as_json: bool) -> None:
@@ -77,6 +78,17 @@ def _format(document: dict[str, Any]) -> str:
     workers = format_table(("WORKER", "KEY", "SLOT", "TASK", ""), map(_worker_row, document["workers"]), sys.stdout)
     tables = [table for rows, table in ((document["keys"], keys), (document["workers"], workers)) if rows]
     return "\n".join([processes, *tables])
+
+
+def _format_shared(limits: Mapping[str, int]) -> str:
+    """Return a table of the limits over all projects, or nothing if there are none."""
+    if not limits:
+        return ""
+    from ....ipc.machine.shared_slots import count_taken
+
+    taken = count_taken(limits)
+    rows = [(pool, str(limits[pool]), str(taken[pool])) for pool in taken]
+    return "\n" + format_table(("SHARED LIMIT", "LIMIT", "IN USE"), rows, sys.stdout)
 
 
 def _key_row(key: dict[str, Any]) -> Row:

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backburner.ipc.config.limits import WILD, Limits
+from backburner.ipc.config.limits import WILD, Limits, SharedPools
 from backburner.ipc.config.settings import BackgroundConfig
 
 NAMES = st.sampled_from(["opus", "anthropic/opus", "anthropic/*", "anthropic/o*", "*", "a?thropic/opus", "x[1m]"])
@@ -75,3 +76,29 @@ def test_group_is_the_key_or_a_matching_pattern_and_its_own_group(key, configure
 def test_order_of_entries_does_not_change_the_group(key, configured, live):
     reversed_limits = Limits(3, dict(reversed(configured.items())), dict(reversed(live.items())))
     assert reversed_limits.group(key) == Limits(3, configured, live).group(key)
+
+
+@pytest.mark.parametrize(
+    ("key", "pool"),
+    [("api/a", "api/*"), ("api/big", "api/big"), ("api/free", None), ("other", None)],
+)
+def test_key_counts_in_its_exact_shared_limit_or_the_longest_pattern(key: str, pool: str | None):
+    assert SharedPools({"api/*": 6, "api/big": 2, "api/free": 0}).pool(key) == pool
+
+
+@pytest.mark.parametrize(
+    ("group", "pools"),
+    [
+        ("api/a", {"api/*"}),
+        ("api/*", {"api/*", "api/big"}),
+        ("*", {"api/*", "api/big", None}),
+        ("build/*", {None}),
+        ("api/b*", {"api/*", "api/big", None}),
+    ],
+)
+def test_group_can_need_the_shared_slots_of_all_its_keys(group: str, pools: set[str | None]):
+    assert SharedPools({"api/*": 6, "api/big": 2}).pools(group) == pools
+
+
+def test_group_with_the_pattern_of_a_shared_limit_needs_only_its_slots():
+    assert SharedPools({"api/*": 6}).pools("api/*") == {"api/*"}

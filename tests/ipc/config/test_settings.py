@@ -108,6 +108,7 @@ def test_defaults_are_those_documented():
         "pass_env": [],
         "on_batch": [],
         "model_concurrency": {"opus": 2, "sonnet": 3, "haiku": 5},
+        "shared_limits": {},
         "agents": {},
     }
 

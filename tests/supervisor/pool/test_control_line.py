@@ -17,7 +17,7 @@ def test_child_forked_between_two_orders_keeps_no_channel_of_the_next():
     mine, worker = socket.socketpair()
     mine.settimeout(10)
 
-    def run_child(order, channel):
+    def run_child(order, channel, slot):
         line.drop()
         raise Forked
 

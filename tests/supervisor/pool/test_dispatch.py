@@ -8,10 +8,12 @@ from selectors import DefaultSelector
 import pytest
 
 from backburner.ipc import clock
+from backburner.ipc.machine.shared_slots import SharedSlot, wake_waiting
 from backburner.ipc.model.claim import Slot, Step
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.store.sqlite.queue import SqliteQueue
 from backburner.supervisor.pool.dispatch import RAMP_WAIT, RAMP_WORKERS, Dispatch
+from backburner.supervisor.pool.shared_limits import SharedLimits
 from backburner.supervisor.pool.workers import WorkerHandle, Workers
 from tests.helpers.queue_db import QueueDatabase
 
@@ -37,18 +39,30 @@ def workers() -> Iterator[Workers]:
         for worker in workers:
             assert worker.channel is not None
             worker.channel.close()
+            if worker.shared is not None:
+                worker.shared.close()
 
 
 @pytest.fixture
-def dispatch(queue_db: QueueDatabase, workers: Workers) -> Iterator[Dispatch]:
+def shared(queue_db: QueueDatabase, workers: Workers) -> Iterator[SharedLimits]:
+    """Shared limits, of which none is set."""
+    shared = SharedLimits(queue_db.home, workers._selector)
+    yield shared
+    shared.close()
+
+
+@pytest.fixture
+def dispatch(queue_db: QueueDatabase, workers: Workers, shared: SharedLimits) -> Iterator[Dispatch]:
     ends = []
 
     def spawn_worker() -> WorkerHandle:
         ours, theirs = socket.socketpair()
         ends.append(theirs)
-        return workers.add(ours)
+        worker = workers.add(ours)
+        worker.shared = shared.open()
+        return worker
 
-    yield Dispatch(workers, queue_db.groups, queue_db.queue, spawn_worker)
+    yield Dispatch(workers, queue_db.groups, queue_db.queue, spawn_worker, shared)
     for end in ends:
         end.close()
 
@@ -246,3 +260,89 @@ def test_parked_worker_with_a_task_claimed_during_a_count_keeps_its_slot(
     queue_db.launch()
     dispatch.recount(running)
     assert parked.slot == SLOT
+
+
+# shared limits
+
+
+@pytest.fixture
+def other_home(shared: SharedLimits) -> Iterator[SharedSlot]:
+    """The only shared slot of `api/a`, which another state directory uses."""
+    shared.configure({"api/a": 1})
+    slot = SharedSlot.open({})
+    assert slot.take("api/a", 1)
+    yield slot
+    slot.close()
+
+
+def slots_in_use(workers: Workers) -> list[str]:
+    return [worker.slot.group for worker in workers if worker.slot is not None]
+
+
+def test_group_whose_shared_slots_are_taken_gets_no_worker(
+    queue_db: QueueDatabase, workers: Workers, dispatch: Dispatch, other_home: SharedSlot
+):
+    for key in ("api/a", "other"):
+        queue_db.launch(concurrency_key=key)
+        dispatch.hint(key)
+    dispatch.assign_slots(4)
+    assert slots_in_use(workers) == ["other"]
+
+
+def test_freed_shared_slot_is_taken_when_the_pipe_is_read(
+    queue_db: QueueDatabase, workers: Workers, dispatch: Dispatch, other_home: SharedSlot
+):
+    queue_db.launch(concurrency_key="api/a")
+    dispatch.hint("api/a")
+    dispatch.assign_slots(4)
+    other_home.free()
+    dispatch.assign_slots(4)
+    assert slots_in_use(workers) == []  # it is not tried again before it is woken
+    wake_waiting()
+    for key, mask in workers._selector.select(5):
+        key.data(mask)
+    dispatch.assign_slots(4)
+    assert slots_in_use(workers) == ["api/a"]
+    assert not other_home.take("api/a", 1)
+
+
+def test_slot_of_a_wider_group_goes_to_a_key_whose_shared_slot_is_free(
+    workers: Workers, shared: SharedLimits, dispatch: Dispatch, queue_db: QueueDatabase, other_home: SharedSlot
+):
+    queue_db.groups.limit("api/*", 1)
+    dispatch.recount([])
+    for key in ("api/a", "api/b"):
+        queue_db.launch(concurrency_key=key)
+    dispatch.hint("api/*")
+    dispatch.assign_slots(4)
+    assert slots_in_use(workers) == ["api/*"]
+    assert [taken.task.id for taken in queue_db.queue.take(Slot("api/*", 0), queue_db.owner, 1, "api/b")]
+    assert shared.is_mixed("api/*")
+
+
+def test_worker_without_a_shared_slot_is_replaced(
+    queue_db: QueueDatabase, workers: Workers, dispatch: Dispatch, shared: SharedLimits
+):
+    queue_db.launch(concurrency_key="api/a")
+    dispatch.hint("api/a")
+    dispatch.assign_slots(4)
+    (before,) = workers
+    dispatch.free(before)
+    shared.configure({"api/a": 1})
+    dispatch.hint("api/a")
+    dispatch.assign_slots(4)
+    after = [worker for worker in workers if worker is not before]
+    assert (before.leaving, len(after)) == (True, 1)
+
+
+def test_tasks_run_without_shared_limits_where_their_file_cannot_be_used(
+    queue_db: QueueDatabase, workers: Workers, dispatch: Dispatch, monkeypatch, capsys
+):
+    shared = dispatch._shared
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/state")
+    shared.configure({"api/a": 1})
+    queue_db.launch(concurrency_key="api/a")
+    dispatch.hint("api/a")
+    dispatch.assign_slots(4)
+    assert slots_in_use(workers) == ["api/a"]
+    assert capsys.readouterr().err.count("shared limits do not count now") == 1
