@@ -1,8 +1,7 @@
 """The interface of the store, which each engine implements. One method is one operation and one transaction.
 
-Arguments and results are values of `model`, of `values`, and of the module that calls the method. No statement, row,
-transaction or error of an engine leaves the store. A method raises NotFound, MoveNotAllowed, InvalidInput or OverCap
-for an operation that is not allowed, and Temporary (GateBusy, Unsynced) for an operation that may succeed later.
+Arguments and results are plain values. No statement, row, transaction or error of an engine leaves the store.
+A refused operation raises NotFound, MoveNotAllowed, InvalidInput or OverCap; one that may succeed later, Temporary.
 """
 
 from __future__ import annotations
@@ -162,6 +161,9 @@ class TaskStore(Protocol):
 
     def attempt_events(self, id: str, parent: str | None) -> list[AttemptEvent]:
         """Return the events that begin and end the attempts of a task of a session, in order."""
+
+    def mean_durations(self, limit: int) -> dict[str, float]:
+        """Return the mean milliseconds of a completed attempt by key, from the `limit` tasks that ended last."""
 
     def slot_deadlocks(self, ids: Sequence[str], mine: str) -> dict[str, str]:
         """Return the tasks that wait for the only slot of their group while `mine` has it, with their groups."""
@@ -376,7 +378,6 @@ class Store(Protocol):
     #: "full" or "normal". Reported data survives a power loss with "full", and the death of any process with "normal".
     durability: str
 
-    #: The state directory of the store.
     home: Home
     queue: QueueStore
     tasks: TaskStore

@@ -158,6 +158,15 @@ class Tasks:
         data, end, size, modified = piece or _Piece(b"", offset, offset)
         return Output(data, end, ended and end >= size, size, modified)
 
+    def tail(self, id: str, stream: Stream, limit: int) -> bytes:
+        """Return the last `limit` bytes of one stream of a task's last attempt. Raises NotFound."""
+        claim = self.claim_of(id)
+        piece = None if claim is None else self._piece(claim, stream, 0, 0)
+        if claim is None or piece is None:
+            return b""
+        size = piece[2]
+        return self.output(id, stream, max(0, size - limit), limit, claim).data
+
     def claim_of(self, id: str) -> int | None:
         """Return the claim of a task's last attempt, or None before the first. Raises NotFound."""
         return self._state(id).claim

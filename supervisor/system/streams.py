@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, TextIO
 
 from ...ipc.errors import OutputFailed
+from .signals import interruptible
 
 
 class Output(io.RawIOBase):
@@ -21,7 +22,7 @@ class Output(io.RawIOBase):
 
     def write(self, data: Any, /) -> int | None:
         """Write some bytes, and return their number. Raises OutputFailed, BrokenPipeError."""
-        with output_errors(self._name):
+        with output_errors(self._name), interruptible():
             written = self._stream.write(data)
             self._stream.flush()
             return written

@@ -106,6 +106,10 @@ class SqliteTasks:
             after += EVENTS
         return events
 
+    def mean_durations(self, limit: int) -> dict[str, float]:
+        with self._database.read() as transaction:
+            return {row["key"]: row["mean"] for row in transaction.fetch_all("list_mean_durations", {"limit": limit})}
+
     def slot_deadlocks(self, ids: Sequence[str], mine: str) -> dict[str, str]:
         with self._database.read() as transaction:
             groups = {id: transaction.fetch_value("find_slot_deadlock", {"id": id, "mine": mine}) for id in ids}

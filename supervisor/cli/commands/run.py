@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from ....ipc.backoff import Backoff
-from ....ipc.errors import MoveNotAllowed, NoSupervisor, OutputFailed
-from ....ipc.model.launch import LaunchInput
+from ....ipc.errors import HeldByWorker, MoveNotAllowed, NoSupervisor, OutputFailed, Temporary
+from ....ipc.model.cause import outcome
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
-from ...system.signals import Signalled, hold_back, let_through, raised
+from ...system.signals import Interruption, Signalled
 from ..autostart import ensure_supervisor
 from ..changes import ChangeWatch
 from ..context import Context
@@ -23,7 +23,7 @@ from ..launch_options import LaunchCommand, launch_options
 from ..options import example
 from ..printing import note, print_json
 from ..streams.copy import FIRST_DELAY, GROWTH, LONGEST_DELAY, StreamCopy
-from ..streams.view import copies_of
+from ..streams.view import View, copies_of
 from ..text import explain_pending, short_id
 from ..waiting.absence import HELP, Absence
 from ..waiting.stdin import NotRepeatable, PassedInput, passed_input
@@ -39,6 +39,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 @click.command("run", cls=LaunchCommand, epilog=example("run -- make test", "run --agent claude 'Explain this folder'"))
 @launch_options
 @click.option("--keep", is_flag=True, help="Let the task continue when this command is interrupted.")
+@click.option("--raw", is_flag=True, help="On a terminal, too, print the output of an agent as it is.")
 @click.option("--wait-for-supervisor", is_flag=True, help=HELP)
 @click.pass_obj
 def command(context: Context, /, words: Sequence[str], up: bool | None, as_json: bool, **options: Any) -> int:
@@ -59,36 +60,32 @@ def command(context: Context, /, words: Sequence[str], up: bool | None, as_json:
     inputs = parse_inputs(context, options, words)
     if len(inputs) != 1:
         raise click.UsageError(f"run takes one task, got {len(inputs)}", click.get_current_context())
-    with raised(*ENDING), passed_input(context, inputs[0]) as stdin:
-        launched = _launch(context, stdin.fill(inputs[0]), options)
-        foreground = Foreground(context, launched, stdin, options)
+    with Interruption(*ENDING) as interruption, passed_input(context, inputs[0]) as stdin:
+        launched = launch(context, [stdin.fill(inputs[0])], options)[0]
+        foreground = Foreground(context, launched, stdin, interruption, options)
         try:
             with foreground.ends_the_task():
-                let_through()
                 task = foreground.follow(up, as_json)
-        except KeyboardInterrupt as interrupt:
-            return 128 + (interrupt.number if isinstance(interrupt, Signalled) else signal.SIGINT)
+        except Signalled as interrupt:
+            return 128 + interrupt.number
     if as_json:
         print_json(task_document(context.queue, launched))
     return _report(task)
 
 
-def _launch(context: Context, launch_input: LaunchInput, options: dict[str, Any]) -> Launched:
-    """Queue the task. Signals are held back until the caller lets them through, so that the task's ID is known."""
-    hold_back()
-    try:
-        return launch(context, [launch_input], options)[0]
-    except BaseException:
-        let_through()
-        raise
-
-
 class Foreground:
     """A task that does not outlive its command."""
 
-    def __init__(self, context: Context, launched: Launched, stdin: PassedInput, options: dict[str, Any]) -> None:
-        self._context, self._launched, self._stdin = context, launched, stdin
-        self._keeps = options["keep"]
+    def __init__(
+        self,
+        context: Context,
+        launched: Launched,
+        stdin: PassedInput,
+        interruption: Interruption,
+        options: dict[str, Any],
+    ) -> None:
+        self._context, self._launched, self._stdin, self._interruption = context, launched, stdin, interruption
+        self._keeps, self._is_raw = options["keep"], options["raw"]
         self._absence = Absence(context, options["wait_for_supervisor"])
 
     @contextmanager
@@ -99,8 +96,8 @@ class Foreground:
         except BrokenPipeError:
             self._end(lambda _text: None)
             raise
-        except (KeyboardInterrupt, NoSupervisor, NotRepeatable, OutputFailed):
-            with suppress(KeyboardInterrupt):  # a second signal: the task is ended without this command
+        except (Signalled, NoSupervisor, NotRepeatable, OutputFailed):
+            with suppress(Signalled):  # a second signal: the task is ended without this command
                 self._end(note)
             raise
 
@@ -111,7 +108,8 @@ class Foreground:
         """
         if not self._launched.existing:
             self._stdin.begin()
-        self._absence.is_reported = ensure_supervisor(self._context, up)
+        with self._interruption.allowed():
+            self._absence.is_reported = ensure_supervisor(self._context, up)
         self._refuse_deadlock()
         with ChangeWatch(self._context) as watch:
             return self._copy(watch, silent)
@@ -119,7 +117,7 @@ class Foreground:
     def _copy(self, watch: ChangeWatch, silent: bool) -> Task:
         task = self._context.queue.get(self._launched.id)
         self._explain(task)
-        copies: list[StreamCopy] = [] if silent else copies_of(self._context, task)
+        copies: list[StreamCopy] = [] if silent else copies_of(self._context, task, View(raw=self._is_raw))
         backoff = Backoff(FIRST_DELAY, LONGEST_DELAY, GROWTH)
         while True:
             copied = any([copy.advance() for copy in copies])
@@ -132,7 +130,9 @@ class Foreground:
             self._stdin.follow(task)
             self._absence.check([task].copy)
             is_running = task.status is TaskStatus.RUNNING
-            if watch.wait(backoff.next_delay() if is_running else self._absence.interval):
+            with self._interruption.allowed():
+                has_changed = watch.wait(backoff.next_delay() if is_running else self._absence.interval)
+            if has_changed:
                 task = self._context.queue.get(self._launched.id)
 
     def _explain(self, task: Task) -> None:
@@ -151,25 +151,34 @@ class Foreground:
             raise
 
     def _end(self, report: Callable[[str], object]) -> None:
-        """Cancel the task, unless another command launched it or it is to continue."""
-        from .cancel import cancel_if_unfinished, wait_until_ended
-
+        """Cancel the task, unless another command launched it or it is to continue. Raises Temporary."""
         id = short_id(self._launched.id)
         if self._launched.existing:
             report(f"task {id} keeps running; to cancel it: backburner cancel {id}")
         elif self._keeps:
             self._stdin.leave()
             report(f"task {id} keeps running; to follow it: backburner output --follow {id}")
-        elif cancel_if_unfinished(self._context, self._launched.id):
-            wait_until_ended(self._context, [self._launched.id])
+        elif self._cancel():
             report(f"task {id} was cancelled")
+
+    def _cancel(self) -> bool:
+        from .cancel import cancel_if_unfinished, wait_until_ended
+
+        try:
+            is_cancelled = cancel_if_unfinished(self._context, self._launched.id)
+        except HeldByWorker as error:  # which would make the caller run this command again, with another task
+            raise Temporary(f"task {self._launched.id} was not cancelled: {error}") from error
+        if is_cancelled:
+            with self._interruption.allowed():
+                wait_until_ended(self._context, [self._launched.id])
+        return is_cancelled
 
 
 def _report(task: Task) -> int:
-    if task.status is not TaskStatus.COMPLETED and task.error_kind not in ("exit", None):
-        note(f"task {short_id(task.id)} failed ({task.error_kind}): {task.error}")
-    elif task.status is TaskStatus.CANCELLED:
+    if task.status is TaskStatus.CANCELLED:
         note(f"task {short_id(task.id)} was cancelled")
+    elif task.status is TaskStatus.ERROR and task.error_kind != "exit":
+        note(f"task {short_id(task.id)} {outcome(task)}")
     return exit_code(task)
 
 

@@ -34,6 +34,8 @@ class Absence:
         self._since: float | None = None
         #: True once the absence was reported on stderr.
         self.is_reported = False
+        #: Called before the report.
+        self.prepare: Callable[[], object] = lambda: None
 
     def check(self, tasks: Callable[[], Iterable[Task]]) -> None:
         """Report once that no supervisor is running. Raises NoSupervisor if some of the tasks need one for too long.
@@ -45,6 +47,7 @@ class Absence:
             return
         if not self.is_reported:
             self.is_reported = True
+            self.prepare()
             note(f"waiting: {no_supervisor(self._context)}")
         if not any(map(_needs_supervisor, tasks())):
             self._since = None

@@ -7,6 +7,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -22,8 +23,12 @@ TIMEOUT = 20.0
 class Terminal:
     """One command whose stdin, stdout and stderr are a terminal."""
 
-    def __init__(self, *words: str, variables: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
+    def __init__(
+        self, *words: str, variables: Mapping[str, str] | None = None, cwd: Path | None = None, columns: int = 0
+    ) -> None:
+        """Start a command. A terminal with 0 columns does not report its size."""
         self._master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, (24 if columns else 0, columns))
         self.process = subprocess.Popen(
             program(*words),
             stdin=slave,
@@ -84,6 +89,5 @@ class Terminal:
 def _control_terminal() -> None:
     os.setsid()
     import fcntl
-    import termios
 
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
