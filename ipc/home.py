@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from .errors import BadHome, InvalidInput
 from .failpoints import failpoint
 
 NAME = ".backburner"
+
+#: The unit of st_blocks, in bytes (stat(2)).
+BLOCK = 512
 
 #: The longest path of a Unix socket that every system accepts, in bytes. macOS has room for 104, with a final NUL.
 SOCKET_PATH_LIMIT = 103
@@ -58,6 +62,11 @@ class Home:
     def id(self) -> str:
         """Return the device and inode of the folder, or "" if it is missing. A move keeps them, a copy has others."""
         return folder_id(self.folder)
+
+    def size(self) -> int:
+        """Return the space that the files take, in bytes."""
+        folders = (self.folder, self.folder / "output", self.folder / "input")
+        return sum(_size_of_files(folder) for folder in folders)
 
     @property
     def database(self) -> Path:
@@ -222,6 +231,15 @@ def sync_path(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _size_of_files(folder: Path) -> int:
+    total = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                total += entry.stat(follow_symlinks=False).st_blocks * BLOCK
+    return total
 
 
 def _refuse_unsafe(folder: Path, status: os.stat_result) -> None:

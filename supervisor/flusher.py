@@ -14,6 +14,7 @@ from ..ipc.errors import Temporary
 from ..ipc.home import Home
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock
+from ..ipc.machine.presence import take_role
 from ..ipc.model.batch import BatchWindow, NotificationConfig
 from ..ipc.model.event import ENDED, Line
 from ..ipc.store import open_store
@@ -45,7 +46,7 @@ class Flusher(Role):
 
     def boot(self) -> None:
         """Take the lock, form the batches that have become due since the last flusher, and open the bus."""
-        if not self._lock.acquire():
+        if not take_role(self.home, self._lock):
             self.finish()
             return
         keep_memory()

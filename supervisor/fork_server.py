@@ -19,6 +19,7 @@ from typing import Any
 from ..ipc.failpoints import failpoint
 from ..ipc.home import Home
 from ..ipc.machine.lock import Lock
+from ..ipc.machine.presence import take_role
 from ..ipc.machine.shared_slots import SharedSlot, wake_waiting
 from .execution.process_tree import children_of, is_spared, kill_all, take_statuses, take_stopped
 from .pool.control_line import ControlLine
@@ -60,7 +61,7 @@ class ForkServer(Role):
 
     def boot(self) -> None:
         """Take the lock and listen. Garbage collection skips the loaded modules, so that forks share their memory."""
-        if not self._lock.acquire():
+        if not take_role(self.home, self._lock):
             self.finish()
             return
         become_subreaper()

@@ -60,6 +60,7 @@ class Role:
         self.selector = selectors.DefaultSelector()
         self.file_watch = FileWatch(self.selector, home, self.database_changed)
         self.done = False
+        self._home_id = home.id
         self._gone_since: float | None = None
 
     def run(self) -> None:
@@ -76,7 +77,7 @@ class Role:
             if self.is_home_lost():
                 log("home_lost", home=self.home.folder)
                 self.abandon()
-            self.wait(self._guarded_turn())
+            self.wait(min(self._guarded_turn(), self._until_lost()))
         self._guarded_shutdown()
 
     def signals(self) -> dict[signal.Signals, Callable[[], None]]:
@@ -124,13 +125,21 @@ class Role:
         """React to a change that the file watch reported. The turn that follows looks at the database."""
 
     def is_home_lost(self) -> bool:
-        """Return True if the home has been missing for `HOME_LOST_AFTER` seconds."""
-        if os.path.exists(self.home.folder):
+        """Return True if the home has been missing, or replaced by another one, for `HOME_LOST_AFTER` seconds."""
+        found = self.home.id
+        self._home_id = self._home_id or found
+        if found and found == self._home_id:
             self._gone_since = None
             return False
         now = clock.monotonic()
         self._gone_since = self._gone_since or now
         return now - self._gone_since >= HOME_LOST_AFTER
+
+    def _until_lost(self) -> float:
+        """Return the seconds until a missing home counts as lost, or infinity if it is there."""
+        if self._gone_since is None:
+            return float("inf")
+        return max(0.0, self._gone_since + HOME_LOST_AFTER - clock.monotonic())
 
     def _guarded_shutdown(self) -> None:
         try:

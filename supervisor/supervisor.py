@@ -15,6 +15,7 @@ from ..ipc.home import Home
 from ..ipc.machine.home_registry import register
 from ..ipc.machine.identity import Identity
 from ..ipc.machine.lock import Lock
+from ..ipc.machine.presence import take_role
 from ..ipc.store import open_store, refuse_older_processes
 from ..ipc.store.applied_config import apply_configuration, record_reload
 from ..ipc.store.groups import Groups
@@ -91,7 +92,7 @@ class Supervisor(Role):
         """Lock, configure, adopt living workers, rescue the tasks of dead ones. Raises AlreadyRunning, BadHome, …"""
         self._config, sources = self._source.read()
         self.home.prepare()
-        if not self._lock.acquire():
+        if not take_role(self.home, self._lock):
             refuse_older_processes(self.home)
             pid = self.presence.holder("supervisor")
             raise AlreadyRunning(f"A supervisor (pid {pid}) already runs in {self.home.folder}.")
@@ -160,7 +161,7 @@ class Supervisor(Role):
         return rest
 
     def _do_turn(self) -> float:
-        self._fork_server.check_stopped(self._needs_fork_server())
+        self._fork_server.check_stopped(self._awaits_fork_server() or self._shutdown.has_begun)
         if not self._shutdown.has_begun:
             self._restore_roles()
         if clock.monotonic() >= self._look_at:
@@ -175,9 +176,12 @@ class Supervisor(Role):
         return min(self._rest(), self._maintenance.turn(self._config, self._clock_steps.forward))
 
     def _is_displaced(self) -> bool:
-        """Finish if the home was deleted and created again, because another supervisor may use it then."""
+        """Finish if the home was created again, for another supervisor, or was moved, and a shutdown is ordered."""
         if not self._lock.held:
             log("displaced", home=self.home.folder)
+            self.finish()
+        elif self._orders.is_down and not self.home.id:
+            log("home_lost", home=self.home.folder)
             self.finish()
         return self.done
 
@@ -207,8 +211,8 @@ class Supervisor(Role):
         self._dispatch.recount(self._hosts.running())
         self._look_soon()
 
-    def _needs_fork_server(self) -> bool:
-        return self._spawner.is_waiting or self._reaper.is_waiting or self._shutdown.has_begun
+    def _awaits_fork_server(self) -> bool:
+        return self._spawner.is_waiting or self._reaper.is_waiting
 
     def _restore_roles(self) -> None:
         if self._fork_server.reconnect():
@@ -233,7 +237,7 @@ class Supervisor(Role):
         rests += [role.rest() for role in (self._spawner, self._flusher, self._fork_server, self._shared)]
         if self._due is not None:
             rests.append((self._due - clock.now()) / 1000)
-        if self._spawner.is_waiting or self._reaper.is_waiting:
+        if self._awaits_fork_server():
             rests.append(FORK_SERVER_POLL)
         if not self._limits_applied:
             rests.append(LIMITS_POLL)

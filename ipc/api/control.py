@@ -21,7 +21,7 @@ from ..errors import AlreadyRunning, BackburnerError, Disconnected, InvalidInput
 from ..failpoints import failpoint
 from ..home import Home
 from ..machine.identity import Identity
-from ..machine.presence import Presence
+from ..machine.presence import ROLES, Presence
 from ..machine.shortage import is_shortage
 from ..store import refuse_older_processes
 
@@ -34,6 +34,9 @@ START_TIMEOUT, START_POLL = 30.0, 0.02
 PING_TIMEOUT = 1.0
 #: Seconds that a flusher may take to exit after its supervisor.
 FLUSHER_EXIT_TIMEOUT = 10.0
+
+#: Seconds that a process may take to exit after its home was moved.
+MOVED_EXIT_TIMEOUT = 3.0
 
 #: Runs the command line of this package. Its folder comes last on the path, so that it hides no other module.
 _BOOTSTRAP = """\
@@ -90,6 +93,7 @@ def start(home: Home, overrides: Mapping[str, object] | None = None) -> None:
         BackburnerError: The supervisor exited with an error. A BadConfiguration is raised as Permanent.
     """
     home.prepare()
+    end_moved_roles(home)
     _refuse_second(home)
     log_size = _file_size(home.log)
     with _start_detached(home, overrides) as helper:
@@ -109,6 +113,10 @@ def stop(home: Home, now: bool = False, requeue: bool = False) -> None:
         NoSupervisor: No supervisor is running. The roles that a killed supervisor left behind have been stopped.
         Temporary: The flusher does not exit.
     """
+    if end_moved_roles(home):
+        if not now:
+            return
+        start(home)  # only a supervisor that knows the new path can end the tasks
     pid = Presence(home).holder("supervisor")
     if pid is None:
         _stop_leftover_roles(home)
@@ -116,6 +124,35 @@ def stop(home: Home, now: bool = False, requeue: bool = False) -> None:
     order = ["down", *(["now"] if now or requeue else []), *(["requeue"] if requeue else [])]
     _send_until_exit(home, pid, " ".join(order))
     _wait_for_flusher(home)
+
+
+def end_moved_roles(home: Home) -> bool:
+    """End the processes that still use the path from which a home was moved. Return True if there were any.
+
+    They cannot reach the database. Workers finish their tasks, and the fork server then exits. Its lock is renamed, as
+    after a restart, so that the next supervisor starts another one.
+    """
+    presence = Presence(home)
+    moved = [role for role in ROLES if presence.moved_from(role) is not None]
+    for role in moved:
+        process = presence.process(role)
+        if process is None:  # it has exited, or is in another PID namespace
+            continue
+        if role == "forkserver":
+            with failpoint("moved.retire.unlink"):
+                (home.folder / "fork_server.sock").unlink(missing_ok=True)
+            with failpoint("moved.retire.rename"):
+                home.lock(role).rename(home.lock(f"{role}-{process.pid}"))
+        _end(process, None if role == "forkserver" else MOVED_EXIT_TIMEOUT)
+    return bool(moved)
+
+
+def _end(process: Identity, timeout: float | None) -> None:
+    """Send SIGTERM to a process. With a timeout, wait for its exit, then send SIGKILL."""
+    with _exit_descriptor(process.pid) as descriptor:
+        if process.signal(signal.SIGTERM) and timeout and not _wait_for_exit(process.pid, descriptor, timeout):
+            process.signal(signal.SIGKILL)
+            _wait_for_exit(process.pid, descriptor, None)
 
 
 def _stop_leftover_roles(home: Home) -> None:

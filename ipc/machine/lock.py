@@ -12,9 +12,14 @@ import fcntl
 import os
 import struct
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from .. import clock
+from ..failpoints import failpoint
+
+#: The maximum size of a description, in bytes.
+DESCRIPTION_LIMIT = 16 * 1024
 
 #: Seconds that a dying process may take to release its locks.
 DYING = 1.0
@@ -50,6 +55,11 @@ class Lock:
         """Return True if this object took the lock and the file has not been replaced since then."""
         return _held.get(self.path) is self and not self._is_replaced()
 
+    def describe(self, text: str) -> None:
+        """Write a line into the locked file, for `description`. A full disk is ignored."""
+        with suppress(OSError), failpoint("lock.describe"):
+            os.pwrite(self._descriptor, f"{text}\n".encode(), 0)
+
     def _is_replaced(self) -> bool:
         try:
             return os.stat(self.path).st_ino != os.fstat(self._descriptor).st_ino
@@ -77,6 +87,19 @@ def holder(path: Path) -> int | None:
         return holder_of(descriptor)
     finally:
         os.close(descriptor)
+
+
+def description(path: Path) -> str:
+    """Return the line with which the holder of a lock has described itself, or an empty string."""
+    try:
+        if path in _held:
+            data = os.pread(_held[path]._descriptor, DESCRIPTION_LIMIT, 0)
+        else:
+            with open(path, "rb") as file:
+                data = file.read(DESCRIPTION_LIMIT)
+    except OSError:
+        return ""
+    return data.partition(b"\n")[0].decode(errors="replace")
 
 
 def holder_of(descriptor: int) -> int | None:

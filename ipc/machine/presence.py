@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from ..home import Home
+import json
+
+from ..home import Home, folder_id
+from .distribution import version
 from .identity import Identity
-from .lock import holder
+from .lock import Lock, description, holder
 
 #: The roles that only one process of a home can have at a time. Each role is also the name of its lock.
 ROLES = ("supervisor", "flusher", "forkserver")
@@ -24,8 +27,30 @@ class Presence:
         return holder(self._home.lock(role))
 
     def is_held(self, role: str) -> bool:
-        """Return True if a process has the role."""
-        return self.holder(role) is not None
+        """Return True if a process has the role and can reach the home."""
+        return self.holder(role) is not None and self.moved_from(role) is None
+
+    def version(self, role: str) -> str | None:
+        """Return the version of the program that runs in a role, or None if it is unknown."""
+        return self._description(role).get("version")
+
+    def moved_from(self, role: str) -> str | None:
+        """Return the path from which the home was moved while a process had the role, or None.
+
+        Such a process still uses the old path, and so it cannot reach the database.
+        """
+        if self.holder(role) is None:
+            return None
+        path = self._description(role).get("home")
+        is_here = path is None or path == str(self._home.folder) or folder_id(path) == self._home.id
+        return None if is_here else path
+
+    def _description(self, role: str) -> dict[str, str]:
+        try:
+            found = json.loads(description(self._home.lock(role)))
+        except ValueError:  # an earlier release wrote nothing
+            return {}
+        return found if isinstance(found, dict) else {}
 
     def process(self, role: str) -> Identity | None:
         """Return the process that has a role, or None if no process has it or it is in another PID namespace."""
@@ -35,3 +60,11 @@ class Presence:
     def is_dead(self, process: Identity) -> bool:
         """Return True if a process is proved dead. A process in another PID namespace counts as alive."""
         return process.alive() is False
+
+
+def take_role(home: Home, lock: Lock) -> bool:
+    """Take the lock of a role, and describe this process in its file. Return False if another process has the role."""
+    if not lock.acquire():
+        return False
+    lock.describe(json.dumps({"home": str(home.folder), "version": version()}))
+    return True

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import clock
 from ..home import Home
+from ..machine import proc
 from ..machine.distribution import version
 from ..machine.presence import Presence
 from . import engine_version
@@ -42,6 +43,8 @@ def blank(home: Home) -> Document:
         "keys": [],
         "log": {"id": None, "lastSeq": 0, "unbatched": 0},
         "home": str(home.folder),
+        "movedFrom": None,
+        "sizeBytes": home.size(),
         "socket": home.bus,
         "version": version(),
         "sqlite": engine_version(),
@@ -49,11 +52,15 @@ def blank(home: Home) -> Document:
 
 
 def _roles(store: Store) -> Document:
-    living = {name: Presence(store.home).holder(role) for name, role in ROLES.items()}
-    roles: Document = {name: None if pid is None else {"pid": pid} for name, pid in living.items()}
-    if living["supervisor"] is not None:
-        roles["supervisor"]["startedAt"] = _started_at(store, living["supervisor"])
-    return roles
+    presence = Presence(store.home)
+    roles: Document = {}
+    for name, role in ROLES.items():
+        pid = presence.holder(role)
+        roles[name] = None if pid is None else {"pid": pid, "version": presence.version(role)}
+    if roles["supervisor"] is not None:
+        roles["supervisor"]["startedAt"] = _started_at(store, roles["supervisor"]["pid"])
+    moved = (presence.moved_from(role) for role in ROLES.values())
+    return roles | {"movedFrom": next((path for path in moved if path is not None), None)}
 
 
 def _started_at(store: Store, pid: int) -> str | None:
@@ -65,9 +72,20 @@ def _workers(store: Store) -> list[Document]:
     """Return the living workers. Workers with a task come first."""
     busy = {running.owner.number: running for running in store.hosts.running() if running.owner is not None}
     presence = Presence(store.home)
+    versions = _fork_server_versions(store.home)
     living = [worker for worker in store.hosts.processes("worker") if not presence.is_dead(worker.identity)]
     since = _supervised_since(store)
-    return sorted((_worker(worker, busy, store, since) for worker in living), key=_sort_key)
+    documents = [_worker(worker, busy, store, since) for worker in living]
+    for document in documents:
+        document["version"] = versions.get(proc.parent(document["pid"]))
+    return sorted(documents, key=_sort_key)
+
+
+def _fork_server_versions(home: Home) -> dict[int | None, str | None]:
+    """Return the version of each fork server, also of one that has made room for another. Its workers have it, too."""
+    presence = Presence(home)
+    names = ["forkserver", *(path.stem for path in home.folder.glob("forkserver-*.lock"))]
+    return {presence.holder(name): presence.version(name) for name in names}
 
 
 def _supervised_since(store: Store) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from ...ipc import clock
 from ...ipc.bus.client import Client
@@ -35,6 +34,10 @@ def check_gate(home: Home) -> Iterator[Finding]:
 def check_roles(home: Home) -> Iterator[Finding]:
     """Report roles that are stopped, missing or without a supervisor, and a bus that does not answer."""
     presence = Presence(home)
+    if moved := list(_check_moved(presence)):
+        yield from moved
+        return
+    yield from _check_versions(presence)
     living = {role: presence.holder(role) for role in ROLES}
     stopped = [(role, pid) for role, pid in living.items() if pid is not None and is_stopped(pid)]
     for role, pid in stopped:
@@ -48,6 +51,23 @@ def check_roles(home: Home) -> Iterator[Finding]:
         yield Finding("roles", f"The {role} is missing.", why, f"backburner restart  (see {home.log})")
     if not missing and not stopped:
         yield from _check_bus(home)
+
+
+def _check_moved(presence: Presence) -> Iterator[Finding]:
+    for role in ROLES:
+        path = presence.moved_from(role)
+        if path is not None:
+            what = f"The {role} {presence.holder(role)} still uses {path}, from which this state directory was moved."
+            why = "It cannot reach the database: no task starts, and no outcome is stored."
+            yield Finding("moved", what, why, "backburner up --detach")
+
+
+def _check_versions(presence: Presence) -> Iterator[Finding]:
+    for role in ROLES:
+        found = presence.version(role) if presence.is_held(role) else None
+        if found not in (None, version()):
+            what = f"The {role} {presence.holder(role)} has version {found}, this program has version {version()}."
+            yield Finding("version", what, "It still runs the other version.", "backburner restart")
 
 
 def _check_unsupervised(living: dict[str, int | None]) -> Iterator[Finding]:
@@ -70,21 +90,17 @@ def _appears(home: Home, role: str) -> bool:
 
 
 def _check_bus(home: Home) -> Iterator[Finding]:
-    answer = _ping(home)
-    if answer is None:
+    if not _answers(home):
         yield Finding("bus", f"The bus {home.bus} does not answer.", "No client can subscribe.", "backburner restart")
-    elif answer["version"] != version():
-        what = f"The supervisor has version {answer['version']}, this program has version {version()}."
-        yield Finding("version", what, "The supervisor still runs the other version.", "backburner restart")
 
 
-def _ping(home: Home) -> dict[str, Any] | None:
+def _answers(home: Home) -> bool:
     with Client(home, read_timeout=TIMEOUT) as client:
         try:
-            answer: dict[str, Any] = client.call("ping")
+            client.call("ping")
         except BackburnerError:
-            return None
-    return answer
+            return False
+    return True
 
 
 def check_orphans(contents: Contents) -> Iterator[Finding]:

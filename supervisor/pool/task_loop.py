@@ -63,6 +63,12 @@ class Tools:
     commands: CommandTools
 
 
+def _nap() -> float:
+    """Rest here, because the end of a task, which cannot be handled now, would end a rest at once."""
+    clock.nap(TROUBLE_REST)
+    return 0.0
+
+
 class TaskLoop:
     """Runs plain tasks in series, and others one by one, in the worker's slot. Without tasks, the worker is parked."""
 
@@ -201,6 +207,9 @@ class TaskLoop:
 
     def _check_parking(self) -> None:
         """Start the task that a launch has claimed for this worker. Give the slot back if the waiting time is over."""
+        if self._host.is_home_away():
+            self._leave_without_home()
+            return
         if self._requested:
             self._parking.look()
         taken = self._parking.find()
@@ -211,6 +220,14 @@ class TaskLoop:
             self._parking.stop()
             self._slot = taken.slot
             self._begin([taken])
+
+    def _leave_without_home(self) -> None:
+        """Take no task while the home is away. To exit, leave a task that was claimed for this worker to a rescue."""
+        if self._leaving:
+            self._parking.stop()
+            self._host.finish()
+        else:
+            clock.nap(TROUBLE_REST)
 
     def _unpark(self) -> Taken | None:
         """Give the slot back, unless a launch has claimed a task for this worker. Return that task, or None."""
@@ -242,7 +259,7 @@ class TaskLoop:
     def _follow(self, started: SeriesRun) -> float:
         """Let a series run. Return the seconds until the next step."""
         if self._host.is_home_away():
-            return TROUBLE_REST
+            return _nap()
         try:
             started.advance()
         except Temporary as error:
@@ -313,7 +330,7 @@ class TaskLoop:
 
     def _watch(self, watched: Run) -> float:
         if self._host.is_home_away():
-            return TROUBLE_REST
+            return _nap()
         settlement = watched.step()
         if settlement is not None:
             self._conclude(watched, settlement)

@@ -26,6 +26,11 @@ class Orders:
         self._reader = LineReader()
         self._waiting: list[str] = []
 
+    @property
+    def is_down(self) -> bool:
+        """Return True if a shutdown waits for its turn."""
+        return any(order.startswith("down") for order in self._waiting)
+
     def receive(self, data: bytes) -> None:
         """Handle data from the pipe."""
         self._reader.feed(data)

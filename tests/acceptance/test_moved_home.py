@@ -104,3 +104,52 @@ def test_mark_of_an_earlier_release_is_compared_as_a_folder(home: Path, tmp_path
             eventually(lambda: proc.name(process.pid) == "sleep")
             assert (marked_processes(home).get(process.pid) == 7) is found
             process.kill()
+
+
+@pytest.fixture
+def moved(live: Instance, home: Path) -> Iterator[Instance]:
+    """Move the project of a state directory whose supervisor runs."""
+    live.result("true")
+    live.close_store()
+    project = home.parent.rename(home.parent.with_name(f"{home.parent.name}-moved"))
+    with Instance(project / home.name) as instance:
+        yield instance
+        instance.run("down", "--now")
+    project.rename(home.parent)
+
+
+def findings(instance: Instance) -> dict[str, str]:
+    return {one["check"]: one["mend"] for one in json.loads(instance.run_here("doctor", "--json").stdout)["findings"]}
+
+
+def test_moved_home_is_named_with_the_command_that_repairs_it(moved: Instance, home: Path):
+    assert json.loads(moved.check("status", "--json"))["movedFrom"] == str(home)
+    assert "backburner up --detach" in moved.check("status")
+    assert findings(moved)["moved"] == "backburner up --detach"
+
+
+@pytest.mark.parametrize("words", [("up", "--detach"), ("down",), ("launch", "--up", "--", "true")])
+def test_moved_home_works_after_one_command(moved: Instance, words: tuple[str, ...]):
+    before = moved.status()
+    done = moved.run(*words)
+    assert done.returncode == 0, done.stderr
+    for role in ("supervisor", "flusher", "forkServer"):
+        eventually(lambda role=role: proc.has_ended(before[role]["pid"]), TIMEOUT, f"the end of the {role}")
+    assert moved.run("up", "--detach").returncode == 0
+    assert moved.run("run", "--", "echo", "hi").stdout == "hi\n"
+    assert (moved.status()["movedFrom"], "moved" in findings(moved)) == (None, False)
+    assert moved.run("down").returncode == 0
+
+
+def test_task_of_a_moved_home_ends_with_its_new_supervisor(live: Instance, home: Path):
+    id = live.launch_sleeper()
+    live.close_store()
+    project = home.parent.rename(home.parent.with_name(f"{home.parent.name}-moved"))
+    with Instance(project / home.name) as again:
+        again.up(**BRISK)
+        assert again.status()["workers"][0]["adopted"]
+        pid = again.pid(id)
+        assert again.run("down", "--now").returncode == 0
+        assert proc.has_ended(pid)
+        assert again.task(id).error_kind == "interrupted"
+    project.rename(home.parent)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import click
@@ -71,9 +71,11 @@ def _format(document: dict[str, Any]) -> str:
     supervisor = document["supervisor"]
     state = f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}" if supervisor else "not running"
     roles = [(label, f"pid {document[role]['pid']}" if document[role] else "-") for role, label in _ROLES.items()]
-    processes = format_fields(
-        [("home", document["home"]), ("supervisor", state), *roles, ("socket", document["socket"])], sys.stdout
-    )
+    from ....ipc.text.sizes import format_bytes
+
+    fields = [("home", document["home"]), ("supervisor", state), *roles, ("socket", document["socket"])]
+    fields += [("size", format_bytes(document["sizeBytes"])), *_problems(document)]
+    processes = format_fields(fields, sys.stdout)
     keys = format_table(("KEY", "LIMIT", "RUNNING", "PENDING", ""), map(_key_row, document["keys"]), sys.stdout)
     workers = format_table(("WORKER", "KEY", "SLOT", "TASK", ""), map(_worker_row, document["workers"]), sys.stdout)
     tables = [table for rows, table in ((document["keys"], keys), (document["workers"], workers)) if rows]
@@ -89,6 +91,18 @@ def _format_shared(limits: Mapping[str, int]) -> str:
     taken = count_taken(limits)
     rows = [(pool, str(limits[pool]), str(taken[pool])) for pool in taken]
     return "\n" + format_table(("SHARED LIMIT", "LIMIT", "IN USE"), rows, sys.stdout)
+
+
+def _problems(document: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what keeps the processes from working, with the command that repairs it."""
+    if document["movedFrom"] is not None:
+        yield "moved", f"the processes still use {document['movedFrom']}; run: backburner up --detach"
+        return
+    processes = [document["supervisor"], *(document[role] for role in _ROLES), *document["workers"]]
+    others = {process["version"] for process in processes if process} - {None, document["version"]}
+    if others:
+        names = ", ".join(sorted(others))
+        yield "version", f"processes run {names}, this program is {document['version']}; run: backburner restart"
 
 
 def _key_row(key: dict[str, Any]) -> Row:

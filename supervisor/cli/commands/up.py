@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ....ipc.api.control import OVERRIDES, start
+from ....ipc.api.control import OVERRIDES, end_moved_roles, start
 from ....ipc.errors import AlreadyRunning, BadConfiguration
 from ....ipc.home import current_folder
 from ....ipc.machine.presence import Presence
@@ -36,6 +36,7 @@ def command(context: Context, detach: bool) -> None:
         return
     from ..roles import run_supervisor
 
+    end_moved_roles(context.home)
     run_supervisor(context.home, current_folder(), _overrides())
 
 

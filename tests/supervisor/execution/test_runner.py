@@ -810,6 +810,7 @@ def test_environment_has_the_base_the_launch_and_the_marks(worker: Worker):
         "NEW": "n",
         "BACKBURNER_CLAIM": "1",
         "BACKBURNER_HOME": str(worker.folder),
+        "BACKBURNER_HOME_ID": "1:2",
         "BACKBURNER_TASK_ID": "bg-1",
         "BACKBURNER_ATTEMPT": "2",
         "BACKBURNER_PARENT_SESSION_ID": "ses-1",
@@ -825,7 +826,7 @@ def test_subprocess_of_a_call_has_the_environment_of_that_call(worker: Worker):
     for number in (1, 2, 3):
         found = worker.result("jobs:f")
         assert found.count(f"BACKBURNER_CLAIM={number}") == 1
-        assert len([line for line in found if line.startswith("BACKBURNER_")]) == 4
+        assert len([line for line in found if line.startswith("BACKBURNER_")]) == 5
 
 
 def test_kernel_shows_the_marks_of_the_current_call(worker: Worker):

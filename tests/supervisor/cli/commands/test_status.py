@@ -36,6 +36,7 @@ def test_status_json_has_the_fields_of_the_contract(cli: Cli, home: Path, tasks:
     found = cli("status", "--json").json
     assert set(found) == {
         "supervisor", "flusher", "forkServer", "workers", "keys", "log", "home", "socket", "version", "sqlite",
+        "movedFrom", "sizeBytes",
     }  # fmt: skip
     assert found["supervisor"] is found["flusher"] is found["forkServer"] is None
     assert found["keys"] == [{"key": "opus", "limit": 2, "running": 1, "pending": 1, "paused": False}]
