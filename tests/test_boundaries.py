@@ -29,7 +29,8 @@ ALLOWED = {
     " ipc.api.control",
     "multiprocessing": "",
     "os.fork": "supervisor.system.children",
-    "os.kill": "supervisor.execution* ipc.machine.identity ipc.machine.watchdog ipc.failpoints",
+    "os.kill": "supervisor.system.children supervisor.execution* ipc.machine.identity ipc.machine.watchdog"
+    " ipc.failpoints",
     "os.killpg": "supervisor.system.children supervisor.execution*",
     "os.waitpid": "supervisor.execution*",
     "os.chdir": "supervisor.execution.runner.call_runner supervisor.execution.series supervisor.execution.spawn",

@@ -27,6 +27,9 @@ if TYPE_CHECKING:  # a launch needs none of them
 #: The maximum number of tasks that one transaction cancels.
 CANCELS = 100
 
+#: The maximum number of groups and of keys that one removal of tasks deletes.
+IDLE_GROUPS = 200
+
 #: The maximum size of a hint in bytes. A pipe takes far more without blocking.
 HINT_LIMIT = 400
 
@@ -295,6 +298,8 @@ class Queue(Tasks):
         self.home.wake("flusher")
         for task in deleted:
             unlink(files_of(task, self.home))
+        self.store.maintenance.delete_idle_groups(IDLE_GROUPS)  # a key that was misspelt goes with its last task
+        self.store.maintenance.delete_idle_keys(IDLE_GROUPS)
 
     # time and dependencies
 

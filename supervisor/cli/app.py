@@ -15,7 +15,7 @@ from .context import Context
 
 #: The commands, in the order of the help. Each is the object `command` of the module with the same name.
 SECTIONS = {
-    "Tasks": "launch run list show output wait cancel retry complete fail progress".split(),
+    "Tasks": "launch run list show output wait cancel retry edit rm signal complete fail progress".split(),
     "Supervisor": "up down restart reload status doctor service".split(),
     "Limits": "limit pause resume".split(),
     "Notifications and agents": "listen flush adopt agents install mcp hook wake".split(),

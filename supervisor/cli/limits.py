@@ -6,6 +6,7 @@ import click
 
 from ...ipc.store.groups import Groups
 from ...ipc.store.status import key_document
+from ...ipc.store.values import Group
 from ...ipc.validation import Text
 from .context import Context
 from .options import Command
@@ -27,7 +28,11 @@ def limit_groups(context: Context) -> Groups:
 
 def print_group(context: Context, name: str, as_json: bool) -> None:
     """Print a limit group with its limit and its numbers of running and pending tasks."""
-    group = limit_groups(context).row(name)
+    write_group(limit_groups(context).row(name), as_json)
+
+
+def write_group(group: Group, as_json: bool) -> None:
+    """Print a limit group."""
     if as_json:
         print_json(key_document(group))
         return

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from ...ipc.errors import BackburnerError
+from ...ipc.model.task import TaskStatus
 from .context import Context
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -57,6 +58,23 @@ def require_ids(ids: Sequence[str]) -> None:
     """Raise UsageError if no task is named."""
     if not ids:
         raise click.UsageError("Missing argument 'ID'", click.get_current_context())
+
+
+def require_selection(ids: Sequence[str], has_option: bool, options: str) -> None:
+    """Raise UsageError unless tasks are named by their IDs or by an option, and not by both."""
+    if has_option and ids:
+        raise click.UsageError(f"give IDs or {options}, not both", click.get_current_context())
+    if not (has_option or ids):
+        raise click.UsageError(f"Missing argument 'ID', or {options}", click.get_current_context())
+
+
+def ended_ids(context: Context, statuses: Sequence[TaskStatus]) -> list[str]:
+    """Return the IDs of the tasks with one of these statuses, oldest first."""
+    from ...ipc.model.query import Filter
+
+    if not context.has_database:
+        return []
+    return [task.id for task in reversed(context.tasks.list(Filter(statuses=statuses, limit=None)).tasks)]
 
 
 def resolve_own_id(context: Context, id: str | None) -> str:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 from ...ipc import clock
 from ...ipc.failpoints import failpoint
 from ...ipc.machine.identity import Identity
+from ...ipc.machine.proc import parent as parent_of
 from ...ipc.machine.shortage import patiently
 from ...ipc.model.cause import signal_name
 from .signals import hold_back, let_through
@@ -170,3 +171,20 @@ def describe_exit(status: int | None) -> str:
         return "unseen"
     code = os.waitstatus_to_exitcode(status)
     return f"exit code {code}" if code >= 0 else signal_name(-code)
+
+
+def signal_group(pid: int, parent: int, number: int) -> bool:
+    """Send a signal to the process group of a child of the process `parent`, or to the child if it leads no group.
+
+    Return False if there is no such child. The PID may have been recorded long ago, so the parent proves that it is
+    still the same process: as long as the parent is alive, only the parent frees the PID.
+    """
+    if parent_of(pid) != parent:
+        return False
+    try:
+        leads = os.getpgid(pid) == pid
+        with failpoint("signal.send"):
+            os.killpg(pid, number) if leads else os.kill(pid, number)
+    except ProcessLookupError:
+        return False
+    return True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import datetime
 
 from scripts.trials.report_rows import Sandbox, row
@@ -76,3 +78,51 @@ def _(sandbox: Sandbox) -> None:
     then = datetime.fromisoformat(sandbox.task(id)["notBefore"]).astimezone()
     assert f"{then:%H:%M}" == "03:00", then
     sandbox.check("cancel", id)
+
+
+@row("limit opus 0, limit opus -1, limit opus", "unlimited, the limit is 0 or more, the limit in force")
+def _(sandbox: Sandbox) -> None:
+    assert "unlimited (0 means no limit)" in sandbox.check("limit", "row-limit", "0")
+    assert "the limit is 0 or more" in _refused(sandbox, "limit", "row-limit", "-1")
+    sandbox.check("limit", "row-limit", "2")
+    assert "at most 2 at once" in sandbox.check("limit", "row-limit")
+    sandbox.check("limit", "row-limit", "default")
+    assert "row-limit" not in sandbox.check("status", "--json")
+
+
+@row("edit, rm, retry --failed, cancel --all", "change, delete, retry and cancel many tasks")
+def _(sandbox: Sandbox) -> None:
+    id = sandbox.launch("--delay", "1h", "-k", "row-edit", "--", "false")
+    sandbox.check("edit", id, "--priority", "5", "--delay", "0")
+    assert (sandbox.ended(id)["priority"], sandbox.task(id)["status"]) == (5, "error")
+    sandbox.check("retry", "--failed")
+    assert sandbox.ended(id)["attempt"] == 2
+    waiting = sandbox.launch("--delay", "1h", "--", "true")
+    assert sandbox.run("rm", waiting).returncode == 5
+    sandbox.check("cancel", "--all")
+    assert sandbox.task(waiting)["status"] == "cancelled"
+    sandbox.check("rm", "--ended")
+    assert sandbox.run("show", id).returncode == 3
+
+
+@row("manager.wait([id]), wait(task), launch(command='echo hi')", "waits; InvalidInput with the ways to write it")
+def _(sandbox: Sandbox) -> None:
+    code = """
+from backburner import BackgroundManager, InvalidInput
+from datetime import timedelta
+with BackgroundManager() as manager:
+    task = manager.launch(command=["true"], timeout=60)
+    assert manager.wait([task.id], task, timeout=timedelta(seconds=30))[0].status == "completed"
+    launch, wait = manager.launch, manager.wait
+    for call in (lambda: wait(5), lambda: launch(command="echo hi"), lambda: wait(timeout="5s")):
+        try:
+            call()
+        except InvalidInput:
+            continue
+        raise AssertionError(call)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=sandbox.environment, cwd=sandbox.project, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr

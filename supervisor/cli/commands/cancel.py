@@ -10,25 +10,25 @@ from ....ipc.errors import MoveNotAllowed, NotFound
 from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task
 from ..context import Context
-from ..options import PerTask, example, ids_argument, json_option, require_ids
+from ..options import PerTask, example, ids_argument, json_option, require_selection
 from ..printing import print_statuses
 
 
-@click.command("cancel", epilog=example("cancel 1a2b3c4d", "cancel --parent ses-1"))
+@click.command("cancel", epilog=example("cancel 1a2b3c4d", "cancel --all", "cancel --parent ses-1"))
 @ids_argument
 @click.option("--parent", metavar="SESSION", help="Cancel all unfinished tasks of this session.")
+@click.option("--all", "every", is_flag=True, help="Cancel all unfinished tasks.")
 @json_option
 @click.pass_obj
-def command(context: Context, ids: Sequence[str], parent: str | None, as_json: bool) -> int:
+def command(context: Context, ids: Sequence[str], parent: str | None, every: bool, as_json: bool) -> int:
     """Cancel tasks and end their process trees.
 
     Returns when all processes of the tasks are gone. Needs no supervisor.
     """
-    if parent is None:
-        require_ids(ids)
+    require_selection(ids, parent is not None or every, "--all or --parent")
     per_task = PerTask(context)
     cancelled = per_task.run(ids, lambda id: _cancel(context, id))
-    if parent is not None and context.has_database:
+    if not ids and context.has_database:
         cancelled += context.queue.cancel_all(context.queue.unfinished(parent))
     print_statuses(wait_until_ended(context, cancelled), as_json)
     return per_task.report_errors()

@@ -9,28 +9,33 @@ import click
 
 from ....ipc.errors import BackburnerError
 from ....ipc.model.cause import cause
+from ....ipc.model.task import TaskStatus
 from ..autostart import UP_HELP, ensure_supervisor
 from ..context import Context
-from ..options import PerTask, example, ids_argument, json_option, require_ids
+from ..options import PerTask, ended_ids, example, ids_argument, json_option, require_selection
 from ..printing import note, print_statuses
 from ..text import short_id
 
 
-@click.command("retry", epilog=example("retry 1a2b3c4d"))
+@click.command("retry", epilog=example("retry 1a2b3c4d", "retry --failed"))
 @ids_argument
+@click.option("--failed", is_flag=True, help="Retry all tasks that failed. Cancelled tasks are left.")
 @click.option("--up/--no-up", default=None, help=UP_HELP)
 @json_option
 @click.pass_obj
-def command(context: Context, ids: Sequence[str], up: bool | None, as_json: bool) -> int:
+def command(context: Context, ids: Sequence[str], failed: bool, up: bool | None, as_json: bool) -> int:
     """Queue failed or cancelled tasks again.
 
     The tasks keep their IDs, and the count of their attempts continues. A task waits for its dependencies again. It
     fails at once if one of them has failed and is not retried before or with it. If no supervisor is running, one is
     started in the background.
     """
-    require_ids(ids)
+    require_selection(ids, failed, "--failed")
+    selected = ended_ids(context, [TaskStatus.ERROR]) if failed else ids
+    if failed and not selected:
+        note("no task has failed")
     per_task = PerTask(context)
-    retried = per_task.run(_dependencies_first(context, ids), lambda id: context.queue.retry(id))
+    retried = per_task.run(_dependencies_first(context, selected), lambda id: context.queue.retry(id))
     print_statuses(retried, as_json)
     for task in retried:
         if task.error_kind == "dependency":
@@ -43,7 +48,7 @@ def command(context: Context, ids: Sequence[str], up: bool | None, as_json: bool
 
 def _dependencies_first(context: Context, ids: Sequence[str]) -> Sequence[str]:
     """Return the tasks in an order in which each one comes after its dependencies."""
-    if len(ids) == 1:
+    if len(ids) < 2:
         return ids
     from graphlib import TopologicalSorter
 

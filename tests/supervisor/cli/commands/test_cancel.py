@@ -47,3 +47,12 @@ def test_cancel_by_session_ends_all_its_unfinished_tasks(cli: Cli, tasks: Tasks)
     assert tasks.get(other).status is TaskStatus.PENDING
     assert tasks.get(ended).status is TaskStatus.COMPLETED
     assert cli("cancel", "--parent", "me").code == 0
+
+
+def test_cancel_all_cancels_every_unfinished_task(cli: Cli, tasks: Tasks):
+    ids = {tasks.pending(), tasks.pending(parent_session_id="p"), tasks.running()}
+    done = tasks.ended()
+    assert {task["id"] for task in cli("cancel", "--all", "--json").json} == ids
+    assert tasks.get(done).status is TaskStatus.COMPLETED
+    assert cli("cancel", "--all").code == 0
+    assert cli("cancel", "--all", done).code == 2
