@@ -66,7 +66,9 @@ def _members(name: str, owner: type) -> Iterator[str]:
     if issubclass(owner, Enum):
         yield "\n".join(f"- `{name}.{member.name}` = `{member.value!r}`" for member in owner)
         return
-    for attribute, found in vars(owner).items():
+    inherited = [base for base in owner.__mro__[1:] if base.__module__.startswith("backburner.")]
+    bases = [owner, *(base for base in inherited if base.__name__ not in backburner.__all__)]
+    for attribute, found in (item for base in bases for item in vars(base).items()):
         if attribute.startswith("_") or not isinstance(found, property | classmethod | staticmethod | _FUNCTION):
             continue
         yield _member(name, attribute, found)

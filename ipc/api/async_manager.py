@@ -15,14 +15,17 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 from ..config.settings import BackgroundConfig
+from ..model.duration import Duration
 from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, Event, EventBus
 from ..model.launch import LaunchFields, LaunchInput
 from ..model.task import Task, TaskStatus
 from ..store.tasks import Stream as OutputStream
 from ..store.values import Adopted
+from .async_operations import AsyncOperations, TaskList, call_on_loop, in_thread
 from .callbacks import Callback, Remove
 from .event_stream import Events
 from .manager import BackgroundManager, Settings
+from .operations import TaskRef, TaskRefs
 from .waiting import deadline
 
 T = TypeVar("T")
@@ -39,7 +42,7 @@ _in_callback: ContextVar[bool] = ContextVar("backburner_in_callback", default=Fa
 AsyncCallback = Callable[[Task], Awaitable[object] | object]
 
 
-class AsyncBackgroundManager:
+class AsyncBackgroundManager(AsyncOperations):
     """A BackgroundManager whose methods are coroutines. Callbacks are called on the loop and may be coroutines.
 
     Cancelling a coroutine ends only its wait. The operation itself continues.
@@ -74,7 +77,7 @@ class AsyncBackgroundManager:
         """See `BackgroundManager.launch`."""
         return (await self.launch_many([given]))[0]
 
-    async def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> list[Task]:
+    async def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> TaskList:
         """See `BackgroundManager.launch_many`."""
         return await asyncio.to_thread(self._manager.launch_many, launches)
 
@@ -82,35 +85,35 @@ class AsyncBackgroundManager:
         """See `BackgroundManager.get_task`."""
         return await asyncio.to_thread(self._manager.get_task, task_id)
 
-    async def get_all_tasks(self) -> list[Task]:
+    async def get_all_tasks(self) -> TaskList:
         """See `BackgroundManager.get_all_tasks`."""
         return await asyncio.to_thread(self._manager.get_all_tasks)
 
-    async def get_tasks_by_status(self, status: TaskStatus | str) -> list[Task]:
+    async def get_tasks_by_status(self, status: TaskStatus | str) -> TaskList:
         """See `BackgroundManager.get_tasks_by_status`."""
         return await asyncio.to_thread(self._manager.get_tasks_by_status, status)
 
-    async def get_tasks_for_parent(self, parent_session_id: str) -> list[Task]:
+    async def get_tasks_for_parent(self, parent_session_id: str) -> TaskList:
         """See `BackgroundManager.get_tasks_for_parent`."""
         return await asyncio.to_thread(self._manager.get_tasks_for_parent, parent_session_id)
 
-    async def output(self, task_id: str, stream: OutputStream = "stdout") -> str:
+    async def output(self, task_id: TaskRef, stream: OutputStream = "stdout") -> str:
         """See `BackgroundManager.output`."""
         return await asyncio.to_thread(self._manager.output, task_id, stream)
 
-    async def complete_task(self, task_id: str, result: str | None = None) -> bool:
+    async def complete_task(self, task_id: TaskRef, result: str | None = None) -> bool:
         """See `BackgroundManager.complete_task`."""
         return await asyncio.to_thread(self._manager.complete_task, task_id, result)
 
-    async def fail_task(self, task_id: str, error: str) -> bool:
+    async def fail_task(self, task_id: TaskRef, error: str) -> bool:
         """See `BackgroundManager.fail_task`."""
         return await asyncio.to_thread(self._manager.fail_task, task_id, error)
 
-    async def cancel_task(self, task_id: str) -> bool:
+    async def cancel_task(self, task_id: TaskRef) -> bool:
         """See `BackgroundManager.cancel_task`."""
-        return await _in_thread(partial(self._manager.cancel_task, task_id))
+        return await in_thread(partial(self._manager.cancel_task, task_id))
 
-    async def retry_task(self, task_id: str) -> bool:
+    async def retry_task(self, task_id: TaskRef) -> bool:
         """See `BackgroundManager.retry_task`."""
         return await asyncio.to_thread(self._manager.retry_task, task_id)
 
@@ -127,12 +130,12 @@ class AsyncBackgroundManager:
         return self._manager.get_event_bus()
 
     async def wait(
-        self, *task_ids: str, parent: str | None = None, any: bool = False, timeout: float | None = None
-    ) -> list[Task]:
+        self, *tasks: TaskRefs, parent: str | None = None, any: bool = False, timeout: Duration | None = None
+    ) -> TaskList:
         """See `BackgroundManager.wait`."""
         woken, until = asyncio.Event(), deadline(timeout)
-        wake = partial(_call_on_loop, asyncio.get_running_loop(), woken.set)
-        wait = await asyncio.to_thread(self._manager._start_wait, task_ids, parent, any, wake)
+        wake = partial(call_on_loop, asyncio.get_running_loop(), woken.set)
+        wait = await asyncio.to_thread(self._manager._start_wait, tasks, parent, any, wake)
         wait.in_callback = _in_callback.get()
         while not await asyncio.to_thread(wait.is_over):
             await _wait_until_woken(woken, wait.delay(until))
@@ -155,19 +158,19 @@ class AsyncBackgroundManager:
 
     async def start(self) -> None:
         """See `BackgroundManager.start`."""
-        await _in_thread(self._manager.start)
+        await in_thread(self._manager.start)
 
     async def stop(self, now: bool = False) -> None:
         """See `BackgroundManager.stop`."""
-        await _in_thread(partial(self._manager.stop, now))
+        await in_thread(partial(self._manager.stop, now))
 
     async def clear(self) -> None:
         """See `BackgroundManager.clear`."""
-        await _in_thread(self._manager.clear)
+        await in_thread(self._manager.clear)
 
     async def close(self) -> None:
         """See `BackgroundManager.close`."""
-        await _in_thread(self._manager.close)
+        await in_thread(self._manager.close)
 
 
 async def _iterate(source: Events) -> AsyncGenerator[Event, None]:
@@ -222,35 +225,7 @@ class EventReader:
             self._put(None)
 
     def _put(self, item: Event | BaseException | None) -> None:
-        _call_on_loop(self._loop, self._queue.put_nowait, item)
-
-
-async def _in_thread(function: Callable[[], T]) -> T:
-    """Call a slow function on a separate thread, because the loop has only a few threads."""
-    loop = asyncio.get_running_loop()
-    outcome: asyncio.Future[T] = loop.create_future()
-
-    def run() -> None:
-        settle: Callable[[], None]
-        try:
-            settle = partial(outcome.set_result, function())
-        except BaseException as error:
-            settle = partial(outcome.set_exception, error)
-        _call_on_loop(loop, _settle, outcome, settle)
-
-    threading.Thread(target=run, name="backburner-call", daemon=True).start()
-    return await outcome
-
-
-def _settle(outcome: asyncio.Future[T], settle: Callable[[], None]) -> None:
-    if not outcome.done():  # the coroutine was cancelled
-        settle()
-
-
-def _call_on_loop(loop: asyncio.AbstractEventLoop, function: Callable[..., object], *arguments: object) -> None:
-    """Call a function on a loop soon. If the loop is closed, nothing waits for the call."""
-    with suppress(RuntimeError):
-        loop.call_soon_threadsafe(function, *arguments)
+        call_on_loop(self._loop, self._queue.put_nowait, item)
 
 
 def _on_loop(callback: AsyncCallback) -> Callback:

@@ -16,7 +16,7 @@ from ..store import open_store
 from ..store.queue import Queue
 from .callbacks import Callbacks
 from .event_stream import EventStream, EventThread
-from .waiting import TaskWait
+from .waiting import TaskWait, deadline
 
 #: Seconds to wait for callbacks before their tasks are deleted or the manager is closed.
 CALLBACK_TIMEOUT = 5.0
@@ -68,7 +68,7 @@ class Handle:
             return
         woken = threading.Event()
         with suppress(TimeoutError):
-            self.start_wait(Wait(()), woken.set).wait(woken, CALLBACK_TIMEOUT)
+            self.start_wait(Wait(()), woken.set).wait(woken, deadline(CALLBACK_TIMEOUT))
 
     def close(self) -> None:
         """Close the store once the event thread has ended. In a forked child, do nothing."""

@@ -8,15 +8,16 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Unpack
+from typing import Unpack, cast
 
 from ..bus.client import Client
 from ..config.environment import captured
 from ..config.files import load
 from ..config.settings import BackgroundConfig
-from ..errors import AlreadyRunning, BackburnerError, HeldByWorker, InvalidInput, MoveNotAllowed, NotFound
+from ..errors import AlreadyRunning, BackburnerError, InvalidInput, MoveNotAllowed, NotFound
 from ..home import Home
 from ..machine.presence import Presence
+from ..model.duration import Duration, to_milliseconds
 from ..model.event import ALL_SESSIONS, DEFAULT_CONSUMER, TYPES, EventBus
 from ..model.launch import LaunchFields, LaunchInput, launch_input
 from ..model.query import Filter
@@ -26,23 +27,29 @@ from ..store.log_reader import start_of
 from ..store.sessions import adopt
 from ..store.tasks import Stream as OutputStream
 from ..store.values import Adopted
-from ..validation import ListOf, Nullable, OneOf, Text
+from ..validation import Integer, ListOf, Nullable, OneOf, Text
 from . import control
 from .callbacks import Callback, Remove
 from .event_stream import Events
 from .handle import Handle
-from .waiting import TaskWait, wait_until_gone
+from .operations import Operations, TaskRef, TaskRefs, each_ref
+from .waiting import TaskWait, deadline
 
 #: The bytes of output read at a time.
 CHUNK = 1024 * 1024
 
 Settings = BackgroundConfig | Mapping[str, object]
 
+_SESSION = Text(max_bytes=1024, non_empty=True)
 _RESULT, _ERROR = Nullable(Text()), Text()
 _TYPES = Nullable(ListOf(OneOf(*TYPES)))
 
 
-class BackgroundManager:
+# In the class, the method `list` hides the type.
+TaskList = list[Task]
+
+
+class BackgroundManager(Operations):
     """The tasks of one state directory. Threads may share a manager, and a forked child may use it.
 
     Tasks can be launched without a supervisor, but run only while a supervisor is running. Callbacks are called on a
@@ -100,11 +107,14 @@ class BackgroundManager:
         """
         return self.launch_many([given])[0]
 
-    def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> list[Task]:
+    def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> TaskList:
         """Queue tasks in order, all of them or none. Raises the same errors as `launch`."""
         fields = [f"tasks[{index}]" for index in range(len(launches))] if len(launches) > 1 else [""] * len(launches)
         env = captured(os.environ, self._config.pass_env)
-        inputs = [launch_input(given, field, env) for given, field in zip(launches, fields, strict=True)]
+        inputs = [
+            launch_input(_in_milliseconds(given, field), field, env)
+            for given, field in zip(launches, fields, strict=True)
+        ]
         handle = self._handle
         accepted = handle.queue.accept(inputs)
         handle.wake()
@@ -114,56 +124,58 @@ class BackgroundManager:
         return handle.queue.launched_tasks(accepted)
 
     def get_task(self, task_id: str) -> Task | None:
-        """Return a task by its full ID, or None."""
-        return next(iter(self._handle.queue.existing([task_id])), None)
+        """Return a task by its ID or a unique prefix of it, or None. Raises Ambiguous, InvalidInput."""
+        try:
+            return self.get(task_id)
+        except NotFound:
+            return None
 
-    def get_all_tasks(self) -> list[Task]:
+    def get_all_tasks(self) -> TaskList:
         """Return all tasks, oldest first."""
         return self._handle.queue.with_inputs(Filter(limit=None))
 
-    def get_tasks_by_status(self, status: TaskStatus | str) -> list[Task]:
+    def get_tasks_by_status(self, status: TaskStatus | str) -> TaskList:
         """Return the tasks with a status, oldest first. Raises ValueError for an unknown status."""
         return self._handle.queue.with_inputs(Filter(statuses=[TaskStatus(status)], limit=None))
 
-    def get_tasks_for_parent(self, parent_session_id: str) -> list[Task]:
+    def get_tasks_for_parent(self, parent_session_id: str) -> TaskList:
         """Return the tasks of a session, oldest first."""
-        return self._handle.queue.with_inputs(Filter(parent=parent_session_id, limit=None))
+        parent = _SESSION.check(parent_session_id, "parent_session_id")
+        return self._handle.queue.with_inputs(Filter(parent=parent, limit=None))
 
-    def output(self, task_id: str, stream: OutputStream = "stdout") -> str:
+    def output(self, task_id: TaskRef, stream: OutputStream = "stdout") -> str:
         """Return the output of a task's last attempt up to now. Invalid UTF-8 is replaced. Raises NotFound."""
-        data = bytearray()
-        while (chunk := self._handle.queue.output(task_id, stream, len(data), CHUNK)).data:
+        OneOf("stdout", "stderr").check(stream, "stream")
+        id, data = self._id_of(task_id), bytearray()
+        while (chunk := self._handle.queue.output(id, stream, len(data), CHUNK)).data:
             data += chunk.data
         return data.decode(errors="replace")
 
-    def complete_task(self, task_id: str, result: str | None = None) -> bool:
+    def complete_task(self, task_id: TaskRef, result: str | None = None) -> bool:
         """Record that a running task has completed, and end its remaining processes.
 
         Return False if the task is unknown, not running, or already being ended. Raises InvalidInput if `result` is
         not text.
         """
         text = _RESULT.check(result, "result")
-        return self._record_verdict(lambda: self._handle.queue.complete(task_id, text))
+        return self._record_verdict(task_id, lambda id: self._handle.queue.complete(id, text))
 
-    def fail_task(self, task_id: str, error: str) -> bool:
+    def fail_task(self, task_id: TaskRef, error: str) -> bool:
         """Record that a running task has failed, and end its remaining processes. See `complete_task`."""
         text = _ERROR.check(error, "error")
-        return self._record_verdict(lambda: self._handle.queue.fail(task_id, text))
+        return self._record_verdict(task_id, lambda id: self._handle.queue.fail(id, text))
 
-    def cancel_task(self, task_id: str) -> bool:
+    def cancel_task(self, task_id: TaskRef) -> bool:
         """Cancel a pending or running task. Return when all its processes have ended.
 
         Return False if the task is unknown, has ended, or is already being ended for another reason. Raises
         Temporary.
         """
-        is_cancelled = self._record_verdict(lambda: self._handle.queue.cancel(task_id))
-        if is_cancelled:
-            wait_until_gone(self._handle.queue, [task_id])
-        return is_cancelled
+        return self._record_verdict(task_id, self.cancel)
 
-    def retry_task(self, task_id: str) -> bool:
+    def retry_task(self, task_id: TaskRef) -> bool:
         """Queue a failed or cancelled task again under its ID. Return False if it is unknown or in another state."""
-        return self._record_verdict(lambda: self._handle.queue.retry(task_id))
+        return self._record_verdict(task_id, self._handle.queue.retry)
 
     def on_start(self, callback: Callback) -> Remove:
         """Call `callback(task)` for every task of this state directory that starts from now on.
@@ -201,6 +213,9 @@ class BackgroundManager:
         reports that events were deleted. Raises InvalidInput.
         """
         _TYPES.check(types, "types")
+        for name, value in (("parent", parent), ("consumer", consumer)):
+            _SESSION.check(value, name)
+        Nullable(Integer(0)).check(after, "after")
         if parent == ALL_SESSIONS and ack:
             raise InvalidInput("Only the events of one session can be acknowledged.", field="ack")
         handle = self._handle
@@ -211,30 +226,33 @@ class BackgroundManager:
         return events
 
     def wait(
-        self, *task_ids: str, parent: str | None = None, any: bool = False, timeout: float | None = None
-    ) -> list[Task]:
+        self, *tasks: TaskRefs, parent: str | None = None, any: bool = False, timeout: Duration | None = None
+    ) -> TaskList:
         """Wait until tasks have ended and their callbacks have returned. Return the tasks that have ended.
 
-        The wait is for the named tasks and the tasks of the session `parent`, or by default for all unfinished tasks.
-        With `any`, it is enough that one of the named tasks or of the session's unfinished tasks has ended.
+        Each of `tasks` is a task, its ID, or several of them. The wait is for these tasks and the tasks of the session
+        `parent`, or by default for all unfinished tasks. With `any`, it is enough that one of these tasks or of the
+        session's unfinished tasks has ended.
 
         Raises:
-            TimeoutError: `timeout` seconds have passed.
+            TimeoutError: The `timeout`, in seconds or a timedelta, has passed.
+            InvalidInput: An argument has the wrong type.
             NotFound: A task does not exist.
             MoveNotAllowed: The caller is itself a task, and holds the only slot that a task waits for.
         """
-        woken = threading.Event()
-        return self._start_wait(task_ids, parent, any, woken.set).wait(woken, timeout)
+        woken, until = threading.Event(), deadline(timeout)
+        return self._start_wait(tasks, parent, any, woken.set).wait(woken, until)
 
     def _start_wait(
-        self, task_ids: Sequence[str], parent: str | None, any: bool, wake: Callable[[], object]
+        self, tasks: Sequence[TaskRefs], parent: str | None, any: bool, wake: Callable[[], object]
     ) -> TaskWait:
         """Start a wait that calls `wake()`, on any thread, when it may be over."""
         queue = self._handle.queue
-        named = [queue.get(id).id for id in task_ids]
+        Nullable(_SESSION).check(parent, "parent")
+        named = [self.get(task).id for task in each_ref(tasks)]
         if parent is not None and not any:
             named += [task.id for task in reversed(queue.list(Filter(parent=parent, limit=None)).tasks)]
-        elif parent is not None or not named:
+        elif parent is not None or not tasks:
             named += queue.unfinished(parent)
         queue.refuse_self_deadlock(named)
         return self._handle.start_wait(Wait(named, any=any), wake)
@@ -245,6 +263,8 @@ class BackgroundManager:
         Raises InvalidInput, Temporary.
         """
         handle = self._handle
+        for name, value in (("parent", parent), ("successor", successor)):
+            _SESSION.check(value, name)
         adopted = adopt(handle.store, parent, successor)
         handle.wake()
         return adopted
@@ -296,17 +316,19 @@ class BackgroundManager:
         self._opened = Handle(self._home.prepare(), self._config)
         self._finalize = weakref.finalize(self, self._opened.close)
 
-    def _record_verdict(self, record: Callable[[], Task]) -> bool:
+    def _record_verdict(self, task: TaskRef, record: Callable[[str], Task]) -> bool:
         try:
-            try:
-                record()
-            except HeldByWorker:  # the worker may be dead while no supervisor is running
-                control.rescue(self._home)
-                record()
+            self._change(self._id_of(task), record)
         except (NotFound, MoveNotAllowed):
             return False
-        self._handle.wake()
         return True
+
+
+def _in_milliseconds(given: LaunchFields | LaunchInput, where: str) -> LaunchFields | LaunchInput:
+    """Return a launch with `delay` and `timeout` in milliseconds. Raises InvalidInput."""
+    if not isinstance(given, Mapping) or ("delay" not in given and "timeout" not in given):
+        return given
+    return cast(LaunchFields, to_milliseconds(given, where))
 
 
 #: Handles that a forked child inherited. It must neither use nor close them, nor let them be garbage-collected.

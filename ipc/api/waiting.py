@@ -11,6 +11,7 @@ from ..bus.client import Client
 from ..errors import BackburnerError, NoSupervisor, NotFound, Temporary
 from ..home import Home
 from ..machine.presence import Presence
+from ..model.duration import Duration, to_seconds
 from ..model.event import ENDED, Event
 from ..model.task import Task
 from ..model.wait import Wait
@@ -21,6 +22,9 @@ from .event_stream import EventThread
 
 #: Seconds after which a wait reads its tasks from the store although no event has arrived.
 FALLBACK_POLL = 5.0
+
+#: The maximum number of tasks that an error names.
+MAX_NAMED = 3
 
 #: Milliseconds between two checks that the processes that must end a tree are alive.
 CHECK_INTERVAL_MS = 1000
@@ -44,9 +48,11 @@ class TaskWait:
         self._is_behind = False
         self._is_closed = False
 
-    def wait(self, woken: threading.Event, timeout: float | None) -> list[Task]:
-        """Block until the wait is over. Return the tasks that have ended. Raises TimeoutError, BackburnerError."""
-        until = deadline(timeout)
+    def wait(self, woken: threading.Event, until: float) -> list[Task]:
+        """Block until the wait is over. Return the tasks that have ended. Raises TimeoutError, BackburnerError.
+
+        `until` is a time of `clock.monotonic`.
+        """
         while not self.is_over():
             woken.wait(self.delay(until))
             woken.clear()
@@ -64,9 +70,17 @@ class TaskWait:
         """Return the seconds after which to check again if `wake` is not called. Raises TimeoutError."""
         remaining = until - clock.monotonic()
         if remaining <= 0:
-            raise TimeoutError("The tasks have not ended in time.")
+            raise TimeoutError(self._timeout_message())
         next_read = self._next_read - clock.monotonic()
         return min(remaining, self._backoff.next_delay() if self._in_callback else max(0.0, next_read))
+
+    def _timeout_message(self) -> str:
+        unfinished = [id for id in self._wait.ids if id in self._wait.unfinished]
+        named = ", ".join(unfinished[:MAX_NAMED]) + (", …" if len(unfinished) > MAX_NAMED else "")
+        message = f"{len(unfinished)} of {len(self._wait.ids)} tasks have not ended in time: {named}"
+        if Presence(self._queue.home).is_held("supervisor"):
+            return f"{message}."
+        return f"{message}. No supervisor is running for {self._queue.home.folder}; manager.start() starts one."
 
     def tasks(self) -> list[Task]:
         """Return the tasks that have ended, in the order in which they were named."""
@@ -128,6 +142,6 @@ def _wait_for_any(client: Client, tasks: Collection[Running], backoff: Backoff) 
         clock.nap(backoff.next_delay())
 
 
-def deadline(timeout: float | None) -> float:
-    """Return the `clock.monotonic` time at which a timeout in seconds is over."""
-    return float("inf") if timeout is None else clock.monotonic() + timeout
+def deadline(timeout: Duration | None) -> float:
+    """Return the `clock.monotonic` time at which a timeout is over. Raises InvalidInput."""
+    return float("inf") if timeout is None else clock.monotonic() + to_seconds(timeout, "timeout")

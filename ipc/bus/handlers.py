@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import codecs
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -27,6 +26,7 @@ from ..store.sessions import adopt
 from ..store.status import key_document
 from ..store.tasks import Stream
 from ..store.values import PAGE_BYTES
+from ..text.pieces import LONGEST_CHARACTER, decode_piece
 from .connection import Call
 from .methods import DEFERRED, Handler, Method
 from .protocol import PARAMETERS, PROTOCOL
@@ -34,9 +34,6 @@ from .waiters import END_TYPES, STOP_TYPES, HeldCalls, Waiter, Waiters
 
 #: The maximum number of bytes of output in one answer, unless the request sets a limit.
 DEFAULT_OUTPUT = 64 * 1024
-
-#: The size of the largest UTF-8 character, in bytes. With a smaller limit, a reader could never read such a character.
-LONGEST_CHARACTER = 4
 
 
 class ServerHooks(NamedTuple):
@@ -224,7 +221,7 @@ class Handlers:
         if params.get("encoding") == "base64":
             data, incomplete = base64.b64encode(piece.data).decode(), 0
         else:
-            data, incomplete = _decode(piece.data, piece.eof)
+            data, incomplete = decode_piece(piece.data, piece.eof)
         return {"data": data, "offset": piece.offset - incomplete, "eof": piece.eof}
 
     def _adopt(self, params: dict[str, Any], call: Call) -> object:
@@ -246,11 +243,3 @@ class Handlers:
             "home": str(self._home.folder),
             "pid": os.getpid(),
         }
-
-
-def _decode(data: bytes, final: bool) -> tuple[str, int]:
-    """Return the text, and the size of an incomplete character at the end, which the next piece will repeat."""
-    decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    text = decoder.decode(data, final)
-    incomplete, _flags = decoder.getstate()
-    return text, len(incomplete)

@@ -89,12 +89,17 @@ class Element(Shape[str | list[str]]):
         return self._text if isinstance(value, str) else self._list
 
 
+def escaped(text: str) -> str:
+    """Return a pattern that matches the text, in Python and in JavaScript, where only some characters are escaped."""
+    return re.sub(r"[$()*+.?\[\\\]^{|}]", r"\\\g<0>", text)
+
+
 class Rule(Text):
     """A rule that extracts a value from the output of an agent, as `ipc/config/extract.py` describes."""
 
     def __init__(self, *kinds: str) -> None:
         """Accept rules that point into JSON, and `kinds`. A kind that ends in `~` takes a regular expression."""
-        patterns = [re.escape(kind) + (r"[\s\S]+" if kind.endswith("~") else "") for kind in kinds]
+        patterns = [escaped(kind) + (r"[\s\S]+" if kind.endswith("~") else "") for kind in kinds]
         forms = [f"{kind}REGEX" if kind.endswith("~") else kind for kind in kinds]
         expected = " or ".join([", ".join([*filter(None, forms), "json:PATH"]), "jsonl:PATH"])
         super().__init__(pattern="|".join([*patterns, POINTER]), expected=expected)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, TypedDict
 
 from ..errors import InvalidInput
+from ..mistakes import utf8_size
 from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text
 from .fields import LIST, OBJECT, VARIABLES, declared, specs_of
 from .task import ID, TAGS, plain
@@ -23,7 +25,20 @@ _NAME = Text(max_bytes=1024, non_empty=True)
 _CALL = Text(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", expected="MODULE:FUNCTION, such as json:loads")
 
 #: `*` means all sessions, so a session with this name is not allowed.
-_PARENT = Text(max_bytes=1024, pattern=r"(?!\*\Z)[\s\S]+", expected="a name other than *")
+_PARENT = Text(max_bytes=1024, pattern=r"\*[\s\S]+|[^*][\s\S]*", expected="a name other than *")
+
+
+class Arguments(ListOf[str]):
+    """A command and its arguments. The message about a text shows how to write it."""
+
+    def mismatch(self, value: object) -> str | None:
+        """Return a description of a valid value, or None."""
+        if isinstance(value, str):
+            return 'a list of arguments, such as ["make", "test"], or ["sh", "-c", LINE] for a line of shell'
+        return super().mismatch(value)
+
+
+_COMMAND = Arguments(Text(), non_empty=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +56,9 @@ class LaunchInput:
     tags: tuple[str, ...] = declared(TAGS, (), "tasks.tags", LIST)
     parent_session_id: str | None = declared(Nullable(_PARENT), None, "tasks.parent")
     parent_message_id: str | None = declared(Nullable(_NAME), None, "tasks.message")
-    command: tuple[str, ...] | None = declared(Nullable(ListOf(Text(), non_empty=True)), None, "inputs.command", LIST)
+    command: tuple[str, ...] | None = declared(
+        Nullable(Arguments(Text(), non_empty=True)), None, "inputs.command", LIST
+    )
     call: str | None = declared(Nullable(_CALL), None, "inputs.call")
     args: tuple[Any, ...] | None = declared(Nullable(ListOf(Anything())), None, "inputs.args", LIST)
     kwargs: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.kwargs", OBJECT)
@@ -109,7 +126,10 @@ _LAUNCH_IN_PYTHON = Record("LaunchInput", {spec.name: spec.shape for spec in LAU
 
 
 class LaunchFields(TypedDict, total=False):
-    """The keyword arguments of `launch`. None is the same as absent. Durations are in milliseconds."""
+    """The keyword arguments of `launch`. None is the same as absent.
+
+    `delay` and `timeout` are seconds or timedeltas, `delay_ms` and `timeout_ms` are milliseconds.
+    """
 
     id: str
     prompt: str | None
@@ -130,7 +150,9 @@ class LaunchFields(TypedDict, total=False):
     stdin: str | None
     stdin_file: str | None
     priority: int
+    delay: float | timedelta | None
     delay_ms: int
+    timeout: float | timedelta | None
     timeout_ms: int | None
     retries: int
     unique_key: str | None
@@ -157,9 +179,12 @@ def inherit(launch: LaunchInput, kept: Mapping[str, str]) -> LaunchInput:
 
 def _working_folder() -> str:
     try:
-        return os.getcwd()
+        folder = os.getcwd()
     except FileNotFoundError:
         raise InvalidInput("cwd: the current folder is gone; give another one", field="cwd") from None
+    if utf8_size(folder) is None:
+        raise InvalidInput("cwd: the name of the current folder is not UTF-8; give another one", field="cwd")
+    return folder
 
 
 def _checked(given: LaunchFields | LaunchInput, where: str) -> LaunchInput:

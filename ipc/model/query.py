@@ -12,6 +12,8 @@ from .task import Task, TaskStatus
 
 T = TypeVar("T")
 
+_TIME = r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?(Z|[+-][0-9]{2}:[0-9]{2})"
+
 
 class TaskState(NamedTuple):
     """The fields of a task that decisions need."""
@@ -97,7 +99,7 @@ class Moment(Text):
     def __init__(self) -> None:
         """Accept such a time."""
         expected = "a time with its zone: ISO 8601, such as 2026-01-31T09:30:00Z"
-        super().__init__(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d)", expected=expected)
+        super().__init__(pattern=_TIME, expected=expected)
 
     def mismatch(self, value: object) -> str | None:
         """See `Shape`."""

@@ -71,7 +71,10 @@ INPUTS = frozenset({"prompt", "args", "kwargs"})
 _OPTIONAL_TEXT = Nullable(Text())
 _NAME = Text(non_empty=True)
 _COUNT = Integer(0)
-_TIME = Text(pattern=r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", expected="a time: ISO 8601, UTC, milliseconds, Z")
+_TIME = Text(
+    pattern=r"[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}(:[0-9]{2}){2}\.[0-9]{3}Z",
+    expected="a time: ISO 8601, UTC, milliseconds, Z",
+)
 #: The shape of a task's ID: `bg-` and a UUID of version 4.
 ID = Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 #: Labels by which lists can be filtered.

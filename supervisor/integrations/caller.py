@@ -30,7 +30,8 @@ class SessionResolver:
 
     def __init__(self, environ: Mapping[str, str], cwd: str) -> None:
         """Take the environment and the folder in which the client started the server."""
-        self._started_for = _first_session([environ.get(VARIABLE)]) or f"cwd:{cwd}"
+        folder = cwd.encode(errors="backslashreplace").decode()  # its name may not be UTF-8
+        self._started_for = _first_session([environ.get(VARIABLE)]) or f"cwd:{folder}"
 
     @cached_property
     def _client(self) -> Identity | None:

@@ -13,7 +13,7 @@ from ...ipc.home import Home
 from ...ipc.machine.lock import Lock
 from ...ipc.model.event import MODEL
 from ...ipc.store.interface import Store
-from .notification_text import notification_text
+from .notification_text import MAX_LENGTH, notification_text
 
 #: The maximum number of batches that one notification covers.
 MAX_BATCHES = 1000
@@ -39,13 +39,16 @@ class Inbox:
         self._store = store
         self.parent = parent
 
-    def unread(self) -> Unread | None:
-        """Return the unread notifications of tasks that have ended by now, or None. Raises Temporary."""
+    def unread(self, room: int = MAX_LENGTH) -> Unread | None:
+        """Return the unread notifications of tasks that have ended by now, as at most `room` bytes of text, or None.
+
+        Raises Temporary.
+        """
         self._form_batches()
         batches = self._store.events.unread_batches(self.parent, MODEL, MAX_BATCHES)
         if not batches:
             return None
-        return Unread(batches[-1][0], notification_text([batch for _, batch in batches], self.parent))
+        return Unread(batches[-1][0], notification_text([batch for _, batch in batches], self.parent, room))
 
     def acknowledge(self, seq: int) -> None:
         """Mark the notifications up to `seq` as read. Raises Temporary."""

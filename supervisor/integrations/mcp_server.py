@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
+import anyio
 from mcp import types
 from mcp.server.context import ServerRequestContext
 from mcp.server.lowlevel import Server
@@ -18,14 +20,17 @@ from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
 from ...ipc.machine.distribution import version
 from ..log import log_trouble
+from ..system.signals import restore_default
 from .caller import this_process
 from .inbox import Inbox, delivering
+from .mcp_answers import MAX_MESSAGE, error_text
+from .mcp_arguments import CheckedInput
 from .mcp_tools import INSTRUCTIONS, TOOLS, ToolService
 
 if TYPE_CHECKING:
     from anyio import AsyncFile
 
-STDOUT, STDERR = 1, 2
+STDIN, STDOUT, STDERR = 0, 1, 2
 
 Context = ServerRequestContext[Any, Any]
 Document = dict[str, Any]
@@ -55,6 +60,10 @@ class NotifyingOutput:
         else:
             await asyncio.to_thread(self._write_with_notifications, document, session)
 
+    def refuse(self, document: Document) -> None:
+        """Answer a message that the server cannot read. Raises OSError."""
+        self._write(document)
+
     async def flush(self) -> None:
         """Do nothing: `write` has no buffer."""
 
@@ -64,7 +73,7 @@ class NotifyingOutput:
         try:
             with self._delivering(session):
                 inbox = self._inbox(session)
-                unread = inbox and inbox.unread()
+                unread = inbox and inbox.unread(MAX_MESSAGE - len(_encoded(document)))
                 if unread:
                     document["result"]["content"].append({"type": "text", "text": f"\n{unread.text}"})
                 self._write(document)
@@ -84,23 +93,33 @@ class NotifyingOutput:
         return None if store is None else Inbox(store, session)
 
     def _write(self, document: Document) -> None:
-        remaining = json.dumps(document, ensure_ascii=False).encode() + b"\n"
+        remaining = _encoded(document)
         while remaining:
             with failpoint("mcp.send"):
                 remaining = remaining[os.write(self._descriptor, remaining) :]
 
 
+def _encoded(document: Document) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode() + b"\n"
+
+
 def serve(home: Home) -> None:
-    """Serve the client on stdin and stdout until it disconnects."""
-    descriptor = os.dup(STDOUT)
+    """Serve the client on stdin and stdout until it disconnects, or until a signal ends the process."""
+    restore_default(signal.SIGINT)  # Python's own handler would wait for the thread that reads stdin
+    descriptors = os.dup(STDIN), os.dup(STDOUT)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, STDIN)  # other code must not read messages
     os.dup2(STDERR, STDOUT)  # output of other code must not be mistaken for a message
-    asyncio.run(_serve(ToolService(home, this_process()), descriptor))
+    os.close(null)
+    asyncio.run(_serve(ToolService(home, this_process()), *descriptors))
 
 
-async def _serve(service: ToolService, descriptor: int) -> None:
-    output = NotifyingOutput(descriptor, service)
+async def _serve(service: ToolService, stdin: int, stdout: int) -> None:
+    output = NotifyingOutput(stdout, service)
     server = _server(service, output)
-    async with stdio_server(stdout=cast("AsyncFile[str]", output)) as (incoming, outgoing):
+    lines = CheckedInput(anyio.wrap_file(os.fdopen(stdin, "rb", closefd=False)), output.refuse)
+    files = {"stdin": cast("AsyncFile[str]", lines), "stdout": cast("AsyncFile[str]", output)}
+    async with stdio_server(**files) as (incoming, outgoing):
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 
@@ -120,7 +139,7 @@ def _server(service: ToolService, output: NotifyingOutput) -> Server[Any]:
             output.forget(context.request_id)
             raise
         except BackburnerError as error:
-            return types.CallToolResult(content=[types.TextContent(type="text", text=str(error))], is_error=True)
+            return types.CallToolResult(content=[types.TextContent(type="text", text=error_text(error))], is_error=True)
 
     return Server(
         "backburner", version=version(), instructions=INSTRUCTIONS, on_list_tools=list_tools, on_call_tool=call_tool

@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -32,13 +31,18 @@ from ...ipc.store import open_store
 from ...ipc.store.interface import Store
 from ...ipc.store.queue import Launched, Queue
 from ...ipc.store.tasks import Stream
+from ...ipc.text.pieces import LONGEST_CHARACTER, decode_piece, from_next_character
 from ...ipc.validation import Integer, ListOf, Nullable, Record, Schema, Shape
 from .caller import Meta, SessionResolver
+from .mcp_answers import MAX_ANSWER, MAX_NAME, Answer, fitting, list_answer, size, storable, summary_with_hint
+from .mcp_arguments import lenient
 
 #: The default and the maximum duration of one `wait`, in milliseconds. Clients give up on a call after 60 s.
 DEFAULT_WAIT, MAX_WAIT = 45_000, 49_000
-#: The default number of bytes of output in one answer, and the maximum number of characters of a result in a summary.
-DEFAULT_OUTPUT, MAX_RESULT = 30_000, 400
+#: The maximum number of bytes of output in one answer.
+MAX_OUTPUT = 12_000
+#: The maximum number of tasks in one answer, and of unfinished tasks that `inbox` looks at.
+MAX_TASKS = 100
 #: Seconds to wait for the bus of a supervisor that is starting.
 CONNECT_TIMEOUT = 10.0
 #: Seconds for which a wait tries to reconnect to a closed bus while no supervisor is running.
@@ -129,7 +133,7 @@ TOOLS: Mapping[str, Tool] = {
     "output": Tool(
         "Read a task's output, also while it runs. Continue from the returned `offset` until `eof`.",
         Record("output", {**_OUTPUT, **_PARENT}, required=("id",)),
-        {"offset": "the first byte", "limit": f"maximum number of bytes; {DEFAULT_OUTPUT} by default", **_PARENT_HINT},
+        {"offset": "the first byte", "limit": f"maximum number of bytes; {MAX_OUTPUT} at most", **_PARENT_HINT},
     ),
     "wait": Tool(
         "Wait until tasks have ended: those with these `ids`, or all of yours; with `any`, until one of them has."
@@ -148,8 +152,6 @@ TOOLS: Mapping[str, Tool] = {
         _PARENT_HINT,
     ),
 }
-
-Answer = dict[str, Any]
 
 
 class ToolService:
@@ -174,8 +176,8 @@ class ToolService:
     def check(self, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Return the checked arguments of a call. Raises InvalidInput."""
         if name not in TOOLS:
-            raise InvalidInput(f"unknown tool {name}; known tools: {', '.join(TOOLS)}")
-        return TOOLS[name].params.check(dict(arguments))
+            raise InvalidInput(f"unknown tool {name[:MAX_NAME]}; known tools: {', '.join(TOOLS)}")
+        return TOOLS[name].params.check(lenient(TOOLS[name].params, arguments))
 
     def session(self, params: Mapping[str, Any], meta: Meta) -> str:
         """Return the session of a call. Raises BadHome, Temporary, Permanent."""
@@ -197,7 +199,7 @@ class ToolService:
         launched = await asyncio.to_thread(self._queue_task, params, session)
         await self._ensure_supervisor()
         task = await asyncio.to_thread(lambda: self._queue().get(launched.id))
-        return _summary(task) | {"existing": launched.existing}
+        return summary_with_hint(task) | {"existing": launched.existing}
 
     def _queue_task(self, params: dict[str, Any], session: str) -> Launched:
         config = load(self.home)
@@ -213,16 +215,29 @@ class ToolService:
         if self.store is None:
             return {"tasks": [], "next": None}
         is_all = params.get("parentSessionId") == ALL_SESSIONS
-        limit = params.get("limit") or 20
-        page = self._queue().list(Filter.of_parameters(params, parent=None if is_all else session, limit=limit))
-        return {"tasks": [_summary(task) for task in page.tasks], "next": page.next}
+        filter = Filter.of_parameters(params, parent=None if is_all else session)
+        limit = wanted = min(params.get("limit") or 20, MAX_TASKS)
+        while True:
+            page = self._queue().list(filter._replace(limit=limit))
+            tasks, fits = fitting(page.tasks)
+            if fits:
+                break
+            limit = len(tasks)  # `next` must follow the last task of the answer
+        way = "The next page: `cursor` with this `next`."
+        return list_answer("tasks", (tasks, limit == wanted), way, next=page.next)
 
     def _output(self, params: dict[str, Any], _session: str) -> Answer:
         stream: Stream = "stderr" if params.get("stream") == "stderr" else "stdout"
-        offset, limit = params.get("offset") or 0, params.get("limit") or DEFAULT_OUTPUT
+        offset, limit = params.get("offset") or 0, min(params.get("limit") or MAX_OUTPUT, MAX_OUTPUT)
         queue = self._queue()
-        piece = queue.output(queue.find(params["id"]), stream, offset, limit)
-        return {"data": piece.data.decode(errors="replace"), "offset": piece.offset, "eof": piece.eof}
+        id = queue.find(params["id"])
+        while True:
+            piece = queue.output(id, stream, offset, max(limit, LONGEST_CHARACTER))
+            data, incomplete = decode_piece(from_next_character(piece.data), piece.eof)
+            answer = {"data": data, "offset": piece.offset - incomplete, "eof": piece.eof}
+            if (length := size(answer)) <= MAX_ANSWER:
+                return answer
+            limit = limit * MAX_ANSWER // length  # each control character takes up to 7 bytes
 
     async def _wait(self, params: dict[str, Any], session: str) -> Answer:
         ids = await asyncio.to_thread(self._tasks_to_wait_for, params, session)
@@ -262,15 +277,19 @@ class ToolService:
     def _wait_result(self, ids: Sequence[str], any: bool) -> Answer:
         wait = Wait(ids, any=any)
         ended = self._queue().refresh(wait) if ids else []
-        note = {} if wait.is_over or not self._is_down() else {"note": DOWN.format(home=self.home.folder)}
-        return {"tasks": [_summary(task) for task in ended], "timedOut": not wait.is_over, **note}
+        way = "The others: the tool `list`, or `wait` with their ids."
+        answer = list_answer("tasks", fitting(ended), way, timedOut=not wait.is_over)
+        if wait.is_over or not self._is_down():
+            return answer
+        note = storable(DOWN.format(home=self.home.folder))
+        return answer | {"note": note, "hint": " ".join(filter(None, [note, answer.get("hint")]))}
 
     async def _cancel(self, params: dict[str, Any], _session: str) -> Answer:
         id = await asyncio.to_thread(lambda: self._queue().find(params["id"]))
         backoff = Backoff()
         while not (task := await self._try_to_cancel(id)).status.ended:
             await asyncio.sleep(backoff.next_delay())
-        return _summary(task)
+        return summary_with_hint(task)
 
     async def _try_to_cancel(self, id: str) -> Task:
         """Try to cancel a task, and return it. If this call is cancelled, only its wait ends."""
@@ -289,8 +308,10 @@ class ToolService:
     def _inbox(self, _params: dict[str, Any], session: str) -> Answer:
         """Return the unfinished tasks. The notifications are appended to the answer, as to every answer."""
         queue = None if self.store is None else self._queue()
-        tasks = queue.existing(queue.unfinished(session)) if queue else []
-        return {"parentSessionId": session, "unfinished": [_summary(task) for task in tasks]}
+        ids = queue.unfinished(session) if queue else []
+        tasks, fits = fitting(queue.existing(ids[:MAX_TASKS]) if queue else [])
+        listed = (tasks, fits and len(ids) <= MAX_TASKS)
+        return list_answer("unfinished", listed, "The others: the tool `list`.", parentSessionId=session)
 
     async def _in_thread(self, threads: Executor, call: Callable[..., object], *arguments: Any, **options: Any) -> None:
         """Run a call of a client, and close the client. That also frees the thread of a cancelled call."""
@@ -317,11 +338,3 @@ class ToolService:
     def _valid_config(self) -> BackgroundConfig:
         """Return the valid part of the configuration, because only a launch needs all of it."""
         return read(self.home).config
-
-
-def _summary(task: Task) -> Answer:
-    """Return a task's fields for the model, without empty fields and fields that the model has set itself."""
-    result = task.result if task.result is None or len(task.result) <= MAX_RESULT else f"{task.result[:MAX_RESULT]}…"
-    fields = replace(task, result=result, prompt=None, args=None, kwargs=None).to_json()
-    omitted = ("cwd", "parentMessageId", "slot", "pid", "priority", "maxAttempts", "metadata", "resultTruncated")
-    return {name: value for name, value in fields.items() if value not in (None, [], {}, False) and name not in omitted}

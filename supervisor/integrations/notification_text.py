@@ -11,8 +11,8 @@ from ...ipc.model.batch import format_batch_notification
 from ...ipc.model.task import command_line
 from ...ipc.text.screen import one_line
 
-#: The maximum length of a text, in UTF-16 code units. Clients cut a longer one, and show a small part of it.
-MAX_LENGTH = 7_800
+#: The maximum and the minimum size of a text, in bytes. Clients cut a longer one, and show a small part of it.
+MAX_LENGTH, MIN_LENGTH = 7_800, 1_000
 #: The first and the last line of a text.
 BEGIN, END = "<background-tasks>", "</background-tasks>"
 #: The maximum lengths of a title and a result. The second pair counts if not all tasks fit with the first, and so on.
@@ -27,17 +27,18 @@ _BRACKETS = str.maketrans("[]", "()")
 Document = Mapping[str, Any]
 
 
-def notification_text(batches: Sequence[Document], session: str) -> str:
+def notification_text(batches: Sequence[Document], session: str, room: int = MAX_LENGTH) -> str:
     """Return the batches of a session as one text: the counts, the failed tasks, the other tasks, and how to read on.
 
-    The counts cover all tasks. Tasks without a line are counted in the last one.
+    The counts cover all tasks. Tasks without a line are counted in the last one. The text has at most `room` bytes, but
+    `MIN_LENGTH` bytes are always used if it needs them.
     """
     tasks = [task for batch in batches for task in batch["tasks"]]
     tasks.sort(key=lambda task: task["status"] != "error")
     head = _counts(batches) + (" You have no unfinished tasks." if batches[-1]["allComplete"] else "")
     tail = f"Full output: the tool `output`, or: backburner output {tasks[0]['id']}"
     total = sum(batch["count"] for batch in batches)
-    room = MAX_LENGTH - _length([BEGIN, head, tail, _more(total, session), END])
+    room = max(MIN_LENGTH, min(room, MAX_LENGTH)) - _length([BEGIN, head, tail, _more(total, session), END])
     shown: list[str] = []
     for lengths in LENGTHS:
         shown = _that_fit((f"- {_task_line(task, *lengths)}" for task in tasks), room)
@@ -77,8 +78,8 @@ def _that_fit(lines: Iterable[str], room: int) -> list[str]:
 
 
 def _length(lines: Iterable[str]) -> int:
-    """Return the length of lines with their line ends, as JavaScript counts it."""
-    return sum(len(line.encode("utf-16-le")) // 2 + 1 for line in lines)
+    """Return the size of lines with their line ends."""
+    return sum(len(line.encode(errors="replace")) + 1 for line in lines)
 
 
 def _task_line(task: Document, max_title: int, max_result: int) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -462,3 +464,52 @@ def test_server_survives_malformed_messages(tools):
     tools.process.stdin.write("garbage\n{}\n[1]\n")
     tools.process.stdin.flush()
     assert eventually(lambda: tools.call("list", parentSessionId="x").answer, TIMEOUT) == {"tasks": [], "next": None}
+
+
+def test_message_that_cannot_be_read_gets_an_error_answer(tools, me):
+    number = tools.begin_call("list", parentSessionId=f"{me}\ud800")
+    assert "lone surrogates" in tools.receive(number)["error"]["message"]
+    assert tools.call("list", parentSessionId=me).answer == {"tasks": [], "next": None}
+
+
+def test_lists_and_numbers_may_be_text(tools, me):
+    answer = tools.call("launch", command='["true"]', priority="5", after=None, parentSessionId=me).answer
+    assert tools.call("wait", ids=json.dumps([answer["id"]]), timeoutMs="9000").answer["tasks"][0]["id"] == answer["id"]
+
+
+def test_answer_and_notifications_are_at_most_20_kb_together(tools, shared, me):
+    text = "word " * 1000
+    for id in [shared.launch("sh", "-c", f"echo {text}", parentSessionId=me, description=text) for _ in range(30)]:
+        shared.until(id)
+    number = tools.begin_call("list", parentSessionId=me)
+    response = tools.receive(number)
+    assert len(json.dumps(response, ensure_ascii=False).encode()) <= 20_480
+    notifications = response["result"]["content"][1]["text"]
+    assert notifications.startswith("\n<background-tasks>\n30 background tasks completed successfully.")
+    assert notifications.endswith("\n</background-tasks>")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_server_ends_at_a_signal_while_it_waits(shared: Instance, me, number):
+    process = subprocess.Popen(
+        program("--home", str(shared.folder), "mcp"), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    with process:
+        client = Client(process)
+        client.initialize()
+        client.begin_call("wait", parentSessionId=me)
+        client.request("ping")
+        process.send_signal(number)
+        assert process.wait(timeout=TIMEOUT) != 0
+
+
+def test_tools_answer_in_a_folder_whose_name_is_not_utf8(shared: Instance, tmp_path):
+    folder = os.fsencode(tmp_path) + b"/caf\xe9"
+    os.mkdir(folder)
+    with client(str(shared.folder), os.fsdecode(folder)) as tools:
+        tools.initialize()
+        assert tools.call("inbox").answer["parentSessionId"].endswith("/caf\\udce9")
+        assert "the name of the current folder is not UTF-8" in tools.error("launch", command=["true"])
+        id = tools.call("launch", command=["true"], cwd="/").answer["id"]
+        assert tools.call("wait").answer["tasks"][0]["id"] == id
+        assert tools.call("list").answer["tasks"][0]["id"] == id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -53,6 +53,19 @@ def launching(manager: BackgroundManager) -> None:
     assert_type(many, list[Task])
     manager.launch(priority="high")  # type: ignore[arg-type]
     manager.launch(surprise=1)  # type: ignore[call-arg]
+
+
+def operating(manager: BackgroundManager) -> None:
+    task = manager.launch(command=["make"], delay=timedelta(minutes=1), timeout=90)
+    assert_type(manager.get(task), Task)
+    assert_type(manager.list("pending", tags=["a"], limit=3), list[Task])
+    assert_type(manager.wait(task.id, [task], timeout=timedelta(seconds=5)), list[Task])
+    assert_type(manager.edit("1a2b", priority=3, timeout=5.5), Task)
+    assert_type(manager.cancel(task), Task)
+    assert_type(manager.limit("opus", "default"), dict[str, Any])
+    manager.remove(task, [task.id])
+    manager.limit("opus", "many")  # type: ignore[arg-type]
+    manager.edit(task, prompt="other")  # type: ignore[call-arg]
 
 
 def looking(manager: BackgroundManager) -> None:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 
@@ -144,6 +145,12 @@ def test_launch_stores_the_variables_of_pass_env(home, monkeypatch):
     [
         ({"prompt": 1}, "prompt"),
         ({"command": "true"}, "command"),
+        ({"command": ["true"], "delay": -1}, "delay"),
+        ({"command": ["true"], "timeout": "5s"}, "timeout"),
+        ({"command": ["true"], "timeout": True}, "timeout"),
+        ({"command": ["true"], "timeout": float("nan")}, "timeout"),
+        ({"command": ["true"], "timeout": 1, "timeout_ms": 1000}, "timeout"),
+        ({"command": ["true"], "delay": timedelta(seconds=-1)}, "delay"),
         ({"command": ["true"], "delay_ms": -1}, "delay_ms"),
         ({"command": ["true"], "timeout_ms": "1 min"}, "timeout_ms"),
         ({"command": ["true"], "priority": True}, "priority"),
@@ -159,6 +166,21 @@ def test_launch_names_the_invalid_field(manager, fields, field):
         manager.launch(**fields)
     assert (refusal.value.field or "").startswith(field)
     assert manager.get_all_tasks() == []
+
+
+def test_launch_takes_durations_in_seconds_and_timedeltas(manager):
+    task = manager.launch(command=["true"], timeout=1.5, delay=timedelta(hours=1))
+    assert task.timeout_ms == 1500
+    assert (task.not_before - task.queued_at) == timedelta(hours=1)
+    assert manager.launch(command=["true"], timeout=0.0001).timeout_ms == 1
+    assert manager.launch(command=["true"], timeout=None, delay=None, timeout_ms=7).timeout_ms == 7
+    with pytest.raises(InvalidInput, match=r"tasks\[1\].delay: give delay or delay_ms, not both"):
+        manager.launch_many([{"command": ["true"]}, {"command": ["true"], "delay": 1, "delay_ms": 1000}])
+
+
+def test_command_that_is_a_text_is_refused_with_the_ways_to_write_it(manager):
+    with pytest.raises(InvalidInput, match=r'\["make", "test"\], or \["sh", "-c", LINE\]'):
+        manager.launch(command="echo hi")
 
 
 def test_unknown_agent_is_refused_with_the_known_ones(manager):

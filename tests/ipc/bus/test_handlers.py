@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from backburner.ipc.bus import waiters
-from backburner.ipc.bus.handlers import Handlers, ServerHooks, _decode
+from backburner.ipc.bus.handlers import Handlers, ServerHooks
 from backburner.ipc.bus.protocol import PARAMETERS, RESULTS
 from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
@@ -21,6 +21,7 @@ from backburner.ipc.model.task import TaskStatus
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.values import PAGE_BYTES
+from backburner.ipc.text.pieces import decode_piece
 from tests.helpers.bus import Peer, serving
 
 UNKNOWN = "bg-00000000-0000-4000-8000-000000000000"
@@ -340,7 +341,7 @@ def test_output_is_never_cut_within_a_character(server, peer):
     ],
 )
 def test_incomplete_character_is_left_for_the_next_piece(data, final, expected):
-    assert _decode(data, final) == expected
+    assert decode_piece(data, final) == expected
 
 
 def test_flush_status_and_ping(server, peer):

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from ....errors import Damaged, MoveNotAllowed, Temporary
+from ....errors import Damaged, InvalidInput, MoveNotAllowed, Temporary
 from ....home import Home
 
 #: This program's class for an error of SQLite, by the beginning of the error's name. The first match counts.
@@ -46,6 +46,8 @@ def _translation(place: Home | Path, error: sqlite3.Error | OSError) -> Exceptio
     if isinstance(error, OSError):
         folder = path.parent if isinstance(place, Path) else f"The home {place.folder}"
         return Temporary(f"{folder} cannot be used now: {error.strerror or error}.")
+    if "binding parameter" in str(error):
+        return InvalidInput(f"A value has a type that cannot be stored ({error}).")
     if isinstance(error, sqlite3.ProgrammingError):
         return Temporary(f"{what} has been closed.") if "closed" in str(error) else None
     name = getattr(error, "sqlite_errorname", "")

@@ -1,0 +1,106 @@
+"""Every message of a client gets an answer, and models may write lists, objects and numbers as text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from backburner.ipc.errors import InvalidInput
+from backburner.supervisor.integrations.mcp_arguments import lenient, refusal_of
+from backburner.supervisor.integrations.mcp_tools import TOOLS
+
+
+def checked(name: str, **arguments: Any) -> dict[str, Any]:
+    """Return the checked arguments of a call."""
+    params = TOOLS[name].params
+    return params.check(lenient(params, arguments))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"command": '["make", "test"]'}, {"command": ["make", "test"]}),
+        ({"command": ["make", "test"]}, {"command": ["make", "test"]}),
+        ({"prompt": '["make"]', "description": "5", "model": "true"}, None),
+        ({"env": '{"A": "1"}', "metadata": '{"a": [1]}', "kwargs": " {} "}, {"env": {"A": "1"}, "kwargs": {}}),
+        ({"args": "[1, null]", "after": "[]", "tags": '["a"]'}, {"args": [1, None], "after": [], "tags": ["a"]}),
+        ({"priority": "5", "timeoutMs": "1000", "retries": " 2 "}, {"priority": 5, "timeoutMs": 1000, "retries": 2}),
+        ({"priority": "-5", "leaveChildren": "true"}, {"priority": -5, "leaveChildren": True}),
+        (dict.fromkeys(TOOLS["launch"].params.fields), {}),
+    ],
+)
+def test_lists_objects_and_numbers_may_be_text_and_null_is_absent(given, expected):
+    found = checked("launch", **given)
+    assert found.items() >= (given if expected is None else expected).items()
+    assert None not in found.values()
+
+
+def test_lists_of_other_tools_may_be_text():
+    assert checked("wait", ids='["bg-1"]', any="true", timeoutMs="10") == {
+        "ids": ["bg-1"],
+        "any": True,
+        "timeoutMs": 10,
+    }
+    assert checked("list", status='["pending"]', limit="3")["status"] == ["pending"]
+    assert checked("list", status="pending")["status"] == ["pending"]
+    assert checked("output", id="bg-1", offset="0", limit="12") == {"id": "bg-1", "offset": 0, "limit": 12}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"command": "make test"}, "command: expected a non-empty list, got 'make test'"),
+        ({"command": '["a", 5]'}, "command[1]: expected text, got 5"),
+        ({"command": '{"a": 1}'}, "command: expected a non-empty list"),
+        ({"priority": "high"}, "priority: expected a whole number"),
+        ({"priority": "5000"}, "priority: expected a whole number from -1000 to 1000, got '5000'"),
+        ({"priority": "NaN"}, "priority: expected a whole number"),
+        ({"priority": "9" * 5000}, "priority: expected a whole number"),
+        ({"args": "[" * 99_999}, "args: expected a list"),
+        ({"env": "[1]"}, "env: expected an object"),
+        ({"nonsense": "[1]"}, "nonsense: expected a known name"),
+    ],
+)
+def test_text_that_is_no_such_value_is_refused(given, words):
+    with pytest.raises(InvalidInput) as refusal:
+        checked("launch", **given)
+    assert words in str(refusal.value)
+
+
+def message(**fields: Any) -> str:
+    """Return a request as a line."""
+    return json.dumps({"jsonrpc": "2.0", "id": 7, "method": "tools/call", **fields})
+
+
+@pytest.mark.parametrize(
+    ("line", "id", "code"),
+    [
+        ("garbage", None, -32700),
+        ("[" * 99_999, None, -32700),
+        ("\ufffd", None, -32700),
+        ("[1]", None, -32600),
+        ('"text"', None, -32600),
+        ("{}", None, -32600),
+        (message(params={"name": "list", "arguments": {"parentSessionId": "a\ud800"}}), 7, -32600),
+        (message(params={"name": "list\ud800"}), 7, -32600),
+        (message(method="\udfff"), 7, -32600),
+        (message(id="\ud800"), None, -32600),
+        (message(method=5), 7, -32600),
+        (message(jsonrpc="1.0"), 7, -32600),
+        (message(id=[1]), None, -32600),
+        (message(params=[1]), 7, -32600),
+    ],
+)
+def test_message_that_cannot_be_read_is_answered_with_an_error(line, id, code):
+    refusal = refusal_of(line)
+    assert refusal is not None
+    assert (refusal["id"], refusal["error"]["code"]) == (id, code)
+    assert len(json.dumps(refusal)) < 1000
+
+
+@pytest.mark.parametrize("text", ["plain", "\U0001f600", "\\ud800", "nul \0", "\u2028"])
+def test_message_with_valid_text_is_not_refused(text):
+    assert refusal_of(message(params={"name": "list", "arguments": {"parentSessionId": text}})) is None
+    assert refusal_of('{"jsonrpc": "2.0", "method": "notifications/initialized"}') is None
