@@ -140,7 +140,7 @@ def test_launch_many_accepts_none_if_one_is_invalid(peer: Peer):
         (("launch", "--args", "1", "--call", "a:b"), "args"),
         (("launch", "--colour", "red", "--", "true"), "--colour"),
         (("launch", "--agent", "nobody", "hello"), "nobody"),
-        (("launch", "two", "words"), "got 2 arguments"),
+        (("launch", "two", "words"), "got 2: quote it"),
         (("launch", "--"), "command"),
         (("launch", "--stdin", "/no/such/file", "--", "true"), "/no/such/file"),
         (("launch", "--from-file", "/no/such/file"), "/no/such/file"),

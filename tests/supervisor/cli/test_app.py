@@ -147,8 +147,8 @@ def test_reader_that_closes_the_pipe_ends_the_command_with_141(home: Path, tasks
     assert process.wait() == 141
 
 
-def test_command_works_with_closed_streams(home: Path):
+def test_closed_stdout_is_an_output_that_fails(home: Path):
     closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command_line("launch", "--", "true")]
-    assert subprocess.run(closed, check=False).returncode == 0
+    assert subprocess.run(closed, check=False).returncode == 74
     listed = subprocess.run(command_line("list", "--json"), capture_output=True, check=True)
     assert len(json.loads(listed.stdout)) == 1

@@ -136,7 +136,7 @@ def test_invalid_launch_starts_no_supervisor(cli: Cli, autostarting: Path):
 
 
 def test_empty_file_of_tasks_starts_no_supervisor(cli: Cli, autostarting: Path, tasks: Tasks):
-    assert cli("launch", "--from-file", "-").code == 0
+    assert cli("launch", "--from-file", "-").code == 2
     assert supervisor_of(autostarting) is None
 
 

@@ -98,7 +98,7 @@ def test_arguments_after_the_first_double_dash_are_the_command(cli: Cli):
 def test_prompt_is_one_argument_and_a_command_is_not_empty(cli: Cli, words: tuple[str, ...]):
     result = cli("launch", "--agent", "external", *words)
     assert result.code == 2
-    assert "backburner launch --help" in result.err
+    assert "backburner launch --" in result.err
     assert cli("list", "--json").json == []
 
 
