@@ -21,6 +21,8 @@ from typing import Any, NamedTuple
 POINTER = r"(?:json|jsonl|jsonl\+):[^\[\]]+(?:\[[^=\[\]]+=[^\[\]]*\])*"
 
 _PARTS = re.compile(r"(json|jsonl|jsonl\+):([^\[\]]+)(.*)", re.DOTALL)
+#: A sequence that controls a terminal. In JSON, the character that begins it is written as `\\u001b`.
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
 _CONDITION = re.compile(r"\[([^=]+)=([^\]]*)\]")
 
 
@@ -65,7 +67,7 @@ def pick(rule: str, stdout: str) -> Any:
     target = pointer(rule)
     if target.kind == "jsonl+":
         return _joined(target, stdout)
-    documents = _documents(reversed(stdout.splitlines()) if target.kind == "jsonl" else [stdout])
+    documents = _documents(reversed(_lines(stdout)) if target.kind == "jsonl" else [stdout])
     return next((value for document in documents if (value := target.last(document)) is not None), None)
 
 
@@ -90,13 +92,33 @@ def text_of(value: Any) -> str | None:
 
 
 def document_of(line: str) -> Any:
-    """Return the JSON document of a line, or None."""
+    """Return the JSON document of a line, or None. Escape sequences, and noise before an object, are passed over."""
     import json  # not needed to check rules
 
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
+        return _object_in(line)
+
+
+def _object_in(line: str) -> Any:
+    """Return the first object or list of a line that is not JSON as a whole, or None."""
+    import json  # not needed to check rules
+
+    clean = _ESCAPE.sub("", line).lstrip("\ufeff \t")
+    start = 0 if clean.startswith("[") else clean.find("{")
+    if start < 0:
         return None
+    try:
+        document, end = json.JSONDecoder().raw_decode(clean, start)
+    except (ValueError, RecursionError):
+        return None
+    return document if not clean[end:].strip() else None
+
+
+def _lines(text: str) -> list[str]:
+    """Return the lines of a text. A string in JSON may contain the other characters that end a line in Unicode."""
+    return text.split("\n")
 
 
 def _documents(texts: Iterable[str]) -> Iterator[Any]:
@@ -106,7 +128,7 @@ def _documents(texts: Iterable[str]) -> Iterator[Any]:
 def _joined(target: Pointer, stdout: str) -> str | None:
     # Lines that are not JSON come from other libraries, and do not interrupt the values.
     run: list[str] = []
-    for document in _documents(reversed(stdout.splitlines())):
+    for document in _documents(reversed(_lines(stdout))):
         text = text_of(target.last(document))
         if text is None and run:
             break

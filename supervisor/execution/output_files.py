@@ -67,19 +67,27 @@ class AttemptFiles:
                 self._home.input(f"{self._claim}.{kind}").unlink(missing_ok=True)
 
     def text(self, stream: str) -> str:
-        """Return the start of a stream, with undecodable bytes replaced."""
-        return (self._read(stream, READABLE) or b"").decode(errors="replace")
+        """Return a stream, with undecodable bytes replaced. Of a large one, return its head and its tail."""
+        data = self._read(stream, READABLE + 1) or b""
+        if len(data) <= READABLE:
+            return data.decode(errors="replace")
+        half = READABLE // 2
+        return "\n".join(part.decode(errors="replace") for part in (data[:half], self._last(stream, half)))
 
     def tail(self, stream: str) -> str:
         """Return the last 4 KiB of a stream."""
+        return self._last(stream, 4096).decode(errors="replace")
+
+    def _last(self, stream: str, limit: int) -> bytes:
+        """Return the last bytes of a stream, without the hole in the middle of a capped one."""
         try:
             if not os.stat(self.paths[stream]).st_size:
-                return ""
+                return b""
             with open(self.paths[stream], "rb") as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-                return file.read().decode(errors="replace")
+                file.seek(max(0, os.fstat(file.fileno()).st_size - limit))
+                return file.read(limit).lstrip(b"\0")
         except FileNotFoundError:
-            return ""
+            return b""
 
     def size(self) -> int:
         """Return the number of bytes in both streams."""

@@ -41,7 +41,7 @@ class Progress:
             return None
         self.next_at = now + self._interval
         for line in self._lines():
-            if line.lstrip().startswith(b"{"):
+            if b"{" in line:
                 self._count(document_of(line.decode(errors="replace")))
         text = self._text()
         if not text or text == self._last:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from ...ipc.config.agents import ASSIGNED_SESSION, AgentConfig
 from ...ipc.config.extract import pick, read
 from ...ipc.model.cause import signal_name
 from ...ipc.text.screen import last_line, one_line
+from ..system.signals import TimeLimitExceeded, time_limit
 from .outcome import Outcome
 
 #: The maximum number of characters of a reported cause, and of the text that is searched for it.
@@ -23,6 +25,12 @@ MAX_DEPTH = 20
 MESSAGES = ("message", "detail")
 STATUSES = ("code", "statusCode", "status_code", "status")
 WRAPPERS = ("error", "data")
+
+#: The maximum number of seconds for which the regular expressions of an agent are applied to an output.
+MAX_RULE_SECONDS = 2.0
+
+#: The error of an attempt that cannot be judged.
+SLOW_RULES = f"The rules of its agent took longer than {MAX_RULE_SECONDS:g} s for its output."
 
 _DECODER = json.JSONDecoder()
 _NO_RULES = AgentConfig()
@@ -47,11 +55,22 @@ def outcome_of(status: int, output: Output, agent: AgentConfig | None) -> Outcom
     if code > 0:
         cause = cause_of(output, rules) or _last_line(output)
         return Outcome(error=f"exit code {code}{cause}", error_kind="exit", exit_code=code, session=session)
-    failure = _failure(output, rules)
+    try:
+        with _bounded(rules.failed_if, (rules.result,)):
+            failure = _failure(output, rules)
+            result = None if failure else read(rules.result, output.stdout)
+    except TimeLimitExceeded:  # the attempt may have failed
+        return Outcome(error=SLOW_RULES, error_kind="failed", exit_code=0, session=session)
     if failure is not None:
         cause = cause_of(output, rules) or _last_line(output) or "."
         return Outcome(error=failure + cause, error_kind="failed", exit_code=0, session=session)
-    return Outcome(result=read(rules.result, output.stdout), exit_code=0, session=session)
+    return Outcome(result=result, exit_code=0, session=session)
+
+
+def _bounded(*rules: Sequence[str]) -> AbstractContextManager[None]:
+    """Limit the time for rules with regular expressions: one of a user may take any time for some outputs."""
+    has_regex = any(rule.startswith(("stdout~", "stderr~")) for group in rules for rule in group)
+    return time_limit(MAX_RULE_SECONDS) if has_regex else nullcontext()
 
 
 def session_of(output: Output, rules: AgentConfig) -> str | None:
@@ -80,7 +99,11 @@ def indicates_failure(rule: str, output: Output) -> bool:
 def cause_of(output: Output, rules: AgentConfig) -> str:
     """Return the first error message that the agent's rules find, as the end of a sentence, or an empty string."""
     clauses = (as_clause(unwrap_json(read(rule, *output[:2]) or "")) for rule in rules.error)
-    return next(filter(None, clauses), "")
+    try:
+        with _bounded(rules.error):
+            return next(filter(None, clauses), "")
+    except TimeLimitExceeded:
+        return ""
 
 
 def _last_line(output: Output) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import selectors
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Self
@@ -111,6 +112,36 @@ _current: list[Interruption] = []
 def interruptible() -> AbstractContextManager[None]:
     """Allow the interruption of this process's command within the block, if there is one: it may block."""
     return _current[-1].allowed() if _current else nullcontext()
+
+
+class TimeLimitExceeded(Exception):
+    """A block took longer than allowed."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise `TimeLimitExceeded` within the block after this time. Only the main thread has a limit.
+
+    The search for a regular expression looks for signals, so that it can be interrupted, too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    is_active = True
+
+    def interrupt(_number: int, _frame: object) -> None:
+        if is_active:
+            raise TimeLimitExceeded
+
+    former = signal.signal(signal.SIGALRM, interrupt)
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        is_active = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former or signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, *timer)
 
 
 def restore_default(*numbers: signal.Signals) -> None:

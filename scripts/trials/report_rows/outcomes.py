@@ -74,3 +74,49 @@ def _(sandbox: Sandbox) -> None:
     done = sandbox.run("run", "--", "sh", "-c", line)
     assert done.stdout.splitlines() == ["one", "TWO", "three"], done
     assert "has cut its stdout" in done.stderr, done
+
+
+_AGENTS = r"""
+[agents.teller]
+command = ["sh", "-c", "{prompt}"]
+result = "jsonl:result"
+failed_if = ["jsonl:error[type=turn.failed]"]
+error = ["jsonl:error[type=turn.failed]"]
+
+[agents.endless]
+command = ["sh", "-c", "printf '%060d' 0 | tr 0 a; echo b"]
+failed_if = ["stdout~(a+)+$"]
+"""
+
+
+def _agents(sandbox: Sandbox) -> Sandbox:
+    sandbox.user_settings.parent.mkdir(parents=True, exist_ok=True)
+    sandbox.user_settings.write_text(_AGENTS)
+    return sandbox.up()
+
+
+def _answered(sandbox: Sandbox, script: str) -> dict[str, object]:
+    return sandbox.ended(sandbox.launch("--agent", "teller", script))
+
+
+@row("U+2028 in a line of JSON, noise before it, an answer after 20 MiB", "the rules find the value", own=True)
+def _(sandbox: Sandbox) -> None:
+    _agents(sandbox)
+    failed = _answered(sandbox, r"""printf '{"result": "x"}\n{"type": "turn.failed", "error": "a\342\200\250b"}\n'""")
+    assert failed["errorKind"] == "failed", failed
+    noisy = _answered(sandbox, r"""printf '\033[0m{"result": "found"}\n'""")
+    assert noisy["result"] == "found", noisy
+    large = _answered(sandbox, r"""head -c 20000000 /dev/zero | tr '\0' x; printf '\n{"result": "late"}\n'""")
+    assert large["result"] == "late", large["error"]
+
+
+@row(
+    "a regular expression that takes exponential time", "the attempt fails, and the worker runs the next task", own=True
+)
+def _(sandbox: Sandbox) -> None:
+    _agents(sandbox)
+    slow = sandbox.launch("--agent", "endless", "--key", "one", "x")
+    following = sandbox.launch("--key", "one", "--", "true")
+    assert sandbox.ended(following)["status"] == "completed"
+    task = sandbox.ended(slow)
+    assert task["errorKind"] == "failed" and "took longer" in str(task["error"]), task

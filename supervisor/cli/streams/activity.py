@@ -48,7 +48,7 @@ class Activity(Lines):
     def take(self, line: bytes) -> None:
         """Pass on a line."""
         text = line.decode(errors="replace").strip("\r\n")
-        document = document_of(text[text.find("{") :]) if "{" in text else None
+        document = document_of(text) if "{" in text else None
         if not isinstance(document, dict):
             self._show(screen_lines(text))
             return

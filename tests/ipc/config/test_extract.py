@@ -71,3 +71,28 @@ def test_star_finds_the_values_at_all_indices():
     document = {"parts": [{"name": "a"}, {"text": "t"}, {"name": "b"}, {"name": None}], "type": "end"}
     assert list(pointer("jsonl:parts.*.name[type=end]").values(document)) == ["a", "b"]
     assert list(pointer("jsonl:parts.*.name[type=start]").values(document)) == []
+
+
+@pytest.mark.parametrize("letter", ["\u2028", "\u2029", "\x85"])
+def test_lines_of_json_end_at_a_newline_alone(letter: str):
+    line = f'{{"type": "turn.failed", "text": "one{letter}two"}}\r\n'
+    assert read("jsonl:type", line) == "turn.failed"
+    assert read("jsonl+:text", line) == f"one{letter}two"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '\x1b[0m{"a": "b"}',
+        '\ufeff{"a": "b"}',
+        '\x1b[?25l\x1b]0;title\x07 npm warn: {"a": "b"}\x1b[0m',
+        'prefix> {"a": "b"} ',
+    ],
+)
+def test_noise_before_a_line_of_json_is_passed_over(line: str):
+    assert read("jsonl:a", f"x\n{line}\n{{broken\n") == "b"
+    assert read("json:a", line) == "b"
+
+
+def test_list_after_an_escape_sequence_is_read():
+    assert read("json:0.a", '\x1b[0m[{"a": "b"}]') == "b"
