@@ -26,7 +26,7 @@ ALLOWED = {
     " supervisor.pool.supervisor_line"
     " supervisor.system.systemd supervisor.execution* supervisor.cli.roles",
     "subprocess": "supervisor.system.children supervisor.integrations.on_batch supervisor.pool.fork_server_client"
-    " ipc.api.control",
+    " ipc.api.control supervisor.cli.screen.pager",
     "multiprocessing": "",
     "os.fork": "supervisor.system.children",
     "os.kill": "supervisor.system.children supervisor.execution* ipc.machine.identity ipc.machine.watchdog"
@@ -35,7 +35,7 @@ ALLOWED = {
     "os.waitpid": "supervisor.execution*",
     "os.chdir": "supervisor.execution.runner.call_runner supervisor.execution.series supervisor.execution.spawn",
     "os.system": "",
-    "signal.signal": "supervisor.system.signals supervisor.execution.runner*",
+    "signal.signal": "supervisor.system.signals supervisor.execution.runner* supervisor.cli.screen*",
     "signal.set_wakeup_fd": "supervisor.system.signals supervisor.execution.runner*",
     "time.sleep": "",
     "time.time": "ipc.clock",

@@ -47,6 +47,7 @@ EXCEPTIONS = {
     "ipc.failpoints _append os.write": "the records of the watch",
     "supervisor.system.children _start subprocess.Popen": "its caller has the failpoint: agents.ask",
     "supervisor.system.children _first_line kill": "a foreign program that was asked for its version",
+    "supervisor.cli.screen.pager _show subprocess.Popen": "the pager, which only shows what is there",
     "supervisor.pool.fork_server_client ForkServerClient._send send": "goes to ControlLine.send",
     "supervisor.fork_server ForkServer._report send": "goes to ControlLine.send",
     "supervisor.execution.runner.wire send_hello socket.send_fds": "its caller has the failpoint: runner.hello",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model.edit import TaskEdit
     from ..model.event import Line
     from ..model.query import Filter, StoredTask, TaskRows, TaskState
-    from ..model.task import Task
+    from ..model.task import Task, TaskStatus
     from .export_format import SavedTask
     from .launch import NewTask
     from .values import (
@@ -42,10 +42,7 @@ class QueueStore(Protocol):
     """Changes of the status of tasks."""
 
     def launch(self, tasks: Sequence[NewTask], config: BackgroundConfig) -> claims.Assignment | None:
-        """Accept all new tasks in order, or none, and set their missing fields (see `NewTask`).
-
-        A single task is claimed at once if a worker is parked for it.
-        """
+        """Accept all tasks in order, or none, and set their missing fields. A parked worker claims a single one."""
 
     def take(self, slot: claims.Slot, owner: int | None, count: int, key: str | None = None) -> list[claims.Taken]:
         """Start a slot's next task (of a key, if given), within the limit. Hold up to `count` - 1 that follow."""
@@ -137,6 +134,9 @@ class TaskStore(Protocol):
 
     def numbered(self, numbers: Sequence[int]) -> list[Task]:
         """Return the tasks with these numbers in this order, with the start of their prompts. Others are omitted."""
+
+    def counts(self, which: Filter) -> dict[TaskStatus, int]:
+        """Return the number of tasks of each status. A status without tasks may be missing."""
 
     def with_inputs(self, tasks: Sequence[Task]) -> list[Task]:
         """Return the same tasks with their inputs."""

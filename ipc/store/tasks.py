@@ -126,6 +126,10 @@ class Tasks:
         for start in range(0, len(numbers), CHUNK):
             yield from self._with_waiting_for(self.store.tasks.numbered(numbers[start : start + CHUNK]))
 
+    def counts(self, which: Filter) -> dict[TaskStatus, int]:
+        """Return the number of tasks of each status."""
+        return dict.fromkeys(TaskStatus, 0) | self.store.tasks.counts(which)
+
     def with_inputs(self, which: Filter) -> TaskList:
         """Return the tasks of a list, oldest first, with their inputs."""
         tasks = self.list(which).tasks[::-1]

@@ -10,11 +10,18 @@ from typing import NamedTuple, TextIO
 COLOURS = {"pending": "33", "running": "36", "completed": "32", "error": "31", "cancelled": "35"}
 FAINT, BOLD, YELLOW = "2", "1", "33"
 
+
 #: The separator of two columns.
 GAP = "  "
 
-#: The minimum width to which the last column is cut.
-NARROWEST = 8
+#: More than any width.
+FIXED = 10**6
+
+#: Columns with this rank or a higher one are left out before another column is cut below its comfortable width.
+COSMETIC, COMFORTABLE = 6, 18
+
+#: The width below which no column is cut, and the same for the main column.
+NARROWEST, NARROWEST_MAIN = 3, 8
 
 
 class Cell(NamedTuple):
@@ -25,6 +32,20 @@ class Cell(NamedTuple):
 
 
 Row = Sequence[Cell | str]
+
+
+class Column(NamedTuple):
+    """A column of a table.
+
+    On a narrow terminal a column is cut down to `minimum`. Columns with a `rank` are left out, the highest first.
+    The main column keeps the width `wanted`, as far as that is possible, and gets the room that others leave.
+    """
+
+    head: str
+    minimum: int = 8
+    rank: int = 0
+    wanted: int | None = None
+    keeps_empty: bool = False
 
 
 def uses_colours(stream: TextIO) -> bool:
@@ -48,18 +69,48 @@ def status_cell(status: str, text: str | None = None) -> Cell:
     return Cell(text or status, COLOURS.get(status, ""))
 
 
-def format_table(head: Sequence[str], rows: Iterable[Row], stream: TextIO) -> str:
-    """Return aligned lines. A column without any text is left out."""
-    cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
-    cells = [[Cell(sanitize(text), colour) for text, colour in row] for row in cells]
-    used = [column for column in range(len(head)) if any(row[column].text for row in cells)]
-    lines = [
-        [Cell(head[column], BOLD) for column in used],
-        *([row[column] for column in used] for row in cells),
-    ]
-    widths = [max(display_width(line[column].text) for line in lines) for column in range(len(used))]
-    colours = uses_colours(stream)
-    return "".join(_line(line, widths, terminal_width(stream), colours) + "\n" for line in lines)
+class Look(NamedTuple):
+    """The columns of a terminal (None: there is no limit), and True if it has colours."""
+
+    room: int | None
+    colours: bool
+
+    @classmethod
+    def of(cls, stream: TextIO) -> Look:
+        """Return the look of output on a stream."""
+        return cls(terminal_width(stream), uses_colours(stream))
+
+
+def format_table(head: Sequence[Column | str], rows: Iterable[Row], stream: TextIO) -> str:
+    """Return aligned lines that fit the terminal, if the stream is one. A column without any text is left out."""
+    return "".join(f"{line}\n" for line in table_lines(head, rows, Look.of(stream)))
+
+
+def table_lines(head: Sequence[Column | str], rows: Iterable[Row], look: Look) -> list[str]:
+    """Return aligned lines that fit. If no column has a `wanted` width, the last one is the main column."""
+    columns = [name if isinstance(name, Column) else Column(name) for name in head]
+    cells = [[_clean(cell, look.room) for cell in row] for row in rows]
+    widths = [_natural(column, [row[index] for row in cells]) for index, column in enumerate(columns)]
+    if look.room is not None:
+        if columns and all(column.wanted is None for column in columns):
+            columns[-1] = columns[-1]._replace(wanted=max(20, look.room * 2 // 5))
+        widths = fit(columns, widths, look.room)
+    used = [index for index, width in enumerate(widths) if width]
+    head_cells = [Cell(column.head, BOLD) for column in columns]
+    return [_line([(row[index], widths[index]) for index in used], look.colours) for row in (head_cells, *cells)]
+
+
+def _natural(column: Column, cells: Sequence[Cell]) -> int:
+    """Return the width of a column, or 0 if all of its cells are empty."""
+    width = max((display_width(cell.text) for cell in cells), default=0)
+    return max(width, len(column.head)) if width or column.keeps_empty else 0
+
+
+def _clean(cell: Cell | str, room: int | None) -> Cell:
+    """Return a cell on one line. Of a text that is much longer than the terminal is wide, the start is enough."""
+    text, colour = cell if isinstance(cell, Cell) else Cell(cell)
+    line = sanitize(text)
+    return Cell(line if room is None else line[: 4 * room], colour)
 
 
 def format_fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> str:
@@ -83,9 +134,7 @@ def display_width(text: str) -> int:
     """Return the number of columns that a text takes on a terminal."""
     if text.isascii():
         return len(text)
-    from unicodedata import combining, east_asian_width
-
-    return sum(0 if combining(letter) else 2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+    return sum(map(_letter_width, text))
 
 
 def paint(cell: Cell, colours: bool) -> str:
@@ -97,17 +146,31 @@ def truncate(text: str, width: int | None) -> str:
     """Return a text cut to this number of columns. None means no limit."""
     if width is None or display_width(text) <= width:
         return text
-    while display_width(text) > width - 1:
-        text = text[: -max(1, (display_width(text) - width) // 2)]
-    return text + "…"
+    taken = 0
+    for index, letter in enumerate(text):
+        taken += _letter_width(letter)
+        if taken >= width:
+            return text[:index] + "…"
+    return text
 
 
-def _line(line: Sequence[Cell], widths: Sequence[int], terminal: int | None, colours: bool) -> str:
-    *firsts, last = zip(line, widths, strict=True) if line else [(Cell(""), 0)]
-    text = "".join(paint(cell, colours) + " " * (width - display_width(cell.text)) + GAP for cell, width in firsts)
-    taken = sum(width + len(GAP) for _, width in firsts)
-    room = None if terminal is None else max(terminal - taken, NARROWEST)
-    return (text + paint(Cell(truncate(last[0].text, room), last[0].colour), colours)).rstrip()
+def _letter_width(letter: str) -> int:
+    if letter.isascii():
+        return 1
+    from unicodedata import category, east_asian_width
+
+    if letter == "\ufe0f":  # it turns the character before it, of one column, into a picture of two
+        return 1
+    if category(letter) in ("Mn", "Me", "Cf") or "\u1160" <= letter <= "\u11ff":
+        return 0
+    return 2 if east_asian_width(letter) in "WF" else 1
+
+
+def _line(cells: Sequence[tuple[Cell, int]], colours: bool) -> str:
+    texts = [(truncate(cell.text, width), cell.colour, width) for cell, width in cells]
+    return GAP.join(
+        paint(Cell(text, colour), colours) + " " * (width - display_width(text)) for text, colour, width in texts
+    ).rstrip()
 
 
 def _field(name: str, value: Cell, widest: int, colours: bool) -> str:
@@ -124,3 +187,59 @@ def _printable_lines(text: str) -> Iterator[str]:
 
 def _printable(line: str) -> str:
     return line if line.isprintable() else "".join(letter if letter.isprintable() else "�" for letter in line)
+
+
+def fit(columns: Sequence[Column], widths: Sequence[int], room: int) -> list[int]:
+    """Return the width of each column. It is 0 for a column that is left out. `widths` are those of the texts."""
+    shown = [index for index, width in enumerate(widths) if width]
+    _leave_out(columns, shown, _least(columns, widths, COMFORTABLE), room, COSMETIC)
+    least = _least(columns, widths, 0)
+    _leave_out(columns, shown, least, room, 1)
+    found = [width if index in shown else 0 for index, width in enumerate(least)]
+    _squeeze(columns, found, room)
+    _grow(columns, widths, found, room - _total(shown, found))
+    return found
+
+
+def _leave_out(columns: Sequence[Column], shown: list[int], widths: Sequence[int], room: int, rank: int) -> None:
+    """Leave out columns with this rank or a higher one until the others fit."""
+    ranked = sorted((index for index in shown if columns[index].rank >= rank), key=lambda index: columns[index].rank)
+    while ranked and _total(shown, widths) > room:
+        shown.remove(ranked.pop())
+
+
+def _least(columns: Sequence[Column], widths: Sequence[int], comfort: int) -> list[int]:
+    """Return the widths to which the columns may be cut. A column that is not the main one keeps this comfort."""
+    return [
+        min(width, max(column.minimum, comfort) if column.wanted is None else column.wanted)
+        for column, width in zip(columns, widths, strict=True)
+    ]
+
+
+def _total(shown: Iterable[int], widths: Sequence[int]) -> int:
+    shown = list(shown)
+    return sum(widths[index] for index in shown) + len(GAP) * max(0, len(shown) - 1)
+
+
+def _squeeze(columns: Sequence[Column], widths: list[int], room: int) -> None:
+    """Cut the main column, then the widest columns, until they fit, or until nothing more can be cut."""
+    shown = [index for index, width in enumerate(widths) if width]
+    over = _total(shown, widths) - room
+    for index in (index for index in shown if columns[index].wanted is not None):
+        cut = min(over, widths[index] - NARROWEST_MAIN)
+        if cut > 0:
+            widths[index], over = widths[index] - cut, over - cut
+    while over > 0 and shown and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+        over -= 1
+
+
+def _grow(columns: Sequence[Column], natural: Sequence[int], widths: list[int], spare: int) -> None:
+    """Give the spare room to the columns that are cut: the narrowest first, the main column last."""
+    while spare > 0:
+        cut = [index for index, width in enumerate(widths) if 0 < width < natural[index]]
+        if not cut:
+            return
+        narrowest = min(cut, key=lambda index: (columns[index].wanted is not None, widths[index]))
+        widths[narrowest] += 1
+        spare -= 1

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from ...ipc.store.values import Group
 
 
+#: The number of characters of a prompt in which its first line is searched.
+MAX_TITLE = 400
+
+
 def short_id(id: str) -> str:
     """Return a task's ID as it is displayed: 8 digits."""
     return id.removeprefix("bg-")[:8]
@@ -24,12 +28,13 @@ def count_of(number: int, noun: str) -> str:
 
 
 def title(task: Task) -> str:
-    """Return one line about a task: its description, command, callable or agent."""
+    """Return one line about a task: its description, command, callable, the start of its prompt, or its agent."""
     if task.description:
         return task.description
     if task.command:
         return command_line(task.command)
-    return task.call or task.agent
+    first_line = next(filter(None, map(str.strip, (task.prompt or "")[:MAX_TITLE].splitlines())), "")
+    return task.call or first_line or task.agent
 
 
 def local_time(seconds: float) -> str:

@@ -55,6 +55,11 @@ class SqliteTasks:
         tasks = {row["number"]: task_of(row) for row in rows}
         return [tasks[number] for number in numbers if number in tasks]
 
+    def counts(self, which: Filter) -> dict[TaskStatus, int]:
+        with self._database.read() as transaction:
+            rows = transaction.fetch_all("count_by_status", _values(which))
+        return {TaskStatus(row["status"]): row["tasks"] for row in rows}
+
     def with_inputs(self, tasks: Sequence[Task]) -> list[Task]:
         ids = json.dumps([task.id for task in tasks])
         with self._database.read() as transaction:

@@ -3,128 +3,193 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Context
 from ..input.duration import WholeNumber
+from ..input.since import SINCE
+from ..input.words import Words, meanings
 from ..options import example, json_option
 from ..printing import note, print_json_array, print_json_line
-from ..tables import Row, format_table, status_cell
-from ..text import short_id, title
+from ..screen.pager import pager_option, print_paged
+from ..screen.task_table import FIELDS, sort_tasks, task_lines
+from ..tables import Look
+
+if TYPE_CHECKING:
+    from ....ipc.model.query import Filter
 
 #: The number of tasks shown on a terminal by default.
 SHOWN = 100
 #: The number of tasks read at a time.
 PAGE = 1000
-#: The minimum number of seconds between two redraws of `list --watch`.
-REDRAW_INTERVAL = 0.1
 
-_HEAD = ("ID", "STATUS", "KEY", "SINCE", "TOOK", "WAITS FOR", "NOTE", "TASK")
-_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+#: The words for one status, and those for several.
+STATUSES = {
+    **{status.value: (status,) for status in TaskStatus},
+    "failed": (TaskStatus.ERROR,),
+    "done": tuple(status for status in TaskStatus if status.ended),
+}
 
 
-@click.command("list", epilog=example("list --status running", "list --watch"))
+@click.command("list", epilog=example("list --status running,failed", "list --since 1h --key build", "list --watch"))
 @click.option(
     "--status",
-    type=click.Choice([status.value for status in TaskStatus]),
-    metavar="STATUS",
-    help="Show only tasks with this status: pending, running, completed, error or cancelled.",
+    "statuses",
+    type=Words("status", STATUSES),
+    multiple=True,
+    metavar="STATUS,...",
+    help="Show only tasks with one of these: pending, running, completed, error (or failed), cancelled, or done for"
+    " all that have ended.",
 )
-@click.option("--parent", metavar="SESSION", help="Show only tasks of this session.")
+@click.option("-k", "--key", metavar="KEY", help="Show only tasks of this key, or of the keys of this pattern.")
+@click.option("--agent", metavar="NAME", help="Show only tasks of this agent.")
 @click.option("--model", metavar="NAME", help="Show only tasks of this model.")
+@click.option("--parent", metavar="SESSION", help="Show only tasks of this session.")
 @click.option("--tag", "tags", multiple=True, metavar="TAG", help="Show only tasks with this tag. Repeatable.")
 @click.option(
+    "--text",
+    metavar="TEXT",
+    help="Show only tasks with this text in their description, command or prompt. The newest 10 000 are searched.",
+)
+@click.option(
+    "--since",
+    type=SINCE,
+    metavar="TIME",
+    help="Show only tasks that were queued, started or ended since then: 1h30m, 09:00 or 2026-01-31T09:00.",
+)
+@click.option(
+    "-n",
     "--limit",
     type=WholeNumber(0),
     metavar="N",
     help=f"Show at most N tasks; 0 shows all. [default: {SHOWN} on a terminal, else all]",
 )
-@click.option("--watch", is_flag=True, help="Redraw the list whenever something changes, until Ctrl-C.")
+@click.option("--all", "show_all", is_flag=True, help="Show all tasks, however many they are.")
+@click.option(
+    "--sort",
+    type=Words("column", FIELDS, prefix="-"),
+    metavar="COLUMN,...",
+    help="Sort by these columns; -COLUMN sorts downwards.",
+)
+@click.option(
+    "--columns",
+    type=Words("column", FIELDS),
+    metavar="COLUMN,...",
+    help=f"Show these columns: {', '.join(FIELDS)}.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print only the IDs.")
+@click.option(
+    "-w",
+    "--watch",
+    is_flag=True,
+    help="Show the tasks until Ctrl-C or q, and follow all changes. Into a pipe: print a JSON array at each change.",
+)
+@pager_option
 @json_option
 @click.pass_obj
-def command(context: Context, /, watch: bool, as_json: bool, **filters: Any) -> None:
-    """List tasks, the newest first.
+def command(context: Context, /, quiet: bool, watch: bool, as_json: bool, **options: Any) -> None:
+    """List tasks: running, then pending in the order in which they will start, then ended, the last first.
 
-    The column WAITS FOR gives the reason why a task is pending.
+    TOOK is the time of the last attempt, WAITED the time before the first. WAITS FOR is the reason why a task is
+    pending, and NOTE the reason why it failed. On a narrow terminal some columns are left out.
+
+    JSON has the newest task first.
     """
+    if options["show_all"] and options["limit"]:
+        raise click.UsageError("--all and --limit exclude each other", click.get_current_context())
     if watch:
-        _watch(context, as_json or not sys.stdout.isatty(), filters)
+        _watch(context, as_json or not sys.stdout.isatty(), options)
     elif as_json:
-        print_json_array(task.brief() for task in _tasks(context, filters, filters["limit"]))
+        print_json_array(task.brief() for task in _newest_first(context, options))
+    elif quiet:
+        for task in _in_order(context, options, _limit(options)):
+            print(task.id)
     else:
-        _print_table(context, filters)
+        _print_table(context, options)
 
 
-def _tasks(context: Context, filters: dict[str, Any], limit: int | None) -> Iterator[Task]:
-    """Yield the selected tasks, selection are read in pages, because a list may be larger than the memory."""
+def _filter(options: dict[str, Any], limit: int | None, cursor: str | None = None) -> Filter:
     from ....ipc.model.query import Filter
 
+    return Filter(
+        statuses=meanings(options["statuses"], STATUSES),
+        limit=limit,
+        cursor=cursor,
+        **{name: options[name] for name in ("parent", "model", "tags", "key", "agent", "text", "since")},
+    )
+
+
+def _limit(options: dict[str, Any]) -> int | None:
+    """Return the maximum number of tasks of a table, or None."""
+    default = SHOWN if sys.stdout.isatty() and not options["show_all"] else None
+    return default if options["limit"] is None else options["limit"] or None
+
+
+def _newest_first(context: Context, options: dict[str, Any]) -> Iterator[Task]:
+    """Yield the tasks. They are read in pages, because a list may be larger than the memory."""
+    limit = options["limit"] or None
+    if options["sort"]:
+        yield from sort_tasks(_pages(context, options, None), options["sort"])[:limit]
+    else:
+        yield from _pages(context, options, limit)
+
+
+def _pages(context: Context, options: dict[str, Any], limit: int | None) -> Iterator[Task]:
     if not context.has_database:
         return
-    remaining, cursor = limit or None, None
-    status = [TaskStatus(filters["status"])] if filters["status"] else []
+    remaining, cursor = limit, None
     while True:
         size = PAGE if remaining is None else min(PAGE, remaining)
-        selection = Filter(status, filters["parent"], filters["model"], size, cursor, tags=filters["tags"])
-        page = context.tasks.list(selection)
+        page = context.tasks.list(_filter(options, size, cursor))
         yield from page.tasks
         cursor, remaining = page.next, None if remaining is None else remaining - len(page.tasks)
         if cursor is None or remaining == 0:
             return
 
 
-def _print_table(context: Context, filters: dict[str, Any]) -> None:
-    default = SHOWN if sys.stdout.isatty() else None
-    limit = default if filters["limit"] is None else filters["limit"] or None
-    tasks = list(_tasks(context, filters, None if limit is None else limit + 1))
+def _in_order(context: Context, options: dict[str, Any], limit: int | None) -> Iterator[Task]:
+    """Yield the tasks in the order of a table."""
+    if not context.has_database:
+        return
+    if options["sort"]:
+        yield from sort_tasks(context.tasks.in_order(_filter(options, None)), options["sort"])[:limit]
+    else:
+        yield from context.tasks.in_order(_filter(options, limit))
+
+
+def _print_table(context: Context, options: dict[str, Any]) -> None:
+    limit = _limit(options)
+    tasks = list(_in_order(context, options, None if limit is None else limit + 1))
     if tasks:
-        sys.stdout.write(format_table(_HEAD, map(_row, tasks[:limit]), sys.stdout))
+        _print_tasks(tasks[:limit], options)
     elif sys.stderr.isatty():
         note(f"no such tasks in {context.home.folder}")
-    if limit is not None and len(tasks) > limit and filters["limit"] is None:
-        note(f"only the newest {limit} tasks are shown; to show all: backburner list --limit 0")
+    if limit is not None and len(tasks) > limit and options["limit"] is None:
+        note(f"only {limit} tasks are shown; to show all: backburner list --all")
 
 
-def _row(task: Task) -> Row:
-    from ..text import format_duration, local_time, waiting_reason
-
-    ended = task.completed_at
-    since = ended or task.started_at or task.queued_at
-    took = (ended - task.started_at).total_seconds() * 1000 if ended and task.started_at else None
-    stopping = "stopping" if task.stopping else None
-    return (
-        short_id(task.id),
-        status_cell(task.status, stopping),
-        task.concurrency_key,
-        local_time(since.timestamp()),
-        "" if took is None else format_duration(took),
-        waiting_reason(task),
-        _note(task),
-        title(task),
-    )
+def _print_tasks(tasks: Sequence[Task], options: dict[str, Any]) -> None:
+    lines = task_lines(tasks, options["columns"], Look.of(sys.stdout))
+    print_paged("".join(f"{line}\n" for line in lines), options["no_pager"])
 
 
-def _note(task: Task) -> str:
-    if task.status is TaskStatus.ERROR:
-        return f"exit code {task.exit_code}" if task.error_kind == "exit" else task.error_kind or ""
-    return "" if task.status.ended else task.progress or ""
+def _watch(context: Context, as_json: bool, options: dict[str, Any]) -> None:
+    from ..screen.watch import REDRAW_INTERVAL, Choice, watch_tasks
 
-
-def _watch(context: Context, as_json: bool, filters: dict[str, Any]) -> None:
+    if not as_json:
+        watch_tasks(
+            context, Choice(_filter(options, options["limit"] or None), options["columns"], options["sort"] or ())
+        )
+        return
     from ....ipc import clock
     from ..changes import ChangeWatch
 
     with ChangeWatch(context) as watch:
         while True:
-            if as_json:
-                print_json_line([task.brief() for task in _tasks(context, filters, filters["limit"])])
-            else:
-                sys.stdout.write(_CLEAR)
-                _print_table(context, filters)
-                sys.stdout.flush()
+            print_json_line([task.brief() for task in _newest_first(context, options)])
             clock.nap(REDRAW_INTERVAL)
             watch.wait()

@@ -24,11 +24,16 @@ class Terminal:
     """One command whose stdin, stdout and stderr are a terminal."""
 
     def __init__(
-        self, *words: str, variables: Mapping[str, str] | None = None, cwd: Path | None = None, columns: int = 0
+        self,
+        *words: str,
+        variables: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        columns: int = 0,
+        lines: int = 24,
     ) -> None:
         """Start a command. A terminal with 0 columns does not report its size."""
         self._master, slave = pty.openpty()
-        termios.tcsetwinsize(slave, (24 if columns else 0, columns))
+        self.resize(columns, lines if columns else 0)
         self.process = subprocess.Popen(
             program(*words),
             stdin=slave,
@@ -68,6 +73,10 @@ class Terminal:
     def press(self, keys: bytes) -> None:
         """Send keys."""
         os.write(self._master, keys)
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Change the size."""
+        termios.tcsetwinsize(self._master, (lines, columns))
 
     def end(self) -> int:
         """Read to the end and return the exit code."""

@@ -1,0 +1,1 @@
+"""Output that fits a terminal: a pager, tables of tasks, and a picture that is redrawn."""
