@@ -22,14 +22,14 @@ TIMEOUT = 30.0
 
 
 @click.command("up", epilog=example("up --detach", "up"))
-@click.option("--detach", is_flag=True, help="Run in the background; return when the supervisor answers.")
+@click.option("--detach", "-d", is_flag=True, help="Run in the background; return when the supervisor answers.")
 @click.pass_obj
 def command(context: Context, detach: bool) -> None:
     """Run the supervisor.
 
     It runs in the foreground until SIGTERM or Ctrl-C, which wait for running tasks as `down` does. A second
-    Ctrl-C ends running tasks, too. If a supervisor is already running, the exit code is 100, or 0 with
-    --detach.
+    Ctrl-C ends running tasks, too. Each start and end of a task is printed on stderr, if that is a terminal or a
+    pipe. If a supervisor is already running, the exit code is 100, or 0 with --detach.
     """
     if detach:
         _start(context)
@@ -37,7 +37,19 @@ def command(context: Context, detach: bool) -> None:
     from ..roles import run_supervisor
 
     end_moved_roles(context.home)
+    _print_lines(context)
     run_supervisor(context.home, current_folder(), _overrides())
+
+
+def _print_lines(context: Context) -> None:
+    """Print how to stop the supervisor, and a line for each start and end of a task from now on."""
+    from ..waiting.task_lines import TaskLines, wants_lines
+
+    if Presence(context.home).is_held("supervisor") or not wants_lines():
+        return
+    note("Ctrl-C waits for running tasks and stops the supervisor; pressed twice, it ends the tasks, too")
+    with context:  # the supervisor opens the store again
+        TaskLines(context.home, context.store.events.last_seq() if context.has_database else 0).start()
 
 
 def _start(context: Context) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from backburner.ipc.home import Home
 from backburner.ipc.machine.lock import holder
 from tests.helpers.commands import backburner
-from tests.helpers.wait import eventually
 from tests.supervisor.cli.processes import launch, stdout_of
 from tests.supervisor.cli.terminal import Terminal
 
@@ -43,10 +42,14 @@ def test_up_refuses_an_invalid_configuration(home: Path, no_strays: None):
         assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_stops_the_supervisor(home: Path, no_strays: None):
-    with Terminal("--home", str(home), "up") as terminal:
-        terminal.see("started: pid")
-        eventually(lambda: stdout_of(home, "run", "--", "true") == "")
+def test_up_prints_starts_and_ends_and_ctrl_c_stops_it(home: Path, no_strays: None):
+    queued = launch(home, "--", "true")[3:11]
+    with Terminal("--home", str(home), "up", columns=100) as terminal:
+        terminal.see("Ctrl-C waits for running tasks")
+        terminal.see(rf"{queued} completed in [\d.]+ m?s  true")
+        failing = launch(home, "-d", "the docs", "--", "sh", "-c", "exit 3")[3:11]
+        terminal.see(rf"{failing} started  the docs")
+        terminal.see(rf"{failing} failed in .*: exit code 3  the docs")
         terminal.press(CTRL_C)
         assert terminal.end() == 0
     assert holder(Home(home).lock("flusher")) is None
