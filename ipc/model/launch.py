@@ -56,9 +56,7 @@ class LaunchInput:
     tags: tuple[str, ...] = declared(TAGS, (), "tasks.tags", LIST)
     parent_session_id: str | None = declared(Nullable(_PARENT), None, "tasks.parent")
     parent_message_id: str | None = declared(Nullable(_NAME), None, "tasks.message")
-    command: tuple[str, ...] | None = declared(
-        Nullable(Arguments(Text(), non_empty=True)), None, "inputs.command", LIST
-    )
+    command: tuple[str, ...] | None = declared(Nullable(_COMMAND), None, "inputs.command", LIST)
     call: str | None = declared(Nullable(_CALL), None, "inputs.call")
     args: tuple[Any, ...] | None = declared(Nullable(ListOf(Anything())), None, "inputs.args", LIST)
     kwargs: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.kwargs", OBJECT)

@@ -54,6 +54,8 @@ def launch_inputs(context: Context, options: Options, arguments: Positional) -> 
     """Return the input of a command line, or the inputs in its file. Raises InvalidInput, UsageError."""
     with naming_options():
         fields = _fields(context, options)
+        if options["like"] is not None:
+            return [LaunchInput.from_json(_changed(context, fields, options, arguments))]
         if options["from_file"] is None:
             return [LaunchInput.from_json(fields | _prompt_or_command(arguments, options))]
         LaunchInput.from_json(fields)
@@ -72,6 +74,25 @@ def _fields(context: Context, options: Options) -> dict[str, Any]:
     if options["tags"]:
         fields["tags"] = list(options["tags"])
     return fields | _delay(options) | _stdin(options["stdin"])
+
+
+def _changed(context: Context, fields: dict[str, Any], options: Options, arguments: Positional) -> dict[str, Any]:
+    """Return the fields of an earlier task, changed by the options and arguments that were given."""
+    from .input.like import fields_like, merge, require_input  # few launches need it
+
+    if options["from_file"] is not None or options["resume"] is not None:
+        raise click.UsageError("--like cannot be combined with --from-file or --resume", _ctx())
+    variables = {entry.partition("=")[0] for entry in options["env"]}
+    env = {name: value for name, value in fields["env"].items() if options["inherit_env"] or name in variables}
+    kept = {name: value for name, value in fields.items() if name != "umask" and (name != "cwd" or options["cwd"])}
+    is_changed = arguments.words or arguments.command is not None or options["line"] is not None
+    work = _prompt_or_command(arguments, options) if is_changed else {}
+    like = fields_like(context, context.resolve_id(options["like"], "--like"))
+    if options["no_parent"]:
+        like.pop("parentSessionId", None)
+    changed = merge(like, {**kept, **work, "env": env})
+    require_input(changed)
+    return changed
 
 
 def _delay(options: Options) -> dict[str, Any]:

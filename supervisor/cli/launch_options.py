@@ -139,6 +139,12 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     _option("--model", section=WHAT, metavar="NAME", help="The model for the agent. [default: the agent's model]"),
     _option("--resume", section=WHAT, metavar="ID", help="Continue the session of task ID, which has ended."),
     _option("-c", "line", section=WHAT, metavar="LINE", help="Run a line of shell, with sh -c."),
+    _option(
+        "--like",
+        section=WHAT,
+        metavar="ID",
+        help="Launch task ID again, with its folder and environment. Other options and arguments change it.",
+    ),
     _option("--call", section=WHAT, metavar="MODULE:FUNCTION", help="Call a Python function."),
     _option("--args", section=WHAT, type=_LIST, metavar="JSON", help="A list: positional arguments of the call."),
     _option("--kwargs", section=WHAT, type=_OBJECT, metavar="JSON", help="An object: keyword arguments of the call."),

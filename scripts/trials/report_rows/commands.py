@@ -126,3 +126,11 @@ with BackgroundManager() as manager:
         command, env=sandbox.environment, cwd=sandbox.project, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+@row("launch --like ID, again and changed", "the same command, folder and environment, with the changes")
+def _(sandbox: Sandbox) -> None:
+    first = sandbox.launch("--env", "A=1", "-k", "row-like", "-c", "echo $A $B")
+    assert sandbox.ended(first)["result"] == "1"
+    again = sandbox.launch("--like", first, "--env", "B=2")
+    assert (sandbox.ended(again)["result"], sandbox.task(again)["concurrencyKey"]) == ("1 2", "row-like")

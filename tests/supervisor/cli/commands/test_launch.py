@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import os
 import re
@@ -395,3 +396,59 @@ def test_launch_refuses_tags_of_another_shape(cli: Cli, tags: list[str], message
     done = cli("launch", "--no-up", *(word for tag in tags for word in ("--tag", tag)), "--", "true")
     assert done.code == 2
     assert message in done.err
+
+
+def test_launch_like_a_task_repeats_it_with_changes(cli: Cli, tmp_path: Path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "input").write_text("text")
+    words = (
+        "--cwd",
+        "work",
+        "--env",
+        "A=1",
+        "--env",
+        "B=2",
+        "-d",
+        "first",
+        "--tag",
+        "t",
+        "--retries",
+        "3",
+        "-k",
+        "key",
+    )
+    more = ("--unique", "one", "--stdin", "input", "--timeout", "1m", "--priority", "4", "--metadata", '{"m": 1}')
+    first = launched(cli, *words, *more, "--", "make", "a")
+    again = launched(cli, "--like", first["id"][3:11])
+    same = (
+        "command",
+        "cwd",
+        "description",
+        "tags",
+        "maxAttempts",
+        "concurrencyKey",
+        "timeoutMs",
+        "priority",
+        "metadata",
+    )
+    assert {name: again[name] for name in same} == {name: first[name] for name in same}
+    assert again["id"] != first["id"]
+    assert again["uniqueKey"] is None
+    changed = launched(cli, "--like", "-", "--env", "B=3", "--timeout", "2m", "--cwd", ".", "--", "make", "b")
+    assert (changed["command"], changed["timeoutMs"], changed["cwd"]) == (["make", "b"], 120_000, str(tmp_path))
+    assert (changed["description"], changed["concurrencyKey"]) == ("first", "key")
+    export = {task["id"]: task for task in cli("export").json["tasks"]}
+    variables = [{name: export[task["id"]]["env"].get(name) for name in "AB"} for task in (again, changed)]
+    assert variables == [{"A": "1", "B": "2"}, {"A": "1", "B": "3"}]
+    assert [base64.b64decode(export[task["id"]]["stdinData"]) for task in (again, changed)] == [b"text", b"text"]
+
+
+def test_launch_like_another_kind_of_task(cli: Cli):
+    prompt = launched(cli, "--agent", "external", "--model", "opus", "look")
+    assert (prompt["agent"], prompt["concurrencyKey"]) == ("external", "opus")
+    other = launched(cli, "--like", "-", "--model", "haiku", "look again")
+    assert (other["prompt"], other["agent"], other["concurrencyKey"]) == ("look again", "external", "haiku")
+    command = launched(cli, "--like", "-", "-c", "make")
+    assert (command["prompt"], command["agent"], command["command"]) == (None, "command", ["sh", "-c", "make"])
+    assert cli("launch", "--like", "ffffffff").code == 3
+    assert cli("launch", "--like", "-", "--from-file", "-").code == 2
