@@ -162,6 +162,8 @@ class Flusher(Role):
         self._publish()
         self._form_batches(parent)
         self._publish()
+        if parent is None:
+            self._on_batch.flush()
 
     def _form_batches(self, parent: str | None) -> None:
         max_batch = self._queue.config.notification_max_batch

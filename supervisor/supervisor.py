@@ -23,6 +23,7 @@ from ..ipc.store.processes import deregister_dead
 from ..ipc.store.queue import Queue
 from ..ipc.store.values import Running
 from .execution.process_tree import take_statuses
+from .integrations.people import prepare_cursors
 from .log import log
 from .pool.dispatch import Dispatch
 from .pool.fork_server_client import ForkServerClient
@@ -102,8 +103,8 @@ class Supervisor(Role):
         self._apply(sources)
         self._fork_server.connect()
         self._adopt_running()
-        self._flusher.replace_outdated()
-        self._flusher.ensure_running()
+        prepare_cursors(self._store)
+        self._flusher.start()
         self.listen_for_hints("supervisor", self._orders.receive)
         notify("READY=1")
 
@@ -376,8 +377,6 @@ class Supervisor(Role):
             self._fork_server.retire()
             self.successor = successor
             self.finish()
-
-    # shutdown
 
     def _shut_down(self) -> float:
         """Do the next steps of the shutdown. Return the seconds until further steps are due."""

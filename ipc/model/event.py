@@ -138,6 +138,12 @@ def _call(handler: Handler, payload: Payload) -> None:
         logging.getLogger("backburner").exception("an event handler failed")
 
 
+def frame_of(type: str, event: Mapping[str, Any]) -> bytes:
+    """Return the JSON-RPC notification of an event."""
+    head = b'{"jsonrpc":"2.0","method":' + json.dumps(type).encode()
+    return head + _PARAMS + json.dumps(event, ensure_ascii=False).encode(errors="replace") + _END
+
+
 class Line(NamedTuple):
     """An event of the log. Its frame is the JSON-RPC notification that subscribers receive."""
 

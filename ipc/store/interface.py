@@ -156,6 +156,9 @@ class TaskStore(Protocol):
     def unfinished_of(self, ids: Sequence[str]) -> list[str]:
         """Return the IDs of the tasks that have not ended. Raises NotFound."""
 
+    def for_people(self, ids: Sequence[str]) -> tuple[set[str], bool]:
+        """Return the tasks with `notify`, and True if a task without a session is unfinished."""
+
     def output(self, claim: int, stream: str, offset: int, limit: int) -> tuple[bytes, int] | None:
         """Return a piece of an attempt's output and the size of the whole output, or None if it is in files."""
 
@@ -203,10 +206,7 @@ class EventStore(Protocol):
         """Return the first event number that was not deleted, or None if no event after `after` was deleted."""
 
     def unread_batches(self, parent: str, consumer: str, limit: int) -> list[tuple[int, dict[str, Any]]]:
-        """Return the first batches that a consumer has not acknowledged, with their numbers. Their size is limited.
-
-        `allComplete` is computed now: it may have changed since the batch was formed.
-        """
+        """Return the first unread batches with their numbers, up to a size. `allComplete` is computed now."""
 
     def lagging(self, before: int, limit: int) -> list[LaggingReader]:
         """Return consumers that have not acknowledged an event from before a time."""

@@ -38,6 +38,7 @@ _FIELDS = {
     "args": "args",
     "kwargs": "kwargs",
     "metadata": "metadata",
+    "notify": "notify",
 }
 
 Options = Mapping[str, Any]

@@ -257,6 +257,13 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         help="Notify this session when the task ends. [default: $BACKBURNER_PARENT, $CLAUDE_CODE_SESSION_ID]",
     ),
     _option("--no-parent", section=ABOUT, is_flag=True, help="Notify no session."),
+    _option(
+        "--notify",
+        section=ABOUT,
+        type=click.Choice(["person"]),
+        metavar="person",
+        help="Pass this task to your on_batch command by itself, as soon as it ends.",
+    ),
     _option("--message", section=ABOUT, metavar="ID", help="The session's message that asked for the task."),
     _option("-d", "--description", section=ABOUT, metavar="TEXT", help="A line about the task, shown in lists."),
     _option("--tag", "tags", section=ABOUT, multiple=True, metavar="TAG", help="A label to filter by. Repeatable."),

@@ -16,13 +16,13 @@ from ...ipc.config.environment import without_our_variables
 from ...ipc.config.files import on_batch
 from ...ipc.model.cause import signal_name
 from ...ipc.model.event import ALL_SESSIONS, BATCH, Line
+from ...ipc.store.applied_config import applied_configuration
 from ...ipc.store.interface import Store
 from ...ipc.store.values import PAGE_BYTES
 from ..log import log
 from ..system import children
+from .people import CONSUMER, People, prepare_cursors
 
-#: The name of the command's cursor, which covers all sessions.
-CONSUMER = "on_batch"
 #: The maximum number of events read from the log at a time, and of batches that wait in memory.
 PAGE = 256
 #: The time in seconds after which the command is killed.
@@ -43,12 +43,15 @@ class BatchCommand:
 
     def __init__(self, selector: BaseSelector, store: Store) -> None:
         """Continue from the cursor, if a command is configured."""
-        self._selector, self._home, self._log = selector, store.home, store.events
+        self._selector, self._home, self._log, self._store = selector, store.home, store.events, store
+        self._people = People(store)
         self._process: subprocess.Popen[bytes] | None = None
         self._watch: children.Watch | None = None
         self._waiting: deque[Line] = deque()
         #: The batch that the process delivers (the first waiting batch), or None if its command was removed.
         self._current: Line | None = None
+        #: The batch that has failed, and comes before all others.
+        self._failed_line: Line | None = None
         self._failures = 0
         self._due = 0.0
         self.configure()
@@ -56,17 +59,15 @@ class BatchCommand:
     def configure(self) -> None:
         """Read the user's file. A new command gets only later batches. A failed batch is tried again at once."""
         self._command = on_batch()
-        has_cursor = bool(self._command) and CONSUMER in self._log.cursors(ALL_SESSIONS)
-        if not self._command:
-            self._log.dismiss(ALL_SESSIONS, CONSUMER)
-        elif not has_cursor:
-            self._log.acknowledge(ALL_SESSIONS, CONSUMER, self._log.last_seq())
+        self._people.configure(applied_configuration(self._store))
+        has_cursor = prepare_cursors(self._store)
         if self._process is None:
             self._failures, self._due = 0, 0.0
         if self._process is None or not has_cursor:
             self._waiting.clear()
-            self._current = None
-            self._read_up_to = self._log.cursor(ALL_SESSIONS, CONSUMER)
+            self._current = self._failed_line = None
+            self._delivered_up_to = self._log.cursor(ALL_SESSIONS, CONSUMER)
+            self._read_up_to = min(self._delivered_up_to, self._people.restart())
         self._has_more = bool(self._command)
 
     def observe(self, lines: Sequence[Line], after: int) -> None:
@@ -87,14 +88,19 @@ class BatchCommand:
             return self._check_process()
         if not self._command:
             return None
-        if not self._waiting and self._has_more:
+        if self._may_read():
             self._read()
-        if not self._waiting:
-            return 0.0 if self._has_more else None
         if (delay := self._due - clock.monotonic()) > 0:
             return delay
-        self._start(self._waiting[0])
+        line = self._failed_line or self._people.next() or next(iter(self._waiting), None)
+        if line is None:
+            return 0.0 if self._may_read() else self._people.due()
+        self._start(line)
         return 0.0
+
+    def flush(self) -> None:
+        """Deliver what waits for its window now."""
+        self._people.flush()
 
     def stop(self) -> None:
         """Kill the command. The next flusher delivers its batch again."""
@@ -103,6 +109,9 @@ class BatchCommand:
             self._process.wait()
             self._release()
 
+    def _may_read(self) -> bool:
+        return self._has_more and not self._waiting and self._people.count() <= PAGE
+
     def _read(self) -> None:
         lines, is_all = self._log.page(None, self._read_up_to, PAGE)
         self._has_more = not is_all
@@ -110,12 +119,18 @@ class BatchCommand:
 
     def _has_room_for(self, lines: Sequence[Line]) -> bool:
         batches = [*self._waiting, *(line for line in lines if line.type == BATCH)]
-        return len(batches) <= PAGE and sum(len(line.frame) for line in batches) <= PAGE_BYTES
+        size = sum(len(line.frame) for line in batches)
+        return max(len(batches), self._people.count()) <= PAGE and size <= PAGE_BYTES
 
     def _take(self, lines: Sequence[Line]) -> None:
-        """Queue the batches of a page that were not read before."""
-        self._waiting.extend(line for line in lines if line.type == BATCH and line.seq > self._read_up_to)
-        self._read_up_to = max(self._read_up_to, lines[-1].seq) if lines else self._read_up_to
+        """Queue the batches and the ends of a page that were not read before."""
+        new = [line for line in lines if line.seq > self._read_up_to]
+        if not new:
+            return
+        self._people.take(new)
+        self._waiting.extend(line for line in new if line.type == BATCH and line.seq > self._delivered_up_to)
+        self._read_up_to = new[-1].seq
+        self._people.advance(self._read_up_to)
 
     def _start(self, line: Line) -> None:
         home = self._home
@@ -158,6 +173,7 @@ class BatchCommand:
             self._succeeded(line)
 
     def _failed(self, line: Line, reason: str) -> None:
+        self._failed_line = line
         self._failures += 1
         delay = delay_after(self._failures)
         if self._failures < MAX_LOGGED:
@@ -169,8 +185,12 @@ class BatchCommand:
     def _succeeded(self, line: Line) -> None:
         if self._failures >= MAX_LOGGED:
             log("batch_delivered", seq=line.seq, tries=self._failures)
-        self._log.acknowledge(ALL_SESSIONS, CONSUMER, line.seq)
-        self._waiting.popleft()
+        if self._people.is_next(line):
+            self._people.delivered()
+        else:
+            self._log.acknowledge(ALL_SESSIONS, CONSUMER, line.seq)
+            self._waiting.popleft()
+        self._failed_line = None
         self._failures, self._due = 0, 0.0
 
     def _release(self) -> None:

@@ -1,10 +1,12 @@
-"""Ready-made commands for `on_batch`: notify the desktop, or prompt a session of opencode."""
+"""Ready-made commands for `on_batch`: notify the desktop or a service, or prompt a session of opencode."""
 
 from __future__ import annotations
 
 import base64
+import importlib.util
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,27 +18,63 @@ from ...ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from ...ipc.errors import Permanent, Temporary
 from ...ipc.failpoints import failpoint
 from ...ipc.home import Home
+from ...ipc.model.cause import cause_in
+from ...ipc.model.task import command_line
 from ...ipc.store import open_store
+from ...ipc.text.screen import one_line
 from .inbox import Inbox, delivering
 
 #: Seconds to wait for a response of opencode.
 TIMEOUT = 20
+#: The maximum number of characters of a task's title, and of lines, in a notification for people.
+MAX_TITLE, MAX_LINES = 80, 20
 
 Batch = Mapping[str, Any]
 
 
 def desktop(batch: Batch) -> None:
     """Replace this process by the program that shows a desktop notification. Raises Permanent if it is missing."""
-    names = ", ".join(task.get("description") or task["id"][:11] for task in batch["tasks"])
-    command = ["notify-send", "--app-name=backburner", batch["message"], names]
+    names = ", ".join(map(_title, batch["tasks"]))
+    command = ["notify-send", "--app-name=backburner", "--", batch["message"], names]
     if sys.platform == "darwin":
         script = "on run words\ndisplay notification (item 2 of words) with title (item 1 of words)\nend run"
         command = ["osascript", "-e", script, batch["message"], names]
+    _replace_process(command, "install it (Debian: apt install libnotify-bin)")
+
+
+def apprise(batch: Batch, config: str | None) -> None:
+    """Replace this process by Apprise, which sends the batch to the services that it knows. Raises Permanent."""
+    failed = batch.get("failedCount", 0)
+    options = [
+        f"--title={batch['message']}",
+        f"--body={_body(batch)}",
+        f"--notification-type={'failure' if failed else 'success'}",
+        *([f"--config={config}"] if config else []),
+    ]
+    program = ["apprise"]
+    if shutil.which("apprise") is None and importlib.util.find_spec("apprise") is not None:
+        program = [sys.executable, "-P", "-c", "from apprise.cli import main; main()"]
+    _replace_process([*program, *options], "install it (pipx install apprise), or backburner with the extra 'notify'")
+
+
+def _replace_process(command: list[str], advice: str) -> None:
     try:
         with failpoint("wake.exec"):
             os.execvp(command[0], command)
     except FileNotFoundError as error:
-        raise Permanent(f"{command[0]}: program not found; install it (Debian: apt install libnotify-bin)") from error
+        raise Permanent(f"{command[0]}: program not found; {advice}") from error
+
+
+def _title(task: Mapping[str, Any]) -> str:
+    title = task.get("description") or command_line(task.get("command") or ()) or task.get("call")
+    return one_line(title or "", MAX_TITLE) or task["id"][:11]
+
+
+def _body(batch: Batch) -> str:
+    """Return a line for each of the first tasks: its title, and how it ended."""
+    tasks = batch["tasks"]
+    lines = [": ".join(filter(None, [_title(task), task.get("status"), cause_in(task)])) for task in tasks[:MAX_LINES]]
+    return "\n".join([*lines, *([f"and {len(tasks) - MAX_LINES} more"] if len(tasks) > MAX_LINES else [])])
 
 
 class Opencode:
@@ -50,13 +88,13 @@ class Opencode:
         key = base64.b64encode(f"{user}:{password}".encode()).decode()
         self._headers = {"Content-Type": "application/json", **({"Authorization": f"Basic {key}"} if password else {})}
 
-    def wake(self, home: Home, parent: str) -> None:
+    def wake(self, home: Home, parent: str | None) -> None:
         """Prompt a session once with its unread notifications. Ignore a parent that is not a session of opencode.
 
         Raises Temporary if opencode does not respond.
         """
-        session = self._session(parent)
-        if session is None:
+        session = parent and self._session(parent)
+        if not (parent and session):
             return
         store = open_store(home, DEFAULT_BACKGROUND_CONFIG, "command")
         try:

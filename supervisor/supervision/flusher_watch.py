@@ -35,6 +35,11 @@ class FlusherWatch:
         """Return the flusher that is alive, or None."""
         return self._presence.process("flusher")
 
+    def start(self) -> None:
+        """Replace a flusher of an earlier fork server, and have one running."""
+        self.replace_outdated()
+        self.ensure_running()
+
     def replace_outdated(self) -> None:
         """Terminate a flusher of an earlier fork server, because it may run other code than this supervisor."""
         fork_server, flusher = self._presence.holder("forkserver"), self.process()

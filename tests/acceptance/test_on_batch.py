@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from backburner.ipc.bus.protocol import EVENTS
 from tests.helpers.instance import Instance
 from tests.helpers.wait import eventually
 
@@ -21,7 +22,7 @@ SCRIPT = """\
 hold=; [ ! -e "$1/hold" ] || hold=1
 echo "$2|$3|$BACKBURNER_HOME" >> "$1/arguments"
 env > "$1/environment"
-cat >> "$1/batches"; echo >> "$1/batches"
+printf '%s\\n' "$(cat)" >> "$1/batches"
 [ -z "$hold" ] || exec sleep 600
 [ ! -e "$1/fail" ] || { rm "$1/fail"; exit 3; }
 """
@@ -158,6 +159,63 @@ def test_command_in_a_file_of_the_checkout_is_refused(instance: Instance, output
     assert instance.run("up", "--detach").returncode == 100
 
 
+def by_session(output: Path, parent: str | None) -> list[list[str]]:
+    """Return the tasks of each batch of a session."""
+    batches = [batch for batch in delivered(output) if batch["parentSessionId"] == parent]
+    return [[task["id"] for task in batch["tasks"]] for batch in batches]
+
+
+def test_people_get_tasks_without_a_session_and_the_log_has_no_batch_of_them(instance: Instance, output: Path):
+    instance.up(notification_batch_window_ms=1000)
+    ids = [instance.launch("sh", "-c", f"exit {code}") for code in (0, 3)]
+    eventually(lambda: by_session(output, None) != [], instance.timeout)
+    (batch,) = delivered(output)
+    assert batch.keys() == batch_keys()
+    assert {task["id"] for task in batch["tasks"]} == set(ids)
+    assert (batch["count"], batch["failedCount"], batch["allComplete"]) == (2, 1, True)
+    assert batch["message"] == "2 background tasks finished: 1 completed, 1 failed."
+    assert (output / "arguments").read_text() == f"{batch['message']}||{instance.folder}\n"
+    assert {event["type"] for event in instance.events()} == {"background_task_started", "background_task_completed"}
+
+
+def batch_keys() -> set[str]:
+    """Return the fields of a batch on the socket."""
+    return set(EVENTS["background_tasks_batch"].fields)
+
+
+def test_command_added_before_the_first_start_gets_the_first_end(instance: Instance, output: Path):
+    id = instance.launch("true")
+    instance.up(notification_batch_window_ms=10)
+    eventually(lambda: by_session(output, None) == [[id]], instance.timeout)
+
+
+def test_next_flusher_delivers_ends_of_people_once(instance: Instance, output: Path):
+    instance.up(notification_batch_window_ms=10)
+    first = instance.launch("true")
+    eventually(lambda: by_session(output, None) == [[first]], instance.timeout)
+    instance.kill("flusher")
+    (output / "hold").touch()
+    second = instance.launch("true")
+    eventually(lambda: by_session(output, None) == [[first], [second]], instance.timeout)
+    (output / "hold").unlink()
+    instance.kill("flusher")
+    third = instance.launch("true")
+    wait_for_delivery(instance, output, first, second, third)
+    assert [ids for ids in by_session(output, None) if first in ids] == [[first]]
+
+
+@pytest.mark.parametrize("parent", [None, "P"])
+def test_task_that_notifies_a_person_is_passed_by_itself_at_once(instance: Instance, output: Path, parent):
+    instance.up(notification_batch_window_ms=600_000)
+    others = [instance.launch("true") for _ in range(2)]
+    for id in others:
+        instance.until(id)
+    id = instance.launch("true", notify="person", parentSessionId=parent)
+    eventually(lambda: by_session(output, parent) == [[id]], instance.timeout)
+    instance.check("flush")
+    eventually(lambda: sorted(others) in map(sorted, by_session(output, None)), instance.timeout)
+
+
 class Opencode(BaseHTTPRequestHandler):
     """The part of opencode's server that backburner uses."""
 
@@ -240,6 +298,40 @@ def test_desktop_is_notified_by_notify_send(instance: Instance, tmp_path: Path, 
     monkeypatch.setenv("PATH", "/nowhere")
     empty = json.dumps({"parentSessionId": "P", "message": "", "tasks": []})
     assert instance.run("wake", "desktop", stdin=empty).returncode == 100
+
+
+def test_apprise_gets_the_batch_and_its_own_configuration_file(instance: Instance, tmp_path, monkeypatch):
+    program = tmp_path / "apprise"
+    program.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/shown\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    failed = {"id": "bg-1", "description": "-x count", "status": "error", "errorKind": "exit", "exitCode": 3}
+    done = {"id": "bg-2", "command": ["make", "test"], "status": "completed"}
+    batch = json.dumps({"parentSessionId": None, "message": "2 tasks", "tasks": [failed, done], "failedCount": 1})
+    assert instance.run("wake", "apprise", "--config", "/etc/mine", stdin=batch).returncode == 0
+    assert (tmp_path / "shown").read_text().splitlines() == [
+        "--title=2 tasks",
+        "--body=-x count: error: exit code 3",
+        "make test: completed",
+        "--notification-type=failure",
+        "--config=/etc/mine",
+    ]
+    monkeypatch.setenv("PATH", "/nowhere")
+    refused = instance.run("wake", "apprise", stdin=batch)
+    assert refused.returncode == 100
+    assert "apprise: program not found; install it" in refused.stderr
+
+
+def test_batch_for_people_is_no_business_of_opencode(shared: Instance, opencode):
+    handler, url = opencode
+    shared.check("wake", "opencode", "--url", url, stdin='{"parentSessionId": null, "message": "", "tasks": []}')
+    assert handler.requests == []
+
+
+def test_notification_of_a_person_without_a_command_is_named(shared: Instance):
+    done = shared.run("launch", "--notify", "person", "--", "true")
+    assert "no on_batch command is configured" in done.stderr
+    assert shared.run("launch", "--notify", "group", "--", "true").returncode == 2
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", "no"])

@@ -91,6 +91,12 @@ class SqliteTasks:
             states = {id: state_of(transaction, id, self._database)["status"] for id in ids}
         return [id for id, status in states.items() if not TaskStatus(status).ended]
 
+    def for_people(self, ids: Sequence[str]) -> tuple[set[str], bool]:
+        with self._database.read() as transaction:
+            rows = transaction.fetch_all("list_tasks_for_person", {"ids": json.dumps([*ids])})
+            is_busy = bool(transaction.fetch_value("has_unfinished_without_session"))
+        return {row["id"] for row in rows}, is_busy
+
     def output(self, claim: int, stream: str, offset: int, limit: int) -> tuple[bytes, int] | None:
         values = {"claim": claim, "stream": stream, "offset": offset, "limit": limit}
         with self._database.read() as transaction:

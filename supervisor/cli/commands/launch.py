@@ -55,7 +55,17 @@ def _print(context: Context, launched: Sequence[Launched], as_json: bool, option
 
 def parse_inputs(context: Context, options: Options, words: Sequence[str]) -> list[LaunchInput]:
     """Return the inputs of a command line. Raises InvalidInput, UnknownAgent, NotFound, BadConfiguration."""
-    return launch_inputs(context, options, Positional(words, click.get_current_context().meta["command"]))
+    inputs = launch_inputs(context, options, Positional(words, click.get_current_context().meta["command"]))
+    if any(given.notify for given in inputs):
+        _check_notification()
+    return inputs
+
+
+def _check_notification() -> None:
+    from ....ipc.config.files import on_batch
+
+    if not on_batch():
+        note("--notify person has no effect yet: no on_batch command is configured; see: backburner wake --help")
 
 
 def launch(context: Context, inputs: Sequence[LaunchInput], options: Options) -> list[Launched]:

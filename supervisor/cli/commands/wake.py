@@ -20,22 +20,26 @@ URL = "http://127.0.0.1:4096"
     "wake",
     epilog=example("wake desktop < batch.json", "wake opencode --url http://127.0.0.1:4096 < batch.json"),
 )
-@click.argument("target", metavar="[desktop|opencode]", type=click.Choice(["desktop", "opencode"]))
+@click.argument("target", metavar="[desktop|apprise|opencode]", type=click.Choice(["desktop", "apprise", "opencode"]))
+@click.option("--config", metavar="FILE", help="A configuration file of Apprise. [default: Apprise's own]")
 @click.option("--url", metavar="URL", default=URL, help=f"The address of opencode's server. [default: {URL}]")
 @click.pass_obj
-def command(context: Context, target: str, url: str) -> None:
-    """Forward a batch to the desktop or to opencode.
+def command(context: Context, target: str, config: str | None, url: str) -> None:
+    """Forward a batch to the desktop, to Apprise or to opencode.
 
-    Reads the batch on stdin, as on_batch passes it. In ~/.config/backburner/config.toml:
+    Apprise sends it by mail, chat or push, as its own configuration file sets. Reads the batch on stdin, as on_batch
+    passes it. In ~/.config/backburner/config.toml:
 
     \b
     on_batch = ["backburner", "wake", "desktop"]
     """
     batch = _read_batch()
-    from ...integrations.wake import Opencode, desktop
+    from ...integrations.wake import Opencode, apprise, desktop
 
     if target == "desktop":
         desktop(batch)
+    elif target == "apprise":
+        apprise(batch, config)
     elif context.has_database:
         Opencode(url, os.environ).wake(context.home, batch["parentSessionId"])
 

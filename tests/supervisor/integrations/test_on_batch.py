@@ -12,7 +12,8 @@ import pytest
 from backburner.ipc.model.event import ALL_SESSIONS
 from backburner.ipc.store.values import PAGE_BYTES
 from backburner.supervisor.integrations import on_batch
-from backburner.supervisor.integrations.on_batch import CONSUMER, BatchCommand
+from backburner.supervisor.integrations.on_batch import BatchCommand
+from backburner.supervisor.integrations.people import CONSUMER
 from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.wait import eventually
 
