@@ -41,6 +41,7 @@ ENDS = ("COMMIT",)
 EXCEPTIONS = {
     "ipc.store.importer Importer._store_input write_bytes": "a file with a new name, that only the commit makes known",
     "ipc.machine.home_registry _replace write_bytes": "a file with a new name, that only the rename makes known",
+    "supervisor.services.managers _write write_text": "a file with a new name, that only the rename makes known",
     "ipc.bus.connection Call._finish send": "goes to Connection.send; the bytes leave in _write",
     "ipc.store.sqlite.file.database Database.read COMMIT": "ends a reading: nothing is written",
     "ipc.failpoints Watch.reached os.kill": "the kill of a failpoint",

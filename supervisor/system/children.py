@@ -114,6 +114,23 @@ def start_detached(command: list[str], environment: Mapping[str, str]) -> subpro
         return subprocess.Popen(command, stdin=null, stdout=null, start_new_session=True, cwd="/", env=environment)
 
 
+def run_tool(command: Sequence[str], timeout: float = 120.0) -> tuple[int, str]:
+    """Run a program of the system. Return its exit code, and its error or else its output, without line breaks.
+
+    The code is 127 if the program does not exist, and 124 after `timeout` seconds.
+    """
+    try:
+        with failpoint("tool.run"):
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout, check=False
+            )
+    except subprocess.TimeoutExpired:
+        return 124, f"{command[0]} did not answer in {timeout:g} s"
+    except OSError as error:
+        return 127, f"{command[0]}: {error.strerror}"
+    return done.returncode, " ".join((done.stderr.strip() or done.stdout.strip()).split())
+
+
 def first_lines(commands: Sequence[Sequence[str]], patience: float) -> list[str]:
     """Run programs at the same time. Return the first line of each, or "" after `patience` seconds."""
     end = clock.monotonic() + patience

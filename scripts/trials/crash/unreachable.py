@@ -16,6 +16,10 @@ UNREACHABLE = {
     "launch.assignment.send": "only for a launch into a parked slot; tests/acceptance/test_parking.py leaves it out",
     "signal.send": "only `backburner signal`, which changes no state",
     "spawn.failed.unlink": "only for a command that runs alone and cannot be started",
+    **dict.fromkeys(
+        ("tool.run", "service.rename", "service.enable", "service.unlink"),
+        "files of systemd or launchd, not of a home; run again, the command continues",
+    ),
     "registry.unlink": "only for a state directory that is gone; run again, it continues",
     **dict.fromkeys(
         ("slots.wake", "slots.pipe.make", "slots.pipe.unlink"), "only with shared limits; scripts/trials/shared_limits"
