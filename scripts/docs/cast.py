@@ -47,7 +47,7 @@ COMMANDS = (
     "# A real Claude Code. Its model is a script on this machine that logs what it receives.",
     "backburner install claude --yes > /dev/null",
     "claude -p 'Count the words of LICENSE, in the background'",
-    "backburner show - | grep -E '^(parentSessionId|command|status) '",
+    "backburner show - | grep -E '^(parent|task|status) '",
     "backburner wait -",
     "claude -p --continue 'And?'",
     "# What the model received:",

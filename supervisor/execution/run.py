@@ -130,7 +130,8 @@ class Run:
         living = self._leftovers()
         if living and self._leaves_children():
             spared.update(living)
-        elif living:
+            return settlement
+        if living:
             self._write_verdict(settlement)
             self._end()
         leftovers = len(living - {self.attempt.pid})

@@ -120,3 +120,26 @@ def _(sandbox: Sandbox) -> None:
     assert sandbox.ended(following)["status"] == "completed"
     task = sandbox.ended(slow)
     assert task["errorKind"] == "failed" and "took longer" in str(task["error"]), task
+
+
+@row("show of a failed task with 64 KiB of output", "a page with the cause, local times and the last lines")
+def _(sandbox: Sandbox) -> None:
+    id = sandbox.launch("--", "sh", "-c", "yes | head -c 64000; echo no rule >&2; exit 2")
+    sandbox.ended(id)
+    page = sandbox.check("show", id).splitlines()
+    assert len(page) <= 24, len(page)
+    assert any(line.startswith("error") and "exit code 2: no rule" in line for line in page), page
+    assert not any("Z" in line for line in page if line.startswith(("queued", "ended"))), page
+    assert page[-1] == "  no rule", page
+    assert len([line for line in sandbox.check("show", id, id).splitlines() if line.startswith("id ")]) == 2
+
+
+@row("commands that are missing, crash, or take too long", "the causes are named in words")
+def _(sandbox: Sandbox) -> None:
+    missing = sandbox.ended(sandbox.launch("--", "no-such-command"))
+    assert "command not found" in missing["error"] and "PATH" in missing["error"], missing
+    crashed = sandbox.launch("--", "sh", "-c", "kill -SEGV $$")
+    sandbox.ended(crashed)
+    assert "killed by SIGSEGV" in sandbox.check("show", crashed)
+    slow = sandbox.ended(sandbox.launch("--timeout", "1s", "--", "sleep", "60"))
+    assert slow["error"] == "It ran longer than 1 s.", slow

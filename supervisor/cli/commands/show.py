@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from typing import Any
+from collections.abc import Sequence
 
 import click
 
 from ..context import Context
-from ..options import example, id_argument, json_option
-from ..printing import note, print_json
-from ..tables import Cell, format_fields, status_cell
+from ..options import PerTask, example, ids_argument, json_option, require_ids
+from ..printing import print_json, print_json_array
+from ..streams.task_page import task_page
 
 
 @click.command("show", epilog=example("show 1a2b3c4d", "show --json -"))
-@id_argument
+@ids_argument
 @json_option
 @click.pass_obj
-def command(context: Context, id: str, as_json: bool) -> None:
-    """Show all fields of a task.
+def command(context: Context, ids: Sequence[str], as_json: bool) -> int:
+    """Show a task: its outcome, times and settings, and the last lines of its output.
 
-    ID may be shortened to any unique prefix; - is the last task launched.
+    With --json, all fields are printed, and of several tasks an array. ID may be shortened to any unique prefix; - is
+    the last task launched.
     """
-    from ..text import explain_pending
-
-    task = context.tasks.get(context.resolve_id(id))
-    if as_json:
-        print_json(task.to_json())
-        return
-    pairs = ((name, _cell(name, value)) for name, value in task.to_json().items() if value not in (None, [], {}))
-    sys.stdout.write(format_fields(pairs, sys.stdout))
-    if sys.stderr.isatty() and (explanation := explain_pending(task, context)):
-        note(explanation)
-
-
-def _cell(name: str, value: Any) -> Cell | str:
-    if name == "status":
-        return status_cell(value)
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    require_ids(ids)
+    per_task = PerTask(context)
+    tasks = per_task.run(ids, context.tasks.get)
+    if as_json and len(ids) > 1:
+        print_json_array(task.to_json() for task in tasks)
+    elif as_json:
+        for task in tasks:
+            print_json(task.to_json())
+    else:
+        sys.stdout.write("\n".join(task_page(context, task, sys.stdout) for task in tasks))
+    return per_task.report_errors()

@@ -73,11 +73,12 @@ def _shaped(context: Context, task: Task, sink: Sink, shown: tuple[Stream, TextI
     if view.tail is not None:
         sink = Tail(sink, view.tail)
     if stream == "stdout" and target.isatty() and not view.raw:
-        sink = _readable(context, task, sink)
+        sink = readable(context, task, sink)
     return sink
 
 
-def _readable(context: Context, task: Task, sink: Sink) -> Sink:
+def readable(context: Context, task: Task, sink: Sink) -> Sink:
+    """Return a sink that turns the stdout of an agent into lines for people, or the same sink for other tasks."""
     if task.agent not in context.config.agent_names:
         return sink
     from .activity import activity, is_readable
