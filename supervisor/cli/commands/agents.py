@@ -19,7 +19,7 @@ from ....ipc.errors import InvalidInput
 from ..context import Context
 from ..options import example, json_option
 from ..printing import print_json
-from ..tables import format_table
+from ..tables import FIXED, Column, format_table
 
 #: Seconds that a program may take to print its version. Programs on Node.js take two on a busy machine.
 VERSION_TIMEOUT = 15.0
@@ -62,7 +62,8 @@ def command(ctx: click.Context, as_json: bool) -> None:
         print_json([agent.to_json() for agent in agents])
         return
     rows = [(agent.name, _installed(agent), agent.tried or "untested", shlex.join(agent.command)) for agent in agents]
-    sys.stdout.write(format_table(("AGENT", "INSTALLED", "TRIED WITH", "COMMAND"), rows, sys.stdout))
+    head = (Column("AGENT", FIXED), Column("INSTALLED"), Column("TRIED WITH", rank=1), Column("COMMAND", wanted=20))
+    sys.stdout.write(format_table(head, rows, sys.stdout))
 
 
 @command.command("show", epilog=example("agents show claude >> ~/.config/backburner/config.toml"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import click
 from ..context import Context
 from ..options import example, json_option
 from ..printing import print_json
+from ..tables import terminal_width
 
 if TYPE_CHECKING:
     from ...doctor.finding import Finding
@@ -38,9 +41,19 @@ def command(context: Context, as_json: bool) -> int:
 
 
 def _print(findings: Sequence[Finding], context: Context) -> None:
+    width = terminal_width(sys.stdout)
     for finding in findings:
-        print(f"{finding.level}: {finding.what}")
-        print(f"  {finding.why}")
-        print(f"  fix: {finding.fix}")
+        print(_wrap(f"{finding.level}: {finding.what}", "", width))
+        print(_wrap(f"  {finding.why}", "  ", width))
+        print(_wrap(f"  fix: {finding.fix}", "    ", width))
     problems = sum(finding.level == "problem" for finding in findings)
     print(f"{problems or 'no'} problem{'' if problems == 1 else 's'} in {context.home.folder}")
+
+
+def _wrap(text: str, indent: str, width: int | None) -> str:
+    """Return a text in lines that fit the terminal. Words such as paths and commands stay whole."""
+    if width is None:
+        return text
+    return textwrap.fill(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )

@@ -11,8 +11,16 @@ import click
 from ..context import Context
 from ..options import all_projects_option, example, json_option
 from ..printing import note, print_json
-from ..tables import YELLOW, Cell, Row, format_fields, format_table
-from ..text import short_id
+from ..tables import FIXED, YELLOW, Cell, Column, Row, format_fields, format_table
+from ..text import local_time, short_id
+
+#: The columns of keys and of workers. On a narrow terminal the key is cut.
+_KEY_HEAD = (Column("KEY", wanted=FIXED), *(Column(name, FIXED) for name in ("LIMIT", "RUNNING", "PENDING", "")))
+_WORKER_HEAD = (
+    Column("WORKER", FIXED),
+    Column("KEY", wanted=FIXED),
+    *(Column(name, FIXED) for name in ("SLOT", "TASK", "")),
+)
 
 _ROLES = {"flusher": "flusher", "forkServer": "fork server"}
 
@@ -36,7 +44,27 @@ def command(context: Context, all_projects: bool = False, as_json: bool = False)
     if as_json:
         print_json(document)
     else:
+        document["keys"] = [key for key in document["keys"] if not _is_unused_default(key, context)]
         sys.stdout.write(_format(document) + _format_shared(context.config.shared_limits))
+
+
+def _is_unused_default(key: dict[str, Any], context: Context) -> bool:
+    """Return True for an unchanged limit that comes with the program and has no tasks."""
+    from ....ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
+    from ....ipc.model.query import Filter
+
+    name, limit = key["key"], key["limit"]
+    if limit != DEFAULT_BACKGROUND_CONFIG.model_concurrency.get(name) or key["running"] or key["pending"]:
+        return False
+    is_default = context.config.model_concurrency.get(name) == limit and not key["paused"]
+    return is_default and not context.tasks.list(Filter(key=name, limit=1)).tasks
+
+
+def _local(time: str | None) -> str:
+    """Return a time of the document in the local time zone."""
+    from ....ipc import clock
+
+    return local_time(clock.parse(time) / 1000) if time else "?"
 
 
 def _show_all(context: Context, as_json: bool) -> None:
@@ -69,15 +97,15 @@ def _summary(document: dict[str, Any]) -> Row:
 
 def _format(document: dict[str, Any]) -> str:
     supervisor = document["supervisor"]
-    state = f"pid {supervisor['pid']}, since {supervisor['startedAt'] or '?'}" if supervisor else "not running"
+    state = f"pid {supervisor['pid']}, since {_local(supervisor['startedAt'])}" if supervisor else "not running"
     roles = [(label, f"pid {document[role]['pid']}" if document[role] else "-") for role, label in _ROLES.items()]
     from ....ipc.text.sizes import format_bytes
 
     fields = [("home", document["home"]), ("supervisor", state), *roles, ("socket", document["socket"])]
     fields += [("size", format_bytes(document["sizeBytes"])), *_problems(document)]
     processes = format_fields(fields, sys.stdout)
-    keys = format_table(("KEY", "LIMIT", "RUNNING", "PENDING", ""), map(_key_row, document["keys"]), sys.stdout)
-    workers = format_table(("WORKER", "KEY", "SLOT", "TASK", ""), map(_worker_row, document["workers"]), sys.stdout)
+    keys = format_table(_KEY_HEAD, map(_key_row, document["keys"]), sys.stdout)
+    workers = format_table(_WORKER_HEAD, map(_worker_row, document["workers"]), sys.stdout)
     tables = [table for rows, table in ((document["keys"], keys), (document["workers"], workers)) if rows]
     return "\n".join([processes, *tables])
 
