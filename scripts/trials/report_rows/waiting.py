@@ -166,12 +166,14 @@ def _(sandbox: Sandbox) -> None:
 
 @row("down while a task runs", "it prints which task it waits for, and how to end it", own=True)
 def _(sandbox: Sandbox) -> None:
+    sandbox.configure("shutdown_grace_s = 0.1\n")
     sandbox.up()
-    id = sandbox.launch("--", "sleep", "1")
+    id = sandbox.launch("--", "sleep", "600")
     eventually(lambda: sandbox.task(id)["status"] == "running", PATIENCE, "its start")
     done = sandbox.run("down")
     assert done.returncode == 0, done
     assert id[3:11] in done.stderr and "backburner down --now" in done.stderr, done.stderr
+    sandbox.check("cancel", id)
 
 
 @row("up in the foreground", "each start and end is a line", own=True)
