@@ -17,6 +17,7 @@ from ..model.task import Task
 from ..model.wait import Wait
 from ..store.queue import Queue
 from ..store.values import Running
+from ..text.counts import count_of
 from . import control
 from .event_stream import EventThread
 
@@ -77,7 +78,8 @@ class TaskWait:
     def _timeout_message(self) -> str:
         unfinished = [id for id in self._wait.ids if id in self._wait.unfinished]
         named = ", ".join(unfinished[:MAX_NAMED]) + (", …" if len(unfinished) > MAX_NAMED else "")
-        message = f"{len(unfinished)} of {len(self._wait.ids)} tasks have not ended in time: {named}"
+        have = "has" if len(unfinished) == 1 else "have"
+        message = f"{len(unfinished)} of {count_of(len(self._wait.ids), 'task')} {have} not ended in time: {named}"
         if Presence(self._queue.home).is_held("supervisor"):
             return f"{message}."
         return f"{message}. No supervisor is running for {self._queue.home.folder}; manager.start() starts one."

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from .. import clock
 from ..config.settings import BackgroundConfig
 from ..errors import Ambiguous, MoveNotAllowed, NotFound
+from ..home import Home
 from ..machine.presence import Presence
 from ..model.query import Filter, TaskState
 from ..model.task import Task, TaskStatus
@@ -32,6 +33,10 @@ SUPERVISED_FOR = 0.05
 
 #: The values of `waiting_for` that are replaced by "supervisor" if no supervisor is running.
 _NEEDS_SUPERVISOR = (None, "slot", "cap")
+
+
+#: Stands for the ID of the last task that was launched.
+LAST = "-"
 
 
 class Page(NamedTuple):
@@ -222,6 +227,8 @@ class Tasks:
         return state
 
     def _no_task(self, id: str) -> NotFound:
+        if id == LAST:
+            return no_tasks(self.home)
         return NotFound(f"There is no task {id} in {self.home.folder}.", field="id")
 
     def _with_waiting_for(self, tasks: Sequence[Task]) -> TaskList:
@@ -251,6 +258,11 @@ class Tasks:
         if now >= self._supervised_until and self._presence.is_held("supervisor"):
             self._supervised_until = now + SUPERVISED_FOR
         return now < self._supervised_until
+
+
+def no_tasks(home: Home) -> NotFound:
+    """Return the error that names a home without tasks, and the next step."""
+    return NotFound(f"There are no tasks in {home.folder}; to launch one: backburner launch -- COMMAND", field="id")
 
 
 def waiting_for(columns: Mapping[str, Any]) -> str | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from ...ipc.config.files import Reading, read
 from ...ipc.config.settings import BackgroundConfig, ConfigurationMistakes
-from ...ipc.errors import BadHome, InvalidInput, NotFound
+from ...ipc.errors import BadHome, InvalidInput
 from ...ipc.home import Home, check_home_option, current_folder
 
 if TYPE_CHECKING:
@@ -116,7 +116,9 @@ class Context:
 
     def _existing_store(self) -> Store:
         if not self.has_database:
-            raise NotFound(f"there are no tasks in {self.home.folder}", field="id")
+            from ...ipc.store.tasks import no_tasks
+
+            raise no_tasks(self.home)
         return self.store
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import suppress
 
@@ -21,12 +22,15 @@ from ...ipc.errors import (
 from ...ipc.machine.shortage import is_shortage
 from .context import Context
 
+#: A task's ID. Its first part is enough for a command.
+_ID = re.compile(r"bg-([0-9a-f]{8})")
+
 #: The next step by class of error, for messages that name no command. The first matching class counts.
 _NEXT_STEPS: tuple[tuple[type[BackburnerError], str], ...] = (
     (NoSupervisor, "start one: backburner up --detach"),
     (AlreadyRunning, "see: backburner status"),
     (NotFound, "run 'backburner list' to see task IDs"),
-    (MoveNotAllowed, "see: backburner show ID"),
+    (MoveNotAllowed, "see: backburner show {id}"),
     (GateBusy, "try again"),
     (Temporary, "try again later"),
 )
@@ -52,12 +56,19 @@ def report_error(error: Exception, context: Context) -> int:
 def format_error(error: BackburnerError, context: Context) -> str:
     """Return the line for stderr: what happened, the next step, and where it matters the state directory."""
     message = _uncapitalised(str(error).rstrip("."))
-    step = next((text for kind, text in _NEXT_STEPS if isinstance(error, kind)), "")
+    step = _next_step(error)
     if step and "backburner " not in message:
         message += f"; {step}"
     if type(error) is InvalidInput:  # the state directory has nothing to do with it
         return f"backburner: {message}"
     return f"backburner: {_with_home(message, context)}"
+
+
+def _next_step(error: BackburnerError) -> str:
+    """Return the advice for an error, with the ID of the task in its message. Advice that lacks an ID is omitted."""
+    step = next((text for kind, text in _NEXT_STEPS if isinstance(error, kind)), "")
+    found = _ID.search(str(error))
+    return step.format(id=found[1]) if found else "" if "{id}" in step else step
 
 
 def _report_usage_error(error: click.ClickException) -> int:

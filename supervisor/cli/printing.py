@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...ipc.model.task import Task
+from ...ipc.text.counts import counted
 from .text import short_id
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def print_counts(verb: str, counts: Pruned | Cleared | Loaded | None, as_json: b
     if as_json:
         print_json(numbers)
     else:
-        print(f"{verb} {', '.join(f'{number} {name}' for name, number in numbers.items()) or 'nothing'}")
+        print(f"{verb} {', '.join(counted(number, name) for name, number in numbers.items()) or 'nothing'}")
 
 
 def _is_ascii_only() -> bool:

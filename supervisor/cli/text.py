@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...ipc import clock
 from ...ipc.model.task import Task, TaskStatus, command_line
+from ...ipc.text.counts import count_of as count_of
 from ...ipc.text.durations import format_duration as format_duration
 from .context import Context
 
@@ -20,11 +21,6 @@ MAX_TITLE = 400
 def short_id(id: str) -> str:
     """Return a task's ID as it is displayed: 8 digits."""
     return id.removeprefix("bg-")[:8]
-
-
-def count_of(number: int, noun: str) -> str:
-    """Return a number and its noun, such as «1 task» or «2 tasks»."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def title(task: Task) -> str:

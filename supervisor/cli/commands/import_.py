@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -11,7 +12,8 @@ from ....ipc.api.maintenance import Maintenance
 from ....ipc.errors import InvalidInput
 from ..context import Context
 from ..options import example, json_option
-from ..printing import print_counts
+from ..printing import print_json
+from ..text import count_of
 
 
 @click.command("import", epilog=example("import tasks.json"))
@@ -28,4 +30,8 @@ def command(context: Context, file: Any, as_json: bool) -> None:
         document = json.loads(file.read())
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{file.name} is not valid JSON ({error})", field="FILE") from None
-    print_counts("imported", Maintenance(context.store, context.valid_config).load(document), as_json)
+    loaded = Maintenance(context.store, context.valid_config).load(document)
+    if as_json:
+        print_json(asdict(loaded))
+    else:
+        print(f"imported {count_of(loaded.added, 'task')}, skipped {loaded.skipped}")

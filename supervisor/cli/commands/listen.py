@@ -30,13 +30,14 @@ Event = dict[str, Any]
     "--parent",
     metavar="SESSION",
     help="Print the events of this session; '*' for all sessions."
-    " [default: $BACKBURNER_PARENT, $CLAUDE_CODE_SESSION_ID]",
+    " [default: $BACKBURNER_PARENT, $CLAUDE_CODE_SESSION_ID, '*']",
 )
 @click.option(
     "--after",
     type=WholeNumber(0),
     metavar="SEQ",
-    help="Begin after the event with this number. [default: the last acknowledged event; for '*' the newest one]",
+    help="Begin after the event with this number."
+    " [default: the last acknowledged event; for '*' the newest one, with --until-now the oldest one]",
 )
 @click.option("--consumer", metavar="NAME", help="Use this reader's cursor. [default: default]")
 @click.option("--ack", is_flag=True, help="Acknowledge each event after printing it.")
@@ -57,12 +58,12 @@ def command(context: Context, /, parent: str | None, until_now: bool, as_json: b
     One event a line: JSON, or text on a terminal. Waits until a supervisor is running, and continues with
     the next event after a restart.
     """
-    parent = parent or session_from_environment()
     ctx = click.get_current_context()
-    if not parent:
-        raise click.UsageError("Missing option '--parent' ('*' for all sessions)", ctx)
+    if parent == "":
+        raise click.UsageError("--parent must not be empty; '*' stands for all sessions", ctx)
+    parent = parent or session_from_environment() or ALL_SESSIONS
     if parent == ALL_SESSIONS and filters["ack"]:
-        raise click.UsageError("--ack needs one session: it cannot be combined with --parent '*'", ctx)
+        raise click.UsageError("--ack needs one session; name it with --parent SESSION", ctx)
     print_event = print_json_line if as_json or not sys.stdout.isatty() else _print_line
     for event in (_read_log if until_now else _subscribe)(context, parent, filters):
         print_event(event)
@@ -85,7 +86,8 @@ def _read_log(context: Context, parent: str, filters: dict[str, Any]) -> Iterato
         return
     log, consumer = context.store.events, filters["consumer"] or DEFAULT_CONSUMER
     last = log.last_seq()
-    reader = LogReader(log, parent, start_of(log, parent, consumer, filters["after"]))
+    after = 0 if parent == ALL_SESSIONS and filters["after"] is None else filters["after"]
+    reader = LogReader(log, parent, start_of(log, parent, consumer, after))
     for event in takewhile(lambda event: event.seq <= last, reader.events()):
         if not filters["types"] or event.type in filters["types"]:
             yield event.to_json()

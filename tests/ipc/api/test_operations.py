@@ -161,7 +161,7 @@ def test_wait_takes_ids_prefixes_tasks_and_lists_of_them(manager):
 
 def test_wait_that_times_out_names_the_tasks_and_the_missing_supervisor(manager):
     task = pending(manager)
-    with pytest.raises(TimeoutError, match=f"1 of 1 tasks have not ended in time: {task.id}. No supervisor is running"):
+    with pytest.raises(TimeoutError, match=f"1 of 1 task has not ended in time: {task.id}. No supervisor is running"):
         manager.wait(task, timeout=0.001)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,3 +67,24 @@ def test_commands_work_without_docstrings(home: Path):
     assert printed.stdout == "Disconnected. why\n", printed.stderr
     helped = subprocess.run([*program, "config", "check", "--help"], capture_output=True, text=True, check=False)
     assert "Report all mistakes in the configuration files." in helped.stdout, helped.stderr
+
+
+def test_advice_names_the_task_and_never_a_placeholder(cli: Cli, tasks: Tasks):
+    id = tasks.pending()
+    result = cli("complete", "-")
+    assert result.code == 5
+    assert f"see: backburner show {id[3:11]}" in result.err
+    result = cli("salvage")
+    assert result.code == 5
+    assert "nothing to salvage" in result.err
+    for words in (("complete", "-"), ("salvage",), ("output", "zz"), ("retry", "-"), ("signal", "-", "TERM")):
+        assert not re.search(r" ID\b", cli(*words).err)
+
+
+@pytest.mark.parametrize("verb", ["show", "output", "cancel", "retry", "complete"])
+def test_empty_state_directory_leads_to_launch(cli: Cli, tasks: Tasks, verb: str):
+    assert "there are no tasks in" in cli(verb, "-").err
+    id = tasks.ended()
+    tasks.queue.remove([id])
+    result = cli(verb, "-")
+    assert (result.code, "to launch one: backburner launch" in result.err) == (3, True)

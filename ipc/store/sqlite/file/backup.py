@@ -20,6 +20,7 @@ from ....machine.presence import ROLES, Presence
 from ....model.claim import Attempted, Rescued, Settlement
 from ....model.query import Filter
 from ....model.task import TaskStatus
+from ....text.counts import count_of
 from ...groups import taking_one_at_a_time, wait_until_published
 from ...interface import Store
 from ...processes import REGISTERED_ROLES
@@ -160,7 +161,8 @@ def _copy(file: Path, to: Path) -> None:
 def _refuse_used(store: Store, replacing: bool) -> None:
     running = [task.id for task in store.hosts.running() if task.agent != "external"]
     if running:
-        raise MoveNotAllowed(f"{len(running)} tasks run in {store.home.folder}; see: backburner list --status running")
+        tasks = f"{count_of(len(running), 'task')} {'runs' if len(running) == 1 else 'run'}"
+        raise MoveNotAllowed(f"{tasks} in {store.home.folder}; see: backburner list --status running")
     if not replacing and store.tasks.page(Filter(), 2**62, 1).tasks:
         raise MoveNotAllowed(f"There are tasks in {store.home.folder}; to replace them: backburner restore --yes FILE")
 

@@ -17,7 +17,7 @@ def test_exported_tasks_are_imported_into_another_home(cli: Cli, tasks: Tasks, t
     assert [(task["id"], task["status"]) for task in found[::-1]] == list(
         zip(ids, ("completed", "error", "pending"), strict=True)
     )
-    assert cli(*other, "import", "tasks.json").out == "imported 0 added, 3 skipped\n"
+    assert cli(*other, "import", "tasks.json").out == "imported 0 tasks, skipped 3\n"
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"tasks": 1}'])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from backburner.ipc.model.event import TYPES
 from backburner.ipc.model.task import TaskStatus
 from tests.supervisor.cli.conftest import Cli, Result, Tasks
 from tests.supervisor.cli.processes import launch, start, stdout_of
@@ -78,19 +79,6 @@ def test_listen_prints_only_the_given_types(cli: Cli, tasks: Tasks):
     assert [event["errorKind"] for event in found] == ["failed"]
 
 
-def test_listen_to_all_sessions_begins_now_by_default(cli: Cli, tasks: Tasks):
-    tasks.ended()
-    assert events(cli("listen", "--parent", "*", "--until-now")) == []
-    assert len(events(cli("listen", "--parent", "*", "--until-now", "--after", "0"))) == 2
-
-
-def test_listen_uses_the_session_of_the_environment(cli: Cli, tasks: Tasks, monkeypatch: pytest.MonkeyPatch):
-    tasks.ended(parent_session_id="me")
-    assert cli("listen", "--until-now").code == 2
-    monkeypatch.setenv("BACKBURNER_PARENT", "me")
-    assert len(events(cli("listen", "--until-now"))) == 2
-
-
 @pytest.mark.parametrize(
     "words",
     [
@@ -122,3 +110,28 @@ def test_listen_after_a_number_of_another_log_misses_nothing(cli: Cli, tasks: Ta
         "background_task_completed",
     ]
     assert found[0]["firstSeq"] == 1
+
+
+def test_listen_until_now_prints_the_events_of_all_sessions_from_the_oldest_on(cli: Cli, tasks: Tasks, monkeypatch):
+    monkeypatch.delenv("CLAUDE_CODE_SESSION_ID", raising=False)
+    monkeypatch.delenv("BACKBURNER_PARENT", raising=False)
+    ids = [tasks.ended(parent_session_id=parent) for parent in ("me", None)]
+    for arguments in ([], ["--parent", "*"]):
+        found = events(cli("listen", "--until-now", *arguments))
+        assert [event["taskId"] for event in found if event["type"] == "background_task_completed"] == ids
+    last = found[-1]["seq"]
+    assert events(cli("listen", "--until-now", "--after", str(last))) == []
+    monkeypatch.setenv("BACKBURNER_PARENT", "me")
+    assert {event["parentSessionId"] for event in events(cli("listen", "--until-now"))} == {"me"}
+
+
+def test_listen_to_all_sessions_acknowledges_nothing(cli: Cli, home: Path, monkeypatch):
+    monkeypatch.delenv("CLAUDE_CODE_SESSION_ID", raising=False)
+    monkeypatch.delenv("BACKBURNER_PARENT", raising=False)
+    result = cli("listen", "--until-now", "--ack")
+    assert (result.code, "--ack needs one session" in result.err) == (2, True)
+
+
+def test_help_of_listen_names_every_type(cli: Cli):
+    text = " ".join(cli("listen", "--help").out.split())
+    assert all(name in text for name in TYPES)
