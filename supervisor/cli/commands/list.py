@@ -13,7 +13,7 @@ from ..context import Context
 from ..input.duration import WholeNumber
 from ..input.since import SINCE
 from ..input.words import Words, meanings
-from ..options import example, json_option
+from ..options import all_projects_option, example, json_option
 from ..printing import note, print_json_array, print_json_line
 from ..screen.pager import pager_option, print_paged
 from ..screen.task_table import FIELDS, sort_tasks, task_lines
@@ -88,10 +88,11 @@ STATUSES = {
     is_flag=True,
     help="Show the tasks until Ctrl-C or q, and follow all changes. Into a pipe: print a JSON array at each change.",
 )
+@all_projects_option
 @pager_option
 @json_option
 @click.pass_obj
-def command(context: Context, /, quiet: bool, watch: bool, as_json: bool, **options: Any) -> None:
+def command(context: Context, /, all_projects: bool, quiet: bool, watch: bool, as_json: bool, **options: Any) -> None:
     """List tasks: running, then pending in the order in which they will start, then ended, the last first.
 
     TOOK is the time of the last attempt, WAITED the time before the first. WAITS FOR is the reason why a task is
@@ -99,8 +100,22 @@ def command(context: Context, /, quiet: bool, watch: bool, as_json: bool, **opti
 
     JSON has the newest task first.
     """
+    _refuse_contradictions(options, all_projects and watch)
+    if all_projects:
+        _list_all(context, quiet, as_json, options)
+    else:
+        _list_one(context, quiet, watch, as_json, options)
+
+
+def _refuse_contradictions(options: dict[str, Any], watches_all: bool) -> None:
     if options["show_all"] and options["limit"]:
         raise click.UsageError("--all and --limit exclude each other", click.get_current_context())
+    if watches_all:
+        raise click.UsageError("--watch follows one project, without --all-projects", click.get_current_context())
+
+
+def _list_one(context: Context, quiet: bool, watch: bool, as_json: bool, options: dict[str, Any]) -> None:
+    """List the tasks of one state directory."""
     if watch:
         _watch(context, as_json or not sys.stdout.isatty(), options)
     elif as_json:
@@ -168,12 +183,39 @@ def _print_table(context: Context, options: dict[str, Any]) -> None:
         _print_tasks(tasks[:limit], options)
     elif sys.stderr.isatty():
         note(f"no such tasks in {context.home.folder}")
-    if limit is not None and len(tasks) > limit and options["limit"] is None:
+    _note_limit(len(tasks), limit, options)
+
+
+def _list_all(context: Context, quiet: bool, as_json: bool, options: dict[str, Any]) -> None:
+    """List the tasks of all projects."""
+    from ..screen import all_projects
+
+    limit = options["limit"] or None if as_json or quiet else _limit(options)
+    # With another order than that of each project, the first tasks of all may be anywhere.
+    selection = _filter(options, None if options["sort"] or as_json else limit and limit + 1)
+    found = list(all_projects.find_all(context, lambda tasks: tasks.in_order(selection)))
+    if options["sort"]:
+        found = all_projects.sorted_by(found, options["sort"])
+    else:
+        found = all_projects.newest_first(found) if as_json else all_projects.in_order(found)
+    if as_json:
+        print_json_array(one.to_json() for one in found[:limit])
+    elif quiet:
+        print("".join(f"{one.task.id}\n" for one in found[:limit]), end="")
+    elif found:
+        _print_tasks([one.task for one in found[:limit]], options, [one.project for one in found[:limit]])
+        _note_limit(len(found), limit, options)
+    elif sys.stderr.isatty():
+        note("no such tasks in any project")
+
+
+def _note_limit(found: int, limit: int | None, options: dict[str, Any]) -> None:
+    if limit is not None and found > limit and options["limit"] is None:
         note(f"only {limit} tasks are shown; to show all: backburner list --all")
 
 
-def _print_tasks(tasks: Sequence[Task], options: dict[str, Any]) -> None:
-    lines = task_lines(tasks, options["columns"], Look.of(sys.stdout))
+def _print_tasks(tasks: Sequence[Task], options: dict[str, Any], projects: Sequence[str] = ()) -> None:
+    lines = task_lines(tasks, options["columns"], Look.of(sys.stdout), projects)
     print_paged("".join(f"{line}\n" for line in lines), options["no_pager"])
 
 

@@ -12,6 +12,9 @@ from ....ipc.model.task import Task, TaskStatus
 from ..tables import FIXED, Cell, Column, Look, display_width, status_cell, table_lines
 from ..text import format_duration, local_time, short_id, title, waiting_reason
 
+#: The place of the column PROJECT, behind ID and STATUS.
+PROJECT_AT = 2
+
 #: The shortest wait for a slot that a table shows, in milliseconds.
 SHORTEST_WAIT = 1000
 
@@ -129,19 +132,25 @@ FIELDS: Mapping[str, Field] = {
 DEFAULT = tuple(FIELDS)[: tuple(FIELDS).index("task") + 1]
 
 
-def task_lines(tasks: Sequence[Task], names: Sequence[str] | None, look: Look) -> list[str]:
+def task_lines(
+    tasks: Sequence[Task], names: Sequence[str] | None, look: Look, projects: Sequence[str] = ()
+) -> list[str]:
     """Return the lines of a table with these columns, by default the usual ones that are not empty.
 
-    On a narrow terminal, the usual columns WAITS FOR and NOTE become one.
+    On a narrow terminal, the usual columns WAITS FOR and NOTE become one. `projects` has the project of each task, for
+    one more column.
     """
     fields = [FIELDS[name] for name in names or DEFAULT]
     columns = [_main(field.column, tasks, look.room) for field in fields]
     rows = [[field.text(task) for field in fields] for task in tasks]
     if names is not None:
-        return table_lines([column._replace(keeps_empty=True) for column in columns], rows, look)
-    if look.room is not None and _is_crowded(rows, look.room):
+        columns = [column._replace(keeps_empty=True) for column in columns]
+    elif look.room is not None and _is_crowded(rows, look.room):
         waits, note = DEFAULT.index("waits"), DEFAULT.index("note")
         rows = [[*row[:waits], "", _text(row[waits]) or row[note], *row[note + 1 :]] for row in rows]
+    if projects:
+        columns.insert(PROJECT_AT, Column("PROJECT", 12, rank=0))
+        rows = [[*row[:PROJECT_AT], project, *row[PROJECT_AT:]] for row, project in zip(rows, projects, strict=True)]
     return table_lines(columns, rows, look)
 
 

@@ -41,11 +41,33 @@ def test_status_of_all_projects_as_json_has_their_status_documents(cli: Cli, pro
     assert all(document["keys"] for document in documents)
 
 
+def test_list_of_all_projects_has_the_tasks_of_each(cli: Cli, projects: list[Path]):
+    lines = [line.split() for line in cli("list", "-A").out.splitlines()]
+    assert lines[0][:3] == ["ID", "STATUS", "PROJECT"]
+    assert {tuple(line[1:3]) for line in lines[1:]} == {("pending", str(path)) for path in projects}
+    tasks = json.loads(cli("list", "--all-projects", "--json").out)
+    assert [task["description"] for task in tasks] == ["second", "first"]
+    assert [task["home"] for task in tasks] == [str(path / ".backburner") for path in projects[::-1]]
+
+
+def test_list_of_all_projects_takes_filters_and_a_limit(cli: Cli, projects: list[Path]):
+    assert len(cli("list", "-A", "-q", "--limit", "1").out.splitlines()) == 1
+    assert cli("list", "-A", "--status", "running").out == ""
+    assert [task["description"] for task in cli("list", "-A", "--json", "--text", "first").json] == ["first"]
+    lines = cli("list", "-A", "--sort", "-queued", "--columns", "id,status,task").out.splitlines()
+    assert [line.split()[-1] for line in lines[1:]] == ["second", "first"]
+
+
+def test_list_of_all_projects_cannot_be_watched(cli: Cli, projects: list[Path]):
+    assert cli("list", "-A", "--watch").code == 2
+
+
 def test_broken_project_does_not_hide_the_others(cli: Cli, projects: list[Path]):
     (projects[0] / ".backburner" / "backburner.db").write_text("not a database, but longer than its header")
     done = cli("status", "-A")
     assert done.code == 0
     assert str(projects[1]) in done.out
+    assert str(projects[1]) in cli("list", "-A").out
     assert f"{projects[0] / '.backburner'} was skipped" in done.err
     documents = json.loads(cli("status", "-A", "--json").out)
     assert "damaged" in documents[0]["error"]
