@@ -8,6 +8,7 @@ import selectors
 import signal
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from ..ipc import clock
@@ -62,7 +63,7 @@ class Worker(Role):
         become_subreaper()
         keep_memory()
         self._store = open_store(self.home, None, "worker")
-        self._runner = LazyRunner(self._store, self._start_runner)
+        self._runner = LazyRunner(self._store, self._start_runner, self._stop_runner)
         self._queue = Queue(self._store, applied_configuration(self._store))
         self._hosts = self._store.hosts
         self._owner = self._hosts.register("worker", Identity.mine())
@@ -191,11 +192,19 @@ class Worker(Role):
             "claims": f"{self.home.folder}/output",
             "home": str(self.home.folder),
             "homeId": self.home.id,
-            "environment": {**inherited(), **self._queue.config.agent("python").env},
+            "environment": inherited(),
+            "given": dict(self._queue.config.agent("python").env),
             "inherited": dict(os.environ),
         }
         runner.start(hello, self._journal.descriptor)
         self._register(runner.channel, lambda _mask: self._read_runner(runner))
+
+    def _stop_runner(self, runner: Runner) -> None:
+        """Read no more messages of a runner, and delete its output files, which are empty between two calls."""
+        self._unregister(runner.channel)
+        for stream in STREAMS:
+            with suppress(FileNotFoundError), failpoint("worker.runner.unlink"):
+                os.unlink(f"{runner.outputs}.{stream}")
 
     def _read_runner(self, runner: Runner) -> None:
         runner.read()

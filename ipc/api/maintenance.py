@@ -144,7 +144,9 @@ class Maintenance:
     def _to_export(self, stored: StoredTask) -> dict[str, Any]:
         columns = stored.columns
         inputs = {
-            "env": json.loads(columns["env"] or "{}"),
+            "env": dict.fromkeys(stored.task.env_names),
+            "secretEnv": json.loads(columns["secret_env"] or "[]"),
+            "agentArgs": json.loads(columns["agent_args"] or "[]"),
             "stdin": columns["stdin"],
             "stdinData": self._stdin_data(columns["stdin_file"]),
             "leaveChildren": None if columns["leave_children"] is None else bool(columns["leave_children"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +12,8 @@ from pathlib import Path
 from typing import Unpack, cast
 
 from ..bus.client import Client
-from ..config.environment import captured
 from ..config.files import load
+from ..config.launcher import Launcher, own_umask
 from ..config.settings import BackgroundConfig
 from ..errors import AlreadyRunning, BackburnerError, InvalidInput, MoveNotAllowed, NotFound
 from ..home import Home
@@ -100,8 +101,9 @@ class BackgroundManager(Operations):
     def launch(self, **given: Unpack[LaunchFields]) -> Task:
         """Queue a task and return it.
 
-        It runs in the current folder unless `cwd` names another one. It inherits a few variables of this process, such
-        as PATH, and the variables that `pass_env` names.
+        It runs in the current folder unless `cwd` names another one. It inherits the umask and a few variables
+        of this process, such as PATH, and the variables that `pass_env` names. `call` is a function of a module, or its
+        name as "module:function". It runs in the interpreter of this process.
 
         Raises InvalidInput with the `field`, UnknownAgent, NotFound (`after`), OverCap, Temporary.
         """
@@ -110,13 +112,11 @@ class BackgroundManager(Operations):
     def launch_many(self, launches: Sequence[LaunchFields | LaunchInput]) -> TaskList:
         """Queue tasks in order, all of them or none. Raises the same errors as `launch`."""
         fields = [f"tasks[{index}]" for index in range(len(launches))] if len(launches) > 1 else [""] * len(launches)
-        env = captured(os.environ, self._config.pass_env)
         inputs = [
-            launch_input(_in_milliseconds(given, field), field, env)
-            for given, field in zip(launches, fields, strict=True)
+            launch_input(_in_milliseconds(given, field), field) for given, field in zip(launches, fields, strict=True)
         ]
         handle = self._handle
-        accepted = handle.queue.accept(inputs)
+        accepted = handle.queue.accept(inputs, Launcher(os.environ, own_umask(), sys.executable or None))
         handle.wake()
         if self._autostart and not Presence(self._home).is_held("supervisor"):
             self.start()

@@ -135,7 +135,7 @@ ERROR_KIND = Nullable(OneOf(*ERROR_KINDS))
 
 TASK_FIELDS: dict[str, Shape[Any]] = {spec.json_name: spec.shape for spec in TASK_SPECS}
 TIME = TASK_FIELDS["queuedAt"]
-BRIEF_FIELDS = {name: shape for name, shape in TASK_FIELDS.items() if name not in INPUTS} | {
+BRIEF_FIELDS = {spec.json_name: spec.shape for spec in TASK_SPECS if spec.name not in INPUTS} | {
     "result": Nullable(Text(max_bytes=BRIEF_LIMIT))
 }
 #: A task with all its fields.

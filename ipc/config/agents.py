@@ -47,6 +47,12 @@ class Template(Text):
         return f"no other placeholders than {known}" if unknown else None
 
 
+#: The element of a command at which its further arguments are put.
+FURTHER_ARGUMENTS = "{args}"
+
+_FURTHER = Text()
+
+
 class BatchTemplate(Template):
     """A template with the placeholders of a batch."""
 
@@ -85,7 +91,9 @@ class Element(Shape[str | list[str]]):
         """Return the schema, which accepts text or a list."""
         return {"anyOf": [self._text.schema(), self._list.schema()]}
 
-    def _shape_of(self, value: object) -> Template | ListOf[str]:
+    def _shape_of(self, value: object) -> Text | ListOf[str]:
+        if value == FURTHER_ARGUMENTS:
+            return _FURTHER
         return self._text if isinstance(value, str) else self._list
 
 
@@ -160,6 +168,12 @@ class AgentConfig:
     completion: str = setting("exit", OneOf("exit", "stable"))
     leave_children: bool = setting(False, Flag())
     env: Mapping[str, str] = setting({}, ENVIRONMENT)
+    #: Names or patterns of variables that are stored from each launcher.
+    pass_env: tuple[str, ...] = setting((), ListOf(NAME))
+    #: The same for credentials, which are taken from a launcher only together: if it has any of them.
+    credentials: tuple[str, ...] = setting((), ListOf(NAME))
+    #: Further arguments of the command. They are put at `{args}` in it, or at its end.
+    args: tuple[str, ...] = setting((), ListOf(Template()))
     #: The version of the agent that these settings were tried with. Empty: they were never tried.
     tried: str = setting("", Text())
     #: The Python that runs functions. Only the agent `python` has this. Empty: the Python of the supervisor.
@@ -185,10 +199,15 @@ AGENT_FIELDS = Record("AgentConfig", shapes_of(AgentConfig))
 
 AGENT = Record("AgentConfig", {name: shape for name, shape in AGENT_FIELDS.fields.items() if name != "interpreter"})
 
+
+def _fields_named(title: str, *names: str) -> Record:
+    return Record(title, {name: AGENT_FIELDS.fields[name] for name in names})
+
+
 #: The settings of the built-in agents. A file cannot change how they run.
 BUILT_IN_AGENTS = {
-    "command": Record("CommandConfig", {"env": ENVIRONMENT}),
-    "python": Record("PythonConfig", {"interpreter": AGENT_FIELDS.fields["interpreter"], "env": ENVIRONMENT}),
+    "command": _fields_named("CommandConfig", "env", "pass_env"),
+    "python": _fields_named("PythonConfig", "interpreter", "env", "pass_env"),
     "external": Record("ExternalConfig", {}),
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
@@ -48,7 +48,13 @@ class Claimed:
     call: str | None = None
     args: tuple[Any, ...] = ()
     kwargs: dict[str, Any] = field(default_factory=dict)
-    env: dict[str, str | None] = field(default_factory=dict)
+    #: The stored environment of the launcher, below that of the agent. Null stands for absent variables.
+    launcher_env: Mapping[str, str | None] = field(default_factory=dict)
+    #: The variables that the launch names. Null stands for the supervisor's value.
+    env: Mapping[str, str | None] = field(default_factory=dict)
+    umask: str | None = None
+    interpreter: str | None = None
+    agent_args: tuple[str, ...] = ()
     stdin: str | None = None
     stdin_file: str | None = None
     timeout_ms: int | None = None
@@ -96,7 +102,11 @@ class ReadyTask(NamedTuple):
     cwd: str
     call: str | None
     command: str | None
+    launcher_env: str | None
     env: str | None
+    umask: str | None
+    interpreter: str | None
+    agent_args: str | None
     args: str | None
     kwargs: str | None
     stdin: str | None
@@ -116,6 +126,10 @@ class ReadyTask(NamedTuple):
             and (self.timeout_ms is None or self.timeout_ms >= SHORT_TIMEOUT)
             and len(self.args or "") + len(self.kwargs or "") < LARGE_ARGUMENTS
         )
+
+    def may_precede(self, other: ReadyTask) -> bool:
+        """Return True if the other task may follow this plain one in a series."""
+        return self.agent == other.agent and self.interpreter == other.interpreter and other.is_plain
 
 
 class Taken:
@@ -171,7 +185,11 @@ class Taken:
             call=task.call,
             args=tuple(json.loads(task.args)) if task.args else (),
             kwargs=json.loads(task.kwargs) if task.kwargs else {},
-            env=decoded_environment(task.env) if task.env else {},
+            launcher_env=decoded_environment(task.launcher_env),
+            env=decoded_environment(task.env),
+            umask=task.umask,
+            interpreter=task.interpreter,
+            agent_args=tuple(json.loads(task.agent_args)) if task.agent_args else (),
             stdin=task.stdin,
             stdin_file=task.stdin_file,
             timeout_ms=task.timeout_ms,
@@ -180,9 +198,9 @@ class Taken:
 
 
 @lru_cache(8)  # each environment may be a megabyte
-def decoded_environment(text: str) -> dict[str, str | None]:
-    """Return a launcher's stored environment. Do not change it, because the tasks of one launcher share it."""
-    variables: dict[str, str | None] = json.loads(text)
+def decoded_environment(text: str | None) -> dict[str, str | None]:
+    """Return stored variables. Do not change them, because the tasks of one launcher share them."""
+    variables: dict[str, str | None] = json.loads(text) if text else {}
     return variables
 
 

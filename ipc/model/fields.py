@@ -49,6 +49,11 @@ def _dump_variables(variables: tuple[tuple[str, str | None], ...]) -> str:
     return _json(dict(variables))
 
 
+@lru_cache(8)
+def _dump_names(names: tuple[str, ...]) -> str:
+    return _json(names)
+
+
 #: A value that a column stores unchanged.
 PLAIN = Codec("plain", _same, _same, _same)
 #: A tuple, as JSON text. An empty tuple is stored as null.
@@ -62,6 +67,8 @@ LIST = Codec(
 OBJECT = Codec("object", lambda value: None if value is None else _json(dict(value)), _load_object, _same)
 #: Environment variables, as JSON text. It is cached, because a process launches most tasks with the same variables.
 VARIABLES = OBJECT._replace(dump=lambda value: None if value is None else _dump_variables(tuple(value.items())))
+#: A tuple of names, as JSON text, cached for the same reason.
+NAMES = LIST._replace(dump=lambda value: _dump_names(tuple(value)) if value else None)
 #: A time, as milliseconds since 1970.
 TIME = Codec("time", lambda value: None if value is None else round(value.timestamp() * 1000), _load_time, _parse_time)
 #: True or False, as 1 or 0.

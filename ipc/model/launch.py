@@ -11,8 +11,8 @@ from typing import Any, TypedDict
 from ..errors import InvalidInput
 from ..mistakes import utf8_size
 from ..validation import Anything, Flag, Integer, ListOf, MapOf, Nullable, OneOf, Record, Shape, Text
-from .fields import LIST, OBJECT, VARIABLES, declared, specs_of
-from .task import ID, TAGS, plain
+from .fields import LIST, NAMES, OBJECT, VARIABLES, declared, specs_of
+from .task import ID, TAGS, UMASK, plain
 
 #: The maximum size of a LaunchInput, in bytes of JSON.
 INPUT_LIMIT = 1024 * 1024
@@ -21,6 +21,9 @@ INPUT_LIMIT = 1024 * 1024
 LONGEST = 10**12
 
 _NAME = Text(max_bytes=1024, non_empty=True)
+
+_VARIABLE = Text(pattern="[^=]+", expected="a name without =")
+_VARIABLES = Nullable(MapOf(Nullable(Text()), key=_VARIABLE))
 
 _CALL = Text(pattern=r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*", expected="MODULE:FUNCTION, such as json:loads")
 
@@ -61,12 +64,17 @@ class LaunchInput:
     args: tuple[Any, ...] | None = declared(Nullable(ListOf(Anything())), None, "inputs.args", LIST)
     kwargs: Mapping[str, Any] | None = declared(Nullable(MapOf(Anything())), None, "inputs.kwargs", OBJECT)
     cwd: str | None = declared(Nullable(Text(non_empty=True)), None, "inputs.cwd")
-    env: Mapping[str, str | None] | None = declared(
-        Nullable(MapOf(Nullable(Text()), key=Text(pattern="[^=]+", expected="a name without ="))),
-        None,
-        "inputs.env",
-        VARIABLES,
-    )
+    env: Mapping[str, str | None] | None = declared(_VARIABLES, None, "inputs.env", VARIABLES)
+    #: Variables whose values are taken where the task runs. They are never stored.
+    secret_env: tuple[str, ...] = declared(ListOf(_VARIABLE), (), "inputs.secret_env", LIST)
+    #: The environment of the launcher, below that of the agent. Null stands for variables that the launcher lacks.
+    launcher_env: Mapping[str, str | None] | None = declared(_VARIABLES, None, "inputs.launcher_env", VARIABLES)
+    #: The names of the launcher's variables that are not handed on.
+    env_dropped: tuple[str, ...] = declared(ListOf(Text()), (), "inputs.env_dropped", NAMES)
+    umask: str | None = declared(Nullable(UMASK), None, "inputs.umask")
+    interpreter: str | None = declared(Nullable(Text(non_empty=True)), None, "inputs.interpreter")
+    #: Further arguments of the agent's command.
+    agent_args: tuple[str, ...] = declared(ListOf(Text()), (), "inputs.agent_args", LIST)
     stdin: str | None = declared(Nullable(Text()), None, "inputs.stdin")
     stdin_file: str | None = declared(Nullable(Text(non_empty=True)), None, "inputs.stdin_file")
     priority: int = declared(Integer(-1000, 1000), 0, "tasks.priority")
@@ -145,6 +153,12 @@ class LaunchFields(TypedDict, total=False):
     kwargs: Mapping[str, Any] | None
     cwd: str | None
     env: Mapping[str, str | None] | None
+    secret_env: Sequence[str]
+    launcher_env: Mapping[str, str | None] | None
+    env_dropped: Sequence[str]
+    umask: str | None
+    interpreter: str | None
+    agent_args: Sequence[str]
     stdin: str | None
     stdin_file: str | None
     priority: int
@@ -161,18 +175,19 @@ class LaunchFields(TypedDict, total=False):
     metadata: Mapping[str, Any] | None
 
 
-def launch_input(given: LaunchFields | LaunchInput, where: str, kept: Mapping[str, str]) -> LaunchInput:
-    """Check a launch, and add what it inherits from this process (see `inherit`).
+def launch_input(given: LaunchFields | LaunchInput, where: str) -> LaunchInput:
+    """Check a launch of this process. Its folder is by default the current one.
 
     Raises InvalidInput, which names the field within `where`.
     """
-    return inherit(_checked(given, where), kept)
+    return in_current_folder(_checked(given, where))
 
 
-def inherit(launch: LaunchInput, kept: Mapping[str, str]) -> LaunchInput:
-    """Add what a launch inherits from this process: the working directory, and the variables in `kept`."""
-    cwd = launch.cwd or (None if launch.resume else _working_folder())
-    return LaunchInput.of_checked({**vars(launch), "cwd": cwd, "env": {**kept, **(launch.env or {})}})
+def in_current_folder(launch: LaunchInput) -> LaunchInput:
+    """Return a launch with the current folder if it names none. A follow-up has the folder of its task."""
+    if launch.cwd or launch.resume:
+        return launch
+    return LaunchInput.of_checked({**vars(launch), "cwd": _working_folder()})
 
 
 def _working_folder() -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
@@ -66,7 +68,7 @@ ERROR_KINDS = (
 WAITING_FOR = ("slot", "delay", "dependency", "paused", "cap", "supervisor")
 
 #: Fields that lists and events leave out, because they may be large.
-INPUTS = frozenset({"prompt", "args", "kwargs"})
+INPUTS = frozenset({"prompt", "args", "kwargs", "env_names", "env_dropped"})
 
 _OPTIONAL_TEXT = Nullable(Text())
 _NAME = Text(non_empty=True)
@@ -79,6 +81,9 @@ _TIME = Text(
 ID = Text(pattern=r"bg-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 #: Labels by which lists can be filtered.
 TAGS = ListOf(Text(pattern=r"[A-Za-z0-9._:/-]{1,64}", expected="1 to 64 of A-Z a-z 0-9 . _ : / -"), max_items=16)
+#: The mode bits that new files lack, in octal.
+UMASK = Text(pattern=r"0?[0-7]{3}", expected="three octal digits, such as 0022")
+_NAMES_OF_VARIABLES = ListOf(Text())
 _STATUS = Codec("status", str, TaskStatus, TaskStatus)
 
 
@@ -127,6 +132,14 @@ class Task:
     #: The task that this task continues, in the same session.
     resumes: str | None = declared(_OPTIONAL_TEXT, None, "inputs.resumes")
     metadata: Mapping[str, Any] = declared(MapOf(Anything()), {}, "inputs.metadata", OBJECT)
+    #: The mode bits that files of the task lack, in octal. None: those that files of the supervisor lack.
+    umask: str | None = declared(Nullable(UMASK), None, "inputs.umask")
+    #: The Python that runs the call. None: that of the agent `python`, or that of the supervisor.
+    interpreter: str | None = declared(_OPTIONAL_TEXT, None, "inputs.interpreter")
+    #: The variables that the launch hands on, with or without a stored value.
+    env_names: tuple[str, ...] = declared(_NAMES_OF_VARIABLES, ())
+    #: The other variables of the launcher.
+    env_dropped: tuple[str, ...] = declared(_NAMES_OF_VARIABLES, (), "inputs.env_dropped", LIST)
 
     def to_json(self) -> dict[str, Any]:
         """Return all fields, in the shape of `show --json`."""
@@ -157,6 +170,8 @@ class Task:
             fields[name] = fields[name] or empty()
         for name, column, load in _OPTIONAL:
             fields[name] = load(values.get(column))
+        fields["env_names"] = names_in(values.get("launcher_env"), values.get("env"))
+        fields["env_dropped"] = fields["env_dropped"] or ()
         fields["waiting_for"] = waiting_for
         return cls.of_all(fields)
 
@@ -178,6 +193,13 @@ _CODED = tuple((spec.name, spec.column, spec.codec.load) for spec in _STORED if 
 #: The fields that store an empty value as null, each with the type of that value.
 _NEVER_NULL = tuple((spec.name, type(spec.default)) for spec in _STORED if spec.default in ((), {}))
 _OPTIONAL = tuple((spec.name, spec.column, spec.codec.load) for spec in TASK_SPECS if spec.name in INPUTS)
+
+
+@lru_cache(8)  # each environment may be a megabyte
+def names_in(launcher: str | None, named: str | None) -> tuple[str, ...]:
+    """Return the names of the variables in the columns `launcher_env` and `env`."""
+    found = {name for name, value in json.loads(launcher or "{}").items() if value is not None}
+    return tuple(sorted(found | json.loads(named or "{}").keys()))
 
 
 def cut(text: str | None, limit: int) -> str | None:

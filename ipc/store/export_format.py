@@ -62,8 +62,8 @@ class Base64(Text):
 
 #: The fields that have the same shape as in a launch. A task lacks them, or checks them less strictly.
 _FROM_LAUNCH = (
-    "model concurrencyKey description parentSessionId parentMessageId call cwd env stdin timeoutMs retries uniqueKey"
-    " afterAny leaveChildren notify metadata"
+    "model concurrencyKey description parentSessionId parentMessageId call cwd env secretEnv agentArgs stdin timeoutMs"
+    " retries uniqueKey afterAny leaveChildren notify metadata"
 ).split()
 
 #: Fields that are checked less strictly than in a task, because another program may have written them.

@@ -12,15 +12,19 @@ from typing import Any
 
 from .. import clock
 from ..config.agents import BUILT_IN
+from ..config.launcher import Launcher
 from ..config.settings import BackgroundConfig
 from ..errors import InvalidInput, MoveNotAllowed, Temporary, UnknownAgent
 from ..failpoints import failpoint
 from ..home import Home, sync, sync_path
-from ..model.fields import LIST
+from ..model.fields import LIST, VARIABLES
 from ..model.launch import INPUT_LIMIT, LaunchInput
 from ..model.task import TASK_SPECS, Task, TaskStatus
 
 _json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+#: The fields that describe the launcher, not the task.
+_FROM_LAUNCHER = frozenset({"cwd", "env", "launcherEnv", "envDropped", "umask", "interpreter"})
 
 #: The columns of a task before its first attempt.
 _BEFORE_FIRST_ATTEMPT = {
@@ -80,14 +84,19 @@ class NewTask:
         return not (self.group["full"] or self.group["paused"])
 
     @classmethod
-    def of(cls, launch: LaunchInput, config: BackgroundConfig, where: str) -> NewTask:
+    def of(cls, launch: LaunchInput, config: BackgroundConfig, where: str, launcher: Launcher | None = None) -> NewTask:
         """Check a launch and fill in the defaults. `where` is put before field names in messages.
+
+        `launcher` is the process of which the task gets the environment and the umask, if there is one.
 
         Raises InvalidInput, UnknownAgent.
         """
         if launch.cwd is not None and not os.path.isdir(launch.cwd):
             raise InvalidInput(f"{where}cwd: there is no folder {launch.cwd}.", field="cwd")
-        task = _task_row(launch, agent_of(launch, config, where), config)
+        agent = agent_of(launch, config, where)
+        if launcher is not None:
+            launch = launcher.complete(launch, agent, config)
+        task = _task_row(launch, agent, config)
         input = _input_row(launch, launch.cwd or os.getcwd())
         if _may_be_too_large(launch, task, input):
             _refuse_too_large(launch, where)
@@ -196,7 +205,18 @@ def _refuse_conflicts(launch: LaunchInput, where: str) -> None:
         raise InvalidInput(f"{where}stdin: give stdin or stdinFile, not both.", field="stdin")
     if not given["python"] and (launch.args or launch.kwargs):
         raise InvalidInput(f"{where}call: args and kwargs need a call.", field="call")
+    _refuse_conflicting_variables(launch, where)
     _refuse_wrong_agent(launch.agent, given, where)
+
+
+def _refuse_conflicting_variables(launch: LaunchInput, where: str) -> None:
+    if launch.interpreter is not None and launch.call is None:
+        raise InvalidInput(f"{where}interpreter: only a call has an interpreter.", field="interpreter")
+    if launch.agent_args and (launch.command or launch.call):
+        raise InvalidInput(f"{where}agentArgs: only an agent with a prompt has further arguments.", field="agentArgs")
+    for name in launch.secret_env:
+        if (launch.env or {}).get(name) is not None:
+            raise InvalidInput(f"{where}secretEnv: {name} has a value in env already.", field="secretEnv")
 
 
 def _refuse_wrong_agent(agent: str | None, given: dict[str, bool], where: str) -> None:
@@ -284,8 +304,11 @@ def _earliest(*times: float | None) -> int | None:
 
 
 def _input_row(launch: LaunchInput, cwd: str) -> dict[str, Any]:
+    columns = launch.columns("inputs")
+    if launch.secret_env:
+        columns["env"] = VARIABLES.dump({**(launch.env or {}), **dict.fromkeys(launch.secret_env)})
     return {
-        **launch.columns("inputs"),
+        **columns,
         "digest": _digest(launch.to_json()) if launch.id else None,
         "cwd": os.path.abspath(cwd),
         "after": LIST.dump((*launch.after, *launch.after_any)),
@@ -294,8 +317,8 @@ def _input_row(launch: LaunchInput, cwd: str) -> dict[str, Any]:
 
 
 def _digest(document: dict[str, Any]) -> str:
-    """Return the digest of an input without folder and environment, which may differ in a repeated call."""
+    """Return the digest of an input without what it has from its launcher, which may differ in a repeated call."""
     import hashlib  # only a launch that chooses its ID needs it
 
-    digested = {name: value for name, value in document.items() if name not in ("cwd", "env")}
+    digested = {name: value for name, value in document.items() if name not in _FROM_LAUNCHER}
     return hashlib.sha256(json.dumps(digested, sort_keys=True).encode()).hexdigest()

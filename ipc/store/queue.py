@@ -19,6 +19,7 @@ from .processes import PUBLICATION_TIMEOUT, Publication
 from .tasks import Tasks, waiting_for
 
 if TYPE_CHECKING:  # a launch needs none of them
+    from ..config.launcher import Launcher
     from ..model.claim import Advance, Claimed, Rescued, Settlement, Slot, Step, Taken
     from ..model.edit import TaskEdit
     from .interface import Store
@@ -52,12 +53,14 @@ class Queue(Tasks):
 
     # launching
 
-    def launch(self, input: LaunchInput) -> Launched:
+    def launch(self, input: LaunchInput, launcher: Launcher | None = None) -> Launched:
         """Queue one task. Raises like `launch_many`."""
-        return self.launch_many([input])[0]
+        return self.launch_many([input], launcher)[0]
 
-    def launch_many(self, inputs: Sequence[LaunchInput]) -> list[Launched]:
+    def launch_many(self, inputs: Sequence[LaunchInput], launcher: Launcher | None = None) -> list[Launched]:
         """Queue tasks in order. Either all of them are accepted or none.
+
+        The tasks get the environment and the umask of `launcher`, if there is one.
 
         Raises:
             InvalidInput: A field is invalid.
@@ -67,7 +70,7 @@ class Queue(Tasks):
             OverCap: A session has reached `max_tasks_per_parent`.
             Temporary: The store cannot be used now.
         """
-        return [Launched(task.id, task.existing is not None) for task in self.accept(inputs)]
+        return [Launched(task.id, task.existing is not None) for task in self.accept(inputs, launcher)]
 
     def launched_tasks(self, accepted: Sequence[NewTask]) -> list[Task]:
         """Return the tasks that `accept` has accepted. A task that existed already is read again."""
@@ -76,12 +79,12 @@ class Queue(Tasks):
         tasks = {task.id: task for task in self._with_waiting_for(new_tasks)}
         return [tasks.get(task.id) or self.get(task.id) for task in accepted]
 
-    def accept(self, inputs: Sequence[LaunchInput]) -> list[NewTask]:
+    def accept(self, inputs: Sequence[LaunchInput], launcher: Launcher | None = None) -> list[NewTask]:
         """Queue tasks like `launch_many`, but return the accepted tasks with all their columns."""
         try:
-            tasks = self._new_tasks(inputs, self.config)
+            tasks = self._new_tasks(inputs, self.config, launcher)
         except UnknownAgent:
-            tasks = self._new_tasks(inputs, self._with_applied_agents())
+            tasks = self._new_tasks(inputs, self._with_applied_agents(), launcher)
         self._copy_stdins(tasks)
         assignment = self.store.queue.launch(tasks, self.config)
         if assignment is not None:
@@ -111,15 +114,17 @@ class Queue(Tasks):
             if self.store.durability == "full":
                 task.sync_stdin(self.home)
 
-    def _new_tasks(self, inputs: Sequence[LaunchInput], config: BackgroundConfig) -> list[NewTask]:
-        many = len(inputs) > 1
-        return [self._new_task(input, config, f"tasks[{index}]." if many else "") for index, input in enumerate(inputs)]
+    def _new_tasks(
+        self, inputs: Sequence[LaunchInput], config: BackgroundConfig, launcher: Launcher | None
+    ) -> list[NewTask]:
+        names = [f"tasks[{index}]." for index in range(len(inputs))] if len(inputs) > 1 else [""] * len(inputs)
+        return [self._new_task(input, config, name, launcher) for input, name in zip(inputs, names, strict=True)]
 
-    def _new_task(self, input: LaunchInput, config: BackgroundConfig, where: str) -> NewTask:
+    def _new_task(self, input: LaunchInput, config: BackgroundConfig, where: str, launcher: Launcher | None) -> NewTask:
         if input.resume is None:
-            return NewTask.of(input, config, where)
+            return NewTask.of(input, config, where, launcher)
         task = self.get(input.resume)
-        new = NewTask.of(follow_up(input, task, config, where), config, where)
+        new = NewTask.of(follow_up(input, task, config, where), config, where, launcher)
         new.row["session"] = task.session_id
         return new
 

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import click
 
-from ...ipc.config.environment import captured, inherited
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import InvalidInput, UnknownAgent
 from ...ipc.mistakes import utf8_size
@@ -20,6 +19,7 @@ from ...ipc.store.launch import agent_of
 from .context import Context
 from .input.prompt import suggest_command
 from .input.refusal import OPTIONS, naming_options, with_options
+from .input.variables import named_variables
 from .options import session_from_environment
 
 #: Options whose values are fields of a LaunchInput without conversion.
@@ -68,12 +68,13 @@ def launch_inputs(context: Context, options: Options, arguments: Positional) -> 
 def _fields(context: Context, options: Options) -> dict[str, Any]:
     """Return the fields that the options set, with their JSON names."""
     fields = {field: options[name] for name, field in _FIELDS.items() if options[name] is not None}
-    fields |= {"env": _environment(options, context.valid_config), **_folder_and_session(context, options)}
+    fields |= {"env": named_variables(options), **_folder_and_session(context, options)}
     for name, field in (("after", "after"), ("after_any", "afterAny")):
         if options[name]:
             fields[field] = [context.resolve_id(id, OPTIONS[field]) for id in options[name]]
-    if options["tags"]:
-        fields["tags"] = list(options["tags"])
+    for name, field in (("tags", "tags"), ("secret", "secretEnv"), ("agent_arg", "agentArgs")):
+        if options[name]:
+            fields[field] = list(options[name])
     return fields | _delay(options) | _stdin(options["stdin"])
 
 
@@ -122,12 +123,6 @@ def _absolute(folder: str) -> str:
         return os.path.abspath(folder)
     except FileNotFoundError:
         raise InvalidInput("the current folder is gone; name another one with --cwd DIR", field="cwd") from None
-
-
-def _environment(options: Options, config: BackgroundConfig) -> dict[str, str | None]:
-    variables = inherited(os.environ) if options["inherit_env"] else captured(os.environ, config.pass_env)
-    pairs = (entry.partition("=") for entry in options["env"])
-    return {**variables, **{name: value if equals else None for name, equals, value in pairs}}
 
 
 def _stdin(source: str | None) -> dict[str, Any]:

@@ -122,8 +122,17 @@ def _complete_words(ctx: click.Context, _param: click.Parameter, incomplete: str
 def _check_variables(_ctx: click.Context, _param: click.Parameter, entries: Sequence[str]) -> Sequence[str]:
     for entry in entries:
         if not entry or entry.startswith("="):
-            raise click.BadParameter(f"{entry!r} names no variable; use K=V, or K for the supervisor's value")
+            raise click.BadParameter(f"{entry!r} names no variable; use K=V, or K for its value here")
     return entries
+
+
+def _check_secrets(_ctx: click.Context, _param: click.Parameter, names: Sequence[str]) -> Sequence[str]:
+    for name in names:
+        if not name or "=" in name:
+            raise click.BadParameter(
+                f"{name.partition('=')[0]!r} must be a name without a value, which would be stored"
+            )
+    return names
 
 
 _option = partial(click.option, cls=SectionOption)
@@ -144,6 +153,13 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         section=WHAT,
         metavar="ID",
         help="Launch task ID again, with its folder and environment. Other options and arguments change it.",
+    ),
+    _option(
+        "--agent-arg",
+        section=WHAT,
+        multiple=True,
+        metavar="ARG",
+        help="Add an argument to the agent's command, as in --agent-arg=--permission-mode=plan. Repeatable.",
     ),
     _option("--call", section=WHAT, metavar="MODULE:FUNCTION", help="Call a Python function."),
     _option("--args", section=WHAT, type=_LIST, metavar="JSON", help="A list: positional arguments of the call."),
@@ -229,7 +245,22 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         multiple=True,
         metavar="K[=V]",
         callback=_check_variables,
-        help="Set a variable; without a value, to the supervisor's. Repeatable.",
+        help="Set a variable; without a value, to its value here. Repeatable.",
+    ),
+    _option(
+        "--env-file",
+        section=HOW,
+        multiple=True,
+        metavar="FILE",
+        help="Set the variables in FILE, one K=V a line. Repeatable.",
+    ),
+    _option(
+        "--secret",
+        section=HOW,
+        multiple=True,
+        metavar="K",
+        callback=_check_secrets,
+        help="Take a variable from the supervisor when the task starts; its value is never stored. Repeatable.",
     ),
     _option(
         "--inherit-env",

@@ -153,6 +153,8 @@ class CallAttempt(Attempt):
             kwargs=json.dumps(claimed.kwargs),
             cwd=claimed.cwd,
             env=json.dumps(claimed.env),
+            launcher_env=json.dumps(claimed.launcher_env),
+            umask=claimed.umask,
             stdin=stdin_path(claimed, home, claimed.stdin) if has_stdin else None,
             leave_children=bool(claimed.leave_children),
         )

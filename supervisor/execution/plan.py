@@ -5,18 +5,20 @@ from __future__ import annotations
 import functools
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...ipc.config.agents import AgentConfig, Arguments
-from ...ipc.config.environment import is_foreign
+from ...ipc.config.agents import AgentConfig
+from ...ipc.config.environment import inherited as inherited_from
+from ...ipc.config.environment import layered
 from ...ipc.errors import Temporary
 from ...ipc.home import Home
 from ...ipc.machine import input_pipe
 from ...ipc.model.cause import NOT_FOUND
 from ...ipc.model.claim import Claimed, Taken, decoded_environment
 from ...ipc.text.screen import one_line
+from .arguments import arguments_of, fill
 from .process_tree import CLAIM_MARK, HOME_ID_MARK, HOME_MARK, SPARE_MARK
 
 #: The maximum number of launchers' environments that are kept in memory. Each may have a megabyte.
@@ -44,16 +46,19 @@ class Plan:
     stdin: str
     #: The agent's session, which is new or continued.
     session: str | None = None
+    #: The umask, in octal. None: that of this worker.
+    umask: str | None = None
 
 
 def environment_of(claimed: Claimed, home: Home, given: Mapping[str, str], leave_children: bool) -> dict[str, str]:
     """Return the environment of a task.
 
-    Later variables override earlier ones in this order: the inherited variables, `given` (the agent's), the
-    launcher's, and our marks.
+    Later variables override earlier ones in this order: the inherited variables, the launcher's, `given` (the agent's),
+    those that the launch names, and our marks.
     """
-    environment = with_stored({**inherited(), **given}, claimed.env)
+    environment = with_named({**layered(inherited(), claimed.launcher_env), **given}, claimed.env)
     environment |= {
+        "PWD": claimed.cwd,
         HOME_MARK: str(home.folder),
         HOME_ID_MARK: home.id,
         CLAIM_MARK: str(claimed.claim),
@@ -71,33 +76,27 @@ def command_plan(claimed: Claimed, home: Home, given: Mapping[str, str]) -> Plan
     """Return the process of a command."""
     assert claimed.command is not None, "a launch of the agent `command` has one"
     environment = environment_of(claimed, home, given, bool(claimed.leave_children))
-    return Plan(claimed.cwd, claimed.command, environment, stdin_path(claimed, home, claimed.stdin))
+    stdin = stdin_path(claimed, home, claimed.stdin)
+    return Plan(claimed.cwd, claimed.command, environment, stdin, umask=claimed.umask)
 
 
 def agent_plan(claimed: Claimed, home: Home, agent: AgentConfig) -> Plan:
     """Return the process of an agent, from its template."""
     leave = agent.leave_children if claimed.leave_children is None else claimed.leave_children
     values = placeholders(claimed, home, agent)
-    argv = tuple(fill_arguments(agent.resume if claimed.session else agent.command, values))
+    further = [*(fill(argument, values) for argument in agent.args), *claimed.agent_args]
+    argv = tuple(arguments_of(agent.resume if claimed.session else agent.command, further, values))
     text = claimed.stdin if claimed.stdin is not None else fill(agent.stdin, values) if agent.stdin else None
     environment = environment_of(claimed, home, agent.env, leave)
-    return Plan(claimed.cwd, argv, environment, stdin_path(claimed, home, text), claimed.session or values["{uuid}"])
-
-
-def fill_arguments(template: Arguments, values: Mapping[str, str]) -> Iterator[str]:
-    """Yield the arguments of a template, without the groups in which a placeholder has no value."""
-    for element in template:
-        if isinstance(element, str):
-            yield fill(element, values)
-        elif not any(name in part for part in element for name, value in values.items() if not value):
-            yield from (fill(part, values) for part in element)
+    session = claimed.session or values["{uuid}"]
+    return Plan(claimed.cwd, argv, environment, stdin_path(claimed, home, text), session, claimed.umask)
 
 
 def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, str]:
     """Return the value of each placeholder. Write the prompt to a file if the template refers to one."""
     prompt = claimed.prompt or ""
     file = home.input(f"{claimed.claim}.prompt")
-    if "{prompt_file}" in str((agent.command, agent.resume, agent.stdin)):
+    if "{prompt_file}" in str((agent.command, agent.resume, agent.stdin, agent.args)):
         _write_private(file, prompt)
     return {
         "{prompt}": prompt,
@@ -109,18 +108,6 @@ def placeholders(claimed: Claimed, home: Home, agent: AgentConfig) -> dict[str, 
         "{uuid}": str(uuid.uuid4()),
         "{session}": claimed.session or "",
     }
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Replace placeholders by their values in one pass, because a prompt may contain a text such as `{model}`."""
-    filled, rest = "", template
-    while rest:
-        index, name = min(((rest.find(name), name) for name in values if name in rest), default=(-1, ""))
-        if index < 0:
-            break
-        filled += rest[:index] + values[name]
-        rest = rest[index + len(name) :]
-    return filled + rest
 
 
 def write_order(claim: int, home: Home, order: bytes) -> str:
@@ -159,12 +146,13 @@ class Environments:
         """Base each environment on the inherited variables and on `given`, the configured variables."""
         self._marks = {HOME_MARK.encode(): os.fsencode(home.folder), HOME_ID_MARK.encode(): home.id.encode()}
         self._given = given
-        self._known: dict[str | None, dict[bytes, bytes]] = {}
+        self._known: dict[tuple[str | None, str | None], dict[bytes, bytes]] = {}
 
     def of(self, taken: Taken) -> dict[bytes, bytes]:
         """Return the environment of an attempt, encoded for posix_spawn."""
         task = taken.task
-        environment = self._common(task.env).copy()
+        environment = self._common(task.launcher_env, task.env).copy()
+        environment[b"PWD"] = os.fsencode(task.cwd)
         environment[CLAIM_MARK.encode()] = b"%d" % taken.claim
         environment[b"BACKBURNER_TASK_ID"] = task.id.encode()
         environment[b"BACKBURNER_ATTEMPT"] = b"%d" % task.attempt
@@ -172,21 +160,25 @@ class Environments:
             environment[b"BACKBURNER_PARENT_SESSION_ID"] = task.parent.encode()
         return environment
 
-    def _common(self, text: str | None) -> dict[bytes, bytes]:
-        if text not in self._known:
+    def _common(self, launcher: str | None, named: str | None) -> dict[bytes, bytes]:
+        found = self._known.get((launcher, named))
+        if found is None:
             if len(self._known) >= MAX_ENVIRONMENTS:
                 self._known.clear()
-            variables = with_stored({**inherited(), **self._given}, decoded_environment(text) if text else {})
+            base = {**layered(inherited(), decoded_environment(launcher)), **self._given}
+            variables = with_named(base, decoded_environment(named))
             encoded = {os.fsencode(name): os.fsencode(value) for name, value in variables.items()}
-            self._known[text] = encoded | self._marks
-        return self._known[text]
+            found = self._known[launcher, named] = encoded | self._marks
+        return found
 
 
-def with_stored(environment: dict[str, str], stored: Mapping[str, str | None]) -> dict[str, str]:
-    """Add the launcher's stored variables to `environment`, in place. None stands for the supervisor's value."""
-    for name, value in stored.items():
+def with_named(environment: dict[str, str], named: Mapping[str, str | None]) -> dict[str, str]:
+    """Set the variables that a launch names in `environment`, in place. None stands for the supervisor's value."""
+    for name, value in named.items():
         text = os.environ.get(name) if value is None else value
-        if text is not None:
+        if text is None:
+            environment.pop(name, None)
+        else:
             environment[name] = text
     return environment
 
@@ -214,7 +206,7 @@ def _program_at(name: str, path: str) -> str:
 @functools.cache
 def inherited() -> dict[str, str]:
     """Return the variables that a task inherits from this worker. They never change."""
-    return {name: value for name, value in os.environ.items() if not is_foreign(name)}
+    return inherited_from(os.environ)
 
 
 def _write_private(path: Path, text: str) -> None:

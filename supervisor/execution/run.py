@@ -6,6 +6,7 @@ import os
 
 from ...ipc import clock
 from ...ipc.config.agents import AgentConfig
+from ...ipc.config.settings import BackgroundConfig
 from ...ipc.machine.input_pipe import is_broken_off, path_of
 from ...ipc.machine.proc import own_children
 from ...ipc.model.claim import Claimed, Settlement, Verdict
@@ -13,6 +14,7 @@ from ...ipc.model.task import TaskStatus
 from ...ipc.store.queue import Queue
 from ...ipc.text.durations import format_duration, format_setting
 from .attempt import Attempt, CallAttempt, ProcessAttempt
+from .interpreter import is_own
 from .journal import Journal
 from .monitor import Monitor
 from .outcome import INTERRUPTED, Outcome, interrupted, settlement_of
@@ -199,10 +201,16 @@ def start(claimed: Claimed, queue: Queue, runner: LazyRunner, journal: Journal) 
     if claimed.agent == "command":
         return ProcessAttempt.start(claimed, home, command_plan(claimed, home, agent.env if agent else {}), None)
     if claimed.agent == "python":
-        return CallAttempt.start(claimed, runner.get(agent.interpreter if agent else ""), journal)
+        return CallAttempt.start(claimed, runner.get(interpreter_of(claimed.interpreter, queue.config)), journal)
     if agent is None:
         raise CannotStart(f"There is no agent {claimed.agent} in the supervisor's configuration.")
     return ProcessAttempt.start(claimed, home, agent_plan(claimed, home, agent), agent)
+
+
+def interpreter_of(stored: str | None, config: BackgroundConfig) -> str:
+    """Return the interpreter of a call, the stored or the configured one, or empty text for that of this process."""
+    interpreter = stored or config.agent("python").interpreter
+    return "" if interpreter and is_own(interpreter) else interpreter
 
 
 def agent_of(claimed: Claimed, queue: Queue) -> AgentConfig | None:

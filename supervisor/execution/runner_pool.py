@@ -198,27 +198,34 @@ class Runner:
 class LazyRunner:
     """The runner of a worker. It is started for the first call, because most workers run only commands.
 
-    A worker has only one runner. When the runner can no longer be used, the worker is replaced.
+    A worker has only one runner. When the runner can no longer be used, the worker is replaced. A runner that waits for
+    calls is replaced if a call needs another interpreter.
     """
 
-    def __init__(self, store: Store, start: Callable[[Runner], object]) -> None:
-        """Start no runner yet. Call `start` with the runner once it exists.
+    def __init__(self, store: Store, start: Callable[[Runner], object], stop: Callable[[Runner], object]) -> None:
+        """Start no runner yet. Call `start` with the runner once it exists, and `stop` before it is replaced.
 
         A fork must not inherit `store`. It is closed before the fork, and its next transaction opens it again.
         """
-        self._store, self._start = store, start
+        self._store, self._start, self._stop = store, start, stop
         self._runner: Runner | None = None
+        self._interpreter = ""
         self._is_outdated = False
 
     def get(self, interpreter: str) -> Runner:
         """Return the runner. The first call starts it. Raises CannotStart, Temporary.
 
         The runner uses `interpreter`, or this process's interpreter if that is empty. At the first call, the worker
-        must have no transaction and no other database open. A call that was assigned just before the runner became
-        outdated still runs there.
+        must have no transaction and no other database open, and no call must be running. A call that was assigned just
+        before the runner became outdated still runs there.
         """
+        if self._runner is not None and self._interpreter != interpreter and self.is_fresh():
+            self._stop(self._runner)
+            self._runner.close()
+            self._runner.end()
+            self._runner = None
         if self._runner is None:
-            self._runner = self._make(interpreter)
+            self._runner, self._interpreter = self._make(interpreter), interpreter
         return self._runner
 
     def is_fresh(self) -> bool:

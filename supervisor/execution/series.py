@@ -26,7 +26,7 @@ from .plan import CannotStart, Environments, find_program, write_order
 from .process_tree import forget_status, take_status
 from .runner.wire import Order
 from .runner_pool import Runner
-from .spawn import DEFAULT_SIGNALS
+from .spawn import DEFAULT_SIGNALS, masked
 from .verdict import Output, outcome_of
 
 #: Waits up to the given number of seconds for a child to end. Returns False if the worker has something else to do.
@@ -262,7 +262,7 @@ class CommandSeries(Series):
         try:
             tools.files.arm()
             at = tools.journal.note_start(taken.claim)
-            with failpoint("series.spawn"):
+            with failpoint("series.spawn"), masked(task.umask):
                 self._pid = os.posix_spawn(
                     program,
                     argv,
@@ -387,4 +387,6 @@ def order_of(taken: Taken) -> Order:
         task.env,
         None,
         False,
+        task.launcher_env,
+        task.umask,
     )

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from functools import cache
 
 from ...ipc.errors import Temporary
 from ...ipc.failpoints import failpoint
@@ -25,6 +27,8 @@ DEFAULT_SIGNALS = (
     signal.SIGIO,
 )
 
+_UNCHANGED = nullcontext()
+
 
 def spawn(plan: Plan, outputs: list[str]) -> int:
     """Start a process in its own session. Return its process ID. Raises CannotStart, Temporary.
@@ -41,6 +45,29 @@ def spawn(plan: Plan, outputs: list[str]) -> int:
         return _spawn(plan, find_program(plan.argv[0], plan.cwd, plan.environment.get("PATH")), outputs)
     finally:
         os.chdir("/")
+
+
+def masked(mask: str | None) -> AbstractContextManager[object]:
+    """Set this umask, in octal, within the context. None stands for that of this process."""
+    own = _own_umask()
+    wanted = own if mask is None else int(mask, 8)
+    return _UNCHANGED if wanted == own else _masked(wanted, own)
+
+
+@contextmanager
+def _masked(mask: int, own: int) -> Iterator[None]:
+    os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(own)
+
+
+@cache
+def _own_umask() -> int:
+    own = os.umask(0o077)
+    os.umask(own)
+    return own
 
 
 def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
@@ -71,7 +98,7 @@ def _spawn_with(plan: Plan, program: str, outputs: list[str], stdin: int | None)
         *((os.POSIX_SPAWN_OPEN, target, path, flags, 0o600) for target, path in enumerate(outputs, 1)),
     ]
     try:
-        with failpoint("task.spawn"):
+        with failpoint("task.spawn"), masked(plan.umask):
             pid = os.posix_spawn(
                 program,
                 plan.argv,

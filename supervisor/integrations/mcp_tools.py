@@ -16,14 +16,14 @@ from ...ipc.api.waiting import wait_until_gone
 from ...ipc.backoff import Backoff
 from ...ipc.bus.client import Client
 from ...ipc.bus.protocol import PARAMETERS
-from ...ipc.config.environment import captured
 from ...ipc.config.files import load, read
+from ...ipc.config.launcher import Launcher, own_umask
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import AlreadyRunning, Disconnected, InvalidInput, NoSupervisor, NotFound
 from ...ipc.home import Home
 from ...ipc.machine.presence import Presence
 from ...ipc.model.event import ALL_SESSIONS
-from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, inherit
+from ...ipc.model.launch import LAUNCH_FIELDS, LaunchInput, in_current_folder
 from ...ipc.model.query import Filter
 from ...ipc.model.task import Task
 from ...ipc.model.wait import Wait
@@ -209,7 +209,7 @@ class ToolService:
         # A hook names any session, and the folder that stands for one may be long.
         session = LAUNCH_FIELDS["parentSessionId"].check(session, "parentSessionId")
         task = LaunchInput.from_checked_json({**params, "parentSessionId": session})
-        return queue.launch(inherit(task, captured(os.environ, config.pass_env)))
+        return queue.launch(in_current_folder(task), Launcher(os.environ, own_umask()))
 
     def _list(self, params: dict[str, Any], session: str) -> Answer:
         if self.store is None:

@@ -254,7 +254,8 @@ class TaskLoop:
         config = self._queue.config
         if taken[0].task.agent == "command":
             return CommandSeries(self._commands, taken, config)
-        return CallSeries(self._runner.get(config.agent("python").interpreter), self._journal, taken, config)
+        runner = self._runner.get(run.interpreter_of(taken[0].task.interpreter, config))
+        return CallSeries(runner, self._journal, taken, config)
 
     def _follow(self, started: SeriesRun) -> float:
         """Let a series run. Return the seconds until the next step."""

@@ -63,7 +63,7 @@ def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyT
         first = next(tasks, None)
         if first is None or not first.is_plain:
             return [] if first is None else [first]
-        return [first, *takewhile(lambda task: task.agent == first.agent and task.is_plain, tasks)]
+        return [first, *takewhile(first.may_precede, tasks)]
 
 
 def _next_with_key(transaction: Transaction, group: str, key: str) -> list[ReadyTask]:

@@ -86,12 +86,16 @@ def _stored(task: Task) -> Task:
     return replace(task, waiting_for=None, stopping=False, pid=None, slot=None)
 
 
+#: The columns of a task's input that `Task` lacks.
+_KEPT_INPUTS = ("env", "launcher_env", "secret_env", "agent_args", "stdin", "stdin_file", "leave_children")
+
+
 def _with_kept_columns(task: SavedTask, known: StoredTask | None) -> SavedTask:
     """Return the task with the columns of its former row that `Task` lacks."""
     if known is None:
         return task
     columns: Values = known.columns
     row = {name: columns[name] for name in ("number", "claim", "retries", "notify")}
-    input = {name: columns[name] for name in ("env", "stdin", "stdin_file", "leave_children")}
+    input = {name: columns[name] for name in _KEPT_INPUTS}
     after_any = tuple(json.loads(columns["after_any"]))
     return replace(task, row={**task.row, **row}, input={**task.input, **input}, after_any=after_any)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import NotFound
 from ...model.fields import LIST, OBJECT
 from ...model.query import Filter, StoredTask, TaskRows, TaskState
-from ...model.task import Task, TaskStatus
+from ...model.task import Task, TaskStatus, names_in
 from ..tasks import waiting_for
 from .file.database import Database
 from .file.transaction import Row, Transaction, Values
@@ -205,7 +205,14 @@ def _search(prefix: str) -> tuple[str, dict[str, Any]]:
 
 
 def _with_input(task: Task, row: Row) -> Task:
-    return replace(task, prompt=row["prompt"], args=LIST.load(row["args"]), kwargs=OBJECT.load(row["kwargs"]))
+    return replace(
+        task,
+        prompt=row["prompt"],
+        args=LIST.load(row["args"]),
+        kwargs=OBJECT.load(row["kwargs"]),
+        env_names=names_in(row["launcher_env"], row["env"]),
+        env_dropped=LIST.load(row["env_dropped"]) or (),
+    )
 
 
 def successor_of(transaction: Transaction, parent: str | None) -> str | None:

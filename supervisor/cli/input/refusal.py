@@ -32,6 +32,8 @@ OPTIONS: Mapping[str, str] = {
     "metadata": "--metadata",
     "cwd": "--cwd",
     "env": "--env",
+    "secretEnv": "--secret",
+    "agentArgs": "--agent-arg",
     "stdinFile": "--stdin",
     "stdin": "--stdin",
     "prompt": "prompt",

@@ -119,7 +119,7 @@ class CallRunner:
 
     def _run(self, order: Order) -> bool:
         """Run a call if this process can. Return False if this process must not run another call."""
-        target = self._environment.target(order.env)
+        target = self._environment.target(order.launcher_env, order.env)
         prefix = _prefix_of(order.cwd, target.get("PYTHONPATH", ""))
         if not (self._imports.are_current() and self._imports.can_enter(prefix, is_bound=self._is_bound)):
             return False
@@ -172,6 +172,7 @@ class CallRunner:
         marks = marks_of(order, self._home)
         self._marks.show(marks)
         self._environment.enter(target, marks)
+        self._state.set_umask(order.umask)
         self._streams.begin(order.stdin)
         try:
             os.chdir(order.cwd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from fnmatch import fnmatchcase
 from typing import Any
 
 from .system import LINUX, libc
@@ -16,9 +17,10 @@ class Environment:
     def __init__(self, hello: dict[str, Any]) -> None:
         """Take the variables that are common to all calls from the hello."""
         self._base: dict[str, str] = hello["environment"]
+        self._given: dict[str, str] = hello["given"]
         self._inherited: dict[str, str] = hello["inherited"]
         self._environ = os.environ
-        self._targets: dict[str | None, dict[str, str]] = {}
+        self._targets: dict[tuple[str | None, str | None], dict[str, str]] = {}
         self._native = _NativeEnvironment()
         self._effects: dict[str, tuple[str | None, str | None]] = {}
         self._target: dict[str, str] | None = None
@@ -27,17 +29,28 @@ class Environment:
         self._known: dict[bytes, bytes] = {}
         self._reset()
 
-    def target(self, env: str | None) -> dict[str, str]:
+    def target(self, launcher: str | None, named: str | None) -> dict[str, str]:
         """Return the environment of a call, without the marks."""
-        target = self._targets.get(env)
+        target = self._targets.get((launcher, named))
         if target is None:
-            named = json.loads(env or "{}")
-            values = {name: self._inherited.get(name) if value is None else value for name, value in named.items()}
-            target = self._base | {name: value for name, value in values.items() if value is not None}
             if len(self._targets) >= 8:
                 self._targets.clear()
-            self._targets[env] = target
+            target = self._targets[launcher, named] = self._layers(
+                json.loads(launcher or "{}"), json.loads(named or "{}")
+            )
         return target
+
+    def _layers(self, launcher: dict[str, str | None], named: dict[str, str | None]) -> dict[str, str]:
+        """Return the inherited variables with those of the launcher, of the agent and of the launch over them."""
+        absent = [name for name, value in launcher.items() if value is None]
+        base = {
+            name: value
+            for name, value in self._base.items()
+            if not any(fnmatchcase(name, pattern) for pattern in absent)
+        }
+        values = {name: self._inherited.get(name) if value is None else value for name, value in named.items()}
+        merged: dict[str, str | None] = {**base, **launcher, **self._given, **values}
+        return {name: value for name, value in merged.items() if value is not None}
 
     def enter(self, target: dict[str, str], marks: dict[str, str]) -> None:
         """Make an environment the current one, whatever the last call has changed."""

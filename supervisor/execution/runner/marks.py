@@ -70,6 +70,7 @@ def marks_of(order: Order, home: tuple[str, str]) -> dict[str, str]:
         _CLAIM: str(order.claim),
         _HOME: home[0],
         _HOME_ID: home[1],
+        "PWD": order.cwd,
         "BACKBURNER_TASK_ID": order.id,
         "BACKBURNER_ATTEMPT": str(order.attempt),
     }

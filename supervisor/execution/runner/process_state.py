@@ -42,6 +42,10 @@ _WATCHED = (
 )
 
 
+#: The index of the umask among the settings of `_process_settings`.
+_UMASK = 0
+
+
 class ProcessState:
     """The settings of the process that a call may change.
 
@@ -52,6 +56,7 @@ class ProcessState:
     def __init__(self) -> None:
         """Remember the current settings."""
         self.is_suspect = False
+        self._umask, self._set_umask = _umask(), os.umask
         self._settings = [*_interpreter_settings()]
         self._costly = [*_process_settings(), *_limits(), *_signal_settings()]
         self._values: list[Any] = []
@@ -61,6 +66,13 @@ class ProcessState:
             for name in names.split():
                 if hasattr(module, name):
                     self._watch(module, name)
+
+    def set_umask(self, mask: str | None) -> None:
+        """Set the umask of the next call, in octal. None stands for that of the worker."""
+        wanted = self._umask if mask is None else int(mask, 8)
+        if wanted != self._costly_values[_UMASK]:
+            self._set_umask(wanted)
+            self._costly_values[_UMASK] = wanted
 
     def adopt(self) -> bool:
         """Remember the current settings as those to restore. Return True if they have changed."""

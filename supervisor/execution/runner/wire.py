@@ -20,7 +20,8 @@ _SEPARATOR = "\0"
 class Order(NamedTuple):
     """One attempt at a call.
 
-    `args`, `kwargs` and `env` are JSON texts. Each may be empty or None. Null in `env` stands for the inherited value.
+    `args`, `kwargs`, `env` and `launcher_env` are JSON texts. Each may be empty or None. Null in `env` stands for the
+    inherited value. Null in `launcher_env` stands for variables that the call does not inherit.
     """
 
     claim: int
@@ -34,13 +35,15 @@ class Order(NamedTuple):
     env: str | None
     stdin: str | None
     leave_children: bool
+    launcher_env: str | None = None
+    umask: str | None = None
 
 
 def encode_order(order: Order) -> bytes:
     """Encode an order to be sent or stored. Parts that are JSON already are not encoded again."""
-    claim, attempt, id, parent, call, args, kwargs, cwd, env, stdin, leave_children = order
-    rest = json.dumps((claim, attempt, id, parent, call, cwd, stdin, leave_children))
-    return _SEPARATOR.join((rest, args or "", kwargs or "", env or "")).encode()
+    claim, attempt, id, parent, call, args, kwargs, cwd, env, stdin, leave_children, launcher_env, umask = order
+    rest = json.dumps((claim, attempt, id, parent, call, cwd, stdin, leave_children, umask))
+    return _SEPARATOR.join((rest, args or "", kwargs or "", env or "", launcher_env or "")).encode()
 
 
 def encode_path(path: str) -> bytes:
@@ -53,9 +56,9 @@ def decode_order(data: bytes) -> Order:
     if data.startswith(b'"'):
         with open(json.loads(data), "rb") as file:
             data = file.read()
-    rest, args, kwargs, env = data.decode().split(_SEPARATOR)
-    claim, attempt, id, parent, call, cwd, stdin, leave_children = _DECODER.decode(rest)
-    return Order(claim, attempt, id, parent, call, args, kwargs, cwd, env, stdin, leave_children)
+    rest, args, kwargs, env, launcher_env = data.decode().split(_SEPARATOR)
+    claim, attempt, id, parent, call, cwd, stdin, leave_children, umask = _DECODER.decode(rest)
+    return Order(claim, attempt, id, parent, call, args, kwargs, cwd, env, stdin, leave_children, launcher_env, umask)
 
 
 def send_hello(channel: socket.socket, hello: dict[str, Any], journal: int) -> None:

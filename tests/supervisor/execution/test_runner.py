@@ -39,7 +39,7 @@ from backburner.supervisor.execution.runner_pool import Runner
 runner = Runner.forked()
 journal = os.open("journal", os.O_RDWR | os.O_CREAT | os.O_APPEND)
 hello = {"outputs": os.path.abspath("own"), "claims": os.getcwd(), "home": "/h", "homeId": "1:2"}
-hello |= {"environment": {}, "inherited": {}}
+hello |= {"environment": {}, "given": {}, "inherited": {}}
 runner.start(hello, journal)
 order = Order(1, 1, "bg-1", None, sys.argv[1], sys.argv[2], None, "/", None, None, False)
 assert runner.send(order, str)
@@ -66,6 +66,7 @@ class Worker:
             "home": str(folder),
             "homeId": "1:2",
             "environment": environment,
+            "given": {},
             "inherited": {"INHERITED": "from the supervisor"},
         }
 
@@ -234,14 +235,14 @@ def test_runner_that_cannot_be_started_now_is_started_later(home: Path, monkeypa
 
     met: list[Runner] = []
     with closing(SqliteStore(Home(home).prepare())) as database:
-        runner = LazyRunner(database, met.append)
+        runner = LazyRunner(database, met.append, met.remove)
         database.release()
         before = os.listdir("/dev/fd")
         with monkeypatch.context() as patch, pytest.raises(Temporary, match="Resource temporarily unavailable"):
             patch.setattr("backburner.supervisor.execution.runner_pool.fork", refuse)
             runner.get("")
         with pytest.raises(Temporary, match="Resource temporarily unavailable"):
-            LazyRunner(database, refuse).get(sys.executable)
+            LazyRunner(database, refuse, refuse).get(sys.executable)
         assert os.listdir("/dev/fd") == before
         assert runner.get(sys.executable) is runner.get(sys.executable) is met[0]
         met[0].close()
@@ -250,7 +251,8 @@ def test_runner_that_cannot_be_started_now_is_started_later(home: Path, monkeypa
 
 @pytest.mark.parametrize("text", ["", "\0", "\n", "\u2028", "é", "\ud800", '"', "x" * ORDER_LIMIT])
 def test_order_arrives_unchanged(text: str):
-    order = Order(7, 2, "bg-7", text, "m:f", json.dumps([text]), None, f"/{text}", json.dumps({"A": text}), None, True)
+    env = json.dumps({"A": text})
+    order = Order(7, 2, "bg-7", text, "m:f", json.dumps([text]), None, f"/{text}", env, None, True, env, "0077")
     assert decode_order(encode_order(order)) == order._replace(kwargs="")
 
 
@@ -808,6 +810,7 @@ def test_environment_has_the_base_the_launch_and_the_marks(worker: Worker):
         "LANG": "de",
         "INHERITED": "from the supervisor",
         "NEW": "n",
+        "PWD": str(worker.project),
         "BACKBURNER_CLAIM": "1",
         "BACKBURNER_HOME": str(worker.folder),
         "BACKBURNER_HOME_ID": "1:2",
@@ -819,6 +822,27 @@ def test_environment_has_the_base_the_launch_and_the_marks(worker: Worker):
     later = worker.result("jobs:f")
     assert (later["LANG"], later["BACKBURNER_CLAIM"]) == ("C.UTF-8", "2")
     assert not later.keys() & {"NEW", "BACKBURNER_PARENT_SESSION_ID", "BACKBURNER_LEAVE_CHILDREN"}
+
+
+def test_environment_of_the_launcher_replaces_the_inherited_one(worker: Worker):
+    worker.module("import os\ndef f(): return sorted(os.environ.items() - {'PATH': os.environ['PATH']}.items())")
+    found = dict(
+        worker.result("jobs:f", launcher_env=json.dumps({"LANG": None, "INH*": None, "A": "1"}), env='{"A": "2"}')
+    )
+    assert not found.keys() & {"LANG", "INHERITED"}
+    assert found["A"] == "2"
+
+
+def test_umask_is_that_of_the_launch_or_of_the_worker(worker: Worker):
+    worker.module("import os\ndef f(path): os.close(os.open(path, os.O_CREAT)); os.umask(0)")
+    own = os.umask(0o077)
+    os.umask(own)
+    modes = []
+    for number, mask in enumerate(("0077", "0027", None, "0077")):
+        path = worker.folder / f"file-{number}"
+        worker.result("jobs:f", str(path), umask=mask)
+        modes.append(path.stat().st_mode & 0o777)
+    assert modes == [0o700, 0o750, 0o777 & ~own, 0o700]
 
 
 def test_subprocess_of_a_call_has_the_environment_of_that_call(worker: Worker):

@@ -10,6 +10,9 @@ ALTER TABLE inputs ADD COLUMN interpreter TEXT;
 -- The names of variables whose values are taken where the task runs.
 ALTER TABLE inputs ADD COLUMN secret_env TEXT;
 
+-- The variables that were taken from the launcher's environment. Null stands for variables that it does not have.
+ALTER TABLE inputs ADD COLUMN launcher_env TEXT;
+
 -- The names of the launcher's variables that the task does not get.
 ALTER TABLE inputs ADD COLUMN env_dropped TEXT;
 
