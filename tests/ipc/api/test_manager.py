@@ -127,9 +127,9 @@ def test_launch_stores_the_folder_and_the_usual_variables(manager, home, monkeyp
     with QueueDatabase(home) as queue_db:
         claimed = queue_db.claim()
     assert claimed.cwd == str(tmp_path)
-    assert claimed.env["PATH"] == "/usr/bin:/bin"
-    assert (claimed.env["EXTRA"], claimed.env["TAKEN"]) == ("1", None)
-    assert not {"SECRET", "CLAUDECODE", "BACKBURNER_HOME"} & claimed.env.keys()
+    assert claimed.launcher_env["PATH"] == "/usr/bin:/bin"
+    assert claimed.env == {"EXTRA": "1", "TAKEN": None}
+    assert not {"SECRET", "CLAUDECODE", "BACKBURNER_HOME"} & claimed.launcher_env.keys()
 
 
 def test_launch_stores_the_variables_of_pass_env(home, monkeypatch):
@@ -137,7 +137,7 @@ def test_launch_stores_the_variables_of_pass_env(home, monkeypatch):
     with BackgroundManager(config={"pass_env": ["API_*"]}) as manager:
         manager.launch(command=["true"])
     with QueueDatabase(home) as queue_db:
-        assert queue_db.claim().env["API_KEY"] == "k"
+        assert queue_db.claim().launcher_env["API_KEY"] == "k"
 
 
 @pytest.mark.parametrize(

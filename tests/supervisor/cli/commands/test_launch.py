@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from backburner.ipc.api.maintenance import Maintenance
 from backburner.ipc.home import Home
 from backburner.supervisor.cli.launch_options import ABOUT, HOW, OTHER, WHAT, WHEN
+from tests.helpers.queue_db import QueueDatabase
 from tests.supervisor.cli.conftest import Cli, Tasks
 from tests.supervisor.cli.processes import launch, launch_running, stdout_of
 from tests.supervisor.cli.terminal import Terminal
@@ -73,13 +73,10 @@ def launched(cli: Cli, *words: str, stdin: bytes = b"") -> dict:
 
 def env_of(home: Path, id: str) -> dict[str, str | None]:
     """Return the environment that is stored with a task."""
-    tasks = Tasks(home)
-    try:
-        found = json.loads("".join(Maintenance(tasks.queue.store, tasks.queue.config).export()))
-    finally:
-        tasks.close()
-    (task,) = [task for task in found["tasks"] if task["id"] == id]
-    return task["env"]
+    with QueueDatabase(home) as queue_db:
+        stored = queue_db.store.tasks.stored(0, 100)
+    (columns,) = [one.columns for one in stored if one.task.id == id]
+    return json.loads(columns["launcher_env"]) | json.loads(columns["env"])
 
 
 def test_launch_prints_only_the_full_id(cli: Cli):
@@ -293,13 +290,59 @@ def test_session_comes_from_the_option_or_the_environment(
 
 def test_environment_keeps_path_locale_and_requested_variables(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
     (home / "config.toml").write_text('pass_env = ["MY_*"]\n')
-    for name in ("LC_TIME", "MY_OWN", "OTHER", "CLAUDE_CODE_X"):
+    for name in ("LC_TIME", "MY_OWN", "OTHER", "CLAUDE_CODE_SSE_PORT", "HERE", "SECRET"):
         monkeypatch.setenv(name, f"{name}!")
-    found = env_of(home, launched(cli, "--env", "A=1=2", "--env", "SECRET", "--env", "EMPTY=", "--", "true")["id"])
+    words = ("--env", "A=1=2", "--env", "HERE", "--secret", "SECRET", "--env", "EMPTY=")
+    task = launched(cli, *words, "--", "true")
+    found = env_of(home, task["id"])
     assert found["PATH"] == os.environ["PATH"]
     assert (found["LC_TIME"], found["MY_OWN"]) == ("LC_TIME!", "MY_OWN!")
-    assert (found["A"], found["EMPTY"], found["SECRET"]) == ("1=2", "", None)
-    assert not {"OTHER", "CLAUDE_CODE_X", "BACKBURNER_HOME"} & found.keys()
+    assert (found["A"], found["EMPTY"], found["HERE"], found["SECRET"]) == ("1=2", "", "HERE!", None)
+    assert not {"OTHER", "CLAUDE_CODE_SSE_PORT", "BACKBURNER_HOME"} & found.keys()
+    assert {"PATH", "LC_TIME", "MY_OWN", "A", "EMPTY", "HERE", "SECRET"} <= set(task["envNames"])
+    assert {"OTHER", "CLAUDE_CODE_SSE_PORT"} <= set(task["envDropped"])
+    assert not set(task["envNames"]) & set(task["envDropped"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--env", "NOT_SET"), "--env: NOT_SET is not set here; use NOT_SET=VALUE"),
+        (("--env", "A=1", "--secret", "A"), "--secret: A has a value in env already"),
+        (("--secret", "A=1"), "'A' must be a name without a value, which would be stored"),
+        (("--env-file", "none"), "--env-file: cannot read none: No such file or directory"),
+        (("--env-file", "bad"), "--env-file: bad, line 2: NOT_SET is not set here; use NOT_SET=VALUE"),
+        (("--agent-arg=-x",), "--agent-arg: only an agent with a prompt has further arguments"),
+    ],
+)
+def test_variable_without_a_value_is_refused(cli: Cli, tmp_path: Path, words: tuple[str, ...], message: str):
+    (tmp_path / "bad").write_text("A=1\nNOT_SET\n")
+    done = cli("launch", "--no-up", *words, "--", "true")
+    assert (done.code, done.out) == (2, "")
+    assert message in done.err
+
+
+def test_env_file_sets_variables_that_env_overrides(cli: Cli, home: Path, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HERE", "here")
+    (tmp_path / "file").write_text("# comment\n\nexport A=1\nB = 'two words' \nHERE\nC=a=b # c\n")
+    found = env_of(home, launched(cli, "--env", "A=2", "--env-file", "file", "--", "true")["id"])
+    assert {name: found[name] for name in "ABC"} == {"A": "2", "B": "two words", "C": "a=b # c"}
+    assert found["HERE"] == "here"
+
+
+def test_secret_is_not_stored_although_the_environment_is_inherited(cli: Cli, home: Path, monkeypatch):
+    monkeypatch.setenv("TOKEN", "very-secret")
+    found = env_of(home, launched(cli, "--inherit-env", "--secret", "TOKEN", "--", "true")["id"])
+    assert found["TOKEN"] is None
+
+
+def test_umask_of_the_launcher_is_stored(cli: Cli):
+    before = os.umask(0o027)
+    try:
+        assert launched(cli, "--", "true")["umask"] == "0027"
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
 
 
 def test_inherit_env_omits_the_variables_of_a_session(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch):
