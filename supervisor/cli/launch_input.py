@@ -84,15 +84,13 @@ def _changed(context: Context, fields: dict[str, Any], options: Options, argumen
 
     if options["from_file"] is not None or options["resume"] is not None:
         raise click.UsageError("--like cannot be combined with --from-file or --resume", _ctx())
-    variables = {entry.partition("=")[0] for entry in options["env"]}
-    env = {name: value for name, value in fields["env"].items() if options["inherit_env"] or name in variables}
-    kept = {name: value for name, value in fields.items() if name != "umask" and (name != "cwd" or options["cwd"])}
+    kept = {name: value for name, value in fields.items() if name != "cwd" or options["cwd"]}
     is_changed = arguments.words or arguments.command is not None or options["line"] is not None
     work = _prompt_or_command(arguments, options) if is_changed else {}
     like = fields_like(context, context.resolve_id(options["like"], "--like"))
     if options["no_parent"]:
         like.pop("parentSessionId", None)
-    changed = merge(like, {**kept, **work, "env": env})
+    changed = merge(like, {**kept, **work})
     require_input(changed)
     return changed
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...ipc.config.agents import AgentConfig
+from ...ipc.config.arguments import arguments_of, fill
 from ...ipc.config.environment import inherited as inherited_from
 from ...ipc.config.environment import layered
 from ...ipc.errors import Temporary
@@ -18,7 +19,6 @@ from ...ipc.machine import input_pipe
 from ...ipc.model.cause import NOT_FOUND
 from ...ipc.model.claim import Claimed, Taken, decoded_environment
 from ...ipc.text.screen import one_line
-from .arguments import arguments_of, fill
 from .process_tree import CLAIM_MARK, HOME_ID_MARK, HOME_MARK, SPARE_MARK
 
 #: The maximum number of launchers' environments that are kept in memory. Each may have a megabyte.

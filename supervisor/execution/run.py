@@ -13,8 +13,8 @@ from ...ipc.model.claim import Claimed, Settlement, Verdict
 from ...ipc.model.task import TaskStatus
 from ...ipc.store.queue import Queue
 from ...ipc.text.durations import format_duration, format_setting
+from ..system.interpreter import is_own
 from .attempt import Attempt, CallAttempt, ProcessAttempt
-from .interpreter import is_own
 from .journal import Journal
 from .monitor import Monitor
 from .outcome import INTERRUPTED, Outcome, interrupted, settlement_of

@@ -262,7 +262,7 @@ class CommandSeries(Series):
         try:
             tools.files.arm()
             at = tools.journal.note_start(taken.claim)
-            with failpoint("series.spawn"), masked(task.umask):
+            with masked(task.umask), failpoint("series.spawn"):
                 self._pid = os.posix_spawn(
                     program,
                     argv,

@@ -98,7 +98,7 @@ def _spawn_with(plan: Plan, program: str, outputs: list[str], stdin: int | None)
         *((os.POSIX_SPAWN_OPEN, target, path, flags, 0o600) for target, path in enumerate(outputs, 1)),
     ]
     try:
-        with failpoint("task.spawn"), masked(plan.umask):
+        with masked(plan.umask), failpoint("task.spawn"):
             pid = os.posix_spawn(
                 program,
                 plan.argv,

@@ -11,8 +11,10 @@ from ....ipc.config.launcher import Launcher, own_umask
 from ....ipc.errors import InvalidInput
 
 
-def launcher(options: Mapping[str, Any]) -> Launcher:
-    """Return this process as the launcher of a task."""
+def launcher(options: Mapping[str, Any]) -> Launcher | None:
+    """Return this process as the launcher of a task. A task like another one keeps the environment of that one."""
+    if options["like"] is not None and not options["inherit_env"]:
+        return None
     return Launcher(os.environ, own_umask(), None, EVERYTHING if options["inherit_env"] else None)
 
 

@@ -441,7 +441,7 @@ def test_launch_refuses_tags_of_another_shape(cli: Cli, tags: list[str], message
     assert message in done.err
 
 
-def test_launch_like_a_task_repeats_it_with_changes(cli: Cli, tmp_path: Path):
+def test_launch_like_a_task_repeats_it_with_changes(cli: Cli, home: Path, tmp_path: Path):
     (tmp_path / "work").mkdir()
     (tmp_path / "input").write_text("text")
     words = (
@@ -481,7 +481,7 @@ def test_launch_like_a_task_repeats_it_with_changes(cli: Cli, tmp_path: Path):
     assert (changed["command"], changed["timeoutMs"], changed["cwd"]) == (["make", "b"], 120_000, str(tmp_path))
     assert (changed["description"], changed["concurrencyKey"]) == ("first", "key")
     export = {task["id"]: task for task in cli("export").json["tasks"]}
-    variables = [{name: export[task["id"]]["env"].get(name) for name in "AB"} for task in (again, changed)]
+    variables = [{name: env_of(home, task["id"])[name] for name in "AB"} for task in (again, changed)]
     assert variables == [{"A": "1", "B": "2"}, {"A": "1", "B": "3"}]
     assert [base64.b64decode(export[task["id"]]["stdinData"]) for task in (again, changed)] == [b"text", b"text"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ...ipc.config.agents import FURTHER_ARGUMENTS, Arguments
+from .agents import FURTHER_ARGUMENTS, Arguments
 
 
 def arguments_of(template: Arguments, further: Sequence[str], values: Mapping[str, str]) -> Iterator[str]:
