@@ -97,6 +97,26 @@ def read(home: Home, cwd: Path | None = None, overrides: Mapping[str, object] | 
     return Reading(_usable([document for document in documents if not document.mistakes()]), mistakes)
 
 
+def check_change(home: Home, cwd: Path | None, path: Path, values: Mapping[str, object]) -> list[ConfigMistake]:
+    """Return the mistakes that one file would have with these settings, alone and beside the other files."""
+    document = Document(str(path), values)
+    paths = [*dict.fromkeys([*_user_file(), *_project_file(cwd), home.config, path])]
+    readings = [document if one == path else read_file(one) for one in paths if one == path or os.path.lexists(one)]
+    documents = [reading for reading in readings if isinstance(reading, Document)]
+    joint = [mistake for mistake in _joint_mistakes(documents) if mistake.file == str(path)]
+    return [*document.mistakes(), *joint]
+
+
+def user_file() -> Path | None:
+    """Return the path of the user's own file, which may not exist, or None if this user has no home folder."""
+    return next(iter(_user_file()), None)
+
+
+def project_file(home: Home, cwd: Path | None) -> Path:
+    """Return the path of the project's file. If there is none yet, it belongs beside the state directory."""
+    return next(iter(_project_file(cwd)), home.folder.parent / "backburner.toml")
+
+
 def sources(home: Home, cwd: Path | None = None) -> list[Path]:
     """Return the existing configuration files. Later ones override earlier ones.
 
@@ -104,6 +124,11 @@ def sources(home: Home, cwd: Path | None = None) -> list[Path]:
     """
     candidates = [*_user_file(), *_project_file(cwd), home.config]
     return [path for path in candidates if os.path.lexists(path)]
+
+
+def read_text(path: Path) -> str | ConfigMistake:
+    """Return the text of a file, or the mistake that makes it unreadable."""
+    return _text(path)
 
 
 def read_file(path: Path) -> Document | ConfigMistake:

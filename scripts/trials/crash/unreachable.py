@@ -14,6 +14,7 @@ UNREACHABLE = {
         "only for `run` with a stdin to pass on; tests/supervisor/cli/commands/test_run.py kills it there",
     ),
     "launch.assignment.send": "only for a launch into a parked slot; tests/acceptance/test_parking.py leaves it out",
+    **dict.fromkeys(("config.rename", "config.unlink"), "files of a user, not of a home"),
     "signal.send": "only `backburner signal`, which changes no state",
     "spawn.failed.unlink": "only for a command that runs alone and cannot be started",
     **dict.fromkeys(

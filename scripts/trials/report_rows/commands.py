@@ -134,3 +134,14 @@ def _(sandbox: Sandbox) -> None:
     assert sandbox.ended(first)["result"] == "1"
     again = sandbox.launch("--like", first, "--env", "B=2")
     assert (sandbox.ended(again)["result"], sandbox.task(again)["concurrencyKey"]) == ("1 2", "row-like")
+
+
+@row("config init, set, get", "one line changes, and the comments stay", own=True)
+def _(sandbox: Sandbox) -> None:
+    path = sandbox.project / "backburner.toml"
+    path.write_text("# mine\nmax_workers = 4  # cores\n")
+    sandbox.check("config", "set", "max_workers", "8")
+    assert path.read_text() == "# mine\nmax_workers = 8  # cores\n"
+    assert sandbox.check("config", "get", "max_workers") == "8\n"
+    assert "max_workers: expected" in _refused(sandbox, "config", "set", "max_workers", "many")
+    assert sandbox.check("config", "init", "--user").strip() == str(sandbox.user_settings)
