@@ -71,6 +71,7 @@ class Flusher(Role):
         if not self._lock.held:  # the home was deleted and created again
             self.finish()
             return 0.0
+        self._bus.reopen_if_deleted()
         if not self._configured:
             self._on_batch.configure()
             self._configure()

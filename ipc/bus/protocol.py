@@ -210,12 +210,12 @@ _ATTEMPT = _record(
     signal=Nullable(Integer(1)),
 )
 
-_PROCESS = Nullable(_record("Process", pid=Integer(1)))
+_PROCESS = Nullable(_record("Process", pid=Integer(1), version=OPTIONAL_TEXT))
 
 #: The result of `status`.
 STATUS_DOCUMENT = _record(
     "Status",
-    supervisor=Nullable(_record("Supervisor", pid=Integer(1), startedAt=Nullable(TIME))),
+    supervisor=Nullable(_record("Supervisor", pid=Integer(1), version=OPTIONAL_TEXT, startedAt=Nullable(TIME))),
     flusher=_PROCESS,
     forkServer=_PROCESS,
     workers=ListOf(
@@ -226,11 +226,14 @@ STATUS_DOCUMENT = _record(
             slot=Nullable(COUNT),
             taskId=Nullable(ID),
             adopted=Flag(),
+            version=OPTIONAL_TEXT,
         )
     ),
     keys=ListOf(_KEY),
     log=_record("Log", id=OPTIONAL_TEXT, lastSeq=SEQ, unbatched=COUNT),
     home=Text(),
+    movedFrom=OPTIONAL_TEXT,
+    sizeBytes=COUNT,
     socket=Text(),
     version=Text(),
     sqlite=Text(),

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from selectors import EVENT_READ, BaseSelector
 
+from .. import clock
 from ..errors import BackburnerError, Temporary
 from ..failpoints import failpoint
 from ..home import Home
@@ -30,6 +31,9 @@ ACCEPTS_PER_TURN = 64
 #: The maximum number of unanswered calls of one connection.
 MAX_CALLS = 1024
 
+#: Seconds between two checks that the socket exists.
+CHECK_INTERVAL = 1.0
+
 #: The number of file descriptors that are kept free for the database, pipes and other files.
 RESERVED_DESCRIPTORS = 64
 
@@ -45,6 +49,8 @@ class Bus:
         self._connections: set[Connection] = set()
         self._listener: socket.socket | None = None
         self._accepting = False
+        #: The time of the last check that the socket exists (seconds, monotonic).
+        self._checked_at = 0.0
         self._bound: tuple[int, int] | None = None
         self._spare_descriptor: int | None = None
 
@@ -71,6 +77,20 @@ class Bus:
         self._listener = _bind(Path(self._home.short("bus.new")), Path(self._home.bus))
         self._bound = _identity(Path(self._home.bus))
         self._resume()
+
+    def reopen_if_deleted(self) -> None:
+        """Bind again if the socket was deleted. Clients that are connected stay connected. Raises Temporary."""
+        now = clock.monotonic()
+        if now < self._checked_at + CHECK_INTERVAL or self._listener is None:
+            return
+        self._checked_at = now
+        if self._home.id and not os.path.lexists(self._home.bus):
+            self._pause()
+            self._listener.close()
+            try:
+                self.open()
+            except OSError as error:
+                raise Temporary(f"The socket {self._home.bus} cannot be created now: {error.strerror}.") from error
 
     def close(self) -> None:
         """Disconnect all clients, and remove the socket unless another server has replaced it.

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 #: because a coding agent waits for it.
 GATE_TIMEOUTS = {"hook": 0.5}
 
+#: Modules that take long to import, and that a process needs only when it opens a store.
+SLOW_MODULES = ("ipc.store.sqlite.file.migrations",)
+
 
 def open_store(home: Home, config: BackgroundConfig | None, role: str) -> Store:
     """Open the store of a home for a process of a role ("command", "worker", ...), creating or migrating it if needed.
@@ -51,11 +54,11 @@ def open_reading(home: Home) -> Store:
     return store
 
 
-def preload() -> None:
-    """Import all modules of the store, so that a fork of this process need not."""
-    from .sqlite.store import load_all_parts
+def preload_statements() -> None:
+    """Read all statements of the store, so that neither this process nor a fork of it reads them later."""
+    from .sqlite.sql import load_all_statements
 
-    load_all_parts()
+    load_all_statements()
 
 
 def engine_version() -> str:

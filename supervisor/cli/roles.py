@@ -23,10 +23,12 @@ def run_supervisor(home: Home, cwd: Path | None, overrides: Mapping[str, object]
     """Run a supervisor until it is stopped. Raises AlreadyRunning, BadConfiguration, BadHome, Temporary."""
     from ..supervision.source import Source
     from ..supervisor import Supervisor
+    from ..system.preload import preload
 
     def read() -> tuple[BackgroundConfig, list[Path]]:
         return files.load(home, cwd, overrides), files.sources(home, cwd)
 
+    preload()
     supervisor = Supervisor(home, Source(read, fork_server_command(home)))
     supervisor.run()
     if supervisor.successor is not None:
@@ -54,9 +56,9 @@ def run_fork_server(folder: str) -> None:
 
     The modules of workers and flushers are imported here, so that a fork of this process is ready at once.
     """
-    from ...ipc.store import preload
     from ..flusher import Flusher
     from ..fork_server import ForkServer
+    from ..system.preload import preload
     from ..worker import Worker
 
     def worker(home: Home, channel: socket.socket | None, slot: SharedSlot | None) -> Role:

@@ -261,3 +261,24 @@ def test_launch_with_stdin_that_does_not_fit_is_a_temporary_error(on_small_disk:
         client.call("launch", command=["cat"], stdinFile=str(source))
     assert on_small_disk.result("true").status == "completed"
     on_small_disk.close_store()
+
+
+@pytest.mark.parametrize("deleted", [("-wal", "-shm"), ("-wal",), ("-shm",)])
+def test_deleted_log_is_noticed_by_all_processes(live: Instance, deleted: tuple[str, ...]):
+    before = live.result("true").id
+    kept = live.launch("true", delayMs=600_000)
+    live.close_store()
+    for name in deleted:
+        (live.folder / f"backburner.db{name}").unlink()
+    eventually(lambda: live.run_here("run", "--", "true").returncode == 0, TIMEOUT, "a task to run")
+    assert [live.task(id).status for id in (before, kept)] == ["completed", "pending"]
+    assert live.check("doctor", "--json").count('"level": "problem"') == 0
+    live.check("run", "--", "true")
+
+
+def test_deleted_socket_is_created_again(live: Instance):
+    live.home.socket.unlink()
+    assert live.run("up", "--detach").returncode == 0
+    eventually(live.home.socket.exists, TIMEOUT, "the socket")
+    with live.client() as client:
+        assert client.call("ping")["pid"] == live.pid_of("flusher")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backburner.ipc.errors import OlderProcesses, Permanent
+from backburner.ipc.machine.distribution import version
 from backburner.ipc.store.sqlite.file.database import SCHEMA
 from tests.acceptance.conftest import BRISK
-from tests.helpers.instance import Instance
+from tests.helpers.blackbox import Place
+from tests.helpers.instance import TIMEOUT, Instance
 from tests.helpers.older import (
     OLD_SCHEMA,
     create_older_home,
@@ -19,6 +26,8 @@ from tests.helpers.older import (
     restore_older_home,
     schema_of,
 )
+from tests.helpers.places import ROOT
+from tests.helpers.wait import eventually
 
 
 @pytest.fixture
@@ -116,3 +125,48 @@ def test_pending_task_of_release_0_1_runs_after_the_upgrade(restored: Instance):
     restored.up(**BRISK)
     assert restored.until(waiting["paused"]["id"]).result == "paused"
     assert restored.events("q", 3)[0]["seq"] > 9
+
+
+class Upgraded(Place):
+    """A state directory whose supervisor was started from files that were replaced since then."""
+
+    started_from: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return super().environment | {"PYTHONPATH": str(self.started_from)}
+
+
+@pytest.fixture
+def upgraded(tmp_path: Path) -> Iterator[Place]:
+    place = Upgraded.create("upgraded")
+    place.snapshot()
+    place.started_from = place.tree
+    place.check("up", "--detach")
+    for path in [*place.tree.rglob("*.py"), *place.tree.rglob("*.sql"), *place.tree.rglob("*.toml")]:
+        path.write_text("raise SystemExit('a file of the new version')\n")
+    for cache in [*place.tree.rglob("__pycache__")]:
+        shutil.rmtree(cache)
+    place.started_from = ROOT
+    yield place
+    place.run("down", "--now")
+    place.remove()
+
+
+def test_processes_read_nothing_of_a_version_that_replaces_theirs(upgraded: Place):
+    assert upgraded.run("run", "--", "sh", "-c", "echo out; exit 3").returncode == 3
+    assert upgraded.run("run", "--call", "os:getpid").returncode == 0
+    assert upgraded.run("run", "--timeout", "100ms", "--", "sleep", "60").returncode == 1
+    id = upgraded.check("launch", "--parent", "ses", "--retries", "1", "--", "sleep", "60").strip()
+    (worker,) = eventually(lambda: [one for one in status_of(upgraded)["workers"] if one["taskId"] == id], TIMEOUT)
+    os.kill(worker["pid"], signal.SIGKILL)
+    eventually(lambda: json.loads(upgraded.check("show", "--json", id))["attempt"] == 2, TIMEOUT)
+    upgraded.check("cancel", id)
+    upgraded.check("reload")
+    upgraded.check("prune")
+    assert "a file of the new version" not in (upgraded.home / "supervisor.log").read_text()
+    assert [status_of(upgraded)[role]["version"] for role in ("supervisor", "forkServer")] == [version()] * 2
+
+
+def status_of(place: Place) -> dict[str, Any]:
+    return dict(json.loads(place.check("status", "--json")))

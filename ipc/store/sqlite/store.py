@@ -42,10 +42,3 @@ class SqliteStore(Database):
     hosts: _Lazy[HostStore] = _Lazy("SqliteHosts")
     sessions: _Lazy[SessionStore] = _Lazy("SqliteSessions")
     maintenance: _Lazy[MaintenanceStore] = _Lazy("SqliteMaintenance")
-
-
-def load_all_parts() -> None:
-    """Import the modules of all parts."""
-    for part in vars(SqliteStore).values():
-        if isinstance(part, _Lazy):
-            part.load()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 
-from scripts.trials.report_rows import Sandbox, row
+from scripts.trials.report_rows import PATIENCE, Sandbox, row
+from tests.helpers.wait import eventually
 
 #: Runs commands in a folder that was deleted; `$1` is a state directory.
 _DELETED = 'mkdir -p gone && cd gone && rmdir "$PWD" && '
@@ -80,3 +83,56 @@ def _(sandbox: Sandbox) -> None:
     )
     assert done.returncode == 100, done
     assert "Traceback" not in done.stderr, done.stderr
+
+
+@row("rm *.db-wal *.db-shm of a live home", "all processes go on in the database, and no task is lost", own=True)
+def _(sandbox: Sandbox) -> None:
+    sandbox.up()
+    kept = sandbox.launch("--delay", "1h", "--", "true")
+    for name in ("-wal", "-shm"):
+        (sandbox.home / f"backburner.db{name}").unlink()
+    assert sandbox.run("run", "--", "echo", "hi").stdout == "hi\n"
+    assert sandbox.task(kept)["status"] == "pending"
+    sandbox.check("doctor")
+
+
+@row("rm bus.sock of a live home", "it is created again", own=True)
+def _(sandbox: Sandbox) -> None:
+    sandbox.up()
+    (sandbox.home / "bus.sock").unlink()
+    sandbox.check("up", "--detach")
+    sandbox.connect().close()
+
+
+@row("mv of a live home", "status and doctor name the command, and up takes over", own=True)
+def _(sandbox: Sandbox) -> None:
+    sandbox.up()
+    moved = sandbox.home.rename(sandbox.project / "moved")
+    words = ("--home", str(moved))
+    assert "backburner up --detach" in sandbox.run(*words, "status").stdout
+    assert "backburner up --detach" in sandbox.run(*words, "doctor").stdout
+    sandbox.check(*words, "up", "--detach")
+    assert sandbox.run(*words, "run", "--", "echo", "hi").stdout == "hi\n"
+    sandbox.check(*words, "down")
+
+
+@row("cp -a of a live home, up and down --now in the copy", "the original's task runs on", own=True)
+def _(sandbox: Sandbox) -> None:
+    sandbox.up()
+    id = sandbox.launch("--", "sleep", "600")
+    eventually(lambda: sandbox.task(id)["pid"], PATIENCE)
+    copy = sandbox.project / "copy"
+    shutil.copytree(sandbox.home, copy, ignore=shutil.ignore_patterns("*.wake", "*.sock"))
+    sandbox.check("--home", str(copy), "up", "--detach")
+    sandbox.check("--home", str(copy), "down", "--now")
+    assert sandbox.task(id)["status"] == "running"
+    sandbox.check("down", "--now")
+
+
+@row("status --json", "names the version of each process, and the size of the state directory")
+def _(sandbox: Sandbox) -> None:
+    sandbox.check("run", "--", "true")
+    status = json.loads(sandbox.check("status", "--json"))
+    for process in (status["supervisor"], status["flusher"], status["forkServer"], *status["workers"]):
+        assert process["version"] == status["version"], process
+    assert status["sizeBytes"] > 0

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from ....errors import Damaged, NewerSchema, Temporary
 from ....failpoints import failpoint
 from ....home import Home
 from ....machine.identity import boot_id
+from ....machine.proc import FileId
 from . import wal
 from .counters import advance_counters_past, disown_foreign_processes, skip_counters_ahead
 from .errors import damage, raise_translated, translated
@@ -118,6 +119,7 @@ class Database:
         self.durability = durability
         self._gate = WriteGate.of(home.lock("gate"))
         self._mutex = threading.RLock()
+        self._files: tuple[FileId | None, ...] = ()
         self._written = 0
         self._in_write = False
         self._path = str(home.database)
@@ -127,24 +129,24 @@ class Database:
     def _open(self) -> None:
         self._boot_seen = False
         self._synchronous = ""
-        self._commits = GroupCommit(
-            self.home.folder / "commits", f"{self._path}-wal", WriteGate.of(self.home.lock("sync"))
-        )
+        gate = WriteGate.of(self.home.lock("sync"))
+        self._commits = GroupCommit(self.home.folder / "commits", f"{self._path}-wal", gate)
         self._connection = self._connect()
-        self._file = _file_id(self._path)
         self._transaction = Transaction(self._connection)
         try:
             self._prepare()
         except BaseException:
             self._shut()
-            self._file = None
+            self._files = ()
             raise
+        self._files = wal.file_ids(self._path)
 
     def _shut(self) -> None:
         self._connection.close()
         self._commits.close()
 
     def _connect(self) -> sqlite3.Connection:
+        wal.wait_for_log(self.home)
         return _connect(self.home)
 
     def _prepare(self) -> None:
@@ -159,16 +161,23 @@ class Database:
         self._connection.execute("PRAGMA foreign_keys = ON")
 
     def _reopen_if_replaced(self) -> None:
-        """Open the database again if its file was replaced, because other processes use the new file.
-
-        When SQLite closes a database that was moved or deleted, it does not touch the files beside it.
-        """
-        file = _file_id(self._path)
-        if file is None:
+        """Open the database again if its file or its log was replaced, because other processes use the new files."""
+        files = wal.file_ids(self._path)
+        if files == self._files:
+            return
+        if files[0] is None:
             raise Temporary(f"The database of {self.home.folder} is gone.")
-        if file != self._file:
-            self._shut()
-            self._open()
+        if files[:1] == self._files[:1]:
+            self._save_deleted_log()
+        self._shut()
+        self._open()
+
+    def _save_deleted_log(self) -> None:
+        """Copy the log into the database if it was deleted. After the first commit to a new log, it is too late."""
+        with self._gate:
+            if not wal.exceeds(self._path, 0):
+                with suppress(sqlite3.Error):
+                    self._checkpoint("PASSIVE")
 
     def _version(self) -> int:
         return int(self._connection.execute("PRAGMA user_version").fetchone()[0])
@@ -283,10 +292,7 @@ class Database:
 
     def wal_bytes(self) -> int:
         """Return the size of the write-ahead log in bytes."""
-        try:
-            return os.stat(f"{self.home.database}-wal").st_size
-        except FileNotFoundError:
-            return 0
+        return wal.size(self._path)
 
     def checkpoint(self) -> None:
         """Copy the write-ahead log into the database; truncate it if no process reads from it."""
@@ -308,7 +314,12 @@ class Database:
 
         Raises Temporary, Permanent.
         """
-        with translated(self.home), closing(_connect(self.home)) as source, translated(path), _create(path) as copy:
+        with (
+            translated(self.home),
+            closing(_connect(self.home)) as source,
+            translated(path),
+            closing(sqlite3.connect(path, isolation_level=None)) as copy,
+        ):
             with failpoint("backup.copy"):
                 source.backup(copy)
             copy.execute("PRAGMA journal_mode = DELETE")  # without a log the copy can be read on a read-only medium
@@ -338,6 +349,7 @@ class Database:
     def changed(self) -> int:
         """Return a number that changes whenever another process commits."""
         with self._mutex, translated(self.home):
+            self._reopen_if_replaced()
             return int(self._connection.execute("PRAGMA data_version").fetchone()[0])
 
     def close(self) -> None:
@@ -353,7 +365,7 @@ class Database:
         """Close the connection before a fork. The next transaction opens it again. Raises GateBusy."""
         with self._mutex:
             self.close()
-            self._file = None
+            self._files = ()
 
 
 def _connect(home: Home) -> sqlite3.Connection:
@@ -366,23 +378,11 @@ def _connect(home: Home) -> sqlite3.Connection:
     return connection
 
 
-def _create(path: Path) -> closing[sqlite3.Connection]:
-    return closing(sqlite3.connect(path, isolation_level=None))
-
-
 def _refuse_wal_without_database(path: Path) -> None:
     """Raise Damaged for an empty file with a log: SQLite would take it for a new database and delete the log."""
     log = f"{path}-wal"
     if os.stat(path).st_size == 0 and os.path.exists(log) and os.stat(log).st_size > 0:
         raise Damaged(damage(path, "it is empty, but its write-ahead log is not"))
-
-
-def _file_id(path: str) -> tuple[int, int] | None:
-    try:
-        status = os.stat(path)
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _create_private(path: Path) -> None:

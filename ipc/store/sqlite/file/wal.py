@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .... import clock
+from ....home import Home
 from ....machine import proc
 
 #: The bytes of the `-shm` file that a connection locks while it reads (sqlite.org/walformat.html, "WAL locks").
@@ -15,6 +16,9 @@ READING = range(123, 128)
 
 #: The number of times that the readers are listed again, and the seconds between two listings.
 LOOKS, LOOK = 5, 0.02
+
+#: The maximum seconds until a supervisor has saved a deleted log.
+SAVE_TIMEOUT = 1.0
 
 #: Heads of a write-ahead log (page size, salts) and of each frame in it (salts): sqlite.org/fileformat2.html, 4.1.
 LOG_HEAD, FRAME_HEAD = struct.Struct(">8xI4x8s8x"), struct.Struct(">8x8s8x")
@@ -43,6 +47,34 @@ def readers(database: Path) -> list[int]:
 
 def _reading(inode: int) -> set[int]:
     return {pid for pid, byte in proc.read_locks(inode) if byte in READING}
+
+
+def file_ids(database: str) -> tuple[proc.FileId | None, ...]:
+    """Return the device and inode of the database, of its log and of the index of the log, or None if one is absent."""
+    return proc.file_id(database), proc.file_id(f"{database}-wal"), proc.file_id(f"{database}-shm")
+
+
+def size(database: str) -> int:
+    """Return the size of the write-ahead log in bytes."""
+    try:
+        return os.stat(f"{database}-wal").st_size
+    except FileNotFoundError:
+        return 0
+
+
+def wait_for_log(home: Home) -> None:
+    """Wait until a running supervisor has saved a log that was deleted, before this process creates another log."""
+    log = f"{home.database}-wal"
+    if os.path.exists(log) or not os.path.exists(home.database):
+        return
+    from ....machine.presence import Presence
+
+    if Presence(home).holder("supervisor") in (None, os.getpid()):
+        return
+    home.wake("supervisor")
+    deadline = clock.monotonic() + SAVE_TIMEOUT
+    while not os.path.exists(log) and clock.monotonic() < deadline:
+        clock.nap(LOOK)
 
 
 def exceeds(database: str, length: int) -> bool:

@@ -34,6 +34,12 @@ def statement(name: str) -> str:
     return text.replace("{brief}", _brief()) if "{brief}" in text else text
 
 
+def load_all_statements() -> None:
+    """Read all statements, because an upgrade may replace the files while this process runs."""
+    for path in Path(__file__).parent.glob("*.sql"):
+        statement(path.stem)
+
+
 @functools.cache
 def statement_for(name: str, columns: tuple[str, ...]) -> str:
     """Return the INSERT of `<name>.sql` for these columns, with positional values."""
