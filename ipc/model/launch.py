@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypedDict
@@ -148,7 +148,7 @@ class LaunchFields(TypedDict, total=False):
     parent_session_id: str | None
     parent_message_id: str | None
     command: Sequence[str] | None
-    call: str | None
+    call: str | Callable[..., Any] | None
     args: Sequence[Any] | None
     kwargs: Mapping[str, Any] | None
     cwd: str | None
@@ -203,7 +203,16 @@ def _working_folder() -> str:
 def _checked(given: LaunchFields | LaunchInput, where: str) -> LaunchInput:
     if isinstance(given, LaunchInput):  # its fields may have any type, because the constructor does not check them
         return LaunchInput.from_json(given.to_json(), where)
-    values: dict[str, Any] = _LAUNCH_IN_PYTHON.check(given, where)
+    values: dict[str, Any] = _LAUNCH_IN_PYTHON.check(_with_name_of_call(given, where), where)
     return LaunchInput.of_checked(
         {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
     )
+
+
+def _with_name_of_call(given: object, where: str) -> object:
+    """Return the fields of a launch with the name of its function. Raises InvalidInput."""
+    if not (isinstance(given, Mapping) and callable(given.get("call"))):
+        return given
+    from .callable_name import name_of  # most calls are launched by name
+
+    return {**given, "call": name_of(given["call"], f"{where}.call" if where else "call")}

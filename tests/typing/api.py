@@ -48,6 +48,7 @@ def launching(manager: BackgroundManager) -> None:
     assert_type(task.completed_at, datetime | None)
     assert_type(task.metadata, Mapping[str, Any])
     manager.launch(command=["make", "test"], after=[task.id], delay_ms=500, env={"A": "b", "C": None}, retries=2)
+    manager.launch(call=calling)
     manager.launch(call="pkg.mod:func", args=[1, "a"], kwargs={"b": True}, leave_children=False)
     many = manager.launch_many([{"command": ["true"]}, LaunchInput(prompt="p", priority=3)])
     assert_type(many, list[Task])

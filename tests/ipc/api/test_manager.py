@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 import os
 import re
@@ -130,6 +131,40 @@ def test_launch_stores_the_folder_and_the_usual_variables(manager, home, monkeyp
     assert claimed.launcher_env["PATH"] == "/usr/bin:/bin"
     assert claimed.env == {"EXTRA": "1", "TAKEN": None}
     assert not {"SECRET", "CLAUDECODE", "BACKBURNER_HOME"} & claimed.launcher_env.keys()
+
+
+class Tool:
+    @staticmethod
+    def use() -> None: ...
+
+    def run(self) -> None: ...
+
+
+@pytest.mark.parametrize(("function", "name"), [(json.loads, "json:loads"), (Tool.use, f"{__name__}:Tool.use")])
+def test_function_of_a_module_is_launched_by_its_name(manager, function, name):
+    task = manager.launch(call=function, args=["1"])
+    assert (task.call, task.agent, task.interpreter) == (name, "python", sys.executable)
+    assert manager.launch(command=["true"]).interpreter is None
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: 1, r"call: .*<lambda> is defined inside a function; give a function at the top of a module"),
+        (functools.partial(json.loads, "1"), "call: partial has no name; give a function of a module"),
+        (Tool().run, "call: .* has another .*; give a function that it has by its own name"),
+    ],
+)
+def test_function_that_a_task_cannot_import_is_refused(manager, function, message):
+    with pytest.raises(InvalidInput, match=message) as refused:
+        manager.launch(call=function)
+    assert refused.value.field == "call"
+
+
+def test_function_of_the_running_program_is_refused(manager, monkeypatch):
+    monkeypatch.setattr(Tool.use, "__module__", "__main__")
+    with pytest.raises(InvalidInput, match=r"tasks\[1\].call: Tool.use is defined in the program that is running"):
+        manager.launch_many([{"call": json.loads}, {"call": Tool.use}])
 
 
 def test_launch_stores_the_variables_of_pass_env(home, monkeypatch):

@@ -249,6 +249,20 @@ def test_runner_that_cannot_be_started_now_is_started_later(home: Path, monkeypa
         met[0].end()
 
 
+def test_waiting_runner_is_replaced_if_a_call_needs_another_interpreter(home: Path):
+    met: list[Runner] = []
+    with closing(SqliteStore(Home(home).prepare())) as database:
+        lazy = LazyRunner(database, met.append, met.remove)
+        first = lazy.get("/bin/cat")
+        assert lazy.get("/bin/cat") is first
+        second = lazy.get(sys.executable)
+        assert met == [second]
+        assert first.status() is not None, "the first runner has ended"
+        assert second.status() is None
+        second.close()
+        second.end()
+
+
 @pytest.mark.parametrize("text", ["", "\0", "\n", "\u2028", "é", "\ud800", '"', "x" * ORDER_LIMIT])
 def test_order_arrives_unchanged(text: str):
     env = json.dumps({"A": text})
