@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib.util
+import os
+import shlex
+import sys
 
 #: The name of the distribution in a package registry. The import name and the command are `backburner`.
 DISTRIBUTION = "backburner-supervisor"
@@ -33,3 +37,29 @@ def version() -> str:
 def is_installed() -> bool:
     """Return True if this program was installed as a distribution."""
     return version() != "unknown"
+
+
+def extra_command(extra: str) -> str:
+    """Return the command that adds the packages of an extra to this installation, whichever program made it.
+
+    The packages are named, because the distribution itself is in no registry.
+    """
+    packages = " ".join(map(shlex.quote, _packages_of(extra)))
+    if "/pipx/venvs/" in f"{sys.prefix}/":
+        return f"pipx inject {os.path.basename(sys.prefix)} {packages}"
+    python = shlex.quote(sys.executable)
+    if "/uv/tools/" in f"{sys.prefix}/" or importlib.util.find_spec("pip") is None:
+        return f"uv pip install --python {python} {packages}"
+    return f"{python} -m pip install {packages}"
+
+
+def _packages_of(extra: str) -> list[str]:
+    """Return the requirements of an extra, such as «mcp<3,>=2.3»."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        requirements = requires(DISTRIBUTION) or []
+    except PackageNotFoundError:
+        requirements = []
+    marked = (requirement.partition(";") for requirement in requirements)
+    return [name.strip() for name, _, marker in marked if f'"{extra}"' in marker.replace("'", '"')] or [extra]

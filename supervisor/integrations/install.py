@@ -8,19 +8,27 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ...ipc.errors import InvalidInput, Permanent
 from ...ipc.failpoints import failpoint
-from ...ipc.validation import MapOf, Nullable, Record, Text
+from ...ipc.validation import ListOf, MapOf, Nullable, Record, Text
 from .client_files import File
 
 _BASE64 = Text(pattern="(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?", expected="base64")
-#: By path, the file before the first change (null if it did not exist) and its digest after the last change.
-_COPIES = MapOf(Record("copy", {"before": Nullable(_BASE64), "after": Text()}, required=("before", "after")))
+#: By path, the file before the first change (null if it did not exist), its digest after the last change, and the
+#: folders that were created for it, outermost first.
+_COPIES = MapOf(
+    Record(
+        "copy",
+        {"before": Nullable(_BASE64), "after": Text(), "folders": ListOf(Text())},
+        required=("before", "after"),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -79,10 +87,16 @@ class Setup:
         return [change for file, path in paths if (change := self._removal(file, path)).before != change.after]
 
     def remove(self, changes: Sequence[Change]) -> None:
-        """Make the changes, and delete the kept copies. Raises Permanent."""
+        """Make the changes, and delete the folders that `add` created and that are empty, and the kept copies.
+
+        Without changes, this ends a removal that was interrupted. Raises Permanent.
+        """
         for change in changes:
             change.make()
+        folders = self._copies.folders()
+        _remove_empty(folders)
         self._copies.delete()
+        _remove_empty(folders)  # those of the copies
 
     def _original(self, change: Change) -> bytes | None:
         """Return the file before our first change. If it has changed since then, return it without our entries."""
@@ -107,10 +121,14 @@ class KeptCopies:
 
     def keep(self, change: Change, before: bytes | None) -> None:
         """Keep a copy of a file that is about to be changed."""
-        copies = self._all() | {
+        known = self._all()
+        created = [*known.get(str(change.path), {}).get("folders", [])]
+        created += [folder for folder in _missing(change.path, self._path) if folder not in created]
+        copies = known | {
             str(change.path): {
                 "before": None if before is None else base64.b64encode(before).decode(),
                 "after": _digest(change.after or b""),
+                "folders": created,
             }
         }
         _replace(self._path, json.dumps(copies, indent=2).encode())
@@ -128,6 +146,11 @@ class KeptCopies:
         before = self._all()[str(path)]["before"]
         return None if before is None else base64.b64decode(before)
 
+    def folders(self) -> list[str]:
+        """Return the folders that were created, innermost first."""
+        folders = {folder for copy in self._all().values() for folder in copy.get("folders", [])}
+        return sorted(folders, key=len, reverse=True)
+
     def delete(self) -> None:
         """Delete all copies."""
         with failpoint("setup.forget"):
@@ -142,11 +165,6 @@ class KeptCopies:
                 f"{self._path} is damaged, so the original files are unknown ({error}). Delete it: then --undo removes"
                 " the entries of backburner and keeps everything else as it is now"
             ) from None
-
-
-def diffs(changes: Sequence[Change]) -> Iterator[str]:
-    """Yield the changes as unified diffs."""
-    return (change.diff() for change in changes)
 
 
 def state_folder(environ: Mapping[str, str], home: Path) -> Path:
@@ -180,6 +198,18 @@ def _read(path: Path) -> bytes | None:
         return None
     except OSError as error:
         raise Permanent(f"cannot read {path}: {error.strerror}") from error
+
+
+def _missing(*files: Path) -> list[str]:
+    """Return the folders that have to be created for files, outermost first."""
+    folders = [folder for file in files for folder in reversed(file.parents) if not folder.exists()]
+    return [str(folder) for folder in folders]
+
+
+def _remove_empty(folders: Sequence[str]) -> None:
+    for folder in folders:
+        with suppress(OSError), failpoint("setup.rmdir"):  # it has other files, or is gone
+            os.rmdir(folder)
 
 
 def _digest(text: bytes) -> str:

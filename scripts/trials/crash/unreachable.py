@@ -41,7 +41,8 @@ UNREACHABLE = {
     "hook.tell": "only in a hook of an agent; tests/supervisor/integrations/test_hooks.py kills it there",
     "mcp.send": "as hook.tell; tests/acceptance/test_tools.py kills the server before its response",
     **dict.fromkeys(
-        ("setup.rename", "setup.unlink", "setup.forget", "setup.clean"), "files of an agent, not of a home"
+        ("setup.rename", "setup.unlink", "setup.forget", "setup.clean", "setup.rmdir"),
+        "files of an agent, not of a home",
     ),
     "scratch.remove": "after a killed restore; tests/ipc/store/sqlite/file/test_backup.py leaves such a folder",
     "salvage.link": "only for a damaged database; tests/ipc/store/sqlite/file/test_backup.py kills a salvage there",

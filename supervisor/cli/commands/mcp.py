@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import click
 
 from ....ipc.errors import Permanent
-from ....ipc.machine.distribution import INSTALL_HINT
+from ....ipc.machine.distribution import INSTALL_HINT, extra_command
 from ..context import Context
 from ..options import example
 
@@ -37,5 +37,7 @@ def require_extra(command: str) -> Iterator[None]:
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRA:
             raise
-        message = f"'backburner {command}' needs the extra 'mcp'; to install it: {INSTALL_HINT}"
-        raise Permanent(message) from None
+        raise Permanent(
+            f"'backburner {command}' needs the extra 'mcp'; to add it to this installation: {extra_command('mcp')}\n"
+            f"to install backburner with it: {INSTALL_HINT}"
+        ) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import json5
 import pytest
 
-from backburner.ipc.machine.distribution import INSTALL_COMMAND
+from backburner.ipc.machine.distribution import INSTALL_COMMAND, extra_command
 from backburner.supervisor.integrations.client_files import CLIENTS
 from tests.helpers.commands import backburner, backburner_here
 
@@ -126,6 +127,63 @@ def test_change_is_shown_then_made_once_then_undone_exactly(person, client, fill
     assert done(client, "--undo") != ""
     assert snapshot(person) == before
     assert done(client, "--undo") == ""
+
+
+def folders(person: Path) -> set[str]:
+    """Return the folders of a user."""
+    return {str(path.relative_to(person)) for path in person.rglob("*") if path.is_dir()}
+
+
+@every_client
+def test_undo_removes_the_folders_that_it_created(person, client):
+    (person / ".local").mkdir()
+    done(client, "--yes")
+    assert len(folders(person)) > 2
+    done(client, "--undo")
+    assert folders(person) == {".local"}
+
+
+def test_undo_keeps_folders_that_the_client_uses_now(person):
+    done("claude", "--yes")
+    (person / ".claude/history").write_text("")
+    done("claude", "--undo")
+    assert folders(person) == {".claude"}
+
+
+def test_interrupted_undo_is_completed_by_the_next_one(person):
+    done("claude", "--yes")
+    (person / ".claude.json").unlink()
+    (person / ".claude/settings.json").unlink()
+    assert done("claude", "--undo") == ""
+    assert folders(person) == set()
+
+
+def test_setup_whose_server_could_not_start_is_refused(person, monkeypatch, tmp_path):
+    program = tmp_path / "backburner"
+    program.write_text('#!/bin/sh\necho "it is broken" >&2; exit 100\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    found = install("claude", "--yes")
+    assert found.returncode == 100
+    assert f"{program} mcp, which the client would start, fails: it is broken" in found.stderr
+    assert snapshot(person) == {}
+
+
+@pytest.mark.parametrize(
+    ("prefix", "command"),
+    [
+        ("/home/me/.local/share/pipx/venvs/backburner-supervisor", "pipx inject backburner-supervisor "),
+        ("/home/me/.local/share/uv/tools/backburner-supervisor", "uv pip install --python /python "),
+        ("/work/.venv", "/python -m pip install "),
+    ],
+)
+def test_advice_fits_the_program_that_installed_backburner(monkeypatch, prefix, command):
+    monkeypatch.setattr(sys, "prefix", prefix)
+    monkeypatch.setattr(sys, "executable", "/python")
+    found = extra_command("mcp")
+    assert found.startswith(command)
+    assert "'mcp<3,>=2.3'" in found
+    assert "backburner[" not in found
 
 
 @every_client
