@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import chain
@@ -195,7 +196,7 @@ def _project_file(cwd: Path | None) -> list[Path]:
 def _text(path: Path) -> str | ConfigMistake:
     try:
         raw = _trusted_bytes(path)
-        return raw if isinstance(raw, ConfigMistake) else raw.decode()
+        return raw if isinstance(raw, ConfigMistake) else raw.removeprefix(BOM_UTF8).decode()
     except UnicodeDecodeError as error:
         return ConfigMistake(str(path), "", "UTF-8", line=error.object.count(b"\n", 0, error.start) + 1)
     except OSError as error:

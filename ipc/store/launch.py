@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,46 @@ class NewTask:
                 sync_path(path.parent)
         except OSError as error:
             raise Temporary(f"The copy of stdinFile cannot be synced now: {error.strerror}.") from error
+
+
+def in_dependency_order(tasks: Sequence[NewTask]) -> Sequence[NewTask]:
+    """Return tasks with each one after its dependencies, else in the given order.
+
+    Raises InvalidInput if some of them wait for each other, with their IDs.
+    """
+    if not any(task.after or task.after_any for task in tasks):
+        return tasks
+    positions: dict[str, int] = {}
+    for position, task in enumerate(tasks):
+        positions.setdefault(str(task.row["id"]), position)
+    graph = {
+        position: [positions[id] for id in (*task.after, *task.after_any) if id in positions]
+        for position, task in enumerate(tasks)
+    }
+    if all(blocker < position for position, blockers in graph.items() for blocker in blockers):
+        return tasks
+    return [tasks[position] for position in _order(graph, tasks)]
+
+
+def _order(graph: dict[int, list[int]], tasks: Sequence[NewTask]) -> list[int]:
+    """Return the positions with each one after its blockers, and otherwise in ascending order."""
+    from graphlib import CycleError, TopologicalSorter
+    from heapq import heapify, heappop, heappush
+
+    sorter = TopologicalSorter(graph)
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        members = " after ".join(str(tasks[position].row["id"]) for position in reversed(error.args[1]))
+        raise InvalidInput(f"after: these tasks wait for each other: {members}", field="after") from None
+    order, ready = [], list(sorter.get_ready())
+    heapify(ready)
+    while ready:
+        order.append(position := heappop(ready))
+        sorter.done(position)
+        for following in sorter.get_ready():
+            heappush(ready, following)
+    return order
 
 
 def follow_up(launch: LaunchInput, task: Task, config: BackgroundConfig, where: str = "") -> LaunchInput:

@@ -14,7 +14,7 @@ from ..model.claim import Assignment, Cancelled, Change, Verdict
 from ..model.launch import LaunchInput
 from ..model.task import Task, TaskStatus
 from . import parking, processes
-from .launch import NewTask, follow_up
+from .launch import NewTask, follow_up, in_dependency_order
 from .processes import PUBLICATION_TIMEOUT, Publication
 from .tasks import Tasks, waiting_for
 
@@ -85,8 +85,9 @@ class Queue(Tasks):
             tasks = self._new_tasks(inputs, self.config, launcher)
         except UnknownAgent:
             tasks = self._new_tasks(inputs, self._with_applied_agents(), launcher)
+        ordered = in_dependency_order(tasks)
         self._copy_stdins(tasks)
-        assignment = self.store.queue.launch(tasks, self.config)
+        assignment = self.store.queue.launch(ordered, self.config)
         if assignment is not None:
             self._send(assignment)
         elif groups := {task.row["limit_group"] for task in tasks if task.needs_supervisor}:

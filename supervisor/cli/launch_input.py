@@ -6,6 +6,7 @@ import json
 import os
 import re
 import sys
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -206,7 +207,8 @@ def _lines(path: str) -> Iterator[tuple[str, bytes]]:
     name = "stdin" if path == "-" else path
     try:
         with sys.stdin.buffer if path == "-" else open(path, "rb") as file:
-            for number, line in enumerate(file, 1):
+            for number, raw in enumerate(file, 1):
+                line = raw.removeprefix(BOM_UTF8) if number == 1 else raw
                 if line.strip():
                     yield f"{name}, line {number}", line
     except OSError as error:

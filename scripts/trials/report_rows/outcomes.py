@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from scripts.trials.report_rows import Sandbox, row
 
 
@@ -143,3 +145,31 @@ def _(sandbox: Sandbox) -> None:
     assert "killed by SIGSEGV" in sandbox.check("show", crashed)
     slow = sandbox.ended(sandbox.launch("--timeout", "1s", "--", "sleep", "60"))
     assert slow["error"] == "It ran longer than 1 s.", slow
+
+
+@row(
+    "a file with a byte order mark, and a task after one further down",
+    "accepted in one transaction; a circle is refused",
+)
+def _(sandbox: Sandbox) -> None:
+    first, second = (f"bg-{digit * 8}-0000-4000-8000-000000000000" for digit in "12")
+    lines = [{"id": second, "command": ["true"], "after": [first]}, {"id": first, "command": ["true"]}]
+    file = sandbox.project / "tasks.ndjson"
+    file.write_bytes(b"\xef\xbb\xbf" + b"\n".join(json.dumps(line).encode() for line in lines))
+    assert sandbox.check("launch", "--from-file", str(file)).split() == [second, first]
+    assert [sandbox.ended(id)["status"] for id in (first, second)] == ["completed"] * 2
+    third, fourth = (f"bg-{digit * 8}-0000-4000-8000-000000000000" for digit in "34")
+    lines = [
+        {"id": third, "command": ["true"], "after": [fourth]},
+        {"id": fourth, "command": ["true"], "after": [third]},
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    done = sandbox.run("launch", "--from-file", str(file))
+    assert done.returncode == 2 and third in done.stderr and fourth in done.stderr, done
+
+
+@row("a configuration file with a byte order mark", "it counts", own=True)
+def _(sandbox: Sandbox) -> None:
+    (sandbox.project / "backburner.toml").write_bytes(b"\xef\xbb\xbf[model_concurrency]\nmarked = 7\n")
+    sandbox.check("config", "check")
+    assert "marked = 7" in sandbox.check("config", "show")

@@ -495,3 +495,34 @@ def test_launch_like_another_kind_of_task(cli: Cli):
     assert (command["prompt"], command["agent"], command["command"]) == (None, "command", ["sh", "-c", "make"])
     assert cli("launch", "--like", "ffffffff").code == 3
     assert cli("launch", "--like", "-", "--from-file", "-").code == 2
+
+
+def test_task_in_a_file_may_come_after_one_further_down(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    first, second, third, other = (f"bg-{digit * 8}-0000-4000-8000-000000000000" for digit in "1234")
+    lines = [
+        {"id": third, "command": ["c"], "after": [second]},
+        {"id": other, "command": ["x"]},
+        {"id": second, "command": ["b"], "afterAny": [first]},
+        {"id": first, "command": ["a"]},
+    ]
+    Path("tasks").write_bytes(b"\xef\xbb\xbf" + "\n".join(map(json.dumps, lines)).encode())
+    result = cli("launch", "--from-file", "tasks")
+    assert (result.code, result.out.split()) == (0, [third, other, second, first]), result.err
+    assert cli("show", "--json", third).json["waitingFor"] == "dependency"
+    newest = [task["id"] for task in cli("list", "--json").json]
+    assert newest == [third, second, first, other]
+
+
+def test_tasks_in_a_file_that_wait_for_each_other_are_refused(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    first, second = (f"bg-{digit * 8}-0000-4000-8000-000000000000" for digit in "12")
+    for pairs in ([(first, second), (second, first)], [(first, first)]):
+        lines = [json.dumps({"id": id, "command": ["a"], "after": [after]}) for id, after in pairs]
+        Path("tasks").write_text("\n".join(lines))
+        result = cli("launch", "--from-file", "tasks")
+        assert (result.code, result.out) == (2, "")
+        assert "wait for each other" in result.err
+        assert all(id in result.err for id, _ in pairs)
