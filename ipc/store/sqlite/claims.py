@@ -10,7 +10,7 @@ from typing import Any
 from ... import clock
 from ...model.claim import Assignment, Ended, ReadyTask, Rescued, Settlement, Slot, Taken
 from ...model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
-from .file.transaction import Transaction
+from .file.transaction import Transaction, Values
 
 #: The value of `ready` of a task that a worker holds.
 HELD = 2
@@ -28,7 +28,7 @@ def take(transaction: Transaction, slot: Slot, owner: int | None, count: int, ke
         return []
     if count > 1:
         count = 1 if allowed["single"] else _fair_share(transaction, slot.group, count, allowed["limit"])
-    tasks = _next_tasks(transaction, slot.group, count) if key is None else _next_with_key(transaction, slot.group, key)
+    tasks = _next_tasks(transaction, {"limit_group": slot.group, "key": key, "limit": count})
     if not tasks or (tasks[0].agent == "external") != (owner is None):
         return []
     claim = next_claim(transaction, len(tasks))
@@ -56,20 +56,14 @@ def _fair_share(transaction: Transaction, group: str, count: int, limit: int) ->
     return max(1, min(count, ready // 2))
 
 
-def _next_tasks(transaction: Transaction, group: str, count: int) -> list[ReadyTask]:
+def _next_tasks(transaction: Transaction, which: Values) -> list[ReadyTask]:
     """Return the next task, and the tasks behind it that the same worker may hold."""
-    with closing(transaction.iterate("list_ready", {"limit_group": group, "limit": count})) as rows:
+    with closing(transaction.iterate("list_ready", which)) as rows:
         tasks = map(ReadyTask._make, rows)
         first = next(tasks, None)
         if first is None or not first.is_plain:
             return [] if first is None else [first]
         return [first, *takewhile(first.may_precede, tasks)]
-
-
-def _next_with_key(transaction: Transaction, group: str, key: str) -> list[ReadyTask]:
-    """Return the next task of a group with this key."""
-    with closing(transaction.iterate("list_ready_with_key", {"limit_group": group, "key": key})) as rows:
-        return [ReadyTask._make(row) for row in rows]
 
 
 def start(transaction: Transaction, taken: Taken, owner: int | None) -> None:

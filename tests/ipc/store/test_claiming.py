@@ -50,6 +50,14 @@ def test_held_tasks_are_not_offered_to_other_workers(series):
     assert [one.task.id for one in taken] == ids[:3]
 
 
+def test_task_that_is_taken_by_its_key_has_all_its_inputs(queue_db):
+    queue_db.groups.limit("api/*", 2)
+    queue_db.launch(concurrency_key="api/a", command=("first",))
+    id = queue_db.launch(concurrency_key="api/b", command=("second",), umask="0027")
+    (taken,) = queue_db.queue.take(Slot("api/*", 0), queue_db.owner, 1, "api/b")
+    assert (taken.task.id, taken.task.command, taken.task.umask) == (id, '["second"]', "0027")
+
+
 @pytest.mark.parametrize(("ready", "taken"), [(1, 1), (3, 1), (4, 2), (7, 3), (20, 4)])
 def test_series_leaves_half_of_a_group_to_its_other_slots(limited, ready, taken):
     for _ in range(ready):

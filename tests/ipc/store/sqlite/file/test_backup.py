@@ -223,7 +223,7 @@ def test_restore_refuses_the_database_of_another_program(queue_db: QueueDatabase
 def test_restore_is_refused_while_a_task_runs(queue_db: QueueDatabase, file: Path):
     back_up(queue_db.store, file, replacing=False)
     queue_db.start(queue_db.launch())
-    with pytest.raises(MoveNotAllowed, match="1 tasks run"):
+    with pytest.raises(MoveNotAllowed, match="1 task runs"):
         restore(queue_db.home, file, replacing=True)
 
 

@@ -1,5 +1,0 @@
--- Return the next ready task of a group with a key, with its input.
-SELECT t.number, t.id, t.parent, t.session, t.description, t.agent, t.model, t.attempt + 1, t.max_attempts, t.interruptions, t.timeout_ms,
-  i.cwd, i.call, i.command, i.env, i.args, i.kwargs, i.stdin, i.stdin_file, i.prompt, i.leave_children, i.resumes
-FROM tasks t JOIN inputs i ON i.task = t.number
-WHERE t.status = 'pending' AND t.ready = 1 AND t.limit_group = :limit_group AND t.key = :key ORDER BY t.priority DESC, t.number LIMIT 1
