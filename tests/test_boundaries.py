@@ -35,7 +35,8 @@ ALLOWED = {
     "os.waitpid": "supervisor.execution*",
     "os.chdir": "supervisor.execution.runner.call_runner supervisor.execution.series supervisor.execution.spawn",
     "os.system": "",
-    "signal.signal": "supervisor.system.signals supervisor.execution.runner* supervisor.cli.screen*",
+    "signal.signal": "supervisor.system.signals supervisor.system.interruption supervisor.execution.runner*"
+    " supervisor.cli.screen*",
     "signal.set_wakeup_fd": "supervisor.system.signals supervisor.execution.runner*",
     "time.sleep": "",
     "time.time": "ipc.clock",

@@ -20,7 +20,7 @@ from .plan import CannotStart, Plan, stdin_path, write_order
 from .process_tree import take_status
 from .runner.wire import Order
 from .runner_pool import Runner
-from .spawn import spawn
+from .spawn import open_stdin, spawn
 from .verdict import Output, cause_of, outcome_of, session_of
 
 
@@ -155,7 +155,7 @@ class CallAttempt(Attempt):
             env=json.dumps(claimed.env),
             launcher_env=json.dumps(claimed.launcher_env),
             umask=claimed.umask,
-            stdin=stdin_path(claimed, home, claimed.stdin) if has_stdin else None,
+            stdin=_checked_stdin(claimed, home) if has_stdin else None,
             leave_children=bool(claimed.leave_children),
         )
         attempt = cls(claimed, runner, journal)
@@ -206,3 +206,10 @@ class CallAttempt(Attempt):
     def provisional_outcome(self) -> Outcome:
         """Return an outcome without a result, because the call has not returned."""
         return Outcome()
+
+
+def _checked_stdin(claimed: Claimed, home: Home) -> str:
+    """Return the path of the stdin of a call, which the runner opens. Raises CannotStart, Temporary."""
+    path = stdin_path(claimed, home, claimed.stdin)
+    os.close(open_stdin(path))
+    return path

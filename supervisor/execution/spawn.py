@@ -71,7 +71,7 @@ def _own_umask() -> int:
 
 
 def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
-    stdin = None if plan.stdin == os.devnull else _open_stdin(plan.stdin)
+    stdin = None if plan.stdin == os.devnull else open_stdin(plan.stdin)
     try:
         return _spawn_with(plan, program, outputs, stdin)
     finally:
@@ -79,8 +79,11 @@ def _spawn(plan: Plan, program: str, outputs: list[str]) -> int:
             os.close(stdin)
 
 
-def _open_stdin(path: str) -> int:
-    """Open the stdin of a task here, because opening a pipe in the child could block this process."""
+def open_stdin(path: str) -> int:
+    """Open the stdin of a task here, because opening a pipe in the child could block this process.
+
+    Raises CannotStart, Temporary.
+    """
     try:
         return open_input(path)
     except BrokenOff:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO, TextIO
 
 from ...ipc.errors import OutputFailed
-from .signals import interruptible
+from .interruption import interruptible
 
 
 class Output(io.RawIOBase):

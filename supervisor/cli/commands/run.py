@@ -15,7 +15,7 @@ from ....ipc.errors import HeldByWorker, MoveNotAllowed, NoSupervisor, OutputFai
 from ....ipc.model.cause import outcome
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.store.queue import Launched
-from ...system.signals import Interruption, Signalled
+from ...system.interruption import Interruption, Signalled
 from ..autostart import ensure_supervisor
 from ..changes import ChangeWatch
 from ..context import Context

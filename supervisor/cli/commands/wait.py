@@ -14,7 +14,7 @@ from ....ipc import clock
 from ....ipc.api.waiting import deadline
 from ....ipc.model.task import Task, TaskStatus
 from ....ipc.model.wait import Wait
-from ...system.signals import Interruption, Signalled
+from ...system.interruption import Interruption, Signalled
 from ..changes import ChangeWatch
 from ..context import Context
 from ..input.duration import DURATION

@@ -86,8 +86,11 @@ class Display(NoDisplay):
         parts = self._parts()
         text = f"waiting {elapsed}: {', '.join(parts[:3])}"
         for part in parts[3:]:
-            if display_width(f"{text}, {part}") <= width:
-                text += f", {part}"
+            fitting = (
+                form for form in (part, part.replace("about ", "~")) if display_width(f"{text}, {form}") <= width
+            )
+            if form := next(fitting, ""):
+                text += f", {form}"
         return text
 
     def _parts(self) -> list[str]:

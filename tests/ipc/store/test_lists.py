@@ -119,3 +119,12 @@ def test_word_or_list_of_words_becomes_a_list():
         shape.check(["a", ""], "status")
     with pytest.raises(InvalidInput, match="status: expected non-empty text"):
         shape.check(5, "status")
+
+
+def test_mean_duration_counts_completed_tasks_among_the_newest(queue_db: QueueDatabase):
+    queue_db.run(concurrency_key="command")
+    queue_db.run(TaskStatus.ERROR, concurrency_key="command")
+    queue_db.launch(concurrency_key="command")
+    tasks = queue_db.queue.store.tasks
+    assert tasks.mean_durations(10)["command"] >= 0
+    assert tasks.mean_durations(1) == {}
