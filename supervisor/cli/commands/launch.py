@@ -13,6 +13,7 @@ from ....ipc.model.launch import LaunchInput
 from ....ipc.store.queue import Launched, Queue
 from ..autostart import ensure_supervisor
 from ..context import Context
+from ..input.notices import note_doubts
 from ..input.variables import launcher
 from ..launch_input import Options, Positional, launch_inputs, locate
 from ..launch_options import LaunchCommand, launch_options
@@ -73,9 +74,11 @@ def launch(context: Context, inputs: Sequence[LaunchInput], options: Options) ->
     """Queue all tasks or none. Raises InvalidInput, UnknownAgent, NotFound, OverCap."""
     queue = Queue(context.store, context.valid_config)
     try:
-        return queue.launch_many(inputs, launcher(options))
+        launched = queue.launch_many(inputs, launcher(options))
     except InvalidInput as error:
         raise locate(error, inputs, options["from_file"]) from None
+    note_doubts(context, inputs, options)
+    return launched
 
 
 def task_document(queue: Queue, launched: Launched) -> dict[str, Any]:

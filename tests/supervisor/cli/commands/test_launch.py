@@ -336,6 +336,43 @@ def test_secret_is_not_stored_although_the_environment_is_inherited(cli: Cli, ho
     assert found["TOKEN"] is None
 
 
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that is the whole PATH."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def test_launch_of_an_agent_that_is_not_installed_is_noted(cli: Cli, programs: Path):
+    done = cli("launch", "--no-up", "--agent", "codex", "hi")
+    assert done.code == 0
+    assert f"codex is not installed, so the task will fail (in the task's PATH: {programs})" in done.err
+    (programs / "codex").write_text("#!/bin/sh\n")
+    (programs / "codex").chmod(0o755)
+    assert "installed" not in cli("launch", "--no-up", "--agent", "codex", "hi").err
+
+
+def test_credentials_of_the_agent_travel_and_marks_of_a_session_do_not(cli: Cli, home: Path, monkeypatch):
+    for name in ("CODEX_API_KEY", "CODEX_SANDBOX", "ANTHROPIC_API_KEY", "CLAUDE_CODE_OAUTH_TOKEN"):
+        monkeypatch.setenv(name, "x")
+    found = env_of(home, launched(cli, "--agent", "codex", "hi")["id"])
+    assert (found["CODEX_API_KEY"], found["CODEX_HOME"]) == ("x", None)
+    assert not {"CODEX_SANDBOX", "ANTHROPIC_API_KEY"} & found.keys()
+    found = env_of(home, launched(cli, "--agent", "claude", "hi")["id"])
+    assert (found["ANTHROPIC_API_KEY"], found["CLAUDE_CODE_OAUTH_TOKEN"]) == ("x", "x")
+    assert "CODEX_API_KEY" not in found
+
+
+def test_variable_that_is_not_utf8_is_named(cli: Cli, monkeypatch):
+    monkeypatch.setenv("LATIN", os.fsdecode(b"\xe9"))
+    assert "UTF-8" not in cli("launch", "--no-up", "--", "true").err
+    done = cli("launch", "--no-up", "--json", "--inherit-env", "--", "true")
+    assert "not handed on, because it is not valid UTF-8: LATIN" in done.err
+    assert "LATIN" in done.json["envDropped"]
+
+
 def test_umask_of_the_launcher_is_stored(cli: Cli):
     before = os.umask(0o027)
     try:
