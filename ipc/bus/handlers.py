@@ -191,7 +191,10 @@ class Handlers:
         if limit is None:
             return self._change_group(call, lambda groups: groups.limits().group(key))
         number = {"default": None, "unlimited": 0}[limit] if isinstance(limit, str) else int(limit)
-        return self._change_group(call, lambda groups: groups.limit(key, number))
+        result = self._change_group(call, lambda groups: groups.limit(key, number))
+        if result is DEFERRED:  # until the call is closed, workers take one task at a time
+            call.when_closed(lambda: self._queue.store.limits.set_single(False))
+        return result
 
     def _change_group(self, call: Call, change: Callable[[Groups], str]) -> object:
         groups = Groups(self._queue.store, self._queue.config)

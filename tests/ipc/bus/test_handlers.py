@@ -18,6 +18,7 @@ from backburner.ipc.machine.identity import Identity
 from backburner.ipc.model.claim import Settlement, Slot
 from backburner.ipc.model.launch import LAUNCH, LaunchInput
 from backburner.ipc.model.task import TaskStatus
+from backburner.ipc.store.processes import PUBLICATION_TIMEOUT
 from backburner.ipc.store.queue import Queue
 from backburner.ipc.store.sqlite.store import SqliteStore
 from backburner.ipc.store.values import PAGE_BYTES
@@ -127,7 +128,8 @@ def test_all_mistakes_of_a_launch_are_reported_at_once(peer):
     error = peer.call("launchMany", tasks=[{"command": "x", "priority": True}, {"prompt": "x", "unknown": 1}])
     assert error["data"] == {"field": "tasks[0].command"}
     assert error["message"].split("; ") == [
-        "tasks[0].command: expected a non-empty list, got 'x'",
+        'tasks[0].command: expected a list of arguments, such as ["make", "test"], or ["sh", "-c", LINE] for a line of'
+        " shell, got 'x'",
         "tasks[0].priority: expected a whole number from -1000 to 1000, got true",
         f"tasks[1].unknown: expected a known name: {', '.join(LAUNCH.fields)}",
     ]
@@ -413,3 +415,19 @@ def test_limit_and_pause_answer_with_the_row_of_the_key(server, peer):
     assert peer.call("limit", key="k", limit="default") == row
     for limit in (-1, 1.5, "many", True):
         assert peer.call("limit", key="k", limit=limit)["data"]["field"] == "limit"
+
+
+def test_limit_that_times_out_does_not_slow_workers_down(server, peer):
+    server.queue.publication_timeout = 0.0
+    for key in ("k", "during", "afterwards"):
+        peer.call("limit", key=key, limit=1)
+        server.launch(concurrency_key=key)
+        server.launch(concurrency_key=key)
+    assert len(server.queue.take(Slot("k", 0), server.owner, 2)) == 2  # one runs, the worker holds the other one
+    peer.send("limit", key="k", limit=5)
+    server.served.until(lambda: server.handlers.due() is not None)
+    assert len(server.queue.take(Slot("during", 0), server.owner, 2)) == 1
+    server.now += PUBLICATION_TIMEOUT
+    server.served.run(server.handlers.answer_due)
+    assert peer.receive()["error"]["code"] == -32004
+    assert len(server.queue.take(Slot("afterwards", 0), server.owner, 2)) == 2
