@@ -115,6 +115,7 @@ TOOLS: Mapping[str, Tool] = {
             "cwd": "the folder in which the task runs; by default this project's",
             "after": "IDs of tasks that must have completed first",
             "timeoutMs": "stop an attempt that runs longer",
+            "notify": "`person`: also notify the user of this task, as soon as it ends",
             "uniqueKey": "if an unfinished task has this name, return that task and launch nothing",
             **_PARENT_HINT,
         },
