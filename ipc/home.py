@@ -104,6 +104,13 @@ class Home:
             return direct
         return str(_shortcut(self.folder) / name)
 
+    def remove_shortcut(self) -> None:
+        """Delete the link for a path that is too long for a socket. The next process that needs it creates it again."""
+        link = Path(self.bus).parent
+        if link != self.folder:
+            with suppress(OSError), failpoint("shortcut.unlink"):
+                link.unlink()
+
     def output(self, claim: int, stream: str) -> Path:
         """Return the file for one stream (`stdout`, `stderr`) of one attempt."""
         return Path(self.output_name(claim, stream))
@@ -131,7 +138,10 @@ class Home:
             for role in ("supervisor", "flusher"):
                 self.create_wake_pipe(role)
         except OSError as error:
-            raise BadHome(f"The home {self.folder} cannot be used: {error.strerror or error}.") from error
+            message = f"The home {self.folder} cannot be used: {error.strerror or error}"
+            if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):  # a client may have started us in /
+                message += "; name a folder of yours with --home DIR or BACKBURNER_HOME"
+            raise BadHome(f"{message}.") from error
         return self
 
     def check(self) -> None:
@@ -333,7 +343,11 @@ def _file_system(folder: Path) -> str:
         return ""
     best, kind = "", ""
     path = os.path.realpath(folder)
-    for line in Path("/proc/self/mounts").read_text(errors="replace").splitlines():
+    try:
+        mounts = Path("/proc/self/mounts").read_text(errors="replace")
+    except OSError:  # /proc is not mounted
+        return ""
+    for line in mounts.splitlines():
         _, point, name, *_ = line.split(" ")
         point = point.replace("\\040", " ")
         inside = path == point or path.startswith(point.rstrip("/") + "/")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 
 from ..ipc import clock
+from ..ipc.failpoints import failpoint
+from ..ipc.home import Home
 
 #: The text of each event.
 MESSAGES: Mapping[str, str] = {
@@ -34,6 +37,11 @@ MESSAGES: Mapping[str, str] = {
     " without further messages, later batches wait",
     "batch_delivered": "on_batch succeeded for batch {seq} after {tries} failures",
 }
+
+#: The size in bytes from which the log file is rotated.
+LOG_LIMIT = 10_000_000
+
+STDERR = 2
 
 #: Seconds for which an error that stays the same is not logged again.
 TROUBLE_INTERVAL = 60.0
@@ -68,4 +76,26 @@ def log(event: str, **fields: object) -> None:
         sys.stderr.write(line)
         sys.stderr.flush()
     except OSError:  # the terminal is gone or the disk is full, but the work continues without a log
+        return
+
+
+def rotate_log(home: Home) -> None:
+    """Move the content of a long log file to `supervisor.log.1`, if this process writes to that file.
+
+    All processes append to the file, so it is copied and then emptied: none of them has to open another file. If this
+    process dies between the two steps, the lines are in both files.
+    """
+    import shutil  # few processes rotate a log
+
+    try:
+        found = os.stat(home.log)
+        if found.st_size < LOG_LIMIT or not os.path.samestat(found, os.fstat(STDERR)):
+            return
+        with failpoint("log.copy"):
+            shutil.copy(home.log, home.folder / "supervisor.log.1.new")
+        with failpoint("log.rename"):
+            os.rename(home.folder / "supervisor.log.1.new", home.folder / "supervisor.log.1")
+        with failpoint("log.truncate"):
+            os.truncate(home.log, 0)
+    except OSError:  # there is no log file, or no room for a copy
         return

@@ -395,5 +395,6 @@ class Supervisor(Role):
             self._hosts.deregister(self._number)
             self._store.close()
             if self.successor is None:
+                self.home.remove_shortcut()
                 notify("STOPPING=1")
                 log("stopped")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from ..errors import Permanent
 from ..failpoints import failpoint
+from . import proc
 from .proc import pid_namespace, start_ticks
 
 
@@ -34,9 +35,10 @@ class Identity:
 
     @classmethod
     def mine(cls) -> Identity:
-        """Return the identity of this process."""
+        """Return the identity of this process. Raises Permanent."""
         identity = cls.of(os.getpid())
-        assert identity is not None, "this process lives"
+        if identity is None:
+            raise Permanent(f"{proc.MISSING} To mount it: {proc.MOUNT_COMMAND}")
         return identity
 
     @classmethod
@@ -97,6 +99,8 @@ def boot_id() -> str:
     linux = Path("/proc/sys/kernel/random/boot_id")
     if linux.exists():
         return linux.read_text().strip()
+    if proc.LINUX:
+        raise Permanent(f"{proc.MISSING} To mount it: {proc.MOUNT_COMMAND}")
     return _macos_boot_id()
 
 

@@ -30,6 +30,16 @@ _STATE, _PARENT, _CPU, _START = 0, 1, slice(11, 15), 19
 _PAGE = 4096
 
 
+#: What is wrong without /proc on Linux, and the command that mounts it.
+MISSING = "/proc is not mounted, so processes cannot be identified."
+MOUNT_COMMAND = "mount -t proc proc /proc"
+
+
+def is_readable() -> bool:
+    """Return True if this module can read about processes. Some containers have no /proc."""
+    return not LINUX or os.path.exists("/proc/self/stat")
+
+
 def all_pids() -> Iterator[int]:
     """Yield the process IDs of all processes."""
     if LINUX:

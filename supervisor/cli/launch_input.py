@@ -121,7 +121,9 @@ def _absolute(folder: str) -> str:
     try:
         return os.path.abspath(folder)
     except FileNotFoundError:
-        raise InvalidInput("the current folder is gone; name another one with --cwd DIR", field="cwd") from None
+        raise InvalidInput(
+            "the current folder is gone; change to another one, or use --cwd DIR and --home DIR", field="cwd"
+        ) from None
 
 
 def _stdin(source: str | None) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from ...ipc import clock
 from ...ipc.bus.client import Client
 from ...ipc.errors import BackburnerError
 from ...ipc.home import Home
+from ...ipc.machine import proc
 from ...ipc.machine.distribution import version
 from ...ipc.machine.presence import ROLES, Presence
 from ...ipc.machine.proc import is_stopped, start_ticks
@@ -18,6 +19,11 @@ from .storage import Contents
 
 #: Seconds within which the supervisor must replace or rescue dead processes, and the bus must answer.
 TIMEOUT = 2.0
+
+
+def report_missing_proc() -> Iterator[Finding]:
+    """Report that nothing can be read about processes. The other checks of a state directory need that."""
+    yield Finding("proc", proc.MISSING, "No supervisor can run here.", proc.MOUNT_COMMAND)
 
 
 def check_gate(home: Home) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from ...ipc.config.settings import ConfigMistake
 from ...ipc.home import Home
+from ...ipc.machine import proc
 from . import installation, processes, storage, tasks
 from .finding import Finding
 
@@ -36,6 +37,8 @@ def examine(home: Home, mistakes: Sequence[ConfigMistake]) -> list[Finding]:
     findings = [*installation.check_configuration(mistakes), *installation.check_name_clash(), *storage.check_engine()]
     if not home.folder.exists():
         return findings
+    if not proc.is_readable():
+        return [*processes.report_missing_proc(), *findings]
     unusable = list(storage.check_home(home))
     if unusable:
         return [*unusable, *findings]

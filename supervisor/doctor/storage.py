@@ -32,11 +32,15 @@ MIN_FREE_BYTES, MIN_FREE_FILES = 256 * MEGABYTE, 1000
 #: The size from which a write-ahead log is reported. Such a log is truncated, unless a reader prevents that.
 LONG_LOG = 64 * MEGABYTE
 
-PRIVATE = ("backburner.db", "backburner.db-wal", "backburner.db-shm", "supervisor.log", "config.toml", "bus.sock")
-
-#: The first and the last release of SQLite with the WAL-reset bug, and the releases between them that fix it.
-FIRST_AFFECTED, LAST_AFFECTED = (3, 7, 0), (3, 51, 2)
-FIXED = ((3, 44, 6), (3, 50, 7))
+PRIVATE = (
+    "backburner.db",
+    "backburner.db-wal",
+    "backburner.db-shm",
+    "supervisor.log",
+    "supervisor.log.1",
+    "config.toml",
+    "bus.sock",
+)
 
 #: The oldest release of SQLite that supports the schema.
 OLDEST = (3, 37, 0)
@@ -110,16 +114,12 @@ def _older_schema(database: Inspection, what: str) -> Finding:
 
 
 def check_engine(version: str | None = None) -> Iterator[Finding]:
-    """Report a SQLite that is too old, or that has the WAL-reset bug."""
+    """Report a SQLite that is too old. The write gate avoids the bugs of later releases."""
     version = version or sqlite_version()
     numbers = tuple(map(int, version.split(".")))
     if numbers < OLDEST:
         what, why = f"SQLite is {version}, older than 3.37.", "The database uses features of newer releases."
         yield Finding("sqlite", what, why, f"upgrade the SQLite of {sys.executable}")
-    elif FIRST_AFFECTED <= numbers <= LAST_AFFECTED and numbers not in FIXED:
-        what = f"SQLite {version} has the WAL-reset bug (3.7.0 to 3.51.2, except 3.44.6 and 3.50.7)."
-        why = "backburner's write gate avoids it; programs that write to the database themselves bypass the gate."
-        yield Finding("sqlite", what, why, "write only through backburner, or upgrade SQLite", NOTE)
 
 
 def check_home(home: Home) -> Iterator[Finding]:

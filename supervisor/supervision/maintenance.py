@@ -9,7 +9,7 @@ from ...ipc.config.settings import BackgroundConfig
 from ...ipc.store.interface import Store
 from ...ipc.store.retention import Retention
 from ...ipc.store.values import Upkeep
-from ..log import log
+from ..log import log, rotate_log
 from ..system.file_watch import FALLBACK_POLL
 
 #: Seconds between two rounds of pruning, and from the start to the first round.
@@ -20,6 +20,9 @@ MEGABYTE = 1024 * 1024
 
 #: If the backlog of the store exceeds this number of bytes, the processes that block its upkeep are logged.
 LONG_BACKLOG = 64 * MEGABYTE
+
+#: Seconds between two looks at the size of the log file, if the supervisor takes a turn at all.
+ROTATION_CHECK = 60.0
 
 #: Seconds between two steps of a round. Each step holds the write gate for a few milliseconds.
 STEP_REST = 0.05
@@ -33,6 +36,8 @@ class Maintenance:
         self._steps: Iterator[None] | None = None
         self._next = clock.monotonic() + FIRST
         self._is_logged = False
+        #: The time of the next look at the size of the log file (seconds, monotonic).
+        self._rotate_at = 0.0
 
     def turn(self, config: BackgroundConfig, forward: int) -> float:
         """Do one small step if it is due. Return the seconds until the next step.
@@ -42,6 +47,9 @@ class Maintenance:
         upkeep = self._store.maintenance.maintain()
         self._log_blockers(upkeep)
         rest = self._prune(config, forward)
+        if clock.monotonic() >= self._rotate_at:
+            self._rotate_at = clock.monotonic() + ROTATION_CHECK
+            rotate_log(self._store.home)
         return min(rest, FALLBACK_POLL) if upkeep.is_behind else rest  # no event reports the end of the last reader
 
     def _prune(self, config: BackgroundConfig, forward: int) -> float:

@@ -34,20 +34,24 @@ def command(context: Context, as_json: bool) -> int:
     findings = examine(context.home, check(context.home, current_folder()))
     findings.sort(key=lambda finding: finding.level != PROBLEM)
     if as_json:
-        print_json({"home": str(context.home.folder), "findings": [finding.to_json() for finding in findings]})
+        documents = [finding.to_json() for finding in findings]
+        print_json({"home": str(context.home.folder), "sizeBytes": context.home.size(), "findings": documents})
     else:
         _print(findings, context)
     return int(any(finding.level == PROBLEM for finding in findings))
 
 
 def _print(findings: Sequence[Finding], context: Context) -> None:
+    from ....ipc.text.sizes import format_bytes
+
     width = terminal_width(sys.stdout)
     for finding in findings:
         print(_wrap(f"{finding.level}: {finding.what}", "", width))
         print(_wrap(f"  {finding.why}", "  ", width))
         print(_wrap(f"  fix: {finding.fix}", "    ", width))
     problems = sum(finding.level == "problem" for finding in findings)
-    print(f"{problems or 'no'} problem{'' if problems == 1 else 's'} in {context.home.folder}")
+    size = format_bytes(context.home.size())
+    print(f"{problems or 'no'} problem{'' if problems == 1 else 's'} in {context.home.folder} ({size})")
 
 
 def _wrap(text: str, indent: str, width: int | None) -> str:

@@ -74,7 +74,7 @@ def test_command_without_a_home_in_a_deleted_folder_names_the_way_out(cli: Cli, 
     monkeypatch.delenv("BACKBURNER_HOME")
     for words in (("list",), ("launch", "--", "true"), ("config", "check"), ("doctor",)):
         result = cli(*words)
-        assert (result.code, "--home DIR" in result.err) == (100, True), words
+        assert (result.code, "--home DIR" in result.err) == (2 if words[0] == "launch" else 100, True), words
 
 
 def test_home_writable_by_others_is_refused(cli: Cli, home: Path):
@@ -106,7 +106,9 @@ def test_home_on_a_long_path_works(home: Path, no_strays: None, monkeypatch: pyt
     socket = json.loads(stdout_of(deep, "status", "--json"))["socket"]
     assert len(socket) < 104
     stdout_of(deep, "flush")
+    assert len([*home.parent.glob("backburner-*/*")]) == 1
     stdout_of(deep, "down")
+    assert [*home.parent.glob("backburner-*/*")] == []
 
 
 def test_commands_that_need_no_settings_warn_about_invalid_ones(cli: Cli, home: Path, tasks: Tasks):
@@ -124,3 +126,11 @@ def test_commands_that_need_no_settings_warn_about_invalid_ones(cli: Cli, home: 
         assert result.code == 0, words
         assert "max_workers" in result.err
         assert "backburner config check" in result.err
+
+
+@pytest.mark.skipif(not Path("/sys").is_dir(), reason="there is no folder in which root cannot create another one")
+def test_home_that_cannot_be_created_names_the_settings_that_choose_another(cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("BACKBURNER_HOME", "/sys/.backburner")
+    result = cli("launch", "--", "true")
+    assert result.code == 100
+    assert "--home DIR or BACKBURNER_HOME" in result.err
