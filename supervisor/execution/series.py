@@ -26,7 +26,7 @@ from .plan import CannotStart, Environments, find_program, write_order
 from .process_tree import forget_status, take_status
 from .runner.wire import Order
 from .runner_pool import Runner
-from .spawn import DEFAULT_SIGNALS, masked
+from .spawn import DEFAULT_SIGNALS, enter, masked, refusal, shell_command
 from .verdict import Output, outcome_of
 
 #: Waits up to the given number of seconds for a child to end. Returns False if the worker has something else to do.
@@ -248,15 +248,11 @@ class CommandSeries(Series):
                 outcome = Outcome(error=str(refusal), error_kind="spawn", exit_code=refusal.exit_code)
                 self._note_end(outcome)
 
-    def _start(self, taken: Taken) -> None:
+    def _start(self, taken: Taken, shell: list[str] | None = None) -> None:
+        """Start a command. `shell` replaces the command of a script without an interpreter."""
         tools, task = self._tools, taken.task
-        argv = json.loads(task.command or "[]")
-        try:
-            os.chdir(task.cwd)
-        except OSError as error:
-            if is_shortage(error):
-                raise Temporary(f"The folder {task.cwd} cannot be used now: {error.strerror}.") from error
-            raise CannotStart(f"The folder {task.cwd} cannot be used: {error.strerror}.", 1) from error
+        argv = shell or json.loads(task.command or "[]")
+        enter(task.cwd)
         environment = tools.environments.of(taken)
         program = self._program(argv[0], task.cwd, environment.get(b"PATH"))
         try:
@@ -273,13 +269,18 @@ class CommandSeries(Series):
                     setsigdef=DEFAULT_SIGNALS,
                 )
         except OSError as error:
-            if is_shortage(error):
-                raise Temporary(f"No process can be started now: {error.strerror}.") from error
-            if not tools.home.is_usable():
-                raise Temporary(f"{tools.home.folder} cannot be used now: {error.strerror}.") from error
-            raise CannotStart(f"{argv[0]} cannot be started: {error.strerror}.", 126) from error
+            if not (command := shell_command(error, program, argv)):
+                raise self._refusal(error, program, argv[0]) from error
+            self._start(taken, command)
+            return
         forget_status(self._pid)
         self._running_since = at
+
+    def _refusal(self, error: OSError, program: str, name: str) -> Exception:
+        home = self._tools.home
+        if not is_shortage(error) and not home.is_usable():
+            return Temporary(f"{home.folder} cannot be used now: {error.strerror}.")
+        return refusal(error, program, name)
 
     def _program(self, name: str, cwd: str, path: bytes | None) -> str:
         key = name, cwd, path

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import replace
 from functools import cache
 
 from ...ipc.errors import Temporary
@@ -27,6 +29,9 @@ DEFAULT_SIGNALS = (
     signal.SIGIO,
 )
 
+#: The shell of scripts without an interpreter.
+SHELL = "/bin/sh"
+
 _UNCHANGED = nullcontext()
 
 
@@ -35,16 +40,21 @@ def spawn(plan: Plan, outputs: list[str]) -> int:
 
     The child creates the output files after the fork, so they exist only if it was started.
     """
-    try:
-        os.chdir(plan.cwd)  # the current folder of a worker has no other use
-    except OSError as error:
-        if is_shortage(error):
-            raise Temporary(f"The folder {plan.cwd} cannot be used now: {error.strerror}.") from error
-        raise CannotStart(f"The folder {plan.cwd} cannot be used: {error.strerror}.", 1) from error
+    enter(plan.cwd)
     try:
         return _spawn(plan, find_program(plan.argv[0], plan.cwd, plan.environment.get("PATH")), outputs)
     finally:
         os.chdir("/")
+
+
+def enter(folder: str) -> None:
+    """Make this the current folder, which has no other use in a worker. Raises CannotStart, Temporary."""
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        if is_shortage(error):
+            raise Temporary(f"The folder {folder} cannot be used now: {error.strerror}.") from error
+        raise CannotStart(f"The folder {folder} cannot be used: {error.strerror}.", 1) from error
 
 
 def masked(mask: str | None) -> AbstractContextManager[object]:
@@ -112,11 +122,41 @@ def _spawn_with(plan: Plan, program: str, outputs: list[str], stdin: int | None)
                 setsigdef=DEFAULT_SIGNALS,
             )
     except OSError as error:
+        if command := shell_command(error, program, plan.argv):
+            return _spawn_with(replace(plan, argv=tuple(command)), command[0], outputs, stdin)
         for path in outputs:
             with suppress(FileNotFoundError), failpoint("spawn.failed.unlink"):
                 os.unlink(path)
-        if is_shortage(error):  # of processes, or of space, because the output files are created with the process
-            raise Temporary(f"No process can be started now: {error.strerror}.") from error
-        raise CannotStart(f"{plan.argv[0]} cannot be started: {error.strerror}.", 126) from error
+        raise refusal(error, program, plan.argv[0]) from error
     forget_status(pid)
     return pid
+
+
+def shell_command(error: OSError, program: str, argv: Sequence[str]) -> list[str]:
+    """Return the command that runs a script without an interpreter in a shell, as execvp(3) does, or an empty list.
+
+    A file with NUL characters at its start is not a script.
+    """
+    if error.errno != errno.ENOEXEC or b"\0" in _start_of(program):
+        return []
+    return [SHELL, argv[0] if "/" in argv[0] else program, *argv[1:]]
+
+
+def refusal(error: OSError, program: str, name: str) -> CannotStart | Temporary:
+    """Return the reason why a program that exists cannot be started: its interpreter may be missing."""
+    if is_shortage(error):  # of processes, or of space, because the output files are created with the process
+        return Temporary(f"No process can be started now: {error.strerror}.")
+    first = _start_of(program).partition(b"\n")[0]
+    interpreter = os.fsdecode(first.removeprefix(b"#!").strip(b" \t").split(b" ")[0])
+    if error.errno == errno.ENOENT and first.startswith(b"#!") and not os.path.exists(interpreter):
+        hint = "; the script has line ends of Windows" if interpreter.endswith("\r") else ""
+        return CannotStart(f"{name} cannot be started: its interpreter {interpreter!r} does not exist{hint}")
+    return CannotStart(f"{name} cannot be started: {error.strerror}.", 126)
+
+
+def _start_of(program: str) -> bytes:
+    try:
+        with open(program, "rb") as file:
+            return file.read(256)
+    except OSError:
+        return b""

@@ -227,6 +227,22 @@ def test_executable_file_of_random_bytes_is_a_spawn_error(shared: Instance, tmp_
     assert (task.status, task.error_kind, task.exit_code) == ("error", "spawn", 126)
 
 
+@pytest.mark.parametrize("timeout", [None, 60_000], ids=["in a series", "alone"])
+def test_script_without_an_interpreter_is_run_by_the_shell(shared: Instance, tmp_path: Path, timeout: int | None):
+    fields = {"cwd": str(tmp_path), "stdin": "x" if timeout else None}
+    for name, text in (("plain", "echo $1; exit 3\n"), ("windows", "#!/bin/sh\r\n"), ("missing", "#!/no/such x\n")):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o700)
+    plain = shared.result("./plain", "said", **fields)
+    assert (plain.exit_code, plain.error) == (3, "exit code 3: said")
+    for name, interpreter in (("windows", "/bin/sh\\r"), ("missing", "/no/such")):
+        task = shared.result(f"./{name}", **fields)
+        assert (task.error_kind, task.exit_code) == ("spawn", 127)
+        assert f"its interpreter '{interpreter}' does not exist" in (task.error or "")
+    found = shared.result("plain", "said", env={"PATH": str(tmp_path)}, **fields)
+    assert found.exit_code == 3
+
+
 # sizes
 
 

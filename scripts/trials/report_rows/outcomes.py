@@ -173,3 +173,14 @@ def _(sandbox: Sandbox) -> None:
     (sandbox.project / "backburner.toml").write_bytes(b"\xef\xbb\xbf[model_concurrency]\nmarked = 7\n")
     sandbox.check("config", "check")
     assert "marked = 7" in sandbox.check("config", "show")
+
+
+@row("scripts without a first line, with line ends of Windows, without their interpreter", "run by sh; or named")
+def _(sandbox: Sandbox) -> None:
+    for name, text in (("plain", "echo $1; exit 3\n"), ("windows", "#!/bin/sh\r\n"), ("missing", "#!/no/such\n")):
+        (sandbox.project / name).write_text(text)
+        (sandbox.project / name).chmod(0o755)
+    assert sandbox.ended(sandbox.launch("--", "./plain", "said"))["error"] == "exit code 3: said"
+    for name in ("windows", "missing"):
+        task = sandbox.ended(sandbox.launch("--", f"./{name}"))
+        assert task["exitCode"] == 127 and "interpreter" in task["error"], task
