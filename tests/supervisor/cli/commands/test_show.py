@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from backburner.ipc.model.task import TaskStatus
 from tests.helpers.commands import backburner
 from tests.supervisor.cli.conftest import Cli, Tasks
@@ -58,3 +60,27 @@ def test_show_names_the_file_of_a_large_output(supervised: Path):
     backburner(supervised, "wait", id)
     (path,) = [line.split()[1] for line in stdout_of(supervised, "show", id).splitlines() if line.startswith("stdout")]
     assert Path(path).stat().st_size == 100_000
+
+
+def test_environment_is_shown_with_secrets_masked(cli: Cli, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hidden@proxy")
+    words = (
+        "--env",
+        "STAGE=test",
+        "--env",
+        "MY_TOKEN=hidden",
+        "--env",
+        "EMPTY_KEY=",
+        "--secret",
+        "DEPLOY",
+        "--cwd",
+        "/",
+    )
+    assert cli("launch", "--no-up", *words, "--", "true").code == 0
+    shown = cli("show", "--env", "-")
+    lines = shown.out.splitlines()
+    assert {"STAGE=test", "MY_TOKEN=********", "EMPTY_KEY=", "PWD=/"} <= set(lines)
+    assert "HTTPS_PROXY=http://me:********@proxy" in lines
+    assert "hidden" not in shown.out
+    assert "no supervisor is running, so its variables are not shown" in shown.err
+    assert cli("show", "--env", "--json", "-").json == dict(line.split("=", 1) for line in lines)
