@@ -23,7 +23,8 @@ class Output(io.RawIOBase):
     def write(self, data: Any, /) -> int | None:
         """Write some bytes, and return their number. Raises OutputFailed, BrokenPipeError."""
         with output_errors(self._name), interruptible():
-            written = self._stream.write(data)
+            while (written := self._stream.write(data)) is None:  # another program has made it non-blocking
+                _wait_until_writable(self._stream.fileno())
             self._stream.flush()
             return written
 
@@ -53,6 +54,14 @@ def discard_output(number: int) -> None:
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, number)
     os.close(null)
+
+
+def _wait_until_writable(descriptor: int) -> None:
+    import select
+
+    poll = select.poll()
+    poll.register(descriptor, select.POLLOUT)
+    poll.poll()
 
 
 @contextmanager

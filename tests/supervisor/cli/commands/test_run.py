@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import signal
 import subprocess
@@ -250,3 +251,13 @@ def test_run_gives_up_without_a_supervisor(cli: Cli, monkeypatch: pytest.MonkeyP
     assert result.code == 4
     assert "no supervisor was started" in result.err
     assert cli("show", "-", "--json").json["status"] == "cancelled"
+
+
+def test_output_to_a_pipe_that_does_not_block_is_complete(shared_supervised: Path):
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)  # as programs on Node.js leave it
+    command = program("--home", str(shared_supervised), "run", "--", "head", "-c", "1000000", "/dev/zero")
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=writer) as process, open(reader, "rb") as output:
+        os.close(writer)
+        assert len(output.read()) == 1_000_000
+        assert process.wait(20) == 0
