@@ -132,7 +132,11 @@ def _print_value(value: Any, as_json: bool) -> None:
         print(value if isinstance(value, str) else toml_value(value))
 
 
-@command.command("set", epilog=example("config set max_workers 8", "config set 'model_concurrency.local/*' 1"))
+@command.command(
+    "set",
+    context_settings={"ignore_unknown_options": True},
+    epilog=example("config set max_workers 8", "config set 'model_concurrency.local/*' 1"),
+)
 @click.argument("name", metavar="NAME")
 @click.argument("value", metavar="VALUE")
 @_file_options

@@ -51,9 +51,9 @@ def test_lists_of_other_tools_may_be_text():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"command": "make test"}, "command: expected a non-empty list, got 'make test'"),
+        ({"command": "make test"}, "command: expected a list of arguments, such as"),
         ({"command": '["a", 5]'}, "command[1]: expected text, got 5"),
-        ({"command": '{"a": 1}'}, "command: expected a non-empty list"),
+        ({"command": '{"a": 1}'}, "command: expected a list of arguments, such as"),
         ({"priority": "high"}, "priority: expected a whole number"),
         ({"priority": "5000"}, "priority: expected a whole number from -1000 to 1000, got '5000'"),
         ({"priority": "NaN"}, "priority: expected a whole number"),

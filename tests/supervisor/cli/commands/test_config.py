@@ -107,6 +107,7 @@ def test_config_set_chooses_the_file_by_an_option(cli: Cli, home: Path, project:
     ("name", "value", "why"),
     [
         ("max_workers", "0", "max_workers: expected a whole number from 1"),
+        ("max_workers", "-1", "max_workers: expected a whole number from 1"),
         ("max_worker", "1", "did you mean max_workers?"),
         ("default_agent", "nobody", "default_agent: expected one of"),
         ("agents.mine.model", "x", "agents.mine.command: expected"),
