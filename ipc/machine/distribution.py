@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import os
-import shlex
 import sys
 
 #: The name of the distribution in a package registry. The import name and the command are `backburner`.
@@ -44,11 +42,14 @@ def extra_command(extra: str) -> str:
 
     The packages are named, because the distribution itself is in no registry.
     """
+    import shlex
+    from importlib.util import find_spec
+
     packages = " ".join(map(shlex.quote, _packages_of(extra)))
     if "/pipx/venvs/" in f"{sys.prefix}/":
         return f"pipx inject {os.path.basename(sys.prefix)} {packages}"
     python = shlex.quote(sys.executable)
-    if "/uv/tools/" in f"{sys.prefix}/" or importlib.util.find_spec("pip") is None:
+    if "/uv/tools/" in f"{sys.prefix}/" or find_spec("pip") is None:
         return f"uv pip install --python {python} {packages}"
     return f"{python} -m pip install {packages}"
 

@@ -14,7 +14,6 @@ from ...model.fields import LIST
 from ...model.task import BRIEF_LIMIT, RESULT_LIMIT, TaskStatus, cut
 from . import claims, promotion
 from .claims import HELD
-from .editing import edit_task, editable_columns, edited_columns, remove_task
 from .file.database import Database
 from .file.transaction import Row, Transaction
 from .launching import Launching, existing_blockers, find_unique_holder, insert_dependencies, is_failure
@@ -180,6 +179,7 @@ class SqliteQueue:
                 promotion.end_blocked(transaction, state["number"])
 
     def edit(self, id: str, edit: TaskEdit, config: BackgroundConfig) -> Change:
+        from .editing import edit_task, editable_columns, edited_columns  # few commands need it
 
         def change(transaction: Transaction, state: Row) -> None:
             if state["status"] != TaskStatus.PENDING:
@@ -194,6 +194,8 @@ class SqliteQueue:
         return self._change(id, change)
 
     def remove(self, ids: Sequence[str], batch_size: int) -> list[FileUser]:
+        from .editing import remove_task
+
         with self._database.write() as transaction:
             states = {id: state_of(transaction, id, self._database) for id in ids}
             return [remove_task(transaction, id, state, batch_size) for id, state in states.items()]

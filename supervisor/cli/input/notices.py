@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -52,6 +51,8 @@ def _notices(
 
 def _missing_program(launch: LaunchInput, agent: str, config: BackgroundConfig) -> Iterator[str]:
     """Yield a notice if the program of an agent is not found in the PATH of its task."""
+    import shutil  # only a prompt needs it
+
     settings = config.agent(agent)
     program = str(settings.command[0])
     path = (launch.env or {}).get("PATH") or settings.env.get("PATH") or os.environ.get("PATH")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 
 import click
@@ -43,6 +42,8 @@ def after_options(command: click.Command, arguments: Sequence[str]) -> list[str]
 
 def suggest_command(name: str, words: Sequence[str]) -> str:
     """Return the command line that runs these words as a command: «to run a command, write: …»."""
+    import shlex  # only an error needs it
+
     line = " ".join(words)
     if not line.strip() or len(line) > LONGEST_REPEATED or not line.isprintable():
         written = "-- COMMAND [ARG]..."

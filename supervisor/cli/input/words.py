@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 T = TypeVar("T")
 
@@ -32,6 +34,8 @@ class Words(click.ParamType):  # type: ignore[type-arg]  # not generic in older 
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """Return the words that the last one may become."""
+        from click.shell_completion import CompletionItem
+
         done, comma, begun = incomplete.rpartition(",")
         return [CompletionItem(f"{done}{comma}{word}") for word in self._words if word.startswith(begun)]
 

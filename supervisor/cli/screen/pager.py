@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 import sys
 from contextlib import suppress
 
@@ -40,12 +38,16 @@ def _pager(text: str) -> str | None:
         return None
     if not height or text.count("\n") < height:
         return None
+    import shutil  # only long text on a terminal needs it
+
     pager = os.environ.get("PAGER", PAGER).strip()
     return pager if pager not in ("", "cat") and (pager != PAGER or shutil.which(PAGER)) else None
 
 
 def _show(pager: str, text: str) -> bool:
     """Return False if the pager could not be started. Ctrl-C belongs to the pager."""
+    import subprocess
+
     sys.stdout.flush()
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -17,7 +17,7 @@ from tests.helpers.places import IMPORT_ROOT
 from tests.supervisor.cli.conftest import Cli, Tasks
 
 #: Modules that take long to import. Reading and launching do without them.
-SLOW = {"asyncio", "sqlite_utils", "psutil", "rich", "subprocess", "importlib.metadata", "tomllib", "socket"}
+SLOW = {"asyncio", "sqlite_utils", "psutil", "rich", "subprocess", "shutil", "importlib.metadata", "tomllib", "socket"}
 
 #: The longest summary that the list of commands shows on one line of 80 columns.
 SUMMARY_LIMIT = 66
