@@ -5,20 +5,21 @@ Every request gets an answer, so that no client waits for one in vain. Models wr
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Mapping
 from typing import Any
 
 from mcp import types
 
-from ...ipc.validation import Record, Shape, Text
+from ...ipc.validation import Anything, MapOf, Record, Shape, Text
 
 #: The error codes of JSON-RPC.
 PARSE_ERROR, INVALID_REQUEST = -32700, -32600
 
 Document = dict[str, Any]
 
-_TEXT = Text()
+_TEXT, _OBJECT = Text(), MapOf(Anything())
 
 
 class CheckedInput:
@@ -31,13 +32,13 @@ class CheckedInput:
     async def __aiter__(self) -> AsyncIterator[str]:
         """Yield the messages, each as a line of text."""
         async for raw in self._lines:
-            line = raw.decode(errors="replace")
+            line = raw.removeprefix(codecs.BOM_UTF8).decode(errors="replace")
             if not line.strip():
                 continue
             if refusal := refusal_of(line):
                 self._refuse(refusal)
             else:
-                yield line
+                yield with_arguments(line)
 
 
 def refusal_of(line: str) -> Document | None:
@@ -58,6 +59,19 @@ def refusal_of(line: str) -> Document | None:
     except ValueError:
         return _error(id, INVALID_REQUEST, "not a message of JSON-RPC 2.0")
     return None
+
+
+def with_arguments(line: str) -> str:
+    """Return a message whose `arguments` are an object, if they are one as JSON text."""
+    if '"tools/call"' not in line or '"arguments"' not in line:
+        return line
+    document = json.loads(line)
+    params = document.get("params")
+    given = params.get("arguments") if isinstance(params, dict) else None
+    if not isinstance(given, str):
+        return line
+    arguments = _read(_OBJECT, given)
+    return line if arguments is given else json.dumps({**document, "params": {**params, "arguments": arguments}})
 
 
 def lenient(params: Record, arguments: Mapping[str, Any]) -> Document:

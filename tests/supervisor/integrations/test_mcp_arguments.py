@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from backburner.ipc.errors import InvalidInput
-from backburner.supervisor.integrations.mcp_arguments import lenient, refusal_of
+from backburner.supervisor.integrations.mcp_arguments import CheckedInput, lenient, refusal_of
 from backburner.supervisor.integrations.mcp_tools import TOOLS
 
 
@@ -104,3 +106,32 @@ def test_message_that_cannot_be_read_is_answered_with_an_error(line, id, code):
 def test_message_with_valid_text_is_not_refused(text):
     assert refusal_of(message(params={"name": "list", "arguments": {"parentSessionId": text}})) is None
     assert refusal_of('{"jsonrpc": "2.0", "method": "notifications/initialized"}') is None
+
+
+def read(*raw: bytes) -> tuple[list[Any], list[Any]]:
+    """Return the messages in these lines, and the answers to those that are refused."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        for line in raw:
+            yield line
+
+    async def main() -> list[Any]:
+        return [json.loads(line) async for line in CheckedInput(lines(), refused.append)]
+
+    refused: list[Any] = []
+    return asyncio.run(main()), refused
+
+
+def test_byte_order_mark_and_blank_lines_are_passed_over():
+    messages, refused = read(b"\xef\xbb\xbf" + message().encode() + b"\r\n", b"\n", b"  \n", b"x\n")
+    assert [found["id"] for found in messages] == [7]
+    assert [found["id"] for found in refused] == [None]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [("{}", {}), ('{"ids": ["a"]}', {"ids": ["a"]}), ("[1]", "[1]"), ("words", "words"), ({"a": "{}"}, {"a": "{}"})],
+)
+def test_arguments_may_be_text_as_a_whole(given, expected):
+    messages, _ = read(message(params={"name": "list", "arguments": given}).encode())
+    assert messages[0]["params"] == {"name": "list", "arguments": expected}
