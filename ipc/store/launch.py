@@ -124,7 +124,8 @@ class NewTask:
 
             if is_shortage(error):
                 raise _discard_copy(home.input(self.input["stdin_file"]), error) from error
-            raise InvalidInput(f"stdinFile: {source} cannot be read ({error.strerror}).", field="stdinFile") from error
+            why = error.strerror or "not a regular file"
+            raise InvalidInput(f"stdinFile: {source} cannot be read ({why}).", field="stdinFile") from error
 
     def sync_stdin(self, home: Home) -> None:
         """Sync the copy, so that it is as durable as its task. Raises Temporary."""

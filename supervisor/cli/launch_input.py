@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import sys
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import click
 
@@ -41,6 +42,9 @@ _FIELDS = {
     "metadata": "metadata",
     "notify": "notify",
 }
+
+#: The copies of pipes that this process reads when it launches its tasks.
+_COPIES: list[IO[bytes]] = []
 
 Options = Mapping[str, Any]
 
@@ -131,7 +135,33 @@ def _stdin(source: str | None) -> dict[str, Any]:
         return {}
     if source == "-":
         return {"stdin": _read_stdin("--stdin")}
-    return {"stdinFile": os.path.abspath(source)}
+    path = os.path.abspath(source)
+    return {"stdinFile": _copied_pipe(path) if _is_pipe(path) else path}
+
+
+def _is_pipe(path: str) -> bool:
+    """Return True for a named pipe, and for /dev/stdin or /dev/fd/N if that is one: «--stdin <(command)»."""
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
+
+
+def _copied_pipe(path: str) -> str:
+    """Read a pipe to its end, and return the path of a file with its content, which ends with this process."""
+    import shutil
+    import tempfile
+
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  # it stays open until this process has launched the task
+    _COPIES.append(copy)
+    try:
+        with open(path, "rb") as pipe:
+            shutil.copyfileobj(pipe, copy)
+        copy.flush()
+        copy.seek(0)
+    except OSError as error:
+        raise InvalidInput(f"--stdin: cannot copy {path}: {error.strerror}", field="stdinFile") from error
+    return f"/dev/fd/{copy.fileno()}"
 
 
 def _prompt_or_command(arguments: Positional, options: Options) -> dict[str, Any]:

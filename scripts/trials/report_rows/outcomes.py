@@ -184,3 +184,11 @@ def _(sandbox: Sandbox) -> None:
     for name in ("windows", "missing"):
         task = sandbox.ended(sandbox.launch("--", f"./{name}"))
         assert task["exitCode"] == 127 and "interpreter" in task["error"], task
+
+
+@row("--stdin with a named pipe, /dev/stdin or <(command)", "the task reads what was written")
+def _(sandbox: Sandbox) -> None:
+    done = sandbox.shell("echo one | backburner run --stdin /dev/stdin -- cat")
+    assert (done.returncode, done.stdout) == (0, "one\n"), done
+    done = sandbox.shell("mkfifo pipe; echo two > pipe & backburner run --stdin pipe -- cat")
+    assert (done.returncode, done.stdout) == (0, "two\n"), done

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -563,3 +564,12 @@ def test_tasks_in_a_file_that_wait_for_each_other_are_refused(
         assert (result.code, result.out) == (2, "")
         assert "wait for each other" in result.err
         assert all(id in result.err for id, _ in pairs)
+
+
+def test_pipe_is_read_to_its_end_for_the_stdin_of_a_task(cli: Cli, home: Path, tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    threading.Thread(target=pipe.write_text, args=("from a pipe",)).start()
+    assert cli("launch", "--stdin", str(pipe), "--", "cat").code == 0
+    (copy,) = (home / "input").iterdir()
+    assert copy.read_text() == "from a pipe"
