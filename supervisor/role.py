@@ -17,6 +17,7 @@ from ..ipc.machine.shortage import is_shortage
 from .log import log, log_trouble, set_role
 from .system.file_watch import FileWatch
 from .system.signals import Signals, let_through
+from .system.title import show_title
 
 #: Seconds until the next try when the disk is full or the write gate is taken.
 TROUBLE_REST = 0.5
@@ -69,6 +70,7 @@ class Role:
         An unexpected error ends the process at once, as a kill does, so that its work is rescued.
         """
         name_process(self.name)
+        show_title(f"{self.name} {self.home.folder}")
         set_role(self.name.removeprefix("bb-"))
         self._signals = Signals(self.selector, self.signals())
         let_through()

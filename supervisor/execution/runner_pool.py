@@ -18,6 +18,7 @@ from ...ipc.store.interface import Store
 from ..role import name_process, reuse_large_blocks
 from ..system.children import close_descriptors, fork
 from ..system.signals import let_through, restore_default
+from ..system.title import show_title
 from .plan import CannotStart
 from .process_tree import forget_status, take_status
 from .runner.main import serve
@@ -278,6 +279,7 @@ def _run_forked(worker: int, channel: socket.socket, orders: socket.socket) -> N
     signal.set_wakeup_fd(-1)
     let_through()
     name_process("bb-runner")
+    show_title(f"bb-runner of worker {worker}")
     serve(channel, orders, worker, failpoint)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from scripts.trials.report_rows import PATIENCE, Sandbox, row
+from tests.helpers.places import ROOT
 from tests.helpers.wait import eventually
 
 #: Runs commands in a folder that was deleted; `$1` is a state directory.
@@ -170,3 +171,43 @@ def _(sandbox: Sandbox) -> None:
     assert done.returncode == 0, done
     assert len(json.loads(done.stdout)["socket"]) < 104
     assert [*sandbox.project.glob("backburner-*/*")] == []
+
+
+@row("a shortage of processes that passes, as ulimit -u or a pids limit causes it", "tasks wait for its end", own=True)
+def _(sandbox: Sandbox) -> None:
+    compiler = shutil.which("cc")
+    if compiler is None:  # the shortage is made by a library
+        return
+    source, library, flag = (sandbox.project / name for name in ("shortage.c", "shortage.so", "shortage"))
+    shutil.copy(ROOT / "tests" / "helpers" / "shortage.c", source)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"], check=True)
+    done = sandbox.shell("backburner up --detach", LD_PRELOAD=str(library), SHORTAGE=str(flag))
+    assert done.returncode == 0, done
+    flag.touch()
+    ids = [sandbox.launch("--", "true") for _ in range(3)]
+    log = sandbox.home / "supervisor.log"
+    eventually(lambda: "can be started now" in log.read_text(), PATIENCE)
+    flag.unlink()
+    assert [sandbox.ended(id)["status"] for id in ids] == ["completed"] * 3
+
+
+@row("an upgrade of the package while a supervisor runs", "its processes read nothing of the new version", own=True)
+def _(sandbox: Sandbox) -> None:
+    sandbox.snapshot()
+    program = [sys.executable, "-P", "-c", "import sys; from backburner.supervisor.cli import main; sys.exit(main())"]
+    started = sandbox.start([*program, "up", "--detach"], PYTHONPATH=str(sandbox.tree))
+    assert started.wait(60) == 0
+    for path in [*sandbox.tree.rglob("*.py"), *sandbox.tree.rglob("*.sql"), *sandbox.tree.rglob("*.toml")]:
+        path.write_text("raise SystemExit('new')\n")
+    for cache in [*sandbox.tree.rglob("__pycache__")]:
+        shutil.rmtree(cache)
+    assert sandbox.run("run", "--", "sh", "-c", "exit 3").returncode == 3
+    assert sandbox.run("run", "--call", "os:getpid").returncode == 0
+    sandbox.check("down")
+
+
+@row("ps", "shows names and state directories, not the text of a program")
+def _(sandbox: Sandbox) -> None:
+    shown = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    for role in ("bb-supervisor", "bb-forkserver", "bb-flusher"):
+        assert f"{role} {sandbox.home}" in shown, role
