@@ -13,7 +13,6 @@ import os
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 from ..failpoints import failpoint
@@ -182,6 +181,8 @@ def _open(path: Path) -> int:
 
 
 def _digest(pool: str) -> str:
+    from hashlib import sha256  # few users have shared limits
+
     return sha256(pool.encode(errors="surrogateescape")).hexdigest()
 
 

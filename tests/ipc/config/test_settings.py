@@ -441,3 +441,13 @@ def test_importing_the_settings_imports_no_parser():
         cwd=IMPORT_ROOT,
     )
     assert done.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(("which", "is_mistake"), [("user", False), ("project", True), ("home", True)])
+def test_shared_limits_count_only_in_the_file_of_the_user(files, which: str, is_mistake: bool):
+    path = files.write(which, '[shared_limits]\n"api/*" = 6')
+    mistakes = check(files.home, files.deep)
+    assert [(mistake.file, mistake.key) for mistake in mistakes] == (
+        [(str(path), "shared_limits")] if is_mistake else []
+    )
+    assert dict(read(files.home, files.deep).config.shared_limits) == ({} if is_mistake else {"api/*": 6})
