@@ -100,9 +100,9 @@ def init(context: Context, is_user: bool, in_home: bool) -> None:
 @json_option
 @click.pass_obj
 def get(context: Context, name: str, as_json: bool) -> int:
-    """Print a setting in force, such as max_workers or model_concurrency.opus.
+    """Print a setting in force.
 
-    Exits with 1 if the setting has no value.
+    NAME is for example max_workers or model_concurrency.opus. Exits with 1 if the setting has no value.
     """
     path = parse_name(name)
     if path[0] not in CONFIG.fields:
@@ -157,7 +157,7 @@ def set_value(context: Context, name: str, value: str, is_user: bool, in_home: b
 @_file_options
 @click.pass_obj
 def unset(context: Context, name: str, is_user: bool, in_home: bool) -> None:
-    """Delete a setting from a configuration file, so that its default applies."""
+    """Delete a setting from a configuration file."""
     path = parse_name(name)
     _change(context, chosen_file(context, is_user, in_home), lambda text: without_setting(text, path))
 

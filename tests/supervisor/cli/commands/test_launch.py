@@ -204,7 +204,7 @@ def test_line_of_shell_is_a_command_that_lists_show_as_it_was_given(cli: Cli):
     assert task["command"] == ["sh", "-c", "echo a | wc -c"]
     assert (task["concurrencyKey"], task["description"]) == ("small", "count")
     cli("launch", "-c", "echo a | wc -c")
-    assert cli("list").out.splitlines()[1].endswith("  echo a | wc -c")
+    assert any(line.endswith("  echo a | wc -c") for line in cli("list").out.splitlines())
 
 
 @pytest.mark.parametrize("line", ["", "  "])
