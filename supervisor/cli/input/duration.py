@@ -20,7 +20,7 @@ _NAMES = {
 }
 _UNIT_OF = {name: unit for unit, names in _NAMES.items() for name in (unit, *names.split())}
 
-_PART = re.compile(r"\s*(\d+\.?\d*|\.\d+)\s*([a-z]*)\s*", re.ASCII)
+_PART = r"\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*([a-z]*)\s*"
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
@@ -49,8 +49,9 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # not generic in old
 
 def parse_duration(text: str) -> float | None:
     """Return the milliseconds of a duration, or None if the text is not a duration. Without a unit, it is seconds."""
+    pattern = re.compile(_PART)
     parts, position = [], 0
-    while position < len(text) and (part := _PART.match(text, position)):
+    while position < len(text) and (part := pattern.match(text, position)):
         parts.append(part)
         position = part.end()
     if not parts or position < len(text):

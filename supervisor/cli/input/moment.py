@@ -9,7 +9,7 @@ import click
 
 from ....ipc import clock
 
-_CLOCK_TIME = re.compile(r"\s*(\d{1,2}):(\d\d)(?::(\d\d))?\s*", re.ASCII)
+_CLOCK_TIME = r"\s*([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?\s*"
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # not generic in older releases of click
@@ -26,7 +26,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # not generic in older
             return value
         text, now = str(value), clock.to_datetime(clock.now())
         try:
-            then = _next(_clock_time(text), now) if _CLOCK_TIME.fullmatch(text) else _time(text)
+            then = _next(_clock_time(text), now) if re.fullmatch(_CLOCK_TIME, text) else _time(text)
             delay = (then - now) / timedelta(milliseconds=1)
         except (ValueError, OverflowError, OSError):  # OSError: a year that the C library cannot convert
             self.fail(f"{text!r} is not a time; use a time such as 03:00 or 2026-12-24T03:00", param, ctx)
@@ -40,7 +40,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # not generic in older
 
 
 def _clock_time(text: str) -> time:
-    match = _CLOCK_TIME.fullmatch(text)
+    match = re.fullmatch(_CLOCK_TIME, text)
     assert match is not None, "the caller has matched it"
     return time(int(match[1]), int(match[2]), int(match[3] or 0))
 

@@ -40,14 +40,15 @@ OPTIONS: Mapping[str, str] = {
     "command": "command",
 }
 
+# The patterns are compiled only for an error.
 #: The start of a message, or of a further mistake in it: a field, possibly with an index or a key, and a colon.
-_FIELD = re.compile(r"(?:^|(?<=; ))(?P<name>[a-z][A-Za-z]*)(?P<place>(?:\.|\[)[^:;]*)?: ")
+_FIELD = r"(?:^|(?<=; ))(?P<name>[a-z][A-Za-z]*)(?P<place>(?:\.|\[)[^:;]*)?: "
 
 #: The description of a mistake that is only that the text is empty.
-_EMPTY = re.compile(r": expected [^;]*, got ''")
+_EMPTY = r": expected [^;]*, got ''"
 
 #: The description of a mistake in the bytes of an argument, which cannot have a NUL.
-_NOT_UTF8 = re.compile(r": expected text without NUL characters and lone surrogates, got [^;]*")
+_NOT_UTF8 = r": expected text without NUL characters and lone surrogates, got [^;]*"
 
 
 @contextmanager
@@ -61,8 +62,8 @@ def naming_options() -> Iterator[None]:
 
 def with_options(message: str) -> str:
     """Return a message in which options replace the fields of a launch."""
-    named = _FIELD.sub(_option, message).replace("--call: args and kwargs need", "--args and --kwargs need")
-    return _NOT_UTF8.sub(" is not valid UTF-8", _EMPTY.sub(" must not be empty", named))
+    named = re.sub(_FIELD, _option, message).replace("--call: args and kwargs need", "--args and --kwargs need")
+    return re.sub(_NOT_UTF8, " is not valid UTF-8", re.sub(_EMPTY, " must not be empty", named))
 
 
 def _option(match: re.Match[str]) -> str:
