@@ -228,6 +228,14 @@ def folder_id(path: str | os.PathLike[str]) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
+def size_on_disk(path: str | os.PathLike[str]) -> int:
+    """Return the bytes that a file takes, or 0 if it is gone. A hole takes none."""
+    try:
+        return os.lstat(path).st_blocks * BLOCK
+    except OSError:
+        return 0
+
+
 def sync(path: Path) -> None:
     """Make a file, and its name in its folder, survive a power loss. Raises OSError."""
     sync_path(path)
@@ -244,12 +252,9 @@ def sync_path(path: Path) -> None:
 
 
 def _size_of_files(folder: Path) -> int:
-    total = 0
     with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(OSError):
-                total += entry.stat(follow_symlinks=False).st_blocks * BLOCK
-    return total
+        return sum(size_on_disk(entry.path) for entry in entries)
+    return 0
 
 
 def _refuse_unsafe(folder: Path, status: os.stat_result) -> None:

@@ -22,6 +22,7 @@ HOME_CHECKS: Sequence[Callable[[Home], Iterator[Finding]]] = (
 #: The checks that need a readable database.
 CONTENTS_CHECKS: Sequence[Callable[[storage.Contents], Iterator[Finding]]] = (
     storage.check_log_size,
+    storage.check_outputs,
     processes.check_orphans,
     processes.check_strays,
     tasks.check_waiting,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ...ipc.config.settings import BackgroundConfig
 from ...ipc.errors import BackburnerError, BadHome, Damaged, OlderProcesses
-from ...ipc.home import Home
+from ...ipc.home import Home, size_on_disk
 from ...ipc.machine.distribution import INSTALL_HINT
 from ...ipc.machine.presence import Presence
 from ...ipc.store.applied_config import applied_configuration
@@ -155,6 +155,21 @@ def check_space(home: Home) -> Iterator[Finding]:
     if files.f_files and files.f_favail < MIN_FREE_FILES:
         what = f"The file system of {home.folder} has room for only {files.f_favail} more files."
         yield Finding("space", what, why, "backburner prune")
+
+
+def check_outputs(contents: Contents) -> Iterator[Finding]:
+    """Report the running task with the largest output while the disk is almost full."""
+    home = contents.home
+    if shutil.disk_usage(home.folder).free >= MIN_FREE_BYTES:
+        return
+    sizes = {
+        task.id: sum(size_on_disk(home.output(task.claim, stream)) for stream in ("stdout", "stderr"))
+        for task in contents.store.hosts.running()
+    }
+    id = max(sizes, key=lambda id: sizes[id], default=None)
+    if id is not None and sizes[id] >= MEGABYTE:
+        what = f"The output of the running task {id} takes {sizes[id] // MEGABYTE} MB."
+        yield Finding("outputs", what, "It may be what fills the disk.", f"backburner cancel {id}")
 
 
 def check_leftovers(home: Home) -> Iterator[Finding]:

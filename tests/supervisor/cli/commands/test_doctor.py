@@ -206,6 +206,18 @@ def test_only_a_sqlite_that_is_too_old_is_reported(version: str, is_too_old: boo
     assert [one.check for one in check_engine(version)] == ["sqlite"] * is_too_old
 
 
+def test_doctor_names_the_running_task_that_fills_the_disk(
+    cli: Cli, tasks: Tasks, home: Path, monkeypatch: pytest.MonkeyPatch
+):
+    ids = {tasks.running(), tasks.running()}
+    monkeypatch.setattr("backburner.supervisor.doctor.storage.MIN_FREE_BYTES", 2**62)
+    assert "outputs" not in problems(cli)
+    largest = tasks.queue.store.hosts.running()[1]
+    Home(home).output(largest.claim, "stderr").write_bytes(b"x" * 3_000_000)
+    assert largest.id in ids
+    assert problems(cli)["outputs"]["mend"] == f"backburner cancel {largest.id}"
+
+
 def test_doctor_reports_a_missing_proc(cli: Cli, tasks: Tasks, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("backburner.ipc.machine.proc.is_readable", lambda: False)
     assert set(problems(cli)) == {"proc"}
