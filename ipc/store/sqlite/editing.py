@@ -9,6 +9,7 @@ from ... import clock
 from ...errors import MoveNotAllowed
 from ...model.fields import LIST
 from ...model.task import TaskStatus
+from ..values import FileUser
 from .events import form_batch
 from .file.transaction import Row, Transaction, Values
 from .tasks import columns_of
@@ -16,7 +17,6 @@ from .tasks import columns_of
 if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
     from ...model.edit import TaskEdit
-    from ..values import FileUser
 
 
 def edited_columns(task: Values, edit: TaskEdit, config: BackgroundConfig) -> dict[str, Any]:

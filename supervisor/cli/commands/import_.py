@@ -27,7 +27,7 @@ def command(context: Context, file: Any, as_json: bool) -> None:
     already are skipped.
     """
     try:
-        document = json.loads(file.read().removeprefix("\ufeff"))
+        document = json.loads(file.read())  # of bytes, it passes over a byte order mark
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{file.name} is not valid JSON ({error})", field="FILE") from None
     loaded = Maintenance(context.store, context.valid_config).load(document)
