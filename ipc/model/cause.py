@@ -60,6 +60,16 @@ def outcome(task: Task) -> str:
     return ": ".join(filter(None, [words, ", ".join(filter(None, details))]))
 
 
+def leftovers(task: Task) -> str:
+    """Return how many processes were ended with the task, and the way to keep them, or an empty string."""
+    if not task.leftovers:
+        return ""
+    processes = (
+        "1 process it left behind was" if task.leftovers == 1 else f"{task.leftovers} processes it left behind were"
+    )
+    return f"{processes} ended (leave_children keeps them)"
+
+
 def signal_name(number: int) -> str:
     """Return the name of a signal, for example `SIGKILL` for 9."""
     try:

@@ -192,3 +192,85 @@ def _(sandbox: Sandbox) -> None:
     assert (done.returncode, done.stdout) == (0, "one\n"), done
     done = sandbox.shell("mkfifo pipe; echo two > pipe & backburner run --stdin pipe -- cat")
     assert (done.returncode, done.stdout) == (0, "two\n"), done
+
+
+_JOBS = """
+import multiprocessing, os, signal, sys
+
+def exits(): sys.exit(0)
+
+async def awaited(): return 5
+
+def breaks_a_pipe():
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        os.write(writer, b"x")
+    except OSError:
+        return "handled"
+
+def forks():
+    if os.fork() == 0:
+        return "child"
+    os.wait()
+    return "parent"
+
+def spawns():
+    process = multiprocessing.get_context("spawn").Process(target=len, args=("",))
+    process.start()
+    process.join()
+    return process.exitcode
+
+def changes():
+    signal.alarm(1)
+    os.umask(0o077)
+    sys.path.pop(0)
+    sys.stdout.close()
+
+def state():
+    print("printed")
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return [signal.getitimer(signal.ITIMER_REAL)[0], oct(mask)]
+
+def line(): return sys.stdin.readline()
+"""
+
+
+def _called(sandbox: Sandbox, name: str, *more: str) -> dict[str, object]:
+    return sandbox.ended(sandbox.launch("--key", "calls", *more, "--call", f"jobs:{name}"))
+
+
+@row("functions that fork, exit, spawn, or write into a closed pipe, in one process", "each has its own result")
+def _(sandbox: Sandbox) -> None:
+    (sandbox.project / "jobs.py").write_text(_JOBS)
+    wanted = {"exits": "null", "awaited": "5", "breaks_a_pipe": '"handled"', "forks": '"parent"', "spawns": "0"}
+    ids = {sandbox.launch("--key", "calls", "--call", f"jobs:{name}"): name for name in [*wanted, "forks", "spawns"]}
+    for id, name in ids.items():
+        task = sandbox.ended(id)
+        assert (task["status"], task["result"]) == ("completed", wanted[name]), task
+
+
+@row("a function that changes its process, and one that reads a line of its stdin", "the next call does not notice")
+def _(sandbox: Sandbox) -> None:
+    (sandbox.project / "jobs.py").write_text(_JOBS)
+    before = _called(sandbox, "state")
+    assert _called(sandbox, "changes")["status"] == "completed"
+    after = _called(sandbox, "state")
+    assert (after["status"], after["result"]) == ("completed", before["result"]), after
+    assert sandbox.check("output", str(after["id"])) == "printed\n"
+    for name, text in (("one", "a\nb\nc\n"), ("two", "d\n")):
+        (sandbox.project / name).write_text(text)
+    lines = [_called(sandbox, "line", *more)["result"] for more in (["--stdin", "one"], ["--stdin", "two"], [])]
+    assert lines == ['"a\\n"', '"d\\n"', '""'], lines
+
+
+@row("a task that leaves processes behind", "list and show count them, and name leave_children")
+def _(sandbox: Sandbox) -> None:
+    id = sandbox.launch("--", "sh", "-c", "sleep 300 & sleep 300 & echo done")
+    sandbox.ended(id)
+    for words in (("list", "--limit", "1"), ("show", id)):
+        text = sandbox.check(*words)
+        assert "2 processes it left behind were ended" in text and "leave_children" in text, text
+    kept = sandbox.launch("--leave-children", "--", "sh", "-c", "sleep 1 & echo done")
+    assert sandbox.ended(kept)["leftovers"] == 0

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from ....ipc import clock
-from ....ipc.model.cause import attempts, cause
+from ....ipc.model.cause import attempts, cause, leftovers
 from ....ipc.model.task import Task, TaskStatus
 from ..tables import FIXED, Cell, Column, Look, display_width, status_cell, table_lines
 from ..text import format_duration, local_time, short_id, title, waiting_reason
@@ -44,11 +44,10 @@ def waited(task: Task) -> float | None:
 
 
 def remark(task: Task) -> str:
-    """Return why a task failed, or how far an unfinished one is."""
-    if task.status is TaskStatus.ERROR:
-        return cause(task)
+    """Return why a task failed, which processes were ended with it, or how far an unfinished one is."""
     if task.status.ended:
-        return ""
+        failure = cause(task) if task.status is TaskStatus.ERROR else ""
+        return "; ".join(filter(None, [failure, leftovers(task)]))
     return task.progress or (f"before: {cause(task)}" if task.attempt and cause(task) else "")
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, TextIO
 
 from ....ipc import clock
-from ....ipc.model.cause import attempts, cause
+from ....ipc.model.cause import attempts, cause, leftovers
 from ....ipc.model.task import Task, TaskStatus, command_line
 from ....ipc.text.durations import format_duration, format_setting
 from ....ipc.text.screen import MAX_TEXT, screen_lines
@@ -58,9 +58,7 @@ def _fields(context: Context, task: Task) -> Iterator[Field]:
     yield from _times(task)
     yield from _work(task)
     yield from _settings(task)
-    if task.leftovers:
-        left = "1 process was" if task.leftovers == 1 else f"{task.leftovers} processes were"
-        yield "left behind", f"{left} ended with the task; to keep them: --leave-children"
+    yield "left behind", leftovers(task)
     for name in ("stdout", "stderr"):
         yield name, _place(context, task, name)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from backburner.ipc import clock
-from backburner.ipc.model.cause import attempts, cause, cause_in, outcome
+from backburner.ipc.model.cause import attempts, cause, cause_in, leftovers, outcome
 from backburner.ipc.model.task import ERROR_KINDS, Task, TaskStatus
 
 
@@ -51,6 +51,13 @@ def test_cause_is_a_few_words(fields: dict[str, Any], words: str):
 @pytest.mark.parametrize("kind", ERROR_KINDS)
 def test_every_kind_has_a_cause_without_details(kind: str):
     assert cause(task(error_kind=kind))
+
+
+def test_leftovers_are_counted_with_the_way_to_keep_them():
+    assert leftovers(task("completed")) == ""
+    assert (
+        leftovers(task("completed", leftovers=3)) == "3 processes it left behind were ended (leave_children keeps them)"
+    )
 
 
 def test_outcome_names_status_cause_and_attempt():

@@ -47,7 +47,7 @@ def test_show_ends_with_the_cause_and_the_last_lines_of_output(supervised: Path)
     out = stdout_of(supervised, "show", id)
     assert "status           error (killed by SIGSEGV)\n" in out
     assert "timeout          10 m\n" in out
-    assert "left behind      1 process was ended with the task" in out
+    assert "left behind      1 process it left behind was ended (leave_children keeps them)" in out
     assert f"stderr           21 bytes: backburner output --stderr {id[3:11]}\n" in out
     assert out.endswith("last lines of stdout:\n  996\n  997\n  998\n  999\n  1000\nlast lines of stderr:\n  no rule\n")
     with Terminal("--home", str(supervised), "show", id) as terminal:
