@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 from ..home import Home, folder_id
-from .distribution import version
 from .identity import Identity
 from .lock import Lock, description, holder
 
@@ -28,7 +27,7 @@ class Presence:
 
     def is_held(self, role: str) -> bool:
         """Return True if a process has the role and can reach the home."""
-        return self.holder(role) is not None and self.moved_from(role) is None
+        return self.holder(role) is not None and self._old_path(role) is None
 
     def version(self, role: str) -> str | None:
         """Return the version of the program that runs in a role, or None if it is unknown."""
@@ -39,8 +38,9 @@ class Presence:
 
         Such a process still uses the old path, and so it cannot reach the database.
         """
-        if self.holder(role) is None:
-            return None
+        return None if self.holder(role) is None else self._old_path(role)
+
+    def _old_path(self, role: str) -> str | None:
         path = self._description(role).get("home")
         is_here = path is None or path == str(self._home.folder) or folder_id(path) == self._home.id
         return None if is_here else path
@@ -64,6 +64,8 @@ class Presence:
 
 def take_role(home: Home, lock: Lock) -> bool:
     """Take the lock of a role, and describe this process in its file. Return False if another process has the role."""
+    from .distribution import version  # a launch does not need it
+
     if not lock.acquire():
         return False
     lock.describe(json.dumps({"home": str(home.folder), "version": version()}))
