@@ -76,9 +76,12 @@ RESCUE = "_rescue"
 
 
 def program(*arguments: str) -> list[str]:
-    """Return the command that runs this package's command line from any folder, installed or not."""
+    """Return the command that runs this package's command line from any folder, installed or not.
+
+    Tasks have text of any language, so paths, arguments and variables are UTF-8 there, whatever the locale is.
+    """
     root = str(Path(__file__).parents[3])
-    return [sys.executable, "-P", "-c", _BOOTSTRAP.format(root=root), *arguments]
+    return [sys.executable, "-P", "-X", "utf8", "-c", _BOOTSTRAP.format(root=root), *arguments]
 
 
 def start(home: Home, overrides: Mapping[str, object] | None = None) -> None:

@@ -123,11 +123,16 @@ def _folder_and_session(context: Context, options: Options) -> dict[str, Any]:
 
 def _absolute(folder: str) -> str:
     try:
-        return os.path.abspath(folder)
+        path = os.path.abspath(folder)
     except FileNotFoundError:
         raise InvalidInput(
             "the current folder is gone; change to another one, or use --cwd DIR and --home DIR", field="cwd"
         ) from None
+    if utf8_size(path) is None:
+        shown = os.fsencode(path).decode(errors="backslashreplace")
+        step = "use --cwd with a folder above it, and change to it by a pattern, as in: -c 'cd ./caf*; make'"
+        raise InvalidInput(f"the folder '{shown}' is not valid UTF-8; {step}", field="cwd")
+    return path
 
 
 def _stdin(source: str | None) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Systemd(Manager):
     def folder(self) -> Path:
         """Return the folder of the user's units."""
         named = Path(os.environ.get("XDG_CONFIG_HOME", ""))
-        return (named if named.is_absolute() else Path.home() / ".config") / "systemd" / "user"
+        return (named if named.is_absolute() else _home_folder() / ".config") / "systemd" / "user"
 
     def silence(self) -> str | None:
         """Return the reason why systemd does not answer, or None."""
@@ -156,7 +156,7 @@ class Launchd(Manager):
     @property
     def folder(self) -> Path:
         """Return the folder of the user's agents."""
-        return Path.home() / "Library" / "LaunchAgents"
+        return _home_folder() / "Library" / "LaunchAgents"
 
     def silence(self) -> str | None:
         """Return the reason why launchd does not answer, or None."""
@@ -257,3 +257,10 @@ def _delete(path: Path) -> None:
             path.unlink(missing_ok=True)
     except OSError as error:
         raise Permanent(f"{path} cannot be deleted: {error.strerror}") from error
+
+
+def _home_folder() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a user ID without an entry in the password database
+        raise Permanent("the home folder of this user is unknown; set HOME") from None

@@ -105,3 +105,34 @@ def _(sandbox: Sandbox) -> None:
     assert done.returncode == 0, done
     assert "not valid UTF-8: L\n" in done.stderr, done
     assert '"L"' in done.stdout.partition('"envDropped"')[2], done
+
+
+@row("a folder whose name is Latin-1", "nothing is launched there; the message names the way that works")
+def _(sandbox: Sandbox) -> None:
+    done = sandbox.shell("mkdir $(printf 'caf\\351'); cd caf*; backburner launch -- true")
+    assert (done.returncode, done.stdout) == (2, ""), done
+    assert "is not valid UTF-8; use --cwd with a folder above it" in done.stderr, done
+    assert sandbox.shell("backburner run -c 'cd caf*; pwd | wc -l'").stdout.strip() == "1"
+
+
+@row("a supervisor under the C locale without UTF-8", "runs commands and calls with text of any language", own=True)
+def _(sandbox: Sandbox) -> None:
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    assert sandbox.shell("backburner up --detach", **plain).returncode == 0
+    done = sandbox.shell("mkdir 日本; backburner run --cwd 日本 --env X=日本 -- sh -c 'echo $X; pwd'", LC_ALL="C.UTF-8")
+    assert done.stdout == f"日本\n{sandbox.project}/日本\n", done
+    done = sandbox.shell("backburner run --json --call builtins:str --args '[\"日本\"]'", LC_ALL="C.UTF-8")
+    assert done.returncode == 0, done
+
+
+@row("a user's modules ipc, supervisor, queue and click", "are those that a call imports")
+def _(sandbox: Sandbox) -> None:
+    names = ("ipc.jobs", "supervisor.jobs", "queue", "click")
+    for name in names:
+        path = sandbox.project.joinpath(*name.split(".")).with_suffix(".py")
+        path.parent.mkdir(exist_ok=True)
+        path.with_name("__init__.py").touch()
+        path.write_text("def f(): return 'mine'\n")
+    (sandbox.project / "__init__.py").unlink()
+    ids = [sandbox.launch("--call", f"{name}:f") for name in names]
+    assert [sandbox.ended(id)["result"] for id in ids] == ['"mine"'] * len(names)
