@@ -114,11 +114,11 @@ def _clean(cell: Cell | str, room: int | None) -> Cell:
 
 
 def format_fields(pairs: Iterable[tuple[str, Cell | str]], stream: TextIO) -> str:
-    """Return names and values, one pair a line. Further lines of a value are indented."""
+    """Return names and values, one pair a line. Further lines of a value are indented, and long ones are wrapped."""
     fields = [(name, value if isinstance(value, Cell) else Cell(value)) for name, value in pairs]
     widest = max((len(name) for name, _ in fields), default=0)
-    colours = uses_colours(stream)
-    return "".join(_field(name, value, widest, colours) for name, value in fields)
+    look = Look.of(stream)
+    return "".join(_field(name, value, widest, look) for name, value in fields)
 
 
 def sanitize(text: str) -> str:
@@ -173,12 +173,22 @@ def _line(cells: Sequence[tuple[Cell, int]], colours: bool) -> str:
     ).rstrip()
 
 
-def _field(name: str, value: Cell, widest: int, colours: bool) -> str:
-    first, *rest = list(_printable_lines(value.text)) or [""]
-    start = paint(Cell(name, FAINT), colours) + " " * (widest - len(name)) + GAP
+def _field(name: str, value: Cell, widest: int, look: Look) -> str:
     indent = " " * widest + GAP
-    lines = [start + paint(Cell(first, value.colour), colours), *(indent + line for line in rest)]
+    room = None if look.room is None else max(NARROWEST_MAIN, look.room - len(indent))
+    first, *rest = [part for line in _printable_lines(value.text) for part in _wrapped(line, room)] or [""]
+    start = paint(Cell(name, FAINT), look.colours) + " " * (widest - len(name)) + GAP
+    lines = [start + paint(Cell(first, value.colour), look.colours), *(indent + line for line in rest)]
     return "".join(line.rstrip() + "\n" for line in lines)
+
+
+def _wrapped(line: str, room: int | None) -> list[str]:
+    """Return a line in parts that fit. Words such as paths and IDs stay whole."""
+    if room is None or display_width(line) <= room:
+        return [line]
+    from textwrap import wrap
+
+    return wrap(line, room, break_long_words=False, break_on_hyphens=False, drop_whitespace=True)
 
 
 def _printable_lines(text: str) -> Iterator[str]:

@@ -67,6 +67,12 @@ def test_further_lines_of_a_field_are_indented():
     assert format_fields([("name", "one\ntwo"), ("x", Cell("y"))], PLAIN) == "name  one\n      two\nx     y\n"
 
 
+def test_long_line_of_a_field_is_wrapped_to_fit_the_terminal(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("backburner.supervisor.cli.tables.terminal_width", lambda _stream: 20)
+    text = format_fields([("name", "one two three four"), ("path", "/a/" + "b" * 30)], PLAIN)
+    assert text == f"name  one two three\n      four\npath  /a/{'b' * 30}\n"
+
+
 @given(st.text(), st.integers(2, 40))
 def test_truncated_text_fits_the_width(text: str, room: int):
     assert display_width(truncate(sanitize(text), room)) <= room
