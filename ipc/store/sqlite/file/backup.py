@@ -42,7 +42,7 @@ def back_up(store: SqliteStore, file: Path, replacing: bool) -> int:
         Permanent: The file cannot be written, or the database is damaged.
         Temporary: The file cannot be written now, or the database cannot be read now.
     """
-    _refuse_own(store.home, file)
+    _refuse_special(store.home, file)
     if os.path.lexists(file) and not replacing:
         raise InvalidInput(f"{file} exists; to replace it: backburner backup --force {file}", field="FILE")
     with _draft_of(file) as draft:
@@ -55,10 +55,12 @@ def back_up(store: SqliteStore, file: Path, replacing: bool) -> int:
     return file.stat().st_size
 
 
-def _refuse_own(home: Home, file: Path) -> None:
+def _refuse_special(home: Home, file: Path) -> None:
     own = [home.database, *files_beside(home)]
     if any(file.exists() and path.exists() and file.samefile(path) for path in own):
         raise InvalidInput(f"{file} is the database itself.", field="FILE")
+    if file.exists() and not file.is_file():  # a device such as /dev/null would be replaced for all programs
+        raise InvalidInput(f"{file} is not a regular file.", field="FILE")
 
 
 @contextmanager

@@ -86,6 +86,14 @@ def test_backup_never_replaces_the_database_itself(queue_db: QueueDatabase):
         back_up(queue_db.store, queue_db.home.database, replacing=True)
 
 
+def test_backup_never_replaces_a_device_or_a_pipe(queue_db: QueueDatabase, tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        back_up(queue_db.store, pipe, replacing=True)
+    assert pipe.is_fifo()
+
+
 def test_backup_that_cannot_be_written_is_refused_and_leaves_no_file(queue_db: QueueDatabase, tmp_path: Path):
     with pytest.raises(Permanent, match="absent"):
         back_up(queue_db.store, tmp_path / "absent" / "file", replacing=False)
