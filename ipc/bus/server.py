@@ -84,13 +84,15 @@ class Bus:
         if now < self._checked_at + CHECK_INTERVAL or self._listener is None:
             return
         self._checked_at = now
-        if self._home.id and not os.path.lexists(self._home.bus):
-            self._pause()
-            self._listener.close()
-            try:
-                self.open()
-            except OSError as error:
-                raise Temporary(f"The socket {self._home.bus} cannot be created now: {error.strerror}.") from error
+        if not _is_missing(self._home.bus) or not self._home.id:
+            return
+        earlier = self._listener
+        self._pause()
+        try:
+            self.open()
+        except OSError as error:
+            raise Temporary(f"The socket {self._home.bus} cannot be created now: {error.strerror}.") from error
+        earlier.close()
 
     def close(self) -> None:
         """Disconnect all clients, and remove the socket unless another server has replaced it.
@@ -263,6 +265,17 @@ def _bind(temporary: Path, path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def _is_missing(path: str) -> bool:
+    """Return True if there is no such file. A folder that cannot be read proves nothing."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -182,7 +182,7 @@ def test_roles_continue_after_the_home_was_inaccessible(instance: Instance, tmp_
         eventually(lambda: "will try again" in log.read(), TIMEOUT)
     assert instance.until(id).result == "done"
     assert sum(batch["count"] for batch in instance.batches("p", 1)) == len(instance.ends(id)) == 1
-    assert all(map(is_alive, roles[:3]))
+    assert all(map(is_alive, roles[:3])), instance.home.log.read_text()
     assert instance.result("true").status == "completed"
     assert instance.pid_of("supervisor") == roles[0]
 
