@@ -108,6 +108,8 @@ class Foreground:
         """
         if not self._launched.existing:
             self._stdin.begin()
+        elif type(self._stdin) is not PassedInput:
+            note(f"task {short_id(self._launched.id)} was queued by another command, so it does not read this stdin")
         with self._interruption.allowed():
             self._absence.is_reported = ensure_supervisor(self._context, up)
         self._refuse_deadlock()

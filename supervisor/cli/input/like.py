@@ -31,7 +31,7 @@ def fields_like(context: Context, id: str) -> dict[str, Any]:
     fields = {name: value for name, value in values.items() if value not in (None, [], {})}
     fields["timeoutMs"] = columns["timeout_ms"] or 0
     if columns["stdin_file"]:
-        fields["stdinFile"] = os.fspath(context.home.input(columns["stdin_file"]))
+        fields["stdinFile"] = os.path.realpath(context.home.input(columns["stdin_file"]))
     return _with_defaults(fields)
 
 

@@ -16,7 +16,7 @@ from tests.conftest import supervisor
 from tests.helpers.commands import backburner
 from tests.helpers.wait import eventually
 from tests.supervisor.cli.conftest import Cli
-from tests.supervisor.cli.processes import FIRST_AND_LAST, lives, show, start, stdout_of
+from tests.supervisor.cli.processes import FIRST_AND_LAST, launch, lives, show, start, stdout_of
 from tests.supervisor.cli.terminal import Terminal
 
 CTRL_C = b"\x03"
@@ -261,3 +261,20 @@ def test_output_to_a_pipe_that_does_not_block_is_complete(shared_supervised: Pat
         os.close(writer)
         assert len(output.read()) == 1_000_000
         assert process.wait(20) == 0
+
+
+def test_stdin_option_takes_the_pipe_of_another_command(shared_supervised: Path):
+    command = shlex.join(program("--home", str(shared_supervised), "run"))
+    done = subprocess.run(["bash", "-c", f"{command} --stdin <(echo hello) -- cat"], capture_output=True, text=True)
+    assert done.stdout == "hello\n"
+
+
+def test_a_task_like_one_with_a_file_reads_the_file_again(shared_supervised: Path, tmp_path: Path):
+    (tmp_path / "file").write_text("one\n")
+    with (tmp_path / "file").open() as file:
+        subprocess.run(program("--home", str(shared_supervised), "run", "--", "cat"), stdin=file, check=True)
+    links = {path for path in (shared_supervised / "input").iterdir() if path.is_symlink()}
+    id = launch(shared_supervised, "--like", "-")
+    assert backburner(shared_supervised, "wait", id).returncode == 0
+    assert stdout_of(shared_supervised, "output", id) == "one\n"
+    assert {path for path in (shared_supervised / "input").iterdir() if path.is_symlink()} == links
