@@ -93,7 +93,7 @@ STATUSES = {
 @json_option
 @click.pass_obj
 def command(context: Context, /, all_projects: bool, quiet: bool, watch: bool, as_json: bool, **options: Any) -> None:
-    """List tasks: the running ones, the next to start, then the last that ended.
+    """List tasks: running, then the next to start, then ended.
 
     TOOK is the time of the last attempt, WAITED the time before the first. WAITS FOR is the reason why a task is
     pending, and NOTE the reason why it failed. On a narrow terminal some columns are left out.
