@@ -38,9 +38,8 @@ class Launcher:
             dropped = tuple(
                 name for name in dropped if name not in (launch.env or ()) and name not in launch.secret_env
             )
-        return LaunchInput.of_checked(
+        return launch.changed(
             {
-                **vars(launch),
                 "launcher_env": variables,
                 "env_dropped": dropped,
                 "umask": launch.umask or self.umask,
