@@ -93,6 +93,13 @@ def test_exit_codes_page_has_the_code_of_every_error():
     assert known <= listed
 
 
+@checkout_only
+def test_manual_page_is_made_of_the_help_of_all_commands():
+    from scripts import man_page
+
+    assert man_page.PAGE.read_text() == man_page.page(), "write it with: .venv/bin/python -m scripts.man_page"
+
+
 def test_python_page_has_every_public_name():
     shown = set(re.findall(r"^<!-- python: (\w+) -->", page("reference/python"), re.MULTILINE))
     public = {name: getattr(package, name) for name in package.__all__}

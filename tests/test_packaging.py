@@ -7,6 +7,8 @@ import sysconfig
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import pytest
+
 from backburner.ipc.machine.distribution import DISTRIBUTION
 from tests.helpers.places import IMPORT_ROOT, IN_CHECKOUT, IPC, ROOT, backburner
 
@@ -40,3 +42,8 @@ def test_the_version_is_the_one_in_setup_cfg():
 def test_distribution_installs_only_the_command_backburner():
     commands = [entry for entry in backburner().entry_points if entry.group == "console_scripts"]
     assert [(entry.name, entry.value) for entry in commands] == [("backburner", "backburner.supervisor.cli:main")]
+
+
+@pytest.mark.skipif(IN_CHECKOUT, reason="an editable installation has no data files")
+def test_manual_page_is_installed():
+    assert (Path(sysconfig.get_path("data")) / "share" / "man" / "man1" / "backburner.1").is_file()
