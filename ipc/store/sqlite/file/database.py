@@ -24,7 +24,7 @@ from .transaction import Transaction
 from .write_gate import WriteGate
 
 #: The version of the schema that this program writes, in `PRAGMA user_version`.
-SCHEMA = 7
+SCHEMA = 8
 
 #: The size of the write-ahead log, in bytes, above which a writer checkpoints it before it releases the gate.
 CHECKPOINT_AT = 8 * 1024 * 1024
