@@ -17,11 +17,11 @@ EVERYDAY: dict[str, dict[str, str]] = {
         "wait": "Wait until tasks have ended",
         "cancel": "Cancel tasks and end their process trees",
         "retry": "Queue failed or cancelled tasks again",
+        "edit, rm": "Change pending tasks, delete ended ones",
     },
     "Supervisor, limits and agents": {
         "up, down": "Start or stop the supervisor, which runs the tasks",
-        "status": "Show running processes, limits and queue lengths",
-        "doctor": "Report problems and how to fix them",
+        "status, doctor": "Show running processes and limits, and report problems",
         "limit": "Set how many tasks of a key may run at once",
         "pause, resume": "Stop starting tasks of a key, and start them again",
         "agents": "List the agents that can run a prompt",

@@ -23,9 +23,14 @@ SESSION_VARIABLES = ("BACKBURNER_PARENT", "CLAUDE_CODE_SESSION_ID")
 TASK_VARIABLE = "BACKBURNER_TASK_ID"
 
 
+class Output(str):
+    """A line that the example command before it prints."""
+
+
 def example(*lines: str) -> str:
-    """Return the end of a help text, with example commands that can be run."""
-    return "\n".join(["\b", "Example:", *(f"  $ backburner {line}" for line in lines)])
+    """Return the end of a help text, with example commands that can be run, and lines of their output."""
+    shown = (f"  {line}" if isinstance(line, Output) else f"  $ backburner {line}" for line in lines)
+    return "\n".join(["\b", "Example:", *shown])
 
 
 def json_option(command: Command) -> Command:

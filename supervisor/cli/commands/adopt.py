@@ -5,12 +5,15 @@ from __future__ import annotations
 import click
 
 from ..context import Context
-from ..options import example, json_option
+from ..options import Output, example, json_option
 from ..printing import print_json
 from ..text import count_of
 
 
-@click.command("adopt", epilog=example("adopt --from ses-1 --to ses-2"))
+@click.command(
+    "adopt",
+    epilog=example("adopt --from ses-1 --to ses-2", Output("ses-2 took over 0 tasks and 1 notification from ses-1")),
+)
 @click.option("--from", "parent", metavar="SESSION", required=True, help="The session that has ended.")
 @click.option("--to", "successor", metavar="SESSION", required=True, help="The session that continues its work.")
 @json_option

@@ -7,11 +7,18 @@ from pathlib import Path
 import click
 
 from ..context import Context
-from ..options import example, json_option
+from ..options import Output, example, json_option
 from ..printing import print_json
 
 
-@click.command("backup", epilog=example("backup ~/backburner.bak"))
+@click.command(
+    "backup",
+    epilog=example(
+        "backup ~/backburner.bak",
+        Output("backed up to /home/me/backburner.bak (221184 bytes, checked)"),
+        "restore ~/backburner.bak",
+    ),
+)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
 @json_option

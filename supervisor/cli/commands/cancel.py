@@ -10,11 +10,13 @@ from ....ipc.errors import MoveNotAllowed, NotFound
 from ....ipc.machine.presence import Presence
 from ....ipc.model.task import Task
 from ..context import Context
-from ..options import PerTask, example, ids_argument, json_option, require_selection
+from ..options import Output, PerTask, example, ids_argument, json_option, require_selection
 from ..printing import print_statuses
 
 
-@click.command("cancel", epilog=example("cancel 1a2b3c4d", "cancel --all", "cancel --parent ses-1"))
+@click.command(
+    "cancel", epilog=example("cancel 1a2b3c4d", Output("1a2b3c4d cancelled"), "cancel --all", "cancel --parent ses-1")
+)
 @ids_argument
 @click.option("--parent", metavar="SESSION", help="Cancel all unfinished tasks of this session.")
 @click.option("--all", "every", is_flag=True, help="Cancel all unfinished tasks.")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from ..context import Context
-from ..options import example, json_option, own_id_argument, resolve_own_id
+from ..options import Output, example, json_option, own_id_argument, resolve_own_id
 from ..printing import print_task
 from .cancel import settle_verdict
 
 
-@click.command("complete", epilog=example("complete 1a2b3c4d --result 'all 12 pages are translated'"))
+@click.command(
+    "complete", epilog=example("complete 1a2b3c4d --result 'all 12 pages are translated'", Output("1a2b3c4d completed"))
+)
 @own_id_argument
 @click.option("--result", metavar="TEXT", help="The result to store. [default: none]")
 @json_option

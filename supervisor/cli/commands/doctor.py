@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..context import Context
-from ..options import example, json_option
+from ..options import Output, example, json_option
 from ..printing import print_json
 from ..tables import terminal_width
 
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from ...doctor.finding import Finding
 
 
-@click.command("doctor", epilog=example("doctor", "doctor --json"))
+@click.command(
+    "doctor", epilog=example("doctor", Output("no problems in /home/me/project/.backburner (975 kB)"), "doctor --json")
+)
 @json_option
 @click.pass_obj
 def command(context: Context, as_json: bool) -> int:

@@ -12,7 +12,7 @@ from ..context import Context
 from ..input.duration import DURATION, WholeNumber
 from ..input.moment import MOMENT
 from ..input.refusal import naming_options
-from ..options import example, id_argument, json_option
+from ..options import Output, example, id_argument, json_option
 from ..printing import print_task
 
 _EDIT = Record("edit", EDIT_FIELDS)
@@ -29,7 +29,9 @@ _FIELDS = {
 }
 
 
-@click.command("edit", epilog=example("edit 1a2b3c4d --priority 10", "edit - --at 03:00 --key slow"))
+@click.command(
+    "edit", epilog=example("edit 1a2b3c4d --priority 10", Output("1a2b3c4d pending"), "edit - --at 03:00 --key slow")
+)
 @id_argument
 @click.option("-d", "--description", metavar="TEXT", help="A line about the task. An empty text deletes it.")
 @click.option("-k", "--key", metavar="KEY", help="Share slots with other tasks of this key.")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from ..context import Context
-from ..options import example, json_option, own_id_argument, resolve_own_id
+from ..options import Output, example, json_option, own_id_argument, resolve_own_id
 from ..printing import print_task
 from .cancel import settle_verdict
 
 
-@click.command("fail", epilog=example("fail 1a2b3c4d --error 'the review found three errors'"))
+@click.command(
+    "fail", epilog=example("fail 1a2b3c4d --error 'the review found three errors'", Output("1a2b3c4d error"))
+)
 @own_id_argument
 @click.option("--error", metavar="TEXT", required=True, help="The error message to store.")
 @json_option

@@ -32,5 +32,6 @@ def _inner(outer: click.Context, word: str) -> click.Context:
     if not isinstance(outer.command, click.Group):
         raise click.UsageError(f"'{outer.command_path}' has no commands", outer)
     name, found, _ = outer.command.resolve_command(outer, [word])
-    assert found is not None, "an unknown name raises"
+    if found is None:  # a word in the place of an argument
+        raise click.UsageError(f"'{outer.command_path}' has no command '{word}'", outer)
     return found.make_context(name, [], parent=outer, resilient_parsing=True)

@@ -11,7 +11,7 @@ from ....ipc.config.limits import Limits
 from ....ipc.store.values import Group
 from ..context import Context
 from ..limits import key_argument, limit_groups, print_group, write_group
-from ..options import example, json_option
+from ..options import Output, example, json_option
 
 #: The words that stand for a limit. 0 is unlimited, and None is the configured limit.
 _WORDS = {"default": None, "unlimited": 0}
@@ -44,7 +44,16 @@ class LimitCommand(click.Command):
         return super().parse_args(ctx, args)
 
 
-@click.command("limit", cls=LimitCommand, epilog=example("limit opus 4", "limit opus", "limit 'anthropic/*' default"))
+@click.command(
+    "limit",
+    cls=LimitCommand,
+    epilog=example(
+        "limit opus 4",
+        Output("opus: at most 4 at once; 0 running, 0 pending"),
+        "limit 'anthropic/*' default",
+        Output("anthropic/*: at most 3 at once; 0 running, 0 pending"),
+    ),
+)
 @key_argument
 @click.argument("limit", metavar="[N|default|unlimited]", type=LimitValue(), required=False)
 @json_option
@@ -52,9 +61,9 @@ class LimitCommand(click.Command):
 def command(context: Context, key: str, limit: tuple[int | None] | None, as_json: bool) -> None:
     """Set or show how many tasks of a key may run at once.
 
-    Without a limit, print the limit in force. 0 means no limit. KEY may be a pattern. All keys that match share the
-    limit. The limit is kept over restarts, and `default` restores the configured limit. Running tasks are never
-    stopped to keep a limit.
+    Without a limit, print the limit in force. Those of all keys are in: backburner status. 0 means no limit. KEY may
+    be a pattern. All keys that match share the limit. The limit is kept over restarts, and `default` restores the
+    configured limit. Running tasks are never stopped to keep a limit.
     """
     if limit is not None:
         print_group(context, limit_groups(context).limit(key, limit[0]), as_json)

@@ -13,7 +13,7 @@ from ..context import Context
 from ..input.duration import WholeNumber
 from ..input.since import SINCE
 from ..input.words import Words, meanings
-from ..options import all_projects_option, example, json_option
+from ..options import Output, all_projects_option, example, json_option
 from ..printing import note, print_json_array, print_json_line
 from ..screen.pager import pager_option, print_paged
 from ..screen.task_table import FIELDS, sort_tasks, task_lines
@@ -35,7 +35,15 @@ STATUSES = {
 }
 
 
-@click.command("list", epilog=example("list --status running,failed", "list --since 1h --key build", "list --watch"))
+@click.command(
+    "list",
+    epilog=example(
+        "list --status failed --key build --since 24h",
+        Output("ID        STATUS  KEY    SINCE     TOOK   NOTE         TASK"),
+        Output("c4c4c537  error   build  22:20:18  3.0 s  exit code 2  all tests"),
+        "list --watch",
+    ),
+)
 @click.option(
     "--status",
     "statuses",
@@ -59,7 +67,8 @@ STATUSES = {
     "--since",
     type=SINCE,
     metavar="TIME",
-    help="Show only tasks that were queued, started or ended since then: 1h30m, 09:00 or 2026-01-31T09:00.",
+    help="Show only tasks that were queued, started or ended since then: 1h30m (ago), 09:00, 2026-01-31 or"
+    " 2026-01-31T09:00.",
 )
 @click.option(
     "-n",
@@ -86,7 +95,8 @@ STATUSES = {
     "-w",
     "--watch",
     is_flag=True,
-    help="Show the tasks until Ctrl-C or q, and follow all changes. Into a pipe: print a JSON array at each change.",
+    help="Show the tasks until Ctrl-C or q, and follow all changes. Into a pipe: print a JSON array of all of"
+    " them, one line at each change.",
 )
 @all_projects_option
 @pager_option
@@ -95,8 +105,9 @@ STATUSES = {
 def command(context: Context, /, all_projects: bool, quiet: bool, watch: bool, as_json: bool, **options: Any) -> None:
     """List tasks: running, then the next to start, then ended.
 
-    TOOK is the time of the last attempt, WAITED the time before the first. WAITS FOR is the reason why a task is
-    pending, and NOTE the reason why it failed. On a narrow terminal some columns are left out.
+    SINCE is the time of the last change. TOOK is the time of the last attempt, WAITED the time before the first.
+    WAITS FOR is the reason why a task is pending, and NOTE the reason why it failed. On a narrow terminal some columns
+    are left out.
 
     JSON has the newest task first.
     """

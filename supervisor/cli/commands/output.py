@@ -12,7 +12,7 @@ import click
 
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Context
-from ..options import PerTask, example, ids_argument
+from ..options import Output, PerTask, example, ids_argument
 from ..printing import note, print_json, print_json_array
 from ..streams.copy import StreamCopy, follow_tasks
 from ..streams.sinks import Descriptor
@@ -28,7 +28,14 @@ NEWEST_FAILED = 20
 
 @click.command(
     "output",
-    epilog=example("output 1a2b3c4d", "output --follow -", "output -n 20 --failed", "output --stderr - | grep error"),
+    epilog=example(
+        "output -n 20 --failed",
+        Output("make: *** No rule to make target 'test'.  Stop."),
+        "output --follow --timestamps 1a2b3c4d 5e6f7a8b",
+        Output("1a2b3c4d | 2026-11-29T22:21:32.957Z compiling"),
+        Output("5e6f7a8b | 2026-11-29T22:21:33.958Z downloading"),
+        "output --stderr - | grep error",
+    ),
 )
 @ids_argument
 @click.option("--follow", "-f", is_flag=True, help="Continue until the tasks have ended.")
@@ -40,7 +47,12 @@ NEWEST_FAILED = 20
     is_flag=True,
     help=f"Print the output of failed tasks: of those named, or of the newest {NEWEST_FAILED}.",
 )
-@click.option("--timestamps", "-t", is_flag=True, help="With --follow, print the time when each line arrived.")
+@click.option(
+    "--timestamps",
+    "-t",
+    is_flag=True,
+    help="With --follow, print the time at which this command received each line, in UTC.",
+)
 @click.option("--raw", is_flag=True, help="Print the output of an agent as it is, on a terminal, too.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: data, offset and eof of one stream.")
 @click.pass_obj

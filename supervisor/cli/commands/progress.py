@@ -9,11 +9,13 @@ import click
 
 from ..context import Context
 from ..input.prompt import TextCommand
-from ..options import TASK_VARIABLE, example, json_option, resolve_own_id
+from ..options import TASK_VARIABLE, Output, example, json_option, resolve_own_id
 from ..printing import print_task
 
 
-@click.command("progress", cls=TextCommand, epilog=example("progress 1a2b3c4d '3 of 12 pages'"))
+@click.command(
+    "progress", cls=TextCommand, epilog=example("progress 1a2b3c4d '3 of 12 pages'", Output("1a2b3c4d running"))
+)
 @click.argument("words", metavar="[ID] TEXT", nargs=-1)
 @json_option
 @click.pass_obj

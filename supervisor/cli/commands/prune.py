@@ -6,11 +6,11 @@ import click
 
 from ....ipc.api.maintenance import Maintenance
 from ..context import Context
-from ..options import example, json_option
+from ..options import Output, example, json_option
 from ..printing import print_counts
 
 
-@click.command("prune", epilog=example("prune"))
+@click.command("prune", epilog=example("prune", Output("deleted 0 tasks, 0 events, 0 files")))
 @json_option
 @click.pass_obj
 def command(context: Context, as_json: bool) -> None:

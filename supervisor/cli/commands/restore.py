@@ -7,12 +7,14 @@ from pathlib import Path
 import click
 
 from ..context import Context
-from ..options import example, json_option
+from ..options import Output, example, json_option
 from ..printing import print_json
 from ..text import count_of
 
 
-@click.command("restore", epilog=example("down", "restore --yes ~/backburner.bak"))
+@click.command(
+    "restore", epilog=example("down", "restore --yes ~/backburner.bak", Output("restored from /home/me/backburner.bak"))
+)
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--yes", is_flag=True, help="Replace existing tasks.")
 @json_option

@@ -6,10 +6,10 @@ import click
 
 from ..context import Context
 from ..limits import key_argument, limit_groups, print_group
-from ..options import example, json_option
+from ..options import Output, example, json_option
 
 
-@click.command("resume", epilog=example("resume opus"))
+@click.command("resume", epilog=example("resume opus", Output("opus: at most 4 at once; 0 running, 0 pending")))
 @key_argument
 @json_option
 @click.pass_obj

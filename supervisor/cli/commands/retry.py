@@ -12,12 +12,17 @@ from ....ipc.model.cause import cause
 from ....ipc.model.task import TaskStatus
 from ..autostart import UP_HELP, ensure_supervisor
 from ..context import Context
-from ..options import PerTask, ended_ids, example, ids_argument, json_option, require_selection
+from ..options import Output, PerTask, ended_ids, example, ids_argument, json_option, require_selection
 from ..printing import note, print_statuses
 from ..text import short_id
 
 
-@click.command("retry", epilog=example("retry 1a2b3c4d", "retry --failed"))
+@click.command(
+    "retry",
+    epilog=example(
+        "retry 1a2b3c4d", Output("1a2b3c4d pending"), "retry --failed", "launch --like 1a2b3c4d --timeout 1h"
+    ),
+)
 @ids_argument
 @click.option("--failed", is_flag=True, help="Retry all tasks that failed. Cancelled tasks are left.")
 @click.option("--up/--no-up", default=None, help=UP_HELP)
@@ -29,6 +34,8 @@ def command(context: Context, ids: Sequence[str], failed: bool, up: bool | None,
     The tasks keep their IDs, and the count of their attempts continues. A task waits for its dependencies again. It
     fails at once if one of them has failed and is not retried before or with it. If no supervisor is running, one is
     started in the background.
+
+    To run a task again with changes, for example a longer timeout, launch a copy: backburner launch --like ID
     """
     require_selection(ids, failed, "--failed")
     selected = ended_ids(context, [TaskStatus.ERROR]) if failed else ids

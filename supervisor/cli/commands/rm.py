@@ -9,7 +9,7 @@ import click
 from ....ipc.errors import MoveNotAllowed, NotFound
 from ....ipc.model.task import TaskStatus
 from ..context import Context
-from ..options import PerTask, ended_ids, example, ids_argument, json_option, require_selection
+from ..options import Output, PerTask, ended_ids, example, ids_argument, json_option, require_selection
 from ..printing import print_json
 from ..text import count_of
 
@@ -17,7 +17,7 @@ from ..text import count_of
 STEP = 100
 
 
-@click.command("rm", epilog=example("rm 1a2b3c4d", "rm --ended"))
+@click.command("rm", epilog=example("rm 1a2b3c4d", Output("deleted 1 task"), "rm --ended"))
 @ids_argument
 @click.option("--ended", is_flag=True, help="Delete all tasks that have ended.")
 @json_option

@@ -9,7 +9,7 @@ import click
 from ....ipc.errors import MoveNotAllowed
 from ....ipc.store.values import Running
 from ..context import Context
-from ..options import example, id_argument
+from ..options import Output, example, id_argument
 from ..printing import print_statuses
 
 #: Seconds to wait for the process of a task that has just started.
@@ -31,7 +31,9 @@ class SignalName(click.ParamType):  # type: ignore[type-arg]  # not generic in o
 
 
 @click.command(
-    "signal", context_settings={"ignore_unknown_options": True}, epilog=example("signal 1a2b3c4d USR1", "signal - STOP")
+    "signal",
+    context_settings={"ignore_unknown_options": True},
+    epilog=example("signal 1a2b3c4d USR1", Output("1a2b3c4d running"), "signal - STOP"),
 )
 @id_argument
 @click.argument("sig", metavar="SIG", type=SignalName())
@@ -39,7 +41,7 @@ class SignalName(click.ParamType):  # type: ignore[type-arg]  # not generic in o
 def command(context: Context, id: str, sig: signal.Signals) -> None:
     """Send a signal to the process group of a task's first process.
 
-    To end a task, use `cancel`, which ends its whole process tree.
+    SIG is a name such as USR1, or a number. To end a task, use `cancel`, which ends its whole process tree.
     """
     from ...system.children import signal_group
 

@@ -18,7 +18,7 @@ from ...system.interruption import Interruption, Signalled
 from ..changes import ChangeWatch
 from ..context import Context
 from ..input.duration import DURATION
-from ..options import example, ids_argument, json_option
+from ..options import Output, example, ids_argument, json_option
 from ..printing import note, print_json
 from ..text import count_of, format_duration, short_id
 from ..waiting.absence import HELP, Absence
@@ -34,7 +34,15 @@ SAMPLE = 1000
 MANY = 20
 
 
-@click.command("wait", epilog=example("wait 1a2b3c4d 5e6f7a8b", "wait --parent ses-1 --timeout 10m"))
+@click.command(
+    "wait",
+    epilog=example(
+        "wait 1a2b3c4d 5e6f7a8b",
+        Output("2 background tasks completed successfully."),
+        "wait --timeout 1s -",
+        Output("backburner: timed out after 1.0 s: 1 of 1 task unfinished"),
+    ),
+)
 @ids_argument
 @click.option("--parent", metavar="SESSION", help="Wait for all unfinished tasks of this session.")
 @click.option("--any", "any_one", is_flag=True, help="Return when one of the tasks has ended.")

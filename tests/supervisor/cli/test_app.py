@@ -70,6 +70,20 @@ def test_help_of_an_unknown_command_suggests_the_nearest_one(cli: Cli):
     assert "did you mean 'launch'?" in result.err
 
 
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [(["service", "nope"], "'backburner service' has no command 'nope'"), (["list", "nope"], "has no commands")],
+)
+def test_help_of_an_unknown_subcommand_is_a_usage_error(cli: Cli, words: list[str], expected: str):
+    result = cli("help", *words)
+    assert (result.code, result.out) == (2, "")
+    assert expected in result.err
+
+
+def test_example_shows_its_output_after_the_command(cli: Cli):
+    assert "    $ backburner rm 1a2b3c4d\n    deleted 1 task\n" in cli("help", "rm").out
+
+
 def test_complete_help_lists_every_command(cli: Cli):
     out = cli("help", "--all").out
     assert [verb for verb in VERBS if f"\n  {verb} " not in out] == []
