@@ -196,14 +196,15 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         section=WHEN,
         type=MOMENT,
         metavar="TIME",
-        help="Do not start before this time (03:00, 2026-12-24T03:00), in this process's time zone.",
+        help="Do not start before this time: 03:00 (the next one) or 2026-12-24T03:00, in this process's time zone.",
     ),
     _option(
         "--after",
         section=WHEN,
         multiple=True,
         metavar="ID",
-        help="Start when task ID has completed. If it fails, this task fails too. Repeatable.",
+        help="Start when task ID has completed. If it fails, this task fails too. - is the last task launched."
+        " Repeatable.",
     ),
     _option(
         "--after-any",
@@ -260,7 +261,8 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         multiple=True,
         metavar="K",
         callback=_check_secrets,
-        help="Take a variable from the supervisor when the task starts; its value is never stored. Repeatable.",
+        help="Take a variable from the environment in which the supervisor was started. Its value is never stored."
+        " Repeatable.",
     ),
     _option(
         "--inherit-env",

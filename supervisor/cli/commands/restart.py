@@ -14,8 +14,8 @@ from ..context import Context
 def command(context: Context) -> None:
     """Replace the supervisor, for example after an upgrade.
 
-    The new supervisor runs the program of this command. Returns when it answers. Running tasks are not affected:
-    the processes that started them finish them.
+    The new supervisor runs the program of this command. It keeps the environment of the old one. Returns when it
+    answers. Running tasks are not affected: the processes that started them finish them.
     """
     _ = context.valid_config
     restart(context.home)

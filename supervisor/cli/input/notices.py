@@ -43,6 +43,7 @@ def _notices(
         if lost:
             names = ", ".join(name.encode(errors="replace").decode() for name in lost)
             yield f"not handed on, because it is not valid UTF-8: {names}"
+    yield from _missing_secrets(context, launch)
     if agent not in BUILT_IN:
         yield from _missing_program(launch, agent, config)
     elif launch.command is not None:
@@ -58,6 +59,21 @@ def _missing_program(launch: LaunchInput, agent: str, config: BackgroundConfig) 
     path = (launch.env or {}).get("PATH") or settings.env.get("PATH") or os.environ.get("PATH")
     if shutil.which(os.path.join(launch.cwd or "", program) if "/" in program else program, path=path) is None:
         yield f"{program} is not installed, so the task will fail (in the task's PATH: {path or os.defpath})"
+
+
+def _missing_secrets(context: Context, launch: LaunchInput) -> Iterator[str]:
+    """Yield a notice if a variable of `--secret` is missing where the task takes it from.
+
+    Without a supervisor, this command starts one, which gets the environment of this command.
+    """
+    supervisor = Presence(context.home).holder("supervisor") if launch.secret_env else None
+    there = environment(supervisor) if supervisor else os.environ
+    lost = [name for name in launch.secret_env if there and name not in there]
+    if lost:
+        yield (
+            f"the supervisor has no {', '.join(lost)}, so the task will run without it; "
+            "to restart it where the variable is set: backburner down && backburner up --detach"
+        )
 
 
 def _missing_credentials(context: Context, launch: LaunchInput) -> Iterator[str]:

@@ -337,6 +337,19 @@ def test_secret_is_not_stored_although_the_environment_is_inherited(cli: Cli, ho
     assert found["TOKEN"] is None
 
 
+def test_secret_that_the_new_supervisor_will_lack_is_noted(cli: Cli, monkeypatch):
+    assert "the supervisor has no ABSENT" in cli("launch", "--no-up", "--secret", "ABSENT", "--", "true").err
+    monkeypatch.setenv("ABSENT", "x")
+    assert cli("launch", "--no-up", "--secret", "ABSENT", "--", "true").err == ""
+
+
+@pytest.mark.usefixtures("supervised")
+def test_secret_that_the_running_supervisor_lacks_is_noted(cli: Cli, monkeypatch):
+    monkeypatch.setenv("ABSENT", "x")
+    assert "the supervisor has no ABSENT" in cli("launch", "--secret", "ABSENT", "--", "true").err
+    assert cli("launch", "--secret", "PATH", "--", "true").err == ""
+
+
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder that is the whole PATH."""
