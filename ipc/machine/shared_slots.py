@@ -75,6 +75,8 @@ class SharedSlot:
 
     def free(self) -> None:
         """Free the slot, whichever process took it."""
+        if not self.descriptors:  # the kernel drops descriptors that a process has no room for
+            return
         if _HAS_RANGES:
             self._set(fcntl.F_UNLCK, 0, 0)
         else:
@@ -83,6 +85,8 @@ class SharedSlot:
 
     def is_current(self) -> bool:
         """Return True if new processes open the same file."""
+        if not self.descriptors:
+            return False
         with suppress(OSError):
             path = state_folder() / (NAME if _HAS_RANGES else "")
             return not _HAS_RANGES or os.stat(path).st_ino == os.fstat(self.descriptors[0]).st_ino
@@ -115,10 +119,12 @@ class SharedSlot:
 
     def _locks(self, start: int, end: int) -> Iterator[int]:
         """Yield the first byte of each lock of other descriptions in a range. The kernel names them in any order."""
-        if start < end and (found := self._find(start, end)) is not None:
-            yield found[0]
-            yield from self._locks(start, found[0])
-            yield from self._locks(found[1], end)
+        ranges = [(start, end)]
+        while ranges:
+            start, end = ranges.pop()
+            if start < end and (found := self._find(start, end)) is not None:
+                yield found[0]
+                ranges += [(start, found[0]), (found[1], end)]
 
 
 def count_taken(limits: Mapping[str, int]) -> dict[str, int]:

@@ -217,7 +217,8 @@ def _require_prompt_for_same_agent(launch: LaunchInput, task: Task, where: str) 
 
 def _is_in_place(source: str, home: Home) -> bool:
     folder, name = os.path.split(source)
-    return folder == str(home.input(name).parent) and not stat.S_ISREG(os.lstat(source).st_mode)
+    is_inside = folder == str(home.input(name).parent) and os.path.lexists(source)
+    return is_inside and not stat.S_ISREG(os.lstat(source).st_mode)
 
 
 def _discard_copy(copy: Path, error: OSError) -> Temporary:

@@ -77,7 +77,11 @@ def session_of(output: Output, rules: AgentConfig) -> str | None:
     """Return the agent's session, or None if it is unknown."""
     if rules.session in ("", ASSIGNED_SESSION):
         return output.session if rules.session else None
-    return read(rules.session, output.stdout) or output.session
+    try:
+        with _bounded((rules.session,)):
+            return read(rules.session, output.stdout) or output.session
+    except TimeLimitExceeded:
+        return output.session
 
 
 def _failure(output: Output, rules: AgentConfig) -> str | None:

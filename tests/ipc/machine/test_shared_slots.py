@@ -131,3 +131,22 @@ def test_pipe_of_a_process_that_was_killed_is_used_again(tmp_path: Path):
     wake_waiting()
     assert os.read(pipe.fileno(), 10) == b"\n"
     pipe.close()
+
+
+@pytest.mark.skipif(not shared_slots._HAS_RANGES, reason="slots that are files are counted one by one")
+def test_count_of_taken_slots_has_no_limit():
+    first, other = SharedSlot.open(LIMITS), SharedSlot.open(LIMITS)
+    start = shared_slots._first_byte("other")
+    for number in range(0, 3000, 2):
+        first._lock(start + number)
+    assert other.count("other") == 1500
+    first.close()
+    assert other.count("other") == 0
+    other.close()
+
+
+def test_slot_whose_descriptors_were_lost_is_no_slot():
+    lost = SharedSlot(())
+    lost.free()
+    assert not lost.is_current()
+    lost.close()

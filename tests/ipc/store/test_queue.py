@@ -124,6 +124,12 @@ def test_inconsistent_launch_is_refused_with_its_field(queue_db, wanted, field):
     assert queue_db.queue.unfinished() == []
 
 
+def test_missing_file_within_the_state_directory_is_refused(queue_db):
+    with pytest.raises(InvalidInput) as refusal:
+        queue_db.queue.launch(LaunchInput(command=("a",), stdin_file=str(queue_db.home.input("is-not-there"))))
+    assert refusal.value.field == "stdinFile"
+
+
 def test_tasks_of_one_launch_get_their_own_groups_and_sessions(open_queue):
     with open_queue(model_concurrency={"a*": 1}) as queue_db:
         adopt(queue_db.store, "old", "new")

@@ -16,7 +16,7 @@ from backburner.ipc.config.settings import DEFAULT_BACKGROUND_CONFIG
 from backburner.ipc.home import Home
 from backburner.supervisor.execution import verdict
 from backburner.supervisor.execution.output_files import READABLE, AttemptFiles
-from backburner.supervisor.execution.verdict import SLOW_RULES, Output, cause_of, outcome_of
+from backburner.supervisor.execution.verdict import SLOW_RULES, Output, cause_of, outcome_of, session_of
 from backburner.supervisor.system.signals import TimeLimitExceeded, time_limit
 
 #: A regular expression that takes exponential time for `SLOW`.
@@ -68,6 +68,7 @@ def test_pattern_that_takes_too_long_fails_the_attempt_and_not_the_worker():
         assert (outcome.error, outcome.error_kind) == (SLOW_RULES, "failed")
     assert cause_of(Output(SLOW, ""), AgentConfig(error=(ENDLESS,))) == ""
     assert outcome_of(256, Output(SLOW, "no"), AgentConfig(error=(ENDLESS,))).error == "exit code 1: no"
+    assert session_of(Output(SLOW, "", "assigned"), AgentConfig(session=ENDLESS)) == "assigned"
 
 
 def test_time_limit_ends_with_its_block():
