@@ -73,13 +73,23 @@ def _next_step(error: BackburnerError) -> str:
 
 def _report_usage_error(error: click.ClickException) -> int:
     """Print what is wrong with the command line. A group that is called without a command prints its help."""
-    message, ctx = error.format_message().rstrip("."), getattr(error, "ctx", None)
+    message, ctx = _usage_message(error), getattr(error, "ctx", None)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         _print(message)
         return error.exit_code
     step = "" if ctx is None or "backburner " in message else f"; see: {ctx.command_path} --help"
     _print(f"backburner: {_uncapitalised(message)}{step}")
     return error.exit_code
+
+
+def _usage_message(error: click.ClickException) -> str:
+    """Return what is wrong, with the most similar option in the form that all messages have."""
+    if isinstance(error, click.NoSuchOption) and error.possibilities:
+        return f"No such option '{error.option_name}' (did you mean {error.possibilities[0]}?)"
+    message = error.format_message()
+    if isinstance(error, click.MissingParameter):  # the name of a choice has the values already
+        message = message.partition(" Choose from:")[0]
+    return message.rstrip(".")
 
 
 def _with_home(message: str, context: Context) -> str:

@@ -12,6 +12,7 @@ import click
 
 from ....ipc.model.task import Task, TaskStatus
 from ..context import Context
+from ..input.duration import WholeNumber
 from ..options import Output, PerTask, example, ids_argument
 from ..printing import note, print_json, print_json_array
 from ..streams.copy import StreamCopy, follow_tasks
@@ -41,7 +42,7 @@ NEWEST_FAILED = 20
 @click.option("--follow", "-f", is_flag=True, help="Continue until the tasks have ended.")
 @click.option("--stdout", "only_stdout", is_flag=True, help="Print the stdout alone.")
 @click.option("--stderr", "only_stderr", is_flag=True, help="Print the stderr alone, on stdout.")
-@click.option("--lines", "-n", type=click.IntRange(0), metavar="N", help="Print the last N lines. [default: all]")
+@click.option("--lines", "-n", type=WholeNumber(0), metavar="N", help="Print the last N lines. [default: all]")
 @click.option(
     "--failed",
     is_flag=True,

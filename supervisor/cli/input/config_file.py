@@ -16,7 +16,7 @@ from ....ipc.failpoints import failpoint
 from ....ipc.home import current_folder, sync
 from ..context import Context
 
-#: The permissions of a new file. A file that others may write is not read.
+#: The permissions of a new file, less those that its folder lacks. A file that others may write is not read.
 MODE = 0o644
 
 
@@ -71,7 +71,7 @@ def _require_toml(path: Path, text: str) -> str:
 def _replace(path: Path, text: str) -> None:
     """Replace the content of a file at once. A symbolic link stays, and the permissions too."""
     target = path.resolve()
-    mode = target.stat().st_mode & 0o777 if target.exists() else MODE
+    mode = target.stat().st_mode & 0o777 if target.exists() else MODE & target.parent.stat().st_mode
     draft = target.with_name(f".{target.name}.new")  # one that a killed command left is overwritten
     try:
         with open(draft, "w", encoding="utf-8", newline="") as file:

@@ -9,6 +9,7 @@ from typing import Any
 from ....ipc.config.environment import EVERYTHING
 from ....ipc.config.launcher import Launcher, own_umask
 from ....ipc.errors import InvalidInput
+from ....ipc.mistakes import describe
 
 
 def launcher(options: Mapping[str, Any]) -> Launcher | None:
@@ -33,6 +34,8 @@ def _variable(entry: str, place: str) -> dict[str, str]:
     name, equals, value = entry.partition("=")
     if equals:
         return {name: value}
+    if not name.isidentifier():
+        raise InvalidInput(f"{place}: expected NAME=VALUE, got {describe(entry)}", field="env")
     if name not in os.environ:
         raise InvalidInput(f"{place}: {name} is not set here; use {name}=VALUE", field="env")
     return {name: os.environ[name]}

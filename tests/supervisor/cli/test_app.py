@@ -84,6 +84,20 @@ def test_example_shows_its_output_after_the_command(cli: Cli):
     assert "    $ backburner rm 1a2b3c4d\n    deleted 1 task\n" in cli("help", "rm").out
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["list", "--stat"], "no such option '--stat' (did you mean --status?); see: backburner list --help"),
+        (["completion"], "missing argument '{bash|zsh|fish}'; see: backburner completion --help"),
+        (["output", "-n", "x", "-"], "'--lines' / '-n': must be a whole number of 0 or more, got 'x'; see:"),
+    ],
+)
+def test_usage_error_is_one_sentence_and_the_next_step(cli: Cli, words: list[str], message: str):
+    result = cli(*words)
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    assert message in result.err
+
+
 def test_complete_help_lists_every_command(cli: Cli):
     out = cli("help", "--all").out
     assert [verb for verb in VERBS if f"\n  {verb} " not in out] == []

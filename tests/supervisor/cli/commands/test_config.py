@@ -96,6 +96,7 @@ def test_config_set_chooses_the_file_by_an_option(cli: Cli, home: Path, project:
     before = project.read_text()
     cli("config", "set", "--in-home", "max_workers", "2")
     assert (home / "config.toml").read_text() == "max_workers = 2\n"
+    assert (home / "config.toml").stat().st_mode & 0o777 == 0o600
     cli("config", "set", "--user", "on_batch", '["notify"]')
     user = Path(os.environ["XDG_CONFIG_HOME"]) / "backburner" / "config.toml"
     assert user.read_text() == 'on_batch = ["notify"]\n'

@@ -313,11 +313,14 @@ def test_environment_keeps_path_locale_and_requested_variables(cli: Cli, home: P
         (("--secret", "A=1"), "'A' must be a name without a value, which would be stored"),
         (("--env-file", "none"), "--env-file: cannot read none: No such file or directory"),
         (("--env-file", "bad"), "--env-file: bad, line 2: NOT_SET is not set here; use NOT_SET=VALUE"),
+        (("--env-file", "text"), "--env-file: text, line 1: expected NAME=VALUE, got 'not a name'"),
+        (("--env", "not a name"), "--env: expected NAME=VALUE, got 'not a name'"),
         (("--agent-arg=-x",), "--agent-arg: only an agent with a prompt has further arguments"),
     ],
 )
 def test_variable_without_a_value_is_refused(cli: Cli, tmp_path: Path, words: tuple[str, ...], message: str):
     (tmp_path / "bad").write_text("A=1\nNOT_SET\n")
+    (tmp_path / "text").write_text("not a name\n")
     done = cli("launch", "--no-up", *words, "--", "true")
     assert (done.code, done.out) == (2, "")
     assert message in done.err
