@@ -77,6 +77,8 @@ def _report_usage_error(error: click.ClickException) -> int:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         _print(message)
         return error.exit_code
+    if isinstance(error, click.MissingParameter):  # the usage names the choices
+        message = message.partition(". Choose from:")[0]
     step = "" if ctx is None or "backburner " in message else f"; see: {ctx.command_path} --help"
     _print(f"backburner: {_uncapitalised(message)}{step}")
     return error.exit_code

@@ -295,7 +295,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
         section=ABOUT,
         type=click.Choice(["person"]),
         metavar="person",
-        help="Pass this task to your on_batch command by itself, as soon as it ends.",
+        help="Pass this task to your on_batch command by itself, as soon as it ends (see: backburner wake --help).",
     ),
     _option("--message", section=ABOUT, metavar="ID", help="The session's message that asked for the task."),
     _option("-d", "--description", section=ABOUT, metavar="TEXT", help="A line about the task, shown in lists."),

@@ -66,13 +66,21 @@ def command(ctx: click.Context, as_json: bool) -> None:
     sys.stdout.write(format_table(head, rows, sys.stdout))
 
 
-@command.command("show", epilog=example("agents show claude >> ~/.config/backburner/config.toml"))
+@command.command(
+    "show",
+    epilog=example(
+        "agents show claude >> ~/.config/backburner/config.toml",
+        "config edit --user",
+        "launch --agent-arg=--permission-mode=plan 'Explain the parser'",
+    ),
+)
 @click.argument("name")
 @click.pass_obj
 def show(context: Context, name: str) -> None:
     """Print an agent's settings as TOML.
 
-    Copy them into a configuration file to change them.
+    Append them to your configuration file, and change them there: their command has the options of every task. To add
+    an option to one task: backburner launch --agent-arg
     """
     config = context.valid_config
     agent = config.agent(name)

@@ -20,7 +20,7 @@ from ....ipc.machine.presence import Presence
 from ....ipc.validation import DIALECT, OneOf, Text
 from ..context import Context
 from ..input.config_file import change_file, chosen_file, create_file
-from ..options import Command, example, json_option
+from ..options import Command, Output, example, json_option
 from ..printing import note, print_json
 
 
@@ -52,7 +52,7 @@ def show(context: Context, as_json: bool = False) -> None:
     print("\n".join(toml_lines(settings)))
 
 
-@command.command("check", epilog=example("config check"))
+@command.command("check", epilog=example("config check", Output("no mistakes in /src/backburner.toml")))
 @json_option
 @click.pass_obj
 def check_files(context: Context, as_json: bool) -> int:
@@ -95,7 +95,7 @@ def init(context: Context, is_user: bool, in_home: bool) -> None:
     print(path)
 
 
-@command.command("get", epilog=example("config get max_workers", "config get agents.claude"))
+@command.command("get", epilog=example("config get max_workers", Output("8"), "config get agents.claude"))
 @click.argument("name", metavar="NAME")
 @json_option
 @click.pass_obj
@@ -135,7 +135,12 @@ def _print_value(value: Any, as_json: bool) -> None:
 @command.command(
     "set",
     context_settings={"ignore_unknown_options": True},
-    epilog=example("config set max_workers 8", "config set 'model_concurrency.local/*' 1"),
+    epilog=example(
+        "config set max_workers 8",
+        Output("backburner: changed /src/backburner.toml; to apply it: backburner reload"),
+        "config set 'model_concurrency.local/*' 1",
+        """config set --user on_batch '["backburner", "wake", "desktop"]'""",
+    ),
 )
 @click.argument("name", metavar="NAME")
 @click.argument("value", metavar="VALUE")
@@ -146,6 +151,8 @@ def set_value(context: Context, name: str, value: str, is_user: bool, in_home: b
 
     The default is the project's backburner.toml. VALUE is TOML, or a text without quotes. All other lines of the file
     stay as they are. A running supervisor applies the change with: backburner reload
+
+    All settings and their values: backburner config show
     """
     path = parse_name(name)
     parsed = _parsed(path, value)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def command(client: str, yes: bool, undo: bool) -> None:
     """Configure an agent's client to use backburner.
 
-    Shows the changes that give CLIENT the tools and the hooks. No file is changed without --yes or --undo. Other
+    Shows the changes that give a client the tools and the hooks. No file is changed without --yes or --undo. Other
     entries and comments in the files are kept.
     """
     with require_extra("install"):

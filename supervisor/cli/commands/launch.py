@@ -17,14 +17,21 @@ from ..input.notices import note_doubts
 from ..input.variables import launcher
 from ..launch_input import Options, Positional, launch_inputs, locate
 from ..launch_options import LaunchCommand, launch_options
-from ..options import example
+from ..options import Output, example
 from ..printing import note, print_json
 
 
 @click.command(
     "launch",
     cls=LaunchCommand,
-    epilog=example("launch --key build --timeout 10m -- make test", "launch --agent claude 'Refactor the parser'"),
+    epilog=example(
+        "launch --key build --timeout 10m -- make test",
+        Output("bg-1a2b3c4d-c56f-4b7f-875a-82e30af625f2"),
+        "launch --after - -- make deploy",
+        "launch --at 03:00 -c 'make nightly > nightly.log'",
+        "launch --like 1a2b3c4d -- make other",
+        "launch --agent claude 'Refactor the parser'",
+    ),
 )
 @launch_options
 @click.pass_obj

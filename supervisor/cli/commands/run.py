@@ -20,7 +20,7 @@ from ..autostart import ensure_supervisor
 from ..changes import ChangeWatch
 from ..context import Context
 from ..launch_options import LaunchCommand, launch_options
-from ..options import example
+from ..options import Output, example
 from ..printing import note, print_json
 from ..streams.copy import FIRST_DELAY, GROWTH, LONGEST_DELAY, StreamCopy
 from ..streams.view import View, copies_of
@@ -36,7 +36,16 @@ NOT_FOUND = 127
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-@click.command("run", cls=LaunchCommand, epilog=example("run -- make test", "run --agent claude 'Explain this folder'"))
+@click.command(
+    "run",
+    cls=LaunchCommand,
+    epilog=example(
+        "run -- make test",
+        Output("make: *** No rule to make target 'test'.  Stop."),
+        "run -- sort < names.txt",
+        "run --agent claude 'Explain this folder'",
+    ),
+)
 @launch_options
 @click.option("--keep", is_flag=True, help="Let the task continue when this command is interrupted.")
 @click.option("--raw", is_flag=True, help="On a terminal, too, print the output of an agent as it is.")

@@ -13,7 +13,7 @@ import click
 from ....ipc.errors import InvalidInput, NotFound, Permanent
 from ....ipc.home import Home
 from ..context import Context
-from ..options import example, json_option
+from ..options import Output, example, json_option
 from ..printing import note, print_json
 from ..tables import format_fields, format_table
 
@@ -33,12 +33,15 @@ def command(ctx: click.Context) -> None:
         print(ctx.get_help())
 
 
-@command.command("install", epilog=example("service install"))
+@command.command(
+    "install", epilog=example("service install", Output("~/.config/systemd/user/backburner-project.service"))
+)
 @click.pass_obj
 def install(context: Context) -> None:
     """Install the service, and start it now.
 
-    Its name is that of the project. Installed again, it is updated.
+    It starts the supervisor at your login. Its name is that of the project. Installed again, it is updated. Prints the
+    file of the service.
     """
     from ....ipc.machine.presence import Presence
     from ...services.managers import manager
@@ -100,7 +103,7 @@ def remove(context: Context, timer: str | None) -> None:
     print(unit.path)
 
 
-@command.command("timer", epilog=example('service timer nightly --on-calendar "*-*-* 03:00" -- make nightly'))
+@command.command("timer", epilog=example('service timer nightly --on-calendar "*-*-* 03:00" -- make'))
 @click.argument("name")
 @click.option(
     "--on-calendar",

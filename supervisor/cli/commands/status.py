@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..context import Context
-from ..options import all_projects_option, example, json_option
+from ..options import Output, all_projects_option, example, json_option
 from ..printing import note, print_json
 from ..tables import FIXED, YELLOW, Cell, Column, Row, format_fields, format_table
 from ..text import local_time, short_id
@@ -25,7 +25,19 @@ _WORKER_HEAD = (
 _ROLES = {"flusher": "flusher", "forkServer": "fork server"}
 
 
-@click.command("status", epilog=example("status", "status --all-projects"))
+@click.command(
+    "status",
+    epilog=example(
+        "status",
+        Output("home         /home/me/project/.backburner"),
+        Output("supervisor   pid 7837, since 22:23:44"),
+        Output("..."),
+        Output("KEY    LIMIT  RUNNING  PENDING"),
+        Output("build  2      1        0"),
+        Output("..."),
+        "status --all-projects",
+    ),
+)
 @all_projects_option
 @json_option
 @click.pass_obj

@@ -18,9 +18,13 @@ URL = "http://127.0.0.1:4096"
 
 @click.command(
     "wake",
-    epilog=example("wake desktop < batch.json", "wake opencode --url http://127.0.0.1:4096 < batch.json"),
+    epilog=example(
+        """config set --user on_batch '["backburner", "wake", "desktop"]'""",
+        "launch --notify person -- make test",
+        "wake opencode --url http://127.0.0.1:4096 < batch.json",
+    ),
 )
-@click.argument("target", metavar="[desktop|apprise|opencode]", type=click.Choice(["desktop", "apprise", "opencode"]))
+@click.argument("target", type=click.Choice(["desktop", "apprise", "opencode"]))
 @click.option("--config", metavar="FILE", help="A configuration file of Apprise. [default: Apprise's own]")
 @click.option("--url", metavar="URL", default=URL, help=f"The address of opencode's server. [default: {URL}]")
 @click.pass_obj

@@ -37,6 +37,7 @@ def test_help_of_every_command_has_an_example(name: str):
     assert command.help
     assert "Example:" in (command.epilog or "")
     assert "backburner " in (command.epilog or "")
+    assert [line for line in (command.epilog or "").splitlines() if len(line) > 78] == []
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -38,6 +38,12 @@ def test_group_without_a_command_prints_its_help(cli: Cli):
     assert result.out + result.err == cli("service", "--help").out
 
 
+def test_missing_argument_with_choices_is_reported_on_one_line(cli: Cli):
+    result = cli("completion")
+    assert (result.code, result.out) == (2, "")
+    assert result.err == ("backburner: missing argument '{bash|zsh|fish}'; see: backburner completion --help\n")
+
+
 @pytest.mark.parametrize("verb", ["down", "reload", "flush"])
 def test_error_without_a_supervisor_names_the_command_that_starts_one(cli: Cli, verb: str):
     result = cli(verb)
