@@ -23,7 +23,8 @@ PLACE = (
     # git, in a hook or an alias: `git rev-parse --local-env-vars`
     *("GIT_DIR", "GIT_INDEX_FILE", "GIT_WORK_TREE", "GIT_PREFIX", "GIT_*_DIRECTORIES", "GIT_OBJECT_DIRECTORY"),
     *("GIT_COMMON_DIR", "GIT_NAMESPACE", "GIT_QUARANTINE_PATH", "GIT_CONFIG_PARAMETERS", "GIT_IMPLICIT_WORK_TREE"),
-    *("GIT_GRAFT_FILE", "GIT_SHALLOW_FILE", "GIT_REFLOG_ACTION", "GIT_INTERNAL_*"),
+    *("GIT_GRAFT_FILE", "GIT_SHALLOW_FILE", "GIT_REFLOG_ACTION", "GIT_INTERNAL_*", "GIT_CHERRY_PICK_HELP"),
+    *("GIT_AUTHOR_DATE", "GIT_COMMITTER_DATE"),
     *("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKE_TERMOUT", "MAKE_TERMERR"),
     # terminals and multiplexers
     *("TMUX*", "STY", "WINDOWID", "ZELLIJ*", "GPG_TTY", "SSH_TTY", "TERM_SESSION_ID", "ITERM_SESSION_ID"),
@@ -33,6 +34,10 @@ PLACE = (
     *("SYSTEMD_EXEC_PID", "MANAGERPID", "SUPERVISOR_ENABLED", "SUPERVISOR_PROCESS_NAME", "SUPERVISOR_GROUP_NAME"),
     *("SUPERVISOR_SERVER_URL",),
 )
+
+#: The variables that git sets for the hooks of a commit together with `GIT_AUTHOR_DATE`. Without that one, a user has
+#: set them.
+_AUTHOR = ("GIT_AUTHOR_NAME", "GIT_AUTHOR_EMAIL")
 
 #: The variables that mark a process as a part of a session, by the agent that sets them.
 SESSION_MARKS = {
@@ -110,6 +115,7 @@ def _captured(environ: Mapping[str, str], wanted: Wanted) -> Captured:
         name: value
         for name, value in environ.items()
         if name and is_storable(name + value) and _is_wanted(name, patterns)
+        if name in patterns or not _is_of_a_commit(name, environ)
     }
     absent = dict.fromkeys(name for name in patterns if name not in found)
     dropped = sorted(name.encode(errors="replace").decode() for name in environ if name not in found)
@@ -148,7 +154,12 @@ def is_foreign(name: str) -> bool:
 
 def inherited(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of a supervisor that a task may inherit."""
-    return {name: value for name, value in environ.items() if not is_foreign(name)}
+    return {name: value for name, value in environ.items() if not (is_foreign(name) or _is_of_a_commit(name, environ))}
+
+
+def _is_of_a_commit(name: str, environ: Mapping[str, str]) -> bool:
+    """Return True if a variable names the author of the commit whose hook has this environment."""
+    return name in _AUTHOR and "GIT_AUTHOR_DATE" in environ
 
 
 def named(environ: Collection[str], patterns: Iterable[str]) -> Iterator[str]:

@@ -33,7 +33,7 @@ from .launch import launch, parse_inputs, task_document
 NOT_FOUND = 127
 
 #: The signals that cancel the task, as Ctrl-C does.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @click.command(
@@ -58,8 +58,8 @@ def command(context: Context, /, words: Sequence[str], up: bool | None, as_json:
     that ended the task, and 127 if its program was not found. With --json, the ended task is printed instead of its
     output.
 
-    Ctrl-C, SIGTERM and SIGHUP cancel the task, and so does a reader of the output that exits. With --keep the task
-    continues.
+    Ctrl-C, SIGTERM, SIGHUP and SIGQUIT cancel the task, and so does a reader of the output that exits. With --keep the
+    task continues.
 
     The task reads this command's stdin. A file is opened by the task, and a pipe is streamed to it. With --retries, up
     to output_limit_mb of a pipe are kept for the next attempts. From a terminal, the task reads /dev/null. It does not

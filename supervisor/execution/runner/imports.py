@@ -82,13 +82,12 @@ class Imports:
         (self._installed if _is_installed(path) else self._files)[path] = stamp
 
     def _record_stats(self) -> None:
-        """Record the time and size of each source file before it is read, because it may change afterwards."""
+        """Record the stamp of each source file before it is read, because it may change afterwards."""
         original = SourceFileLoader.path_stats
 
         def path_stats(loader: SourceFileLoader, path: str) -> Any:
-            stats = original(loader, path)
-            self._record(path, (stats["mtime"], stats["size"]))
-            return stats
+            self._record(path, _stamp(path))
+            return original(loader, path)
 
         SourceFileLoader.path_stats = path_stats  # type: ignore[assignment,method-assign]
 
@@ -120,11 +119,12 @@ def _files_behind(module: Any) -> Iterator[str]:
 
 
 def _stamp(path: str) -> object:
+    """Return what changes with a file. Two releases behind one link may have files of the same time and size."""
     try:
         status = os.stat(path)
     except OSError:
         return None
-    return status.st_mtime, status.st_size
+    return status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino, status.st_dev
 
 
 def _is_installed(path: str) -> bool:

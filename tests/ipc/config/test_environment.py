@@ -63,6 +63,15 @@ def test_pattern_takes_no_marks_and_no_place_but_a_full_name_does():
     assert taken(Wanted(("CLAUDECODE", "GIT_DIR"))) == {"CLAUDECODE": "1", "GIT_DIR": "/elsewhere/.git"}
 
 
+def test_author_of_a_commit_is_not_inherited_from_its_hook_but_from_a_user():
+    user = {"GIT_AUTHOR_NAME": "Bot", "GIT_AUTHOR_EMAIL": "bot@example.org"}
+    hook = {**user, "GIT_AUTHOR_DATE": "@0 +0000"}
+    assert (inherited(user), inherited(hook)) == (user, {})
+    assert dict(captured(user, EVERYTHING).variables) == {"*": None, **user}
+    assert dict(captured(hook, EVERYTHING).variables) == {"*": None}
+    assert dict(captured(hook, Wanted(("GIT_AUTHOR_NAME",))).variables) == {"GIT_AUTHOR_NAME": "Bot"}
+
+
 def test_variables_that_the_launcher_lacks_hide_those_of_the_supervisor():
     launcher = captured({"PATH": "/bin"}, DEFAULT).variables
     assert layered({"PATH": "/old", "VIRTUAL_ENV": "/v", "LC_TIME": "C", "HOME": "/h"}, launcher) == {

@@ -965,6 +965,22 @@ def test_runner_refuses_orders_once_a_module_has_changed_on_disk(worker: Worker,
     assert worker.started() == [1]
 
 
+def test_link_to_another_release_with_files_of_the_same_time_and_size(worker: Worker, new_worker: Callable[[], Worker]):
+    for name in ("1", "2"):
+        (worker.folder / name).mkdir()
+        path = worker.folder / name / "app.py"
+        path.write_text(f"def f(): return {name}")
+        os.utime(path, (0, 0))
+    link = worker.folder / "current"
+    link.symlink_to("1")
+    assert worker.result("app:f", cwd=str(link)) == 1
+    link.unlink()
+    link.symlink_to("2")
+    worker.submit("app:f", cwd=str(link))
+    worker.wait_until_retired()
+    assert new_worker().result("app:f", cwd=str(link)) == 2
+
+
 def test_changes_of_an_import_are_kept_for_later_calls(worker: Worker):
     (worker.project / "vendored").mkdir()
     (worker.project / "vendored" / "late.py").write_text("VALUE = 7")

@@ -192,7 +192,7 @@ def test_no_pipe_and_no_link_is_left_behind(shared_supervised: Path, tmp_path: P
     assert set((shared_supervised / "input").iterdir()) == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT])
 def test_a_signal_cancels_the_task(shared_supervised: Path, number: signal.Signals):
     with start(shared_supervised, "run", "--", "sh", "-c", "echo $$; exec sleep 600") as process:
         assert process.stdout is not None and process.stderr is not None
