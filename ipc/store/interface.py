@@ -162,8 +162,8 @@ class TaskStore(Protocol):
     def output(self, claim: int, stream: str, offset: int, limit: int) -> tuple[bytes, int] | None:
         """Return a piece of an attempt's output and the size of the whole output, or None if it is in files."""
 
-    def attempt_events(self, id: str, parent: str | None) -> list[AttemptEvent]:
-        """Return the events that begin and end the attempts of a task of a session, in order."""
+    def attempt_events(self, id: str) -> list[AttemptEvent]:
+        """Return the events that begin and end the attempts of a task, in order."""
 
     def mean_durations(self, limit: int) -> dict[str, float]:
         """Return the mean milliseconds of a completed attempt by key, from the `limit` tasks that ended last."""

@@ -185,7 +185,7 @@ class Tasks:
         from ..model.attempt import attempts_of
 
         task = self.get(id)
-        return attempts_of(task, self.store.tasks.attempt_events(task.id, task.parent_session_id))
+        return attempts_of(task, self.store.tasks.attempt_events(task.id))
 
     def _piece(self, claim: int, stream: Stream, offset: int, limit: int) -> _Piece | None:
         """Return a piece of an output, or None if the output just moved to the store."""

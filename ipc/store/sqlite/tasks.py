@@ -103,13 +103,13 @@ class SqliteTasks:
             row = transaction.fetch_one("get_output", values)
         return None if row is None else (row["data"], row["size"])
 
-    def attempt_events(self, id: str, parent: str | None) -> list[AttemptEvent]:
+    def attempt_events(self, id: str) -> list[AttemptEvent]:
         from ...model.attempt import AttemptEvent  # few commands need it
 
         events: list[AttemptEvent] = []
         after, last = 0, 1
         while after < last:
-            values = {"id": id, "parent": parent, "after": after, "to": after + EVENTS}
+            values = {"id": id, "after": after, "to": after + EVENTS}
             with self._database.read() as transaction:
                 last = transaction.fetch_value("get_last_seq")
                 rows = transaction.fetch_all("list_attempt_events", values)

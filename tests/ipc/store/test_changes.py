@@ -11,6 +11,7 @@ from backburner.ipc.model.claim import Settlement
 from backburner.ipc.model.edit import TaskEdit
 from backburner.ipc.model.launch import LaunchInput
 from backburner.ipc.model.task import TaskStatus
+from backburner.ipc.store.sessions import adopt
 from tests.helpers.queue_db import QueueDatabase
 from tests.helpers.series import Series
 
@@ -171,3 +172,10 @@ def test_attempts_are_read_from_the_log(queue_db, parent):
     assert first.started_at <= first.ended_at <= second.started_at <= second.ended_at
     (running,) = queue_db.queue.attempts(other)
     assert (running.status, running.ended_at) == (TaskStatus.RUNNING, None)
+
+
+def test_attempts_stay_with_a_task_whose_session_was_adopted(queue_db):
+    id = queue_db.launch(command=("true",), parent_session_id="old")
+    queue_db.claim("command", 0)
+    adopt(queue_db.store, "old", "new")
+    assert [attempt.number for attempt in queue_db.queue.attempts(id)] == [1]
