@@ -1,8 +1,9 @@
-"""Words that a shell offers: IDs that fit the command, keys, agents, sessions and programs."""
+"""Words that a shell offers, such as IDs that fit the command, keys, tags, signals and settings."""
 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
+from ...ipc.config.settings import CONFIG
 from ...ipc.errors import BackburnerError
 from ...ipc.model.query import Filter
 from ...ipc.model.task import Task, TaskStatus
@@ -42,11 +44,13 @@ NEWEST = 50
 
 
 def offer_words(command: click.Command) -> None:
-    """Let the shell complete the parameters of a command that take an ID, a key, an agent or a session."""
+    """Let the shell complete the parameters of a command, or of the commands of a group, that have known values."""
     for parameter in command.params:
         source = _SOURCES.get(parameter.name or "") or _SOURCES.get((parameter.metavar or "").strip("[].").lower())
         if source is not None:
             parameter._custom_shell_complete = _completer(source)
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        offer_words(inner)
 
 
 def _completer(
@@ -93,6 +97,28 @@ def _agents(context: Context, _ctx: click.Context) -> Words:
     return ((name, None) for name in sorted(context.config.agent_names))
 
 
+def _tags(context: Context, _ctx: click.Context) -> Words:
+    return ((tag, None) for task in _tasks(context, ()) for tag in task.tags)
+
+
+def _signals(_context: Context, _ctx: click.Context) -> Words:
+    return ((name.removeprefix("SIG"), None) for name in signal.Signals.__members__)
+
+
+def _names(context: Context, ctx: click.Context) -> Words:
+    """Return the settings, or the agents, where the group has commands that take one."""
+    group = ctx.parent.info_name if ctx.parent else None
+    if group == "config":
+        return ((name, None) for name in CONFIG.fields)
+    return _agents(context, ctx) if group == "agents" else iter(())
+
+
+def _commands(_context: Context, ctx: click.Context) -> Words:
+    root = ctx.find_root()
+    if ctx.info_name == "help" and isinstance(root.command, click.Group):
+        yield from ((name, None) for name in root.command.list_commands(root))
+
+
 def _sessions(context: Context, _ctx: click.Context) -> Words:
     return ((task.parent_session_id, None) for task in _tasks(context, ()) if task.parent_session_id)
 
@@ -108,6 +134,10 @@ _SOURCES: dict[str, Callable[[Context, click.Context], Words]] = {
     "after_any": _ids_of_any_status,
     "resume": _ids_of_any_status,
     "like": _ids_of_any_status,
+    "tags": _tags,
+    "sig": _signals,
+    "name": _names,
+    "command": _commands,
 }
 
 

@@ -55,11 +55,28 @@ def test_ids_are_completed_that_fit_the_command(complete: Callable[..., list[str
 
 
 def test_keys_agents_and_sessions_are_completed(complete: Callable[..., list[str]], tasks: Tasks):
-    tasks.pending(concurrency_key="build", parent_session_id="ses-1")
+    tasks.pending(concurrency_key="build", parent_session_id="ses-1", tags=["nightly"])
     assert complete("launch", "--key", "bu") == ["build"]
+    assert complete("list", "--tag", "ni") == ["nightly"]
     assert complete("limit", "") == ["haiku", "opus", "sonnet", "build"]
     assert complete("launch", "--agent", "cl") == ["claude"]
     assert complete("list", "--parent", "") == ["ses-1"]
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (("signal", "-", "USR"), ["USR1", "USR2"]),
+        (("config", "get", "max_w"), ["max_workers"]),
+        (("agents", "show", "cl"), ["claude"]),
+        (("help", "laun"), ["launch"]),
+        (("launch", "--unique", ""), []),
+    ],
+)
+def test_signals_settings_and_names_are_completed(
+    complete: Callable[..., list[str]], words: tuple[str, ...], offered: list[str]
+):
+    assert complete(*words) == offered
 
 
 def test_command_of_a_task_is_completed(complete: Callable[..., list[str]]):
