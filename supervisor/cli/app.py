@@ -153,7 +153,8 @@ def _print_version(ctx: click.Context, _param: click.Parameter, is_requested: bo
 def program(ctx: click.Context, home: str | None) -> Any:
     """Run long jobs and coding agents in the background, a few at a time, and get notified when they finish.
 
-    Without a command, show the status.
+    Without a command, show the status. Where a command takes an ID, any unique beginning of it will do, and - is the
+    last task launched from this state directory, whichever terminal launched it.
     """
     context = ctx.ensure_object(Context)
     context.home_option = home

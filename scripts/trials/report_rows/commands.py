@@ -145,3 +145,22 @@ def _(sandbox: Sandbox) -> None:
     assert sandbox.check("config", "get", "max_workers") == "8\n"
     assert "max_workers: expected" in _refused(sandbox, "config", "set", "max_workers", "many")
     assert sandbox.check("config", "init", "--user").strip() == str(sandbox.user_settings)
+
+
+@row("help service nope, completion", "unknown subcommands and missing choices are one line of usage error")
+def _(sandbox: Sandbox) -> None:
+    assert "'backburner service' has no command 'nope'" in _refused(sandbox, "help", "service", "nope")
+    assert len(_refused(sandbox, "completion").splitlines()) == 1
+
+
+@row("launch --secret ABSENT", "a notice names the variable that the supervisor lacks")
+def _(sandbox: Sandbox) -> None:
+    done = sandbox.shell("backburner launch --secret ABSENT -- true", ABSENT="x")
+    assert done.returncode == 0, done
+    assert "the supervisor has no ABSENT" in done.stderr, done.stderr
+
+
+@row("help show", "- is the last task launched from this state directory, whichever terminal launched it")
+def _(sandbox: Sandbox) -> None:
+    text = " ".join(sandbox.run("help", "show").stdout.split())
+    assert "the last task launched from this state directory, whichever terminal launched it" in text, text
