@@ -218,9 +218,9 @@ class LazyRunner:
 
         The runner uses `interpreter`, or this process's interpreter if that is empty. At the first call, the worker
         must have no transaction and no other database open, and no call must be running. A call that was assigned just
-        before the runner became outdated still runs there.
+        before the runner became outdated still runs there, but never under another interpreter.
         """
-        if self._runner is not None and self._interpreter != interpreter and self.is_fresh():
+        if self._runner is not None and self._interpreter != interpreter and not self._runner.retired:
             self._stop(self._runner)
             self._runner.close()
             self._runner.end()

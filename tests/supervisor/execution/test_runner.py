@@ -255,6 +255,7 @@ def test_waiting_runner_is_replaced_if_a_call_needs_another_interpreter(home: Pa
         lazy = LazyRunner(database, met.append, met.remove)
         first = lazy.get("/bin/cat")
         assert lazy.get("/bin/cat") is first
+        lazy.mark_outdated()
         second = lazy.get(sys.executable)
         assert met == [second]
         assert first.status() is not None, "the first runner has ended"
