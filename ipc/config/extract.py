@@ -98,14 +98,17 @@ def document_of(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
-        return _object_in(line)
+        clean = _ESCAPE.sub("", line)
+    # A progress bar is overwritten: what follows a carriage return counts, if the line as a whole has no document.
+    parts = (clean, *(reversed(clean.split("\r")) if "\r" in clean.strip() else ()))
+    return next((found for part in parts if (found := _object_in(part)) is not None), None)
 
 
-def _object_in(line: str) -> Any:
-    """Return the first object or list of a line that is not JSON as a whole, or None."""
+def _object_in(text: str) -> Any:
+    """Return the first object or list of a text that is not JSON as a whole, or None."""
     import json  # not needed to check rules
 
-    clean = _ESCAPE.sub("", line).lstrip("\ufeff \t")
+    clean = text.lstrip("\ufeff \t")
     start = 0 if clean.startswith("[") else clean.find("{")
     if start < 0:
         return None

@@ -87,6 +87,8 @@ def test_lines_of_json_end_at_a_newline_alone(letter: str):
         '\ufeff{"a": "b"}',
         '\x1b[?25l\x1b]0;title\x07 npm warn: {"a": "b"}\x1b[0m',
         'prefix> {"a": "b"} ',
+        'loading {1}\rloading {20}\r{"a": "b"}\r',
+        '{"a": "b"}\rdone',
     ],
 )
 def test_noise_before_a_line_of_json_is_passed_over(line: str):
