@@ -12,6 +12,8 @@ from ....ipc.model.task import Task, TaskStatus
 from ..tables import FIXED, Cell, Column, Look, display_width, status_cell, table_lines
 from ..text import format_duration, local_time, short_id, title, waiting_reason
 
+#: The room for ID, STATUS and NOTE on a terminal of 80 columns, whatever the length of a description.
+BEFORE_TASK = 36
 #: The place of the column PROJECT, behind ID and STATUS.
 PROJECT_AT = 2
 
@@ -143,7 +145,7 @@ def task_lines(
     columns = [_main(field.column, tasks, look.room) for field in fields]
     rows = [[field.text(task) for field in fields] for task in tasks]
     if names is not None:
-        columns = [column._replace(keeps_empty=True) for column in columns]
+        columns = [column._replace(keeps_empty=True, rank=0) for column in columns]
     elif look.room is not None and _is_crowded(rows, look.room):
         waits, note = DEFAULT.index("waits"), DEFAULT.index("note")
         rows = [[*row[:waits], "", _text(row[waits]) or row[note], *row[note + 1 :]] for row in rows]
@@ -173,7 +175,7 @@ def _main(column: Column, tasks: Sequence[Task], room: int | None) -> Column:
     if column.wanted is None or room is None:
         return column
     named = max((display_width(task.description[:room]) for task in tasks if task.description), default=0)
-    return column._replace(wanted=max(30, room * 2 // 5, min(named, room * 3 // 5)))
+    return column._replace(wanted=max(30, room * 2 // 5, min(named, room * 3 // 5, max(36, room - BEFORE_TASK))))
 
 
 def _is_crowded(rows: Sequence[Sequence[Cell | str]], room: int) -> bool:

@@ -109,6 +109,17 @@ def test_list_sorts_by_columns(cli: Cli, tasks: Tasks):
     assert cli("list", "--sort", "size").code == 2
 
 
+def test_long_descriptions_hide_neither_causes_nor_chosen_columns(tasks: Tasks):
+    tasks.ended(TaskStatus.ERROR, description="d" * 70, concurrency_key="k" * 40, tags=["nightly"])
+    with Terminal("list", columns=80) as terminal:
+        assert terminal.end() == 0
+    assert " NOTE " in terminal.plain
+    with Terminal("list", "--columns", "id,key,tags,task,note", columns=60) as terminal:
+        assert terminal.end() == 0
+    assert terminal.plain.split("\n")[0].split() == ["ID", "KEY", "TAGS", "TASK", "NOTE"]
+    assert max(map(display_width, terminal.plain.splitlines())) <= 60
+
+
 def test_list_shows_the_chosen_columns_even_if_they_are_empty(cli: Cli, tasks: Tasks):
     tasks.pending(prompt="one", tags=("x", "y"))
     tasks.pending(prompt="two")
