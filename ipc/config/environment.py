@@ -171,12 +171,36 @@ def named(environ: Collection[str], patterns: Iterable[str]) -> Iterator[str]:
 @lru_cache(4096)  # the same names are matched at every launch and start; without the cache a launch takes twice as long
 def matches(name: str, patterns: tuple[str, ...]) -> bool:
     """Return True if a name is equal to one of the patterns, or matches it."""
-    return any(_matches_one(name, pattern) for pattern in patterns)
+    sorted_patterns = _sorted(patterns)
+    return (
+        name in sorted_patterns.names
+        or name.startswith(sorted_patterns.starts)
+        or any(_is_between(name, start, end) for start, end in sorted_patterns.ends)
+        or any(fnmatchcase(name, pattern) for pattern in sorted_patterns.others)
+    )
 
 
-def _matches_one(name: str, pattern: str) -> bool:
-    # Most patterns are names or prefixes, and need no regular expression.
-    start = pattern.removesuffix("*")
-    if any(sign in start for sign in "*?["):
-        return fnmatchcase(name, pattern)
-    return name == pattern if start == pattern else name.startswith(start)
+class _Patterns(NamedTuple):
+    """Patterns by kind. Most are names, starts, or a start and an end, and need no regular expression."""
+
+    names: frozenset[str]
+    starts: tuple[str, ...]
+    ends: tuple[tuple[str, str], ...]
+    others: tuple[str, ...]
+
+
+@lru_cache(64)
+def _sorted(patterns: tuple[str, ...]) -> _Patterns:
+    plain = {pattern for pattern in patterns if not any(sign in pattern for sign in "*?[")}
+    single = {pattern for pattern in patterns if pattern.count("*") == 1 and "?" not in pattern and "[" not in pattern}
+    parts = [tuple(pattern.split("*")) for pattern in single]
+    return _Patterns(
+        frozenset(plain),
+        tuple(start for start, end in parts if not end),
+        tuple((start, end) for start, end in parts if end),
+        tuple(pattern for pattern in patterns if pattern not in plain and pattern not in single),
+    )
+
+
+def _is_between(name: str, start: str, end: str) -> bool:
+    return len(name) >= len(start) + len(end) and name.startswith(start) and name.endswith(end)
