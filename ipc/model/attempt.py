@@ -60,4 +60,5 @@ def attempts_of(task: Task, events: Iterable[AttemptEvent]) -> list[Attempt]:
 def _ended(attempt: Attempt, event: AttemptEvent) -> Attempt:
     status = TaskStatus(event.data["status"]) if event.type == ENDED else TaskStatus.ERROR
     error, kind = event.data["error"], event.data["errorKind"]
-    return attempt._replace(ended_at=event.at, status=status, error=error, error_kind=kind)
+    ended_at = max(event.at, attempt.started_at)  # SQLite's own time may be a millisecond behind
+    return attempt._replace(ended_at=ended_at, status=status, error=error, error_kind=kind)

@@ -148,7 +148,7 @@ def test_launch_many_accepts_none_if_one_is_invalid(peer: Peer):
         (("wait", "--timeout", "-1"), "--timeout"),
         (("list", "--limit", "-1"), "--limit"),
         (("list", "--status", "asleep"), "--status"),
-        (("limit", "opus", "-1"), "-1"),
+        (("limit", "opus", "-1"), "0 or more"),
         (("limit", "opus", "many"), "many"),
         (("listen", "--parent", "p", "--after", "-1"), "--after"),
         (("nonsense",), "nonsense"),

@@ -511,5 +511,5 @@ def test_tools_answer_in_a_folder_whose_name_is_not_utf8(shared: Instance, tmp_p
         assert tools.call("inbox").answer["parentSessionId"].endswith("/caf\\udce9")
         assert "the name of the current folder is not UTF-8" in tools.error("launch", command=["true"])
         id = tools.call("launch", command=["true"], cwd="/").answer["id"]
-        assert tools.call("wait").answer["tasks"][0]["id"] == id
+        assert tools.call("wait", ids=[id]).answer["tasks"][0]["id"] == id
         assert tools.call("list").answer["tasks"][0]["id"] == id

@@ -68,7 +68,7 @@ SCREENS = {
     "status": Screen(("status",)),
     "show": Screen(("show", task_id(0xE2))),
     "wait": Screen(("wait", task_id(0xA1), task_id(0xA2), task_id(0xB1)), r"2 running"),
-    "run": Screen(("run", "-d", "Build the docs", "--", "sh", "-c", "echo one; echo two >&2; exit 3")),
+    "run": Screen(("run", "-d", "Build the docs", "--", "sh", "-c", "echo one; echo two; exit 3")),
 }
 
 

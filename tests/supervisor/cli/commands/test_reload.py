@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from tests.supervisor.cli.processes import stdout_of
 def test_reload_applies_changed_settings(supervised: Path):
     (supervised / "config.toml").write_text("[model_concurrency]\nopus = 9\n")
     stdout_of(supervised, "reload")
-    assert "opus    9" in stdout_of(supervised, "status")
+    keys = json.loads(stdout_of(supervised, "status", "--json"))["keys"]
+    assert next(key["limit"] for key in keys if key["key"] == "opus") == 9
     (supervised / "config.toml").write_text("max_workers = 0\n")
     done = backburner(supervised, "reload")
     assert done.returncode == 100
