@@ -10,7 +10,7 @@ from typing import Any
 from ..mistakes import Mistake
 from ..validation import Flag, ListOf, MapOf, Number, OneOf, Record, Schema, Shape, Text
 from .extract import POINTER
-from .presets import preset, presets
+from .presets import is_preset, preset
 
 #: The agents that exist without configuration.
 BUILT_IN = ("command", "python", "external")
@@ -97,9 +97,12 @@ class Element(Shape[str | list[str]]):
         return self._text if isinstance(value, str) else self._list
 
 
+_ESCAPES = {ord(sign): f"\\{sign}" for sign in r"$()*+.?[\]^{|}"}
+
+
 def escaped(text: str) -> str:
     """Return a pattern that matches the text, in Python and in JavaScript, where only some characters are escaped."""
-    return re.sub(r"[$()*+.?\[\\\]^{|}]", r"\\\g<0>", text)
+    return text.translate(_ESCAPES)
 
 
 class Rule(Text):
@@ -282,7 +285,7 @@ def agents_over_presets(agents: object) -> Any:
 
 def preset_of(name: str) -> AgentConfig:
     """Return the settings of an agent that the configuration does not mention."""
-    return AgentConfig(**AGENT_FIELDS.normal(preset(name))) if name in presets() else BLANK
+    return AgentConfig(**AGENT_FIELDS.normal(preset(name))) if is_preset(name) else BLANK
 
 
 def _regex_mismatch(rule: str) -> str | None:

@@ -114,7 +114,7 @@ def _captured(environ: Mapping[str, str], wanted: Wanted) -> Captured:
     found = {
         name: value
         for name, value in environ.items()
-        if name and is_storable(name + value) and _is_wanted(name, patterns)
+        if name and _is_wanted(name, patterns) and is_storable(name + value)
         if name in patterns or not _is_of_a_commit(name, environ)
     }
     absent = dict.fromkeys(name for name in patterns if name not in found)

@@ -20,10 +20,11 @@ from typing import Any, NamedTuple
 #: The pattern of a rule that points into JSON.
 POINTER = r"(?:json|jsonl|jsonl\+):[^\[\]]+(?:\[[^=\[\]]+=[^\[\]]*\])*"
 
-_PARTS = re.compile(r"(json|jsonl|jsonl\+):([^\[\]]+)(.*)", re.DOTALL)
+# The patterns are compiled when they are used: most processes read no answer of an agent.
+_PARTS = r"(?s:(json|jsonl|jsonl\+):([^\[\]]+)(.*))"
 #: A sequence that controls a terminal. In JSON, the character that begins it is written as `\\u001b`.
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])")
-_CONDITION = re.compile(r"\[([^=]+)=([^\]]*)\]")
+_ESCAPE = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])"
+_CONDITION = r"\[([^=]+)=([^\]]*)\]"
 
 
 class Pointer(NamedTuple):
@@ -56,9 +57,9 @@ class Pointer(NamedTuple):
 @functools.cache
 def pointer(rule: str) -> Pointer:
     """Parse a rule that matches POINTER."""
-    parts = _PARTS.fullmatch(rule)
+    parts = re.fullmatch(_PARTS, rule)
     assert parts is not None, "the configuration was checked"
-    conditions = ((tuple(path.split(".")), expected) for path, expected in _CONDITION.findall(parts[3]))
+    conditions = ((tuple(path.split(".")), expected) for path, expected in re.findall(_CONDITION, parts[3]))
     return Pointer(parts[1], tuple(parts[2].split(".")), tuple(conditions))
 
 
@@ -98,7 +99,7 @@ def document_of(line: str) -> Any:
     try:
         return json.loads(line)
     except (ValueError, RecursionError):
-        clean = _ESCAPE.sub("", line)
+        clean = re.sub(_ESCAPE, "", line)
     # A progress bar is overwritten: what follows a carriage return counts, if the line as a whole has no document.
     parts = (clean, *(reversed(clean.split("\r")) if "\r" in clean.strip() else ()))
     return next((found for part in parts if (found := _object_in(part)) is not None), None)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import tee
+from typing import NamedTuple
 
 from ..model.launch import LaunchInput
 from .agents import AgentConfig
 from .environment import ALWAYS_STORED, Wanted, captured
-from .presets import preset, presets
+from .presets import is_preset, preset
 from .settings import BackgroundConfig
 
 #: The variables of calls that come from the launcher, if it has them.
 _OF_CALLS = ("PYTHONPATH",)
 
 
-@dataclass(frozen=True)
-class Launcher:
+class Launcher(NamedTuple):
     """The process that launches tasks.
 
     `interpreter` is stored with calls. `wanted` are the variables to take, by default those that the configuration
@@ -64,7 +63,7 @@ def credentials_of(name: str, agent: AgentConfig) -> tuple[str, ...]:
     if agent.credentials or not agent.command:
         return agent.credentials
     program = os.path.basename(str(agent.command[0]))
-    return tuple(preset(program).get("credentials", ())) if program in presets() else ()
+    return tuple(preset(program).get("credentials", ())) if is_preset(program) else ()
 
 
 def own_umask() -> str:

@@ -28,7 +28,7 @@ from .agents import (
     shapes_of,
     values_of,
 )
-from .presets import presets
+from .presets import is_preset, presets
 
 #: The settings that are accepted only in the user's own file. A file in a checkout must not choose programs to run, or
 #: what other projects may do.
@@ -193,11 +193,12 @@ def inconsistencies(values: Mapping[str, object]) -> Iterator[Inconsistency]:
     table = values.get("agents")
     agents = table if isinstance(table, Mapping) else {}
     for name, agent in agents.items():
-        known = name in BUILT_IN or name in presets()
+        known = name in BUILT_IN or is_preset(name)
         if not known and isinstance(agent, Mapping) and "command" not in agent:
             yield Inconsistency(("agents", name, "command"), COMMAND.expected, "nothing")
-    chosen, existing = values.get("default_agent"), [*BUILT_IN, *map(str, agents), *presets()]
-    if isinstance(chosen, str) and chosen and chosen not in existing:
+    chosen = values.get("default_agent")
+    if isinstance(chosen, str) and chosen and not (chosen in BUILT_IN or chosen in agents or is_preset(chosen)):
+        existing = [*BUILT_IN, *map(str, agents), *presets()]
         yield Inconsistency(("default_agent",), f"one of {', '.join(dict.fromkeys(existing))}", describe(chosen))
 
 

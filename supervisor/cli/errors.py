@@ -19,11 +19,10 @@ from ...ipc.errors import (
     NotFound,
     Temporary,
 )
-from ...ipc.machine.shortage import is_shortage
 from .context import Context
 
 #: A task's ID. Its first part is enough for a command.
-_ID = re.compile(r"bg-([0-9a-f]{8})")
+_ID = r"bg-([0-9a-f]{8})"
 
 #: The next step by class of error, for messages that name no command. The first matching class counts.
 _NEXT_STEPS: tuple[tuple[type[BackburnerError], str], ...] = (
@@ -44,13 +43,19 @@ def report_error(error: Exception, context: Context) -> int:
         return _report_usage_error(error)
     if isinstance(error, UnicodeEncodeError):
         error = InvalidInput("an argument is not valid UTF-8; pass such text in a file")
-    if isinstance(error, OSError) and is_shortage(error):
-        error = Temporary(str(error))
+    error = _without_shortage(error)
     if not isinstance(error, BackburnerError):
         _print(f"backburner: internal error (state directory: {context.home_label}); please report what follows")
         raise error
     _print(format_error(error, context))
     return error.exit_code
+
+
+def _without_shortage(error: Exception) -> Exception:
+    """Return a passing shortage as an error of ours, and any other error as it is."""
+    from ...ipc.machine.shortage import is_shortage
+
+    return Temporary(str(error)) if isinstance(error, OSError) and is_shortage(error) else error
 
 
 def format_error(error: BackburnerError, context: Context) -> str:
@@ -67,7 +72,7 @@ def format_error(error: BackburnerError, context: Context) -> str:
 def _next_step(error: BackburnerError) -> str:
     """Return the advice for an error, with the ID of the task in its message. Advice that lacks an ID is omitted."""
     step = next((text for kind, text in _NEXT_STEPS if isinstance(error, kind)), "")
-    found = _ID.search(str(error))
+    found = re.search(_ID, str(error))
     return step.format(id=found[1]) if found else "" if "{id}" in step else step
 
 

@@ -19,10 +19,8 @@ from ...ipc.mistakes import utf8_size
 from ...ipc.model.launch import INPUT_LIMIT, LaunchInput
 from ...ipc.store.launch import agent_of
 from .context import Context
-from .input.prompt import suggest_command
-from .input.refusal import OPTIONS, naming_options, with_options
 from .input.variables import named_variables
-from .options import session_from_environment
+from .options import naming_options, session_from_environment
 
 #: Options whose values are fields of a LaunchInput without conversion.
 _FIELDS = {
@@ -76,7 +74,7 @@ def _fields(context: Context, options: Options) -> dict[str, Any]:
     fields |= {"env": named_variables(options), **_folder_and_session(context, options)}
     for name, field in (("after", "after"), ("after_any", "afterAny")):
         if options[name]:
-            fields[field] = [context.resolve_id(id, OPTIONS[field]) for id in options[name]]
+            fields[field] = [context.resolve_id(id, f"--{name.replace('_', '-')}") for id in options[name]]
     for name, field in (("tags", "tags"), ("secret", "secretEnv"), ("agent_arg", "agentArgs")):
         if options[name]:
             fields[field] = list(options[name])
@@ -180,6 +178,8 @@ def _prompt_or_command(arguments: Positional, options: Options) -> dict[str, Any
     if len(words) != 1:
         if not words:
             raise click.UsageError("missing prompt or command; put a command after --", _ctx())
+        from .input.prompt import suggest_command
+
         step = suggest_command(_ctx().info_name or "launch", words)
         raise click.UsageError(f"{step}; a prompt is one argument, got {len(words)}: quote it", _ctx())
     return {"prompt": _read_stdin("prompt") if words[0] == "-" else words[0]}
@@ -281,6 +281,8 @@ def _with_defaults(line: object, fields: dict[str, Any]) -> object:
 def locate(error: InvalidInput, inputs: Sequence[LaunchInput], path: str | None) -> InvalidInput:
     """Return an error with the position in the file in place of `tasks[2]`. Without a file, it names options."""
     if path is None:
+        from .input.refusal import with_options
+
         return type(error)(_suggestion(error, inputs[0]) + with_options(str(error)), field=error.field)
     match = re.match(r"tasks\[(\d+)\]\.", str(error))
     if match is None:
@@ -293,6 +295,8 @@ def _suggestion(error: InvalidInput, launch: LaunchInput) -> str:
     """Return the start of a message: the way to run a command, if a prompt without an agent may have been meant so."""
     if not isinstance(error, UnknownAgent) or launch.agent or launch.prompt is None:
         return ""
+    from .input.prompt import suggest_command
+
     return f"{suggest_command(_ctx().info_name or 'launch', [launch.prompt])}; "
 
 

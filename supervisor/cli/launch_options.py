@@ -11,8 +11,6 @@ import click
 
 from .autostart import UP_HELP
 from .input.duration import DURATION, WholeNumber
-from .input.moment import MOMENT
-from .input.prompt import after_options, arrange, suggest_command
 from .options import Command
 
 if TYPE_CHECKING:
@@ -41,9 +39,15 @@ class LaunchCommand(click.Command):
             index = args.index("--")
             own, command = args[:index], args[index + 1 :]
         ctx.meta["command"] = command
+        if any(_may_be_text(word) for word in own):
+            from .input.prompt import arrange
+
+            own = arrange(self, own)
         try:
-            return super().parse_args(ctx, arrange(self, own))
+            return super().parse_args(ctx, own)
         except click.NoSuchOption as error:
+            from .input.prompt import after_options, suggest_command
+
             raise _with_hint(error, suggest_command(ctx.info_name or "launch", after_options(self, own))) from None
 
     def format_usage(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -61,6 +65,10 @@ class LaunchCommand(click.Command):
         for section, rows in sections.items():
             with formatter.section(section):
                 formatter.write_dl([(name.ljust(width), text) for name, text in rows])
+
+
+def _may_be_text(word: str) -> bool:
+    return word.startswith("-") and any(letter.isspace() for letter in word)
 
 
 def _with_hint(error: click.NoSuchOption, suggestion: str) -> click.UsageError:
@@ -117,6 +125,14 @@ def _complete_words(ctx: click.Context, _param: click.Parameter, incomplete: str
 
     command = ctx.meta["command"]
     return [] if command is None else complete_command(command, incomplete)
+
+
+def _milliseconds_until(ctx: click.Context, param: click.Parameter, time: str | None) -> int | None:
+    if time is None:
+        return None
+    from .input.moment import MOMENT  # few launches need it
+
+    return MOMENT.convert(time, param, ctx)
 
 
 def _check_variables(_ctx: click.Context, _param: click.Parameter, entries: Sequence[str]) -> Sequence[str]:
@@ -194,7 +210,7 @@ _OPTIONS: tuple[Callable[[Callable[..., Any]], Callable[..., Any]], ...] = (
     _option(
         "--at",
         section=WHEN,
-        type=MOMENT,
+        callback=_milliseconds_until,
         metavar="TIME",
         help="Do not start before this time: 03:00 (the next one) or 2026-12-24T03:00, in this process's time zone.",
     ),

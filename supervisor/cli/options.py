@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
-from ...ipc.errors import BackburnerError
+from ...ipc.errors import BackburnerError, InvalidInput
 from ...ipc.model.task import TaskStatus
 from .context import Context
 
@@ -90,6 +91,17 @@ def resolve_own_id(context: Context, id: str | None) -> str:
             click.get_current_context(),
         )
     return context.resolve_id(id)
+
+
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Name options in errors about a launch whose fields come from options."""
+    try:
+        yield
+    except InvalidInput as error:
+        from .input.refusal import with_options
+
+        raise type(error)(with_options(str(error)), field=error.field) from None
 
 
 def session_from_environment() -> str | None:

@@ -10,8 +10,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ...ipc.model.task import Task
-from ...ipc.text.counts import counted
-from .text import short_id
 
 if TYPE_CHECKING:
     from ...ipc.api.maintenance import Cleared
@@ -49,6 +47,8 @@ def print_statuses(tasks: Sequence[Task], as_json: bool) -> None:
     if as_json:
         print_json_array(task.to_json() for task in tasks)
         return
+    from .text import short_id
+
     for task in tasks:
         print(f"{short_id(task.id)} {task.status}{' (stopping)' if task.stopping else ''}")
 
@@ -66,8 +66,10 @@ def print_counts(verb: str, counts: Pruned | Cleared | Loaded | None, as_json: b
     numbers = {} if counts is None else asdict(counts)
     if as_json:
         print_json(numbers)
-    else:
-        print(f"{verb} {', '.join(counted(number, name) for name, number in numbers.items()) or 'nothing'}")
+        return
+    from ...ipc.text.counts import counted
+
+    print(f"{verb} {', '.join(counted(number, name) for name, number in numbers.items()) or 'nothing'}")
 
 
 def _is_ascii_only() -> bool:

@@ -16,6 +16,11 @@ def presets() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in _FOLDER.glob("*.toml")))
 
 
+def is_preset(name: str) -> bool:
+    """Return True if a preset has this name. This does not list the folder."""
+    return name.isprintable() and "/" not in name and (_FOLDER / f"{name}.toml").is_file()
+
+
 def text(name: str) -> str:
     """Return the text of a preset's file, which a user may copy and change."""
     return (_FOLDER / f"{name}.toml").read_text(encoding="utf-8")

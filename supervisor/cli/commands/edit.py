@@ -11,8 +11,7 @@ from ....ipc.validation import Record
 from ..context import Context
 from ..input.duration import DURATION, WholeNumber
 from ..input.moment import MOMENT
-from ..input.refusal import naming_options
-from ..options import Output, example, id_argument, json_option
+from ..options import Output, example, id_argument, json_option, naming_options
 from ..printing import print_task
 
 _EDIT = Record("edit", EDIT_FIELDS)

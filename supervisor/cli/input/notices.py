@@ -10,7 +10,7 @@ from typing import Any
 from ....ipc.config.agents import BUILT_IN
 from ....ipc.config.environment import is_storable, matches, named
 from ....ipc.config.launcher import credentials_of, wanted_by
-from ....ipc.config.presets import presets
+from ....ipc.config.presets import is_preset
 from ....ipc.config.settings import BackgroundConfig
 from ....ipc.errors import BackburnerError
 from ....ipc.machine.presence import Presence
@@ -23,10 +23,19 @@ from ..printing import note
 
 def note_doubts(context: Context, inputs: Sequence[LaunchInput], options: Mapping[str, Any]) -> None:
     """Print a notice for each variable and program that the queued tasks will lack, each once."""
-    unstorable = [name for name, value in os.environ.items() if not is_storable(name + value)]
+    unstorable = [] if _all_storable() else [name for name in os.environ if not is_storable(name + os.environ[name])]
     notices = chain.from_iterable(_notices(context, launch, options, unstorable) for launch in inputs)
     for text in dict.fromkeys(notices):
         note(text)
+
+
+def _all_storable() -> bool:
+    """Return True if all variables are UTF-8, as in most launches. This decodes them at once."""
+    try:
+        b"".join(chain.from_iterable(os.environb.items())).decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _notices(
@@ -79,7 +88,7 @@ def _missing_secrets(context: Context, launch: LaunchInput) -> Iterator[str]:
 def _missing_credentials(context: Context, launch: LaunchInput) -> Iterator[str]:
     """Yield a notice if a command is the program of an agent, and the agent's credentials do not travel."""
     program = os.path.basename((launch.command or ("",))[0])
-    if program not in presets():
+    if not is_preset(program):
         return
     config = context.valid_config
     stored = wanted_by("command", config).always

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
-from ....ipc.errors import InvalidInput
+from collections.abc import Mapping
 
 #: The option of each field of a launch, or the name of an argument.
 OPTIONS: Mapping[str, str] = {
@@ -49,15 +46,6 @@ _EMPTY = r": expected [^;]*, got ''"
 
 #: The description of a mistake in the bytes of an argument, which cannot have a NUL.
 _NOT_UTF8 = r": expected text without NUL characters and lone surrogates, got [^;]*"
-
-
-@contextmanager
-def naming_options() -> Iterator[None]:
-    """Name options in errors about a launch whose fields come from options."""
-    try:
-        yield
-    except InvalidInput as error:
-        raise type(error)(with_options(str(error)), field=error.field) from None
 
 
 def with_options(message: str) -> str:
