@@ -44,7 +44,7 @@ class LaunchCommand(click.Command):
 
             own = arrange(self, own)
         try:
-            return super().parse_args(ctx, own)
+            return super().parse_args(ctx, [*own])
         except click.NoSuchOption as error:
             from .input.prompt import after_options, suggest_command
 

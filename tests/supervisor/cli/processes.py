@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,11 +55,19 @@ def lives(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
+def _heed_signals() -> None:
+    """Restore the default actions: a shell starts a command in the background with SIGINT and SIGQUIT ignored."""
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @contextmanager
 def start(home: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """Run a command while the test does something else, and kill it in the end."""
     command = program("--home", str(home), *words)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_signals
+    ) as process:
         try:
             yield process
         finally:
