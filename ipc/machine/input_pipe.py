@@ -100,9 +100,21 @@ def is_broken_off(path: Path) -> bool:
     except OSError:  # the command has deleted the pipe
         return False
     try:
-        return stat.S_IMODE(os.fstat(descriptor).st_mode) != ENDED and not _is_held(descriptor)
+        if stat.S_IMODE(os.fstat(descriptor).st_mode) == ENDED:
+            return False
+        # The kernel may close the end for writing before it drops the lock of a killed command.
+        return not _is_held(descriptor) or not _has_writer(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _has_writer(descriptor: int) -> bool:
+    """Return True if the pipe is open for writing. What the attempt has left in it is dropped."""
+    try:
+        # One read takes all that a pipe can hold (F_SETPIPE_SZ), so only a writer can fill it again.
+        return bool(os.read(descriptor, 1 << 20) and os.read(descriptor, 1 << 20))
+    except BlockingIOError:
+        return True
 
 
 def _is_held(descriptor: int) -> bool:
