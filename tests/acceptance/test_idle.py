@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import threading
@@ -21,7 +20,7 @@ from backburner.ipc.model.event import Event
 from backburner.ipc.store import parking
 from backburner.supervisor.system.file_watch import WATCHED_POLL
 from tests.acceptance.conftest import BRISK
-from tests.helpers.instance import TIMEOUT, Instance
+from tests.helpers.instance import TIMEOUT, Instance, is_removed
 from tests.helpers.places import IMPORT_ROOT
 from tests.helpers.processes import are_gone
 from tests.helpers.wait import eventually
@@ -194,7 +193,7 @@ def test_idle_roles_leave_when_their_home_was_recreated(live: Instance):
     rest(live)
     old = [live.pid_of(role) for role in ("supervisor", "flusher")]
     live.close_store()
-    shutil.rmtree(live.folder)
+    eventually(lambda: is_removed(live.folder), TIMEOUT)
     live.folder.mkdir(0o700)
     live.up(**BRISK)
     eventually(lambda: are_gone(old), SOON)

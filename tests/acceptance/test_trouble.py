@@ -16,7 +16,7 @@ from backburner.ipc.api.control import program
 from backburner.ipc.errors import Temporary
 from backburner.ipc.store.sqlite.file.damaged import flaws_of
 from tests.acceptance.conftest import BRISK
-from tests.helpers.instance import TIMEOUT, Instance, as_toml
+from tests.helpers.instance import TIMEOUT, Instance, as_toml, is_removed
 from tests.helpers.processes import are_gone, is_alive
 from tests.helpers.wait import eventually
 
@@ -207,7 +207,7 @@ def test_commands_refuse_a_home_on_a_read_only_disk(small_disk: Path, instance: 
 def test_recreated_home_belongs_to_the_new_supervisor(live: Instance):
     old = [live.pid_of(role) for role in ("supervisor", "flusher")]
     live.close_store()
-    shutil.rmtree(live.folder)
+    eventually(lambda: is_removed(live.folder), TIMEOUT)
     live.folder.mkdir(0o700)
     live.up(**BRISK)
     eventually(lambda: are_gone(old), TIMEOUT)

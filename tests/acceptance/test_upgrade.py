@@ -26,7 +26,7 @@ from tests.helpers.older import (
     restore_older_home,
     schema_of,
 )
-from tests.helpers.places import ROOT
+from tests.helpers.places import ROOT, checkout_only
 from tests.helpers.wait import eventually
 
 
@@ -153,6 +153,7 @@ def upgraded(tmp_path: Path) -> Iterator[Place]:
     place.remove()
 
 
+@checkout_only
 def test_processes_read_nothing_of_a_version_that_replaces_theirs(upgraded: Place):
     assert upgraded.run("run", "--", "sh", "-c", "echo out; exit 3").returncode == 3
     assert upgraded.run("run", "--call", "os:getpid").returncode == 0

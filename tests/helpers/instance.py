@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +34,12 @@ NORMAL = BackgroundConfig(durability="normal")
 
 #: Seconds after which a condition that should hold in a fraction of a second is given up.
 TIMEOUT = 30.0
+
+
+def is_removed(folder: Path) -> bool:
+    """Remove a folder, and return False if its processes have added a file meanwhile."""
+    shutil.rmtree(folder, ignore_errors=True)
+    return not folder.exists()
 
 
 class Instance:
