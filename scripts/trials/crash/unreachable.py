@@ -54,6 +54,7 @@ UNREACHABLE = {
     "salvage.rename-back": "as salvage.unlink",
     "told.start": "only with on_batch; tests/acceptance/test_on_batch.py kills the flusher while the command runs",
     "wake.exec": "as told.start",
+    "worker.runner.unlink": "only before a call of another interpreter; stale files are removed at the next start",
     "told.kill": "only for a command of on_batch that does not end",
 }
 
