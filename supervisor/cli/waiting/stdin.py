@@ -113,8 +113,8 @@ class Stream(PassedInput):
         """Pass the input on to a new attempt, from its start. Raises NotRepeatable."""
         if self._feeding is None or task.status is not TaskStatus.RUNNING or task.attempt <= self._feeding.attempt:
             return
-        if self._attempts == 1:  # the worker refuses another attempt
-            return
+        if self._attempts == 1 or (task.pid is None and not self._source.is_repeatable):
+            return  # the worker refuses an attempt if its pipe is gone before its start
         if not self._source.is_repeatable:
             raise NotRepeatable("the task cannot be retried: its stdin is longer than output_limit_mb")
         self._feeding.stop()
