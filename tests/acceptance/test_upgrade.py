@@ -128,7 +128,7 @@ def test_pending_task_of_release_0_1_runs_after_the_upgrade(restored: Instance):
 
 
 class Upgraded(Place):
-    """A state directory whose supervisor was started from files that were replaced since then."""
+    """A state directory, and a source tree that was replaced after the start of the supervisor."""
 
     started_from: Path
 

@@ -71,7 +71,7 @@ def _shown(changes: Sequence[Change], otherwise: str) -> bool:
 
 
 def _check_server(command: list[str]) -> None:
-    """Refuse a setup whose MCP server could not start. Raises Permanent, ModuleNotFoundError."""
+    """Refuse the setup if the MCP server could not start. Raises Permanent, ModuleNotFoundError."""
     if _is_this_installation(command[0]):
         from ...integrations import mcp_server  # noqa: F401 (only the import can fail)
 

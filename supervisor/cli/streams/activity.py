@@ -13,7 +13,7 @@ from .sinks import Lines, Sink
 
 #: The members of a tool call that hold its arguments, and the arguments that describe it best.
 ARGUMENTS = ("input", "args", "arguments", "parameters", "params", "state")
-TELLING = ("command", "cmd", "file_path", "filePath", "path", "pattern", "query", "url", "description", "prompt")
+DESCRIPTIVE = ("command", "cmd", "file_path", "filePath", "path", "pattern", "query", "url", "description", "prompt")
 
 #: The maximum number of characters that are shown of a tool call.
 MAX_TOOL = 200
@@ -139,5 +139,5 @@ def _arguments(call: dict[str, Any]) -> str:
     given: dict[str, Any] = next((call[name] for name in ARGUMENTS if isinstance(call.get(name), dict)), {})
     if isinstance(given.get("input"), dict):  # of a state
         given = given["input"]
-    told = next((text_of(given[name]) for name in TELLING if given.get(name)), None)
-    return told or (json.dumps(given, ensure_ascii=False) if given else "")
+    described = next((text_of(given[name]) for name in DESCRIPTIVE if given.get(name)), None)
+    return described or (json.dumps(given, ensure_ascii=False) if given else "")

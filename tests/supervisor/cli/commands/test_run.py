@@ -93,7 +93,7 @@ def test_run_and_wait_wait_for_a_supervisor_and_say_so(home: Path, no_strays: No
 
 
 def piped(home: Path, *words: str) -> subprocess.Popen[str]:
-    """Run a command whose stdin is a pipe that stays open."""
+    """Run a command with a pipe as stdin, which stays open."""
     return subprocess.Popen(
         program("--home", str(home), "run", *words),
         stdin=subprocess.PIPE,
