@@ -83,7 +83,7 @@ def rotate_log(home: Home) -> None:
     """Move the content of a long log file to `supervisor.log.1`, if this process writes to that file.
 
     All processes append to the file, so it is copied and then emptied: none of them has to open another file. If this
-    process dies between the two steps, the lines are in both files.
+    process dies between the two steps, the lines are in both files. A line that is written between them is lost.
     """
     import shutil  # few processes rotate a log
 

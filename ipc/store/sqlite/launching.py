@@ -112,7 +112,7 @@ def is_failure(blocker: Mapping[str, Any]) -> bool:
 
 
 def existing_blockers(transaction: Transaction, after: Sequence[str], after_any: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the tasks to wait for that still exist. Only tasks that ended as required can have been deleted."""
+    """Return the tasks to wait for that still exist. A deleted task counts as one that ended as required."""
     existing = {id for id in (*after, *after_any) if find_state(transaction, id) is not None}
     any_end = [id for id in after_any if id in existing]
     to_complete = [id for id in after if id in existing and id not in any_end]

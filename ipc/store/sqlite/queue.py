@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ...config.settings import BackgroundConfig
     from ...model.claim import Rescued, Settlement, Step
     from ...model.edit import TaskEdit
+    from ...model.task import Task
     from ..launch import NewTask
     from ..values import FileUser
 
@@ -170,6 +171,8 @@ class SqliteQueue:
             task = known_task(transaction, id)
             if find_unique_holder(transaction, task.unique_key) is not None:
                 raise MoveNotAllowed(f"Another task holds the unique name {task.unique_key} now.")
+            if task.error_kind == "dependency":
+                _require_dependencies(transaction, task)
             ended = {"parent": task.parent_session_id, "task": state["number"], "snapshot": json.dumps(task.brief())}
             transaction.run("save_snapshot", ended)
             group = assign_group(transaction, self._current_limits(transaction, config), task.concurrency_key)
@@ -231,6 +234,14 @@ class SqliteQueue:
             return None
         claim, group, slot, started_at, *task = row
         return Taken(ReadyTask._make(task), claim, Slot(group, slot), started_at)
+
+
+def _require_dependencies(transaction: Transaction, task: Task) -> None:
+    """Raise MoveNotAllowed if a dependency was deleted: it may be the one that failed, so the task must not run."""
+    gone = next((id for id in task.after if find_state(transaction, id) is None), None)
+    if gone is not None:
+        step = f"to launch it without dependencies: backburner launch --like {task.id[3:11]}"
+        raise MoveNotAllowed(f"Task {task.id} cannot be retried: its dependency {gone} was deleted; {step}")
 
 
 def _restore_dependencies(transaction: Transaction, number: int) -> list[dict[str, Any]]:

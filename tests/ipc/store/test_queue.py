@@ -664,6 +664,18 @@ def test_retried_task_whose_dependency_was_deleted_runs(queue_db):
     run(queue_db, second)
 
 
+def test_task_without_its_failed_dependency_is_not_retried(queue_db):
+    first = queue_db.launch()
+    second = queue_db.launch(after=(first,))
+    run(queue_db, first, TaskStatus.ERROR)
+    queue_db.queue.remove([first])
+    with pytest.raises(MoveNotAllowed, match=r"was deleted; .* --like"):
+        queue_db.queue.retry(second)
+    assert queue_db.get(second).error_kind == "dependency"
+    queue_db.queue.promote()
+    assert queue_db.claim() is None
+
+
 # reading
 
 
